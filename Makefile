@@ -1,0 +1,70 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PORT ?= 8000
+CONFIG ?= training/configs/nano.toml
+VARIANT ?= nano
+PYTHONS ?= python3.13 python3.12 python3.11 python3
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help install serve test check format train export-onnx benchmark clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.dev ## set up .venv with everything that training, export and the tests need
+
+serve: .venv/.serve ## run the service on PORT (8000); sets itself up, needs no torch
+	$(PY) -m service serve --port $(PORT)
+
+test: .venv/.dev ## run the tests; sets itself up
+	$(PY) -m pytest
+
+check: .venv/.dev ## lint, format, types and import rules
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+format: .venv/.dev ## put imports and layout in order
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+train: .venv/.dev ## train by CONFIG (training/configs/nano.toml)
+	$(PY) -m training train --config $(CONFIG)
+
+export-onnx: .venv/.dev ## weights/VARIANT.safetensors to weights/VARIANT.onnx (nano)
+	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --out weights/$(VARIANT).onnx
+
+benchmark: .venv/.dev ## table of the variants: parameters, GMAC, milliseconds on this CPU
+	$(PY) -m export benchmark --table
+
+clean: ## remove .venv, builds and caches
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say what .venv holds; a newer pyproject.toml installs again.
+.venv/.serve: pyproject.toml | $(PY)
+	@echo "installing what the service needs into .venv"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(PY)
+	@echo "installing everything into .venv (torch makes this take minutes the first time)"
+	@$(PIP) --editable '.[dev]'
+	@touch .venv/.serve $@
+
+# A python that answers to the name may still be too old or a broken shim, so each candidate is asked.
+$(PY):
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -m venv --clear .venv && exit 0; \
+	    rm -rf .venv; \
+	    echo "$$python cannot make a virtual environment: install its venv module (Debian: python3-venv)" >&2; \
+	    exit 1; \
+	  fi; \
+	done; \
+	echo "no Python 3.11 or newer among $(PYTHONS): install one, or say PYTHONS=/path/to/python" >&2; \
+	exit 1

@@ -1,0 +1,1 @@
+"""Checkpoint -> ONNX: what was trained becomes what is served."""

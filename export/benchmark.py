@@ -1,0 +1,100 @@
+"""`python -m export benchmark`: what each variant costs on this machine."""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import onnxruntime
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from export.to_onnx import INPUTS, noise, to_model
+from segmif.model.config import VARIANTS
+from segmif.model.network import Network
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One row of the table, for one pair of the given size."""
+
+    variant: str
+    parameters: int
+    macs: int  # multiply-accumulates of convolutions and matrix products
+    milliseconds: float | None  # median through ONNX Runtime on the CPU
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m export benchmark`."""
+    parser.add_argument("--table", action="store_true", help="print the table (the default)")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--size", default="480x640", help="height x width, multiples of 32")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--runs", type=int, default=9, help="timed runs per variant; 0 counts only")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the table; returns the exit code."""
+    height, width = (int(side) for side in args.size.split("x"))
+    costs = [measure(v, height, width, args.threads, args.runs) for v in args.variants]
+    print(table(costs))
+    print(
+        f"one pair at {height}x{width}; ms: median of {args.runs} runs with fresh weights, "
+        f"ONNX Runtime {onnxruntime.__version__}, {args.threads} threads, "
+        f"{platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
+    )
+    return 0
+
+
+def measure(variant: str, height: int, width: int, threads: int, runs: int) -> Cost:
+    """Counts and times a variant with fresh weights."""
+    parameters, macs = count(variant, height, width)
+    return Cost(
+        variant, parameters, macs, clock(variant, height, width, threads, runs) if runs else None
+    )
+
+
+def count(variant: str, height: int, width: int) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates for one pair, without computing anything."""
+    with torch.device("meta"):
+        network = Network(variant).eval()
+        visible = torch.empty(1, height, width, 3, dtype=torch.uint8)
+        infrared = torch.empty(1, height, width, dtype=torch.uint8)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(visible, infrared)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return parameters, counter.get_total_flops() // 2
+
+
+def clock(variant: str, height: int, width: int, threads: int, runs: int) -> float:
+    """Median milliseconds of one pair through ONNX Runtime on the CPU, after one run to warm up."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        to_model(Network(variant).eval()).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
+    pair = dict(zip(INPUTS, noise(1, height, width), strict=True))
+    session.run(None, pair)
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        session.run(None, pair)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def table(costs: list[Cost]) -> str:
+    """The costs as a text table."""
+    rows = [f"{'variant':<8} {'parameters':>11} {'GMAC':>8} {'CPU ms':>9}"]
+    for cost in costs:
+        ms = "-" if cost.milliseconds is None else f"{cost.milliseconds:.0f}"
+        rows.append(
+            f"{cost.variant:<8} {cost.parameters / 1e6:>9.2f} M {cost.macs / 1e9:>8.2f} {ms:>9}"
+        )
+    return "\n".join(rows)

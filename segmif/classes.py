@@ -1,0 +1,107 @@
+"""What the ids in a mask mean: names and display colours of each benchmark, once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = 255  # a label that neither training nor judging looks at
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """The classes of one benchmark: the position in `names` and `palette` is the id in the mask."""
+
+    name: str
+    names: tuple[str, ...]
+    palette: tuple[RGB, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.palette):
+            raise ValueError(
+                f"taxonomy {self.name!r}: {len(self.names)} names, {len(self.palette)} colours"
+            )
+
+
+MFNET = Taxonomy(
+    "mfnet",
+    (
+        "unlabelled",
+        "car",
+        "person",
+        "bike",
+        "curve",
+        "car_stop",
+        "guardrail",
+        "color_cone",
+        "bump",
+    ),
+    (
+        (0, 0, 0),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+        (0, 0, 192),
+        (128, 128, 0),
+        (64, 64, 128),
+        (192, 128, 128),
+        (192, 64, 0),
+    ),
+)
+
+FMB = Taxonomy(
+    "fmb",
+    (
+        "unlabelled",
+        "road",
+        "sidewalk",
+        "building",
+        "traffic_light",
+        "traffic_sign",
+        "vegetation",
+        "sky",
+        "person",
+        "car",
+        "truck",
+        "bus",
+        "motorcycle",
+        "bicycle",
+        "pole",
+    ),
+    (
+        (0, 0, 0),
+        (179, 228, 228),
+        (181, 57, 133),
+        (67, 162, 177),
+        (200, 178, 50),
+        (132, 45, 199),
+        (66, 172, 84),
+        (179, 73, 79),
+        (76, 99, 166),
+        (66, 121, 253),
+        (137, 165, 91),
+        (155, 97, 152),
+        (105, 153, 140),
+        (222, 215, 158),
+        (135, 113, 90),
+    ),
+)
+
+PST900 = Taxonomy(
+    "pst900",
+    ("background", "fire_extinguisher", "backpack", "hand_drill", "survivor"),
+    ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255)),
+)
+
+TAXONOMIES = {taxonomy.name: taxonomy for taxonomy in (MFNET, FMB, PST900)}
+
+
+def colorize(labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]:
+    """
+    Class ids (..., H, W) to display colours (..., H, W, 3) RGB; ids outside the taxonomy are white.
+    """
+    table = np.full((256, 3), 255, np.uint8)
+    table[: len(taxonomy.palette)] = taxonomy.palette
+    return table[labels]

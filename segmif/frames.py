@@ -1,0 +1,59 @@
+"""A frame pair on its way in and a prediction on its way out, and the sizes the network takes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MULTIPLE = 32  # the network's deepest stride: both sides of a frame must divide by it
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """One moment seen by both cameras, infrared already in the visible camera's view."""
+
+    visible: NDArray[np.uint8]  # (H, W, 3) RGB
+    infrared: NDArray[np.uint8]  # (H, W) white hot
+
+    def __post_init__(self) -> None:
+        if self.visible.ndim != 3 or self.visible.shape[2] != 3 or self.visible.dtype != np.uint8:
+            raise ValueError(
+                f"visible must be (H, W, 3) uint8, got {self.visible.shape} {self.visible.dtype}"
+            )
+        if self.infrared.ndim != 2 or self.infrared.dtype != np.uint8:
+            raise ValueError(
+                f"infrared must be (H, W) uint8, got {self.infrared.shape} {self.infrared.dtype}"
+            )
+        if self.visible.shape[:2] != self.infrared.shape:
+            raise ValueError(
+                f"visible is {self.visible.shape[:2]}, infrared {self.infrared.shape}: "
+                "align them first"
+            )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network makes of a pair, pixel for pixel in the visible camera's view."""
+
+    fused: NDArray[np.uint8]  # (H, W, 3) RGB
+    labels: NDArray[np.uint8]  # (H, W) class ids
+
+
+def fit(pair: FramePair) -> FramePair:
+    """
+    Extends a pair to the next multiples of 32, at the bottom and at the right, by its edge pixels.
+    """
+    height, width = pair.infrared.shape
+    bottom, right = -height % MULTIPLE, -width % MULTIPLE
+    if not bottom and not right:
+        return pair
+    edges = ((0, bottom), (0, right))
+    return FramePair(
+        np.pad(pair.visible, (*edges, (0, 0)), mode="edge"),
+        np.pad(pair.infrared, edges, mode="edge"),
+    )
+
+
+def unfit(prediction: Prediction, height: int, width: int) -> Prediction:
+    """Cuts a prediction back to the height and width that the pair had before `fit`."""
+    return Prediction(prediction.fused[:height, :width], prediction.labels[:height, :width])

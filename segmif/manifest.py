@@ -1,0 +1,86 @@
+"""What an artefact says of itself: one JSON beside each weights file, readable without torch."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from segmif.classes import TAXONOMIES, Taxonomy
+
+
+class ManifestError(ValueError):
+    """The manifest is missing or unreadable, or does not describe the file beside it."""
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """
+    Facts of one artefact (`edge.safetensors`, `edge.onnx`, ...).
+
+    The manifest of FILE is FILE.json. `source_sha256` names the artefact it was made from
+    (an ONNX from its safetensors), `training` how the weights came to be.
+    """
+
+    variant: str  # which of the networks: paper, edge, nano
+    taxonomy: str  # what the ids in the mask mean: a key of classes.TAXONOMIES
+    precision: str  # of weights and activations: fp32, fp16
+    sha256: str
+    source_sha256: str | None = None
+    tools: dict[str, str] = field(default_factory=dict)  # tool -> version that wrote the file
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def beside(artefact: Path) -> Path:
+        """Where the manifest of an artefact lies."""
+        return artefact.with_name(artefact.name + ".json")
+
+    @classmethod
+    def read(cls, artefact: Path) -> Self:
+        """The manifest of an artefact, checked against the artefact's content."""
+        path = cls.beside(artefact)
+        if not artefact.is_file():
+            raise ManifestError(f"{artefact} does not exist")
+        if not path.is_file():
+            raise ManifestError(
+                f"{artefact.name} has no manifest: expected {path.name} beside it, "
+                "as the exporter writes it"
+            )
+        try:
+            manifest = cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ManifestError(
+                f"{path.name} is not a manifest of this version: {error}"
+            ) from error
+        manifest._check(artefact)
+        return manifest
+
+    def _check(self, artefact: Path) -> None:
+        if self.taxonomy not in TAXONOMIES:
+            raise ManifestError(
+                f"{artefact.name} was trained on the classes {self.taxonomy!r}; "
+                f"this build knows {sorted(TAXONOMIES)}"
+            )
+        found = sha256(artefact)
+        if found != self.sha256:
+            raise ManifestError(
+                f"{artefact.name} has sha256 {found[:12]}..., "
+                f"its manifest says {self.sha256[:12]}...: "
+                "one of both was replaced; export again or restore the pair"
+            )
+
+    def write(self, artefact: Path) -> None:
+        """Puts the manifest beside its artefact."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        self.beside(artefact).write_text(text + "\n", encoding="utf-8")
+
+    @property
+    def classes(self) -> Taxonomy:
+        """The classes that the mask's ids stand for."""
+        return TAXONOMIES[self.taxonomy]

@@ -1,0 +1,29 @@
+"""The two convolution blocks that `edge` and `nano` are made of."""
+
+from torch import Tensor, nn
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, BatchNorm, ReLU; the norm folds into the convolution at export."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = ConvNormAct(width, width)
+        norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(norm.weight)  # starts as the identity
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(x + self.second(self.first(x)))

@@ -1,0 +1,22 @@
+"""Luma in, chroma re-attached: how one fused grey image becomes a colour image."""
+
+from torch import Tensor
+
+# ITU-R BT.601, as every paper of the field and OpenCV compute Y from RGB
+RED, GREEN, BLUE = 0.299, 0.587, 0.114
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(..., H, W, 3) RGB to (..., H, W) Y in the same range."""
+    return rgb @ rgb.new_tensor((RED, GREEN, BLUE))
+
+
+def attach_chroma(fused_luma: Tensor, rgb: Tensor) -> Tensor:
+    """
+    The colour image (B, H, W, 3) with the luma `fused_luma` (B, H, W) and the chroma of `rgb`, all
+    in [0, 1].
+
+    R = Y + 1.402 Cr with Cr = (R - Y) / 1.402 (B and G alike): to exchange Y and to keep Cb and Cr
+    is to add the change of luma to every channel.
+    """
+    return (rgb + (fused_luma - luma(rgb)).unsqueeze(-1)).clamp(0, 1)

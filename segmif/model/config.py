@@ -1,0 +1,72 @@
+"""The settings of each network: one frozen dataclass a family, the named variants in one dict."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig:
+    """A network that encodes the pair once: `edge` and `nano`."""
+
+    stem_width: int  # channels of each sensor's map at stride 2
+    stream_width: int  # channels of each sensor's map at stride 4, where HIA works
+    encoder_widths: tuple[int, int, int]  # at strides 8, 16, 32
+    encoder_blocks: tuple[int, int, int]  # residual blocks at strides 8, 16, 32
+    head_width: int  # channels of the semantic pyramid at stride 8
+    mask_width: int  # channels of the mask's last layer at stride 4
+    decoder_width: int  # channels of the fusion decoder at stride 2
+    interactions: int  # HIA stages
+    heads: int
+    label_stride: int  # resolution at which the classes compete; nearest neighbour from there
+    taxonomy: str = "mfnet"
+
+    def __post_init__(self) -> None:
+        if self.stream_width % self.heads:
+            raise ValueError(
+                f"stream_width {self.stream_width} does not divide into {self.heads} heads"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperConfig:
+    """
+    SegMiF as published: full-resolution dense fusion, then a segmentation network on the fused
+    image.
+    """
+
+    fusion_width: int = 64
+    growth: int = 32  # of a dense block
+    heads: int = 8
+    encoder_widths: tuple[int, int, int, int] = (64, 128, 320, 512)  # MiT-B3, strides 4, 8, 16, 32
+    encoder_blocks: tuple[int, int, int, int] = (3, 4, 18, 3)
+    head_width: int = 256
+    label_stride: int = 1  # resolution at which the classes compete
+    taxonomy: str = "mfnet"
+
+
+VARIANTS: dict[str, PairConfig | PaperConfig] = {
+    "paper": PaperConfig(),
+    "edge": PairConfig(
+        stem_width=16,
+        stream_width=40,
+        encoder_widths=(80, 144, 224),
+        encoder_blocks=(1, 2, 2),
+        head_width=80,
+        mask_width=48,
+        decoder_width=24,
+        interactions=2,
+        heads=5,
+        label_stride=1,
+    ),
+    "nano": PairConfig(
+        stem_width=8,
+        stream_width=24,
+        encoder_widths=(48, 96, 160),
+        encoder_blocks=(1, 2, 1),
+        head_width=48,
+        mask_width=32,
+        decoder_width=16,
+        interactions=1,
+        heads=3,
+        label_stride=2,
+    ),
+}

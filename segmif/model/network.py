@@ -1,0 +1,62 @@
+"""Pixels in, pixels out: what every variant shares around its core."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segmif.model.color import attach_chroma, luma
+from segmif.model.config import VARIANTS, PairConfig
+from segmif.model.pair import PairNetwork, enlarge
+from segmif.model.paper import PaperNetwork
+
+
+class Network(nn.Module):
+    """
+    A variant with the pixel contract of the project around it.
+
+    `forward` is what is exported and served: visible uint8 (B, H, W, 3) RGB and infrared uint8 (B,
+    H, W) white hot give fused uint8 (B, H, W, 3) RGB and labels uint8 (B, H, W). `predict` is what
+    is trained. H and W divide by 32.
+    """
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
+        self.variant = variant
+        self.config = VARIANTS[variant]
+        self.core: nn.Module = (
+            PairNetwork(self.config)
+            if isinstance(self.config, PairConfig)
+            else PaperNetwork(self.config)
+        )
+
+    def predict(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Visible (B, H, W, 3) RGB and infrared (B, H, W) in [0, 1] to fused luma (B, H, W) and logits
+        (B, K, H, W).
+        """
+        fused_luma, logits = self._run(visible, infrared)
+        return fused_luma, enlarge(logits, visible.shape[1] // logits.shape[2])
+
+    def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+        # bytes become numbers first: TensorRT refuses to transpose bytes
+        dtype = next(self.parameters()).dtype
+        rgb = visible.to(dtype) / 255
+        fused_luma, logits = self._run(rgb, infrared.to(dtype) / 255)
+        fused = (attach_chroma(fused_luma, rgb) * 255).round()
+        return fused.to(torch.uint8), self._labels(logits)
+
+    def _run(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+        fused_luma, logits = self.core(
+            visible.permute(0, 3, 1, 2), luma(visible).unsqueeze(1), infrared.unsqueeze(1)
+        )
+        return fused_luma.squeeze(1), logits
+
+    def _labels(self, logits: Tensor) -> Tensor:
+        """Logits (B, K, H/4, W/4) to class ids (B, H, W)."""
+        stride = self.config.label_stride
+        labels = enlarge(logits, 4 // stride).argmax(dim=1, keepdim=True).to(torch.float32)
+        if stride > 1:
+            labels = functional.interpolate(labels, scale_factor=stride, mode="nearest")
+        return labels.squeeze(1).to(torch.uint8)

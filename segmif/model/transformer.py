@@ -1,0 +1,148 @@
+"""
+The Mix Transformer, encoder of SegFormer (Xie et al., NeurIPS 2021), after the paper's description.
+
+Maps inside a stage are (B, H, W, C): linear layers and LayerNorm act on the last axis, and the same
+memory is the channels-last form that convolutions like. B batch, N tokens, M reduced tokens, h
+heads, d channels a head.
+
+Stochastic depth is left out: the bridge of `paper` reads this encoder as well, and must not see
+noise.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Of the ImageNet training set in [0, 1], as every network of the field that starts there assumes
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+HEAD_WIDTH = 64  # channels of an attention head, in every stage
+KEY_STRIDE = 32  # every stage reduces its keys and values to this stride: factors 8, 4, 2, 1
+EXPANSION = 4  # of the feed-forward layer
+EPSILON = 1e-6  # of every LayerNorm
+
+
+class MixTransformer(nn.Module):
+    """An image to features at strides 4, 8, 16 and 32."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.stages = nn.ModuleList(
+            Stage(before, width, depth, stride)
+            for before, width, depth, stride in zip(
+                (3, *widths[:-1]), widths, blocks, (4, 8, 16, 32), strict=True
+            )
+        )
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor, stages: int = 4) -> list[Tensor]:
+        """
+        Features (B, C, H/s, W/s) of the first `stages` stages, from an RGB image (B, 3, H, W) in
+        [0, 1].
+        """
+        features = []
+        x = (image - self.mean) / self.std
+        for stage in self.stages[:stages]:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+class Stage(nn.Module):
+    """Overlapping patches of (B, c, H, W), then transformer blocks."""
+
+    def __init__(self, inputs: int, width: int, blocks: int, stride: int) -> None:
+        super().__init__()
+        kernel, step = (7, 4) if stride == 4 else (3, 2)
+        self.patches = nn.Conv2d(inputs, width, kernel, step, kernel // 2)
+        self.norm_patches = _norm(width)
+        self.blocks = nn.Sequential(*(Block(width, KEY_STRIDE // stride) for _ in range(blocks)))
+        self.norm = _norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.norm_patches(self.patches(x).permute(0, 2, 3, 1))
+        features: Tensor = self.norm(self.blocks(patches))
+        return features.permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """
+    Attention and feed-forward around shortcuts, each behind its norm; (B, H, W, C) to the same.
+    """
+
+    def __init__(self, width: int, reduction: int) -> None:
+        super().__init__()
+        self.norm_attention = _norm(width)
+        self.attention = ReducedAttention(width, reduction)
+        self.norm_feed_forward = _norm(width)
+        self.feed_forward = MixFeedForward(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm_attention(x))
+        return x + self.feed_forward(self.norm_feed_forward(x))
+
+
+class ReducedAttention(nn.Module):
+    """Every pixel asks; keys and values come from the map reduced `reduction` times a side."""
+
+    def __init__(self, width: int, reduction: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.project = nn.Linear(width, width)
+        self.reduction = reduction
+        if reduction > 1:
+            self.reduce = nn.Conv2d(width, width, reduction, reduction)
+            self.norm = _norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query = self._by_head(self.query(x))  # (B, h, N, d)
+        key, value = map(self._by_head, self.key_value(self._reduced(x)).chunk(2, dim=-1))
+        seen = functional.scaled_dot_product_attention(query, key, value)
+        projected: Tensor = self.project(seen.transpose(1, 2).reshape(x.shape))
+        return projected
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        if self.reduction == 1:
+            return x
+        reduced: Tensor = self.norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return reduced
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.flatten(1, 2).unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+
+
+class MixFeedForward(nn.Module):
+    """
+    Two linear layers around a depthwise 3x3 convolution, which tells the tokens where they are.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = EXPANSION * width
+        self.expand = nn.Linear(width, hidden)
+        self.mix = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.project = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.mix(self.expand(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        projected: Tensor = self.project(functional.gelu(mixed))
+        return projected
+
+
+def _norm(width: int) -> nn.LayerNorm:
+    return nn.LayerNorm(width, eps=EPSILON)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

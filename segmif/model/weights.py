@@ -1,0 +1,36 @@
+"""Weights on disk: one safetensors file and its manifest make a network again."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from segmif.manifest import Manifest, sha256
+from segmif.model.network import Network
+
+
+def save_network(network: Network, path: Path, training: dict[str, Any]) -> None:
+    """Writes `path` (.safetensors) and its manifest; `training` says how the weights came to be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, path)
+    Manifest(
+        variant=network.variant,
+        taxonomy=network.config.taxonomy,
+        precision="fp32",
+        sha256=sha256(path),
+        tools={"torch": torch.__version__},
+        training=training,
+    ).write(path)
+
+
+def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
+    """
+    The network of a safetensors file, ready to run; ManifestError where file and manifest do not
+    fit.
+    """
+    manifest = Manifest.read(path)
+    network = Network(manifest.variant)
+    network.load_state_dict(safetensors.torch.load_file(path))
+    return network.eval().to(device)

@@ -1,0 +1,5 @@
+"""What is wrong with an artefact that cannot be run."""
+
+
+class ArtefactError(ValueError):
+    """The file is not a network that this runtime can run, or cannot run on the asked device."""

@@ -1,0 +1,99 @@
+"""ONNX Runtime: the same file on every CPU, and on GPUs where its CUDA build is installed."""
+
+import os
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from segmif.frames import MULTIPLE
+from segmif.manifest import Manifest
+from segmif.runtime.errors import ArtefactError
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# Name -> number of dimensions; all of them uint8.
+INPUTS = {"visible": 4, "infrared": 3}
+OUTPUTS = {"fused": 4, "labels": 3}
+
+
+class OnnxNetwork:
+    """A network in an ONNX Runtime session."""
+
+    def __init__(self, session: ort.InferenceSession, manifest: Manifest) -> None:
+        self.name = f"onnxruntime {ort.__version__} {session.get_providers()[0]}"
+        self.manifest = manifest
+        self._session: ort.InferenceSession | None = session
+
+    def run(
+        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See `segmif.runtime.Runtime.run`."""
+        if self._session is None:
+            raise ValueError("the runtime was closed")
+        _check_frames(visible, infrared)
+        outputs = self._session.run(list(OUTPUTS), {"visible": visible, "infrared": infrared})
+        return cast(tuple[NDArray[np.uint8], NDArray[np.uint8]], tuple(outputs))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
+    """Open an ONNX file that fits manifest and contract; see `segmif.runtime.open_runtime`."""
+    manifest = Manifest.read(path)
+    provider = PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise ArtefactError(
+            f"device {device!r} needs the {provider}, which the installed ONNX Runtime lacks; "
+            "install segmif[gpu] as its notes say, or choose the CPU"
+        )
+    try:
+        session = ort.InferenceSession(path.read_bytes(), _options(threads), providers=[provider])
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
+        raise ArtefactError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+    if session.get_providers()[0] != provider:
+        # It falls back to the CPU in silence, twenty times slower.
+        found = session.get_providers()[0]
+        session = None
+        raise ArtefactError(f"asked for the {provider}, but ONNX Runtime chose the {found}")
+    _check_tensors(path, session)
+    return OnnxNetwork(session, manifest)
+
+
+def _options(threads: int | None) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Waiting threads that spin would take the cores from the codecs, which work at the same time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The manifest's hash does not cover weights outside the file: give no folder to find them in.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )
+    return options
+
+
+def _check_tensors(path: Path, session: ort.InferenceSession) -> None:
+    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
+    wanted_inputs = {name: ("tensor(uint8)", rank) for name, rank in INPUTS.items()}
+    wanted_outputs = {name: ("tensor(uint8)", rank) for name, rank in OUTPUTS.items()}
+    if inputs != wanted_inputs or not wanted_outputs.items() <= outputs.items():
+        raise ArtefactError(
+            f"{path.name} maps {inputs} to {outputs}; expected {wanted_inputs} to "
+            f"{wanted_outputs}: export it again"
+        )
+
+
+def _check_frames(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
+    fits = visible.ndim == 4 and visible.shape == (*infrared.shape, 3)
+    if not fits or infrared.shape[1] % MULTIPLE or infrared.shape[2] % MULTIPLE:
+        raise ValueError(
+            f"visible {visible.shape} and infrared {infrared.shape}: expected (B, H, W, 3) and "
+            f"(B, H, W) with H and W multiples of {MULTIPLE}; frames.fit makes them so"
+        )

@@ -1,0 +1,77 @@
+"""`python -m service serve` answers over HTTP; `python -m service infer` works through folders."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from segmif.manifest import ManifestError
+from segmif.runtime import Runtime, open_runtime
+from segmif.runtime.errors import ArtefactError
+from service.app import create_app
+from service.offline import infer_folders
+from service.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code: 0 done, 1 some pairs failed, 2 could not start."""
+    options = parser().parse_args(arguments)
+    chosen = {name: getattr(options, name) for name in ("weights", "threads", "device")}
+    settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    try:
+        runtime = open_runtime(settings.weights, settings.threads, settings.device)
+    except (ManifestError, ArtefactError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.command == "serve":
+        return serve(options.host, options.port, settings, runtime)
+    return infer(options.visible, options.infrared, options.out, runtime)
+
+
+def serve(host: str, port: int, settings: Settings, runtime: Runtime) -> int:
+    """Answer over HTTP until told to stop."""
+    uvicorn.run(create_app(settings, runtime), host=host, port=port)
+    return 0
+
+
+def infer(visible: Path, infrared: Path, out: Path, runtime: Runtime) -> int:
+    """Work through two folders and say how it went."""
+    try:
+        summary = infer_folders(visible, infrared, out, runtime)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        runtime.close()
+    print(*summary.lines(), sep="\n")
+    return 1 if summary.failures or not summary.done else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    network = argparse.ArgumentParser(add_help=False)
+    network.add_argument(
+        "--weights", type=Path, metavar="FILE", help=".onnx, its manifest beside it"
+    )
+    network.add_argument("--threads", type=int, help="CPU threads of the network (one per core)")
+    network.add_argument("--device", choices=("cpu", "cuda"), help="where the network runs (cpu)")
+
+    top = argparse.ArgumentParser(prog="python -m service", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    infer = commands.add_parser("infer", parents=[network], help="fuse and label folders of pairs")
+    for name, text in (
+        ("visible", "folder of colour frames"),
+        ("infrared", "folder of thermal frames, paired with the others by name"),
+        ("out", "folder to write fused/NAME.png and mask/NAME.png to"),
+    ):
+        infer.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The application, made of its settings and a runtime."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from segmif.runtime import Runtime
+from service import routes
+from service.errors import (
+    PROBLEM_TYPE,
+    BadParameter,
+    BodyTooLarge,
+    MissingPart,
+    ServiceError,
+    problem,
+)
+from service.line import Line
+from service.middleware import BodyLimit, RequestId
+from service.settings import Settings
+
+GOLDEN = routes.SAMPLES / "day"
+
+logger = logging.getLogger(__name__)
+
+
+def installed_version() -> str:
+    """Tell the version, also where the tree runs without having been installed."""
+    try:
+        return version("segmif")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def create_app(settings: Settings, runtime: Runtime) -> FastAPI:
+    """Build the service around an open runtime, which it closes when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        proof = asyncio.create_task(app.state.line.prove(GOLDEN))
+        yield
+        await proof
+        app.state.line.close()
+
+    app = FastAPI(
+        title="SegMiF",
+        version=installed_version(),
+        description=(
+            "An infrared and a visible frame in, one fused colour image and a semantic mask out."
+        ),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.line = Line(settings, runtime)
+    app.add_exception_handler(HTTPException, tell)
+    app.add_exception_handler(RequestValidationError, tell_unreadable)
+    app.add_exception_handler(Exception, tell_bug)
+    app.include_router(routes.router)
+    app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
+    app.mount("/web", StaticFiles(directory=routes.WEB))
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestId)
+    return app
+
+
+async def tell(request: Request, error: Exception) -> Response:
+    """Answer an HTTPException, ours or the framework's, as problem+json."""
+    assert isinstance(error, HTTPException)
+    if error.status_code >= 500:
+        logger.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    headers = dict(error.headers or {})
+    if isinstance(error, BodyTooLarge):
+        headers["Connection"] = "close"  # the rest of the body stays unread
+    return JSONResponse(
+        problem(error, request.state.request_id),
+        error.status_code,
+        headers=headers,
+        media_type=PROBLEM_TYPE,
+    )
+
+
+async def tell_unreadable(request: Request, error: Exception) -> Response:
+    """Answer a request whose form or parameters are not as documented."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    if first["loc"][0] != "body":
+        return await tell(request, BadParameter(f"parameter {name!r}: {first['msg']}"))
+    return await tell(
+        request,
+        MissingPart(
+            "no file of this name in the form; send multipart/form-data with the two files "
+            "'visible' and 'infrared'",
+            part=name,
+        ),
+    )
+
+
+async def tell_bug(request: Request, error: Exception) -> Response:
+    """Answer what nobody foresaw without telling the world about our insides."""
+    return await tell(request, ServiceError("the service failed; its log says why"))

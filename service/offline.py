@@ -1,0 +1,175 @@
+"""Folders of recorded frames to folders of fused frames and masks."""
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from tqdm import tqdm
+
+from segmif import images
+from segmif.classes import Taxonomy
+from segmif.frames import Prediction
+from segmif.images import MAX_PIXELS
+from segmif.runtime import Runtime
+from service.errors import ServiceError
+from service.pipeline import Prepared, Times, infer, prepare
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+CODEC_THREADS = 2
+AHEAD = 4  # pairs decoded before, and written after, the one in the network
+
+
+@dataclass(frozen=True)
+class Task:
+    """Two files of one name."""
+
+    name: str
+    visible: Path
+    infrared: Path
+
+
+@dataclass
+class Summary:
+    """What became of a folder."""
+
+    done: int = 0
+    failures: list[str] = field(default_factory=list)  # one sentence each
+    seconds: float = 0.0
+    stage_ms: dict[str, float] = field(default_factory=dict)  # summed over the pairs done
+
+    def add(self, complaint: str | None, times: Times | None = None) -> None:
+        """Count one pair that is through, with its times, or failed."""
+        if complaint:
+            self.failures.append(complaint)
+        elif times:
+            self.done += 1
+            for stage, ms in times.ms.items():
+                self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + ms
+
+    def lines(self) -> Iterator[str]:
+        """Say it for people."""
+        if self.done:
+            rate = self.done / self.seconds
+            stages = ", ".join(f"{name} {ms / self.done:.1f}" for name, ms in self.stage_ms.items())
+            yield f"{self.done} pairs in {self.seconds:.1f} s: {rate:.1f} pairs/s"
+            yield f"ms per pair, stages overlapping: {stages}"
+        if self.failures:
+            yield f"{len(self.failures)} failed"
+
+
+def pair_up(visible: Path, infrared: Path) -> tuple[list[Task], list[str]]:
+    """Match the files of two folders by stem; also says in words what has no partner."""
+    visible_files, complaints = _by_stem(visible)
+    infrared_files, more = _by_stem(infrared)
+    complaints += more
+    for name in sorted(visible_files.keys() ^ infrared_files.keys()):
+        alone = visible_files.get(name) or infrared_files[name]
+        other = infrared if name in visible_files else visible
+        complaints.append(f"{alone}: no file of this name in {other}")
+    common = sorted(visible_files.keys() & infrared_files.keys())
+    return [Task(name, visible_files[name], infrared_files[name]) for name in common], complaints
+
+
+def infer_folders(visible: Path, infrared: Path, out: Path, runtime: Runtime) -> Summary:
+    """
+    Fuse and label every pair; writes `out`/fused/NAME.png and `out`/mask/NAME.png.
+
+    What fails is said on stderr and noted in the summary, and the others go on.
+    Raises OSError where a folder cannot be listed or made.
+    """
+    tasks, complaints = pair_up(visible, infrared)
+    for folder in ("fused", "mask"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    summary, start = Summary(), perf_counter()
+    with (
+        ThreadPoolExecutor(CODEC_THREADS, "codec") as codecs,
+        tqdm(total=len(tasks), unit="pair", file=sys.stderr) as bar,
+    ):
+        for complaint in complaints:
+            summary.add(complaint)
+            bar.write(complaint, file=sys.stderr)
+        for job, error in _finished(tasks, codecs, runtime, out):
+            trouble = f"{job.task.name}: {error}" if error else None
+            summary.add(trouble, job.times)
+            if trouble:
+                bar.write(trouble, file=sys.stderr)
+            bar.update()
+    summary.seconds = perf_counter() - start
+    return summary
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pair that is being read."""
+
+    task: Task
+    times: Times
+    reading: Future[Prepared]
+
+
+def _finished(
+    tasks: list[Task], codecs: Executor, runtime: Runtime, out: Path
+) -> Iterator[tuple[Job, BaseException | None]]:
+    """Run the network here while other threads read ahead and write behind."""
+    writing: deque[tuple[Job, Future[None]]] = deque()
+    for job in _read_ahead(tasks, codecs):
+        writing.append((job, _infer_and_write(job, codecs, runtime, out)))
+        if len(writing) > AHEAD:
+            job, written = writing.popleft()
+            yield job, written.exception()
+    for job, written in writing:
+        yield job, written.exception()
+
+
+def _read_ahead(tasks: list[Task], codecs: Executor) -> Iterator[Job]:
+    reading: deque[Job] = deque()
+    for task in tasks:
+        times = Times()
+        reading.append(Job(task, times, codecs.submit(_read, task, times)))
+        if len(reading) > AHEAD:
+            yield reading.popleft()
+    yield from reading
+
+
+def _read(task: Task, times: Times) -> Prepared:
+    return prepare(task.visible.read_bytes(), task.infrared.read_bytes(), MAX_PIXELS, times)
+
+
+def _infer_and_write(job: Job, codecs: Executor, runtime: Runtime, out: Path) -> Future[None]:
+    try:
+        prediction = infer(runtime, job.reading.result().pair, job.times)
+    except (ServiceError, OSError) as error:
+        failed: Future[None] = Future()
+        failed.set_exception(error)
+        return failed
+    return codecs.submit(_write, prediction, runtime.manifest.classes, out, job)
+
+
+def _write(prediction: Prediction, taxonomy: Taxonomy, out: Path, job: Job) -> None:
+    with job.times.measure("encode"):
+        fused = images.encode_png(prediction.fused)
+        mask = images.encode_indexed_png(prediction.labels, taxonomy.palette)
+    images.write_bytes(out / "fused" / f"{job.task.name}.png", fused)
+    images.write_bytes(out / "mask" / f"{job.task.name}.png", mask)
+
+
+def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Files of a folder by stem, and complaints about those that cannot take part."""
+    files: dict[str, Path] = {}
+    complaints = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            complaints.append(
+                f"{path}: not an image by its name, expected {sorted(IMAGE_SUFFIXES)}"
+            )
+        elif path.stem in files:
+            complaints.append(f"{path}: {files[path.stem].name} has the same name")
+        else:
+            files[path.stem] = path
+    return files, complaints

@@ -1,0 +1,147 @@
+"""What can be asked of the service."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Header, Query, Request, UploadFile
+from fastapi.responses import FileResponse, Response
+
+from service import errors
+from service.answers import Wish
+from service.errors import ServiceError
+from service.line import Line
+from service.negotiation import JPEG, MIXED, PNG, View, choose
+from service.pipeline import overlay_palette
+from service.schemas import Class, Classes, Problem, Sample, State
+
+WEB = Path(__file__).parent / "web"
+SAMPLES = WEB / "samples"
+
+# The pages load nothing from elsewhere, and the browser holds them to it.
+PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:"}
+
+router = APIRouter()
+
+
+def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for OpenAPI, by status."""
+    sentences: dict[int, list[str]] = {}
+    for kind in kinds:
+        sentences.setdefault(kind.status, []).append((kind.__doc__ or "").strip())
+    content = {errors.PROBLEM_TYPE: {"schema": Problem.model_json_schema()}}
+    return {
+        status: {"description": " ".join(found), "content": content}
+        for status, found in sentences.items()
+    }
+
+
+def line_of(request: Request) -> Line:
+    """Give a route the service's production line."""
+    line: Line = request.app.state.line
+    return line
+
+
+LineDep = Annotated[Line, Depends(line_of)]
+Picture = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.post(
+    "/fuse-segment",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "All parts (fused PNG, indexed mask PNG, JSON report), or one picture.",
+            "content": {MIXED: Picture, PNG: Picture, JPEG: Picture},
+        },
+        **documented(
+            errors.MissingPart,
+            errors.BadParameter,
+            errors.BadFrame,
+            errors.BadPair,
+            errors.UnknownType,
+            errors.FrameTooLarge,
+            errors.BodyTooLarge,
+            errors.NotAcceptable,
+            errors.Busy,
+            errors.EngineFailed,
+        ),
+    },
+)
+async def fuse_segment(
+    request: Request,
+    line: LineDep,
+    visible: Annotated[UploadFile, File(description="colour frame: JPEG, PNG or TIFF")],
+    infrared: Annotated[
+        UploadFile, File(description="thermal frame, white hot, 8 or 16 bit: JPEG, PNG or TIFF")
+    ],
+    view: Annotated[
+        View | None,
+        Query(
+            alias="return",
+            description="one picture instead of all parts; with Accept: multipart/mixed, "
+            "overlay is added as a fourth part",
+        ),
+    ] = None,
+    accept: Annotated[str, Header(description="multipart/mixed, image/png or image/jpeg")] = "*/*",
+) -> Response:
+    """Fuse an infrared and a visible frame of one moment, and label every pixel."""
+    wish = Wish(choose(accept, view), view or "fused")
+    answer, times = await line.process(
+        await visible.read(), await infrared.read(), wish, request.state.request_id
+    )
+    timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in times.ms.items())
+    return Response(answer.body, media_type=answer.content_type, headers={"Server-Timing": timing})
+
+
+@router.get("/livez")
+async def livez() -> State:
+    """Tell that the process answers."""
+    return State(status="alive")
+
+
+@router.get("/readyz", responses=documented(errors.NotReady))
+async def readyz(line: LineDep) -> State:
+    """Tell that the network has fused a known pair here, and may be given others."""
+    line.ready()
+    return State(status="ready")
+
+
+@router.get("/classes")
+async def classes(line: LineDep) -> Classes:
+    """List what the ids in a mask mean."""
+    taxonomy = line.runtime.manifest.classes
+    lifted = overlay_palette(taxonomy)
+    named = enumerate(zip(taxonomy.names, taxonomy.palette, strict=True))
+    return Classes(
+        taxonomy=taxonomy.name,
+        classes=[
+            Class(id=id, name=name, color=color, overlay_color=tuple(lifted[id].tolist()))
+            for id, (name, color) in named
+        ],
+    )
+
+
+@router.get("/samples")
+def samples() -> list[Sample]:
+    """List the pairs that the service brings along."""
+    names = sorted(folder.name for folder in SAMPLES.iterdir() if folder.is_dir())
+    return [
+        Sample(
+            name=name,
+            visible=f"samples/{name}/visible.png",
+            infrared=f"samples/{name}/infrared.png",
+        )
+        for name in names
+    ]
+
+
+@router.get("/", include_in_schema=False)
+async def index() -> FileResponse:
+    """Serve the page for people."""
+    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> FileResponse:
+    """Serve the description of the interface; FastAPI's own page needs scripts from elsewhere."""
+    return FileResponse(WEB / "docs.html", headers=PAGE_HEADERS)

@@ -1,0 +1,88 @@
+"""What the service says as JSON."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class Size(BaseModel):
+    """Size of a frame as it came in."""
+
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+
+
+class ClassShare(BaseModel):
+    """How much of the picture one class covers."""
+
+    id: int = Field(description="pixel value in the mask")
+    name: str
+    share: float = Field(description="share of all pixels, 0 to 1")
+
+
+class Gain(BaseModel):
+    """The counts of a 16-bit infrared frame that became black and white."""
+
+    low: float = Field(description="counts shown as black (1st percentile)")
+    high: float = Field(description="counts shown as white (99th percentile)")
+
+
+class Report(BaseModel):
+    """How an answer came about."""
+
+    request_id: str
+    visible: Size
+    infrared: Size
+    alignment: Literal["none", "resized"] = Field(
+        description="what was done to infrared to bring it into the visible camera's view"
+    )
+    gain: Gain | None = Field(description="null where infrared came with 8 bit")
+    classes: list[ClassShare]
+    times_ms: dict[str, float] = Field(
+        description="milliseconds: decode; align (8 bit, size); queue (waiting); infer; encode"
+    )
+    engine: str
+    variant: str
+    precision: str
+    weights_sha256: str
+
+
+class Class(BaseModel):
+    """One class of the mask."""
+
+    id: int = Field(description="pixel value in the mask")
+    name: str
+    color: tuple[int, int, int] = Field(description="RGB, as in the mask's palette")
+    overlay_color: tuple[int, int, int] = Field(description="RGB, lighter, as in the overlay")
+
+
+class Classes(BaseModel):
+    """What the ids in the mask mean."""
+
+    taxonomy: str
+    classes: list[Class]
+
+
+class Sample(BaseModel):
+    """A pair that the service brings along."""
+
+    name: str
+    visible: str = Field(description="path of the picture")
+    infrared: str = Field(description="path of the picture")
+
+
+class State(BaseModel):
+    """Whether the service lives, or is ready."""
+
+    status: Literal["alive", "ready"]
+
+
+class Problem(BaseModel):
+    """An error in words (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str = Field(description="what came, what was expected")
+    kind: str = Field(description="stable name of the error, for programs")
+    part: str | None = Field(None, description="the frame that is at fault: visible or infrared")
+    request_id: str

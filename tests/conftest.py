@@ -1,0 +1,49 @@
+"""A network small enough to be written down: visible passes through, the hot is a person."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from segmif.manifest import Manifest, sha256
+
+HOT = 200
+PERSON = 2  # in the mfnet taxonomy
+
+
+@pytest.fixture(scope="session")
+def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file with its manifest that keeps the contract of the real networks."""
+    path = tmp_path_factory.mktemp("weights") / "stand_in.onnx"
+    onnx.save(stand_in_model(), path)
+    Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
+    return path
+
+
+def stand_in_model() -> onnx.ModelProto:
+    """Build the stand-in: fused = visible, labels = person where infrared > 200."""
+    nodes = [
+        helper.make_node("Identity", ["visible"], ["fused"]),
+        helper.make_node("Greater", ["infrared", "hot"], ["is_hot"]),
+        helper.make_node("Where", ["is_hot", "person", "nothing"], ["labels"]),
+    ]
+    constants = {"hot": HOT, "person": PERSON, "nothing": 0}
+    frames: list[str | int] = ["B", "H", "W", 3]
+    planes: list[str | int] = ["B", "H", "W"]
+    graph = helper.make_graph(
+        nodes,
+        "stand_in",
+        [_pixels("visible", frames), _pixels("infrared", planes)],
+        [_pixels("fused", frames), _pixels("labels", planes)],
+        [
+            numpy_helper.from_array(np.array(value, np.uint8), name)
+            for name, value in constants.items()
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _pixels(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.UINT8, shape)

@@ -1,0 +1,96 @@
+"""The ONNX file does what the network does, anywhere, and says what it is."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export.attention import local_function
+from export.to_onnx import ExportError, check, export, noise, to_model
+from segmif.manifest import Manifest
+from segmif.model.network import Network
+from segmif.model.weights import save_network
+from segmif.ops.interactive_attention import gram, plain
+from tests.ops.test_interactive_attention import arguments, error
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network("nano").eval()
+
+
+@pytest.fixture(scope="module")
+def model(network: Network) -> onnx.ModelProto:
+    return to_model(network)
+
+
+def test_exported_file_runs_and_says_what_it_is(network: Network, tmp_path: Path) -> None:
+    weights, out = tmp_path / "nano.safetensors", tmp_path / "nano.onnx"
+    save_network(network, weights, {"steps": 0})
+    export(weights, out)  # checks against torch at sizes that were not exported at
+    manifest = Manifest.read(out)
+    assert manifest.variant == "nano"
+    assert manifest.source_sha256 == Manifest.read(weights).sha256
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    visible, infrared = noise(2, 32, 128)
+    fused, labels = session.run(["fused", "labels"], {"visible": visible, "infrared": infrared})
+    assert (fused.dtype, fused.shape) == (np.uint8, visible.shape)
+    assert (labels.dtype, labels.shape) == (np.uint8, infrared.shape)
+
+
+def test_attention_is_one_node_with_its_body(model: onnx.ModelProto) -> None:
+    nodes = [node for node in model.graph.node if node.domain == "segmif"]
+    assert [node.op_type for node in nodes] == ["InteractiveAttention"]
+    assert {function.name for function in model.functions} >= {"InteractiveAttention"}
+    assert all(dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim[:3])
+
+
+def test_a_wrong_file_does_not_pass(network: Network, model: onnx.ModelProto) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(model)
+    for initializer in broken.graph.initializer:
+        if initializer.name.endswith("out_weight"):
+            values = onnx.numpy_helper.to_array(initializer)
+            initializer.CopyFrom(onnx.numpy_helper.from_array(50 * values, initializer.name))
+    with pytest.raises(ExportError, match="differ from float64"):
+        check(broken, network)
+
+
+@pytest.mark.parametrize("size", [(1, 8, 2, 1, 1), (2, 24, 3, 13, 7)])
+def test_local_function_errs_at_most_twice_plain_torch(size: tuple[int, ...]) -> None:
+    function = local_function()
+    values = [array.float() for array in arguments(size)]
+    node = onnx.helper.make_node(
+        function.name, function.input, function.output, domain="segmif", epsilon=1e-5
+    )
+    graph = onnx.helper.make_graph(
+        [node],
+        "attention",
+        [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, value.shape)
+            for name, value in zip(function.input, values, strict=True)
+        ],
+        [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in function.output
+        ],
+    )
+    model = onnx.helper.make_model(
+        graph,
+        functions=[function],
+        ir_version=10,
+        opset_imports=[*function.opset_import, onnx.helper.make_opsetid("segmif", 1)],
+    )
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    feeds = {n: v.numpy() for n, v in zip(function.input, values, strict=True)}
+    refined = [torch.from_numpy(array) for array in session.run(None, feeds)]
+    exact = plain(*(value.double() for value in values))
+    ulp = torch.finfo(torch.float32).eps * max(map_.abs().max().item() for map_ in exact)
+    allowed = 2 * max(error(plain(*values), exact), error(gram(*values), exact)) + ulp
+    assert error((refined[0], refined[1]), exact) <= allowed

@@ -1,0 +1,90 @@
+"""The network as its users see it: pixels in, pixels out, and the budgets it was designed for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from export.benchmark import count
+from segmif.manifest import ManifestError
+from segmif.model.color import attach_chroma, luma
+from segmif.model.network import Network
+from segmif.model.weights import load_network, save_network
+
+PAIR_VARIANTS = ["edge", "nano"]
+
+
+def pixels(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(height)
+    visible = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, generator=random)
+    return visible, visible.flip(0, 1)[..., 0]
+
+
+@pytest.mark.parametrize("variant", PAIR_VARIANTS)
+def test_bytes_in_bytes_out(variant: str) -> None:
+    network = Network(variant).eval()
+    fused, labels = network(*pixels(2, 64, 96))
+    assert fused.shape == (2, 64, 96, 3)
+    assert labels.shape == (2, 64, 96)
+    assert fused.dtype == labels.dtype == torch.uint8
+    assert labels.max() < 9
+
+
+@pytest.mark.parametrize(("variant", "gmac", "million"), [("edge", 15, 12), ("nano", 3, 12)])
+def test_budget(variant: str, gmac: float, million: float) -> None:
+    parameters, macs = count(variant, 480, 640)
+    assert macs <= gmac * 1e9
+    assert parameters <= million * 1e6
+
+
+@pytest.mark.parametrize("variant", PAIR_VARIANTS)
+def test_both_losses_reach_both_sensors_and_the_attention(variant: str) -> None:
+    network = Network(variant)
+    # at the start HIA's answer is the same for all pixels up to 1e-4; uneven weights make it speak
+    for name, parameter in network.named_parameters():
+        if name.endswith("embed_weight"):
+            torch.nn.init.normal_(parameter)
+    visible, infrared = (array / 255 for array in pixels(2, 64, 96))
+    for output in network.predict(visible, infrared):
+        network.zero_grad()
+        output.square().mean().backward(retain_graph=True)
+        for name in ("visible_stem.stream.0.weight", "stages.0.attention.embed_weight"):
+            gradient = network.core.get_parameter(name).grad
+            assert gradient is not None
+            assert gradient.abs().max() > 0, name
+
+
+def test_batch_does_not_mix() -> None:
+    network = Network("nano").eval()
+    visible, infrared = pixels(2, 64, 64)
+    both, alone = network(visible, infrared), network(visible[1:], infrared[1:])
+    for of_both, of_one in zip(both, alone, strict=True):
+        # a rounding edge may fall the other way in another batch
+        assert (of_both[1:] != of_one).float().mean() < 1e-3
+
+
+def test_chroma_is_that_of_the_visible_frame() -> None:
+    rgb = torch.tensor([0.3, 0.5, 0.4]).expand(1, 2, 2, 3)
+    fused = attach_chroma(torch.full((1, 2, 2), 0.6), rgb)
+    torch.testing.assert_close(luma(fused), torch.full((1, 2, 2), 0.6))
+    torch.testing.assert_close(fused[..., 0] - fused[..., 1], rgb[..., 0] - rgb[..., 1])
+
+
+def test_weights_come_back_as_they_went(tmp_path: Path) -> None:
+    path = tmp_path / "nano.safetensors"
+    network = Network("nano").eval()
+    save_network(network, path, {"steps": 0})
+    for ours, theirs in zip(
+        network(*pixels(1, 32, 64)), load_network(path)(*pixels(1, 32, 64)), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ManifestError, match="one of both was replaced"):
+        load_network(path)
+
+
+def test_unknown_variant_is_named() -> None:
+    with pytest.raises(ValueError, match=r"no variant 'huge'; there are paper, edge, nano"):
+        Network("huge")

@@ -1,0 +1,51 @@
+"""The service behind a real server, around the network at hand."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from segmif.runtime import Runtime, open_runtime
+from service.app import create_app
+from service.settings import Settings
+
+Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
+
+
+@pytest.fixture(scope="session")
+def serve() -> Serve:
+    """Start a service in a thread: `with serve(settings, runtime) as client`."""
+    return serving
+
+
+@contextmanager
+def serving(settings: Settings, runtime: Runtime) -> Iterator[httpx.Client]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(settings, runtime), log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            with httpx.Client(base_url=url, timeout=20) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@pytest.fixture(scope="session")
+def client(stand_in_weights: Path) -> Iterator[httpx.Client]:
+    """A client of a service around the stand-in network."""
+    settings = Settings(weights=stand_in_weights)
+    with serving(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        yield client

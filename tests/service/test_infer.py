@@ -1,0 +1,95 @@
+"""Folders in, folders out."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from segmif import images
+from service.__main__ import main
+
+SHAPE = (50, 70)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Twelve pairs of one name each, the infrared ones as 16-bit TIFF now and then."""
+    rng = np.random.default_rng(0)
+    for folder in ("visible", "infrared"):
+        (tmp_path / folder).mkdir()
+    for place in range(12):
+        name = f"{place:03d}"
+        images.write_png(
+            tmp_path / "visible" / f"{name}.png", rng.integers(0, 256, (*SHAPE, 3), np.uint8)
+        )
+        infrared = rng.integers(0, 256, SHAPE, np.uint8)
+        if place % 4:
+            images.write_png(tmp_path / "infrared" / f"{name}.png", infrared)
+        else:
+            counts = infrared.astype(np.uint16) * 100
+            (tmp_path / "infrared" / f"{name}.TIFF").write_bytes(
+                cv2.imencode(".tiff", counts)[1].tobytes()
+            )
+    return tmp_path
+
+
+def infer(recording: Path, weights: Path) -> int:
+    folders = [f"--{name}={recording / name}" for name in ("visible", "infrared", "out")]
+    return main(["infer", *folders, f"--weights={weights}", "--threads=1"])
+
+
+def test_every_pair_becomes_a_picture_and_a_mask(
+    recording: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer(recording, stand_in_weights) == 0
+    names = [f"{place:03d}.png" for place in range(12)]
+    for folder in ("fused", "mask"):
+        assert sorted(path.name for path in (recording / "out" / folder).iterdir()) == names
+    for name in ("001.png", "011.png"):
+        visible = images.read_visible(recording / "visible" / name)
+        infrared = images.read_infrared(recording / "infrared" / name)
+        fused = images.read_visible(recording / "out" / "fused" / name)
+        np.testing.assert_array_equal(fused, visible)
+        labels = images.read_labels(recording / "out" / "mask" / name)
+        np.testing.assert_array_equal(labels, np.where(infrared > 200, 2, 0))
+    told = capsys.readouterr().out
+    assert re.search(r"12 pairs in [\d.]+ s: [\d.]+ pairs/s", told)
+    assert re.search(r"decode [\d.]+.*infer [\d.]+.*encode [\d.]+", told)
+
+
+def test_what_fails_is_named_and_the_others_are_written(
+    recording: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recording / "visible" / "003.png").unlink()
+    (recording / "infrared" / "005.png").write_bytes(b"no image")
+    images.write_png(recording / "infrared" / "007.png", np.zeros((70, 50), np.uint8))
+    (recording / "visible" / "notes.txt").write_text("sunny")
+    images.write_png(recording / "visible" / "009.jpg", np.zeros((*SHAPE, 3), np.uint8))
+    (recording / "out" / "mask" / "011.png").mkdir(parents=True)
+    assert infer(recording, stand_in_weights) == 1
+    written = {path.stem for path in (recording / "out" / "mask").glob("*.png")}
+    assert written == {f"{place:03d}" for place in range(12)} - {"003", "005", "007"}
+    said = capsys.readouterr()
+    for words in (
+        r"003\.png: no file of this name in",
+        r"005: infrared: the 8 bytes are not an image",
+        r"007: visible is 70x50, infrared 50x70",
+        r"notes\.txt: not an image",
+        r"009\.png: 009\.jpg has the same name",
+        r"011: .*Is a directory",
+    ):
+        assert re.search(words, said.err), words
+    assert "8 pairs in" in said.out
+    assert "6 failed" in said.out
+
+
+def test_no_pair_at_all_is_a_failure(
+    tmp_path: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer(tmp_path, stand_in_weights) == 2
+    assert "visible" in capsys.readouterr().err
+    for folder in ("visible", "infrared"):
+        (tmp_path / folder).mkdir()
+    assert infer(tmp_path, stand_in_weights) == 1

@@ -1,0 +1,113 @@
+"""The doors beside the main one, and the service as its user starts it: without torch."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from segmif.classes import MFNET
+from service.__main__ import main
+from service.routes import WEB
+
+ROOT = Path(__file__).parents[2]
+START_WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+runpy.run_module("service", run_name="__main__", alter_sys=True)
+"""
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            answer = client.get("/readyz")
+        except httpx.TransportError as error:
+            answer = httpx.Response(503, text=str(error))
+        if answer.status_code == 200:
+            return
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+
+
+def test_classes_are_those_of_the_weights(client: httpx.Client) -> None:
+    told = client.get("/classes").json()
+    assert told["taxonomy"] == "mfnet"
+    assert [entry["name"] for entry in told["classes"]] == list(MFNET.names)
+    assert [tuple(entry["color"]) for entry in told["classes"]] == list(MFNET.palette)
+
+
+def test_every_shipped_sample_can_be_fetched_and_fused(client: httpx.Client) -> None:
+    samples = client.get("/samples").json()
+    assert {sample["name"] for sample in samples} >= {"day", "night", "glare"}
+    for sample in samples:
+        files = {part: client.get(sample[part]).content for part in ("visible", "infrared")}
+        assert client.post("/fuse-segment", files=files).status_code == 200
+
+
+def test_the_pages_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    for page in ("/", "/docs"):
+        answer = client.get(page)
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+        links = re.findall(r'(?:src|href)="(web/[^"]+)"', answer.text)
+        assert len(links) >= 2
+        assert all(client.get(link).status_code == 200 for link in links)
+    for path in WEB.glob("*.*"):
+        assert not re.search(r"https?://", path.read_text()), path.name
+
+
+def test_openapi_names_the_errors_and_forms_of_the_main_door(client: httpx.Client) -> None:
+    answers = client.get("/openapi.json").json()["paths"]["/fuse-segment"]["post"]["responses"]
+    assert set(answers["200"]["content"]) == {"multipart/mixed", "image/png", "image/jpeg"}
+    for status in ("406", "413", "415", "422", "500", "503"):
+        assert set(answers[status]["content"]) == {"application/problem+json"}
+
+
+def test_unknown_paths_are_problems_too(client: httpx.Client) -> None:
+    for answer in (
+        client.get("/nothing"),
+        client.get("/fuse-segment"),
+        client.get("/samples/x.png"),
+    ):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+
+
+def test_an_unsafe_request_id_is_replaced(client: httpx.Client) -> None:
+    answer = client.get("/livez", headers={"X-Request-ID": 'a b"c'})
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_it_serves_without_torch_and_stops_when_told(stand_in_weights: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", START_WITHOUT_TORCH, "serve", "--port", str(port)]
+    command += ["--weights", str(stand_in_weights), "--threads", "1"]
+    with (
+        subprocess.Popen(command, cwd=ROOT) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client,
+    ):
+        try:
+            wait_until_ready(client)
+            sample = client.get("/samples").json()[0]
+            files = {part: client.get(sample[part]).content for part in ("visible", "infrared")}
+            answer = client.post("/fuse-segment", files=files)
+            assert answer.headers["content-type"].startswith("multipart/mixed")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
+
+
+def test_weights_that_are_not_there_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--weights", str(tmp_path / "no.onnx")]) == 2
+    assert "no.onnx does not exist" in capsys.readouterr().err

@@ -1,0 +1,195 @@
+"""Frames through the codec: what comes in whole, what is refused and in which words."""
+
+import struct
+import time
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segmif import images
+from segmif.headers import PNG_MAGIC, png_chunks
+from segmif.images import ImageError
+
+HEIGHT, WIDTH = 37, 53
+
+
+@pytest.fixture
+def colours() -> NDArray[np.uint8]:
+    """A colour frame whose channels all differ, smooth enough for JPEG."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([3 * x, 4 * y, 2 * x + y], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def counts() -> NDArray[np.uint16]:
+    """Thermal counts that use the low byte as well as the high one."""
+    return (np.arange(HEIGHT * WIDTH, dtype=np.uint16) * 31).reshape(HEIGHT, WIDTH)
+
+
+def tiff(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    stored = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return cv2.imencode(".tiff", np.ascontiguousarray(stored))[1].tobytes()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def png_header(width: int, height: int, depth: int = 8, colour_type: int = 2) -> bytes:
+    return PNG_MAGIC + chunk(b"IHDR", struct.pack(">IIBB3x", width, height, depth, colour_type))
+
+
+def refusal(data: bytes) -> ImageError:
+    with pytest.raises(ImageError) as raised:
+        images.decode_visible(data)
+    return raised.value
+
+
+def test_visible_comes_back_in_rgb_from_every_format(colours: NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(images.decode_visible(images.encode_png(colours)), colours)
+    np.testing.assert_array_equal(images.decode_visible(tiff(colours)), colours)
+    jpeg = images.decode_visible(images.encode_jpeg(colours, quality=100))
+    assert np.abs(jpeg.astype(int) - colours).mean() < 2
+
+
+def test_visible_drops_alpha_and_the_lower_eight_of_16_bit(colours: NDArray[np.uint8]) -> None:
+    with_alpha = np.dstack([colours[..., ::-1], np.full((HEIGHT, WIDTH), 7, np.uint8)])
+    data = cv2.imencode(".png", with_alpha)[1].tobytes()
+    np.testing.assert_array_equal(images.decode_visible(data), colours)
+    deep = colours.astype(np.uint16) * np.uint16(256) + np.uint16(200)
+    np.testing.assert_array_equal(images.decode_visible(images.encode_png(deep)), colours)
+
+
+def test_16_bit_infrared_keeps_every_count(counts: NDArray[np.uint16]) -> None:
+    for data in (images.encode_png(counts), tiff(counts)):
+        decoded = images.decode_infrared(data)
+        assert decoded.dtype == np.uint16
+        np.testing.assert_array_equal(decoded, counts)
+
+
+def test_infrared_saved_as_colour_is_grey_but_pseudo_colour_is_refused(
+    colours: NDArray[np.uint8],
+) -> None:
+    grey = colours[..., 0]
+    for data in (images.encode_png(np.dstack([grey] * 3)), images.encode_png(grey)):
+        np.testing.assert_array_equal(images.decode_infrared(data), grey)
+    with pytest.raises(ImageError, match="3 different channels, expected 1") as raised:
+        images.decode_infrared(images.encode_png(colours))
+    assert raised.value.kind == "channels"
+
+
+def test_grey_visible_hints_at_swapped_files(colours: NDArray[np.uint8]) -> None:
+    error = refusal(images.encode_png(colours[..., 0]))
+    assert error.kind == "channels"
+    assert "swapped" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "words"),
+    [
+        (b"", "empty", "0 bytes"),
+        (b"GIF89a" + bytes(40), "unsupported_type", "send JPEG, PNG or TIFF"),
+        (png_header(0, 480), "damaged", "0x480"),
+        (png_header(640, 480)[:18], "damaged", "breaks off"),
+        (png_header(640, 480), "damaged", "cannot be decoded"),
+        (b"\xff\xd8\xff\xda\x00\x08", "damaged", "no size before"),
+        (b"\xff\xd8\xff\xe0\xff\xff", "damaged", "breaks off"),
+        (b"II*\x00\xff\xff\xff\xff", "damaged", "breaks off"),
+        (b"MM\x00*\x00\x00\x00\x08\x00\x00", "damaged", "no width and height"),
+    ],
+)
+def test_what_is_not_a_whole_image_is_refused_in_words(data: bytes, kind: str, words: str) -> None:
+    error = refusal(data)
+    assert error.kind == kind
+    assert words in str(error)
+
+
+def test_half_a_file_is_damaged_not_half_grey(colours: NDArray[np.uint8]) -> None:
+    for data in (images.encode_png(colours), images.encode_jpeg(colours), tiff(colours)):
+        assert refusal(data[: len(data) * 3 // 4]).kind == "damaged"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_header(20_000, 20_000),
+        b"\xff\xd8\xff\xe0\x00\x04\x00\x00\xff\xff\xc0\x00\x11\x08"
+        + struct.pack(">HH", 2**14, 2**14),
+        b"MM\x00*\x00\x00\x00\x08\x00\x02"
+        + struct.pack(">HHIHxx", 256, 3, 1, 20_000)
+        + struct.pack(">HHII", 257, 4, 1, 20_000),
+    ],
+    ids=["png", "jpeg", "tiff"],
+)
+def test_huge_sizes_are_refused_from_the_header_alone(data: bytes) -> None:
+    tracemalloc.start()
+    start = time.perf_counter()
+    error = refusal(data)
+    seconds = time.perf_counter() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.kind == "too_large"
+    assert "at most 50,000,000 pixels" in str(error)
+    assert seconds < 0.05
+    assert peak < 100_000
+
+
+def test_exif_orientation_does_not_turn_a_sensor_frame(colours: NDArray[np.uint8]) -> None:
+    directory = b"II*\x00\x08\x00\x00\x00" + struct.pack("<HHHIHxxI", 1, 0x112, 3, 1, 6, 0)
+    exif = b"Exif\0\0" + directory
+    jpeg = images.encode_jpeg(colours)
+    turned = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    obeying = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert obeying is not None
+    assert obeying.shape == (WIDTH, HEIGHT, 3)
+    assert images.decode_visible(turned).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_mask_is_an_indexed_png_that_reads_back_as_ids(tmp_path: Path) -> None:
+    labels = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 9
+    palette = tuple((10 * id, 20 * id, 5 * id) for id in range(9))
+    data = images.encode_indexed_png(labels, palette)
+    header = dict(png_chunks(data))[b"IHDR"]
+    assert (header[8], header[9]) == (8, 3)
+    shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(shown, np.array(palette, np.uint8)[labels])
+    images.write_bytes(tmp_path / "mask.png", data)
+    np.testing.assert_array_equal(images.read_labels(tmp_path / "mask.png"), labels)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_labels_of_narrow_indices_keep_their_ids(tmp_path: Path, depth: int) -> None:
+    ids = np.array([[0, 1, 1, 0, 1, 0, 0, 1]], np.uint8) * (2**depth - 1)
+    bits = np.unpackbits(ids[..., None], axis=-1)[..., 8 - depth :]
+    row = b"\0" + np.packbits(bits.reshape(-1)).tobytes()
+    parts = (b"PLTE", bytes(3 * 2**depth)), (b"IDAT", zlib.compress(row)), (b"IEND", b"")
+    data = png_header(8, 1, depth, 3) + b"".join(chunk(*part) for part in parts)
+    (tmp_path / "labels.png").write_bytes(data)
+    np.testing.assert_array_equal(images.read_labels(tmp_path / "labels.png"), ids)
+
+
+def test_reading_names_the_file_at_fault(tmp_path: Path, colours: NDArray[np.uint8]) -> None:
+    images.write_png(tmp_path / "frame.png", colours)
+    np.testing.assert_array_equal(images.read_visible(tmp_path / "frame.png"), colours)
+    for read in (images.read_infrared, images.read_labels):
+        with pytest.raises(ImageError, match=r"frame\.png"):
+            read(tmp_path / "frame.png")
+
+
+def test_a_failed_write_leaves_neither_half_a_file_nor_its_trace(tmp_path: Path) -> None:
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(OSError, match=r"taken\.png"):
+        images.write_bytes(tmp_path / "taken.png", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
+
+
+def test_resized_labels_stay_ids() -> None:
+    labels = np.tile(np.array([0, 7], np.uint8), (8, 4))
+    assert set(np.unique(images.resize(labels, 5, 5, nearest=True))) <= {0, 7}
+    assert images.resize(np.zeros((8, 8, 3), np.uint8), 4, 6).shape == (4, 6, 3)

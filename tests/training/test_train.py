@@ -1,0 +1,141 @@
+"""
+Training as a user runs it: on rendered scenes, stopped and resumed, ending in weights that load.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segmif.classes import IGNORE
+from segmif.manifest import Manifest
+from segmif.model.weights import load_network
+from training import losses
+from training.augment import augment
+from training.config import TrainConfig, read_config
+from training.data import Labelled, Samples, read_folder
+from training.train import train
+
+TINY = TrainConfig(variant="nano", steps=6, batch=2, crop=(64, 64), warmup=2, save_every=2)
+
+
+def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    nowhere, out = tmp_path / "no-data", tmp_path / "nano.safetensors"
+    unbroken = train(TINY, nowhere, tmp_path / "a", out, resume=False)
+    train(TINY, nowhere, tmp_path / "b", out, resume=False, stop=3)
+    resumed = train(TINY, nowhere, tmp_path / "b", out, resume=True)
+    for (name, ours), theirs in zip(
+        unbroken.state_dict().items(), resumed.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, msg=name)
+    assert Manifest.read(out).training["steps"] == 6
+    load_network(out)
+
+
+def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train without --resume"):
+        train(TINY, tmp_path, tmp_path / "run", tmp_path / "n.safetensors", resume=True)
+
+
+def test_config_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('variant = "nano"\nsteps = 5\nlerning_rate = 1.0\n')
+    with pytest.raises(ValueError, match="unknown key lerning_rate"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path("training/configs").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    assert read_config(path).steps > 0
+
+
+def frame(height: int = 100, width: int = 140) -> Labelled:
+    """Visible, infrared and labels carry the same pattern, so their geometry can be compared."""
+    labels = np.zeros((height, width), np.uint8)
+    labels[40:70, 60:100] = 2
+    return Labelled(
+        "x", np.repeat((labels * 100)[..., None], 3, axis=2), (labels * 100).copy(), labels
+    )
+
+
+def test_augmentation_moves_three_arrays_alike() -> None:
+    source = frame()
+    for seed in range(20):
+        visible, infrared, labels = augment(
+            source.visible,
+            source.infrared,
+            source.labels,
+            (55, 80),
+            (64, 96),
+            np.random.default_rng(seed),
+        )
+        assert visible.shape == (64, 96, 3)
+        inside = labels == 2
+        assert inside.any()
+        # light changes, places do not: on both sensors the object stays the brighter side of the
+        # same edge
+        outside = labels == 0
+        for image in (visible[..., 1], infrared):
+            if outside.any():
+                assert np.median(image[inside]) > np.median(image[outside])
+                threshold = (np.median(image[inside]) + np.median(image[outside])) / 2
+                agree = (image > threshold)[inside | outside] == inside[inside | outside]
+                assert agree.mean() > 0.93
+
+
+def test_samples_depend_on_seed_and_index_alone() -> None:
+    first, second = (Samples([frame()], (64, 64), 0.5, seed=3) for _ in range(2))
+    for index in (7, 0):
+        for ours, theirs in zip(first[index], second[index], strict=True):
+            assert torch.equal(ours, theirs)
+    assert not torch.equal(first[0][1], first[1][1])
+
+
+def test_missing_partner_is_named(tmp_path: Path) -> None:
+    (tmp_path / "visible").mkdir()
+    (tmp_path / "infrared").mkdir()
+    (tmp_path / "visible" / "a.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"no infrared partner, a\.png first"):
+        read_folder(tmp_path)
+
+
+def test_fusion_loss_prefers_what_keeps_both_sources() -> None:
+    random = torch.Generator().manual_seed(0)
+    visible, infrared = torch.rand(2, 1, 32, 32, generator=random)
+    weights = losses.FusionWeights()
+
+    def loss(fused: torch.Tensor) -> float:
+        return float(losses.fusion(fused, visible, infrared, weights))
+
+    assert loss(torch.maximum(visible, infrared)) < loss((visible + infrared) / 2)
+    assert loss(torch.maximum(visible, infrared)) < loss(torch.zeros_like(visible))
+
+
+def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
+    logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    labels = torch.full((1, 4, 4), IGNORE, dtype=torch.uint8)
+    weights = torch.ones(3)
+    assert losses.segmentation(logits, labels, weights).item() == 0
+    labels[0, 0, 0] = 1
+    losses.segmentation(logits, labels, weights).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, :, 0, 0].abs().sum() > 0
+    assert logits.grad[0, :, 1:].abs().sum() == 0
+
+
+def test_task_that_stalls_gets_more_weight() -> None:
+    balance = losses.TaskBalance(window=2)
+    for fusion, segmentation in [(1.0, 1.0), (1.0, 1.0), (0.5, 1.0), (0.5, 1.0)]:
+        balance.update(fusion, segmentation)
+    first, second = balance.weights
+    assert second > first
+    assert first + second == pytest.approx(2)
+    # the published temperature of 1000 leaves nothing of it
+    published = dataclasses.replace(balance, temperature=1000.0, means=[(1.0, 1.0)])
+    published.update(0.5, 1.0)
+    published.update(0.5, 1.0)
+    assert published.weights == pytest.approx((1, 1), abs=1e-3)

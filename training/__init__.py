@@ -1,0 +1,1 @@
+"""Disk -> checkpoint: data, losses, the loop, and the judge."""

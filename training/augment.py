@@ -1,0 +1,95 @@
+"""One geometry for three arrays, then each sensor's own troubles."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.classes import IGNORE
+
+Bytes = NDArray[np.uint8]
+
+SCALES = (0.7, 1.5)  # the training frames come at one size, cameras do not
+
+
+def augment(
+    visible: Bytes,
+    infrared: Bytes,
+    labels: Bytes,
+    centre: tuple[float, float],
+    crop: tuple[int, int],
+    random: np.random.Generator,
+) -> tuple[Bytes, Bytes, Bytes]:
+    """
+    A random view of `crop` (height, width) about `centre` (row, column) in changed light.
+
+    Takes and gives visible (H, W, 3), infrared (H, W) and labels (H, W); outside the frame the
+    labels are IGNORE.
+    """
+    to_frame = _geometry(labels.shape[:2], centre, crop, random)
+
+    def warp(image: Bytes, interpolation: int, border: int) -> Bytes:
+        height, width = crop
+        flags = interpolation | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(
+            image, to_frame, (width, height), flags=flags, borderMode=border, borderValue=IGNORE
+        )
+        return np.asarray(warped, np.uint8)
+
+    return (
+        _visible_light(warp(visible, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), random),
+        _thermal(warp(infrared, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), random),
+        warp(labels, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
+    )
+
+
+def _geometry(
+    frame: tuple[int, ...],
+    centre: tuple[float, float],
+    crop: tuple[int, int],
+    random: np.random.Generator,
+) -> NDArray[np.float64]:
+    """2x3 matrix that takes a pixel (x, y) of the crop into the frame: flip, scale, shift."""
+    scale = float(np.exp(random.uniform(*np.log(SCALES))))
+    origin = []
+    for middle, size, out in zip(centre, frame, crop, strict=True):
+        view = out / scale
+        corner = middle - random.uniform(0.15, 0.85) * view
+        # as much of the frame as there is, before anything outside it
+        origin.append(float(np.clip(corner, min(0, size - view), max(0, size - view))))
+    if random.random() < 0.5:
+        return np.array(
+            [[-1 / scale, 0, origin[1] + (crop[1] - 1) / scale], [0, 1 / scale, origin[0]]]
+        )
+    return np.array([[1 / scale, 0, origin[1]], [0, 1 / scale, origin[0]]])
+
+
+def _visible_light(image: Bytes, random: np.random.Generator) -> Bytes:
+    """Exposure, contrast, white balance, noise."""
+    levels = np.arange(256) / 255
+    gamma = np.exp(random.uniform(-0.35, 0.35))
+    gain = np.exp(random.uniform(-0.3, 0.3)) * np.exp(random.uniform(-0.08, 0.08, 3))
+    table = 255 * np.clip(levels[:, None] ** gamma * gain + random.uniform(-0.06, 0.06), 0, 1)
+    changed = cv2.LUT(image, np.asarray(table, np.uint8).reshape(1, 256, 3))
+    return _noise(np.asarray(changed, np.uint8), random)
+
+
+def _thermal(image: Bytes, random: np.random.Generator) -> Bytes:
+    """
+    Another gain control: the same counts come out as other grey levels, now and then fully
+    stretched.
+    """
+    levels = np.arange(256) / 255
+    if random.random() < 0.4:
+        low, high = np.percentile(image, (random.uniform(0, 3), random.uniform(97, 100))) / 255
+        levels = (levels - low) / max(high - low, 0.1)
+    gamma = np.exp(random.uniform(-0.4, 0.4))
+    table = np.clip(levels, 0, 1) ** gamma * np.exp(random.uniform(-0.25, 0.25))
+    table = 255 * np.clip(table + random.uniform(-0.06, 0.06), 0, 1)
+    return _noise(np.asarray(cv2.LUT(image, np.asarray(table, np.uint8)), np.uint8), random)
+
+
+def _noise(image: Bytes, random: np.random.Generator) -> Bytes:
+    if random.random() > 0.3:
+        return image
+    noisy = image + random.normal(0, random.uniform(1, 5), image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)

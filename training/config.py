@@ -1,0 +1,55 @@
+"""The settings of a run: one TOML file, one frozen dataclass; an unknown key is an error."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from segmif.model.config import VARIANTS
+from training.losses import FusionWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run. Sizes in pixels, `focus` as in `data.Samples`."""
+
+    variant: str
+    steps: int
+    batch: int = 8
+    crop: tuple[int, int] = (192, 256)  # height, width; multiples of 32
+    focus: float = 0.75
+    learning_rate: float = 1.5e-3  # at its peak
+    warmup: int = 200  # steps
+    weight_decay: float = 0.02
+    clip_norm: float = 5.0
+    average: float = 0.998  # decay of the averaged weights, which are what is saved
+    seed: int = 0
+    workers: int = 0  # processes that load; 0 where the CPU is what trains
+    save_every: int = 200  # steps
+    validate_every: int = 600  # steps
+    fusion: FusionWeights = field(default_factory=FusionWeights)
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}")
+        if any(side % 32 for side in self.crop):
+            raise ValueError(f"crop is {self.crop}: both sides must divide by 32")
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The run that a TOML file describes; ValueError names a key that does not exist."""
+    settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    _refuse_unknown(TrainConfig, settings, path)
+    if "fusion" in settings:
+        _refuse_unknown(FusionWeights, settings["fusion"], path)
+        settings["fusion"] = FusionWeights(**settings["fusion"])
+    if "crop" in settings:
+        settings["crop"] = tuple(settings["crop"])
+    return TrainConfig(**settings)
+
+
+def _refuse_unknown(kind: type, settings: dict[str, Any], path: Path) -> None:
+    known = [item.name for item in fields(kind)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ValueError(f"{path}: unknown key {', '.join(unknown)}; there are {', '.join(known)}")

@@ -1,0 +1,128 @@
+"""
+Frames on disk (or rendered) to training samples.
+
+A sample is a pure function of (seed, index): a run that is resumed at step n sees what it would
+have seen. The data set knows neither mean nor std; pixels stay uint8.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from segmif.classes import IGNORE, MFNET
+from segmif.images import read_infrared, read_labels, read_visible
+from training import scenes
+from training.augment import augment
+
+RENDERED_SCENES = 64
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A pair with what it shows."""
+
+    name: str
+    visible: NDArray[np.uint8]  # (H, W, 3) RGB
+    infrared: NDArray[np.uint8]  # (H, W)
+    labels: NDArray[np.uint8]  # (H, W) class ids, IGNORE where nobody labelled
+
+
+def data_root() -> Path:
+    """The folder of the real frames: `SEGMIF_DATA`, or `../shared/data`."""
+    return Path(os.environ.get("SEGMIF_DATA", "../shared/data"))
+
+
+def read_folder(folder: Path) -> list[Labelled]:
+    """
+    All pairs of `folder/{visible,infrared[,label]}`, by file name; without `label`, all pixels are
+    IGNORE.
+    """
+    for part in ("visible", "infrared"):
+        if not (folder / part).is_dir():
+            raise FileNotFoundError(
+                f"{folder} must hold the folders visible and infrared: no {part}"
+            )
+    names = sorted(path.name for path in (folder / "visible").iterdir())
+    missing = [name for name in names if not (folder / "infrared" / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: {len(missing)} visible frames have no infrared partner, {missing[0]} first"
+        )
+    return [_read(folder, name) for name in names]
+
+
+def _read(folder: Path, name: str) -> Labelled:
+    visible = read_visible(folder / "visible" / name)
+    infrared = read_infrared(folder / "infrared" / name)
+    label_path = folder / "label" / name
+    if label_path.parent.is_dir():
+        labels = read_labels(label_path)
+    else:
+        labels = np.full(infrared.shape, IGNORE, np.uint8)
+    if not visible.shape[:2] == infrared.shape == labels.shape:
+        raise ValueError(
+            f"{folder / 'visible' / name}: visible {visible.shape[:2]}, "
+            f"infrared {infrared.shape} and "
+            f"label {labels.shape} must be of one size"
+        )
+    return Labelled(name, visible, infrared, labels)
+
+
+def read_training_frames(root: Path) -> list[Labelled]:
+    """
+    The real training frames under `root`; where there is no such folder, scenes that we render.
+    """
+    if not root.is_dir():
+        return [
+            Labelled(f"scene{seed}", scene.visible, scene.infrared, scene.labels)
+            for seed in range(RENDERED_SCENES)
+            for scene in [scenes.render(seed, 480, 640, night=seed % 2 == 1)]
+        ]
+    return read_folder(root / "mfnet" / "train") + read_folder(root / "roadscene")
+
+
+class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+    """Augmented crops: visible (h, w, 3), infrared (h, w), labels (h, w), all uint8."""
+
+    def __init__(
+        self, frames: list[Labelled], crop: tuple[int, int], focus: float, seed: int
+    ) -> None:
+        """`focus` is the share of crops that are centred on an object, its class drawn evenly."""
+        self.frames, self.crop, self.focus, self.seed = frames, crop, focus, seed
+        classes = range(1, len(MFNET.names))
+        self.holders = {
+            id_: holders
+            for id_ in classes
+            if (holders := [i for i, frame in enumerate(frames) if (frame.labels == id_).any()])
+        }
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        random = np.random.default_rng((self.seed, index))
+        frame, centre = self._draw(random)
+        arrays = augment(frame.visible, frame.infrared, frame.labels, centre, self.crop, random)
+        visible, infrared, labels = map(torch.from_numpy, arrays)
+        return visible, infrared, labels
+
+    def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
+        """A frame and the (row, column) its crop is centred on."""
+        if self.holders and random.random() < self.focus:
+            id_ = random.choice(list(self.holders))
+            frame = self.frames[random.choice(self.holders[id_])]
+            rows, columns = np.nonzero(frame.labels == id_)
+            pick = random.integers(len(rows))
+            return frame, (float(rows[pick]), float(columns[pick]))
+        frame = self.frames[random.integers(len(self.frames))]
+        height, width = frame.labels.shape
+        return frame, (random.uniform(0, height), random.uniform(0, width))
+
+
+def class_shares(frames: list[Labelled]) -> torch.Tensor:
+    """Share of each class among the labelled pixels, (K,)."""
+    counts = sum(np.bincount(frame.labels.ravel(), minlength=256) for frame in frames)
+    shares = torch.as_tensor(np.asarray(counts)[: len(MFNET.names)], dtype=torch.float32)
+    return shares / shares.sum().clamp_min(1)

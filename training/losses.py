@@ -1,0 +1,116 @@
+"""What a good fused image and a good mask are, and how both are weighed against each other."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from segmif.classes import IGNORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionWeights:
+    """How much each property of the fused luma counts."""
+
+    intensity: float = 5.0  # as bright as the brighter sensor
+    gradient: float = 10.0  # edges of the sensor that shows them more strongly
+    structure: float = 1.0  # SSIM with both sensors
+    edge_gain: float = 1.1  # edges are kept by this factor: a blend flattens them
+
+
+def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
+    """Loss of a fused luma against both sources, each (B, H, W) in [0, 1]."""
+    intensity = functional.l1_loss(fused, torch.maximum(visible, infrared))
+    gradient = fused.new_zeros(())
+    for axis in (-1, -2):
+        of_visible, of_infrared = visible.diff(dim=axis), infrared.diff(dim=axis)
+        stronger = torch.where(of_visible.abs() > of_infrared.abs(), of_visible, of_infrared)
+        gradient = gradient + functional.l1_loss(fused.diff(dim=axis), weights.edge_gain * stronger)
+    structure = 1 - (ssim(fused, visible) + ssim(fused, infrared)) / 2
+    return (
+        weights.intensity * intensity + weights.gradient * gradient + weights.structure * structure
+    )
+
+
+def ssim(first: Tensor, second: Tensor) -> Tensor:
+    """Mean structural similarity of (B, H, W) in [0, 1], 7x7 uniform window (Wang et al., 2004)."""
+
+    def local_mean(image: Tensor) -> Tensor:
+        rows = functional.avg_pool2d(
+            image.unsqueeze(1), (7, 1), stride=1
+        )  # separable: a third of the work
+        return functional.avg_pool2d(rows, (1, 7), stride=1)
+
+    c1, c2 = 0.01**2, 0.03**2
+    mean1, mean2 = local_mean(first), local_mean(second)
+    variance1 = local_mean(first * first) - mean1 * mean1
+    variance2 = local_mean(second * second) - mean2 * mean2
+    covariance = local_mean(first * second) - mean1 * mean2
+    similarity = (2 * mean1 * mean2 + c1) * (2 * covariance + c2)
+    return (similarity / ((mean1**2 + mean2**2 + c1) * (variance1 + variance2 + c2))).mean()
+
+
+def class_weights(shares: Tensor) -> Tensor:
+    """
+    Weight of each class from its share of the pixels: 1 / ln(1.1 + share), after ENet (Paszke et
+    al., 2016).
+    """
+    return 1 / torch.log(1.1 + shares)
+
+
+def segmentation(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """
+    Weighted cross-entropy plus soft Dice of logits (B, K, H, W) against labels (B, H, W), IGNORE
+    left out.
+
+    Most pixels carry no object: the weights keep those from drowning the rest, Dice looks at each
+    class as a whole. Without a single labelled pixel the loss is 0.
+    """
+    labels = labels.long()
+    cross_entropy = functional.cross_entropy(
+        logits, labels, weights, ignore_index=IGNORE, reduction="sum"
+    )
+    known = labels != IGNORE
+    total_weight = weights[labels[known]].sum().clamp_min(1)
+    truth = functional.one_hot(torch.where(known, labels, 0), logits.shape[1]).movedim(-1, 1)
+    truth = truth * known.unsqueeze(1)
+    probability = logits.softmax(dim=1) * known.unsqueeze(1)
+    overlap = (probability * truth).sum(dim=(0, 2, 3))
+    size = probability.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
+    present = truth.sum(dim=(0, 2, 3)) > 0
+    dice = 1 - (2 * overlap + 1) / (size + 1)
+    return cross_entropy / total_weight + (dice * present).sum() / present.sum().clamp_min(1)
+
+
+@dataclass
+class TaskBalance:
+    """
+    Dynamic weights of the two tasks: the one that stops falling gets more (DWA, Liu et al., CVPR
+    2019).
+
+    weight_k = 2 softmax_k(r_k / T), r_k = mean loss of the last window / of the one before. SegMiF
+    uses the same with T = 1000, which leaves both weights at 1.00; DWA's own T = 2 moves them.
+    """
+
+    window: int = 100  # steps whose losses are averaged: single steps are noise
+    temperature: float = 2.0
+    weights: tuple[float, float] = (1.0, 1.0)  # fusion, segmentation
+    means: list[tuple[float, float]] = field(default_factory=list)  # of the last two full windows
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    steps: int = 0
+
+    def update(self, fusion_loss: float, segmentation_loss: float) -> None:
+        """Takes note of one step's losses; at the end of a window the weights change."""
+        self.sums = [self.sums[0] + fusion_loss, self.sums[1] + segmentation_loss]
+        self.steps += 1
+        if self.steps < self.window:
+            return
+        mean = self.sums[0] / self.steps, self.sums[1] / self.steps
+        self.means = [*self.means[-1:], mean]
+        self.sums, self.steps = [0.0, 0.0], 0
+        if len(self.means) == 2:
+            ratios = [now / max(before, 1e-8) for before, now in zip(*self.means, strict=True)]
+            scaled = torch.tensor(ratios) / self.temperature
+            first, second = (2 * scaled.softmax(dim=0)).tolist()
+            self.weights = first, second
