@@ -32,8 +32,11 @@ format: .venv/.dev ## put imports and layout in order
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+# A step allocates and frees gigabytes; glibc would hand each large block back to the kernel and fault its pages in anew.
+KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=500000000
+
 train: .venv/.dev ## train by CONFIG (training/configs/nano.toml)
-	$(PY) -m training train --config $(CONFIG)
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIG)
 
 export-onnx: .venv/.dev ## weights/VARIANT.safetensors to weights/VARIANT.onnx (nano)
 	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --out weights/$(VARIANT).onnx

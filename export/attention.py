@@ -1,6 +1,5 @@
 """
-HIA for readers that have no plugin: the body of the node `segmif::InteractiveAttention` as an ONNX
-local function.
+HIA for readers without our plugin: the body of `segmif::InteractiveAttention`, a local function.
 
 ONNX Runtime, and TensorRT where our plugin is not loaded, run this body; it is
 `segmif.ops.interactive_attention.gram` line by line. FP32 inside, whatever comes in.

@@ -1,6 +1,5 @@
 """
-`python -m export onnx`: safetensors in, one ONNX file and its manifest out, checked before it is
-called done.
+`python -m export onnx`: safetensors in, one ONNX file and its manifest out, checked before use.
 
 The attention is one node of the domain `segmif`; its body travels along as a local function. Batch,
 height and width are dynamic; height and width divide by 32.
@@ -68,10 +67,7 @@ def export(weights: Path, out: Path) -> str:
 
 
 def to_model(network: Network) -> onnx.ModelProto:
-    """
-    The network as ONNX, attention as `segmif::InteractiveAttention` with its body as a local
-    function.
-    """
+    """The network as ONNX; attention is one node of the domain `segmif`, its body a function."""
     batch = torch.export.Dim("batch", min=1)
     height, width = (MULTIPLE * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     sizes = {0: batch, 1: height, 2: width}

@@ -2,7 +2,7 @@
 How a fused image and a mask are judged, in one place for training, export and service.
 
 Fusion metrics work on 8-bit luma of one size, (H, W) uint8, levels 0..255; for all of them more is
-better. Where nothing could be lost nothing was: VIF is 1 for a constant source, Qabf for black
+better. Where nothing could be lost nothing was: VIF is 1 for a constant source, Qabf for black.
 ones.
 """
 

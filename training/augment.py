@@ -74,10 +74,7 @@ def _visible_light(image: Bytes, random: np.random.Generator) -> Bytes:
 
 
 def _thermal(image: Bytes, random: np.random.Generator) -> Bytes:
-    """
-    Another gain control: the same counts come out as other grey levels, now and then fully
-    stretched.
-    """
+    """Another gain control: the same counts as other grey levels, at times fully stretched."""
     levels = np.arange(256) / 255
     if random.random() < 0.4:
         low, high = np.percentile(image, (random.uniform(0, 3), random.uniform(97, 100))) / 255

@@ -5,18 +5,30 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from segmif.frames import MULTIPLE
 from segmif.model.config import VARIANTS
 from training.losses import FusionWeights
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of a run with crops of one size: many small ones first, whole frames at the end."""
+
+    steps: int
+    batch: int
+    crop: tuple[int, int]  # height, width in pixels; multiples of 32
+
+    def __post_init__(self) -> None:
+        if any(side % MULTIPLE for side in self.crop):
+            raise ValueError(f"crop is {self.crop}: both sides must divide by {MULTIPLE}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One run. Sizes in pixels, `focus` as in `data.Samples`."""
+    """One run; `focus` as in `data.Samples`."""
 
     variant: str
-    steps: int
-    batch: int = 8
-    crop: tuple[int, int] = (192, 256)  # height, width; multiples of 32
+    phases: tuple[Phase, ...]
     focus: float = 0.75
     learning_rate: float = 1.5e-3  # at its peak
     warmup: int = 200  # steps
@@ -32,8 +44,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}")
-        if any(side % 32 for side in self.crop):
-            raise ValueError(f"crop is {self.crop}: both sides must divide by 32")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(phase.steps for phase in self.phases)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -43,8 +58,11 @@ def read_config(path: Path) -> TrainConfig:
     if "fusion" in settings:
         _refuse_unknown(FusionWeights, settings["fusion"], path)
         settings["fusion"] = FusionWeights(**settings["fusion"])
-    if "crop" in settings:
-        settings["crop"] = tuple(settings["crop"])
+    phases = []
+    for phase in settings.get("phases", []):
+        _refuse_unknown(Phase, phase, path)
+        phases.append(Phase(**{**phase, "crop": tuple(phase["crop"])}))
+    settings["phases"] = tuple(phases)
     return TrainConfig(**settings)
 
 

@@ -6,18 +6,20 @@ have seen. The data set knows neither mean nor std; pixels stay uint8.
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from segmif.classes import IGNORE, MFNET
 from segmif.images import read_infrared, read_labels, read_visible
 from training import scenes
 from training.augment import augment
+from training.config import TrainConfig
 
 RENDERED_SCENES = 64
 
@@ -38,10 +40,7 @@ def data_root() -> Path:
 
 
 def read_folder(folder: Path) -> list[Labelled]:
-    """
-    All pairs of `folder/{visible,infrared[,label]}`, by file name; without `label`, all pixels are
-    IGNORE.
-    """
+    """All pairs of `folder/{visible,infrared[,label]}`; without `label`, all pixels are IGNORE."""
     for part in ("visible", "infrared"):
         if not (folder / part).is_dir():
             raise FileNotFoundError(
@@ -90,7 +89,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     """Augmented crops: visible (h, w, 3), infrared (h, w), labels (h, w), all uint8."""
 
     def __init__(
-        self, frames: list[Labelled], crop: tuple[int, int], focus: float, seed: int
+        self, frames: list[Labelled], crop: tuple[int, int], focus: float, seed: tuple[int, ...]
     ) -> None:
         """`focus` is the share of crops that are centred on an object, its class drawn evenly."""
         self.frames, self.crop, self.focus, self.seed = frames, crop, focus, seed
@@ -102,7 +101,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         }
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        random = np.random.default_rng((self.seed, index))
+        random = np.random.default_rng((*self.seed, index))
         frame, centre = self._draw(random)
         arrays = augment(frame.visible, frame.infrared, frame.labels, centre, self.crop, random)
         visible, infrared, labels = map(torch.from_numpy, arrays)
@@ -119,6 +118,23 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         frame = self.frames[random.integers(len(self.frames))]
         height, width = frame.labels.shape
         return frame, (random.uniform(0, height), random.uniform(0, width))
+
+
+def batches(
+    frames: list[Labelled], config: TrainConfig, first: int, stop: int
+) -> Iterator[list[torch.Tensor]]:
+    """The batches (visible, infrared, labels) of the steps first .. stop - 1, phase after phase."""
+    begin = 0
+    for number, phase in enumerate(config.phases):
+        steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
+        begin += phase.steps
+        samples = Samples(frames, phase.crop, config.focus, (config.seed, number))
+        yield from DataLoader(
+            samples,
+            batch_size=phase.batch,
+            sampler=range(steps.start * phase.batch, steps.stop * phase.batch),
+            num_workers=config.workers,
+        )
 
 
 def class_shares(frames: list[Labelled]) -> torch.Tensor:

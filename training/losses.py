@@ -52,20 +52,16 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
 
 
 def class_weights(shares: Tensor) -> Tensor:
-    """
-    Weight of each class from its share of the pixels: 1 / ln(1.1 + share), after ENet (Paszke et
-    al., 2016).
-    """
-    return 1 / torch.log(1.1 + shares)
+    """Weight of each class: 1 / ln(1.4 + its share of pixels), after ENet (Paszke et al., 2016)."""
+    return 1 / torch.log(1.4 + shares)
 
 
 def segmentation(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """
-    Weighted cross-entropy plus soft Dice of logits (B, K, H, W) against labels (B, H, W), IGNORE
-    left out.
+    Weighted cross-entropy plus soft Dice of logits (B, K, H, W) against labels (B, H, W).
 
     Most pixels carry no object: the weights keep those from drowning the rest, Dice looks at each
-    class as a whole. Without a single labelled pixel the loss is 0.
+    class as a whole. Pixels of the label IGNORE do not count; without any other the loss is 0.
     """
     labels = labels.long()
     cross_entropy = functional.cross_entropy(
@@ -86,8 +82,7 @@ def segmentation(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 @dataclass
 class TaskBalance:
     """
-    Dynamic weights of the two tasks: the one that stops falling gets more (DWA, Liu et al., CVPR
-    2019).
+    Dynamic task weights: the task that stops falling gets more (DWA, Liu et al., CVPR 2019).
 
     weight_k = 2 softmax_k(r_k / T), r_k = mean loss of the last window / of the one before. SegMiF
     uses the same with T = 1000, which leaves both weights at 1.00; DWA's own T = 2 moves them.

@@ -15,7 +15,6 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -76,15 +75,9 @@ def train(
     first = restore(checkpoint, network, average, optimizer, balance) if resume else 0
 
     stop = min(stop or config.steps, config.steps)
-    samples = data.Samples(frames, config.crop, config.focus, config.seed)
-    loader = DataLoader(
-        samples,
-        batch_size=config.batch,
-        sampler=range(first * config.batch, stop * config.batch),
-        num_workers=config.workers,
-    )
+    batches = data.batches(frames, config, first, stop)
     writer = SummaryWriter(run, purge_step=first)
-    progress = tqdm(loader, initial=first, total=stop, desc=config.variant, unit="step")
+    progress = tqdm(batches, initial=first, total=stop, desc=config.variant, unit="step")
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config)

@@ -1,6 +1,7 @@
-"""The two convolution blocks that `edge` and `nano` are made of."""
+"""What the networks are made of."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class ConvNormAct(nn.Sequential):
@@ -27,3 +28,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(x + self.second(self.first(x)))
+
+
+def enlarge(features: Tensor, factor: int) -> Tensor:
+    """Bilinear up-sampling by a whole factor."""
+    return functional.interpolate(
+        features, scale_factor=factor, mode="bilinear", align_corners=False
+    )

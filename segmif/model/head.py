@@ -5,15 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segmif.model.blocks import ConvNormAct
-from segmif.model.pair import enlarge
+from segmif.model.blocks import ConvNormAct, enlarge
 
 
 class PyramidHead(nn.Module):
-    """
-    Features at strides 4, 8, 16 and 32 to class logits (B, K, H/4, W/4): one width, one scale, one
-    mix.
-    """
+    """Features at strides 4, 8, 16 and 32 to class logits (B, K, H/4, W/4)."""
 
     def __init__(self, inputs: Sequence[int], width: int, classes: int) -> None:
         super().__init__()

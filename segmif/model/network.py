@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma, luma
 from segmif.model.config import VARIANTS, PairConfig
-from segmif.model.pair import PairNetwork, enlarge
+from segmif.model.pair import PairNetwork
 from segmif.model.paper import PaperNetwork
 
 
@@ -32,10 +33,7 @@ class Network(nn.Module):
         )
 
     def predict(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Visible (B, H, W, 3) RGB and infrared (B, H, W) in [0, 1] to fused luma (B, H, W) and logits
-        (B, K, H, W).
-        """
+        """Frames in [0, 1], visible (B, H, W, 3), to fused luma (B, H, W), logits (B, K, H, W)."""
         fused_luma, logits = self._run(visible, infrared)
         return fused_luma, enlarge(logits, visible.shape[1] // logits.shape[2])
 

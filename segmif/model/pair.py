@@ -1,6 +1,5 @@
 """
-`edge` and `nano`: the pair is encoded once, HIA works at stride 4, fusion keeps its full-resolution
-detail.
+`edge` and `nano`: one encoder pass over the pair, HIA at stride 4, fusion at full resolution.
 
     visible, infrared -> two stems (stride 2) -> two streams (stride 4)
     streams           -> one encoder (strides 8, 16, 32) -> semantic pyramid (stride 8)
@@ -13,10 +12,9 @@ Both tasks read the refined streams, so both losses reach the attention.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from segmif.classes import TAXONOMIES
-from segmif.model.blocks import ConvNormAct, ResidualBlock
+from segmif.model.blocks import ConvNormAct, ResidualBlock, enlarge
 from segmif.model.config import PairConfig
 from segmif.model.interaction import HierarchicalInteractiveAttention
 
@@ -181,10 +179,3 @@ class MaskHead(nn.Module):
         features = torch.cat((enlarge(self.reduce(semantic), 2), visible, infrared), dim=1)
         logits: Tensor = self.classify(self.mix(features))
         return logits
-
-
-def enlarge(features: Tensor, factor: int) -> Tensor:
-    """Bilinear up-sampling by a whole factor."""
-    return functional.interpolate(
-        features, scale_factor=factor, mode="bilinear", align_corners=False
-    )

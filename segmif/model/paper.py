@@ -1,6 +1,5 @@
 """
-`paper`: SegMiF as published (Liu et al., ICCV 2023), reference and teacher, with its faults put
-right.
+`paper`: SegMiF as published (Liu et al., ICCV 2023), reference and teacher, its faults put right.
 
     max(visible luma, infrared)      -> first two stages of the encoder -> semantic maps
     visible luma, infrared, semantic -> fusion at full resolution -> fused luma
@@ -8,16 +7,13 @@ right.
 
 What differs from the published code:
 
-* The loop of its figure is closed. There, the semantic maps come from a third image, computed
-offline; here, from
-  the pair. Only the stages that are read run, and both passes normalise their image alike (in the
-  encoder).
-* Luma is fused in training and in test (there, red in test), and the output is bounded by a sigmoid
-(there, an
-  unbounded PReLU; each saved image is then stretched to its own range, which flickers on video).
+* The loop of its figure is closed. There, the semantic maps come from a third image computed
+  offline; here, from the pair. Only the stages that are read run, and both passes normalise their
+  image alike (in the encoder).
+* Luma is fused in training and in test (there, red in test), and a sigmoid bounds the output
+  (there, an open PReLU; each saved image is then stretched to its own range: video flickers).
 * The 1x1 convolutions of the bridge run before its up-sampling instead of after: both are linear
-and the weights of
-  an interpolation sum to one, so the result is the same for a sixteenth of the work or less.
+  and interpolation weights sum to one, so the result is the same for a sixteenth of the work.
 
 What stays although the figure shows otherwise: both HIA stages share one set of weights, and one
 PReLU slope serves the whole fusion network.
@@ -27,11 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from segmif.classes import TAXONOMIES
+from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma
 from segmif.model.config import PaperConfig
 from segmif.model.head import PyramidHead
 from segmif.model.interaction import HierarchicalInteractiveAttention
-from segmif.model.pair import enlarge
 from segmif.model.transformer import MixTransformer
 
 BRIDGED_STAGES = 2  # of the encoder, at strides 4 and 8
@@ -85,9 +81,7 @@ class FusionNetwork(nn.Module):
         self.to_luma = nn.Conv2d(width // 2, 1, 3, padding=1)
 
     def forward(self, visible_luma: Tensor, infrared: Tensor, semantic: list[Tensor]) -> Tensor:
-        """
-        Fused luma (B, 1, H, W) in [0, 1]; semantic maps (B, c, H/4, W/4) and (B, c, H/8, W/8).
-        """
+        """Fused luma (B, 1, H, W) in [0, 1]; the semantic maps are of strides 4 and 8."""
         visible_stream = self.activation(self.visible_stem(visible_luma))
         infrared_stream = self.activation(self.infrared_stem(infrared))
         for level, features in enumerate(semantic):

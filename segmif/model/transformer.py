@@ -43,10 +43,7 @@ class MixTransformer(nn.Module):
         self.apply(_initialise)
 
     def forward(self, image: Tensor, stages: int = 4) -> list[Tensor]:
-        """
-        Features (B, C, H/s, W/s) of the first `stages` stages, from an RGB image (B, 3, H, W) in
-        [0, 1].
-        """
+        """RGB (B, 3, H, W) in [0, 1] to the features (B, C, H/s, W/s) of the first `stages`."""
         features = []
         x = (image - self.mean) / self.std
         for stage in self.stages[:stages]:
@@ -73,9 +70,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """
-    Attention and feed-forward around shortcuts, each behind its norm; (B, H, W, C) to the same.
-    """
+    """Attention and feed-forward around shortcuts, each behind its norm; (B, H, W, C) stays."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -85,8 +80,9 @@ class Block(nn.Module):
         self.feed_forward = MixFeedForward(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm_attention(x))
-        return x + self.feed_forward(self.norm_feed_forward(x))
+        attended = x + self.attention(self.norm_attention(x))
+        fed: Tensor = attended + self.feed_forward(self.norm_feed_forward(attended))
+        return fed
 
 
 class ReducedAttention(nn.Module):
@@ -117,13 +113,12 @@ class ReducedAttention(nn.Module):
         return reduced
 
     def _by_head(self, x: Tensor) -> Tensor:
-        return x.flatten(1, 2).unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+        by_head: Tensor = x.flatten(1, 2).unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+        return by_head
 
 
 class MixFeedForward(nn.Module):
-    """
-    Two linear layers around a depthwise 3x3 convolution, which tells the tokens where they are.
-    """
+    """Two linear layers around a depthwise 3x3 convolution: tokens learn where they are."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -10,8 +10,7 @@ Both take the feature maps `visible`, `infrared`, `semantic`, each (B, C, H, W),
 parameters, stacked in the order visible, infrared, semantic (the output side has only the first
 two):
 
-    embed_weight  (3, 2C, C)  embed_bias (3, 2C)   channel embedding of each map into two token sets
-    [Y, U]
+    embed_weight  (3, 2C, C)  embed_bias (3, 2C)   embedding of each map into two token sets [Y, U]
     key_weight    (3, C, C)   value_weight (3, C, C)
     temperature   (3, h)      factor on the mean-normalised context before its softmax
     out_weight    (2, C, 2C)  out_bias (2, C)      aggregation of [Z, A]
@@ -99,8 +98,7 @@ def gram(
     norm_bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """
-    The same from three Gram matrices: K^T V = W_k (Y^T Y) W_v^T, and [Z, A] W_o is one per-image
-    matrix.
+    The same from Gram matrices: K^T V = W_k (Y^T Y) W_v^T, and [Z, A] W_o is one matrix per image.
 
     One reduction over the pixels, a tiny softmax, one 1x1 convolution with weights of its own for
     every image.
@@ -147,10 +145,7 @@ def _attention(
 
 
 def _aggregate(out_weight: Tensor, attention: Tensor) -> Tensor:
-    """
-    Output weight (C, C) after the attention (B, h, d, d) of all heads: one matrix (B, C, C) on the
-    query.
-    """
+    """Output weight (C, C) after attention (B, h, d, d): one matrix (B, C, C) on the query."""
     by_head = out_weight.unflatten(1, (attention.shape[1], -1)).transpose(0, 1)  # (h, C, d)
     return (by_head @ attention.transpose(-2, -1)).transpose(1, 2).flatten(2)
 
@@ -165,10 +160,7 @@ def _layer_norm_channels(features: Tensor, weight: Tensor, bias: Tensor) -> Tens
 
 
 def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    The one entry point: `gram` where torch computes, one `segmif` node where an ONNX graph is
-    written.
-    """
+    """The one entry point: `gram` where torch computes, one node where an ONNX graph is written."""
     if torch.onnx.is_in_onnx_export():
         visible, infrared = maps_and_parameters[:2]
         refined = torch.onnx.ops.symbolic_multi_out(

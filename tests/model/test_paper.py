@@ -65,7 +65,8 @@ def test_fused_image_leans_on_two_stages_of_the_encoder(network: Network) -> Non
     fused_luma, _ = network.predict(*_noise())
     assert 0 <= fused_luma.min() < fused_luma.max() <= 1
     fused_luma.mean().backward()
-    reached = {name for name, grad in _gradients(network.core.encoder) if grad is not None}
+    encoder = network.core.get_submodule("encoder")
+    reached = {name for name, grad in _gradients(encoder) if grad is not None}
     assert {name.split(".")[1] for name in reached} == {"0", "1"}
 
 
