@@ -14,7 +14,7 @@ def save_network(network: Network, path: Path, training: dict[str, Any]) -> None
     """Writes `path` (.safetensors) and its manifest; `training` says how the weights came to be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, path)
+    path.write_bytes(safetensors.torch.save(tensors))
     Manifest(
         variant=network.variant,
         taxonomy=network.config.taxonomy,
