@@ -30,11 +30,12 @@ class TrainConfig:
     variant: str
     phases: tuple[Phase, ...]
     focus: float = 0.75
+    fuse_every: int = 4  # steps: fusion is learnt much sooner than the mask
     learning_rate: float = 1.5e-3  # at its peak
     warmup: int = 200  # steps
     weight_decay: float = 0.02
     clip_norm: float = 5.0
-    average: float = 0.998  # decay of the averaged weights, which are what is saved
+    average: float = 0.995  # decay of the averaged weights, which are what is saved
     seed: int = 0
     workers: int = 0  # processes that load; 0 where the CPU is what trains
     save_every: int = 200  # steps

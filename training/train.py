@@ -61,6 +61,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     frames = data.read_training_frames(root)
+    print(f"{len(frames)} pairs of {root}" if root.is_dir() else f"no {root}: rendered scenes")
     weights = losses.class_weights(data.class_shares(frames)).to(device)
 
     # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
@@ -77,16 +78,18 @@ def train(
     stop = min(stop or config.steps, config.steps)
     batches = data.batches(frames, config, first, stop)
     writer = SummaryWriter(run, purge_step=first)
+    fusion = torch.zeros(())  # of the last step that had one
     progress = tqdm(batches, initial=first, total=stop, desc=config.variant, unit="step")
     for step, batch in enumerate(progress, start=first):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
+        set_learning_rate(optimizer, step, config)
         visible, infrared, labels = (array.to(device) for array in batch)
         visible, infrared = visible / 255, infrared / 255
         fused, logits = network.predict(visible, infrared)
-        fusion = losses.fusion(fused, luma(visible), infrared, config.fusion)
         segmentation = losses.segmentation(logits, labels, weights)
-        total = balance.weights[0] * fusion + balance.weights[1] * segmentation
+        total = balance.weights[1] * segmentation
+        if step % config.fuse_every == 0:
+            fusion = losses.fusion(fused, luma(visible), infrared, config.fusion)
+            total = total + balance.weights[0] * fusion
         if not total.isfinite():
             raise FloatingPointError(f"the loss of step {step} is {total.item()}")
         optimizer.zero_grad(set_to_none=True)
@@ -96,12 +99,12 @@ def train(
         average.update_parameters(network)
         balance.update(fusion.item(), segmentation.item())
 
-        if step % 10 == 0:
+        if step % 20 == 0:
             progress.set_postfix(fusion=f"{fusion:.3f}", mask=f"{segmentation:.3f}")
             record(writer, step, fusion, segmentation, balance)
         if (step + 1) % config.save_every == 0 or step + 1 == stop:
             save(checkpoint, step + 1, network, average, optimizer, balance)
-        if (step + 1) % config.validate_every == 0 and (root / "mfnet" / "val").is_dir():
+        if (step + 1) % config.validate_every == 0:
             mean_iou = validate(averaged, root / "mfnet" / "val", device)
             writer.add_scalar("mask/val_mean_iou", mean_iou, step + 1)
             progress.write(f"step {step + 1}: mIoU on mfnet/val {mean_iou:.3f}")
@@ -126,12 +129,12 @@ def _is_stacked(name: str) -> bool:
     return name.endswith(("embed_bias", "out_bias", "norm_weight", "norm_bias", "temperature"))
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
     """Linear warm-up, then half a cosine down to nothing at the last step."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
     done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    cosine = 0.5 * (1 + math.cos(math.pi * max(done, 0)))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * min((step + 1) / config.warmup, cosine)
 
 
 def record(
@@ -189,7 +192,9 @@ def restore(
 
 @torch.no_grad()
 def validate(network: Network, folder: Path, device: torch.device) -> float:
-    """mIoU of the averaged network over all ids on a labelled folder."""
+    """mIoU of a network over all ids on a labelled folder; NaN where there is no such folder."""
+    if not folder.is_dir():
+        return math.nan
     network.eval()
     confusion = ConfusionMatrix.empty(len(TAXONOMIES[network.config.taxonomy].names))
     for frame in data.read_folder(folder):

@@ -33,23 +33,23 @@ class Network(nn.Module):
         )
 
     def predict(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames in [0, 1], visible (B, H, W, 3), to fused luma (B, H, W), logits (B, K, H, W)."""
-        fused_luma, logits = self._run(visible, infrared)
-        return fused_luma, enlarge(logits, visible.shape[1] // logits.shape[2])
+        """
+        Fused luma (B, H, W) in [0, 1] and class logits (B, K, H/4, W/4).
+
+        Takes visible (B, H, W, 3) RGB and infrared (B, H, W), both in [0, 1].
+        """
+        fused_luma, logits = self.core(
+            visible.permute(0, 3, 1, 2), luma(visible).unsqueeze(1), infrared.unsqueeze(1)
+        )
+        return fused_luma.squeeze(1), logits
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         # bytes become numbers first: TensorRT refuses to transpose bytes
         dtype = next(self.parameters()).dtype
         rgb = visible.to(dtype) / 255
-        fused_luma, logits = self._run(rgb, infrared.to(dtype) / 255)
+        fused_luma, logits = self.predict(rgb, infrared.to(dtype) / 255)
         fused = (attach_chroma(fused_luma, rgb) * 255).round()
         return fused.to(torch.uint8), self._labels(logits)
-
-    def _run(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
-        fused_luma, logits = self.core(
-            visible.permute(0, 3, 1, 2), luma(visible).unsqueeze(1), infrared.unsqueeze(1)
-        )
-        return fused_luma.squeeze(1), logits
 
     def _labels(self, logits: Tensor) -> Tensor:
         """Logits (B, K, H/4, W/4) to class ids (B, H, W)."""

@@ -125,7 +125,7 @@ def test_fusion_loss_prefers_what_keeps_both_sources() -> None:
 
 def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
     logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    labels = torch.full((1, 4, 4), IGNORE, dtype=torch.uint8)
+    labels = torch.full((1, 8, 8), IGNORE, dtype=torch.uint8)
     weights = torch.ones(3)
     assert losses.segmentation(logits, labels, weights).item() == 0
     labels[0, 0, 0] = 1
