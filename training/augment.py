@@ -8,8 +8,6 @@ from segmif.classes import IGNORE
 
 Bytes = NDArray[np.uint8]
 
-SCALES = (0.7, 1.5)  # the training frames come at one size, cameras do not
-
 
 def augment(
     visible: Bytes,
@@ -17,15 +15,19 @@ def augment(
     labels: Bytes,
     centre: tuple[float, float],
     crop: tuple[int, int],
+    scales: tuple[float, float],
     random: np.random.Generator,
 ) -> tuple[Bytes, Bytes, Bytes]:
     """
     A random view of `crop` (height, width) about `centre` (row, column) in changed light.
 
+    The view shows the frame enlarged by a factor out of `scales`: frames for training come in one
+    size, cameras do not.
+
     Takes and gives visible (H, W, 3), infrared (H, W) and labels (H, W); outside the frame the
     labels are IGNORE.
     """
-    to_frame = _geometry(labels.shape[:2], centre, crop, random)
+    to_frame = _geometry(labels.shape[:2], centre, crop, scales, random)
 
     def warp(image: Bytes, interpolation: int, border: int) -> Bytes:
         height, width = crop
@@ -46,10 +48,11 @@ def _geometry(
     frame: tuple[int, ...],
     centre: tuple[float, float],
     crop: tuple[int, int],
+    scales: tuple[float, float],
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
     """2x3 matrix that takes a pixel (x, y) of the crop into the frame: flip, scale, shift."""
-    scale = float(np.exp(random.uniform(*np.log(SCALES))))
+    scale = float(np.exp(random.uniform(*np.log(scales))))
     origin = []
     for middle, size, out in zip(centre, frame, crop, strict=True):
         view = out / scale

@@ -12,13 +12,16 @@ from training.losses import FusionWeights
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A part of a run with crops of one size: many small ones first, whole frames at the end."""
+    """A part of a run with views of one size: cheap ones first, frames as they will come last."""
 
     steps: int
     batch: int
     crop: tuple[int, int]  # height, width in pixels; multiples of 32
+    scales: tuple[float, float] = (0.7, 1.5)  # frames are made smaller or larger by such a factor
 
     def __post_init__(self) -> None:
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"scales is {self.scales}: a smallest and a largest factor expected")
         if any(side % MULTIPLE for side in self.crop):
             raise ValueError(f"crop is {self.crop}: both sides must divide by {MULTIPLE}")
 
@@ -62,7 +65,8 @@ def read_config(path: Path) -> TrainConfig:
     phases = []
     for phase in settings.get("phases", []):
         _refuse_unknown(Phase, phase, path)
-        phases.append(Phase(**{**phase, "crop": tuple(phase["crop"])}))
+        pairs = {name: tuple(phase[name]) for name in ("crop", "scales") if name in phase}
+        phases.append(Phase(**phase | pairs))
     settings["phases"] = tuple(phases)
     return TrainConfig(**settings)
 

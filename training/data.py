@@ -19,7 +19,7 @@ from segmif.classes import IGNORE, MFNET
 from segmif.images import read_infrared, read_labels, read_visible
 from training import scenes
 from training.augment import augment
-from training.config import TrainConfig
+from training.config import Phase, TrainConfig
 
 RENDERED_SCENES = 64
 
@@ -89,10 +89,10 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     """Augmented crops: visible (h, w, 3), infrared (h, w), labels (h, w), all uint8."""
 
     def __init__(
-        self, frames: list[Labelled], crop: tuple[int, int], focus: float, seed: tuple[int, ...]
+        self, frames: list[Labelled], phase: Phase, focus: float, seed: tuple[int, ...]
     ) -> None:
         """`focus` is the share of crops that are centred on an object, its class drawn evenly."""
-        self.frames, self.crop, self.focus, self.seed = frames, crop, focus, seed
+        self.frames, self.phase, self.focus, self.seed = frames, phase, focus, seed
         classes = range(1, len(MFNET.names))
         self.holders = {
             id_: holders
@@ -103,7 +103,15 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng((*self.seed, index))
         frame, centre = self._draw(random)
-        arrays = augment(frame.visible, frame.infrared, frame.labels, centre, self.crop, random)
+        arrays = augment(
+            frame.visible,
+            frame.infrared,
+            frame.labels,
+            centre,
+            self.phase.crop,
+            self.phase.scales,
+            random,
+        )
         visible, infrared, labels = map(torch.from_numpy, arrays)
         return visible, infrared, labels
 
@@ -128,7 +136,7 @@ def batches(
     for number, phase in enumerate(config.phases):
         steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
         begin += phase.steps
-        samples = Samples(frames, phase.crop, config.focus, (config.seed, number))
+        samples = Samples(frames, phase, config.focus, (config.seed, number))
         yield from DataLoader(
             samples,
             batch_size=phase.batch,

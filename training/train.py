@@ -18,7 +18,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from segmif.classes import TAXONOMIES
+from segmif.classes import IGNORE, TAXONOMIES
+from segmif.frames import FramePair, fit
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
 from segmif.model.network import Network
@@ -67,9 +68,7 @@ def train(
     # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
     network = Network(config.variant).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
-    average = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
-    )
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     averaged = cast(Network, average.module)
     optimizer = torch.optim.AdamW(parameter_groups(network, config.weight_decay))
     balance = losses.TaskBalance()
@@ -105,10 +104,12 @@ def train(
         if (step + 1) % config.save_every == 0 or step + 1 == stop:
             save(checkpoint, step + 1, network, average, optimizer, balance)
         if (step + 1) % config.validate_every == 0:
+            settle_norms(averaged, frames, device)
             mean_iou = validate(averaged, root / "mfnet" / "val", device)
             writer.add_scalar("mask/val_mean_iou", mean_iou, step + 1)
             progress.write(f"step {step + 1}: mIoU on mfnet/val {mean_iou:.3f}")
     writer.close()
+    settle_norms(averaged, frames, device)
     save_network(averaged, out, {"steps": stop, "frames": len(frames), **asdict(config)})
     return averaged
 
@@ -191,11 +192,32 @@ def restore(
 
 
 @torch.no_grad()
+def settle_norms(network: Network, frames: list[data.Labelled], device: torch.device) -> None:
+    """
+    Takes the statistics of every BatchNorm anew, over whole labelled frames.
+
+    Those of training are of crops, and of weights that are not the averaged ones.
+    """
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all frames, not a moving one
+    network.train()
+    for frame in frames:
+        if (frame.labels != IGNORE).any():
+            pair = fit(FramePair(frame.visible, frame.infrared))
+            network(
+                torch.from_numpy(pair.visible)[None].to(device),
+                torch.from_numpy(pair.infrared)[None].to(device),
+            )
+    network.eval()
+
+
+@torch.no_grad()
 def validate(network: Network, folder: Path, device: torch.device) -> float:
     """mIoU of a network over all ids on a labelled folder; NaN where there is no such folder."""
     if not folder.is_dir():
         return math.nan
-    network.eval()
     confusion = ConfusionMatrix.empty(len(TAXONOMIES[network.config.taxonomy].names))
     for frame in data.read_folder(folder):
         _, labels = network(
@@ -203,5 +225,4 @@ def validate(network: Network, folder: Path, device: torch.device) -> float:
             torch.from_numpy(frame.infrared)[None].to(device),
         )
         confusion = confusion.add(labels[0].cpu().numpy(), frame.labels)
-    network.train()
     return confusion.mean_iou
