@@ -33,7 +33,7 @@ class TrainConfig:
     variant: str
     phases: tuple[Phase, ...]
     focus: float = 0.75
-    fuse_every: int = 4  # steps: fusion is learnt much sooner than the mask
+    fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     learning_rate: float = 1.5e-3  # at its peak
     warmup: int = 200  # steps
     weight_decay: float = 0.02
