@@ -24,26 +24,21 @@ class FusionWeights:
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
     """Loss of a fused luma against both sources, each (B, H, W) in [0, 1]."""
     intensity = functional.l1_loss(fused, torch.maximum(visible, infrared))
-    edges = sum(
-        (
-            gradient(
-                *(functional.avg_pool2d(x, scale) for x in (fused, visible, infrared)), weights
-            )
-            for scale in SCALES
-        ),
-        start=fused.new_zeros(()),
-    )
+    edges = fused.new_zeros(())
+    for scale in SCALES:
+        scaled = [functional.avg_pool2d(x, scale) for x in (fused, visible, infrared)]
+        edges = edges + edge_distance(scaled[0], scaled[1], scaled[2], weights.edge_gain)
     structure = 1 - (ssim(fused, visible) + ssim(fused, infrared)) / 2
     return weights.intensity * intensity + weights.gradient * edges + weights.structure * structure
 
 
-def gradient(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
-    """Distance of the first differences of (B, H, W) from the stronger ones, times `edge_gain`."""
+def edge_distance(fused: Tensor, visible: Tensor, infrared: Tensor, gain: float) -> Tensor:
+    """Mean distance of the first differences of (B, H, W) from `gain` times the stronger ones."""
     distance = fused.new_zeros(())
     for axis in (-1, -2):
         of_visible, of_infrared = visible.diff(dim=axis), infrared.diff(dim=axis)
         stronger = torch.where(of_visible.abs() > of_infrared.abs(), of_visible, of_infrared)
-        distance = distance + functional.l1_loss(fused.diff(dim=axis), weights.edge_gain * stronger)
+        distance = distance + functional.l1_loss(fused.diff(dim=axis), gain * stronger)
     return distance
 
 

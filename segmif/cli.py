@@ -1,0 +1,28 @@
+"""One way to run the commands of a program."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+
+
+def run(program: str, description: str | None, commands: Mapping[str, ModuleType]) -> int:
+    """
+    Runs the command that the command line names; gives its exit code.
+
+    A command is a module with `add_arguments(parser)` and `main(args) -> int`; the first line of
+    its docstring is its help. What the caller can mend (a path, a frame, a setting: OSError or
+    ValueError) is said in one sentence, exit code 1.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    choices = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, module in commands.items():
+        command = choices.add_parser(name, help=(module.__doc__ or "").strip().splitlines()[0])
+        module.add_arguments(command)
+        command.set_defaults(main=module.main)
+    args = parser.parse_args()
+    try:
+        return int(args.main(args))
+    except (OSError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
