@@ -6,6 +6,7 @@ height and width are dynamic; height and width divide by 32.
 """
 
 import argparse
+import logging
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,10 @@ def to_model(network: Network) -> onnx.ModelProto:
     height, width = (MULTIPLE * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     sizes = {0: batch, 1: height, 2: width}
     with warnings.catch_warnings():
-        # torch's exporter warns of its own deprecated calls and of axis names it merges
+        # torch's exporter warns of its own deprecated calls, of axis names it merges and of
+        # torchvision operators that nobody asked for
         warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,
             tuple(torch.from_numpy(array) for array in noise(*TRACED_SIZE)),

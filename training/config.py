@@ -32,6 +32,7 @@ class TrainConfig:
 
     variant: str
     phases: tuple[Phase, ...]
+    finish: Phase | None = None  # of the fusion decoder alone, after all phases
     focus: float = 0.75
     fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     learning_rate: float = 1.5e-3  # at its peak
@@ -62,13 +63,18 @@ def read_config(path: Path) -> TrainConfig:
     if "fusion" in settings:
         _refuse_unknown(FusionWeights, settings["fusion"], path)
         settings["fusion"] = FusionWeights(**settings["fusion"])
-    phases = []
-    for phase in settings.get("phases", []):
-        _refuse_unknown(Phase, phase, path)
-        pairs = {name: tuple(phase[name]) for name in ("crop", "scales") if name in phase}
-        phases.append(Phase(**phase | pairs))
-    settings["phases"] = tuple(phases)
+    settings["phases"] = tuple(_phase(phase, path) for phase in settings.get("phases", []))
+    if "finish" in settings:
+        settings["finish"] = _phase(settings["finish"], path)
     return TrainConfig(**settings)
+
+
+def _phase(settings: dict[str, Any], path: Path) -> Phase:
+    _refuse_unknown(Phase, settings, path)
+    pairs: dict[str, Any] = {
+        name: tuple(settings[name]) for name in ("crop", "scales") if name in settings
+    }
+    return Phase(**settings | pairs)
 
 
 def _refuse_unknown(kind: type, settings: dict[str, Any], path: Path) -> None:

@@ -8,7 +8,7 @@ its TensorBoard curves in a folder of its own and goes on from there when called
 
 import argparse
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -18,8 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from segmif.classes import IGNORE, TAXONOMIES
-from segmif.frames import FramePair, fit
+from segmif.classes import TAXONOMIES
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
 from segmif.model.network import Network
@@ -104,12 +103,11 @@ def train(
         if (step + 1) % config.save_every == 0 or step + 1 == stop:
             save(checkpoint, step + 1, network, average, optimizer, balance)
         if (step + 1) % config.validate_every == 0:
-            settle_norms(averaged, frames, device)
             mean_iou = validate(averaged, root / "mfnet" / "val", device)
             writer.add_scalar("mask/val_mean_iou", mean_iou, step + 1)
             progress.write(f"step {step + 1}: mIoU on mfnet/val {mean_iou:.3f}")
     writer.close()
-    settle_norms(averaged, frames, device)
+    finish_fusion(averaged, frames, config)
     save_network(averaged, out, {"steps": stop, "frames": len(frames), **asdict(config)})
     return averaged
 
@@ -191,26 +189,31 @@ def restore(
     return int(state["step"])
 
 
-@torch.no_grad()
-def settle_norms(network: Network, frames: list[data.Labelled], device: torch.device) -> None:
+def finish_fusion(network: Network, frames: list[data.Labelled], config: TrainConfig) -> None:
     """
-    Takes the statistics of every BatchNorm anew, over whole labelled frames.
+    Trains the fusion decoder alone: what it reads no longer moves, and the mask stays as it is.
 
-    Those of training are of crops, and of weights that are not the averaged ones.
+    Next to the mask's loss it never settles (docs/decisions/0004).
     """
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all frames, not a moving one
-    network.train()
-    for frame in frames:
-        if (frame.labels != IGNORE).any():
-            pair = fit(FramePair(frame.visible, frame.infrared))
-            network(
-                torch.from_numpy(pair.visible)[None].to(device),
-                torch.from_numpy(pair.infrared)[None].to(device),
-            )
-    network.eval()
+    finish = config.finish
+    if finish is None:
+        return
+    device = next(network.parameters()).device
+    decoder = network.get_submodule("core.fusion")
+    network.requires_grad_(False).eval()
+    decoder.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(decoder.parameters(), config.learning_rate, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, finish.steps)
+    fresh = replace(config, phases=(finish,), seed=config.seed + 1)
+    batches = data.batches(frames, fresh, 0, finish.steps)
+    for batch in tqdm(batches, total=finish.steps, desc="fusion decoder", unit="step"):
+        visible, infrared = (array.to(device) / 255 for array in batch[:2])
+        fused, _ = network.predict(visible, infrared)
+        optimizer.zero_grad(set_to_none=True)
+        losses.fusion(fused, luma(visible), infrared, config.fusion).backward()
+        optimizer.step()
+        schedule.step()
+    network.requires_grad_(True).eval()
 
 
 @torch.no_grad()
@@ -218,6 +221,7 @@ def validate(network: Network, folder: Path, device: torch.device) -> float:
     """mIoU of a network over all ids on a labelled folder; NaN where there is no such folder."""
     if not folder.is_dir():
         return math.nan
+    network.eval()
     confusion = ConfusionMatrix.empty(len(TAXONOMIES[network.config.taxonomy].names))
     for frame in data.read_folder(folder):
         _, labels = network(

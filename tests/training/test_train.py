@@ -24,6 +24,7 @@ TINY = TrainConfig(
         Phase(steps=2, batch=2, crop=(64, 64)),
         Phase(steps=3, batch=1, crop=(96, 64)),
     ),
+    finish=Phase(steps=2, batch=2, crop=(64, 64)),
     warmup=2,
     save_every=2,
 )
