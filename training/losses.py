@@ -106,10 +106,16 @@ class TaskBalance:
     means: list[tuple[float, float]] = field(default_factory=list)  # of the last two full windows
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
     steps: int = 0
+    fusion: float = 0.0  # loss of the last step that had one
 
-    def update(self, fusion_loss: float, segmentation_loss: float) -> None:
-        """Takes note of one step's losses; at the end of a window the weights change."""
-        self.sums = [self.sums[0] + fusion_loss, self.sums[1] + segmentation_loss]
+    def update(self, fusion_loss: float | None, segmentation_loss: float) -> None:
+        """
+        Takes note of one step's losses; at the end of a window the weights change.
+
+        A step without a fusion loss (None) counts with that of the last one.
+        """
+        self.fusion = self.fusion if fusion_loss is None else fusion_loss
+        self.sums = [self.sums[0] + self.fusion, self.sums[1] + segmentation_loss]
         self.steps += 1
         if self.steps < self.window:
             return

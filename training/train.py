@@ -76,7 +76,6 @@ def train(
     stop = min(stop or config.steps, config.steps)
     batches = data.batches(frames, config, first, stop)
     writer = SummaryWriter(run, purge_step=first)
-    fusion = torch.zeros(())  # of the last step that had one
     progress = tqdm(batches, initial=first, total=stop, desc=config.variant, unit="step")
     for step, batch in enumerate(progress, start=first):
         set_learning_rate(optimizer, step, config)
@@ -85,6 +84,7 @@ def train(
         fused, logits = network.predict(visible, infrared)
         segmentation = losses.segmentation(logits, labels, weights)
         total = balance.weights[1] * segmentation
+        fusion = None
         if step % config.fuse_every == 0:
             fusion = losses.fusion(fused, luma(visible), infrared, config.fusion)
             total = total + balance.weights[0] * fusion
@@ -95,11 +95,11 @@ def train(
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         optimizer.step()
         average.update_parameters(network)
-        balance.update(fusion.item(), segmentation.item())
+        balance.update(None if fusion is None else fusion.item(), segmentation.item())
 
         if step % 20 == 0:
-            progress.set_postfix(fusion=f"{fusion:.3f}", mask=f"{segmentation:.3f}")
-            record(writer, step, fusion, segmentation, balance)
+            progress.set_postfix(fusion=f"{balance.fusion:.3f}", mask=f"{segmentation:.3f}")
+            record(writer, step, segmentation, balance)
         if (step + 1) % config.save_every == 0 or step + 1 == stop:
             save(checkpoint, step + 1, network, average, optimizer, balance)
         if (step + 1) % config.validate_every == 0:
@@ -139,12 +139,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: Train
 def record(
     writer: SummaryWriter,
     step: int,
-    fusion: Tensor,
     segmentation: Tensor,
     balance: losses.TaskBalance,
 ) -> None:
     """One point of every curve."""
-    writer.add_scalar("fusion/loss", fusion.item(), step)
+    writer.add_scalar("fusion/loss", balance.fusion, step)
     writer.add_scalar("mask/loss", segmentation.item(), step)
     writer.add_scalar("fusion/task_weight", balance.weights[0], step)
     writer.add_scalar("mask/task_weight", balance.weights[1], step)

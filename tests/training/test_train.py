@@ -33,12 +33,17 @@ TINY = TrainConfig(
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     nowhere, out = tmp_path / "no-data", tmp_path / "nano.safetensors"
     unbroken = train(TINY, nowhere, tmp_path / "a", out, resume=False)
-    train(TINY, nowhere, tmp_path / "b", out, resume=False, stop=3)
+    train(TINY, nowhere, tmp_path / "b", out, resume=False, stop=4)
     resumed = train(TINY, nowhere, tmp_path / "b", out, resume=True)
     for (name, ours), theirs in zip(
         unbroken.state_dict().items(), resumed.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(ours, theirs, msg=name)
+    # step 4 has no fusion loss of its own: what the task weights are made of must have been kept
+    balances = [
+        torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)["balance"] for run in "ab"
+    ]
+    assert balances[0]["sums"] == pytest.approx(balances[1]["sums"])
     assert Manifest.read(out).training["steps"] == 5
     load_network(out)
 
