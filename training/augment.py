@@ -1,5 +1,7 @@
 """One geometry for three arrays, then each sensor's own troubles."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,14 @@ from segmif.classes import IGNORE
 Bytes = NDArray[np.uint8]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Shares of the samples that meet each trouble, in [0, 1]."""
+
+    nightfall: float = 0.2  # the visible frame as after dark: shapes must be known by their warmth
+    dead_sensor: float = 0.06  # one of both frames black: the other must do alone
+
+
 def augment(
     visible: Bytes,
     infrared: Bytes,
@@ -16,6 +26,7 @@ def augment(
     centre: tuple[float, float],
     crop: tuple[int, int],
     scales: tuple[float, float],
+    shares: Augmentation,
     random: np.random.Generator,
 ) -> tuple[Bytes, Bytes, Bytes]:
     """
@@ -37,11 +48,15 @@ def augment(
         )
         return np.asarray(warped, np.uint8)
 
-    return (
-        _visible_light(warp(visible, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), random),
-        _thermal(warp(infrared, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), random),
-        warp(labels, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
-    )
+    seen = warp(visible, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    if random.random() < shares.nightfall:
+        seen = _nightfall(seen, random)
+    seen = _visible_light(seen, random)
+    warmth = _thermal(warp(infrared, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), random)
+    if random.random() < shares.dead_sensor:
+        dead = seen if random.random() < 0.5 else warmth
+        dead[:] = 0
+    return seen, warmth, warp(labels, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 
 def _geometry(
@@ -64,6 +79,20 @@ def _geometry(
             [[-1 / scale, 0, origin[1] + (crop[1] - 1) / scale], [0, 1 / scale, origin[0]]]
         )
     return np.array([[1 / scale, 0, origin[1]], [0, 1 / scale, origin[0]]])
+
+
+def _nightfall(image: Bytes, random: np.random.Generator) -> Bytes:
+    """
+    A few per cent of the light, as the camera's longer exposure leaves it, and its noise.
+
+    What was bright stays brightest: shadows close first.
+    """
+    levels = np.arange(256) / 255
+    gain = np.exp(random.uniform(np.log(0.04), np.log(0.5)))
+    table = np.asarray(255 * gain * levels ** random.uniform(1, 1.8), np.uint8)
+    dark = np.asarray(cv2.LUT(image, table), np.uint8)
+    noisy = dark + random.normal(0, random.uniform(0.5, 3), image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def _visible_light(image: Bytes, random: np.random.Generator) -> Bytes:

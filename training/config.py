@@ -7,6 +7,7 @@ from typing import Any
 
 from segmif.frames import MULTIPLE
 from segmif.model.config import VARIANTS
+from training.augment import Augmentation
 from training.losses import FusionWeights
 
 
@@ -34,6 +35,7 @@ class TrainConfig:
     phases: tuple[Phase, ...]
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
     focus: float = 0.75
+    augmentation: Augmentation = field(default_factory=Augmentation)
     fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     learning_rate: float = 1.5e-3  # at its peak
     warmup: int = 200  # steps
@@ -64,6 +66,9 @@ def read_config(path: Path) -> TrainConfig:
         _refuse_unknown(FusionWeights, settings["fusion"], path)
         settings["fusion"] = FusionWeights(**settings["fusion"])
     settings["phases"] = tuple(_phase(phase, path) for phase in settings.get("phases", []))
+    if "augmentation" in settings:
+        _refuse_unknown(Augmentation, settings["augmentation"], path)
+        settings["augmentation"] = Augmentation(**settings["augmentation"])
     if "finish" in settings:
         settings["finish"] = _phase(settings["finish"], path)
     return TrainConfig(**settings)

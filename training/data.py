@@ -7,12 +7,10 @@ have seen. The data set knows neither mean nor std; pixels stay uint8.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from segmif.classes import IGNORE, MFNET
@@ -20,18 +18,10 @@ from segmif.images import read_infrared, read_labels, read_visible
 from training import scenes
 from training.augment import augment
 from training.config import Phase, TrainConfig
+from training.datasets import Labelled as Labelled
 
 RENDERED_SCENES = 64
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A pair with what it shows."""
-
-    name: str
-    visible: NDArray[np.uint8]  # (H, W, 3) RGB
-    infrared: NDArray[np.uint8]  # (H, W)
-    labels: NDArray[np.uint8]  # (H, W) class ids, IGNORE where nobody labelled
+NIGHT = 50  # mean level of a visible frame below which it was taken after dark
 
 
 def data_root() -> Path:
@@ -89,16 +79,20 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     """Augmented crops: visible (h, w, 3), infrared (h, w), labels (h, w), all uint8."""
 
     def __init__(
-        self, frames: list[Labelled], phase: Phase, focus: float, seed: tuple[int, ...]
+        self, frames: list[Labelled], phase: Phase, config: TrainConfig, seed: tuple[int, ...]
     ) -> None:
-        """`focus` is the share of crops that are centred on an object, its class drawn evenly."""
-        self.frames, self.phase, self.focus, self.seed = frames, phase, focus, seed
-        classes = range(1, len(MFNET.names))
-        self.holders = {
-            id_: holders
-            for id_ in classes
-            if (holders := [i for i, frame in enumerate(frames) if (frame.labels == id_).any()])
-        }
+        """
+        `config.focus` is the share of crops that are centred on an object.
+
+        Its class is drawn evenly, then whether it is seen by day or by night: cars, say, are rare
+        after dark.
+        """
+        self.frames, self.phase, self.config, self.seed = frames, phase, config, seed
+        self.holders: dict[int, dict[bool, list[int]]] = {}  # class, dark: indices of frames
+        for index, frame in enumerate(frames):
+            dark = bool(frame.visible.mean() < NIGHT)
+            for id_ in set(np.unique(frame.labels).tolist()) & set(range(1, len(MFNET.names))):
+                self.holders.setdefault(id_, {}).setdefault(dark, []).append(index)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng((*self.seed, index))
@@ -110,6 +104,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
             centre,
             self.phase.crop,
             self.phase.scales,
+            self.config.augmentation,
             random,
         )
         visible, infrared, labels = map(torch.from_numpy, arrays)
@@ -117,9 +112,10 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
     def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
         """A frame and the (row, column) its crop is centred on."""
-        if self.holders and random.random() < self.focus:
-            id_ = random.choice(list(self.holders))
-            frame = self.frames[random.choice(self.holders[id_])]
+        if self.holders and random.random() < self.config.focus:
+            id_ = random.choice(sorted(self.holders))
+            lights = self.holders[id_]
+            frame = self.frames[random.choice(lights[random.choice(sorted(lights))])]
             rows, columns = np.nonzero(frame.labels == id_)
             pick = random.integers(len(rows))
             return frame, (float(rows[pick]), float(columns[pick]))
@@ -136,7 +132,7 @@ def batches(
     for number, phase in enumerate(config.phases):
         steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
         begin += phase.steps
-        samples = Samples(frames, phase, config.focus, (config.seed, number))
+        samples = Samples(frames, phase, config, (config.seed, number))
         yield from DataLoader(
             samples,
             batch_size=phase.batch,

@@ -19,10 +19,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from segmif.classes import TAXONOMIES
+from segmif.manifest import sha256
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
 from segmif.model.network import Network
-from segmif.model.weights import save_network
+from segmif.model.weights import load_network, save_network
 from training import data, losses
 from training.config import TrainConfig, read_config
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, help="weights to write [weights/VARIANT.safetensors]")
     parser.add_argument("--run", type=Path, help="checkpoint and curves [runs/CONFIG]")
+    parser.add_argument("--start", type=Path, help="weights of this variant to start from")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="stop here instead of where the config says")
 
@@ -47,12 +49,19 @@ def main(args: argparse.Namespace) -> int:
     config = read_config(args.config)
     run = args.run or Path("runs") / args.config.stem
     out = args.out or Path("weights") / f"{config.variant}.safetensors"
-    train(config, args.data, run, out, resume=args.resume, stop=args.steps)
+    train(config, args.data, run, out, start=args.start, resume=args.resume, stop=args.steps)
     return 0
 
 
 def train(
-    config: TrainConfig, root: Path, run: Path, out: Path, *, resume: bool, stop: int | None = None
+    config: TrainConfig,
+    root: Path,
+    run: Path,
+    out: Path,
+    *,
+    start: Path | None = None,
+    resume: bool,
+    stop: int | None = None,
 ) -> Network:
     """Runs the whole training and writes the averaged network to `out`; gives it back."""
     checkpoint = run / "checkpoint.pt"
@@ -65,7 +74,7 @@ def train(
     weights = losses.class_weights(data.class_shares(frames)).to(device)
 
     # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
-    network = Network(config.variant).to(device)
+    network = first_network(config.variant, start).to(device).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     averaged = cast(Network, average.module)
@@ -108,8 +117,19 @@ def train(
             progress.write(f"step {step + 1}: mIoU on mfnet/val {mean_iou:.3f}")
     writer.close()
     finish_fusion(averaged, frames, config)
-    save_network(averaged, out, {"steps": stop, "frames": len(frames), **asdict(config)})
+    facts = {"steps": stop, "frames": len(frames), **asdict(config)}
+    save_network(averaged, out, facts | ({"start": sha256(start)} if start else {}))
     return averaged
+
+
+def first_network(variant: str, start: Path | None) -> Network:
+    """A new network, or that of a weights file; ValueError where the file holds another variant."""
+    if start is None:
+        return Network(variant)
+    network = load_network(start)
+    if network.variant != variant:
+        raise ValueError(f"{start} holds {network.variant}; the config trains {variant}")
+    return network
 
 
 def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, object]]:

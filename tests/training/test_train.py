@@ -13,7 +13,7 @@ from segmif.classes import IGNORE
 from segmif.manifest import Manifest
 from segmif.model.weights import load_network
 from training import losses
-from training.augment import augment
+from training.augment import Augmentation, augment
 from training.config import Phase, TrainConfig, read_config
 from training.data import Labelled, Samples, read_folder
 from training.train import train
@@ -86,6 +86,7 @@ def test_augmentation_moves_three_arrays_alike() -> None:
             (55, 80),
             (64, 96),
             (0.7, 1.5),
+            Augmentation(nightfall=0, dead_sensor=0),
             np.random.default_rng(seed),
         )
         assert visible.shape == (64, 96, 3)
@@ -103,7 +104,7 @@ def test_augmentation_moves_three_arrays_alike() -> None:
 
 
 def test_samples_depend_on_seed_and_index_alone() -> None:
-    first, second = (Samples([frame()], TINY.phases[0], 0.5, (3,)) for _ in range(2))
+    first, second = (Samples([frame()], TINY.phases[0], TINY, (3,)) for _ in range(2))
     for index in (7, 0):
         for ours, theirs in zip(first[index], second[index], strict=True):
             assert torch.equal(ours, theirs)
