@@ -10,6 +10,8 @@ from segmif.classes import IGNORE
 
 Bytes = NDArray[np.uint8]
 
+MISALIGNMENT = 3  # pixels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -17,6 +19,9 @@ class Augmentation:
 
     nightfall: float = 0.2  # the visible frame as after dark: shapes must be known by their warmth
     dead_sensor: float = 0.06  # one of both frames black: the other must do alone
+    misalignment: float = 0.2  # infrared off by up to MISALIGNMENT pixels, as a rig in use is
+    stripes: float = 0.1  # columns of the thermal sensor that answer unlike their neighbours
+    blur: float = 0.1  # of either frame: out of focus, or moving
 
 
 def augment(
@@ -40,23 +45,39 @@ def augment(
     """
     to_frame = _geometry(labels.shape[:2], centre, crop, scales, random)
 
-    def warp(image: Bytes, interpolation: int, border: int) -> Bytes:
+    infrared_to_frame = to_frame.copy()
+    if random.random() < shares.misalignment:
+        infrared_to_frame[:, 2] += random.uniform(-MISALIGNMENT, MISALIGNMENT, 2)
+
+    def warp(image: Bytes, matrix: NDArray[np.float64], interpolation: int, border: int) -> Bytes:
         height, width = crop
         flags = interpolation | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(
-            image, to_frame, (width, height), flags=flags, borderMode=border, borderValue=IGNORE
+            image, matrix, (width, height), flags=flags, borderMode=border, borderValue=IGNORE
         )
         return np.asarray(warped, np.uint8)
 
-    seen = warp(visible, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    seen = warp(visible, to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    warmth = warp(infrared, infrared_to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    seen, warmth = _troubled(seen, warmth, shares, random)
+    return seen, warmth, warp(labels, to_frame, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+
+
+def _troubled(
+    visible: Bytes, infrared: Bytes, shares: Augmentation, random: np.random.Generator
+) -> tuple[Bytes, Bytes]:
+    """Both frames as the light, the optics and the sensors of another day would give them."""
     if random.random() < shares.nightfall:
-        seen = _nightfall(seen, random)
-    seen = _visible_light(seen, random)
-    warmth = _thermal(warp(infrared, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101), random)
+        visible = _nightfall(visible, random)
+    visible = _noise(_blur(_visible_light(visible, random), shares, random), random)
+    infrared = _blur(_gain_control(infrared, random), shares, random)
+    if random.random() < shares.stripes:
+        infrared = _stripes(infrared, random)
+    infrared = _noise(infrared, random)
     if random.random() < shares.dead_sensor:
-        dead = seen if random.random() < 0.5 else warmth
+        dead = visible if random.random() < 0.5 else infrared
         dead[:] = 0
-    return seen, warmth, warp(labels, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    return visible, infrared
 
 
 def _geometry(
@@ -96,16 +117,16 @@ def _nightfall(image: Bytes, random: np.random.Generator) -> Bytes:
 
 
 def _visible_light(image: Bytes, random: np.random.Generator) -> Bytes:
-    """Exposure, contrast, white balance, noise."""
+    """Exposure, contrast, white balance."""
     levels = np.arange(256) / 255
     gamma = np.exp(random.uniform(-0.35, 0.35))
     gain = np.exp(random.uniform(-0.3, 0.3)) * np.exp(random.uniform(-0.08, 0.08, 3))
     table = 255 * np.clip(levels[:, None] ** gamma * gain + random.uniform(-0.06, 0.06), 0, 1)
     changed = cv2.LUT(image, np.asarray(table, np.uint8).reshape(1, 256, 3))
-    return _noise(np.asarray(changed, np.uint8), random)
+    return np.asarray(changed, np.uint8)
 
 
-def _thermal(image: Bytes, random: np.random.Generator) -> Bytes:
+def _gain_control(image: Bytes, random: np.random.Generator) -> Bytes:
     """Another gain control: the same counts as other grey levels, at times fully stretched."""
     levels = np.arange(256) / 255
     if random.random() < 0.4:
@@ -114,7 +135,19 @@ def _thermal(image: Bytes, random: np.random.Generator) -> Bytes:
     gamma = np.exp(random.uniform(-0.4, 0.4))
     table = np.clip(levels, 0, 1) ** gamma * np.exp(random.uniform(-0.25, 0.25))
     table = 255 * np.clip(table + random.uniform(-0.06, 0.06), 0, 1)
-    return _noise(np.asarray(cv2.LUT(image, np.asarray(table, np.uint8)), np.uint8), random)
+    return np.asarray(cv2.LUT(image, np.asarray(table, np.uint8)), np.uint8)
+
+
+def _stripes(image: Bytes, random: np.random.Generator) -> Bytes:
+    """Fixed-pattern noise of an uncooled sensor: each column has an offset of its own."""
+    offsets = random.normal(0, random.uniform(1, 5), image.shape[1])
+    return np.clip(image + offsets, 0, 255).astype(np.uint8)
+
+
+def _blur(image: Bytes, shares: Augmentation, random: np.random.Generator) -> Bytes:
+    if random.random() >= shares.blur:
+        return image
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.5)), np.uint8)
 
 
 def _noise(image: Bytes, random: np.random.Generator) -> Bytes:

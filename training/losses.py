@@ -1,6 +1,6 @@
 """What a good fused image and a good mask are, and how both are weighed against each other."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -89,41 +89,3 @@ def segmentation(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     present = truth.sum(dim=(0, 2, 3)) > 0
     dice = 1 - (2 * overlap + 1) / (size + 1)
     return cross_entropy / total_weight + (dice * present).sum() / present.sum().clamp_min(1)
-
-
-@dataclass
-class TaskBalance:
-    """
-    Dynamic task weights: the task that stops falling gets more (DWA, Liu et al., CVPR 2019).
-
-    weight_k = 2 softmax_k(r_k / T), r_k = mean loss of the last window / of the one before. SegMiF
-    uses the same with T = 1000, which leaves both weights at 1.00; DWA's own T = 2 moves them.
-    """
-
-    window: int = 100  # steps whose losses are averaged: single steps are noise
-    temperature: float = 2.0
-    weights: tuple[float, float] = (1.0, 1.0)  # fusion, segmentation
-    means: list[tuple[float, float]] = field(default_factory=list)  # of the last two full windows
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    steps: int = 0
-    fusion: float = 0.0  # loss of the last step that had one
-
-    def update(self, fusion_loss: float | None, segmentation_loss: float) -> None:
-        """
-        Takes note of one step's losses; at the end of a window the weights change.
-
-        A step without a fusion loss (None) counts with that of the last one.
-        """
-        self.fusion = self.fusion if fusion_loss is None else fusion_loss
-        self.sums = [self.sums[0] + self.fusion, self.sums[1] + segmentation_loss]
-        self.steps += 1
-        if self.steps < self.window:
-            return
-        mean = self.sums[0] / self.steps, self.sums[1] / self.steps
-        self.means = [*self.means[-1:], mean]
-        self.sums, self.steps = [0.0, 0.0], 0
-        if len(self.means) == 2:
-            ratios = [now / max(before, 1e-8) for before, now in zip(*self.means, strict=True)]
-            scaled = torch.tensor(ratios) / self.temperature
-            first, second = (2 * scaled.softmax(dim=0)).tolist()
-            self.weights = first, second

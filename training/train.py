@@ -1,21 +1,22 @@
 """
 `python -m training train`: pairs in, `weights/VARIANT.safetensors` out.
 
-Reads from top to bottom: data, network, optimiser, loop, weights. A run keeps its checkpoint and
-its TensorBoard curves in a folder of its own and goes on from there when called again with
---resume.
+Reads from top to bottom: data, network, optimiser, loop, weights. A run keeps its settings, its
+checkpoint and its TensorBoard curves in a folder of its own and goes on from there when called
+again with --resume. On several GPUs: `torchrun --nproc-per-node N -m training train ...`.
 """
 
 import argparse
 import math
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from segmif.classes import TAXONOMIES
@@ -25,7 +26,13 @@ from segmif.model.color import luma
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training import data, losses
+from training.choice import Choice
 from training.config import TrainConfig, read_config
+from training.learner import Learner, parameter_groups, set_learning_rate, take_step
+from training.pace import Pace
+from training.run import Run
+
+RECORD_EVERY = 20  # steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,177 +45,161 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="real frames; rendered scenes where there is no such folder",
     )
     parser.add_argument("--out", type=Path, help="weights to write [weights/VARIANT.safetensors]")
-    parser.add_argument("--run", type=Path, help="checkpoint and curves [runs/CONFIG]")
+    parser.add_argument("--run", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
     parser.add_argument("--start", type=Path, help="weights of this variant to start from")
+    parser.add_argument("--teacher", type=Path, help="weights of a larger variant to learn from")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="stop here instead of where the config says")
+    parser.add_argument(
+        "--precision",
+        choices=["32-true", "bf16-mixed", "16-mixed"],
+        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true]",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
     config = read_config(args.config)
-    run = args.run or Path("runs") / args.config.stem
-    out = args.out or Path("weights") / f"{config.variant}.safetensors"
-    train(config, args.data, run, out, start=args.start, resume=args.resume, stop=args.steps)
+    train(
+        config,
+        args.data,
+        args.run or Path("runs") / args.config.stem,
+        args.out or Path("weights") / f"{config.variant}.safetensors",
+        start=args.start,
+        teacher=args.teacher,
+        resume=args.resume,
+        stop=args.steps,
+        precision=args.precision,
+    )
     return 0
 
 
 def train(
     config: TrainConfig,
     root: Path,
-    run: Path,
+    folder: Path,
     out: Path,
     *,
     start: Path | None = None,
-    resume: bool,
+    teacher: Path | None = None,
+    resume: bool = False,
     stop: int | None = None,
+    precision: str | None = None,
 ) -> Network:
     """Runs the whole training and writes the averaged network to `out`; gives it back."""
-    checkpoint = run / "checkpoint.pt"
-    if resume and not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint} does not exist: train without --resume to start")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(config.seed)
+    stop = min(stop or config.steps, config.steps)
+    sources = {
+        name: sha256(path) for name, path in (("start", start), ("teacher", teacher)) if path
+    }
+    fabric = open_devices(precision)
+    run = Run(folder, config, fabric)
+    run.begin(resume=resume)
+    fabric.seed_everything(config.seed, verbose=False)
     frames = data.read_training_frames(root)
-    print(f"{len(frames)} pairs of {root}" if root.is_dir() else f"no {root}: rendered scenes")
-    weights = losses.class_weights(data.class_shares(frames)).to(device)
+    fabric.print(
+        f"{len(frames)} pairs of {root}" if root.is_dir() else f"no {root}: rendered scenes"
+    )
 
-    # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
-    network = first_network(config.variant, start).to(device).train()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+    network = first_network(config, start)
+    tutor = open_teacher(teacher, config, fabric)
+    learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
+    optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
+    wrapped, optimizer = fabric.setup(learner, optimizer)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     averaged = cast(Network, average.module)
-    optimizer = torch.optim.AdamW(parameter_groups(network, config.weight_decay))
-    balance = losses.TaskBalance()
-    first = restore(checkpoint, network, average, optimizer, balance) if resume else 0
+    choice = Choice(config.patience, folder / "best.pt")
+    state = {"learner": learner, "average": average, "optimizer": optimizer, "choice": choice}
+    first = run.restore(state)["step"] if resume else 0
 
-    stop = min(stop or config.steps, config.steps)
-    batches = data.batches(frames, config, first, stop)
-    writer = SummaryWriter(run, purge_step=first)
-    progress = tqdm(batches, initial=first, total=stop, desc=config.variant, unit="step")
+    run.open_curves(first)
+    pace = Pace(data.batches(frames, config, first, stop))
+    progress = tqdm(pace, initial=first, total=stop, desc=config.variant, unit="step")
     for step, batch in enumerate(progress, start=first):
         set_learning_rate(optimizer, step, config)
-        visible, infrared, labels = (array.to(device) for array in batch)
-        visible, infrared = visible / 255, infrared / 255
-        fused, logits = network.predict(visible, infrared)
-        segmentation = losses.segmentation(logits, labels, weights)
-        total = balance.weights[1] * segmentation
-        fusion = None
-        if step % config.fuse_every == 0:
-            fusion = losses.fusion(fused, luma(visible), infrared, config.fusion)
-            total = total + balance.weights[0] * fusion
-        if not total.isfinite():
-            raise FloatingPointError(f"the loss of step {step} is {total.item()}")
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        optimizer.step()
+        parts = take_step(fabric, wrapped, optimizer, batch, step, config, tutor)
         average.update_parameters(network)
-        balance.update(None if fusion is None else fusion.item(), segmentation.item())
-
-        if step % 20 == 0:
-            progress.set_postfix(fusion=f"{balance.fusion:.3f}", mask=f"{segmentation:.3f}")
-            record(writer, step, segmentation, balance)
-        if (step + 1) % config.save_every == 0 or step + 1 == stop:
-            save(checkpoint, step + 1, network, average, optimizer, balance)
+        if step % RECORD_EVERY == 0:
+            values = finite(parts, step)
+            progress.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+            fusion_weight, mask_weight = learner.balance.weights.tolist()
+            tasks = {"task_weight/fusion": fusion_weight, "task_weight/mask": mask_weight}
+            run.record(step, {f"loss/{name}": value for name, value in values.items()} | tasks)
         if (step + 1) % config.validate_every == 0:
-            mean_iou = validate(averaged, root / "mfnet" / "val", device)
-            writer.add_scalar("mask/val_mean_iou", mean_iou, step + 1)
+            mean_iou = validate(averaged, root / "mfnet" / "val", run, step + 1)
             progress.write(f"step {step + 1}: mIoU on mfnet/val {mean_iou:.3f}")
-    writer.close()
-    finish_fusion(averaged, frames, config)
-    facts = {"steps": stop, "frames": len(frames), **asdict(config)}
-    save_network(averaged, out, facts | ({"start": sha256(start)} if start else {}))
+            choice.judge(mean_iou, averaged)
+        if (step + 1) % config.save_every == 0 or step + 1 == stop:
+            finite(parts, step)
+            run.save(state | {"step": step + 1})
+        if choice.settled:
+            break
+    run.close()
+    fabric.print(pace)
+    choice.restore_best(averaged)
+    finish_fusion(fabric, averaged, frames, config)
+    if fabric.is_global_zero:
+        save_network(
+            averaged, out, {"steps": stop, "frames": len(frames), **asdict(config), **sources}
+        )
+    fabric.barrier()
     return averaged
 
 
-def first_network(variant: str, start: Path | None) -> Network:
-    """A new network, or that of a weights file; ValueError where the file holds another variant."""
-    if start is None:
-        return Network(variant)
-    network = load_network(start)
-    if network.variant != variant:
-        raise ValueError(f"{start} holds {network.variant}; the config trains {variant}")
-    return network
+def open_devices(precision: str | None) -> Fabric:
+    """The CPU or GPU of this process (with torchrun, one of several), in a precision that suits."""
+    if precision is None:
+        able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if able else "32-true"
+    several = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(
+        # the fusion decoder goes without a gradient in some steps: DDP must look for that
+        strategy="ddp_find_unused_parameters_true" if several > 1 else "auto",
+        devices=int(os.environ["LOCAL_WORLD_SIZE"]) if several > 1 else 1,
+        num_nodes=several // int(os.environ["LOCAL_WORLD_SIZE"]) if several > 1 else 1,
+        precision=cast(Any, precision),
+    )
+    fabric.launch()
+    return fabric
 
 
-def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for what multiplies features, none for biases, norms and temperatures."""
-    decayed = [p for name, p in network.named_parameters() if p.ndim > 1 and not _is_stacked(name)]
-    ids = {id(p) for p in decayed}
-    rest = [p for p in network.parameters() if id(p) not in ids]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
+def first_network(config: TrainConfig, start: Path | None) -> Network:
+    """A new network, or that of a weights file; ValueError where the file holds another one."""
+    network = load_network(start) if start else Network(config.variant, config.taxonomy)
+    found = network.variant, network.config.taxonomy
+    if found != (config.variant, config.taxonomy):
+        raise ValueError(
+            f"{start} holds {' on '.join(found)}; the config trains "
+            f"{config.variant} on {config.taxonomy}"
+        )
+    # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+    return network.train()
 
 
-def _is_stacked(name: str) -> bool:
-    """HIA keeps the biases, norms and temperatures of its streams as rows of one matrix."""
-    return name.endswith(("embed_bias", "out_bias", "norm_weight", "norm_bias", "temperature"))
+def open_teacher(path: Path | None, config: TrainConfig, fabric: Fabric) -> Network | None:
+    """The network to learn from; ValueError where it knows other classes."""
+    if path is None:
+        return None
+    teacher = load_network(path, fabric.device).requires_grad_(False)
+    if teacher.config.taxonomy != config.taxonomy:
+        raise ValueError(
+            f"the teacher {path} knows the classes {teacher.config.taxonomy}, "
+            f"the config trains {config.taxonomy}"
+        )
+    return teacher
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
-    """Linear warm-up, then half a cosine down to nothing at the last step."""
-    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * max(done, 0)))
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min((step + 1) / config.warmup, cosine)
+def finite(parts: dict[str, Tensor], step: int) -> dict[str, float]:
+    """Losses as numbers; FloatingPointError where one is none: what follows would be lost work."""
+    values = {name: value.item() for name, value in parts.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise FloatingPointError(f"the losses of step {step} are {values}")
+    return values
 
 
-def record(
-    writer: SummaryWriter,
-    step: int,
-    segmentation: Tensor,
-    balance: losses.TaskBalance,
+def finish_fusion(
+    fabric: Fabric, network: Network, frames: list[data.Labelled], config: TrainConfig
 ) -> None:
-    """One point of every curve."""
-    writer.add_scalar("fusion/loss", balance.fusion, step)
-    writer.add_scalar("mask/loss", segmentation.item(), step)
-    writer.add_scalar("fusion/task_weight", balance.weights[0], step)
-    writer.add_scalar("mask/task_weight", balance.weights[1], step)
-
-
-def save(
-    path: Path,
-    step: int,
-    network: Network,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    balance: losses.TaskBalance,
-) -> None:
-    """All that the next step depends on; the file is replaced at once, never half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "step": step,
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "balance": asdict(balance),
-    }
-    beside = path.with_suffix(".new")
-    torch.save(state, beside)
-    beside.replace(path)
-
-
-def restore(
-    path: Path,
-    network: Network,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    balance: losses.TaskBalance,
-) -> int:
-    """Puts everything back as `save` found it; gives the step to go on with."""
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, value in state["balance"].items():
-        setattr(balance, name, value)
-    return int(state["step"])
-
-
-def finish_fusion(network: Network, frames: list[data.Labelled], config: TrainConfig) -> None:
     """
     Trains the fusion decoder alone: what it reads no longer moves, and the mask stays as it is.
 
@@ -217,7 +208,6 @@ def finish_fusion(network: Network, frames: list[data.Labelled], config: TrainCo
     finish = config.finish
     if finish is None:
         return
-    device = next(network.parameters()).device
     decoder = network.get_submodule("core.fusion")
     network.requires_grad_(False).eval()
     decoder.requires_grad_(True).train()
@@ -226,7 +216,7 @@ def finish_fusion(network: Network, frames: list[data.Labelled], config: TrainCo
     fresh = replace(config, phases=(finish,), seed=config.seed + 1)
     batches = data.batches(frames, fresh, 0, finish.steps)
     for batch in tqdm(batches, total=finish.steps, desc="fusion decoder", unit="step"):
-        visible, infrared = (array.to(device) / 255 for array in batch[:2])
+        visible, infrared = (array.to(fabric.device) / 255 for array in batch[:2])
         fused, _ = network.predict(visible, infrared)
         optimizer.zero_grad(set_to_none=True)
         losses.fusion(fused, luma(visible), infrared, config.fusion).backward()
@@ -236,16 +226,24 @@ def finish_fusion(network: Network, frames: list[data.Labelled], config: TrainCo
 
 
 @torch.no_grad()
-def validate(network: Network, folder: Path, device: torch.device) -> float:
-    """mIoU of a network over all ids on a labelled folder; NaN where there is no such folder."""
+def validate(network: Network, folder: Path, run: Run, step: int) -> float:
+    """
+    mIoU of a network over all ids on a labelled folder; NaN where there is no such folder.
+
+    The first pairs appear among the run's pictures.
+    """
     if not folder.is_dir():
         return math.nan
     network.eval()
-    confusion = ConfusionMatrix.empty(len(TAXONOMIES[network.config.taxonomy].names))
-    for frame in data.read_folder(folder):
-        _, labels = network(
-            torch.from_numpy(frame.visible)[None].to(device),
-            torch.from_numpy(frame.infrared)[None].to(device),
-        )
-        confusion = confusion.add(labels[0].cpu().numpy(), frame.labels)
+    device = next(network.parameters()).device
+    classes = TAXONOMIES[network.config.taxonomy]
+    confusion = ConfusionMatrix.empty(len(classes.names))
+    for number, frame in enumerate(data.read_folder(folder)):
+        pair = (frame.visible, frame.infrared)
+        outputs = network(*(torch.from_numpy(image)[None].to(device) for image in pair))
+        fused, labels = (output[0].cpu().numpy() for output in outputs)
+        confusion = confusion.add(labels, frame.labels)
+        if number % 10 == 0:
+            run.show(step, frame, fused, labels, classes)
+    run.record(step, {"val_mean_iou": confusion.mean_iou})
     return confusion.mean_iou

@@ -1,5 +1,7 @@
 """Pixels in, pixels out: what every variant shares around its core."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,12 +22,14 @@ class Network(nn.Module):
     is trained. H and W divide by 32.
     """
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, variant: str, taxonomy: str | None = None) -> None:
+        """`taxonomy` names other classes than those of the variant's config."""
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
         self.variant = variant
-        self.config = VARIANTS[variant]
+        config = VARIANTS[variant]
+        self.config = replace(config, taxonomy=taxonomy) if taxonomy else config
         self.core: nn.Module = (
             PairNetwork(self.config)
             if isinstance(self.config, PairConfig)

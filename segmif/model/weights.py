@@ -31,6 +31,6 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     fit.
     """
     manifest = Manifest.read(path)
-    network = Network(manifest.variant)
+    network = Network(manifest.variant, manifest.taxonomy)
     network.load_state_dict(safetensors.torch.load_file(path))
     return network.eval().to(device)

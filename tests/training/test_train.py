@@ -2,7 +2,7 @@
 Training as a user runs it: on rendered scenes, stopped and resumed, ending in weights that load.
 """
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from segmif.manifest import Manifest
 from segmif.model.weights import load_network
 from training import losses
 from training.augment import Augmentation, augment
+from training.balance import DynamicWeightAverage
 from training.config import Phase, TrainConfig, read_config
 from training.data import Labelled, Samples, read_folder
 from training.train import train
@@ -40,10 +41,10 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     ):
         torch.testing.assert_close(ours, theirs, msg=name)
     # step 4 has no fusion loss of its own: what the task weights are made of must have been kept
-    balances = [
-        torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)["balance"] for run in "ab"
+    learners = [
+        torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)["learner"] for run in "ab"
     ]
-    assert balances[0]["sums"] == pytest.approx(balances[1]["sums"])
+    torch.testing.assert_close(learners[0]["balance.sums"], learners[1]["balance.sums"])
     assert Manifest.read(out).training["steps"] == 5
     load_network(out)
 
@@ -51,6 +52,31 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
 def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="train without --resume"):
         train(TINY, tmp_path, tmp_path / "run", tmp_path / "n.safetensors", resume=True)
+
+
+def test_changed_settings_are_not_resumed(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "n.safetensors"
+    train(TINY, tmp_path / "none", run, out, stop=1)
+    with pytest.raises(ValueError, match="another learning_rate: resume with the same config"):
+        train(replace(TINY, learning_rate=1e-4), tmp_path / "none", run, out, resume=True)
+
+
+def test_run_starts_from_weights_and_learns_from_a_teacher(tmp_path: Path) -> None:
+    nowhere, first, second = (
+        tmp_path / "none",
+        tmp_path / "a.safetensors",
+        tmp_path / "b.safetensors",
+    )
+    train(TINY, nowhere, tmp_path / "a", first, stop=1)
+    still = replace(TINY, learning_rate=0.0, finish=None)
+    train(still, nowhere, tmp_path / "b", second, start=first, teacher=first, stop=2)
+    ours, theirs = (dict(load_network(path).named_parameters()) for path in (first, second))
+    for name, parameter in ours.items():
+        assert torch.equal(parameter, theirs[name]), name
+    noted = Manifest.read(second).training
+    assert noted["start"] == noted["teacher"] == Manifest.read(first).sha256
+    with pytest.raises(ValueError, match="holds nano on mfnet; the config trains edge on mfnet"):
+        train(replace(TINY, variant="edge"), nowhere, tmp_path / "c", second, start=first)
 
 
 def test_config_refuses_what_it_does_not_know(tmp_path: Path) -> None:
@@ -86,7 +112,7 @@ def test_augmentation_moves_three_arrays_alike() -> None:
             (55, 80),
             (64, 96),
             (0.7, 1.5),
-            Augmentation(nightfall=0, dead_sensor=0),
+            Augmentation(nightfall=0, dead_sensor=0, misalignment=0, stripes=0, blur=0),
             np.random.default_rng(seed),
         )
         assert visible.shape == (64, 96, 3)
@@ -101,6 +127,26 @@ def test_augmentation_moves_three_arrays_alike() -> None:
                 threshold = (np.median(image[inside]) + np.median(image[outside])) / 2
                 agree = (image > threshold)[inside | outside] == inside[inside | outside]
                 assert agree.mean() > 0.93
+
+
+def test_dead_sensor_is_black_and_the_other_is_not() -> None:
+    source = frame()
+    shares = Augmentation(nightfall=0, dead_sensor=1)
+    dead = set()
+    for seed in range(10):
+        visible, infrared, _ = augment(
+            source.visible + 50,
+            source.infrared + 50,
+            source.labels,
+            (55, 80),
+            (64, 96),
+            (1.0, 1.0),
+            shares,
+            np.random.default_rng(seed),
+        )
+        assert visible.any() != infrared.any()
+        dead.add("infrared" if visible.any() else "visible")
+    assert dead == {"visible", "infrared"}
 
 
 def test_samples_depend_on_seed_and_index_alone() -> None:
@@ -144,14 +190,13 @@ def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
 
 
 def test_task_that_stalls_gets_more_weight() -> None:
-    balance = losses.TaskBalance(window=2)
-    for fusion, segmentation in [(1.0, 1.0), (1.0, 1.0), (0.5, 1.0), (0.5, 1.0)]:
-        balance.update(fusion, segmentation)
-    first, second = balance.weights
+    balance = DynamicWeightAverage(window=2)
+    # the published temperature of 1000 leaves nothing of it
+    published = DynamicWeightAverage(window=2, temperature=1000)
+    for step, fusion in enumerate((1.0, 1.0, 0.5, 0.5)):
+        for each in (balance, published):
+            each.observe(step, torch.tensor(fusion), torch.tensor(1.0))
+    first, second = balance.weights.tolist()
     assert second > first
     assert first + second == pytest.approx(2)
-    # the published temperature of 1000 leaves nothing of it
-    published = dataclasses.replace(balance, temperature=1000.0, means=[(1.0, 1.0)])
-    published.update(0.5, 1.0)
-    published.update(0.5, 1.0)
-    assert published.weights == pytest.approx((1, 1), abs=1e-3)
+    assert published.weights.tolist() == pytest.approx((1, 1), abs=1e-3)

@@ -1,0 +1,44 @@
+"""When to stop: by labelled frames kept out of training, never by a test set."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Choice:
+    """Keeps the best network so far; with `patience`, ends a run that no longer improves."""
+
+    def __init__(self, patience: int | None, path: Path) -> None:
+        """`patience` in validations without gain; None trains to the end and keeps what is last."""
+        self.patience, self.path = patience, path
+        self.best, self.age = -1.0, 0
+
+    def judge(self, score: float, network: nn.Module) -> None:
+        """Takes note of a validation, more is better; NaN, where there was none, does not count."""
+        if self.patience is None or math.isnan(score):
+            return
+        self.age += 1
+        if score > self.best:
+            self.best, self.age = score, 0
+            torch.save(network.state_dict(), self.path)
+
+    @property
+    def settled(self) -> bool:
+        """Whether waiting longer is pointless."""
+        return self.patience is not None and self.age >= self.patience
+
+    def restore_best(self, network: nn.Module) -> None:
+        """Puts the best network back, where one was kept."""
+        if self.patience is not None and self.best >= 0:
+            network.load_state_dict(torch.load(self.path, weights_only=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"best": self.best, "age": self.age}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.best, self.age = state["best"], state["age"]

@@ -1,0 +1,113 @@
+"""One step of training: a batch to losses, losses to another network."""
+
+import math
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from segmif.model.color import luma
+from segmif.model.network import Network
+from training import distill, losses
+from training.balance import task_balance
+from training.config import TrainConfig
+
+
+class Learner(nn.Module):
+    """A network and the weights of its tasks: what the optimiser moves."""
+
+    class_weights: Tensor
+
+    def __init__(self, network: Network, config: TrainConfig, class_weights: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.balance = task_balance(config.balance)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        labels: Tensor,
+        lesson: distill.Outputs | None,
+        *,
+        fuse: bool,
+    ) -> dict[str, Tensor]:
+        """
+        The losses of a batch: `total` and what it is made of; fusion only where `fuse` is set.
+
+        Takes visible (B, H, W, 3) and infrared (B, H, W) in [0, 1], labels (B, H, W) and, where
+        there is a teacher, what it said of the same batch.
+        """
+        seen = distill.watch(self.network, visible, infrared)
+        mask = losses.segmentation(seen.logits, labels, self.class_weights)
+        fusion = None
+        if fuse:
+            fusion = losses.fusion(seen.fused, luma(visible), infrared, self.config.fusion)
+        parts = {"total": self.balance(fusion, mask), "mask": mask.detach()}
+        if fusion is not None:
+            parts["fusion"] = fusion.detach()
+        if lesson is not None:
+            parts["distill"] = distill.distance(seen, lesson, self.config.distill)
+            parts["total"] = parts["total"] + parts["distill"]
+        return parts
+
+
+def take_step(
+    fabric: Fabric,
+    wrapped: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: list[Tensor],
+    step: int,
+    config: TrainConfig,
+    teacher: Network | None,
+) -> dict[str, Tensor]:
+    """
+    One step of the optimiser on a batch of bytes; gives the mean of each loss.
+
+    `wrapped` is a learner that `fabric` has set up. The batch is worked off in `config.accumulate`
+    parts, for a GPU that cannot hold it at once.
+    """
+    portions = list(zip(*(array.chunk(config.accumulate) for array in batch), strict=True))
+    sums: dict[str, Tensor] = {}
+    for number, portion in enumerate(portions, start=1):
+        visible, infrared, labels = fabric.to_device(portion)
+        visible, infrared = visible / 255, infrared / 255
+        with torch.no_grad():
+            lesson = distill.watch(teacher, visible, infrared) if teacher else None
+        with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
+            parts = wrapped(visible, infrared, labels, lesson, fuse=step % config.fuse_every == 0)
+            fabric.backward(parts["total"] / len(portions))
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0) + value.detach() / len(portions)
+    fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    wrapped.module.balance.observe(step, sums.get("fusion"), sums["mask"])
+    return sums
+
+
+def parameter_groups(learner: Learner, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for what multiplies features, none for biases, norms and temperatures."""
+    decayed = [p for name, p in learner.named_parameters() if p.ndim > 1 and not _is_stacked(name)]
+    ids = {id(p) for p in decayed}
+    rest = [p for p in learner.parameters() if id(p) not in ids]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+
+
+def _is_stacked(name: str) -> bool:
+    """HIA keeps the biases, norms and temperatures of its streams as rows of one matrix."""
+    return name.endswith(("embed_bias", "out_bias", "norm_weight", "norm_bias", "temperature"))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
+    """Linear warm-up, then half a cosine down to nothing at the last step."""
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * max(done, 0)))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * min((step + 1) / config.warmup, cosine)

@@ -1,0 +1,38 @@
+"""How fast a run goes, and how much of the time it waits for its data."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
+Batch = list[Tensor]
+
+
+class Pace:
+    """Hands batches on and takes the time."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+        self.pairs, self.waited = 0, 0.0
+        self._begin = time.perf_counter()
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._begin = time.perf_counter()
+        batches = iter(self._batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            self.pairs += len(batch[0])
+            yield batch
+
+    @property
+    def seconds(self) -> float:
+        """Since the first batch was asked for."""
+        return time.perf_counter() - self._begin
+
+    def __str__(self) -> str:
+        rate = self.pairs / self.seconds
+        return f"{rate:.1f} pairs/s, {self.waited / self.seconds:.1%} of the time spent on loading"
