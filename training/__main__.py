@@ -1,9 +1,10 @@
-"""`python -m training COMMAND`: train, evaluate, render."""
+"""`python -m training COMMAND`: describe, train, evaluate, render."""
 
 import sys
 
 from segmif import cli
-from training import evaluate, render, train
+from training import describe, evaluate, render, train
 
 if __name__ == "__main__":
-    sys.exit(cli.run("training", __doc__, {"train": train, "evaluate": evaluate, "render": render}))
+    commands = {"describe": describe, "train": train, "evaluate": evaluate, "render": render}
+    sys.exit(cli.run("training", __doc__, commands))

@@ -1,27 +1,123 @@
 """
-Frames on disk (or rendered) to training samples.
+Frames of the data sets to training samples.
 
-A sample is a pure function of (seed, index): a run that is resumed at step n sees what it would
+Every frame is read once before training begins, so that what cannot be read is known then. A
+sample is a pure function of (seed, index): a run that is resumed at step n sees what it would
 have seen. The data set knows neither mean nor std; pixels stay uint8.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
-from segmif.classes import IGNORE, MFNET
-from segmif.images import read_infrared, read_labels, read_visible
-from training import scenes
+from segmif.classes import TAXONOMIES, Taxonomy
 from training.augment import augment
 from training.config import Phase, TrainConfig
+from training.datasets import FrameSet, open_set
 from training.datasets import Labelled as Labelled
+from training.datasets.rendered import RenderedSet
 
 RENDERED_SCENES = 64
 NIGHT = 50  # mean level of a visible frame below which it was taken after dark
+READERS = (
+    8  # threads at most: decoding, which runs without Python's lock, is soon faster than disks
+)
+SHOWN = 5  # broken frames that a message names
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What drawing samples needs to know of a frame without reading it again."""
+
+    pixels: NDArray[np.int64]  # (256,) of each class id
+    dark: bool
+
+
+class Frames(Sequence[Labelled]):
+    """The frames of several sets in a row; as many as there is room for stay in memory."""
+
+    def __init__(self, sets: Sequence[FrameSet], taxonomy: Taxonomy, cache_bytes: int) -> None:
+        """
+        Reads every frame once; labels mean `taxonomy`, sets without labels fit any.
+
+        Raises ValueError for labels of other classes, or, once all were tried, with the broken
+        frames and what is wrong with them.
+        """
+        for each in sets:
+            if each.taxonomy not in (None, taxonomy):
+                found = each.taxonomy.name if each.taxonomy else ""
+                raise ValueError(
+                    f"{each.name} is labelled by {found}, training is set to {taxonomy.name}: "
+                    "take one of the two, or give the set other labels"
+                )
+        self.taxonomy = taxonomy
+        self._places = [(each, index) for each in sets for index in range(len(each.names))]
+        if not self._places:
+            raise ValueError("there are no frames to train on; name data sets under [[data]]")
+        self._kept: dict[int, Labelled] = {}
+        self.facts = self._check(cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Labelled:  # type: ignore[override]  # slices: nobody asks
+        if index in self._kept:
+            return self._kept[index]
+        frames, place = self._places[index]
+        return frames.read(place)
+
+    def _check(self, room: int) -> list[Facts]:
+        """
+        The facts of all frames; those that come first are kept while there is room [bytes].
+
+        Draws are spread evenly, so what came first serves as well as what came last.
+        """
+        facts: list[Facts] = []
+        broken: list[str] = []
+        with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
+            looks = readers.map(self._look, range(len(self)))
+            for look in tqdm(looks, total=len(self), desc="checking frames", unit="pair"):
+                if isinstance(look, str):
+                    broken.append(look)
+                    continue
+                frame, fact = look
+                facts.append(fact)
+                room -= frame.visible.nbytes + frame.infrared.nbytes + frame.labels.nbytes
+                if room >= 0:
+                    self._kept[len(facts) - 1] = frame
+        if broken:
+            raise ValueError(_sentence(broken, len(self)))
+        return facts
+
+    def _look(self, index: int) -> tuple[Labelled, Facts] | str:
+        """A frame and its facts, or what is wrong with it."""
+        try:
+            frame = self[index]
+        except (OSError, ValueError) as error:
+            return str(error)
+        return frame, facts_of(frame)
+
+
+def _sentence(broken: list[str], all_frames: int) -> str:
+    more = [f"and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
+    first = f"{len(broken)} of {all_frames} frames cannot be used:"
+    advice = "`python -m training describe` says of each set what to fix"
+    return "\n  ".join([first, *broken[:SHOWN], *more, advice])
+
+
+def facts_of(frame: Labelled) -> Facts:
+    """Counts the pixels of each class and looks whether it was dark."""
+    return Facts(
+        np.bincount(frame.labels.ravel(), minlength=256), bool(frame.visible.mean() < NIGHT)
+    )
 
 
 def data_root() -> Path:
@@ -29,57 +125,42 @@ def data_root() -> Path:
     return Path(os.environ.get("SEGMIF_DATA", "../shared/data"))
 
 
-def read_folder(folder: Path) -> list[Labelled]:
-    """All pairs of `folder/{visible,infrared[,label]}`; without `label`, all pixels are IGNORE."""
-    for part in ("visible", "infrared"):
-        if not (folder / part).is_dir():
-            raise FileNotFoundError(
-                f"{folder} must hold the folders visible and infrared: no {part}"
+def read_training_frames(config: TrainConfig, root: Path) -> Frames:
+    """
+    The frames of `config.data` under `root`; where there is no such folder, scenes that we render.
+
+    Raises what `open_set` and `Frames` raise.
+    """
+    sets: list[FrameSet] = [RenderedSet(RENDERED_SCENES)]
+    if root.is_dir():
+        sets = [
+            open_set(
+                source.kind,
+                root / source.folder,
+                source.split,
+                root / source.labels if source.labels else None,
             )
-    names = sorted(path.name for path in (folder / "visible").iterdir())
-    missing = [name for name in names if not (folder / "infrared" / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{folder}: {len(missing)} visible frames have no infrared partner, {missing[0]} first"
-        )
-    return [_read(folder, name) for name in names]
-
-
-def _read(folder: Path, name: str) -> Labelled:
-    visible = read_visible(folder / "visible" / name)
-    infrared = read_infrared(folder / "infrared" / name)
-    label_path = folder / "label" / name
-    if label_path.parent.is_dir():
-        labels = read_labels(label_path)
-    else:
-        labels = np.full(infrared.shape, IGNORE, np.uint8)
-    if not visible.shape[:2] == infrared.shape == labels.shape:
-        raise ValueError(
-            f"{folder / 'visible' / name}: visible {visible.shape[:2]}, "
-            f"infrared {infrared.shape} and "
-            f"label {labels.shape} must be of one size"
-        )
-    return Labelled(name, visible, infrared, labels)
-
-
-def read_training_frames(root: Path) -> list[Labelled]:
-    """
-    The real training frames under `root`; where there is no such folder, scenes that we render.
-    """
-    if not root.is_dir():
-        return [
-            Labelled(f"scene{seed}", scene.visible, scene.infrared, scene.labels)
-            for seed in range(RENDERED_SCENES)
-            for scene in [scenes.render(seed, 480, 640, night=seed % 2 == 1)]
+            for source in config.data
         ]
-    return read_folder(root / "mfnet" / "train") + read_folder(root / "roadscene")
+    return Frames(sets, TAXONOMIES[config.taxonomy], int(config.cache_gib * 2**30))
+
+
+def read_folder(folder: Path) -> Iterator[Labelled]:
+    """All moments of `folder/{visible,infrared[,label]}`, one after the other."""
+    frames = open_set("folder", folder)
+    return map(frames.read, range(len(frames.names)))
 
 
 class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     """Augmented crops: visible (h, w, 3), infrared (h, w), labels (h, w), all uint8."""
 
     def __init__(
-        self, frames: list[Labelled], phase: Phase, config: TrainConfig, seed: tuple[int, ...]
+        self,
+        frames: Sequence[Labelled],
+        facts: Sequence[Facts],
+        phase: Phase,
+        config: TrainConfig,
+        seed: tuple[int, ...],
     ) -> None:
         """
         `config.focus` is the share of crops that are centred on an object.
@@ -88,11 +169,11 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         after dark.
         """
         self.frames, self.phase, self.config, self.seed = frames, phase, config, seed
+        classes = len(TAXONOMIES[config.taxonomy].names)
         self.holders: dict[int, dict[bool, list[int]]] = {}  # class, dark: indices of frames
-        for index, frame in enumerate(frames):
-            dark = bool(frame.visible.mean() < NIGHT)
-            for id_ in set(np.unique(frame.labels).tolist()) & set(range(1, len(MFNET.names))):
-                self.holders.setdefault(id_, {}).setdefault(dark, []).append(index)
+        for index, fact in enumerate(facts):
+            for id_ in np.flatnonzero(fact.pixels[1:classes]) + 1:
+                self.holders.setdefault(int(id_), {}).setdefault(fact.dark, []).append(index)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng((*self.seed, index))
@@ -116,23 +197,24 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
             id_ = random.choice(sorted(self.holders))
             lights = self.holders[id_]
             frame = self.frames[random.choice(lights[random.choice(sorted(lights))])]
-            rows, columns = np.nonzero(frame.labels == id_)
-            pick = random.integers(len(rows))
-            return frame, (float(rows[pick]), float(columns[pick]))
-        frame = self.frames[random.integers(len(self.frames))]
+            places = np.flatnonzero(frame.labels == id_)
+            place = int(places[random.integers(len(places))])
+            row, column = divmod(place, frame.labels.shape[1])
+            return frame, (float(row), float(column))
+        frame = self.frames[int(random.integers(len(self.frames)))]
         height, width = frame.labels.shape
         return frame, (random.uniform(0, height), random.uniform(0, width))
 
 
 def batches(
-    frames: list[Labelled], config: TrainConfig, first: int, stop: int
+    frames: Frames, config: TrainConfig, first: int, stop: int
 ) -> Iterator[list[torch.Tensor]]:
     """The batches (visible, infrared, labels) of the steps first .. stop - 1, phase after phase."""
     begin = 0
     for number, phase in enumerate(config.phases):
         steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
         begin += phase.steps
-        samples = Samples(frames, phase, config, (config.seed, number))
+        samples = Samples(frames, frames.facts, phase, config, (config.seed, number))
         yield from DataLoader(
             samples,
             batch_size=phase.batch,
@@ -141,8 +223,8 @@ def batches(
         )
 
 
-def class_shares(frames: list[Labelled]) -> torch.Tensor:
+def class_shares(frames: Frames) -> torch.Tensor:
     """Share of each class among the labelled pixels, (K,)."""
-    counts = sum(np.bincount(frame.labels.ravel(), minlength=256) for frame in frames)
-    shares = torch.as_tensor(np.asarray(counts)[: len(MFNET.names)], dtype=torch.float32)
+    counts = np.sum([fact.pixels for fact in frames.facts], axis=0)
+    shares = torch.as_tensor(counts[: len(frames.taxonomy.names)], dtype=torch.float32)
     return shares / shares.sum().clamp_min(1)

@@ -9,6 +9,7 @@ again with --resume. On several GPUs: `torchrun --nproc-per-node N -m training t
 import argparse
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -85,8 +86,13 @@ def train(
     resume: bool = False,
     stop: int | None = None,
     precision: str | None = None,
+    change: Callable[[Network], None] | None = None,
 ) -> Network:
-    """Runs the whole training and writes the averaged network to `out`; gives it back."""
+    """
+    Runs the whole training and writes the averaged network to `out`; gives it back.
+
+    `change` makes another network of the variant before it learns, for experiments.
+    """
     stop = min(stop or config.steps, config.steps)
     sources = {
         name: sha256(path) for name, path in (("start", start), ("teacher", teacher)) if path
@@ -95,12 +101,14 @@ def train(
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
     fabric.seed_everything(config.seed, verbose=False)
-    frames = data.read_training_frames(root)
+    frames = data.read_training_frames(config, root)
     fabric.print(
         f"{len(frames)} pairs of {root}" if root.is_dir() else f"no {root}: rendered scenes"
     )
 
     network = first_network(config, start)
+    if change:
+        change(network)
     tutor = open_teacher(teacher, config, fabric)
     learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
     optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
@@ -198,7 +206,7 @@ def finite(parts: dict[str, Tensor], step: int) -> dict[str, float]:
 
 
 def finish_fusion(
-    fabric: Fabric, network: Network, frames: list[data.Labelled], config: TrainConfig
+    fabric: Fabric, network: Network, frames: data.Frames, config: TrainConfig
 ) -> None:
     """
     Trains the fusion decoder alone: what it reads no longer moves, and the mask stays as it is.

@@ -16,7 +16,7 @@ from training import losses
 from training.augment import Augmentation, augment
 from training.balance import DynamicWeightAverage
 from training.config import Phase, TrainConfig, read_config
-from training.data import Labelled, Samples, read_folder
+from training.data import Labelled, Samples, facts_of
 from training.train import train
 
 TINY = TrainConfig(
@@ -150,19 +150,12 @@ def test_dead_sensor_is_black_and_the_other_is_not() -> None:
 
 
 def test_samples_depend_on_seed_and_index_alone() -> None:
-    first, second = (Samples([frame()], TINY.phases[0], TINY, (3,)) for _ in range(2))
+    facts = [facts_of(frame())]
+    first, second = (Samples([frame()], facts, TINY.phases[0], TINY, (3,)) for _ in range(2))
     for index in (7, 0):
         for ours, theirs in zip(first[index], second[index], strict=True):
             assert torch.equal(ours, theirs)
     assert not torch.equal(first[0][1], first[1][1])
-
-
-def test_missing_partner_is_named(tmp_path: Path) -> None:
-    (tmp_path / "visible").mkdir()
-    (tmp_path / "infrared").mkdir()
-    (tmp_path / "visible" / "a.png").touch()
-    with pytest.raises(FileNotFoundError, match=r"no infrared partner, a\.png first"):
-        read_folder(tmp_path)
 
 
 def test_fusion_loss_prefers_what_keeps_both_sources() -> None:

@@ -6,6 +6,8 @@ from typing import Protocol
 from segmif.classes import Taxonomy
 from training.datasets.frame import Labelled as Labelled
 from training.datasets.frame import Light as Light
+from training.datasets.kinds import KINDS as KINDS
+from training.datasets.kinds import open_set as open_set
 
 
 class FrameSet(Protocol):

@@ -1,0 +1,191 @@
+"""One walk over a data set on disk that stops at nothing, and what there is to fix."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from segmif.classes import Taxonomy
+from training.datasets.alignment import shift
+from training.datasets.coding import Code
+from training.datasets.frame import Light
+from training.datasets.pairs import PairSet, light, listed, size
+
+READERS = 8  # threads at most
+FAR = 4.0  # [px] beyond it, edges of both sensors are visibly two
+UNKNOWN = "light unknown"
+
+Image = NDArray[np.uint8]
+
+
+@dataclass
+class Moment:
+    """What the files of one moment are like."""
+
+    name: str
+    light: Light | None
+    sizes: dict[str, str] = field(default_factory=dict)  # by part, WIDTHxHEIGHT
+    broken: list[str] = field(default_factory=list)  # what could not be read, and why
+    pixels: NDArray[np.int64] | None = None  # (256,) by class id
+    unknown: dict[Code, int] = field(default_factory=dict)  # pixels of codes outside the classes
+    shift: float | None = None  # [px] between the sensors; None where a frame lacks or sizes differ
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A whole data set."""
+
+    name: str
+    taxonomy: Taxonomy | None
+    counts: dict[str, int]  # files by part
+    missing: dict[str, list[str]]  # the parts that an incomplete moment lacks
+    moments: tuple[Moment, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> int:
+        """Moments of which every part can be read."""
+        return sum(not (m.broken or m.name in self.missing) for m in self.moments)
+
+    @property
+    def sizes(self) -> dict[str, Counter[str]]:
+        """How many frames have which size, by part."""
+        return {
+            part: Counter(m.sizes[part] for m in self.moments if part in m.sizes)
+            for part in self.counts
+        }
+
+    @property
+    def uneven(self) -> list[Moment]:
+        """Moments whose parts differ in size."""
+        return [m for m in self.moments if len(set(m.sizes.values())) > 1]
+
+    @property
+    def unknown(self) -> dict[Code, tuple[int, int]]:
+        """Codes outside the classes: pixels, and files that hold them."""
+        pixels: Counter[Code] = Counter()
+        files: Counter[Code] = Counter()
+        for moment in self.moments:
+            pixels.update(moment.unknown)
+            files.update(moment.unknown.keys())
+        return {code: (count, files[code]) for code, count in pixels.most_common()}
+
+    @property
+    def lights(self) -> Counter[str]:
+        """Moments by day, by night, and of unknown light."""
+        return Counter(m.light or UNKNOWN for m in self.moments)
+
+    @property
+    def classes(self) -> dict[str, tuple[float, int]]:
+        """Share of the labelled pixels (0..1) and number of frames that show it, by class."""
+        if self.taxonomy is None:
+            return {}
+        counts = [
+            m.pixels[: len(self.taxonomy.names)] for m in self.moments if m.pixels is not None
+        ]
+        table = np.array(counts, np.int64).reshape(len(counts), -1)
+        if not table.size:
+            return dict.fromkeys(self.taxonomy.names, (0.0, 0))
+        shares = table.sum(0) / max(table.sum(), 1)
+        frames = (table > 0).sum(0)
+        return {
+            name: (float(share), int(shown))
+            for name, share, shown in zip(self.taxonomy.names, shares, frames, strict=True)
+        }
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes that no label shows."""
+        return [name for name, (_, frames) in self.classes.items() if frames == 0]
+
+    @property
+    def shifts(self) -> NDArray[np.float64]:
+        """[px] between the sensors, of each pair that can be compared."""
+        return np.array([m.shift for m in self.moments if m.shift is not None])
+
+    @property
+    def to_fix(self) -> list[str]:
+        """A sentence on each thing that keeps the set from being used."""
+        lacking = [f"{name} ({', '.join(parts)})" for name, parts in self.missing.items()]
+        broken = [reason for m in self.moments for reason in m.broken]
+        uneven = [f"{m.name} ({_sizes(m)})" for m in self.uneven]
+        of = self.counts.get("label", 0)
+        strange = [
+            f"{code} ({pixels} pixels in {files} of {of} labels)"
+            for code, (pixels, files) in self.unknown.items()
+        ]
+        nothing = [] if self.moments else ["There are no frames; is it the right folder?"]
+        return [
+            *nothing,
+            *_sentence("Moments that lack a part", lacking, "Get it, or remove them"),
+            *_sentence("Files that cannot be read", broken, "Get them again, or remove them"),
+            *_sentence("Moments whose parts differ in size", uneven, "Bring them to one view"),
+            *_sentence(
+                "Codes in the labels that stand for no class",
+                strange,
+                "Correct the labels or, of a set of your own, name the codes in its dataset.toml",
+            ),
+        ]
+
+
+def survey(frames: PairSet) -> Survey:
+    """Looks at every file of a set."""
+    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
+        looks = readers.map(partial(_look, frames), frames.moments)
+        total = len(frames.moments)
+        moments = tuple(tqdm(looks, total=total, desc=frames.name, unit="pair"))
+    return Survey(
+        frames.name,
+        frames.taxonomy,
+        {part: len(files) for part, files in frames.parts.items()},
+        frames.missing,
+        moments,
+        frames.notes,
+    )
+
+
+def _look(frames: PairSet, name: str) -> Moment:
+    moment = Moment(name, light(name))
+    visible = _try(frames.read_visible, moment, "visible", frames)
+    infrared = _try(frames.read_infrared, moment, "infrared", frames)
+    if visible is not None and infrared is not None and visible.shape[:2] == infrared.shape:
+        moment.shift = shift(visible, infrared)
+
+    def read_label(name: str) -> Image | None:
+        labels, moment.unknown = frames.read_labels(name)
+        return labels
+
+    labels = _try(read_label, moment, "label", frames)
+    if labels is not None:
+        moment.pixels = np.bincount(labels.ravel(), minlength=256)
+    return moment
+
+
+def _try(
+    read: Callable[[str], Image | None], moment: Moment, part: str, frames: PairSet
+) -> Image | None:
+    """A part of a moment; None, and a note in the moment, where it cannot be read."""
+    if moment.name not in frames.parts.get(part, {}):
+        return None
+    try:
+        image = read(moment.name)
+    except (OSError, ValueError) as error:
+        moment.broken.append(str(error))
+        return None
+    if image is not None:
+        moment.sizes[part] = size(image)
+    return image
+
+
+def _sizes(moment: Moment) -> str:
+    return ", ".join(f"{part} {found}" for part, found in moment.sizes.items())
+
+
+def _sentence(what: str, cases: list[str], advice: str) -> list[str]:
+    return [f"{what}, {len(cases)}: {listed(cases, '; ')}. {advice}."] if cases else []
