@@ -93,6 +93,27 @@ def read_infrared(path: Path) -> NDArray[np.uint8]:
     return infrared_levels(pixels)[0]
 
 
+def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """
+    Read a pair in one file, as MFNet is published: visible (H, W, 3) RGB, infrared (H, W) = alpha.
+
+    Raises ImageError with the path, also for a file without 4 channels of 8 bit; or OSError.
+    """
+    try:
+        pixels = _decode(path.read_bytes(), MAX_PIXELS)
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from error
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if channels != 4 or pixels.dtype != np.uint8:
+        raise ImageError(
+            "channels",
+            f"{path} has {channels} channels of {pixels.dtype}; expected 4 of 8 bit, infrared "
+            "being the last",
+        )
+    rgba = cast(NDArray[np.uint8], cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA))
+    return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+
+
 def infrared_levels(pixels: Pixels) -> tuple[NDArray[np.uint8], thermal.Window | None]:
     """Bring a decoded thermal frame to 8 bit, and say through which window (None: it was 8 bit)."""
     if pixels.dtype == np.uint8:

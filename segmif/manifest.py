@@ -19,6 +19,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def entry_of(taxonomy: Taxonomy) -> str | dict[str, Any]:
+    """Classes as a manifest holds them: a benchmark's by its name, one's own in full."""
+    if TAXONOMIES.get(taxonomy.name) == taxonomy:
+        return taxonomy.name
+    return {
+        "name": taxonomy.name,
+        "names": list(taxonomy.names),
+        "palette": [list(colour) for colour in taxonomy.palette],
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """
@@ -29,7 +40,7 @@ class Manifest:
     """
 
     variant: str  # which of the networks: paper, edge, nano
-    taxonomy: str  # what the ids in the mask mean: a key of classes.TAXONOMIES
+    taxonomy: str | dict[str, Any]  # what the ids in the mask mean, as `entry_of` writes it
     precision: str  # of weights and activations: fp32, fp16
     sha256: str
     source_sha256: str | None = None
@@ -62,11 +73,13 @@ class Manifest:
         return manifest
 
     def _check(self, artefact: Path) -> None:
-        if self.taxonomy not in TAXONOMIES:
+        try:
+            self.classes  # noqa: B018  # asked for what it raises
+        except (KeyError, TypeError, ValueError) as error:
             raise ManifestError(
-                f"{artefact.name} was trained on the classes {self.taxonomy!r}; "
-                f"this build knows {sorted(TAXONOMIES)}"
-            )
+                f"{artefact.name} was trained on the classes {self.taxonomy!r}; this build knows "
+                f"{sorted(TAXONOMIES)}, others must be told by name, names and palette"
+            ) from error
         found = sha256(artefact)
         if found != self.sha256:
             raise ManifestError(
@@ -83,4 +96,9 @@ class Manifest:
     @property
     def classes(self) -> Taxonomy:
         """The classes that the mask's ids stand for."""
-        return TAXONOMIES[self.taxonomy]
+        if isinstance(self.taxonomy, str):
+            return TAXONOMIES[self.taxonomy]
+        red_green_blue = (tuple(colour) for colour in self.taxonomy["palette"])
+        return Taxonomy(
+            self.taxonomy["name"], tuple(self.taxonomy["names"]), tuple(red_green_blue)
+        )

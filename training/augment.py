@@ -141,7 +141,7 @@ def _gain_control(image: Bytes, random: np.random.Generator) -> Bytes:
 def _stripes(image: Bytes, random: np.random.Generator) -> Bytes:
     """Fixed-pattern noise of an uncooled sensor: each column has an offset of its own."""
     offsets = random.normal(0, random.uniform(1, 5), image.shape[1])
-    return np.clip(image + offsets, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + offsets, 0, 255), np.uint8)
 
 
 def _blur(image: Bytes, shares: Augmentation, random: np.random.Generator) -> Bytes:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from segmif.classes import TAXONOMIES, Taxonomy
+from segmif.classes import MFNET, Taxonomy
 from training.augment import augment
-from training.config import Phase, TrainConfig
-from training.datasets import FrameSet, open_set
+from training.config import Phase, Source, TrainConfig
+from training.datasets import FrameSet, only, open_set
 from training.datasets import Labelled as Labelled
 from training.datasets.rendered import RenderedSet
 
@@ -44,26 +44,19 @@ class Facts:
 class Frames(Sequence[Labelled]):
     """The frames of several sets in a row; as many as there is room for stay in memory."""
 
-    def __init__(self, sets: Sequence[FrameSet], taxonomy: Taxonomy, cache_bytes: int) -> None:
+    def __init__(self, sets: Sequence[FrameSet], cache_gib: float) -> None:
         """
-        Reads every frame once; labels mean `taxonomy`, sets without labels fit any.
+        Reads every frame once; sets without labels fit those with any.
 
-        Raises ValueError for labels of other classes, or, once all were tried, with the broken
+        Raises ValueError for sets with unlike classes, or, once all were tried, with the broken
         frames and what is wrong with them.
         """
-        for each in sets:
-            if each.taxonomy not in (None, taxonomy):
-                found = each.taxonomy.name if each.taxonomy else ""
-                raise ValueError(
-                    f"{each.name} is labelled by {found}, training is set to {taxonomy.name}: "
-                    "take one of the two, or give the set other labels"
-                )
-        self.taxonomy = taxonomy
+        self.taxonomy = common_taxonomy(sets)
         self._places = [(each, index) for each in sets for index in range(len(each.names))]
         if not self._places:
             raise ValueError("there are no frames to train on; name data sets under [[data]]")
         self._kept: dict[int, Labelled] = {}
-        self.facts = self._check(cache_bytes)
+        self.facts = self._check(int(cache_gib * 2**30))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -113,6 +106,18 @@ def _sentence(broken: list[str], all_frames: int) -> str:
     return "\n  ".join([first, *broken[:SHOWN], *more, advice])
 
 
+def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
+    """The classes that all labelled sets share (MFNet's where none is labelled), or ValueError."""
+    labelled = [(each.name, each.taxonomy) for each in sets if each.taxonomy]
+    for name, taxonomy in labelled:
+        if taxonomy != labelled[0][1]:
+            raise ValueError(
+                f"{labelled[0][0]} is labelled by {labelled[0][1].name}, {name} by "
+                f"{taxonomy.name}: take one of the two, or give one other labels"
+            )
+    return labelled[0][1] if labelled else MFNET
+
+
 def facts_of(frame: Labelled) -> Facts:
     """Counts the pixels of each class and looks whether it was dark."""
     return Facts(
@@ -125,30 +130,18 @@ def data_root() -> Path:
     return Path(os.environ.get("SEGMIF_DATA", "../shared/data"))
 
 
-def read_training_frames(config: TrainConfig, root: Path) -> Frames:
-    """
-    The frames of `config.data` under `root`; where there is no such folder, scenes that we render.
-
-    Raises what `open_set` and `Frames` raise.
-    """
-    sets: list[FrameSet] = [RenderedSet(RENDERED_SCENES)]
-    if root.is_dir():
-        sets = [
-            open_set(
-                source.kind,
-                root / source.folder,
-                source.split,
-                root / source.labels if source.labels else None,
-            )
-            for source in config.data
-        ]
-    return Frames(sets, TAXONOMIES[config.taxonomy], int(config.cache_gib * 2**30))
+def training_sets(config: TrainConfig, root: Path) -> list[FrameSet]:
+    """The sets of `config.data` under `root`; where there is no such folder, rendered scenes."""
+    if not root.is_dir():
+        return [RenderedSet(RENDERED_SCENES)]
+    return [open_source(source, root) for source in config.data]
 
 
-def read_folder(folder: Path) -> Iterator[Labelled]:
-    """All moments of `folder/{visible,infrared[,label]}`, one after the other."""
-    frames = open_set("folder", folder)
-    return map(frames.read, range(len(frames.names)))
+def open_source(source: Source, root: Path) -> FrameSet:
+    """The moments that a config names; raises what `open_set` and `only` raise."""
+    labels = root / source.labels if source.labels else None
+    frames = open_set(source.kind, root / source.folder, source.split, labels)
+    return only(frames, source.names)
 
 
 class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
@@ -158,6 +151,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         self,
         frames: Sequence[Labelled],
         facts: Sequence[Facts],
+        classes: int,
         phase: Phase,
         config: TrainConfig,
         seed: tuple[int, ...],
@@ -169,7 +163,6 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         after dark.
         """
         self.frames, self.phase, self.config, self.seed = frames, phase, config, seed
-        classes = len(TAXONOMIES[config.taxonomy].names)
         self.holders: dict[int, dict[bool, list[int]]] = {}  # class, dark: indices of frames
         for index, fact in enumerate(facts):
             for id_ in np.flatnonzero(fact.pixels[1:classes]) + 1:
@@ -207,20 +200,37 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
 
 def batches(
-    frames: Frames, config: TrainConfig, first: int, stop: int
+    frames: Frames, config: TrainConfig, first: int, stop: int, share: tuple[int, int] = (0, 1)
 ) -> Iterator[list[torch.Tensor]]:
-    """The batches (visible, infrared, labels) of the steps first .. stop - 1, phase after phase."""
+    """
+    The batches (visible, infrared, labels) of the steps first .. stop - 1, phase after phase.
+
+    `share` (number, count) takes every count-th sample: what one of several devices works off. All
+    together see the same samples as one would.
+    """
+    number, count = share
     begin = 0
-    for number, phase in enumerate(config.phases):
+    for index, phase in enumerate(config.phases):
+        if phase.batch % count:
+            raise ValueError(f"a batch of {phase.batch} does not divide among {count} devices")
         steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
         begin += phase.steps
-        samples = Samples(frames, frames.facts, phase, config, (config.seed, number))
+        classes = len(frames.taxonomy.names)
+        samples = Samples(frames, frames.facts, classes, phase, config, (config.seed, index))
         yield from DataLoader(
             samples,
-            batch_size=phase.batch,
-            sampler=range(steps.start * phase.batch, steps.stop * phase.batch),
-            num_workers=config.workers,
+            batch_size=phase.batch // count,
+            sampler=range(steps.start * phase.batch + number, steps.stop * phase.batch, count),
+            num_workers=workers(config),
+            pin_memory=torch.cuda.is_available(),
         )
+
+
+def workers(config: TrainConfig) -> int:
+    """Processes that load: none beside a CPU that trains, some cores' worth for a GPU."""
+    if config.workers is not None:
+        return config.workers
+    return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
 def class_shares(frames: Frames) -> torch.Tensor:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from segmif.classes import Taxonomy, colorize
+from segmif.frames import Prediction
 from training.config import TrainConfig
 from training.datasets import Labelled
 
@@ -68,14 +68,14 @@ class Run:
         self,
         step: int,
         frame: Labelled,
-        fused: NDArray[np.uint8],
-        labels: NDArray[np.uint8],
+        found: Prediction,
         classes: Taxonomy,
     ) -> None:
         """Infrared, visible, fused and mask of one pair, side by side."""
         if self.writer is not None:
             infrared = np.repeat(frame.infrared[..., None], 3, axis=2)
-            panel = np.hstack((infrared, frame.visible, fused, colorize(labels, classes)))
+            mask = colorize(found.labels, classes)
+            panel = np.hstack((infrared, frame.visible, found.fused, mask))
             self.writer.add_image(f"pairs/{frame.name}", panel, step, dataformats="HWC")
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from segmif.classes import TAXONOMIES
+from segmif.classes import Taxonomy
+from segmif.frames import FramePair, Prediction, fit, unfit
 from segmif.manifest import sha256
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
@@ -28,12 +29,14 @@ from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training import data, losses
 from training.choice import Choice
-from training.config import TrainConfig, read_config
+from training.config import Source, TrainConfig, read_config
+from training.datasets import FrameSet
 from training.learner import Learner, parameter_groups, set_learning_rate, take_step
 from training.pace import Pace
 from training.run import Run
 
 RECORD_EVERY = 20  # steps
+SHOW_EVERY = 10  # validation pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,11 +90,13 @@ def train(
     stop: int | None = None,
     precision: str | None = None,
     change: Callable[[Network], None] | None = None,
+    view: Callable[[FrameSet], FrameSet] | None = None,
 ) -> Network:
     """
     Runs the whole training and writes the averaged network to `out`; gives it back.
 
-    `change` makes another network of the variant before it learns, for experiments.
+    For experiments: `change` makes another network of the variant before it learns, `view` other
+    frames of the data.
     """
     stop = min(stop or config.steps, config.steps)
     sources = {
@@ -101,15 +106,16 @@ def train(
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
     fabric.seed_everything(config.seed, verbose=False)
-    frames = data.read_training_frames(config, root)
+    sets = data.training_sets(config, root)
+    frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
     fabric.print(
         f"{len(frames)} pairs of {root}" if root.is_dir() else f"no {root}: rendered scenes"
     )
 
-    network = first_network(config, start)
+    network = first_network(config.variant, frames.taxonomy, start)
     if change:
         change(network)
-    tutor = open_teacher(teacher, config, fabric)
+    tutor = open_teacher(teacher, frames.taxonomy, fabric)
     learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
     optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
     wrapped, optimizer = fabric.setup(learner, optimizer)
@@ -120,7 +126,8 @@ def train(
     first = run.restore(state)["step"] if resume else 0
 
     run.open_curves(first)
-    pace = Pace(data.batches(frames, config, first, stop))
+    share = (fabric.global_rank, fabric.world_size)
+    pace = Pace(data.batches(frames, config, first, stop, share))
     progress = tqdm(pace, initial=first, total=stop, desc=config.variant, unit="step")
     for step, batch in enumerate(progress, start=first):
         set_learning_rate(optimizer, step, config)
@@ -133,8 +140,8 @@ def train(
             tasks = {"task_weight/fusion": fusion_weight, "task_weight/mask": mask_weight}
             run.record(step, {f"loss/{name}": value for name, value in values.items()} | tasks)
         if (step + 1) % config.validate_every == 0:
-            mean_iou = validate(averaged, root / "mfnet" / "val", run, step + 1)
-            progress.write(f"step {step + 1}: mIoU on mfnet/val {mean_iou:.3f}")
+            mean_iou = validate(averaged, config.validation, root, run, step + 1)
+            progress.write(f"step {step + 1}: mIoU on the validation frames {mean_iou:.3f}")
             choice.judge(mean_iou, averaged)
         if (step + 1) % config.save_every == 0 or step + 1 == stop:
             finite(parts, step)
@@ -170,29 +177,28 @@ def open_devices(precision: str | None) -> Fabric:
     return fabric
 
 
-def first_network(config: TrainConfig, start: Path | None) -> Network:
+def first_network(variant: str, classes: Taxonomy, start: Path | None) -> Network:
     """A new network, or that of a weights file; ValueError where the file holds another one."""
-    network = load_network(start) if start else Network(config.variant, config.taxonomy)
-    found = network.variant, network.config.taxonomy
-    if found != (config.variant, config.taxonomy):
+    network = load_network(start) if start else Network(variant, classes)
+    if (network.variant, network.config.taxonomy) != (variant, classes):
         raise ValueError(
-            f"{start} holds {' on '.join(found)}; the config trains "
-            f"{config.variant} on {config.taxonomy}"
+            f"{start} holds {network.variant} with the classes {network.config.taxonomy.name}; "
+            f"this run trains {variant} with {classes.name}"
         )
     # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
     return network.train()
 
 
-def open_teacher(path: Path | None, config: TrainConfig, fabric: Fabric) -> Network | None:
+def open_teacher(path: Path | None, classes: Taxonomy, fabric: Fabric) -> Network | None:
     """The network to learn from; ValueError where it knows other classes."""
     if path is None:
         return None
     teacher = load_network(path, fabric.device).requires_grad_(False)
-    if teacher.config.taxonomy != config.taxonomy:
+    if teacher.config.taxonomy != classes:
         raise ValueError(
-            f"the teacher {path} knows the classes {teacher.config.taxonomy}, "
-            f"the config trains {config.taxonomy}"
+            f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
+            f"the frames are labelled by {classes.name}"
         )
     return teacher
 
@@ -234,24 +240,29 @@ def finish_fusion(
 
 
 @torch.no_grad()
-def validate(network: Network, folder: Path, run: Run, step: int) -> float:
+def validate(network: Network, source: Source, root: Path, run: Run, step: int) -> float:
     """
-    mIoU of a network over all ids on a labelled folder; NaN where there is no such folder.
+    mIoU of a network over all ids on the validation frames; NaN where there is no data at all.
 
-    The first pairs appear among the run's pictures.
+    Some of the pairs appear among the run's pictures.
     """
-    if not folder.is_dir():
+    if not root.is_dir():
         return math.nan
     network.eval()
     device = next(network.parameters()).device
-    classes = TAXONOMIES[network.config.taxonomy]
+    frames = data.open_source(source, root)
+    classes = network.config.taxonomy
     confusion = ConfusionMatrix.empty(len(classes.names))
-    for number, frame in enumerate(data.read_folder(folder)):
-        pair = (frame.visible, frame.infrared)
-        outputs = network(*(torch.from_numpy(image)[None].to(device) for image in pair))
-        fused, labels = (output[0].cpu().numpy() for output in outputs)
-        confusion = confusion.add(labels, frame.labels)
-        if number % 10 == 0:
-            run.show(step, frame, fused, labels, classes)
+    for index in range(len(frames.names)):
+        frame = frames.read(index)
+        pair = fit(FramePair(frame.visible, frame.infrared))
+        tensors = (torch.from_numpy(image)[None] for image in (pair.visible, pair.infrared))
+        outputs = network(*(tensor.to(device) for tensor in tensors))
+        found = unfit(
+            Prediction(*(output[0].cpu().numpy() for output in outputs)), *frame.infrared.shape
+        )
+        confusion = confusion.add(found.labels, frame.labels)
+        if index % SHOW_EVERY == 0:
+            run.show(step, frame, found, classes)
     run.record(step, {"val_mean_iou": confusion.mean_iou})
     return confusion.mean_iou

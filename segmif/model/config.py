@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from segmif.classes import MFNET, Taxonomy
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairConfig:
@@ -17,7 +19,7 @@ class PairConfig:
     interactions: int  # HIA stages
     heads: int
     label_stride: int  # resolution at which the classes compete; nearest neighbour from there
-    taxonomy: str = "mfnet"
+    taxonomy: Taxonomy = MFNET
 
     def __post_init__(self) -> None:
         if self.stream_width % self.heads:
@@ -40,7 +42,7 @@ class PaperConfig:
     encoder_blocks: tuple[int, int, int, int] = (3, 4, 18, 3)
     head_width: int = 256
     label_stride: int = 1  # resolution at which the classes compete
-    taxonomy: str = "mfnet"
+    taxonomy: Taxonomy = MFNET
 
 
 VARIANTS: dict[str, PairConfig | PaperConfig] = {

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segmif.classes import Taxonomy
 from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma, luma
 from segmif.model.config import VARIANTS, PairConfig
@@ -22,8 +23,8 @@ class Network(nn.Module):
     is trained. H and W divide by 32.
     """
 
-    def __init__(self, variant: str, taxonomy: str | None = None) -> None:
-        """`taxonomy` names other classes than those of the variant's config."""
+    def __init__(self, variant: str, taxonomy: Taxonomy | None = None) -> None:
+        """`taxonomy`: other classes than those of the variant's config."""
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")

@@ -13,7 +13,6 @@ Both tasks read the refined streams, so both losses reach the attention.
 import torch
 from torch import Tensor, nn
 
-from segmif.classes import TAXONOMIES
 from segmif.model.blocks import ConvNormAct, ResidualBlock, enlarge
 from segmif.model.config import PairConfig
 from segmif.model.interaction import HierarchicalInteractiveAttention
@@ -170,7 +169,7 @@ class MaskHead(nn.Module):
     def __init__(self, config: PairConfig) -> None:
         super().__init__()
         width = config.mask_width
-        classes = len(TAXONOMIES[config.taxonomy].names)
+        classes = len(config.taxonomy.names)
         self.reduce = ConvNormAct(config.head_width, width, kernel=1)
         self.mix = ConvNormAct(width + 2 * config.stream_width, width)
         self.classify = nn.Conv2d(width, classes, 1)

@@ -22,7 +22,6 @@ PReLU slope serves the whole fusion network.
 import torch
 from torch import Tensor, nn
 
-from segmif.classes import TAXONOMIES
 from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma
 from segmif.model.config import PaperConfig
@@ -38,7 +37,7 @@ class PaperNetwork(nn.Module):
 
     def __init__(self, config: PaperConfig) -> None:
         super().__init__()
-        classes = len(TAXONOMIES[config.taxonomy].names)
+        classes = len(config.taxonomy.names)
         self.encoder = MixTransformer(config.encoder_widths, config.encoder_blocks)
         self.fusion = FusionNetwork(config)
         self.head = PyramidHead(config.encoder_widths, config.head_width, classes)

@@ -6,7 +6,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from segmif.manifest import Manifest, sha256
+from segmif.manifest import Manifest, entry_of, sha256
 from segmif.model.network import Network
 
 
@@ -17,7 +17,7 @@ def save_network(network: Network, path: Path, training: dict[str, Any]) -> None
     path.write_bytes(safetensors.torch.save(tensors))
     Manifest(
         variant=network.variant,
-        taxonomy=network.config.taxonomy,
+        taxonomy=entry_of(network.config.taxonomy),
         precision="fp32",
         sha256=sha256(path),
         tools={"torch": torch.__version__},
@@ -31,6 +31,6 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     fit.
     """
     manifest = Manifest.read(path)
-    network = Network(manifest.variant, manifest.taxonomy)
+    network = Network(manifest.variant, manifest.classes)
     network.load_state_dict(safetensors.torch.load_file(path))
     return network.eval().to(device)

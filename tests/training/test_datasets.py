@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segmif.classes import FMB, IGNORE, MFNET, PST900, Taxonomy, colorize
 from segmif.images import encode_jpeg, write_bytes, write_png
 from training.config import Phase, Source, TrainConfig, read_config
-from training.data import Frames, Samples, batches, class_shares, read_training_frames
+from training.data import Frames, Samples, batches, class_shares, training_sets
 from training.datasets import FrameSet, Labelled, open_set
 
 SIZE = (48, 64)
@@ -287,7 +287,7 @@ def test_training_stops_before_it_starts(damage: Callable[[Path], str], tmp_path
     write_parts(tmp_path / "drive", "vi", "ir", None)
     reason = damage(tmp_path / "streets")
     with pytest.raises(ValueError, match=rf"(?s)1 of 4 frames cannot be used:.*{reason}"):
-        read_training_frames(CONFIG, tmp_path)
+        Frames(training_sets(CONFIG, tmp_path), 1)
 
 
 def test_one_run_has_one_meaning_of_ids(tmp_path: Path) -> None:
@@ -295,9 +295,9 @@ def test_one_run_has_one_meaning_of_ids(tmp_path: Path) -> None:
     write_parts(tmp_path / "FMB/train", "Visible", "Infrared", "Label")
     other = Source(kind="fmb", folder="FMB", split="train")
     config = replace(CONFIG, data=(CONFIG.data[0], other))
-    with pytest.raises(ValueError, match="FMB/train is labelled by fmb, training is set to mfnet"):
-        read_training_frames(config, tmp_path)
-    frames = read_training_frames(replace(config, data=(other,), taxonomy="fmb"), tmp_path)
+    with pytest.raises(ValueError, match="streets is labelled by mfnet, FMB/train by fmb"):
+        Frames(training_sets(config, tmp_path), 1)
+    frames = Frames(training_sets(replace(config, data=(other,)), tmp_path), 1)
     assert class_shares(frames).shape == (len(FMB.names),)
 
 
@@ -320,11 +320,11 @@ FRAME_BYTES = 5 * SIZE[0] * SIZE[1]
 
 @pytest.mark.parametrize(("room", "kept"), [(2, 2), (1, 1), (0, 0)])
 def test_the_cache_changes_what_is_read_but_no_sample(room: int, kept: int) -> None:
-    unbound, source = Frames([Counted()], MFNET, 1 << 30), Counted()
-    frames = Frames([source], MFNET, room * FRAME_BYTES)
+    unbound, source = Frames([Counted()], 1), Counted()
+    frames = Frames([source], room * FRAME_BYTES / 2**30)
     assert sorted(source.reads) == [0, 1]
     phase = CONFIG.phases[0]
-    ours, theirs = (Samples(each, each.facts, phase, CONFIG, (0,)) for each in (frames, unbound))
+    ours, theirs = (Samples(each, each.facts, 9, phase, CONFIG, (0,)) for each in (frames, unbound))
     for index in range(8):
         for one, other in zip(ours[index], theirs[index], strict=True):
             assert torch.equal(one, other)
@@ -333,7 +333,7 @@ def test_the_cache_changes_what_is_read_but_no_sample(room: int, kept: int) -> N
 
 
 def test_class_shares_are_those_of_all_labelled_pixels() -> None:
-    frames = Frames([Counted(), Counted(taxonomy=None)], MFNET, 0)
+    frames = Frames([Counted(), Counted(taxonomy=None)], 0)
     labels = np.concatenate([moment(name)[2] for name in NAMES])
     expected = np.bincount(labels.ravel(), minlength=9) / labels.size
     np.testing.assert_allclose(class_shares(frames).numpy(), expected, rtol=1e-6)
@@ -341,11 +341,45 @@ def test_class_shares_are_those_of_all_labelled_pixels() -> None:
 
 def test_a_run_names_its_data(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('variant = "nano"\n[[data]]\nkind = "msrs"\nfolder = "MSRS"\nsplit = "train"\n')
-    assert read_config(path).data == (Source(kind="msrs", folder="MSRS", split="train"),)
+    path.write_text(
+        """
+        variant = "nano"
+        phases = [{ steps = 1, batch = 1, crop = [32, 32] }]
+        [[data]]
+        kind = "msrs"
+        folder = "MSRS"
+        split = "train"
+        names = ["*N"]
+        """
+    )
+    source = Source(kind="msrs", folder="MSRS", split="train", names=("*N",))
+    assert read_config(path).data == (source,)
     path.write_text('variant = "nano"\n[[data]]\nkind = "kitti"\nfolder = "KITTI"\n')
     with pytest.raises(ValueError, match="'kitti'; there are folder"):
         read_config(path)
     path.write_text('variant = "nano"\n[[data]]\nkind = "msrs"\nroot = "MSRS"\n')
-    with pytest.raises(ValueError, match="unknown key root"):
+    with pytest.raises(ValueError, match=r"data\.0\.root: Unexpected"):
         read_config(path)
+
+
+def test_a_run_may_take_one_drive_of_several(tmp_path: Path) -> None:
+    write_parts(tmp_path / "streets", "visible", "infrared", "label")
+    source = replace(CONFIG.data[0], names=(f"{NAMES[1]}*",))
+    (frames,) = training_sets(replace(CONFIG, data=(source,)), tmp_path)
+    assert frames.names == (NAMES[1],)
+    assert frames.read(0).name == NAMES[1]
+    nobody = replace(source, names=("never",))
+    with pytest.raises(ValueError, match="no moment of streets fits never"):
+        training_sets(replace(CONFIG, data=(nobody,)), tmp_path)
+
+
+def test_devices_share_the_samples_of_one(tmp_path: Path) -> None:
+    frames = Frames([Counted()], 1)
+    whole = list(batches(frames, CONFIG, 0, 2))
+    shares = [list(batches(frames, CONFIG, 0, 2, (number, 2))) for number in range(2)]
+    for step, arrays in enumerate(whole):
+        for kind, array in enumerate(arrays):
+            for number in range(2):
+                assert torch.equal(array[number::2], shares[number][step][kind])
+    with pytest.raises(ValueError, match="a batch of 2 does not divide among 3 devices"):
+        next(batches(frames, CONFIG, 0, 2, (0, 3)))

@@ -5,15 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, Taxonomy
 from segmif.headers import ImageError
-from segmif.images import read_infrared, read_visible
+from segmif.images import read_infrared, read_rgba, read_visible
 from training.datasets.coding import Code, Coding, read_codes
 from training.datasets.frame import Labelled, Light
 
@@ -107,17 +105,7 @@ class RgbaSet(PairSet):
 
     def read_infrared(self, name: str) -> NDArray[np.uint8]:
         """The alpha of a moment's file, (H, W)."""
-        path = self.infrared[name]
-        read_visible(path)  # says what is wrong with a file that is no image
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        pixels = cast(NDArray[np.uint8], cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
-        if pixels.shape[2] != 4 or pixels.dtype != np.uint8:
-            raise ImageError(
-                "channels",
-                f"{path} has {pixels.shape[2]} channels of {pixels.dtype}; expected 4 of 8 bit, "
-                "infrared being the last",
-            )
-        return np.ascontiguousarray(pixels[..., 3])
+        return read_rgba(self.infrared[name])[1]
 
 
 def light(name: str) -> Light | None:

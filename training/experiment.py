@@ -1,0 +1,128 @@
+"""Arms of an experiment: the same short training with one thing changed, several seeds each."""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from segmif.model.network import Network
+from training import data
+from training.config import TrainConfig, read_config
+from training.datasets import FrameSet
+from training.evaluate import predict_by
+from training.judge import Wanted, judge
+from training.run import git_revision
+from training.train import train
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: what is done otherwise."""
+
+    says: str
+    change: Callable[[Network], None] | None = None  # of the network, before it learns
+    view: Callable[[FrameSet], FrameSet] | None = None  # of the frames, in training and judging
+    settings: Mapping[str, Any] = field(default_factory=dict)  # other values of the config
+    with_teacher: bool = False
+    judges_fusion: bool = True
+
+
+def add_arguments(parser: argparse.ArgumentParser, arms: Mapping[str, Arm], runs: str) -> None:
+    """The flags of an experiment over `arms`, whose results so far lie in the folder `runs`."""
+    config = Path("training/configs/ablation.toml")
+    parser.add_argument("--config", type=Path, default=config, help="what every arm gets")
+    parser.add_argument("--data", type=Path, default=data.data_root(), help="real frames")
+    parser.add_argument("--arms", nargs="+", choices=list(arms), default=list(arms))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path(runs), help="folder of the results")
+    parser.add_argument("--table", type=Path, help="Markdown file to write the table into")
+
+
+def run(
+    arms: Mapping[str, Arm], columns: Sequence[str], args: argparse.Namespace, teacher: Path
+) -> int:
+    """
+    Runs what has no result yet, prints the table, writes it where asked.
+
+    All arms of one seed come first, so that the table is fair whenever the command is stopped.
+    """
+    config = read_config(args.config)
+    for seed in args.seeds:
+        for name in args.arms:
+            result = _result_path(args.runs, name, str(seed))
+            if not result.is_file():
+                arm, settings = arms[name], replace(config, seed=seed, **arms[name].settings)
+                numbers = run_arm(arm, settings, args, teacher if arm.with_teacher else None)
+                result.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    text = table(arms, columns, args.runs, config)
+    print(text)
+    if args.table:
+        args.table.write_text(text, encoding="utf-8")
+    return 0
+
+
+def run_arm(
+    arm: Arm, config: TrainConfig, args: argparse.Namespace, teacher: Path | None
+) -> dict[str, float]:
+    """Trains an arm with one seed and judges it on the validation frames; numbers by name."""
+    network = train(
+        config,
+        args.data,
+        args.runs / "run",
+        args.runs / "run" / "weights.safetensors",
+        teacher=teacher,
+        change=arm.change,
+        view=arm.view,
+    )
+    frames = data.open_source(config.validation, args.data)
+    result = judge(
+        predict_by(network.eval()),
+        arm.view(frames) if arm.view else frames,
+        Wanted(fusion=arm.judges_fusion),
+    )
+    numbers = {"parameters": float(sum(p.numel() for p in network.parameters()))}
+    for light, confusion in result.masks().items():
+        numbers[f"mIoU {light}"] = confusion.mean_iou
+        classes = zip(network.config.taxonomy.names, confusion.iou, strict=True)
+        numbers |= {f"{name} {light}": float(share) for name, share in classes}
+    for metrics in result.fusion().values():
+        numbers |= asdict(metrics)
+    return numbers
+
+
+def table(arms: Mapping[str, Arm], columns: Sequence[str], runs: Path, config: TrainConfig) -> str:
+    """A Markdown table of all results so far: mean of the seeds ± standard deviation."""
+    lines = [
+        f"| arm | what differs | seeds | {' | '.join(columns)} |",
+        "|---" * (3 + len(columns)) + "|",
+    ]
+    for name, arm in arms.items():
+        files = sorted(runs.glob(_result_path(Path(), name, "[0-9]*").name))
+        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        if results:
+            cells = [_cell([result.get(column) for result in results]) for column in columns]
+            lines.append(f"| {name} | {arm.says} | {len(results)} | {' | '.join(cells)} |")
+    facts = (
+        f"`{config.variant}`, {config.steps} steps from nothing, mean of the seeds ± standard "
+        f"deviation; {platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, revision {git_revision()}."
+    )
+    return "\n".join([*lines, "", facts]) + "\n"
+
+
+def _result_path(runs: Path, arm: str, seed: str) -> Path:
+    return runs / f"{arm.replace(' ', '-')}-{seed}.json"
+
+
+def _cell(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    spread = f" ± {stdev(known):.3f}" if len(known) > 1 else ""
+    return f"{mean(known):.3f}{spread}"

@@ -1,0 +1,91 @@
+"""
+What a fused frame is worth: one segmenter, trained alike on each kind of picture.
+
+The segmenter is the network of the config with its infrared side black: it sees one colour picture.
+Judged on mfnet/val; every arm with several seeds. An arm that is done is not run again.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.frames import FramePair
+from segmif.metrics import luma
+from training import experiment
+from training.ablation import MASK_ALONE, with_visible_only
+from training.baselines import BASELINES
+from training.datasets import FrameSet, Labelled, changed
+from training.evaluate import open_weights
+from training.experiment import Arm
+
+Picture = NDArray[np.uint8]  # (H, W, 3) RGB
+COLUMNS = (
+    *("mIoU all", "mIoU day", "mIoU night"),
+    *("person all", "person day", "person night", "car all", "car night"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m training worth`."""
+    weights = Path("weights/edge.onnx")
+    parser.add_argument("--weights", type=Path, default=weights, help="whose fused frames to judge")
+    experiment.add_arguments(parser, arms(lambda frame: frame.visible), "runs/worth")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs what is missing, prints the table, writes it where asked."""
+    predict, _ = open_weights(args.weights)
+
+    def fused(frame: Labelled) -> Picture:
+        return predict(FramePair(frame.visible, frame.infrared)).fused
+
+    return experiment.run(arms(fused), COLUMNS, args, teacher=args.weights)
+
+
+def arms(fused: Callable[[Labelled], Picture]) -> dict[str, Arm]:
+    """One arm for each kind of picture; `fused` gives ours."""
+
+    def by_rule(name: str) -> Callable[[Labelled], Picture]:
+        def picture(frame: Labelled) -> Picture:
+            seen = luma(frame.visible)
+            lifted = BASELINES[name](seen, frame.infrared).astype(np.int16) - seen
+            return np.clip(frame.visible + lifted[..., None], 0, 255).astype(np.uint8)
+
+        return picture
+
+    pictures: dict[str, tuple[str, Callable[[Labelled], Picture]]] = {
+        "visible": ("the visible frame, in colour", lambda frame: frame.visible),
+        "infrared": ("the infrared frame", lambda frame: grey(frame.infrared)),
+        "average": ("mean of both lumas, colour of the visible frame", by_rule("average")),
+        "maximum": ("maximum of both lumas, colour of the visible frame", by_rule("maximum")),
+        "fused": ("our fused frame, in colour", fused),
+    }
+    return {
+        name: Arm(
+            says,
+            change=with_visible_only,
+            view=showing(picture),
+            settings=MASK_ALONE,
+            judges_fusion=False,
+        )
+        for name, (says, picture) in pictures.items()
+    }
+
+
+def showing(picture: Callable[[Labelled], Picture]) -> Callable[[FrameSet], FrameSet]:
+    """A set whose visible frames are those pictures, and whose infrared ones are black."""
+
+    def change(frame: Labelled) -> Labelled:
+        dark = np.zeros_like(frame.infrared)
+        return replace(frame, visible=picture(frame), infrared=dark)
+
+    return lambda frames: changed(frames, change)
+
+
+def grey(image: NDArray[np.uint8]) -> Picture:
+    """(H, W) as a picture without colour."""
+    return np.repeat(image[..., None], 3, axis=2)
