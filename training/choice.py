@@ -4,16 +4,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 
 class Choice:
     """Keeps the best network so far; with `patience`, ends a run that no longer improves."""
 
-    def __init__(self, patience: int | None, path: Path) -> None:
+    def __init__(self, patience: int | None, path: Path, fabric: Fabric) -> None:
         """`patience` in validations without gain; None trains to the end and keeps what is last."""
-        self.patience, self.path = patience, path
+        self.patience, self.path, self.fabric = patience, path, fabric
         self.best, self.age = -1.0, 0
 
     def judge(self, score: float, network: nn.Module) -> None:
@@ -23,7 +23,7 @@ class Choice:
         self.age += 1
         if score > self.best:
             self.best, self.age = score, 0
-            torch.save(network.state_dict(), self.path)
+            self.fabric.save(self.path, {"network": network})
 
     @property
     def settled(self) -> bool:
@@ -33,7 +33,7 @@ class Choice:
     def restore_best(self, network: nn.Module) -> None:
         """Puts the best network back, where one was kept."""
         if self.patience is not None and self.best >= 0:
-            network.load_state_dict(torch.load(self.path, weights_only=True))
+            self.fabric.load(self.path, {"network": network}, weights_only=True)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

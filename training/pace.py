@@ -11,8 +11,9 @@ Batch = list[Tensor]
 class Pace:
     """Hands batches on and takes the time."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Iterable[Batch], devices: int = 1) -> None:
+        """`devices` work off as many batches at a time; this one's are counted for all."""
+        self._batches, self._devices = batches, devices
         self.pairs, self.waited = 0, 0.0
         self._begin = time.perf_counter()
 
@@ -25,7 +26,7 @@ class Pace:
             self.waited += time.perf_counter() - asked
             if batch is None:
                 return
-            self.pairs += len(batch[0])
+            self.pairs += len(batch[0]) * self._devices
             yield batch
 
     @property

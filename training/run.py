@@ -127,5 +127,5 @@ def _refuse_other_settings(noted: dict[str, Any], asked: dict[str, Any], path: P
     if changed:
         raise ValueError(
             f"{path} was written with another {', '.join(changed)}: resume with the same config, "
-            "or start a new run from its weights with --start"
+            "or start a new run from its weights with --weights"
         )

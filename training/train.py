@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="real frames; rendered scenes where there is no such folder",
     )
     parser.add_argument("--out", type=Path, help="weights to write [weights/VARIANT.safetensors]")
-    parser.add_argument("--run", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
-    parser.add_argument("--start", type=Path, help="weights of this variant to start from")
+    parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
+    parser.add_argument("--weights", type=Path, help="of this variant, to start from")
     parser.add_argument("--teacher", type=Path, help="weights of a larger variant to learn from")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="stop here instead of where the config says")
@@ -67,9 +67,9 @@ def main(args: argparse.Namespace) -> int:
     train(
         config,
         args.data,
-        args.run or Path("runs") / args.config.stem,
+        args.folder or Path("runs") / args.config.stem,
         args.out or Path("weights") / f"{config.variant}.safetensors",
-        start=args.start,
+        start=args.weights,
         teacher=args.teacher,
         resume=args.resume,
         stop=args.steps,
@@ -118,17 +118,24 @@ def train(
     tutor = open_teacher(teacher, frames.taxonomy, fabric)
     learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
     optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
-    wrapped, optimizer = fabric.setup(learner, optimizer)
+    wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     averaged = cast(Network, average.module)
-    choice = Choice(config.patience, folder / "best.pt")
+    choice = Choice(config.patience, folder / "best.pt", fabric)
     state = {"learner": learner, "average": average, "optimizer": optimizer, "choice": choice}
     first = run.restore(state)["step"] if resume else 0
 
     run.open_curves(first)
     share = (fabric.global_rank, fabric.world_size)
-    pace = Pace(data.batches(frames, config, first, stop, share))
-    progress = tqdm(pace, initial=first, total=stop, desc=config.variant, unit="step")
+    pace = Pace(data.batches(frames, config, first, stop, share), fabric.world_size)
+    progress = tqdm(
+        pace,
+        desc=config.variant,
+        initial=first,
+        total=stop,
+        unit="step",
+        disable=not fabric.is_global_zero,
+    )
     for step, batch in enumerate(progress, start=first):
         set_learning_rate(optimizer, step, config)
         parts = take_step(fabric, wrapped, optimizer, batch, step, config, tutor)
@@ -154,7 +161,7 @@ def train(
     finish_fusion(fabric, averaged, frames, config)
     if fabric.is_global_zero:
         save_network(
-            averaged, out, {"steps": stop, "frames": len(frames), **asdict(config), **sources}
+            averaged, out, {"steps": step + 1, "frames": len(frames), **asdict(config), **sources}
         )
     fabric.barrier()
     return averaged
@@ -175,6 +182,13 @@ def open_devices(precision: str | None) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def with_common_norms(learner: Learner, fabric: Fabric) -> Learner:
+    """With several GPUs, BatchNorm that looks at the whole batch (there is none for CPUs)."""
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # changes its modules in place
+    return learner
 
 
 def first_network(variant: str, classes: Taxonomy, start: Path | None) -> Network:

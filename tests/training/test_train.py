@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from segmif.classes import IGNORE
+from segmif.classes import IGNORE, Taxonomy
 from segmif.manifest import Manifest
-from segmif.model.weights import load_network
+from segmif.model.network import Network
+from segmif.model.weights import load_network, save_network
 from training import data, losses
 from training.augment import Augmentation, augment
 from training.balance import DynamicWeightAverage
@@ -202,3 +203,31 @@ def test_task_that_stalls_gets_more_weight() -> None:
     assert second > first
     assert first + second == pytest.approx(2)
     assert published.weights.tolist() == pytest.approx((1, 1), abs=1e-3)
+
+
+def test_run_that_no_longer_improves_ends_with_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[dict[str, torch.Tensor]] = []
+    scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
+
+    def validate(network: torch.nn.Module, *_: object) -> float:
+        judged.append({name: value.clone() for name, value in network.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr("training.train.validate", validate)
+    config = replace(TINY, validate_every=1, patience=2, finish=None)
+    out = tmp_path / "n.safetensors"
+    best = train(config, tmp_path / "none", tmp_path / "run", out)
+    assert len(judged) == 4
+    for name, value in best.state_dict().items():
+        assert torch.equal(value, judged[1][name]), name
+    assert Manifest.read(out).training["steps"] == 4
+
+
+def test_own_classes_travel_with_the_weights(tmp_path: Path) -> None:
+    classes = Taxonomy("yard", ("ground", "forklift"), ((0, 0, 0), (255, 128, 0)))
+    path = tmp_path / "yard.safetensors"
+    save_network(Network("nano", classes), path, {})
+    assert Manifest.read(path).classes == classes
+    assert load_network(path).config.taxonomy == classes
