@@ -198,8 +198,7 @@ def _step(bundle: Bundle, damping: float) -> Bundle:
     S = A + sum(part.S for part in parts)
     step = np.linalg.solve(S + damping * np.diag(np.diag(S)), g + sum(part.g for part in parts))
     poses = [
-        pose + part.still - part.back @ step
-        for pose, part in zip(bundle.poses, parts, strict=True)
+        pose + part.still - part.back @ step for pose, part in zip(bundle.poses, parts, strict=True)
     ]
     return replace(bundle, pair=bundle.pair + step, poses=np.array(poses))
 
@@ -234,7 +233,12 @@ def _normal(bundle: Bundle, index: int, damping: float) -> Normal:
     pose = A[count:, count:]
     inverse = np.linalg.inv(pose + damping * np.diag(np.diag(pose)))
     back, still = inverse @ A[count:, :count], inverse @ g[count:]
-    return Normal(A[:count, :count] - A[:count, count:] @ back, g[:count] - A[:count, count:] @ still, back, still)
+    return Normal(
+        A[:count, :count] - A[:count, count:] @ back,
+        g[:count] - A[:count, count:] @ still,
+        back,
+        still,
+    )
 
 
 def _rows(bundle: Bundle, index: int) -> tuple[Floats, Floats]:

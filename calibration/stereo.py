@@ -28,6 +28,8 @@ MIN_VIEWS = 5
 DISAGREES = 3.0  # times the median view: no view of a steady rig is that far off by chance
 DISAGREES_PX = 1.0  # and never for less than this
 REFUSED_SHARE = 1 / 3  # of the views: beyond it, the odd ones may be the right ones
+WELL, ROUGHLY = 0.01, 0.05  # standard deviation of the baseline over the baseline
+SHARED = 2.0  # times their own scatter: beyond it the corners of a view err together
 HELD = 0.5  # a number is held by experience where the data leave more than this of its spread
 START_FLAGS = (
     cv2.CALIB_FIX_PRINCIPAL_POINT
@@ -73,6 +75,11 @@ class Solution:
     baseline_left_out_m: Floats  # (V,) the baseline without each view
     stereo_rms_px: float
 
+    @property
+    def verdict(self) -> list[str]:
+        """What the numbers mean, in sentences."""
+        return _verdict(self)
+
 
 def calibrate(
     views: Sequence[PairView],
@@ -80,6 +87,7 @@ def calibrate(
     sizes: tuple[Size, Size],
     models: tuple[Model, Model] = ("radtan", "radtan"),
     coefficients: tuple[int, int] = (5, 5),
+    source: str = "",
 ) -> Solution:
     """
     Solve both cameras and T_infrared_visible from at least five views.
@@ -94,7 +102,7 @@ def calibrate(
     ]
     bundle = _join(views, board, starts)
     bundle, refused = _agreeing(solve(bundle))
-    return _judge(bundle, refused)
+    return _judge(bundle, refused, source)
 
 
 def _check_count(count: int, refused: dict[str, str]) -> None:
@@ -121,9 +129,7 @@ def _start(
         if model == "fisheye":
             flat = [one.reshape(-1, 1, 3) for one in objects]
             pixels = [one.reshape(-1, 1, 2) for one in images]
-            found = cv2.fisheye.calibrate(
-                flat, pixels, size, K, distortion, flags=FISHEYE_FLAGS
-            )
+            found = cv2.fisheye.calibrate(flat, pixels, size, K, distortion, flags=FISHEYE_FLAGS)
         else:
             flags = START_FLAGS | cv2.CALIB_USE_INTRINSIC_GUESS
             found = cv2.calibrateCamera(objects, images, size, K, np.zeros(5), flags=flags)
@@ -259,14 +265,14 @@ def _left_out_errors(bundle: Bundle, parts: Sequence[Normal]) -> Floats:
     return np.array(errors)
 
 
-def _judge(bundle: Bundle, refused: dict[str, str]) -> Solution:
+def _judge(bundle: Bundle, refused: dict[str, str], source: str) -> Solution:
     parts = normals(bundle)
     covariance = np.linalg.inv(prior(bundle)[0] + sum(part.S for part in parts))
     T = transform(bundle.pair[-6:])
     baselines = np.linalg.norm(left_out(bundle, parts)[:, -3:], axis=1)
     std = baseline_std(bundle, covariance, baselines)
     visible, infrared = solved_cameras(bundle)
-    rig = Rig(visible, infrared, T, std)
+    rig = Rig(visible, infrared, T, std, source)
     outside = _left_out_errors(bundle, parts)
     errors = [_errors(bundle, rig, at, float(outside[at])) for at in range(len(bundle.views))]
     everything = np.vstack([rest for at in range(len(errors)) for rest in residuals(bundle, at)])
@@ -298,6 +304,39 @@ def baseline_std(bundle: Bundle, covariance: Floats, baselines: Floats) -> float
     count = len(baselines)
     by_views = float(np.sqrt((count - 1) / count * ((baselines - baselines.mean()) ** 2).sum()))
     return max(by_corners, by_views)
+
+
+def interval_m(solution: Solution) -> tuple[float, float]:
+    """
+    The baselines [m] that 95 of 100 such calibrations cover with the true one.
+
+    Student's t with one degree of freedom less than views, by its expansion about the normal
+    quantile z (Abramowitz and Stegun 26.7.5).
+    """
+    z, freedom = 1.959964, len(solution.views) - 1
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    reach = t * solution.baseline_std_m
+    return solution.rig.baseline_m - reach, solution.rig.baseline_m + reach
+
+
+def _verdict(solution: Solution) -> list[str]:
+    share = solution.baseline_std_m / solution.rig.baseline_m
+    word = "well" if share < WELL else "roughly" if share < ROUGHLY else "hardly"
+    sentences = [f"The baseline is {word} known ({100 * share:.1f} %)."]
+    own = np.mean([v.sigma_px for view in solution.bundle.views for v in (view.infrared,)])
+    infrared = np.sqrt(np.mean([view.infrared_px**2 for view in solution.views]) / 2)
+    if infrared > SHARED * own:
+        sentences.append(
+            f"The infrared corners scatter by {own:.2f} px, but lie {infrared:.2f} px off: the two "
+            "exposures are not of one moment, or the board is bent. Rest the board, or trigger "
+            "both cameras."
+        )
+    if solution.held:
+        sentences.append(
+            f"{len(solution.held)} lens numbers rest on experience rather than on these frames: "
+            "show the board closer, more tilted and in the corners."
+        )
+    return sentences
 
 
 def _held(camera: Camera, numbers: Floats, spread: Floats) -> list[str]:
@@ -346,5 +385,3 @@ def epipolar(rig: Rig, view: PairView) -> Floats:
 def _rms(distances: Floats) -> float:
     """Root mean square length of vectors (N, D)."""
     return float(np.sqrt((distances**2).sum(1).mean()))
-
-

@@ -1,0 +1,124 @@
+"""The pictures of a calibration report."""
+
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.detect import Detection, Raw, flatten
+from segmif.alignment import align
+from segmif.images import infrared_levels
+from segmif.rig import Camera, Floats, Rig
+
+Colour = NDArray[np.uint8]
+
+FOUND = (60, 220, 60)
+LINE = (255, 190, 0)
+LINES = 12
+TILES = 10  # of a blend, along its width
+BACKGROUND_PX = 12.0  # shows a board's squares in an infrared frame of 480 rows
+
+
+def found_corners(frame: Raw, seen: Detection, width: int) -> Colour:
+    """A frame (H, W) with its corners, joined in their order, `width` pixels wide, RGB."""
+    scale = width / frame.shape[1]
+    picture = _shrunk(_colour(_board_contrast(frame)), scale)
+    at = [tuple(int(v) for v in point) for point in np.rint(seen.points * scale)]
+    for first, second in zip(at, at[1:], strict=False):
+        cv2.line(picture, first, second, LINE, 1, cv2.LINE_AA)
+    for point in at:
+        cv2.circle(picture, point, 3, FOUND, 1, cv2.LINE_AA)
+    return picture
+
+
+def rectified_pair(rig: Rig, visible: Raw, infrared: Raw) -> Colour:
+    """
+    Both frames as two parallel pinhole cameras would see them, side by side under common rows.
+
+    The x axis lies along the baseline (turned by the rest of the way, for a rig of upright
+    cameras), as in Fusiello, Trucco and Verri 2000.
+    """
+    across = rig.infrared_position_m / rig.baseline_m
+    forward = np.array([0.0, 0.0, 1.0]) + rig.R.T @ [0.0, 0.0, 1.0]
+    if abs(across[1]) > abs(across[0]):  # cameras above one another share columns, not rows
+        y = across * np.sign(across[1])
+        z = _unit(forward - (forward @ y) * y)
+        x = np.cross(y, z)
+    else:
+        x = across * np.sign(across[0])
+        z = _unit(forward - (forward @ x) * x)
+        y = np.cross(z, x)
+    turn = np.stack([x, y, z])  # visible camera to the common frame
+    width, height = rig.infrared.width, rig.infrared.height
+    looks = ((visible, rig.visible, turn), (infrared, rig.infrared, turn @ rig.R.T))
+    sides = [
+        _pinhole(_board_contrast(frame), camera, R, rig.infrared.fx, width, height)
+        for frame, camera, R in looks
+    ]
+    upright = abs(across[1]) > abs(across[0])
+    picture = _colour(np.vstack(sides) if upright else np.hstack(sides))
+    extent = width if upright else height
+    for at in np.linspace(0, extent, LINES + 2)[1:-1].round().astype(int).tolist():
+        end = (at, picture.shape[0]) if upright else (picture.shape[1], at)
+        cv2.line(picture, (at, 0) if upright else (0, at), end, LINE, 1)
+    return picture
+
+
+def blends(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> tuple[Colour, Colour]:
+    """Tiles of visible and infrared by turns, before and after alignment to a plane, RGB."""
+    levels = _board_contrast(infrared)
+    size = (rig.visible.width, rig.visible.height)
+    stretched = cast(NDArray[np.uint8], cv2.resize(levels, size))
+    aligned = align(rig, depth_m).apply(levels)
+    shown = _board_contrast(visible)
+    return _tiles(shown, stretched), _tiles(shown, aligned)
+
+
+def overlay(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> Colour:
+    """The aligned infrared in red over the visible in cyan: one board, or two."""
+    warm = align(rig, depth_m).apply(_board_contrast(infrared))
+    cold = _board_contrast(visible)
+    return np.stack([warm, cold, cold], axis=-1)
+
+
+def _board_contrast(frame: Raw) -> NDArray[np.uint8]:
+    """8 bit; a 16-bit frame with its background subtracted, so that faint squares show."""
+    if frame.dtype == np.uint8:
+        return cast(NDArray[np.uint8], frame)
+    even = flatten(frame, BACKGROUND_PX * frame.shape[0] / 480)
+    plain = infrared_levels(frame)[0]
+    return cast(NDArray[np.uint8], cv2.addWeighted(even, 0.7, plain, 0.3, 0))
+
+
+def _tiles(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Colour:
+    y, x = np.indices(first.shape) // (first.shape[1] // TILES)
+    warm = _colour(second) * np.array([1.0, 0.8, 0.6])
+    return np.where(((x + y) % 2 == 0)[..., None], _colour(first), warm.astype(np.uint8))
+
+
+def _pinhole(
+    levels: NDArray[np.uint8], camera: Camera, R: Floats, f: float, width: int, height: int
+) -> NDArray[np.uint8]:
+    """What a pinhole camera turned by `R` (camera to pinhole) sees of a frame."""
+    y, x = np.indices((height, width)).reshape(2, -1)
+    rays = np.stack([(x - width / 2) / f, (y - height / 2) / f, np.ones(x.size)], axis=1)
+    points = rays @ R
+    sees = camera.sees(points)
+    at = np.full((x.size, 2), -10.0)
+    at[sees] = camera.project(points[sees])
+    maps = at.astype(np.float32).reshape(height, width, 2)
+    return cast(NDArray[np.uint8], cv2.remap(levels, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR))
+
+
+def _unit(vector: Floats) -> Floats:
+    return vector / float(np.linalg.norm(vector))
+
+
+def _colour(levels: NDArray[np.uint8]) -> Colour:
+    return cast(Colour, cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB))
+
+
+def _shrunk(picture: Colour, scale: float) -> Colour:
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cast(Colour, cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method))

@@ -1,0 +1,185 @@
+"""Frames of a board in both cameras to rig.yaml, with a report."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from calibration.board import parse_board
+from calibration.bundle import PairView
+from calibration.detect import Detection, Raw, Refusal, detect
+from calibration.report import write_report
+from calibration.stereo import MIN_VIEWS, Solution, calibrate, interval_m
+from segmif.images import decode_infrared, read_visible
+from segmif.rig import COEFFICIENTS, write_rig
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One moment: both files, and what was found in them."""
+
+    name: str
+    visible_path: Path
+    infrared_path: Path
+    visible: Detection | Refusal
+    infrared: Detection | Refusal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
+    parser.add_argument(
+        "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
+    )
+    parser.add_argument("--board", choices=["chessboard", "circles"], default="chessboard")
+    parser.add_argument(
+        "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
+    )
+    parser.add_argument(
+        "--square-mm", type=float, required=True, help="side of a square; circles: row distance"
+    )
+    for name in ("visible", "infrared"):
+        parser.add_argument(
+            f"--{name}-model",
+            choices=list(COEFFICIENTS),
+            default="radtan",
+            help="lens (%(default)s)",
+        )
+    parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
+    parser.add_argument("--report", type=Path, help="an HTML page with pictures and numbers")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    board = parse_board(args.board, args.corners, args.square_mm)
+    paths = pair_by_name(args.visible, args.infrared)
+    shots, sizes = [], set()
+    for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
+        visible, infrared = read_grey(visible_path), read_raw(infrared_path)
+        sizes.add((visible.shape[1::-1], infrared.shape[1::-1]))
+        found = detect(visible, board), detect(infrared, board)
+        shots.append(Shot(visible_path.stem, visible_path, infrared_path, *found))
+    if len(sizes) > 1:
+        raise ValueError(f"the frames have several sizes (visible, infrared): {sorted(sizes)}")
+    unseen = reasons(shots)
+    views = seen_by_both(shots, unseen)
+    models = (args.visible_model, args.infrared_model)
+    counts = (COEFFICIENTS[models[0]][0], COEFFICIENTS[models[1]][0])
+    used = {view.name for view in views}
+    source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
+    solution = calibrate(views, board, sizes.pop(), models, counts, source)
+    numbers = summary(solution, shots, unseen)
+    if args.report:
+        files = {shot.name: (shot.visible_path, shot.infrared_path) for shot in shots}
+        write_report(
+            args.report, solution, board, files, cast(dict[str, str], numbers["views_refused"])
+        )
+    write_rig(args.out, solution.rig)
+    print(json.dumps(numbers, indent=2) if args.json else in_words(numbers))
+    return 0
+
+
+def pair_by_name(visible: Path, infrared: Path) -> list[tuple[Path, Path]]:
+    """Frames of both folders with the same name, sorted; raises ValueError where none has."""
+    folders = []
+    for folder in (visible, infrared):
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is not a folder")
+        folders.append({p.stem: p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES})
+    names = sorted(folders[0].keys() & folders[1].keys())
+    if not names:
+        raise ValueError(
+            f"no frame in {visible} ({len(folders[0])} frames) has the name of one in {infrared} "
+            f"({len(folders[1])} frames)"
+        )
+    return [(folders[0][name], folders[1][name]) for name in names]
+
+
+def read_grey(path: Path) -> Raw:
+    """A colour frame as (H, W) uint8 luma; raises ImageError."""
+    return cast(Raw, cv2.cvtColor(read_visible(path), cv2.COLOR_RGB2GRAY))
+
+
+def read_raw(path: Path) -> Raw:
+    """An infrared frame (H, W) as the sensor wrote it, uint8 or uint16; raises ImageError."""
+    try:
+        return decode_infrared(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def reasons(shots: Sequence[Shot]) -> dict[str, str]:
+    """Why moments cannot be used, by name."""
+    refused: dict[str, str] = {}
+    for shot in shots:
+        said = [
+            f"{name}: {found.reason}"
+            for name, found in (("visible", shot.visible), ("infrared", shot.infrared))
+            if isinstance(found, Refusal)
+        ]
+        if said:
+            refused[shot.name] = "; ".join(said)
+    return refused
+
+
+def seen_by_both(shots: Sequence[Shot], refused: dict[str, str]) -> list[PairView]:
+    """The moments in which both cameras show the board; raises ValueError for fewer than five."""
+    views = [
+        PairView(shot.name, shot.visible, shot.infrared)
+        for shot in shots
+        if isinstance(shot.visible, Detection) and isinstance(shot.infrared, Detection)
+    ]
+    if len(views) < MIN_VIEWS:
+        said = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
+        raise ValueError(
+            f"the board is seen by both cameras in {len(views)} of {len(shots)} pairs, at least "
+            f"{MIN_VIEWS} are needed{said}"
+        )
+    return views
+
+
+def frames_digest(paths: Sequence[tuple[Path, Path]]) -> str:
+    """One SHA-256 over all frames in order, its first 12 digits."""
+    digest = hashlib.sha256()
+    for path in (path for pair in paths for path in pair):
+        digest.update(path.read_bytes())
+    return f"sha256 {digest.hexdigest()[:12]}"
+
+
+def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -> dict[str, object]:
+    """What --json prints: px are root mean squares, mm with one standard deviation."""
+    low, high = interval_m(solution)
+    return {
+        "stereo_rms_px": solution.stereo_rms_px,
+        "epipolar_rms_px": float(np.sqrt(np.mean([v.epipolar_px**2 for v in solution.views]))),
+        "left_out_rms_px": float(np.sqrt(np.mean([v.left_out_px**2 for v in solution.views]))),
+        "baseline_mm": 1e3 * solution.rig.baseline_m,
+        "baseline_std_mm": 1e3 * solution.baseline_std_m,
+        "baseline_95_percent_mm": [1e3 * low, 1e3 * high],
+        "visible_found": sum(isinstance(shot.visible, Detection) for shot in shots),
+        "infrared_found": sum(isinstance(shot.infrared, Detection) for shot in shots),
+        "views_used": [view.name for view in solution.views],
+        "views_refused": unseen | solution.refused,
+        "held_by_experience": list(solution.held),
+        "verdict": list(solution.verdict),
+    }
+
+
+def in_words(numbers: dict[str, object]) -> str:
+    refused = cast(dict[str, str], numbers["views_refused"])
+    lines = [
+        f"baseline {numbers['baseline_mm']:.1f} +/- {numbers['baseline_std_mm']:.1f} mm",
+        f"stereo RMS {numbers['stereo_rms_px']:.2f} px, epipolar {numbers['epipolar_rms_px']:.2f} px",
+        f"{len(cast(list[str], numbers['views_used']))} views used, {len(refused)} refused",
+        *(f"  {name}: {reason}" for name, reason in refused.items()),
+        *cast(list[str], numbers["verdict"]),
+    ]
+    return "\n".join(lines)
