@@ -1,9 +1,10 @@
-"""`python -m calibration COMMAND`: solve."""
+"""`python -m calibration COMMAND`: solve, convert, prove."""
 
 import sys
 
-from calibration import solve
+from calibration import convert, prove, solve
 from segmif import cli
 
 if __name__ == "__main__":
-    sys.exit(cli.run("calibration", __doc__, {"solve": solve}))
+    commands = {"solve": solve, "convert": convert, "prove": prove}
+    sys.exit(cli.run("calibration", __doc__, commands))

@@ -1,5 +1,6 @@
 """The pictures of a calibration report."""
 
+from itertools import pairwise
 from typing import cast
 
 import cv2
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.detect import Detection, Raw, flatten
+from calibration.rectify import rectifying_rotations
+from calibration.stereo import Size
 from segmif.alignment import align
 from segmif.images import infrared_levels
 from segmif.rig import Camera, Floats, Rig
@@ -25,7 +28,7 @@ def found_corners(frame: Raw, seen: Detection, width: int) -> Colour:
     scale = width / frame.shape[1]
     picture = _shrunk(_colour(_board_contrast(frame)), scale)
     at = [tuple(int(v) for v in point) for point in np.rint(seen.points * scale)]
-    for first, second in zip(at, at[1:], strict=False):
+    for first, second in pairwise(at):
         cv2.line(picture, first, second, LINE, 1, cv2.LINE_AA)
     for point in at:
         cv2.circle(picture, point, 3, FOUND, 1, cv2.LINE_AA)
@@ -33,35 +36,23 @@ def found_corners(frame: Raw, seen: Detection, width: int) -> Colour:
 
 
 def rectified_pair(rig: Rig, visible: Raw, infrared: Raw) -> Colour:
-    """
-    Both frames as two parallel pinhole cameras would see them, side by side under common rows.
-
-    The x axis lies along the baseline (turned by the rest of the way, for a rig of upright
-    cameras), as in Fusiello, Trucco and Verri 2000.
-    """
-    across = rig.infrared_position_m / rig.baseline_m
-    forward = np.array([0.0, 0.0, 1.0]) + rig.R.T @ [0.0, 0.0, 1.0]
-    if abs(across[1]) > abs(across[0]):  # cameras above one another share columns, not rows
-        y = across * np.sign(across[1])
-        z = _unit(forward - (forward @ y) * y)
-        x = np.cross(y, z)
-    else:
-        x = across * np.sign(across[0])
-        z = _unit(forward - (forward @ x) * x)
-        y = np.cross(z, x)
-    turn = np.stack([x, y, z])  # visible camera to the common frame
-    width, height = rig.infrared.width, rig.infrared.height
-    looks = ((visible, rig.visible, turn), (infrared, rig.infrared, turn @ rig.R.T))
+    """Both frames as two parallel pinhole cameras would see them, under common lines."""
+    first, second, upright = rectifying_rotations(rig)
+    looks = ((visible, rig.visible, first), (infrared, rig.infrared, second))
+    # Along the lines each picture may be moved so that it is full; across them they must agree.
+    middles = np.array([R[:2, 2] / R[2, 2] for _, _, R in looks])
+    shared = 0 if upright else 1
+    middles[:, shared] = middles[:, shared].mean()
+    size = (rig.infrared.width, rig.infrared.height)
     sides = [
-        _pinhole(_board_contrast(frame), camera, R, rig.infrared.fx, width, height)
-        for frame, camera, R in looks
+        _pinhole(_board_contrast(frame), camera, R, middle, rig.infrared.fx, size)
+        for (frame, camera, R), middle in zip(looks, middles, strict=True)
     ]
-    upright = abs(across[1]) > abs(across[0])
     picture = _colour(np.vstack(sides) if upright else np.hstack(sides))
-    extent = width if upright else height
-    for at in np.linspace(0, extent, LINES + 2)[1:-1].round().astype(int).tolist():
+    for at in np.linspace(0, size[shared], LINES + 2)[1:-1].round().astype(int).tolist():
+        start = (at, 0) if upright else (0, at)
         end = (at, picture.shape[0]) if upright else (picture.shape[1], at)
-        cv2.line(picture, (at, 0) if upright else (0, at), end, LINE, 1)
+        cv2.line(picture, start, end, LINE, 1)
     return picture
 
 
@@ -98,21 +89,18 @@ def _tiles(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Colour:
 
 
 def _pinhole(
-    levels: NDArray[np.uint8], camera: Camera, R: Floats, f: float, width: int, height: int
+    levels: NDArray[np.uint8], camera: Camera, R: Floats, middle: Floats, f: float, size: Size
 ) -> NDArray[np.uint8]:
-    """What a pinhole camera turned by `R` (camera to pinhole) sees of a frame."""
+    """What a pinhole camera turned by `R` (camera to pinhole) sees around (x, y) = `middle` f."""
+    width, height = size
     y, x = np.indices((height, width)).reshape(2, -1)
-    rays = np.stack([(x - width / 2) / f, (y - height / 2) / f, np.ones(x.size)], axis=1)
-    points = rays @ R
+    plane = np.stack([x - width / 2, y - height / 2], axis=1) / f + middle
+    points = np.column_stack([plane, np.ones(x.size)]) @ R
     sees = camera.sees(points)
     at = np.full((x.size, 2), -10.0)
     at[sees] = camera.project(points[sees])
     maps = at.astype(np.float32).reshape(height, width, 2)
     return cast(NDArray[np.uint8], cv2.remap(levels, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR))
-
-
-def _unit(vector: Floats) -> Floats:
-    return vector / float(np.linalg.norm(vector))
 
 
 def _colour(levels: NDArray[np.uint8]) -> Colour:

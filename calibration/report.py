@@ -32,6 +32,8 @@ figcaption{color:#555;font-size:13px}.verdict{background:#f3f6ea;padding:.6rem 1
 border-left:4px solid #7a9a2e}svg{background:#fafafa;border:1px solid #ccc}
 """
 
+ERRORS = ("visible", "infrared", "both", "epipolar", "left out")
+
 Files = Mapping[str, tuple[Path, Path]]
 
 
@@ -112,7 +114,7 @@ def _camera_rows(name: str, K: Floats, distortion: Floats, spread: Floats) -> li
 
 
 def _views(solution: Solution, refused: Mapping[str, str]) -> str:
-    head = "view,visible px,infrared px,both px,epipolar px,left out px,depth m".split(",")
+    head = ["view", *(f"{what} px" for what in ERRORS), "depth m"]
     rows = [
         (v.name, v.visible_px, v.infrared_px, v.stereo_px, v.epipolar_px, v.left_out_px, v.depth_m)
         for v in solution.views

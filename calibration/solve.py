@@ -177,7 +177,8 @@ def in_words(numbers: dict[str, object]) -> str:
     refused = cast(dict[str, str], numbers["views_refused"])
     lines = [
         f"baseline {numbers['baseline_mm']:.1f} +/- {numbers['baseline_std_mm']:.1f} mm",
-        f"stereo RMS {numbers['stereo_rms_px']:.2f} px, epipolar {numbers['epipolar_rms_px']:.2f} px",
+        f"stereo RMS {numbers['stereo_rms_px']:.2f} px, "
+        f"epipolar {numbers['epipolar_rms_px']:.2f} px",
         f"{len(cast(list[str], numbers['views_used']))} views used, {len(refused)} refused",
         *(f"  {name}: {reason}" for name, reason in refused.items()),
         *cast(list[str], numbers["verdict"]),
