@@ -100,7 +100,7 @@ def views(frame: Raw) -> Iterator[View]:
     for background in BACKGROUNDS:
         even = flatten(frame, background * unit)
         # OpenCV's searches want dark squares on a light ground; a lamp heats the black ones most.
-        yield _view(cast(Grey, 255 - even), f"hot squares dark, background {background:g}")
+        yield _view(255 - even, f"hot squares dark, background {background:g}")
         yield _view(even, f"cold squares dark, background {background:g}")
 
 
@@ -192,7 +192,9 @@ def _view(picture: Grey, how: str) -> View:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
     # A search needs the squares around the outer corners whole; light, they count as ground.
-    bordered = cv2.copyMakeBorder(small, *[MARGIN] * 4, cv2.BORDER_CONSTANT, value=255)
+    bordered = cv2.copyMakeBorder(
+        small, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=255
+    )
     return View(picture, cast(Grey, bordered), scale, how)
 
 

@@ -138,7 +138,9 @@ def _start(
     _, K, start, rotations, places = found
     distortion[: min(count, 5)] = np.ravel(start)[: min(count, 5)]
     poses = np.hstack([np.reshape(rotations, (-1, 3)), np.reshape(places, (-1, 3))])
-    return Camera(*size, K, distortion, model), poses
+    return Camera(*size, np.asarray(K, np.float64), distortion, model), np.asarray(
+        poses, np.float64
+    )
 
 
 def _join(
@@ -269,7 +271,8 @@ def _judge(bundle: Bundle, refused: dict[str, str], source: str) -> Solution:
     parts = normals(bundle)
     covariance = np.linalg.inv(prior(bundle)[0] + sum(part.S for part in parts))
     T = transform(bundle.pair[-6:])
-    baselines = np.linalg.norm(left_out(bundle, parts)[:, -3:], axis=1)
+    places = left_out(bundle, parts)[:, -3:]
+    baselines: Floats = np.sqrt((places**2).sum(1))
     std = baseline_std(bundle, covariance, baselines)
     visible, infrared = solved_cameras(bundle)
     rig = Rig(visible, infrared, T, std, source)

@@ -16,7 +16,7 @@ OUTSIDE = -2.0  # [px] so far out that no neighbour of a bilinear sample lies in
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where each visible pixel lies in the infrared frame, in the form that cv2.remap is fast on."""
+    """Where each visible pixel lies in the infrared frame, in the form cv2.remap is fast on."""
 
     whole: NDArray[np.int16]  # (H, W, 2) infrared x, y [px]
     fraction: NDArray[np.uint16]  # (H, W) index of the bilinear weights

@@ -174,7 +174,7 @@ class Rig:
     @property
     def infrared_position_m(self) -> Floats:
         """Place (3,) of the infrared camera in the visible camera's frame [m]."""
-        return cast(Floats, -self.R.T @ self.t)
+        return -self.R.T @ self.t
 
 
 @dataclass(frozen=True)
@@ -214,11 +214,11 @@ def read_rig(path: Path) -> Rig | Homography:
         document = yaml.safe_load(path.read_text("utf-8"))
         if not isinstance(document, dict):
             raise ValueError("not a rig file: expected `format: segmif-rig 1`")
-        readers = {"segmif-rig 1": _rig, "segmif-homography 1": _homography}
-        read = readers.get(str(document.get("format")))
-        if read is None:
+        if document.get("format") == "segmif-homography 1":
+            return _homography(document)
+        if document.get("format") != "segmif-rig 1":
             raise ValueError(f"the format is {document.get('format')!r}, expected `segmif-rig 1`")
-        return read(document)
+        return _rig(document)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from None
     except yaml.YAMLError as error:

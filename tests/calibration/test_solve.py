@@ -1,0 +1,177 @@
+"""From corners, and from folders of frames, to a rig."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration import solve
+from calibration.board import Board
+from calibration.bundle import PairView
+from calibration.prove import compare, one_draw
+from calibration.stereo import Solution, calibrate, interval_m
+from calibration.synthetic import BOARD, draw, poses, render, unlike_rig
+from segmif import cli
+from segmif.images import encode_png
+from segmif.rig import Rig, read_rig
+
+SIZES = ((1280, 960), (640, 480))
+RIG_BOARD = Path(os.environ.get("SEGMIF_DATA", "../shared/data")) / "rig_board"
+
+
+def drawn(views: int, seed: int = 0) -> list[PairView]:
+    return draw(unlike_rig(), BOARD, views, 0.2, np.random.default_rng(seed))
+
+
+@pytest.fixture(scope="module")
+def solution() -> Solution:
+    return calibrate(drawn(60), BOARD, SIZES)
+
+
+def test_noisy_corners_give_the_rig_back(solution: Solution) -> None:
+    errors = compare(solution, unlike_rig())
+    assert errors.visible_focal_percent < 0.3
+    assert errors.infrared_focal_percent < 0.3
+    assert errors.rotation_degrees < 0.05
+    assert errors.baseline_percent < 0.5
+    assert errors.epipolar_px < 0.3
+    assert not solution.refused
+
+
+def test_the_stated_error_covers_the_truth() -> None:
+    # The full count (100 draws of 40 views) is `python -m calibration prove`.
+    errors = [one_draw(unlike_rig(), 12, 0.2, seed) for seed in range(20)]
+    assert sum(one.baseline_covered for one in errors) >= 17
+    assert sum(one.focal_covered for one in errors) >= 17
+
+
+def test_boards_read_from_the_other_end_change_nothing() -> None:
+    views = drawn(10)
+    turned = [
+        replace(view, infrared=replace(view.infrared, points=view.infrared.points[::-1]))
+        if index % 3
+        else view
+        for index, view in enumerate(views)
+    ]
+    expected, found = (calibrate(each, BOARD, SIZES) for each in (views, turned))
+    np.testing.assert_allclose(
+        found.rig.T_infrared_visible, expected.rig.T_infrared_visible, atol=1e-5
+    )
+
+
+def test_a_view_of_two_moments_is_left_out() -> None:
+    views = drawn(12)
+    views[4] = replace(
+        views[4], infrared=replace(views[4].infrared, points=views[4].infrared.points + 6)
+    )
+    found = calibrate(views, BOARD, SIZES)
+    assert list(found.refused) == [views[4].name]
+    assert "did the board move" in found.refused[views[4].name]
+    assert compare(found, unlike_rig()).baseline_percent < 2
+
+
+def test_parts_of_boards_count() -> None:
+    views = [
+        replace(
+            view,
+            visible=replace(
+                view.visible, points=view.visible.points[:40], ids=view.visible.ids[:40]
+            ),
+        )
+        for view in drawn(12)
+    ]
+    low, high = interval_m(calibrate(views, BOARD, SIZES))
+    assert low < unlike_rig().baseline_m < high
+
+
+def test_few_views_say_what_they_leave_to_experience() -> None:
+    rough = draw(unlike_rig(), BOARD, 5, 1.0, np.random.default_rng(0))
+    found = calibrate(rough, BOARD, SIZES)
+    assert any("infrared k3" in held for held in found.held)
+    assert any("rest on experience" in sentence for sentence in found.verdict)
+
+
+def test_three_views_are_too_few() -> None:
+    with pytest.raises(ValueError, match="3 views can be used, at least 5"):
+        calibrate(drawn(3), BOARD, SIZES)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["calibration", "solve", *map(str, words)])
+    return cli.run("calibration", "", {"solve": solve})
+
+
+def folders(tmp_path: Path, count: int) -> list[object]:
+    """Rendered frames in two folders, and the words that solve them."""
+    random, rig = np.random.default_rng(5), unlike_rig()
+    for name in ("visible", "infrared"):
+        (tmp_path / name).mkdir()
+    for index, pose in enumerate(poses(rig, BOARD, count, random)):
+        moment = render(rig, BOARD, pose, random)
+        grey = np.repeat(moment.visible[..., None], 3, axis=2)
+        (tmp_path / "visible" / f"{index}.png").write_bytes(encode_png(grey))
+        (tmp_path / "infrared" / f"{index}.png").write_bytes(encode_png(moment.infrared))
+    return words(tmp_path / "visible", tmp_path / "infrared", tmp_path)
+
+
+def words(visible: Path, infrared: Path, out: Path) -> list[object]:
+    board = ["--board", "chessboard", "--corners", "9x6", "--square-mm", 23.1]
+    files = ["--out", out / "rig.yaml", "--report", out / "report.html", "--json"]
+    return ["--visible", visible, "--infrared", infrared, *board, *files]
+
+
+def test_folders_of_frames_to_rig_and_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *folders(tmp_path, 7)) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    low, high = numbers["baseline_95_percent_mm"]
+    assert low < 1e3 * unlike_rig().baseline_m < high
+    assert numbers["stereo_rms_px"] < 0.4
+    assert len(numbers["views_used"]) + len(numbers["views_refused"]) == 7
+    assert isinstance(read_rig(tmp_path / "rig.yaml"), Rig)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 4 + 2 * len(numbers["views_used"])
+    assert "http" not in page
+
+
+def test_what_cannot_be_solved_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = folders(tmp_path, 3)
+    (tmp_path / "rig.yaml").write_text("kept")
+    assert run(monkeypatch, *command) == 1
+    assert "in 3 of 3 pairs, at least 5 are needed" in capsys.readouterr().err
+    swapped = words(tmp_path / "infrared", tmp_path / "visible", tmp_path)
+    assert run(monkeypatch, *swapped) == 1
+    assert "perhaps the two files are swapped" in capsys.readouterr().err
+    assert run(monkeypatch, *words(tmp_path, tmp_path, tmp_path)) == 1
+    assert "has the name of one in" in capsys.readouterr().err
+    assert run(monkeypatch, *[*command, "--corners", "9by6"]) == 1
+    assert "expected COLUMNSxROWS" in capsys.readouterr().err
+    assert (tmp_path / "rig.yaml").read_text() == "kept"
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_square_board_can_be_read_from_four_sides() -> None:
+    assert len(Board("chessboard", 7, 7, 0.02).orders()) == 4
+    assert len(Board("chessboard", 9, 6, 0.02).orders()) == 2
+    assert len(Board("circles", 4, 11, 0.02).orders()) == 1
+
+
+@pytest.mark.skipif(not RIG_BOARD.is_dir(), reason=f"the real rig's frames are not in {RIG_BOARD}")
+def test_a_real_rig_with_a_heated_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *words(RIG_BOARD / "visible", RIG_BOARD / "infrared", tmp_path)) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["visible_found"] == 8
+    assert numbers["infrared_found"] >= 6
+    assert numbers["stereo_rms_px"] <= 0.70
+    # What another calibration of six of these frames gave, about 100 mm, must not be excluded.
+    low, high = numbers["baseline_95_percent_mm"]
+    assert low < 100 < high

@@ -1,0 +1,176 @@
+"""A rig in its file, and the infrared frame in the visible view."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segmif.alignment import align, check_sizes, parallax_px
+from segmif.rig import Camera, Floats, Homography, Model, Rig, read_rig, write_rig
+
+
+def camera(width: int, height: int, f: float, model: Model = "radtan") -> Camera:
+    K = np.array([[f, 0, width / 2 - 3], [0, f, height / 2 + 5], [0, 0, 1]])
+    if model == "fisheye":
+        return Camera(width, height, K, np.array([0.02, -0.01, 0.003, 0.0]), "fisheye")
+    return Camera(width, height, K, np.array([-0.2, 0.05, 1e-5, -0.0004, 0.01]))
+
+
+def rotation(degrees: float) -> Floats:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def rig() -> Rig:
+    T = np.eye(4)
+    T[:3, :3] = rotation(6)
+    T[:3, 3] = -0.1, 0.01, -0.02
+    return Rig(camera(320, 240, 300), camera(160, 120, 140, "fisheye"), T, 0.002, 'a "rig": 1')
+
+
+def broken(path: Path, old: str, new: str) -> str:
+    """What reading says of the rig's file after one replacement."""
+    write_rig(path, rig())
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError) as refusal:
+        read_rig(path)
+    return str(refusal.value)
+
+
+def test_a_rig_comes_back_exactly(tmp_path: Path) -> None:
+    write_rig(tmp_path / "rig.yaml", rig())
+    back = read_rig(tmp_path / "rig.yaml")
+    assert isinstance(back, Rig)
+    np.testing.assert_array_equal(back.T_infrared_visible, rig().T_infrared_visible)
+    np.testing.assert_array_equal(back.visible.distortion, rig().visible.distortion)
+    np.testing.assert_array_equal(back.infrared.K, rig().infrared.K)
+    assert (back.infrared.model, back.baseline_std_m, back.source) == (
+        "fisheye",
+        0.002,
+        'a "rig": 1',
+    )
+
+
+def test_a_homography_comes_back_exactly(tmp_path: Path) -> None:
+    H = np.array([[0.5, 0.01, 3], [0, 0.5, -2], [1e-6, 0, 1]])
+    write_rig(tmp_path / "rig.yaml", Homography((320, 240), (160, 120), H))
+    back = read_rig(tmp_path / "rig.yaml")
+    assert isinstance(back, Homography)
+    np.testing.assert_array_equal(back.H_infrared_visible, H)
+    assert back.infrared_size == (160, 120)
+
+
+def test_a_transposed_rotation_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    write_rig(path, rig())
+    turned = rig().T_infrared_visible.copy()
+    turned[:3, :3] = turned[:3, :3].T
+    text = path.read_text()
+    for right, wrong in zip(rig().T_infrared_visible.tolist(), turned.tolist(), strict=True):
+        text = text.replace(str(right), str(wrong), 1)
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"rig.yaml: .*is the rotation transposed"):
+        read_rig(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[0.0, 0.0, 0.0, 1.0]", "[0.0, 0.0, 0.1, 1.0]", "transposed"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, -1.0, 0.0, 0.01]", "mirrors"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, 0.9, 0.0, 0.01]", "not orthonormal"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, .nan, 0.0, 0.01]", "finite"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, 1.0, 0.0, 10.0]", "in metres"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, 1.0, 0.0]", "rows of numbers"),
+        ("[300.0, 0.0, 157.0]", "[-300.0, 0.0, 157.0]", "the visible camera: .*positive"),
+        ("width: 320", "width: 120", "another resolution"),
+        ("width: 320", "width: wide", "whole number"),
+        ("model: fisheye", "model: radtan", "5 or 8"),
+        ("model: fisheye", "model: omni", "radtan or fisheye"),
+        ("segmif-rig 1", "segmif-rig 9", "segmif-rig 9"),
+        ("T_infrared_visible:", "T_visible_infrared:", "'T_infrared_visible' is missing"),
+        ("visible:", "visible: [", "not YAML"),
+    ],
+)
+def test_a_broken_file_is_refused_in_words(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "rig.yaml"
+    sentence = broken(path, old, new)
+    assert sentence.startswith(f"{path}: ")
+    with pytest.raises(ValueError, match=said):
+        read_rig(path)
+
+
+@pytest.mark.parametrize("model", ["radtan", "fisheye"])
+def test_rays_undo_the_projection(model: Model) -> None:
+    one = camera(320, 240, 300, model)
+    pixels = np.random.default_rng(0).uniform((0, 0), (319, 239), (200, 2))
+    np.testing.assert_allclose(one.project(2.5 * one.rays(pixels)), pixels, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth_m", [0.8, 10.0, np.inf])
+def test_each_pixel_is_fetched_from_where_its_point_is_seen(depth_m: float) -> None:
+    # An infrared frame whose value is its own column tells from where each pixel came.
+    columns = np.tile(np.arange(160, dtype=np.uint16) * 400, (120, 1))
+    alignment = align(rig(), depth_m)
+    came_from = alignment.apply(columns) / 400
+    pixels = np.array([[160.0, 120.0], [100.0, 60.0], [220.0, 170.0]])
+    rays = rig().visible.rays(pixels)
+    far = 1e9 if np.isinf(depth_m) else depth_m
+    points = (far * rays) @ rig().R.T + rig().t
+    expected = rig().infrared.project(points)[:, 0]
+    at = pixels.astype(int)
+    assert alignment.seen[at[:, 1], at[:, 0]].all()
+    # The maps hold 1/32 px, of which half may be lost.
+    np.testing.assert_allclose(came_from[at[:, 1], at[:, 0]], expected, atol=1 / 64 + 0.01)
+
+
+def test_a_homography_aligns_its_plane() -> None:
+    H = np.array([[0.5, 0, 10], [0, 0.5, 5], [0, 0, 1.0]])
+    columns = np.tile(np.arange(160, dtype=np.uint8), (120, 1))
+    alignment = align(Homography((200, 150), (160, 120), H))
+    assert alignment.apply(columns)[60, 80] == 50
+    assert alignment.apply(columns).shape == (150, 200)
+    assert alignment.seen.all()
+
+
+def test_what_the_infrared_camera_does_not_see_is_black_and_said() -> None:
+    shifted = Homography((200, 150), (160, 120), np.array([[1.0, 0, -50], [0, 1, 0], [0, 0, 1]]))
+    alignment = align(shifted)
+    assert not alignment.seen[:, :50].any()
+    assert alignment.seen[:119, 50:200].all()
+    assert not alignment.apply(np.full((120, 160), 200, np.uint8))[:, :49].any()
+
+
+def test_frames_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"infrared frame is 150x120, .*160x120"):
+        align(rig(), 1.0).apply(np.zeros((120, 150), np.uint8))
+    with pytest.raises(ValueError, match=r"visible frame is 640x480, .*320x240"):
+        check_sizes(rig(), (640, 480), (160, 120))
+    check_sizes(rig(), (320, 240), (160, 120))
+
+
+def test_a_depth_behind_the_camera_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        align(rig(), -1.0)
+
+
+@pytest.mark.parametrize(
+    ("depth_m", "expected_px"), [(2.0, 25.6), (5.0, 6.4), (20.0, 3.2), (np.inf, 6.4)]
+)
+def test_parallax_is_focal_length_times_baseline_over_depth(
+    depth_m: float, expected_px: float
+) -> None:
+    T = np.eye(4)
+    T[0, 3] = -0.1
+    side_by_side = Rig(camera(640, 480, 640), camera(640, 480, 500), T)
+    assert parallax_px(side_by_side, 10.0, depth_m) == pytest.approx(expected_px)
+
+
+def test_a_rig_is_refused_where_it_is_made() -> None:
+    with pytest.raises(ValueError, match="baseline is 100 m"):
+        T = rig().T_infrared_visible.copy()
+        T[:3, 3] = 0, 0, 100
+        replace(rig(), T_infrared_visible=T)
