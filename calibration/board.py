@@ -33,8 +33,9 @@ class Board:
 
     def __str__(self) -> str:
         parts = "inner corners" if self.kind == "chessboard" else "circles"
+        kind = "chessboard" if self.kind == "chessboard" else "asymmetric grid"
         return (
-            f"{self.kind} of {self.columns}x{self.rows} {parts}, {self.spacing_m * 1e3:g} mm apart"
+            f"{kind} of {self.columns}x{self.rows} {parts}, {self.spacing_m * 1e3:g} mm apart"
         )
 
     def points(self) -> Floats:

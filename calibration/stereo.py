@@ -264,7 +264,7 @@ def _left_out_errors(bundle: Bundle, parts: Sequence[Normal]) -> Floats:
         pose = bundle.poses[index] + part.still - part.back @ (pair - bundle.pair)
         one = replace(bundle, views=[bundle.views[index]], pair=pair, poses=pose[None])
         errors.append(_rms(np.vstack(residuals(one, 0))))
-    return np.array(errors)
+    return np.array(errors, np.float64)
 
 
 def _judge(bundle: Bundle, refused: dict[str, str], source: str) -> Solution:
@@ -272,7 +272,7 @@ def _judge(bundle: Bundle, refused: dict[str, str], source: str) -> Solution:
     covariance = np.linalg.inv(prior(bundle)[0] + sum(part.S for part in parts))
     T = transform(bundle.pair[-6:])
     places = left_out(bundle, parts)[:, -3:]
-    baselines: Floats = np.sqrt((places**2).sum(1))
+    baselines = np.linalg.norm(places, axis=1).astype(np.float64)
     std = baseline_std(bundle, covariance, baselines)
     visible, infrared = solved_cameras(bundle)
     rig = Rig(visible, infrared, T, std, source)

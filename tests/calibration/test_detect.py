@@ -57,7 +57,7 @@ def test_a_board_cut_by_the_edge_counts_as_far_as_it_goes() -> None:
 
 
 def uniform(frame: Raw) -> Raw:
-    return np.full_like(frame, 100)
+    return np.full(frame.shape, 100, np.uint8)
 
 
 def saturated(frame: Raw) -> Raw:
@@ -67,7 +67,7 @@ def saturated(frame: Raw) -> Raw:
 
 
 def blurred(frame: Raw) -> Raw:
-    return np.asarray(cv2.GaussianBlur(frame, (0, 0), frame.shape[0] / 25), frame.dtype)
+    return cv2.GaussianBlur(frame, (0, 0), frame.shape[0] / 25).astype(np.uint8)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Point pairs picked by hand to a homography, for a rig that saw no board."""
+
+import argparse
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segmif.rig import Floats, Homography, write_rig
+
+COLUMNS = ("visible_x", "visible_y", "infrared_x", "infrared_y")
+MIN_PAIRS = 5  # four fit any homography without showing an error
+INLIER_PX = 5.0  # of the infrared frame: a hand does not click much worse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--points",
+        type=Path,
+        required=True,
+        help=f"a CSV file with the columns {','.join(COLUMNS)}",
+    )
+    parser.add_argument("--visible-size", required=True, help="WIDTHxHEIGHT of its frames, pixels")
+    parser.add_argument("--infrared-size", required=True, help="WIDTHxHEIGHT of its frames, pixels")
+    parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
+
+
+def main(args: argparse.Namespace) -> int:
+    sizes = _size(args.visible_size), _size(args.infrared_size)
+    points = read_points(args.points, *sizes)
+    H, errors, used = fit(points)
+    write_rig(args.out, Homography(*sizes, H))
+    print(
+        f"{int(used.sum())} of {len(points)} pairs used, error {errors[used].mean():.2f} px (mean)"
+    )
+    for number in np.flatnonzero(~used).tolist():
+        print(f"  pair {number + 1} is {errors[number]:.1f} px off and was left out")
+    return 0
+
+
+def read_points(path: Path, visible: tuple[int, int], infrared: tuple[int, int]) -> Floats:
+    """Pairs (N, 4) in pixels from a CSV file; raises OSError, or ValueError with the line."""
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(rows.fieldnames or ()):
+            raise ValueError(f"{path}: the columns {sorted(missing)} are missing")
+        points = []
+        for row in rows:
+            try:
+                points.append([float(row[name]) for name in COLUMNS])
+            except (TypeError, ValueError):
+                raise ValueError(f"{path}, line {rows.line_num}: four numbers expected") from None
+    if len(points) < MIN_PAIRS:
+        raise ValueError(f"{path}: {len(points)} pairs, at least {MIN_PAIRS} are needed")
+    pairs = np.array(points)
+    outside = ~((pairs >= -0.5) & (pairs <= np.array([*visible, *infrared]) - 0.5)).all(1)
+    if outside.any():
+        number = int(np.flatnonzero(outside)[0]) + 1
+        raise ValueError(f"{path}: pair {number} lies outside the frames; are the sizes swapped?")
+    return pairs
+
+
+def fit(pairs: Floats) -> tuple[Floats, Floats, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """H_infrared_visible (3, 3), errors (N,) in infrared pixels, and which pairs were used."""
+    visible, infrared = pairs[:, :2], pairs[:, 2:]
+    H, used = cv2.findHomography(visible, infrared, cv2.RANSAC, INLIER_PX)
+    if H is None or int(used.sum()) < MIN_PAIRS:
+        raise ValueError(
+            f"no plane explains {MIN_PAIRS} of the {len(pairs)} pairs within {INLIER_PX:g} px: "
+            "pick points at one distance, spread over the frame"
+        )
+    errors = np.linalg.norm(cv2.perspectiveTransform(visible[None], H)[0] - infrared, axis=1)
+    return np.asarray(H, np.float64), np.asarray(errors, np.float64), used.ravel().astype(bool)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, times, height = text.lower().partition("x")
+    if not (times and width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"{text}: expected WIDTHxHEIGHT, such as 640x480")
+    return int(width), int(height)

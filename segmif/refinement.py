@@ -1,0 +1,189 @@
+"""
+What misalignment is left between a visible and an infrared frame, from their own structure.
+
+Brightness says nothing across the spectra, but edges lie at the same places, dark to bright or
+bright to dark. So each frame becomes its edges' directions, doubled, which makes opposite contrasts
+equal, and the affine map is sought under which they agree best: over a bounded grid of turns,
+scales and shifts first, by Gauss-Newton steps then.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.rig import Floats
+
+Grey = NDArray[np.uint8]
+Field = NDArray[np.float32]
+Picture = TypeVar("Picture", NDArray[np.uint8], NDArray[np.float32])
+
+COARSE_ROWS, FINE_ROWS = 120, 240
+EDGE_FLOOR = 0.3  # of a frame's typical gradient: weaker edges count less and less
+GRID_BLUR, STEP_BLURS = 1.5, (2.0, 1.0)  # [px] how far agreement reaches, coarse to fine
+TURNS = np.arange(-12.0, 12.1, 2.0)  # [degrees]
+SCALES = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
+SHIFT = 0.08  # of the frame's width: the bound of the search
+STARTS = 3  # best places of the grid that are followed
+STEPS = 20
+CONFIDENT = 4.0  # standard deviations of the grid's scores at which the confidence is a half
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A correction of an alignment."""
+
+    A: Floats  # (2, 3) visible pixel (x, y, 1) -> pixel of the infrared frame as it was given
+    confidence: float  # 0 to 1: how far the best place stands out from all others
+    residual_px: float  # mean displacement that A describes over the frame
+
+    def apply(self, infrared: Grey) -> Grey:
+        """Warp the infrared frame (H, W) that was given by the correction."""
+        height, width = infrared.shape
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cast(Grey, cv2.warpAffine(infrared, self.A, (width, height), flags=flags))
+
+
+def refine(visible: Grey, infrared: Grey) -> Refinement:
+    """
+    Find how `infrared` must be moved to lie on `visible`, both (H, W) uint8 of one view.
+
+    Pixels of exactly 0 in infrared are taken for what no camera saw. The search is bounded to turns
+    of 12 degrees, scales of 10 % and shifts of 8 % of the width. Raises ValueError for unlike sizes.
+    """
+    if visible.shape != infrared.shape:
+        raise ValueError(f"visible is {visible.shape}, infrared {infrared.shape}: align them first")
+    starts, prominence = _grid(*(_rows(frame, COARSE_ROWS) for frame in (visible, infrared)))
+    fine = [_rows(frame, FINE_ROWS) for frame in (visible, infrared)]
+    ratio = fine[0].shape[0] / _rows(visible, COARSE_ROWS).shape[0]
+    best, best_score = starts[0], -np.inf
+    for start in starts:
+        A = _scaled(start, ratio)
+        for blur in STEP_BLURS:
+            A = _descend(A, fine[0], fine[1], blur)
+        score = _score(A, fine[0], fine[1], STEP_BLURS[-1])
+        if score > best_score:
+            best, best_score = A, score
+    A = _scaled(best, visible.shape[0] / fine[0].shape[0])
+    confidence = float(1 / (1 + np.exp(CONFIDENT - prominence)))
+    return Refinement(A, confidence, _mean_displacement(A, visible.shape))
+
+
+def edges(frame: Grey, blur_px: float, mask: Grey | None = None) -> Field:
+    """
+    Edge directions (H, W, 2): strength times (cos 2a, sin 2a), strength below 1, then blurred.
+
+    (gx + i gy)^2 / |g| by the doubled angle; 0 where `mask` is 0.
+    """
+    smooth = cv2.GaussianBlur(frame, (0, 0), 1.0).astype(np.float32)
+    gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    squared = gx**2 + gy**2
+    floor = EDGE_FLOOR * float(np.sqrt(squared.mean())) + 1e-3
+    weight = 1 / (np.sqrt(squared) * (np.sqrt(squared) + floor) + 1e-6)
+    field = np.stack([(gx**2 - gy**2) * weight, 2 * gx * gy * weight], axis=-1)
+    if mask is not None:
+        field *= (mask > 0)[..., None]
+    return cast(Field, cv2.GaussianBlur(field.astype(np.float32), (0, 0), blur_px))
+
+
+def seen(infrared: Grey) -> Grey:
+    """1 where a warped frame holds a picture, 0 where it is black and for some pixels around."""
+    black = cv2.morphologyEx((infrared == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+    return cast(Grey, 1 - cv2.dilate(black, np.ones((7, 7))))
+
+
+def _rows(frame: Grey, rows: int) -> Grey:
+    scale = rows / frame.shape[0]
+    if scale >= 1:
+        return frame
+    width = round(frame.shape[1] * scale)
+    return cast(Grey, cv2.resize(frame, (width, rows), interpolation=cv2.INTER_AREA))
+
+
+def _grid(visible: Grey, infrared: Grey) -> tuple[list[Floats], float]:
+    """The best places of the bounded grid, and how far the best stands out (in deviations)."""
+    height, width = visible.shape
+    reach = round(SHIFT * width)
+    target = edges(visible, GRID_BLUR)
+    padded = cv2.copyMakeBorder(
+        target, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=[0, 0, 0, 0]
+    )
+    found: list[tuple[float, Floats]] = []
+    scores = []
+    for turn, scale in product(TURNS, SCALES):
+        A = _about_middle(turn, scale, width, height)
+        moved = _warp(infrared, A)
+        field = edges(moved, GRID_BLUR, seen(moved))
+        surface = cv2.matchTemplate(padded, field, cv2.TM_CCORR) / (np.linalg.norm(field) + 1e-6)
+        _, top, _, (x, y) = cv2.minMaxLoc(surface)
+        # The template lies at (x, y) - reach in the visible frame: visible pixel = infrared + that.
+        shift = A.copy()
+        shift[:, 2] -= A[:, :2] @ np.array([x - reach, y - reach])
+        found.append((top, shift))
+        scores.append(surface)
+    found.sort(key=lambda one: -one[0])
+    spread = np.array(scores)
+    prominence = (found[0][0] - float(spread.mean())) / (float(spread.std()) + 1e-9)
+    return [A for _, A in found[:STARTS]], prominence
+
+
+def _descend(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
+    """Gauss-Newton on the difference of both edge fields, over the affine map's six numbers."""
+    target = edges(visible, blur)
+    field = edges(infrared, blur, seen(infrared))
+    slopes = [cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3) / 8 for dx, dy in ((1, 0), (0, 1))]
+    height, width = visible.shape
+    y, x = np.indices((height, width), np.float32)
+    basis = np.stack([x - width / 2, y - height / 2, np.full_like(x, width / 4)], axis=-1)
+    for _ in range(STEPS):
+        moved = _warp(field, A)
+        gx, gy = (_warp(slope, A) for slope in slopes)
+        inside = (np.abs(moved).sum(-1) > 1e-4)[..., None]
+        rest = (target - moved) * inside
+        J = np.concatenate([gx[..., None] * basis[:, :, None], gy[..., None] * basis[:, :, None]], -1)
+        J = (J * inside[..., None]).reshape(-1, 6)
+        H = (J.T @ J).astype(np.float64)
+        step = np.linalg.solve(H + 1e-3 * np.trace(H) / 6 * np.eye(6), J.T @ rest.ravel())
+        A = A + _from_middle(step.reshape(2, 3), width, height)
+        if np.abs(step).max() * width < 1e-2:
+            break
+    return A
+
+
+def _score(A: Floats, visible: Grey, infrared: Grey, blur: float) -> float:
+    target = edges(visible, blur)
+    moved = _warp(edges(infrared, blur, seen(infrared)), A)
+    return float((target * moved).sum() / (np.linalg.norm(moved) + 1e-6))
+
+
+def _from_middle(step: Floats, width: int, height: int) -> Floats:
+    """A step in coordinates from the frame's middle as one of an affine map (2, 3)."""
+    linear = step[:, :2]
+    offset = step[:, 2] * width / 4 - linear @ np.array([width / 2, height / 2])
+    return np.column_stack([linear, offset]).astype(np.float64)
+
+
+def _about_middle(turn: float, scale: float, width: int, height: int) -> Floats:
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return np.asarray(cv2.getRotationMatrix2D(middle, float(turn), float(scale)), np.float64)
+
+
+def _warp(picture: Picture, A: Floats) -> Picture:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cast(Picture, cv2.warpAffine(picture, A, picture.shape[1::-1], flags=flags))
+
+
+def _scaled(A: Floats, factor: float) -> Floats:
+    """The same map between frames `factor` times as large; pixel centres lie at half pixels."""
+    offset = A[:, 2] + (A[:, :2] - np.eye(2)) @ np.array([0.5, 0.5])
+    moved = factor * offset - (A[:, :2] - np.eye(2)) @ np.array([0.5, 0.5])
+    return np.column_stack([A[:, :2], moved])
+
+
+def _mean_displacement(A: Floats, shape: tuple[int, ...]) -> float:
+    y, x = np.indices(shape).reshape(2, -1)
+    moved = A @ np.stack([x, y, np.ones_like(x)])
+    return float(np.hypot(moved[0] - x, moved[1] - y).mean())
