@@ -14,6 +14,16 @@ MAXIMUM_SHARE, PYRAMID_SHARE = 0.7, 0.3
 SMOOTHING = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
+def visible_only(visible: Luma, infrared: Luma) -> Luma:
+    """The visible frame alone: what a fused one must beat."""
+    return visible
+
+
+def infrared_only(visible: Luma, infrared: Luma) -> Luma:
+    """The infrared frame alone."""
+    return infrared
+
+
 def average(visible: Luma, infrared: Luma) -> Luma:
     """The mean of both, halves rounded to even."""
     return np.rint((visible.astype(np.float64) + infrared) / 2).astype(np.uint8)
@@ -37,7 +47,13 @@ def classical(visible: Luma, infrared: Luma) -> Luma:
     return mixed.astype(np.uint8)
 
 
-BASELINES = {"average": average, "maximum": maximum, "classical": classical}
+BASELINES = {
+    "visible": visible_only,
+    "infrared": infrared_only,
+    "average": average,
+    "maximum": maximum,
+    "classical": classical,
+}
 
 
 def _pyramid(image: Luma) -> list[Plane]:

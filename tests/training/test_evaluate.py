@@ -4,21 +4,22 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from segmif.frames import FramePair, Prediction
+import training.evaluate
+from segmif.frames import FramePair
 from segmif.images import read_infrared, read_visible, write_png
 from segmif.manifest import Manifest
 from segmif.metrics import (
     correlations_of_differences,
     entropy,
-    fusion_metrics,
     luma,
     mutual_information,
     spatial_frequency,
@@ -27,109 +28,91 @@ from segmif.model.network import Network
 from segmif.model.weights import save_network
 from training.baselines import average, classical, maximum
 from training.data import data_root
-from training.evaluate import (
-    EvaluationError,
-    add_arguments,
-    as_text,
-    evaluate,
-    main,
-    open_weights,
-)
+from training.evaluate import add_arguments, main, open_weights
 
-CAR, PERSON = 1, 2
 SIZE = (64, 96)
 
 Luma = NDArray[np.uint8]
 
 
-def hot_is_person(pair: FramePair) -> Prediction:
-    """What the stand-in weights of conftest.py do as well."""
-    return Prediction(pair.visible, np.where(pair.infrared > 200, np.uint8(PERSON), np.uint8(0)))
+def evaluate(weights: Path, data: Path, *more: str) -> int:
+    """As the command line calls it."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return main(parser.parse_args(["--weights", str(weights), "--data", str(data), *more]))
 
 
-def must_not_be_asked(pair: FramePair) -> Prediction:
-    raise AssertionError("the data should have been refused before the network was asked")
+def read_numbers(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Two pairs to fuse; a day whose person is hot, a night whose car is hot too."""
-    random = np.random.default_rng(0)
-    for folder in ("msrs_test", "mfnet/val"):
-        for part in ("visible", "infrared"):
-            (tmp_path / folder / part).mkdir(parents=True)
-    (tmp_path / "mfnet/val/label").mkdir()
-    for folder, name in (
-        ("msrs_test", "1D.png"), ("msrs_test", "2N.png"),
-        ("mfnet/val", "3D.png"), ("mfnet/val", "4N.png"),
-    ):  # fmt: skip
-        infrared = random.integers(0, 200, SIZE, np.uint8)
-        infrared[:, :32] = 250
-        write_png(tmp_path / folder / "infrared" / name, infrared)
-        visible = random.integers(0, 256, (*SIZE, 3), np.uint8)
-        write_png(tmp_path / folder / "visible" / name, visible)
-    labels = np.zeros(SIZE, np.uint8)
-    labels[:, :32] = PERSON
-    write_png(tmp_path / "mfnet/val/label/3D.png", labels)
-    labels[:, 16:32] = CAR
-    write_png(tmp_path / "mfnet/val/label/4N.png", labels)
-    return tmp_path
-
-
-def test_masks_are_judged_by_light(data: Path) -> None:
-    masks = evaluate(hot_is_person, data).masks
-    assert list(masks) == ["all", "day", "night"]
-    np.testing.assert_array_equal(masks["day"].iou[:4], [1, np.nan, 1, np.nan])
-    np.testing.assert_array_equal(masks["night"].iou[:4], [1, 0, 0.5, np.nan])
-    np.testing.assert_array_equal(masks["all"].iou[:4], [1, 0, 0.75, np.nan])
-    assert masks["all"].mean_iou == pytest.approx(1.75 / 9)
-
-
-def test_fusion_is_the_mean_over_the_pairs(data: Path) -> None:
-    report = evaluate(hot_is_person, data, baselines=True)
-    assert list(report.fusion) == ["network", "average", "maximum", "classical"]
-    judged = []
-    for name in ("1D.png", "2N.png"):
-        visible = luma(read_visible(data / "msrs_test/visible" / name))
-        infrared = read_infrared(data / "msrs_test/infrared" / name)
-        judged.append(asdict(fusion_metrics(visible, infrared, visible)))
-    mean = {metric: (judged[0][metric] + judged[1][metric]) / 2 for metric in judged[0]}
-    assert asdict(report.fusion["network"]) == pytest.approx(mean)
-    assert report.fusion["maximum"] != report.fusion["network"]
-
-
-def test_the_tables_hold_the_numbers(data: Path) -> None:
-    report = evaluate(hot_is_person, data)
-    rows = {line.split()[0]: line.split()[1:] for line in as_text(report).splitlines() if line}
+def test_the_tables_hold_the_numbers(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = frames_root / "numbers.json"
+    assert evaluate(stand_in_weights, frames_root, "--json", str(written)) == 0
+    text = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
     assert rows["EN"] == ["SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM"]
-    metrics = asdict(report.fusion["network"])
+    metrics = read_numbers(written)["fusion"]["rows"]["network"]
     assert rows["network"] == [f"{value:.3f}" for value in metrics.values()]
     assert rows["person"] == ["0.750", "1.000", "0.500"]
     assert rows["guardrail"] == ["absent"] * 3
     assert rows["mean"][:3] == ["0.194", "0.222", "0.167"]
 
 
-def arguments(weights: Path, data: Path, *more: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return parser.parse_args(["--weights", str(weights), "--data", str(data), *more])
-
-
-def test_the_program_judges_an_onnx_file(
-    stand_in_weights: Path, data: Path, capsys: pytest.CaptureFixture[str]
+def test_json_says_the_same(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written = data / "report.json"
-    assert main(arguments(stand_in_weights, data, "--json", str(written))) == 0
+    written = frames_root / "numbers.json"
+    assert evaluate(stand_in_weights, frames_root, "--json", str(written)) == 0
     assert "absent counts 0" in capsys.readouterr().out
-    assert main(arguments(stand_in_weights, data, "--json", "-")) == 0
+    assert evaluate(stand_in_weights, frames_root, "--json", "-") == 0
     numbers = json.loads(capsys.readouterr().out)
-    assert numbers == json.loads(written.read_text())
+    assert numbers == read_numbers(written)
     assert numbers["weights"]["sha256"] == Manifest.read(stand_in_weights).sha256
     masks = numbers["masks"]["light"]["all"]
     assert masks["iou"]["person"] == 0.75
     assert masks["iou"]["guardrail"] is None
     assert numbers["fusion"]["pairs"] == 2
     assert numbers["fusion"]["rows"].keys() == {"network"}
+    # by default one set is fused, the other labelled
+    assert [sorted(found) for found in numbers["sets"]] == [
+        ["fusion", "name", "pairs"],
+        ["drives", "masks", "name", "pairs", "sensors"],
+    ]
+
+
+def test_frames_can_be_written_one_by_one(stand_in_weights: Path, frames_root: Path) -> None:
+    written = frames_root / "numbers.json"
+    evaluate(stand_in_weights, frames_root, "--json", str(written), "--frames", "--sensor-drop")
+    fused, labelled = read_numbers(written)["sets"]
+    assert [frame["name"] for frame in fused["frames"]] == ["1D", "2N"]
+    entropies = [frame["fusion"]["network"]["EN"] for frame in fused["frames"]]
+    assert np.mean(entropies) == pytest.approx(fused["fusion"]["rows"]["network"]["EN"])
+    night = labelled["frames"][1]
+    assert night["light"] == "night"
+    assert night["masks"]["both sensors"]["iou"]["person"] == 0.5
+    # the stand-in sees persons in infrared alone
+    assert night["masks"]["visible black"]["iou"]["person"] == 0.5
+    assert night["masks"]["infrared black"]["iou"]["person"] == 0
+    assert night["people"]["both sensors"] == {"there": 1, "found": 1}
+    assert night["people"]["infrared black"] == {"there": 1, "found": 0}
+
+
+def test_named_sets_get_all_that_they_allow(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = frames_root / "numbers.json"
+    sets = ("--set", "mfnet:mfnet:val", "--set", "folder:msrs_test")
+    evaluate(stand_in_weights, frames_root, *sets, "--json", str(written), "--baselines")
+    labelled, plain = read_numbers(written)["sets"]
+    assert (labelled["name"], plain["name"]) == ("mfnet/val", "msrs_test")
+    assert {"fusion", "masks"} <= labelled.keys()
+    assert "masks" not in plain
+    methods = ["network", "visible", "infrared", "average", "maximum", "classical"]
+    assert list(plain["fusion"]["rows"]) == methods
+    assert "2 pairs of mfnet/val, more is better" in capsys.readouterr().out
 
 
 def test_a_torch_file_is_the_network_itself(tmp_path: Path) -> None:
@@ -141,11 +124,13 @@ def test_a_torch_file_is_the_network_itself(tmp_path: Path) -> None:
         random.integers(0, 256, (*SIZE, 3), np.uint8),
         random.integers(0, 256, SIZE, np.uint8),
     )
-    prediction = open_weights(tmp_path / "nano.safetensors")(FramePair(visible, infrared))
+    predict, runs_on = open_weights(tmp_path / "nano.safetensors")
+    prediction = predict(FramePair(visible, infrared))
     with torch.inference_mode():
         fused, labels = network(torch.from_numpy(visible)[None], torch.from_numpy(infrared)[None])
     np.testing.assert_array_equal(prediction.fused, fused[0].numpy())
     np.testing.assert_array_equal(prediction.labels, labels[0].numpy())
+    assert runs_on.startswith("torch")
 
 
 def remove_folder(data: Path) -> None:
@@ -164,13 +149,17 @@ def shrink(data: Path) -> None:
     write_png(data / "mfnet/val/label/3D.png", np.zeros((32, 32), np.uint8))
 
 
+def shrink_all(data: Path) -> None:
+    write_png(data / "msrs_test/visible/2N.png", np.zeros((40, 64, 3), np.uint8))
+    write_png(data / "msrs_test/infrared/2N.png", np.zeros((40, 64), np.uint8))
+
+
 def spoil(data: Path) -> None:
     (data / "msrs_test/visible/2N.png").write_bytes(b"no picture")
 
 
-def rename(data: Path) -> None:
-    for path in data.glob("mfnet/val/*/3D.png"):
-        path.rename(path.with_name("3.png"))
+def mislabel(data: Path) -> None:
+    write_png(data / "mfnet/val/label/4N.png", np.full(SIZE, 9, np.uint8))
 
 
 def empty(data: Path) -> None:
@@ -181,45 +170,70 @@ def empty(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (remove_folder, "no folder .*label"),
-        (remove_partner, "1D.png has no partner in infrared"),
-        (remove_visible, "3D.png has no partner in visible"),
-        (shrink, "one size: .*3D.png is 96x64.*32x32"),
+        (remove_folder, "val should hold one folder named label"),
+        (remove_partner, "msrs_test: 1 of 2 .*1D .no infrared"),
+        (remove_visible, "mfnet/val: 1 of 2 .*3D .no visible"),
+        (shrink, "3D.png: .*96x64.*32x32"),
+        (shrink_all, r"msrs_test: 2N is .40, 64.; the metrics need 41 px"),
         (spoil, "2N.png: .*not an image"),
-        (rename, "3.png should end in D"),
+        (mislabel, r"4N\.png: .* 9 .6144 pixels."),
         (empty, "msrs_test holds no frames"),
     ],
 )
-def test_damaged_data_is_refused_first(
-    damage: Callable[[Path], None], sentence: str, data: Path
+def test_damaged_data_is_refused_before_judging(
+    damage: Callable[[Path], None],
+    sentence: str,
+    stand_in_weights: Path,
+    frames_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    damage(data)
-    with pytest.raises(EvaluationError, match=sentence):
-        evaluate(must_not_be_asked, data)
+    damage(frames_root)
+    monkeypatch.setattr(training.evaluate, "judge", None)  # must not be called
+    with pytest.raises((ValueError, OSError), match=sentence):
+        evaluate(stand_in_weights, frames_root)
 
 
-def test_a_label_without_class_names_its_file(data: Path) -> None:
-    write_png(data / "mfnet/val/label/4N.png", np.full(SIZE, 9, np.uint8))
-    with pytest.raises(EvaluationError, match=r"4N\.png: truth hold the id 9"):
-        evaluate(hot_is_person, data)
+def test_frames_without_a_light_count_once(stand_in_weights: Path, frames_root: Path) -> None:
+    for path in frames_root.glob("mfnet/val/*/3D.png"):
+        path.rename(path.with_name("3.png"))
+    written = frames_root / "numbers.json"
+    evaluate(stand_in_weights, frames_root, "--json", str(written))
+    light = read_numbers(written)["masks"]["light"]
+    assert list(light) == ["all", "night"]
+    assert light["all"]["iou"]["person"] == 0.75
 
 
-def test_the_program_says_what_is_missing(
-    stand_in_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_program_says_what_is_missing(stand_in_weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.onnx does not exist"):
+        evaluate(tmp_path / "none.onnx", tmp_path)
+    with pytest.raises(ValueError, match=r"nano\.pth is of an unknown kind"):
+        evaluate(tmp_path / "nano.pth", tmp_path)
+    with pytest.raises(OSError, match=r"no folder .*msrs_test"):
+        evaluate(stand_in_weights, tmp_path)
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_a_result_without_a_place_is_refused_before_judging(
+    option: str, stand_in_weights: Path, tmp_path: Path
 ) -> None:
-    assert main(arguments(tmp_path / "none.onnx", tmp_path)) == 1
-    assert "none.onnx does not exist" in capsys.readouterr().err
-    assert main(arguments(stand_in_weights, tmp_path)) == 1
-    assert "no folder" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"page cannot be written: make the folder .*none first"):
+        evaluate(stand_in_weights, tmp_path, option, str(tmp_path / "none" / "page"))
 
 
-def test_weights_of_other_classes_are_refused(
-    stand_in_weights: Path, data: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("text", ["msrs_test", "folder:", "folder:a:b:c"])
+def test_a_set_has_kind_and_folder(
+    text: str, stand_in_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = Path(shutil.copy(stand_in_weights, data / "other.onnx"))
+    with pytest.raises(SystemExit):
+        evaluate(stand_in_weights, tmp_path, "--set", text)
+    assert f"'{text}' is no set; expected KIND:FOLDER" in capsys.readouterr().err
+
+
+def test_weights_of_other_classes_are_refused(stand_in_weights: Path, frames_root: Path) -> None:
+    other = Path(shutil.copy(stand_in_weights, frames_root / "other.onnx"))
     replace(Manifest.read(stand_in_weights), taxonomy="fmb").write(other)
-    assert main(arguments(other, data)) == 1
-    assert "other.onnx labels by fmb; mfnet/val needs mfnet" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"other\.onnx labels by fmb; mfnet/val needs mfnet"):
+        evaluate(other, frames_root)
 
 
 def both(
