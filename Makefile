@@ -9,7 +9,7 @@ PYTHONS ?= python3.13 python3.12 python3.11 python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format train export-onnx benchmark clean
+.PHONY: help install serve test check format train ablation worth export-onnx benchmark clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_P
 
 train: .venv/.dev ## train by CONFIG (training/configs/nano.toml)
 	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIG)
+
+ablation: .venv/.dev ## what each part is worth: runs what has no result yet, writes docs/results-ablation.md
+	$(KEEP_MEMORY) $(PY) -m training ablation --table docs/results-ablation.md
+
+worth: .venv/.dev ## what a fused frame is worth to a segmenter: the same, writes docs/results-worth.md
+	$(KEEP_MEMORY) $(PY) -m training worth --table docs/results-worth.md
 
 export-onnx: .venv/.dev ## weights/VARIANT.safetensors to weights/VARIANT.onnx (nano)
 	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --out weights/$(VARIANT).onnx

@@ -105,3 +105,27 @@ def colorize(labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]
     table = np.full((256, 3), 255, np.uint8)
     table[: len(taxonomy.palette)] = taxonomy.palette
     return table[labels]
+
+
+def overlay_palette(taxonomy: Taxonomy) -> NDArray[np.uint8]:
+    """Colours of the class ids (256, 3) for an overlay: lifted, as they are too dark for night."""
+    colours = colorize(np.arange(256, dtype=np.uint8), taxonomy)
+    return np.asarray(np.sqrt(colours * np.float32(255)), np.uint8)
+
+
+def overlay(
+    frame: NDArray[np.uint8], labels: NDArray[np.uint8], taxonomy: Taxonomy
+) -> NDArray[np.uint8]:
+    """
+    Tint the classes (H, W) on an RGB frame (H, W, 3) and outline them.
+
+    The background (id 0) and ids outside the taxonomy are left alone.
+    """
+    colours = overlay_palette(taxonomy)[labels]
+    tinted = (frame >> 1) + (colours >> 1)
+    outline = np.zeros(labels.shape, bool)
+    outline[1:] |= labels[1:] != labels[:-1]
+    outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    tinted[outline] = colours[outline]
+    shown = (labels > 0) & (labels < len(taxonomy.names))
+    return np.where(shown[..., None], tinted, frame)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from segmif import images
-from segmif.classes import Taxonomy
+from segmif.classes import Taxonomy, overlay
 from segmif.frames import Prediction
 from segmif.runtime import Runtime
 from service.negotiation import JPEG, MIXED, PNG, View
-from service.pipeline import Prepared, Times, overlay, shares
+from service.pipeline import Prepared, Times, shares
 from service.schemas import ClassShare, Gain, Report, Size
 
 
@@ -54,7 +54,11 @@ def encode(
     with times.measure("encode"):
         fused = images.encode_png(prediction.fused)
         mask = images.encode_indexed_png(prediction.labels, taxonomy.palette)
-        over = images.encode_png(overlay(prediction, taxonomy)) if wish.view == "overlay" else None
+        over = (
+            images.encode_png(overlay(prediction.fused, prediction.labels, taxonomy))
+            if wish.view == "overlay"
+            else None
+        )
     report = describe(prediction, prepared, runtime, times, request_id)
     parts = [
         Part("fused", "fused.png", PNG, fused),
@@ -112,5 +116,9 @@ def mixed(parts: list[Part]) -> Answer:
 def _picture(wish: Wish, prediction: Prediction, taxonomy: Taxonomy) -> bytes:
     if wish.view == "mask":
         return images.encode_indexed_png(prediction.labels, taxonomy.palette)
-    picture = prediction.fused if wish.view == "fused" else overlay(prediction, taxonomy)
+    picture = (
+        prediction.fused
+        if wish.view == "fused"
+        else overlay(prediction.fused, prediction.labels, taxonomy)
+    )
     return images.encode_jpeg(picture) if wish.media_type == JPEG else images.encode_png(picture)

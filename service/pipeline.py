@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif import images
-from segmif.classes import Taxonomy, colorize
+from segmif.classes import Taxonomy
 from segmif.frames import FramePair, Prediction
 from segmif.images import ImageError, Pixels
 from segmif.runtime import Runtime, predict
@@ -99,25 +99,6 @@ def check(prediction: Prediction, pair: FramePair, taxonomy: Taxonomy) -> None:
     highest = int(prediction.labels.max())
     if highest >= len(taxonomy.names):
         raise EngineFailed(f"the mask holds id {highest}, {taxonomy.name} ends before it")
-
-
-def overlay_palette(taxonomy: Taxonomy) -> NDArray[np.uint8]:
-    """Give the classes' colours (256, 3) for an overlay: lifted, as they are too dark for night."""
-    ids = np.arange(256, dtype=np.uint8)
-    lifted: NDArray[np.uint8] = np.sqrt(colorize(ids, taxonomy) * np.float32(255)).astype(np.uint8)
-    return lifted
-
-
-def overlay(prediction: Prediction, taxonomy: Taxonomy) -> NDArray[np.uint8]:
-    """Tint the classes on the fused frame and outline them; background (id 0) is left alone."""
-    labels = prediction.labels
-    colours = overlay_palette(taxonomy)[labels]
-    tinted = (prediction.fused >> 1) + (colours >> 1)
-    outline = np.zeros(labels.shape, bool)
-    outline[1:] |= labels[1:] != labels[:-1]
-    outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    tinted[outline] = colours[outline]
-    return np.where(labels[..., None] > 0, tinted, prediction.fused)
 
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Header, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 
+from segmif.classes import overlay_palette
 from service import errors
 from service.answers import Wish
 from service.errors import ServiceError
 from service.line import Line
 from service.negotiation import JPEG, MIXED, PNG, View, choose
-from service.pipeline import overlay_palette
 from service.schemas import Class, Classes, Problem, Sample, State
 
 WEB = Path(__file__).parent / "web"

@@ -156,7 +156,7 @@ class _EarlyFusion(PairNetwork):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training ablation`."""
-    experiment.add_arguments(parser, ARMS, "runs/ablation")
+    experiment.add_arguments(parser, ARMS, "ablation")
     teacher = Path("weights/edge.safetensors")
     parser.add_argument("--teacher", type=Path, default=teacher, help="of the arm distilled")
 

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -33,14 +35,18 @@ class Arm:
     judges_fusion: bool = True
 
 
-def add_arguments(parser: argparse.ArgumentParser, arms: Mapping[str, Arm], runs: str) -> None:
-    """The flags of an experiment over `arms`, whose results so far lie in the folder `runs`."""
+def add_arguments(parser: argparse.ArgumentParser, arms: Mapping[str, Arm], name: str) -> None:
+    """The flags of an experiment over `arms`; its results lie in a folder of its name."""
     config = Path("training/configs/ablation.toml")
     parser.add_argument("--config", type=Path, default=config, help="what every arm gets")
     parser.add_argument("--data", type=Path, default=data.data_root(), help="real frames")
     parser.add_argument("--arms", nargs="+", choices=list(arms), default=list(arms))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=Path(runs), help="folder of the results")
+    results = Path("benchmarks/results") / name
+    parser.add_argument(
+        "--results", type=Path, default=results, help="one JSON file an arm and seed"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs") / name, help="of the run")
     parser.add_argument("--table", type=Path, help="Markdown file to write the table into")
 
 
@@ -55,12 +61,14 @@ def run(
     config = read_config(args.config)
     for seed in args.seeds:
         for name in args.arms:
-            result = _result_path(args.runs, name, str(seed))
+            result = _result_path(args.results, name, str(seed))
             if not result.is_file():
                 arm, settings = arms[name], replace(config, seed=seed, **arms[name].settings)
                 numbers = run_arm(arm, settings, args, teacher if arm.with_teacher else None)
-                result.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-    text = table(arms, columns, args.runs, config)
+                result.parent.mkdir(parents=True, exist_ok=True)
+                told = json.dumps({"numbers": numbers, **circumstances(settings)}, indent=2)
+                result.write_text(told + "\n", encoding="utf-8")
+    text = table(arms, columns, args.results)
     print(text)
     if args.table:
         args.table.write_text(text, encoding="utf-8")
@@ -69,13 +77,17 @@ def run(
 
 def run_arm(
     arm: Arm, config: TrainConfig, args: argparse.Namespace, teacher: Path | None
-) -> dict[str, float]:
-    """Trains an arm with one seed and judges it on the validation frames; numbers by name."""
+) -> dict[str, float | None]:
+    """
+    Trains an arm with one seed and judges it on the validation frames.
+
+    Gives numbers by name; None for a class that no frame of that light shows.
+    """
     network = train(
         config,
         args.data,
-        args.runs / "run",
-        args.runs / "run" / "weights.safetensors",
+        args.folder,
+        args.folder / "weights.safetensors",
         teacher=teacher,
         change=arm.change,
         view=arm.view,
@@ -86,38 +98,56 @@ def run_arm(
         arm.view(frames) if arm.view else frames,
         Wanted(fusion=arm.judges_fusion),
     )
-    numbers = {"parameters": float(sum(p.numel() for p in network.parameters()))}
+    numbers: dict[str, float | None] = {
+        "parameters": float(sum(p.numel() for p in network.parameters()))
+    }
     for light, confusion in result.masks().items():
         numbers[f"mIoU {light}"] = confusion.mean_iou
         classes = zip(network.config.taxonomy.names, confusion.iou, strict=True)
-        numbers |= {f"{name} {light}": float(share) for name, share in classes}
+        numbers |= {
+            f"{name} {light}": None if math.isnan(share) else float(share)
+            for name, share in classes
+        }
     for metrics in result.fusion().values():
         numbers |= asdict(metrics)
     return numbers
 
 
-def table(arms: Mapping[str, Arm], columns: Sequence[str], runs: Path, config: TrainConfig) -> str:
+def circumstances(config: TrainConfig) -> dict[str, Any]:
+    """What else a reader of the numbers must know."""
+    return {
+        "variant": config.variant,
+        "steps": config.steps,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "revision": git_revision(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+    }
+
+
+def table(arms: Mapping[str, Arm], columns: Sequence[str], folder: Path) -> str:
     """A Markdown table of all results so far: mean of the seeds ± standard deviation."""
+    told: list[dict[str, Any]] = []
     lines = [
         f"| arm | what differs | seeds | {' | '.join(columns)} |",
         "|---" * (3 + len(columns)) + "|",
     ]
     for name, arm in arms.items():
-        files = sorted(runs.glob(_result_path(Path(), name, "[0-9]*").name))
+        files = sorted(folder.glob(_result_path(Path(), name, "[0-9]*").name))
         results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         if results:
-            cells = [_cell([result.get(column) for result in results]) for column in columns]
+            told += results
+            cells = [_cell([one["numbers"].get(column) for one in results]) for column in columns]
             lines.append(f"| {name} | {arm.says} | {len(results)} | {' | '.join(cells)} |")
-    facts = (
-        f"`{config.variant}`, {config.steps} steps from nothing, mean of the seeds ± standard "
-        f"deviation; {platform.machine()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, revision {git_revision()}."
-    )
-    return "\n".join([*lines, "", facts]) + "\n"
+    lines += ["", "Mean of the seeds ± standard deviation, from nothing."]
+    for fact in ("variant", "steps", "date", "device", "machine", "torch", "revision"):
+        lines.append(f"- {fact}: {', '.join(sorted({str(one[fact]) for one in told}))}")
+    return "\n".join(lines) + "\n"
 
 
-def _result_path(runs: Path, arm: str, seed: str) -> Path:
-    return runs / f"{arm.replace(' ', '-')}-{seed}.json"
+def _result_path(folder: Path, arm: str, seed: str) -> Path:
+    return folder / f"{arm.replace(' ', '-')}-{seed}.json"
 
 
 def _cell(values: list[float | None]) -> str:

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from segmif.classes import Taxonomy
-from segmif.frames import FramePair, Prediction, fit, unfit
+from segmif.frames import FramePair
 from segmif.manifest import sha256
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
@@ -31,6 +31,7 @@ from training import data, losses
 from training.choice import Choice
 from training.config import Source, TrainConfig, read_config
 from training.datasets import FrameSet
+from training.evaluate import predict_by
 from training.learner import Learner, parameter_groups, set_learning_rate, take_step
 from training.pace import Pace
 from training.run import Run
@@ -253,7 +254,6 @@ def finish_fusion(
     network.requires_grad_(True).eval()
 
 
-@torch.no_grad()
 def validate(network: Network, source: Source, root: Path, run: Run, step: int) -> float:
     """
     mIoU of a network over all ids on the validation frames; NaN where there is no data at all.
@@ -262,19 +262,13 @@ def validate(network: Network, source: Source, root: Path, run: Run, step: int) 
     """
     if not root.is_dir():
         return math.nan
-    network.eval()
-    device = next(network.parameters()).device
+    predict = predict_by(network.eval())
     frames = data.open_source(source, root)
     classes = network.config.taxonomy
     confusion = ConfusionMatrix.empty(len(classes.names))
     for index in range(len(frames.names)):
         frame = frames.read(index)
-        pair = fit(FramePair(frame.visible, frame.infrared))
-        tensors = (torch.from_numpy(image)[None] for image in (pair.visible, pair.infrared))
-        outputs = network(*(tensor.to(device) for tensor in tensors))
-        found = unfit(
-            Prediction(*(output[0].cpu().numpy() for output in outputs)), *frame.infrared.shape
-        )
+        found = predict(FramePair(frame.visible, frame.infrared))
         confusion = confusion.add(found.labels, frame.labels)
         if index % SHOW_EVERY == 0:
             run.show(step, frame, found, classes)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training worth`."""
     weights = Path("weights/edge.onnx")
     parser.add_argument("--weights", type=Path, default=weights, help="whose fused frames to judge")
-    experiment.add_arguments(parser, arms(lambda frame: frame.visible), "runs/worth")
+    experiment.add_arguments(parser, arms(lambda frame: frame.visible), "worth")
 
 
 def main(args: argparse.Namespace) -> int:

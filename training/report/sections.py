@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 
-from segmif.classes import Taxonomy
+from segmif.classes import Taxonomy, overlay_palette
 from segmif.metrics import ConfusionMatrix, FusionMetrics
 from training import quality
 from training.judge import FOUND, LEAST_PERSON, PEOPLE
 from training.report.markup import cell, definitions, grid, histogram, paragraph, table
-from training.report.showcase import REFERENCE, frame_mean_iou, shown_colours
+from training.report.showcase import REFERENCE, frame_mean_iou
 from training.results import BOTH, NETWORK, SetResult
 from training.tables import METRICS
 
@@ -133,7 +133,7 @@ def _quality_cell(method: str, name: str, value: float) -> str:
 def _classes(result: SetResult, taxonomy: Taxonomy) -> str:
     masks = result.masks()
     pixels = max(masks["all"].counts.sum(), 1)
-    colours = shown_colours(taxonomy).tolist()
+    colours = overlay_palette(taxonomy).tolist()
     rows = []
     for id_, name in enumerate(taxonomy.names):
         shares = [_share(matrix.iou[id_]) for matrix in masks.values()]

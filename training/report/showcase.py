@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.classes import Taxonomy, colorize
+from segmif.classes import Taxonomy, overlay
 from segmif.frames import FramePair
 from segmif.metrics import ConfusionMatrix
 from training.datasets import FrameSet, Labelled
@@ -89,8 +89,8 @@ def panels(shown: Shown, predict: Predict) -> Panels:
         "fused": prediction.fused,
     }
     if shown.taxonomy:
-        pictures["truth"] = tint(prediction.fused, frame.labels, shown.taxonomy)
-        pictures["prediction"] = tint(prediction.fused, prediction.labels, shown.taxonomy)
+        pictures["truth"] = overlay(prediction.fused, frame.labels, shown.taxonomy)
+        pictures["prediction"] = overlay(prediction.fused, prediction.labels, shown.taxonomy)
     return pictures
 
 
@@ -102,22 +102,9 @@ def night_panels(shown: Shown, predict: Predict) -> Panels:
     for sensors in (BOTH, INFRARED_BLACK):
         prediction = predict(blacked(pair, sensors))
         if shown.taxonomy:
-            tinted = tint(prediction.fused, prediction.labels, shown.taxonomy)
+            tinted = overlay(prediction.fused, prediction.labels, shown.taxonomy)
             pictures[sensors] = _boxed(tinted, frame, prediction.labels, shown.taxonomy)
     return pictures
-
-
-def shown_colours(taxonomy: Taxonomy) -> NDArray[np.uint8]:
-    """Colours (256, 3) of the class ids, lifted: as published they are too dark for the night."""
-    colours = colorize(np.arange(256, dtype=np.uint8), taxonomy)
-    return np.asarray(np.sqrt(colours * np.float32(255)), np.uint8)
-
-
-def tint(frame: Picture, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> Picture:
-    """Class colours over an RGB frame (H, W, 3); the first class and unlabelled pixels stay."""
-    colours = shown_colours(taxonomy)[labels]
-    shown = (labels > 0) & (labels < len(taxonomy.names))
-    return np.where(shown[..., None], frame // 3 + colours // 3 * 2, frame)
 
 
 def _boxed(
