@@ -11,35 +11,43 @@ from segmif.manifest import ManifestError
 from segmif.runtime import Runtime, open_runtime
 from segmif.runtime.errors import ArtefactError
 from service.app import create_app
+from service.mounting import Mounting
 from service.offline import infer_folders
 from service.settings import Settings
+
+CHOICES = ("weights", "threads", "device", "rig", "depth_m")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0 done, 1 some pairs failed, 2 could not start."""
     options = parser().parse_args(arguments)
-    chosen = {name: getattr(options, name) for name in ("weights", "threads", "device")}
-    settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    chosen = {name: getattr(options, name) for name in CHOICES}
     try:
+        settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+        mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
         runtime = open_runtime(settings.weights, settings.threads, settings.device)
-    except (ManifestError, ArtefactError) as error:
+    except (ManifestError, ArtefactError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":
-        return serve(options.host, options.port, settings, runtime)
-    return infer(options.visible, options.infrared, options.out, runtime)
+        return serve(options.host, options.port, settings, runtime, mounting)
+    return infer(options.visible, options.infrared, options.out, runtime, mounting)
 
 
-def serve(host: str, port: int, settings: Settings, runtime: Runtime) -> int:
+def serve(
+    host: str, port: int, settings: Settings, runtime: Runtime, mounting: Mounting | None
+) -> int:
     """Answer over HTTP until told to stop."""
-    uvicorn.run(create_app(settings, runtime), host=host, port=port)
+    uvicorn.run(create_app(settings, runtime, mounting), host=host, port=port)
     return 0
 
 
-def infer(visible: Path, infrared: Path, out: Path, runtime: Runtime) -> int:
+def infer(
+    visible: Path, infrared: Path, out: Path, runtime: Runtime, mounting: Mounting | None
+) -> int:
     """Work through two folders and say how it went."""
     try:
-        summary = infer_folders(visible, infrared, out, runtime)
+        summary = infer_folders(visible, infrared, out, runtime, mounting)
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
@@ -57,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     )
     network.add_argument("--threads", type=int, help="CPU threads of the network (one per core)")
     network.add_argument("--device", choices=("cpu", "cuda"), help="where the network runs (cpu)")
+    network.add_argument(
+        "--rig", type=Path, metavar="FILE", help="rig.yaml of the cameras; else frames are aligned"
+    )
+    network.add_argument(
+        "--depth-m", type=float, metavar="M", help="depth of the plane that the rig aligns (far)"
+    )
 
     top = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)

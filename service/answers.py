@@ -1,6 +1,6 @@
 """A prediction as the bytes of an answer: one picture, or all parts as multipart/mixed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import uuid4
 
 from segmif import images
@@ -9,7 +9,7 @@ from segmif.frames import Prediction
 from segmif.runtime import Runtime
 from service.negotiation import JPEG, MIXED, PNG, View
 from service.pipeline import Prepared, Times, shares
-from service.schemas import ClassShare, Gain, Report, Size
+from service.schemas import ClassShare, Gain, Report, RigUse, Size
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Wish:
 
     media_type: str
     view: View
+    depth_m: float | None = None  # of the plane to align; None: as the operator chose
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def describe(
         visible=Size(width=width, height=height),
         infrared=Size(width=infrared_width, height=infrared_height),
         alignment=prepared.alignment,
+        rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
         gain=Gain(low=window.low, high=window.high) if window else None,
         classes=[
             ClassShare(id=id, name=name, share=round(share, 6))

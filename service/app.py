@@ -26,6 +26,7 @@ from service.errors import (
 )
 from service.line import Line
 from service.middleware import BodyLimit, RequestId
+from service.mounting import Mounting
 from service.settings import Settings
 
 GOLDEN = routes.SAMPLES / "day"
@@ -41,8 +42,12 @@ def installed_version() -> str:
         return "0+source"
 
 
-def create_app(settings: Settings, runtime: Runtime) -> FastAPI:
-    """Build the service around an open runtime, which it closes when it stops."""
+def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None = None) -> FastAPI:
+    """
+    Build the service around an open runtime, which it closes when it stops.
+
+    Without a mounting the frames come aligned.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,7 +66,7 @@ def create_app(settings: Settings, runtime: Runtime) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.line = Line(settings, runtime)
+    app.state.line = Line(settings, runtime, mounting)
     app.add_exception_handler(HTTPException, tell)
     app.add_exception_handler(RequestValidationError, tell_unreadable)
     app.add_exception_handler(Exception, tell_bug)

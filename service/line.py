@@ -10,8 +10,9 @@ from time import perf_counter
 from segmif.frames import FramePair, Prediction
 from segmif.runtime import Runtime
 from service.answers import Answer, Wish, encode
-from service.errors import Busy, NotReady
-from service.pipeline import Prepared, Times, check, infer, prepare
+from service.errors import BadParameter, Busy, NotReady
+from service.mounting import Mounting
+from service.pipeline import Prepared, Rules, Times, check, infer, prepare
 from service.settings import Settings
 
 CODEC_THREADS = 2
@@ -27,10 +28,12 @@ class Line:
     Codecs and network work in threads of their own; the event loop only waits for them.
     """
 
-    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+    def __init__(
+        self, settings: Settings, runtime: Runtime, mounting: Mounting | None = None
+    ) -> None:
         self.runtime = runtime
         self._trouble: str | None = "the golden pair has not come through yet"
-        self._max_pixels = settings.max_pixels
+        self._rules = Rules(settings.max_pixels, mounting)
         self._max_pending = settings.max_pending
         self._codecs = ThreadPoolExecutor(CODEC_THREADS, "codec")
         self._engine = ThreadPoolExecutor(1, "engine")
@@ -40,7 +43,9 @@ class Line:
     async def process(
         self, visible: bytes, infrared: bytes, wish: Wish, request_id: str
     ) -> tuple[Answer, Times]:
-        """Answer one request; raises BadFrame, BadPair, Busy or EngineFailed."""
+        """Answer one request; raises BadFrame, BadPair, BadParameter, Busy or EngineFailed."""
+        if wish.depth_m is not None and not self._rules.mounting:
+            raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
         if self._pending >= self._max_pending:
             wait_s = math.ceil(self._pending * self._pair_ms / 1000)
             raise Busy(f"{self._pending} pairs are waiting already; try again", retry_s=wait_s)
@@ -78,7 +83,7 @@ class Line:
     ) -> tuple[Answer, Times]:
         loop, times = asyncio.get_running_loop(), Times()
         prepared = await loop.run_in_executor(
-            self._codecs, prepare, visible, infrared, self._max_pixels, times
+            self._codecs, prepare, visible, infrared, self._rules, times, wish.depth_m
         )
         prediction = await self._infer(prepared.pair, times)
         answer = await loop.run_in_executor(
@@ -101,4 +106,4 @@ class Line:
         visible, infrared = (
             (golden / name).read_bytes() for name in ("visible.png", "infrared.png")
         )
-        return prepare(visible, infrared, self._max_pixels, Times())
+        return prepare(visible, infrared, Rules(self._rules.max_pixels), Times())

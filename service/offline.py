@@ -16,7 +16,8 @@ from segmif.frames import Prediction
 from segmif.images import MAX_PIXELS
 from segmif.runtime import Runtime
 from service.errors import ServiceError
-from service.pipeline import Prepared, Times, infer, prepare
+from service.mounting import Mounting
+from service.pipeline import Prepared, Rules, Times, infer, prepare
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 CODEC_THREADS = 2
@@ -74,17 +75,20 @@ def pair_up(visible: Path, infrared: Path) -> tuple[list[Task], list[str]]:
     return [Task(name, visible_files[name], infrared_files[name]) for name in common], complaints
 
 
-def infer_folders(visible: Path, infrared: Path, out: Path, runtime: Runtime) -> Summary:
+def infer_folders(
+    visible: Path, infrared: Path, out: Path, runtime: Runtime, mounting: Mounting | None = None
+) -> Summary:
     """
     Fuse and label every pair; writes `out`/fused/NAME.png and `out`/mask/NAME.png.
 
-    What fails is said on stderr and noted in the summary, and the others go on.
+    With a mounting, its rig aligns the frames. What fails is said on stderr and noted in the
+    summary, and the others go on.
     Raises OSError where a folder cannot be listed or made.
     """
     tasks, complaints = pair_up(visible, infrared)
     for folder in ("fused", "mask"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    summary, start = Summary(), perf_counter()
+    summary, start, rules = Summary(), perf_counter(), Rules(MAX_PIXELS, mounting)
     with (
         ThreadPoolExecutor(CODEC_THREADS, "codec") as codecs,
         tqdm(total=len(tasks), unit="pair", file=sys.stderr) as bar,
@@ -92,7 +96,7 @@ def infer_folders(visible: Path, infrared: Path, out: Path, runtime: Runtime) ->
         for complaint in complaints:
             summary.add(complaint)
             bar.write(complaint, file=sys.stderr)
-        for job, error in _finished(tasks, codecs, runtime, out):
+        for job, error in _finished(tasks, codecs, rules, runtime, out):
             trouble = f"{job.task.name}: {error}" if error else None
             summary.add(trouble, job.times)
             if trouble:
@@ -112,11 +116,11 @@ class Job:
 
 
 def _finished(
-    tasks: list[Task], codecs: Executor, runtime: Runtime, out: Path
+    tasks: list[Task], codecs: Executor, rules: Rules, runtime: Runtime, out: Path
 ) -> Iterator[tuple[Job, BaseException | None]]:
     """Run the network here while other threads read ahead and write behind."""
     writing: deque[tuple[Job, Future[None]]] = deque()
-    for job in _read_ahead(tasks, codecs):
+    for job in _read_ahead(tasks, codecs, rules):
         writing.append((job, _infer_and_write(job, codecs, runtime, out)))
         if len(writing) > AHEAD:
             job, written = writing.popleft()
@@ -125,18 +129,18 @@ def _finished(
         yield job, written.exception()
 
 
-def _read_ahead(tasks: list[Task], codecs: Executor) -> Iterator[Job]:
+def _read_ahead(tasks: list[Task], codecs: Executor, rules: Rules) -> Iterator[Job]:
     reading: deque[Job] = deque()
     for task in tasks:
         times = Times()
-        reading.append(Job(task, times, codecs.submit(_read, task, times)))
+        reading.append(Job(task, times, codecs.submit(_read, task, rules, times)))
         if len(reading) > AHEAD:
             yield reading.popleft()
     yield from reading
 
 
-def _read(task: Task, times: Times) -> Prepared:
-    return prepare(task.visible.read_bytes(), task.infrared.read_bytes(), MAX_PIXELS, times)
+def _read(task: Task, rules: Rules, times: Times) -> Prepared:
+    return prepare(task.visible.read_bytes(), task.infrared.read_bytes(), rules, times)
 
 
 def _infer_and_write(job: Job, codecs: Executor, runtime: Runtime, out: Path) -> Future[None]:

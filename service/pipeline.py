@@ -16,6 +16,7 @@ from segmif.images import ImageError, Pixels
 from segmif.runtime import Runtime, predict
 from segmif.thermal import Window
 from service.errors import BadPair, EngineFailed, bad_frame
+from service.mounting import Mounting, Placed
 
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
 
@@ -26,8 +27,17 @@ class Prepared:
 
     pair: FramePair
     infrared_shape: tuple[int, int]  # (H, W) as it came
-    alignment: Literal["none", "resized"]
+    alignment: Literal["none", "resized", "rig"]
     window: Window | None  # None: infrared came with 8 bit
+    placed: Placed | None = None  # by the rig
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the operator has laid down for decoding and aligning."""
+
+    max_pixels: int  # of either frame
+    mounting: Mounting | None = None  # None: frames come aligned
 
 
 @dataclass
@@ -44,11 +54,19 @@ class Times:
         self.ms[stage] = (perf_counter() - start) * 1000
 
 
-def prepare(visible: bytes, infrared: bytes, max_pixels: int, times: Times) -> Prepared:
-    """Decode two encoded frames into one aligned pair; raises BadFrame or BadPair."""
+def prepare(
+    visible: bytes, infrared: bytes, rules: Rules, times: Times, depth_m: float | None = None
+) -> Prepared:
+    """
+    Decode two encoded frames into one aligned pair; raises BadFrame or BadPair.
+
+    `depth_m` is that of the plane a rig aligns; None: as the operator chose.
+    """
     with times.measure("decode"):
-        visible_pixels, infrared_pixels = decode(visible, infrared, max_pixels)
+        visible_pixels, infrared_pixels = decode(visible, infrared, rules.max_pixels)
     with times.measure("align"):
+        if rules.mounting:
+            return place(visible_pixels, infrared_pixels, rules.mounting, depth_m)
         return align(visible_pixels, infrared_pixels)
 
 
@@ -78,6 +96,16 @@ def align(visible: NDArray[np.uint8], infrared: Pixels) -> Prepared:
     pair = FramePair(visible, images.resize(levels, height, width))
     shape = (infrared_height, infrared_width)
     return Prepared(pair, shape, "none" if same else "resized", window)
+
+
+def place(
+    visible: NDArray[np.uint8], infrared: Pixels, mounting: Mounting, depth_m: float | None
+) -> Prepared:
+    """Bring infrared to 8 bit and, by the rig, into the visible view; raises BadPair."""
+    levels, window = images.infrared_levels(infrared)
+    aligned, placed = mounting.place(visible, levels, depth_m)
+    shape = (infrared.shape[0], infrared.shape[1])
+    return Prepared(FramePair(visible, aligned), shape, "rig", window, placed)
 
 
 def infer(runtime: Runtime, pair: FramePair, times: Times) -> Prediction:

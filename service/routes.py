@@ -82,10 +82,17 @@ async def fuse_segment(
             "overlay is added as a fourth part",
         ),
     ] = None,
+    depth_m: Annotated[
+        float | None,
+        Query(
+            gt=0,
+            description="metres to the plane in which both views shall agree; only with a rig",
+        ),
+    ] = None,
     accept: Annotated[str, Header(description="multipart/mixed, image/png or image/jpeg")] = "*/*",
 ) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
-    wish = Wish(choose(accept, view), view or "fused")
+    wish = Wish(choose(accept, view), view or "fused", depth_m)
     answer, times = await line.process(
         await visible.read(), await infrared.read(), wish, request.state.request_id
     )

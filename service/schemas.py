@@ -27,15 +27,29 @@ class Gain(BaseModel):
     high: float = Field(description="counts shown as white (99th percentile)")
 
 
+class RigUse(BaseModel):
+    """How the rig file brought infrared into the visible view."""
+
+    sha256: str = Field(description="of the rig file")
+    depth_m: float | None = Field(
+        description="metres to the plane that is aligned; null: infinity, or a homography's plane"
+    )
+    covered: float = Field(description="share of the visible view that infrared sees, 0 to 1")
+    near_m: float | None = Field(description="metres: half the plane's depth, or 10")
+    near_parallax_px: float | None = Field(description="pixels that a thing at near_m is off")
+    far_parallax_px: float | None = Field(description="pixels that a thing far away is off")
+
+
 class Report(BaseModel):
     """How an answer came about."""
 
     request_id: str
     visible: Size
     infrared: Size
-    alignment: Literal["none", "resized"] = Field(
+    alignment: Literal["none", "resized", "rig"] = Field(
         description="what was done to infrared to bring it into the visible camera's view"
     )
+    rig: RigUse | None = Field(description="null where the service has no rig file")
     gain: Gain | None = Field(description="null where infrared came with 8 bit")
     classes: list[ClassShare]
     times_ms: dict[str, float] = Field(

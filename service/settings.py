@@ -1,5 +1,6 @@
 """What an operator may choose, from the environment (SEGMIF_...) or handed in."""
 
+import math
 from pathlib import Path
 
 from pydantic import Field
@@ -19,6 +20,8 @@ class Settings(BaseSettings):
     weights: Path = DEFAULT_WEIGHTS  # an .onnx with its manifest beside it
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: one per core
     device: Device = "cpu"
+    rig: Path | None = None  # rig.yaml of the cameras; None: frames come aligned
+    depth_m: float = Field(default=math.inf, gt=0)  # of the plane that the rig aligns
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     max_pixels: int = Field(default=4_000_000, ge=1)  # of either frame
     max_pending: int = Field(default=16, ge=1)  # pairs being worked on or waiting for their turn

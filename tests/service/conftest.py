@@ -13,9 +13,10 @@ import uvicorn
 
 from segmif.runtime import Runtime, open_runtime
 from service.app import create_app
+from service.mounting import Mounting
 from service.settings import Settings
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
+Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +26,14 @@ def serve() -> Serve:
 
 
 @contextmanager
-def serving(settings: Settings, runtime: Runtime) -> Iterator[httpx.Client]:
+def serving(
+    settings: Settings, runtime: Runtime, mounting: Mounting | None = None
+) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings, runtime), log_config=None))
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(settings, runtime, mounting), log_config=None)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -1,0 +1,73 @@
+"""How the two cameras stand to one another: the operator's rig file, and the warps made from it."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.alignment import Alignment, align, check_sizes, parallax_px
+from segmif.manifest import sha256
+from segmif.rig import Rig, read_rig
+from service.errors import BadPair
+
+KEPT_WARPS = 8  # depths in use at a time; each takes 7 bytes a visible pixel
+NEAR_SHARE = 0.5  # of the plane's depth: where a thing counts as near
+NEAR_M = 10.0  # the same where the plane is at infinity
+
+
+@dataclass(frozen=True)
+class Placed:
+    """How an infrared frame came into the visible view."""
+
+    sha256: str  # of the rig file
+    depth_m: (
+        float | None
+    )  # of the plane that is aligned; None: infinity, or as the homography has it
+    covered: float  # share of the visible view that infrared sees
+    near_m: float | None = None
+    near_parallax_px: float | None = None  # how far a thing at near_m is off
+    far_parallax_px: float | None = None  # how far a thing at infinity is off
+
+
+class Mounting:
+    """A rig file in use."""
+
+    def __init__(self, path: Path, depth_m: float) -> None:
+        """`depth_m` of the plane to align unless a request says otherwise; raises as `read_rig`."""
+        self.rig, self.sha256, self.depth_m = read_rig(path), sha256(path), depth_m
+        self._warp = lru_cache(KEPT_WARPS)(self._make_warp)
+        self._warp(depth_m)  # what every request needs is made before the first, and checked
+
+    def _make_warp(self, depth_m: float) -> tuple[Alignment, Placed]:
+        warp = align(self.rig, depth_m)
+        covered = float(warp.seen.mean())
+        if not isinstance(self.rig, Rig):
+            return warp, Placed(self.sha256, None, covered)
+        near_m = NEAR_SHARE * depth_m if math.isfinite(depth_m) else NEAR_M
+        return warp, Placed(
+            self.sha256,
+            depth_m if math.isfinite(depth_m) else None,
+            covered,
+            near_m,
+            parallax_px(self.rig, depth_m, near_m),
+            parallax_px(self.rig, depth_m, math.inf),
+        )
+
+    def place(
+        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], depth_m: float | None
+    ) -> tuple[NDArray[np.uint8], Placed]:
+        """
+        Infrared (H, W) in the pixels of visible (H, W, 3), 0 where its camera does not see.
+
+        Raises BadPair for frames of other sizes than the rig's.
+        """
+        sizes = [(image.shape[1], image.shape[0]) for image in (visible, infrared)]
+        try:
+            check_sizes(self.rig, *sizes)
+        except ValueError as error:
+            raise BadPair(str(error)) from error
+        warp, placed = self._warp(self.depth_m if depth_m is None else depth_m)
+        return warp.apply(infrared), placed

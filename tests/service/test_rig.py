@@ -1,0 +1,140 @@
+"""A service that knows the rig: unaligned frames in, answers in the visible camera's own pixels."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from email import message_from_bytes
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segmif import images
+from segmif.rig import Camera, Homography, Rig, write_rig
+from segmif.runtime import Runtime, open_runtime
+from service.__main__ import main
+from service.mounting import Mounting
+from service.settings import Settings
+
+VISIBLE, INFRARED = (96, 64), (48, 32)  # width, height
+BASELINE_M, FOCAL_PX = 0.1, 80.0
+HOT, PERSON = 230, 2
+
+Serving = Callable[..., AbstractContextManager[httpx.Client]]
+
+
+def two_cameras() -> Rig:
+    """Infrared half as large, 10 cm to the right, looking the same way."""
+    cameras = []
+    for (width, height), focal in ((VISIBLE, FOCAL_PX), (INFRARED, FOCAL_PX / 2)):
+        K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+        cameras.append(Camera(width, height, K, np.zeros(5)))
+    T = np.eye(4)
+    T[0, 3] = -BASELINE_M
+    return Rig(cameras[0], cameras[1], T)
+
+
+def half_size() -> Homography:
+    """The same view in half the pixels."""
+    return Homography(VISIBLE, INFRARED, np.diag([0.5, 0.5, 1.0]))
+
+
+@pytest.fixture
+def pair() -> dict[str, tuple[str, bytes]]:
+    """Grey, with a hot square of 6 infrared pixels at (20, 10)."""
+    visible = np.full((VISIBLE[1], VISIBLE[0], 3), 90, np.uint8)
+    visible[::2] = 110
+    infrared = np.full((INFRARED[1], INFRARED[0]), 60, np.uint8)
+    infrared[10:16, 20:26] = HOT
+    return {
+        "visible": ("v.png", images.encode_png(visible)),
+        "infrared": ("i.png", images.encode_png(infrared)),
+    }
+
+
+@pytest.fixture
+def start(serve: Any, stand_in_weights: Path, tmp_path: Path) -> Serving:
+    def serving(rig: Rig | Homography, depth_m: float = np.inf) -> Any:
+        write_rig(tmp_path / "rig.yaml", rig)
+        runtime: Runtime = open_runtime(stand_in_weights, threads=1)
+        mounting = Mounting(tmp_path / "rig.yaml", depth_m)
+        return serve(Settings(weights=stand_in_weights), runtime, mounting)
+
+    return serving
+
+
+def answer(response: httpx.Response, folder: Path) -> tuple[NDArray[np.intp], dict[str, Any]]:
+    """Columns (first, last) of the person in the mask, and the report."""
+    assert response.status_code == 200, response.text
+    head = f"Content-Type: {response.headers['content-type']}\r\n\r\n".encode()
+    parts: Any = message_from_bytes(head + response.content).get_payload()
+    _, mask, report = parts
+    (folder / "mask.png").write_bytes(mask.get_payload(decode=True))
+    labels = images.read_labels(folder / "mask.png")
+    assert labels.shape == (VISIBLE[1], VISIBLE[0])
+    columns = np.flatnonzero((labels == PERSON).any(axis=0))
+    return columns[[0, -1]], json.loads(report.get_payload(decode=True))
+
+
+def test_homography_places_infrared(start: Serving, pair: Any, tmp_path: Path) -> None:
+    with start(half_size()) as client:
+        columns, report = answer(client.post("/fuse-segment", files=pair), tmp_path)
+    np.testing.assert_allclose(columns, (40, 51), atol=1)
+    assert report["alignment"] == "rig"
+    assert report["infrared"] == {"width": INFRARED[0], "height": INFRARED[1]}
+    assert report["rig"]["covered"] > 0.95
+    assert report["rig"]["near_parallax_px"] is None
+
+
+def test_depth_moves_infrared_by_the_parallax(start: Serving, pair: Any, tmp_path: Path) -> None:
+    near_m = 2.0
+    with start(two_cameras()) as client:
+        far, told = answer(client.post("/fuse-segment", files=pair), tmp_path)
+        near, near_told = answer(
+            client.post(f"/fuse-segment?depth_m={near_m}", files=pair), tmp_path
+        )
+    shift = FOCAL_PX * BASELINE_M / near_m
+    np.testing.assert_allclose(near - far, shift, atol=1)
+    assert told["rig"]["depth_m"] is None
+    assert told["rig"]["far_parallax_px"] == 0
+    assert near_told["rig"]["depth_m"] == near_m
+    assert near_told["rig"]["far_parallax_px"] == pytest.approx(shift)
+
+
+def test_frames_that_the_rig_does_not_know(start: Serving, pair: Any) -> None:
+    swapped = {"visible": pair["visible"], "infrared": ("i.png", images.encode_png(grey(96, 64)))}
+    with start(two_cameras()) as client:
+        refused = client.post("/fuse-segment", files=swapped)
+        nonsense = client.post("/fuse-segment?depth_m=-1", files=pair)
+    assert refused.status_code == nonsense.status_code == 422
+    assert "the infrared frame is 96x64, the rig was calibrated at 48x32" in refused.text
+    assert "depth_m" in nonsense.json()["detail"]
+
+
+def test_depth_needs_a_rig(client: httpx.Client, pair: Any) -> None:
+    refused = client.post("/fuse-segment?depth_m=3", files=pair)
+    assert refused.status_code == 422
+    assert "started with a rig" in refused.json()["detail"]
+
+
+def test_folders_go_through_the_rig_too(
+    stand_in_weights: Path, tmp_path: Path, pair: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, (_, data) in pair.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "1.png").write_bytes(data)
+    write_rig(tmp_path / "rig.yaml", half_size())
+    folders = [f"--{part}={tmp_path / part}" for part in ("visible", "infrared", "out")]
+    asked = ["infer", *folders, f"--weights={stand_in_weights}", "--threads=1"]
+    assert main([*asked, f"--rig={tmp_path / 'rig.yaml'}"]) == 0
+    labels = images.read_labels(tmp_path / "out" / "mask" / "1.png")
+    assert (labels[22:30, 42:50] == PERSON).all()
+    assert main([*asked, f"--rig={tmp_path / 'none.yaml'}"]) == 2
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def grey(width: int, height: int) -> NDArray[np.uint8]:
+    return np.full((height, width), 60, np.uint8)
