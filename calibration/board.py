@@ -34,9 +34,7 @@ class Board:
     def __str__(self) -> str:
         parts = "inner corners" if self.kind == "chessboard" else "circles"
         kind = "chessboard" if self.kind == "chessboard" else "asymmetric grid"
-        return (
-            f"{kind} of {self.columns}x{self.rows} {parts}, {self.spacing_m * 1e3:g} mm apart"
-        )
+        return f"{kind} of {self.columns}x{self.rows} {parts}, {self.spacing_m * 1e3:g} mm apart"
 
     def points(self) -> Floats:
         """Corners or centres (N, 3) in the board's frame, row by row, z = 0 [m]."""

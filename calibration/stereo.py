@@ -269,10 +269,11 @@ def _left_out_errors(bundle: Bundle, parts: Sequence[Normal]) -> Floats:
 
 def _judge(bundle: Bundle, refused: dict[str, str], source: str) -> Solution:
     parts = normals(bundle)
-    covariance = np.linalg.inv(prior(bundle)[0] + sum(part.S for part in parts))
+    information: Floats = prior(bundle)[0] + np.sum([part.S for part in parts], axis=0)
+    covariance = np.asarray(np.linalg.inv(information), np.float64)
     T = transform(bundle.pair[-6:])
     places = left_out(bundle, parts)[:, -3:]
-    baselines = np.linalg.norm(places, axis=1).astype(np.float64)
+    baselines = np.asarray(np.linalg.norm(places, axis=1), np.float64)
     std = baseline_std(bundle, covariance, baselines)
     visible, infrared = solved_cameras(bundle)
     rig = Rig(visible, infrared, T, std, source)

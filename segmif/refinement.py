@@ -29,7 +29,7 @@ SCALES = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
 SHIFT = 0.08  # of the frame's width: the bound of the search
 STARTS = 3  # best places of the grid that are followed
 STEPS = 20
-CONFIDENT = 4.0  # standard deviations of the grid's scores at which the confidence is a half
+CONFIDENT, DOUBT = 3.6, 0.2  # see `_prominence`: confidence a half there, and how fast it turns
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,18 @@ def refine(visible: Grey, infrared: Grey) -> Refinement:
     Find how `infrared` must be moved to lie on `visible`, both (H, W) uint8 of one view.
 
     Pixels of exactly 0 in infrared are taken for what no camera saw. The search is bounded to turns
-    of 12 degrees, scales of 10 % and shifts of 8 % of the width. Raises ValueError for unlike sizes.
+    of 12 degrees, scales of 10 % and shifts of 8 % of the width. Raises ValueError for frames of
+    different sizes.
     """
     if visible.shape != infrared.shape:
         raise ValueError(f"visible is {visible.shape}, infrared {infrared.shape}: align them first")
-    starts, prominence = _grid(*(_rows(frame, COARSE_ROWS) for frame in (visible, infrared)))
-    fine = [_rows(frame, FINE_ROWS) for frame in (visible, infrared)]
+    starts = _grid(_rows(visible, COARSE_ROWS), _rows(infrared, COARSE_ROWS))
+    fine = _rows(visible, FINE_ROWS), _rows(infrared, FINE_ROWS)
     ratio = fine[0].shape[0] / _rows(visible, COARSE_ROWS).shape[0]
-    best, best_score = starts[0], -np.inf
-    for start in starts:
-        A = _scaled(start, ratio)
-        for blur in STEP_BLURS:
-            A = _descend(A, fine[0], fine[1], blur)
-        score = _score(A, fine[0], fine[1], STEP_BLURS[-1])
-        if score > best_score:
-            best, best_score = A, score
+    found = [_follow(_scaled(start, ratio), *fine) for start in starts]
+    prominence, best = max(found, key=lambda one: one[0])
     A = _scaled(best, visible.shape[0] / fine[0].shape[0])
-    confidence = float(1 / (1 + np.exp(CONFIDENT - prominence)))
+    confidence = float(1 / (1 + np.exp((CONFIDENT - prominence) / DOUBT)))
     return Refinement(A, confidence, _mean_displacement(A, visible.shape))
 
 
@@ -103,8 +98,8 @@ def _rows(frame: Grey, rows: int) -> Grey:
     return cast(Grey, cv2.resize(frame, (width, rows), interpolation=cv2.INTER_AREA))
 
 
-def _grid(visible: Grey, infrared: Grey) -> tuple[list[Floats], float]:
-    """The best places of the bounded grid, and how far the best stands out (in deviations)."""
+def _grid(visible: Grey, infrared: Grey) -> list[Floats]:
+    """The best places of the bounded grid, visible pixel -> infrared pixel."""
     height, width = visible.shape
     reach = round(SHIFT * width)
     target = edges(visible, GRID_BLUR)
@@ -112,7 +107,6 @@ def _grid(visible: Grey, infrared: Grey) -> tuple[list[Floats], float]:
         target, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=[0, 0, 0, 0]
     )
     found: list[tuple[float, Floats]] = []
-    scores = []
     for turn, scale in product(TURNS, SCALES):
         A = _about_middle(turn, scale, width, height)
         moved = _warp(infrared, A)
@@ -123,18 +117,37 @@ def _grid(visible: Grey, infrared: Grey) -> tuple[list[Floats], float]:
         shift = A.copy()
         shift[:, 2] -= A[:, :2] @ np.array([x - reach, y - reach])
         found.append((top, shift))
-        scores.append(surface)
     found.sort(key=lambda one: -one[0])
-    spread = np.array(scores)
-    prominence = (found[0][0] - float(spread.mean())) / (float(spread.std()) + 1e-9)
-    return [A for _, A in found[:STARTS]], prominence
+    return [A for _, A in found[:STARTS]]
+
+
+def _follow(A: Floats, visible: Grey, infrared: Grey) -> tuple[float, Floats]:
+    """The map that a start leads to, and how far its agreement stands out."""
+    for blur in STEP_BLURS:
+        A = _descend(A, visible, infrared, blur)
+    return _prominence(A, visible, infrared), A
+
+
+def _prominence(A: Floats, visible: Grey, infrared: Grey) -> float:
+    """
+    Agreement under a map less the mean over all shifts of it, in their standard deviations.
+
+    Frames of unlike scenes agree somewhere too, but nowhere much better than elsewhere.
+    """
+    reach = round(SHIFT * visible.shape[1])
+    target = edges(visible, STEP_BLURS[-1])
+    field = _warp(edges(infrared, STEP_BLURS[-1], seen(infrared)), A)
+    inner = np.ascontiguousarray(field[reach:-reach, reach:-reach])
+    surface = cv2.matchTemplate(target, inner, cv2.TM_CCORR)
+    centre = float(surface[reach, reach])
+    return (centre - float(surface.mean())) / (float(surface.std()) + 1e-6)
 
 
 def _descend(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
     """Gauss-Newton on the difference of both edge fields, over the affine map's six numbers."""
     target = edges(visible, blur)
     field = edges(infrared, blur, seen(infrared))
-    slopes = [cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3) / 8 for dx, dy in ((1, 0), (0, 1))]
+    slopes = [_slope(field, dx, 1 - dx) for dx in (1, 0)]
     height, width = visible.shape
     y, x = np.indices((height, width), np.float32)
     basis = np.stack([x - width / 2, y - height / 2, np.full_like(x, width / 4)], axis=-1)
@@ -143,20 +156,19 @@ def _descend(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
         gx, gy = (_warp(slope, A) for slope in slopes)
         inside = (np.abs(moved).sum(-1) > 1e-4)[..., None]
         rest = (target - moved) * inside
-        J = np.concatenate([gx[..., None] * basis[:, :, None], gy[..., None] * basis[:, :, None]], -1)
+        J = np.concatenate([slope[..., None] * basis[:, :, None] for slope in (gx, gy)], -1)
         J = (J * inside[..., None]).reshape(-1, 6)
         H = (J.T @ J).astype(np.float64)
-        step = np.linalg.solve(H + 1e-3 * np.trace(H) / 6 * np.eye(6), J.T @ rest.ravel())
+        step = np.linalg.solve(H + (1e-3 * np.trace(H) / 6 + 1e-6) * np.eye(6), J.T @ rest.ravel())
         A = A + _from_middle(step.reshape(2, 3), width, height)
         if np.abs(step).max() * width < 1e-2:
             break
     return A
 
 
-def _score(A: Floats, visible: Grey, infrared: Grey, blur: float) -> float:
-    target = edges(visible, blur)
-    moved = _warp(edges(infrared, blur, seen(infrared)), A)
-    return float((target * moved).sum() / (np.linalg.norm(moved) + 1e-6))
+def _slope(field: Field, dx: int, dy: int) -> Field:
+    # Sobel's kernel weighs 8 pixels of distance.
+    return cast(Field, cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3, scale=1 / 8))
 
 
 def _from_middle(step: Floats, width: int, height: int) -> Floats:
