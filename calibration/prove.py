@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from calibration.stereo import Solution, calibrate, interval_m
+from calibration.judge import Solution, interval_m
+from calibration.stereo import calibrate
 from calibration.synthetic import BOARD, draw, unlike_rig
 from segmif.rig import Rig
 

@@ -12,7 +12,8 @@ from calibration import pictures
 from calibration.board import Board
 from calibration.bundle import residuals
 from calibration.detect import Raw
-from calibration.stereo import Size, Solution, interval_m
+from calibration.judge import Solution, interval_m
+from calibration.stereo import Size
 from segmif.alignment import parallax_px
 from segmif.images import decode_infrared, encode_jpeg, read_visible, write_bytes
 from segmif.rig import Floats

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from calibration.board import parse_board
 from calibration.bundle import PairView
 from calibration.detect import Detection, Raw, Refusal, detect
+from calibration.judge import Solution, interval_m
 from calibration.report import write_report
-from calibration.stereo import MIN_VIEWS, Solution, calibrate, interval_m
+from calibration.stereo import MIN_VIEWS, calibrate
 from segmif.images import decode_infrared, read_visible
 from segmif.rig import COEFFICIENTS, write_rig
 

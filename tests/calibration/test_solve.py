@@ -12,8 +12,9 @@ import pytest
 from calibration import solve
 from calibration.board import Board
 from calibration.bundle import PairView
+from calibration.judge import Solution, interval_m
 from calibration.prove import compare, one_draw
-from calibration.stereo import Solution, calibrate, interval_m
+from calibration.stereo import calibrate
 from calibration.synthetic import BOARD, draw, poses, render, unlike_rig
 from segmif import cli
 from segmif.images import encode_png
@@ -93,6 +94,20 @@ def test_few_views_say_what_they_leave_to_experience() -> None:
     found = calibrate(rough, BOARD, SIZES)
     assert any("infrared k3" in held for held in found.held)
     assert any("rest on experience" in sentence for sentence in found.verdict)
+
+
+def test_fisheye_lenses_are_solved_too() -> None:
+    truth = unlike_rig()
+    visible, infrared = (
+        replace(camera, model="fisheye", distortion=np.array([0.02, -0.005, 0.001, 0.0]))
+        for camera in (truth.visible, truth.infrared)
+    )
+    truth = replace(truth, visible=visible, infrared=infrared)
+    views = draw(truth, BOARD, 15, 0.2, np.random.default_rng(0))
+    errors = compare(calibrate(views, BOARD, SIZES, ("fisheye", "fisheye"), (4, 4)), truth)
+    assert errors.visible_focal_percent < 0.3
+    assert errors.infrared_focal_percent < 0.3
+    assert errors.baseline_percent < 0.5
 
 
 def test_three_views_are_too_few() -> None:

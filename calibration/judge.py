@@ -1,0 +1,203 @@
+"""What a solution is worth: its errors view by view, its spread, and a verdict in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.bundle import (
+    Bundle,
+    Normal,
+    PairView,
+    normals,
+    prior,
+    prior_std,
+    residuals,
+    solved_cameras,
+    split,
+    transform,
+)
+from segmif.rig import Camera, Floats, Rig
+
+WELL, ROUGHLY = 0.01, 0.05  # standard deviation of the baseline over the baseline
+SHARED = 2.0  # times their own scatter: beyond it the corners of a view err together
+HELD = 0.5  # a number is held by experience where the data leave more than this of its spread
+
+
+@dataclass(frozen=True)
+class ViewErrors:
+    """How far one view is from the solution, root mean squares of distances [px]."""
+
+    name: str
+    visible_px: float  # seen to projected
+    infrared_px: float
+    stereo_px: float  # both together
+    epipolar_px: float  # infrared points to the lines of their visible partners
+    left_out_px: float  # both together, had the view not been used: only its pose fitted to it
+    depth_m: float  # of the board's middle
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A rig with its errors, and what had to be left out or held."""
+
+    rig: Rig
+    bundle: Bundle
+    views: Sequence[ViewErrors]
+    refused: dict[str, str]  # view to reason
+    held: Sequence[str]  # numbers that the data leave to experience, in words
+    pair_covariance: Floats  # (P, P) of `bundle.pair`, by the residuals
+    baseline_std_m: float  # the larger of covariance and leave-one-out
+    baseline_left_out_m: Floats  # (V,) the baseline without each view
+    stereo_rms_px: float
+
+    @property
+    def verdict(self) -> list[str]:
+        """What the numbers mean, in sentences."""
+        return _verdict(self)
+
+
+def left_out(bundle: Bundle, parts: Sequence[Normal]) -> Floats:
+    """
+    The pair's parameters (V, P) without each view, by one Newton step from the solution.
+
+    The views' normal equations add up, so leaving one out is a subtraction.
+    """
+    A, g = prior(bundle)
+    S, total = A + sum(part.S for part in parts), g + sum(part.g for part in parts)
+    steps = [np.linalg.solve(S - part.S, total - part.g) for part in parts]
+    return bundle.pair + np.array(steps)
+
+
+def left_out_errors(bundle: Bundle, parts: Sequence[Normal]) -> Floats:
+    """Root mean square distance [px] of each view to the rig that the other views make (V,)."""
+    errors = []
+    for index, (pair, part) in enumerate(zip(left_out(bundle, parts), parts, strict=True)):
+        pose = bundle.poses[index] + part.still - part.back @ (pair - bundle.pair)
+        one = replace(bundle, views=[bundle.views[index]], pair=pair, poses=pose[None])
+        errors.append(_rms(np.vstack(residuals(one, 0))))
+    return np.array(errors, np.float64)
+
+
+def judge(bundle: Bundle, refused: dict[str, str], source: str) -> Solution:
+    parts = normals(bundle)
+    information: Floats = prior(bundle)[0] + np.sum([part.S for part in parts], axis=0)
+    covariance = np.asarray(np.linalg.inv(information), np.float64)
+    T = transform(bundle.pair[-6:])
+    places = left_out(bundle, parts)[:, -3:]
+    baselines = np.asarray(np.linalg.norm(places, axis=1), np.float64)
+    std = baseline_std(bundle, covariance, baselines)
+    visible, infrared = solved_cameras(bundle)
+    rig = Rig(visible, infrared, T, std, source)
+    outside = left_out_errors(bundle, parts)
+    errors = [_errors(bundle, rig, at, float(outside[at])) for at in range(len(bundle.views))]
+    everything = np.vstack([rest for at in range(len(errors)) for rest in residuals(bundle, at)])
+    held = [
+        f"{name} {word}"
+        for name, camera, numbers, spread in zip(
+            ("visible", "infrared"),
+            bundle.cameras,
+            split(bundle),
+            np.split(np.sqrt(np.diag(covariance))[:-6], [split(bundle)[0].size]),
+            strict=True,
+        )
+        for word in _held(camera, numbers, spread)
+    ]
+    return Solution(
+        rig, bundle, errors, refused, held, covariance, std, baselines, _rms(everything)
+    )
+
+
+def baseline_std(bundle: Bundle, covariance: Floats, baselines: Floats) -> float:
+    """
+    Standard deviation of the baseline [m]: of the covariance or of leave-one-out, the larger.
+
+    The covariance takes each corner's error for its own. A bent board or warm air moves all corners
+    of a view together, and only leaving out whole views (the jackknife, Efron 1979) shows that.
+    """
+    direction = bundle.pair[-3:] / np.linalg.norm(bundle.pair[-3:])
+    by_corners = float(np.sqrt(direction @ covariance[-3:, -3:] @ direction))
+    count = len(baselines)
+    by_views = float(np.sqrt((count - 1) / count * ((baselines - baselines.mean()) ** 2).sum()))
+    return max(by_corners, by_views)
+
+
+def interval_m(solution: Solution) -> tuple[float, float]:
+    """
+    The baselines [m] that 95 of 100 such calibrations cover with the true one.
+
+    Student's t with one degree of freedom less than views, by its expansion about the normal
+    quantile z (Abramowitz and Stegun 26.7.5).
+    """
+    z, freedom = 1.959964, len(solution.views) - 1
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    reach = t * solution.baseline_std_m
+    return solution.rig.baseline_m - reach, solution.rig.baseline_m + reach
+
+
+def _verdict(solution: Solution) -> list[str]:
+    share = solution.baseline_std_m / solution.rig.baseline_m
+    word = "well" if share < WELL else "roughly" if share < ROUGHLY else "hardly"
+    sentences = [f"The baseline is {word} known ({100 * share:.1f} %)."]
+    own = np.mean([v.sigma_px for view in solution.bundle.views for v in (view.infrared,)])
+    infrared = np.sqrt(np.mean([view.infrared_px**2 for view in solution.views]) / 2)
+    if infrared > SHARED * own:
+        sentences.append(
+            f"The infrared corners scatter by {own:.2f} px, but lie {infrared:.2f} px off: the two "
+            "exposures are not of one moment, or the board is bent. Rest the board, or trigger "
+            "both cameras."
+        )
+    if solution.held:
+        sentences.append(
+            f"{len(solution.held)} lens numbers rest on experience rather than on these frames: "
+            "show the board closer, more tilted and in the corners."
+        )
+    return sentences
+
+
+def _held(camera: Camera, numbers: Floats, spread: Floats) -> list[str]:
+    """Numbers of one camera that the data tell little of, in words."""
+    names = {"radtan": "k1 k2 p1 p2 k3 k4 k5 k6", "fisheye": "k1 k2 k3 k4"}[camera.model].split()
+    beforehand = prior_std(camera)
+    rows = zip(["cx", "cy", *names], numbers[2:], spread[2:], beforehand, strict=False)
+    return [
+        f"{name} = {number:.4g} +/- {after:.2g} (known to {before:.2g} beforehand)"
+        for name, number, after, before in rows
+        if after > HELD * before
+    ]
+
+
+def _errors(bundle: Bundle, rig: Rig, index: int, outside: float) -> ViewErrors:
+    visible, infrared = residuals(bundle, index)
+    pose = transform(bundle.poses[index])
+    return ViewErrors(
+        name=bundle.views[index].name,
+        visible_px=_rms(visible),
+        infrared_px=_rms(infrared),
+        stereo_px=_rms(np.vstack([visible, infrared])),
+        epipolar_px=_rms(epipolar(rig, bundle.views[index])[:, None]),
+        left_out_px=outside,
+        depth_m=float((pose[:3, :3] @ bundle.board.mean(0) + pose[:3, 3])[2]),
+    )
+
+
+def epipolar(rig: Rig, view: PairView) -> Floats:
+    """
+    Signed distances (N,) of the infrared points to their visible partners' epipolar lines [px].
+
+    Undistorted, in a pinhole camera of the infrared focal length: x' E x = 0 with E = [t]x R.
+    """
+    common, a, b = np.intersect1d(view.visible.ids, view.infrared.ids, return_indices=True)
+    if not common.size:
+        return np.zeros(1)
+    t = rig.t
+    cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
+    lines = rig.visible.rays(view.visible.points[a]) @ (cross @ rig.R).T
+    points = rig.infrared.rays(view.infrared.points[b])
+    distances: Floats = (lines * points).sum(1) / np.hypot(lines[:, 0], lines[:, 1])
+    return rig.infrared.fx * distances
+
+
+def _rms(distances: Floats) -> float:
+    """Root mean square length of vectors (N, D)."""
+    return float(np.sqrt((distances**2).sum(1).mean()))
