@@ -99,6 +99,4 @@ class Manifest:
         if isinstance(self.taxonomy, str):
             return TAXONOMIES[self.taxonomy]
         red_green_blue = (tuple(colour) for colour in self.taxonomy["palette"])
-        return Taxonomy(
-            self.taxonomy["name"], tuple(self.taxonomy["names"]), tuple(red_green_blue)
-        )
+        return Taxonomy(self.taxonomy["name"], tuple(self.taxonomy["names"]), tuple(red_green_blue))

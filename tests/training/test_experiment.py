@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from training import ablation, experiment, worth
+from training.config import TrainConfig
 from training.experiment import Arm
 
 ARMS = {"plain": Arm("as it is"), "no fusion": Arm("without", judges_fusion=False)}
@@ -24,7 +25,7 @@ def test_arms_that_are_done_are_not_run_again(
 ) -> None:
     runs: list[tuple[str, int]] = []
 
-    def run_arm(arm: Arm, config: experiment.TrainConfig, *_: object) -> dict[str, float | None]:
+    def run_arm(arm: Arm, config: TrainConfig, *_: object) -> dict[str, float | None]:
         runs.append((arm.says, config.seed))
         return {"mIoU all": config.seed / 10, "MI": None if arm is ARMS["no fusion"] else 3.0}
 
