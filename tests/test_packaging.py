@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("segmif", "training", "export", "service")
+PACKAGES = ("segmif", "training", "export", "service", "calibration")
 
 
 def test_wheel_holds_all_packages(tmp_path: Path) -> None:
