@@ -10,7 +10,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,73 +99,115 @@ def train(
     For experiments: `change` makes another network of the variant before it learns, `view` other
     frames of the data.
     """
-    stop = min(stop or config.steps, config.steps)
-    sources = {
-        name: sha256(path) for name, path in (("start", start), ("teacher", teacher)) if path
-    }
+    given = {"start": start, "teacher": teacher}
+    sources = {name: sha256(path) for name, path in given.items() if path}
     fabric = open_devices(precision)
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
     fabric.seed_everything(config.seed, verbose=False)
     sets = data.training_sets(config, root)
     frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
-    fabric.print(
-        f"{len(frames)} pairs of {root}" if root.is_dir() else f"no {root}: rendered scenes"
-    )
+    fabric.print(f"{len(frames)} pairs of {root if root.is_dir() else 'rendered scenes'}")
 
     network = first_network(config.variant, frames.taxonomy, start)
     if change:
         change(network)
-    tutor = open_teacher(teacher, frames.taxonomy, fabric)
-    learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
-    optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
-    wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-    averaged = cast(Network, average.module)
-    choice = Choice(config.patience, folder / "best.pt", fabric)
-    state = {"learner": learner, "average": average, "optimizer": optimizer, "choice": choice}
-    first = run.restore(state)["step"] if resume else 0
+    session = Session.open(config, fabric, run, frames, network)
+    session.tutor = open_teacher(teacher, frames.taxonomy, fabric)
+    first = run.restore(session.state)["step"] if resume else 0
+    steps = learn(session, root, first, min(stop or config.steps, config.steps))
 
-    run.open_curves(first)
+    session.choice.restore_best(session.averaged)
+    finish_fusion(fabric, session.averaged, frames, config)
+    if fabric.is_global_zero:
+        facts = {"steps": steps, "frames": len(frames), **asdict(config), **sources}
+        save_network(session.averaged, out, facts)
+    fabric.barrier()
+    return session.averaged
+
+
+@dataclass
+class Session:
+    """All that a run works with."""
+
+    config: TrainConfig
+    fabric: Fabric
+    run: Run
+    frames: data.Frames
+    learner: Learner
+    wrapped: Any  # the learner as Fabric runs it
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel
+    choice: Choice
+    tutor: Network | None = None
+
+    @classmethod
+    def open(
+        cls, config: TrainConfig, fabric: Fabric, run: Run, frames: data.Frames, network: Network
+    ) -> "Session":
+        """Optimiser, running average and task weights around a network."""
+        learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
+        optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
+        wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        choice = Choice(config.patience, run.folder / "best.pt", fabric)
+        return cls(config, fabric, run, frames, learner, wrapped, optimizer, average, choice)
+
+    @property
+    def averaged(self) -> Network:
+        """The network that is judged and saved."""
+        return cast(Network, self.average.module)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds, besides the step."""
+        return {
+            "learner": self.learner,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "choice": self.choice,
+        }
+
+
+def learn(session: Session, root: Path, first: int, stop: int) -> int:
+    """The steps first .. stop - 1, or fewer where the run settles; gives how many are done."""
+    config, fabric, run = session.config, session.fabric, session.run
     share = (fabric.global_rank, fabric.world_size)
-    pace = Pace(data.batches(frames, config, first, stop, share), fabric.world_size)
-    progress = tqdm(
-        pace,
-        desc=config.variant,
-        initial=first,
-        total=stop,
-        unit="step",
-        disable=not fabric.is_global_zero,
-    )
-    for step, batch in enumerate(progress, start=first):
-        set_learning_rate(optimizer, step, config)
-        parts = take_step(fabric, wrapped, optimizer, batch, step, config, tutor)
-        average.update_parameters(network)
+    pace = Pace(data.batches(session.frames, config, first, stop, share), fabric.world_size)
+    run.open_curves(first)
+    quiet = not fabric.is_global_zero
+    bar = tqdm(pace, config.variant, initial=first, total=stop, unit="step", disable=quiet)
+    done = first
+    for done, batch in enumerate(bar, start=first + 1):
+        step = done - 1
+        set_learning_rate(session.optimizer, step, config)
+        parts = take_step(
+            fabric, session.wrapped, session.optimizer, batch, step, config, session.tutor
+        )
+        session.average.update_parameters(session.learner.network)
         if step % RECORD_EVERY == 0:
-            values = finite(parts, step)
-            progress.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
-            fusion_weight, mask_weight = learner.balance.weights.tolist()
-            tasks = {"task_weight/fusion": fusion_weight, "task_weight/mask": mask_weight}
-            run.record(step, {f"loss/{name}": value for name, value in values.items()} | tasks)
-        if (step + 1) % config.validate_every == 0:
-            mean_iou = validate(averaged, config.validation, root, run, step + 1)
-            progress.write(f"step {step + 1}: mIoU on the validation frames {mean_iou:.3f}")
-            choice.judge(mean_iou, averaged)
-        if (step + 1) % config.save_every == 0 or step + 1 == stop:
+            bar.set_postfix(record(session, step, parts))
+        if done % config.validate_every == 0:
+            score = validate(session.averaged, config.validation, root, run, done)
+            bar.write(f"step {done}: mIoU on the validation frames {score:.3f}")
+            session.choice.judge(score, session.averaged)
+        if done % config.save_every == 0 or done == stop:
             finite(parts, step)
-            run.save(state | {"step": step + 1})
-        if choice.settled:
+            run.save(session.state | {"step": done})
+        if session.choice.settled:
             break
     run.close()
     fabric.print(pace)
-    choice.restore_best(averaged)
-    finish_fusion(fabric, averaged, frames, config)
-    if fabric.is_global_zero:
-        save_network(
-            averaged, out, {"steps": step + 1, "frames": len(frames), **asdict(config), **sources}
-        )
-    fabric.barrier()
-    return averaged
+    return done
+
+
+def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, str]:
+    """One point of every curve; gives the losses as the progress bar shows them."""
+    values = finite(parts, step)
+    fusion, mask = session.learner.balance.weights.tolist()
+    tasks = {"task_weight/fusion": fusion, "task_weight/mask": mask}
+    session.run.record(step, {f"loss/{name}": value for name, value in values.items()} | tasks)
+    return {name: f"{value:.3f}" for name, value in values.items()}
 
 
 def open_devices(precision: str | None) -> Fabric:
