@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser, arms: Mapping[str, Arm], name
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     results = Path("benchmarks/results") / name
     parser.add_argument(
-        "--results", type=Path, default=results, help="one JSON file an arm and seed"
+        "--results", type=Path, default=results, help="one JSON file an arm and seed, by budget"
     )
     parser.add_argument("--folder", type=Path, default=Path("runs") / name, help="of the run")
     parser.add_argument("--table", type=Path, help="Markdown file to write the table into")
@@ -59,16 +59,17 @@ def run(
     All arms of one seed come first, so that the table is fair whenever the command is stopped.
     """
     config = read_config(args.config)
+    results = args.results / f"{config.variant}-{config.steps}"  # budgets never share a table
     for seed in args.seeds:
         for name in args.arms:
-            result = _result_path(args.results, name, str(seed))
+            result = _result_path(results, name, str(seed))
             if not result.is_file():
                 arm, settings = arms[name], replace(config, seed=seed, **arms[name].settings)
                 numbers = run_arm(arm, settings, args, teacher if arm.with_teacher else None)
                 result.parent.mkdir(parents=True, exist_ok=True)
                 told = json.dumps({"numbers": numbers, **circumstances(settings)}, indent=2)
                 result.write_text(told + "\n", encoding="utf-8")
-    text = table(arms, columns, args.results)
+    text = table(arms, columns, results)
     print(text)
     if args.table:
         args.table.write_text(text, encoding="utf-8")
