@@ -90,7 +90,20 @@ def to_model(network: Network) -> onnx.ModelProto:
     assert program is not None  # None only where a file was asked for
     model: onnx.ModelProto = program.model_proto
     model.functions.append(local_function())
+    forget_origin(model)
     return model
+
+
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Drops the notes of the exporter: stack traces with the paths of this machine."""
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        del noted.metadata_props[:]
+    for tensor in graph.initializer:
+        del tensor.metadata_props[:]
+    for function in model.functions:
+        for inner in (function, *function.node, *function.value_info):
+            del inner.metadata_props[:]
 
 
 def check(model: onnx.ModelProto, network: Network) -> str:

@@ -49,6 +49,10 @@ def test_attention_is_one_node_with_its_body(model: onnx.ModelProto) -> None:
     assert all(dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim[:3])
 
 
+def test_file_does_not_tell_where_it_was_made(model: onnx.ModelProto) -> None:
+    assert b".py\"" not in model.SerializeToString()  # as a stack trace writes it
+
+
 def test_a_wrong_file_does_not_pass(network: Network, model: onnx.ModelProto) -> None:
     broken = onnx.ModelProto()
     broken.CopyFrom(model)
