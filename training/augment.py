@@ -11,31 +11,35 @@ from segmif.classes import IGNORE
 Bytes = NDArray[np.uint8]
 
 MISALIGNMENT = 3  # pixels
+NIGHT = 50  # mean level of a visible frame below which it was taken after dark
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Shares of the samples that meet each trouble, in [0, 1]."""
 
-    nightfall: float = 0.2  # the visible frame as after dark: shapes must be known by their warmth
+    nightfall: float = 0.3  # the visible frame as after dark: shapes must be known by their warmth
     dead_sensor: float = 0.06  # one of both frames black: the other must do alone
     misalignment: float = 0.2  # infrared off by up to MISALIGNMENT pixels, as a rig in use is
     stripes: float = 0.1  # columns of the thermal sensor that answer unlike their neighbours
     blur: float = 0.1  # of either frame: out of focus, or moving
+    faint: float = 0.2  # infrared of little contrast: by night a parked car is as warm as the road
+    paste: float = 0.4  # with the objects of another frame: a van by night is seen once, else
 
 
-def augment(
-    visible: Bytes,
-    infrared: Bytes,
-    labels: Bytes,
+Views = tuple[Bytes, Bytes, Bytes]  # visible (H, W, 3), infrared (H, W), labels (H, W)
+
+
+def view(
+    frame: Views,
     centre: tuple[float, float],
     crop: tuple[int, int],
     scales: tuple[float, float],
     shares: Augmentation,
     random: np.random.Generator,
-) -> tuple[Bytes, Bytes, Bytes]:
+) -> Views:
     """
-    A random view of `crop` (height, width) about `centre` (row, column) in changed light.
+    A random view of `crop` (height, width) about `centre` (row, column).
 
     The view shows the frame enlarged by a factor out of `scales`: frames for training come in one
     size, cameras do not.
@@ -43,6 +47,7 @@ def augment(
     Takes and gives visible (H, W, 3), infrared (H, W) and labels (H, W); outside the frame the
     labels are IGNORE.
     """
+    visible, infrared, labels = frame
     to_frame = _geometry(labels.shape[:2], centre, crop, scales, random)
 
     infrared_to_frame = to_frame.copy()
@@ -59,17 +64,43 @@ def augment(
 
     seen = warp(visible, to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
     warmth = warp(infrared, infrared_to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
-    seen, warmth = _troubled(seen, warmth, shares, random)
     return seen, warmth, warp(labels, to_frame, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 
-def _troubled(
+def paste(onto: Views, other: Views, random: np.random.Generator) -> Views:
+    """
+    A view with the objects of another one in front (copy-paste, Ghiasi et al., CVPR 2021).
+
+    What was seen by day comes into a night as its camera would have seen it there.
+    """
+    visible, infrared, labels = other
+    if is_dark(onto[0]) and not is_dark(visible):
+        visible = _nightfall(visible, random)
+    object_ = (labels > 0) & (labels != IGNORE)
+    share = cv2.blur(object_.astype(np.float32), (3, 3))  # soft edges, as a lens draws them
+
+    def blend(back: Bytes, front: Bytes) -> Bytes:
+        weight = share if back.ndim == 2 else share[:, :, None]
+        return np.asarray(back + weight * (front.astype(np.float32) - back), np.uint8)
+
+    pasted = np.where(object_, labels, onto[2])
+    return blend(onto[0], visible), blend(onto[1], infrared), pasted
+
+
+def is_dark(visible: Bytes) -> bool:
+    """Whether a visible frame was taken after dark."""
+    return bool(visible.mean() < NIGHT)
+
+
+def troubled(
     visible: Bytes, infrared: Bytes, shares: Augmentation, random: np.random.Generator
 ) -> tuple[Bytes, Bytes]:
     """Both frames as the light, the optics and the sensors of another day would give them."""
     if random.random() < shares.nightfall:
         visible = _nightfall(visible, random)
     visible = _noise(_blur(_visible_light(visible, random), shares, random), random)
+    if random.random() < shares.faint:
+        infrared = _faint(infrared, random)
     infrared = _blur(_gain_control(infrared, random), shares, random)
     if random.random() < shares.stripes:
         infrared = _stripes(infrared, random)
@@ -136,6 +167,12 @@ def _gain_control(image: Bytes, random: np.random.Generator) -> Bytes:
     table = np.clip(levels, 0, 1) ** gamma * np.exp(random.uniform(-0.25, 0.25))
     table = 255 * np.clip(table + random.uniform(-0.06, 0.06), 0, 1)
     return np.asarray(cv2.LUT(image, np.asarray(table, np.uint8)), np.uint8)
+
+
+def _faint(image: Bytes, random: np.random.Generator) -> Bytes:
+    """A scene of little contrast, as the gain leaves it while something hot is in sight."""
+    mean = image.mean()
+    return np.asarray(mean + random.uniform(0.25, 0.8) * (image - mean), np.uint8)
 
 
 def _stripes(image: Bytes, random: np.random.Generator) -> Bytes:

@@ -19,14 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from segmif.classes import MFNET, Taxonomy
-from training.augment import augment
+from training.augment import Views, is_dark, paste, troubled, view
 from training.config import Phase, Source, TrainConfig
 from training.datasets import FrameSet, only, open_set
 from training.datasets import Labelled as Labelled
 from training.datasets.rendered import RenderedSet
 
 RENDERED_SCENES = 64
-NIGHT = 50  # mean level of a visible frame below which it was taken after dark
 READERS = (
     8  # threads at most: decoding, which runs without Python's lock, is soon faster than disks
 )
@@ -120,9 +119,7 @@ def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
 
 def facts_of(frame: Labelled) -> Facts:
     """Counts the pixels of each class and looks whether it was dark."""
-    return Facts(
-        np.bincount(frame.labels.ravel(), minlength=256), bool(frame.visible.mean() < NIGHT)
-    )
+    return Facts(np.bincount(frame.labels.ravel(), minlength=256), is_dark(frame.visible))
 
 
 def data_root() -> Path:
@@ -170,19 +167,18 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng((*self.seed, index))
+        shares = self.config.augmentation
+        seen = self._view(random)
+        if random.random() < shares.paste:
+            seen = paste(seen, self._view(random), random)
+        visible, infrared = troubled(seen[0], seen[1], shares, random)
+        return torch.from_numpy(visible), torch.from_numpy(infrared), torch.from_numpy(seen[2])
+
+    def _view(self, random: np.random.Generator) -> Views:
         frame, centre = self._draw(random)
-        arrays = augment(
-            frame.visible,
-            frame.infrared,
-            frame.labels,
-            centre,
-            self.phase.crop,
-            self.phase.scales,
-            self.config.augmentation,
-            random,
-        )
-        visible, infrared, labels = map(torch.from_numpy, arrays)
-        return visible, infrared, labels
+        arrays = (frame.visible, frame.infrared, frame.labels)
+        phase, shares = self.phase, self.config.augmentation
+        return view(arrays, centre, phase.crop, phase.scales, shares, random)
 
     def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
         """A frame and the (row, column) its crop is centred on."""

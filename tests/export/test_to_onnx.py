@@ -50,7 +50,7 @@ def test_attention_is_one_node_with_its_body(model: onnx.ModelProto) -> None:
 
 
 def test_file_does_not_tell_where_it_was_made(model: onnx.ModelProto) -> None:
-    assert b".py\"" not in model.SerializeToString()  # as a stack trace writes it
+    assert b'.py"' not in model.SerializeToString()  # as a stack trace writes it
 
 
 def test_a_wrong_file_does_not_pass(network: Network, model: onnx.ModelProto) -> None:

@@ -14,7 +14,7 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training import data, losses
-from training.augment import Augmentation, augment
+from training.augment import Augmentation, paste, troubled, view
 from training.balance import DynamicWeightAverage
 from training.config import Phase, TrainConfig, read_config
 from training.data import Labelled, Samples, facts_of
@@ -27,6 +27,7 @@ def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "RENDERED_SCENES", 4)
 
 
+CALM = Augmentation(nightfall=0, dead_sensor=0, misalignment=0, stripes=0, blur=0, faint=0, paste=0)
 TINY = TrainConfig(
     variant="nano",
     phases=(
@@ -115,16 +116,10 @@ def frame(height: int = 100, width: int = 140) -> Labelled:
 def test_augmentation_moves_three_arrays_alike() -> None:
     source = frame()
     for seed in range(20):
-        visible, infrared, labels = augment(
-            source.visible,
-            source.infrared,
-            source.labels,
-            (55, 80),
-            (64, 96),
-            (0.7, 1.5),
-            Augmentation(nightfall=0, dead_sensor=0, misalignment=0, stripes=0, blur=0),
-            np.random.default_rng(seed),
-        )
+        random = np.random.default_rng(seed)
+        arrays = (source.visible, source.infrared, source.labels)
+        seen, warmth, labels = view(arrays, (55, 80), (64, 96), (0.7, 1.5), CALM, random)
+        visible, infrared = troubled(seen, warmth, CALM, random)
         assert visible.shape == (64, 96, 3)
         inside = labels == 2
         assert inside.any()
@@ -141,22 +136,28 @@ def test_augmentation_moves_three_arrays_alike() -> None:
 
 def test_dead_sensor_is_black_and_the_other_is_not() -> None:
     source = frame()
-    shares = Augmentation(nightfall=0, dead_sensor=1)
+    shares = replace(CALM, dead_sensor=1)
     dead = set()
     for seed in range(10):
-        visible, infrared, _ = augment(
-            source.visible + 50,
-            source.infrared + 50,
-            source.labels,
-            (55, 80),
-            (64, 96),
-            (1.0, 1.0),
-            shares,
-            np.random.default_rng(seed),
+        visible, infrared = troubled(
+            source.visible + 50, source.infrared + 50, shares, np.random.default_rng(seed)
         )
         assert visible.any() != infrared.any()
         dead.add("infrared" if visible.any() else "visible")
     assert dead == {"visible", "infrared"}
+
+
+def test_pasted_objects_bring_their_labels_and_come_dark_into_a_night() -> None:
+    night = (np.full((40, 60, 3), 20, np.uint8), np.full((40, 60), 90, np.uint8))
+    ground = np.full((40, 60), 1, np.uint8)
+    ground[:, 50:] = IGNORE
+    objects = np.zeros((40, 60), np.uint8)
+    objects[10:30, 20:55] = 4
+    other = (np.full((40, 60, 3), 200, np.uint8), np.full((40, 60), 170, np.uint8), objects)
+    visible, infrared, labels = paste((*night, ground), other, np.random.default_rng(0))
+    np.testing.assert_array_equal(labels, np.where(objects == 4, 4, ground))
+    assert (infrared[11:29, 21:54] == 170).all() and (infrared[:, :18] == 90).all()
+    assert (visible[:, :18] == 20).all() and visible[11:29, 21:54].mean() < 120
 
 
 def test_samples_depend_on_seed_and_index_alone() -> None:
