@@ -1,0 +1,46 @@
+// The attention kernels as plain C functions: for ctypes, for TensorRT's plugin, for whoever has pointers and a stream.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SEGMIF_FLOAT = 0, SEGMIF_HALF = 1 };
+enum { SEGMIF_CHANNELS_FIRST = 0, SEGMIF_CHANNELS_LAST = 1 };
+
+typedef struct {
+    int32_t batch, channels, heads, height, width;
+    int32_t type;    // SEGMIF_FLOAT or SEGMIF_HALF: of the maps and of all parameters but the temperature, which is float
+    int32_t layout;  // of the maps: (B, C, H, W), or (B, H, W, C)
+    float epsilon;   // of the LayerNorm
+} SegmifAttention;
+
+// What the functions below give back: 0, a positive error of the CUDA runtime, or one of these.
+enum {
+    SEGMIF_BAD_SIZE = -1,       // a size below 1, or channels that do not divide into the heads
+    SEGMIF_TOO_WIDE = -2,       // more than 64 channels
+    SEGMIF_BAD_TYPE = -3,       // type or layout is none of the above
+    SEGMIF_SMALL_WORKSPACE = -4,  // fewer bytes than segmif_attention_workspace asks for
+    SEGMIF_UNALIGNED = -5       // a map or the workspace does not begin at a multiple of 16 bytes
+};
+
+// An error in words.
+const char* segmif_attention_error(int error);
+
+// Bytes of scratch memory on the device that a call needs; 0 where the sizes are refused.
+size_t segmif_attention_workspace(const SegmifAttention* attention);
+
+// Enqueues the attention on `stream` (a cudaStream_t; not used by the host build).
+//
+// `inputs` are visible, infrared, semantic, embed_weight, embed_bias, key_weight, value_weight, temperature, out_weight,
+// out_bias, norm_weight, norm_bias as `plain` in segmif/ops/interactive_attention.py takes them, contiguous;
+// `outputs` are the refined visible and infrared, which may not overlap the inputs.
+int segmif_attention(const SegmifAttention* attention, const void* const inputs[12], void* const outputs[2],
+                     void* workspace, size_t workspace_bytes, void* stream);
+
+#ifdef __cplusplus
+}
+#endif

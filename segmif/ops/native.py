@@ -1,0 +1,112 @@
+"""
+The kernels of `cuda/` behind ctypes: the host build for tests, the CUDA build for a GPU.
+
+`attention` computes what `interactive_attention.gram` does; on a GPU in a fraction of its time.
+"""
+
+import ctypes
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segmif.ops.interactive_attention import EPSILON
+
+SOURCES = Path(__file__).parent / "cuda"
+TYPES = {torch.float32: 0, torch.float16: 1}
+TEMPERATURE = 7  # its place among the arguments: the one parameter that is always float
+
+
+class KernelError(RuntimeError):
+    """The kernels cannot be loaded, or refused a call."""
+
+
+class Shape(ctypes.Structure):
+    """`SegmifAttention` of interactive_attention.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("batch", "channels", "heads", "height", "width")),
+        ("type", ctypes.c_int32),
+        ("layout", ctypes.c_int32),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+class Kernels:
+    """A loaded build of the kernels."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        """Loads the library at `path`, built for `device` (cpu or cuda); raises KernelError."""
+        self.device = device
+        try:
+            library = ctypes.CDLL(str(path))
+            self._run = library.segmif_attention
+            self._workspace = library.segmif_attention_workspace
+            self._words = library.segmif_attention_error
+        except (OSError, AttributeError) as error:
+            raise KernelError(
+                f"{path} is not a build of the kernels for this machine: {error}"
+            ) from error
+        pointers, word = ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p
+        self._run.argtypes = (
+            ctypes.POINTER(Shape), pointers, pointers, word, ctypes.c_size_t, word,
+        )  # fmt: skip
+        self._workspace.argtypes = (ctypes.POINTER(Shape),)
+        self._workspace.restype = ctypes.c_size_t
+        self._words.restype = ctypes.c_char_p
+
+    def attention(self, *maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        The refined visible and infrared map, of the arguments of `interactive_attention.plain`.
+
+        The three maps all lie in memory as (B, C, H, W) or all as channels_last, and so do both
+        results. Raises KernelError for what the kernels cannot take.
+        """
+        visible = maps_and_parameters[0]
+        layout, inputs = self._prepared(maps_and_parameters)
+        outputs = [torch.empty_like(visible, memory_format=layout) for _ in range(2)]
+        shape = Shape(
+            visible.shape[0],
+            visible.shape[1],
+            maps_and_parameters[TEMPERATURE].shape[1],
+            *visible.shape[2:],
+            TYPES[visible.dtype],
+            int(layout == torch.channels_last),
+            EPSILON,
+        )
+        size = self._workspace(ctypes.byref(shape))
+        workspace = torch.empty(size, dtype=torch.uint8, device=visible.device)
+        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else None
+        error = self._run(
+            ctypes.byref(shape),
+            _pointers(inputs),
+            _pointers(outputs),
+            workspace.data_ptr(),
+            size,
+            stream,
+        )
+        if error:
+            raise KernelError(f"the attention kernels refused: {self._words(error).decode()}")
+        return outputs[0], outputs[1]
+
+    def _prepared(self, given: tuple[Tensor, ...]) -> tuple[torch.memory_format, list[Tensor]]:
+        """The layout of the maps and all arguments as the kernels read them."""
+        visible = given[0]
+        if visible.dtype not in TYPES or visible.device.type != self.device:
+            raise KernelError(
+                f"maps are {visible.dtype} on {visible.device}; these kernels take float32 and "
+                f"float16 on {self.device}"
+            )
+        turned = visible.is_contiguous(memory_format=torch.channels_last)
+        turned = turned and not visible.is_contiguous()
+        layout = torch.channels_last if turned else torch.contiguous_format
+        maps = [map_.contiguous(memory_format=layout) for map_ in given[:3]]
+        parameters = [
+            each.to(torch.float32 if place == TEMPERATURE else visible.dtype).contiguous()
+            for place, each in enumerate(given[3:], start=3)
+        ]
+        return layout, maps + parameters
+
+
+def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

@@ -1,0 +1,117 @@
+"""The kernels' source, built for this CPU: the same function as plain torch, to the same accuracy."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from segmif.ops.interactive_attention import plain
+from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels
+
+COMPILER = shutil.which("g++") or shutil.which("c++")
+SIZES = [  # B, C, h, H, W
+    (1, 8, 2, 1, 1),
+    (2, 24, 3, 13, 7),
+    (1, 40, 5, 97, 1),
+    (3, 16, 4, 5, 64),
+    (1, 64, 8, 60, 80),
+    (1, 8, 1, 480, 640),
+]
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    if COMPILER is None:
+        pytest.skip("no C++ compiler: the kernels' source is not tried here")
+    library = tmp_path_factory.mktemp("kernels") / "libsegmif_attention.so"
+    source = SOURCES / "interactive_attention.cu"
+    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([COMPILER, *flags, "-x", "c++", source, "-o", library], check=True)
+    return Kernels(library, "cpu")
+
+
+def arguments(size: tuple[int, ...], scale: float, dtype: torch.dtype) -> list[Tensor]:
+    """Maps of the given scale and parameters that make every head's softmax uneven."""
+    batch, channels, heads, height, width = size
+    random = torch.Generator().manual_seed(sum(size))
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    weight = channels**-0.5
+    exact = [
+        *(scale * normal(batch, channels, height, width) for _ in range(3)),
+        weight * normal(3, 2 * channels, channels),
+        normal(3, 2 * channels) / 4,
+        weight * normal(3, channels, channels),
+        weight * normal(3, channels, channels),
+        4 * normal(3, heads).exp(),
+        weight * normal(2, channels, 2 * channels),
+        normal(2, channels) / 4,
+        1 + normal(2, channels) / 4,
+        normal(2, channels) / 4,
+    ]
+    return [array.to(dtype) for array in exact]
+
+
+def error(given: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]) -> float:
+    return max(
+        (ours.double() - truth).abs().max().item() for ours, truth in zip(given, exact, strict=True)
+    )
+
+
+def assert_as_exact_as_torch(kernels: Kernels, given: list[Tensor]) -> None:
+    exact = plain(*(array.double() for array in given))
+    ulp = torch.finfo(given[0].dtype).eps * max(map_.abs().max().item() for map_ in exact)
+    torchs = error(plain(*given), exact)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        maps = [map_.contiguous(memory_format=layout) for map_ in given[:3]]
+        refined = kernels.attention(*maps, *given[3:])
+        assert refined[0].shape == given[0].shape and refined[0].dtype == given[0].dtype
+        assert error(refined, exact) <= 2 * torchs + ulp
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("size", SIZES)
+def test_kernels_err_at_most_twice_plain_torch(
+    kernels: Kernels, size: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    assert_as_exact_as_torch(kernels, arguments(size, 1.0, dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 100.0])
+def test_kernels_hold_for_dark_and_bright_maps(
+    kernels: Kernels, scale: float, dtype: torch.dtype
+) -> None:
+    assert_as_exact_as_torch(kernels, arguments((1, 24, 3, 16, 24), scale, dtype))
+
+
+def test_kernels_answer_the_same_bit_for_bit(kernels: Kernels) -> None:
+    given = arguments((2, 24, 3, 31, 33), 1.0, torch.float16)
+    once, again = kernels.attention(*given), kernels.attention(*given)
+    assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
+
+
+def test_what_is_not_a_number_is_not_hidden(kernels: Kernels) -> None:
+    given = arguments((1, 8, 2, 4, 4), 1.0, torch.float32)
+    given[0][0, 3, 2, 1] = float("nan")
+    assert kernels.attention(*given)[0].isnan().all()  # as in plain torch: the context knows it
+
+
+def test_refusals_are_in_words(kernels: Kernels, tmp_path: Path) -> None:
+    wide = arguments((1, 72, 3, 4, 4), 1.0, torch.float32)
+    with pytest.raises(KernelError, match="more than 64 channels"):
+        kernels.attention(*wide)
+    uneven = arguments((1, 16, 4, 4, 4), 1.0, torch.float32)
+    uneven[TEMPERATURE] = torch.ones(3, 3)
+    with pytest.raises(KernelError, match="do not divide into the heads"):
+        kernels.attention(*uneven)
+    with pytest.raises(KernelError, match="float32 and float16 on cpu"):
+        kernels.attention(*(array.double() for array in uneven))
+    (tmp_path / "no.so").write_bytes(b"nothing")
+    with pytest.raises(KernelError, match="not a build of the kernels"):
+        Kernels(tmp_path / "no.so", "cpu")
