@@ -38,7 +38,12 @@ def serve(
     host: str, port: int, settings: Settings, runtime: Runtime, mounting: Mounting | None
 ) -> int:
     """Answer over HTTP until told to stop."""
-    uvicorn.run(create_app(settings, runtime, mounting), host=host, port=port)
+    uvicorn.run(
+        create_app(settings, runtime, mounting),
+        host=host,
+        port=port,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
     return 0
 
 

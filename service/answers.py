@@ -18,7 +18,6 @@ class Wish:
 
     media_type: str
     view: View
-    depth_m: float | None = None  # of the plane to align; None: as the operator chose
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,7 @@ def describe(
             ClassShare(id=id, name=name, share=round(share, 6))
             for id, (name, share) in enumerate(zip(manifest.classes.names, covered, strict=True))
         ],
+        batch=times.batch,
         times_ms={stage: round(ms, 2) for stage, ms in times.ms.items()},
         engine=runtime.name,
         variant=manifest.variant,

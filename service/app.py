@@ -16,16 +16,16 @@ from starlette.responses import Response
 
 from segmif.runtime import Runtime
 from service import routes
+from service.disconnects import ClientGone
 from service.errors import (
     PROBLEM_TYPE,
     BadParameter,
     BodyTooLarge,
-    MissingPart,
     ServiceError,
     problem,
 )
 from service.line import Line
-from service.middleware import BodyLimit, RequestId
+from service.middleware import BodyLimit, Outcomes, RequestId
 from service.mounting import Mounting
 from service.settings import Settings
 
@@ -66,7 +66,9 @@ def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None =
         docs_url=None,
         redoc_url=None,
     )
+    app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting)
+    app.add_exception_handler(ClientGone, tell_nobody)
     app.add_exception_handler(HTTPException, tell)
     app.add_exception_handler(RequestValidationError, tell_unreadable)
     app.add_exception_handler(Exception, tell_bug)
@@ -74,6 +76,7 @@ def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None =
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Outcomes, metrics=app.state.line.metrics)
     app.add_middleware(RequestId)
     return app
 
@@ -83,11 +86,13 @@ async def tell(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code >= 500:
         logger.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    told = problem(error, request.state.request_id)
+    request.state.outcome = told["kind"]
     headers = dict(error.headers or {})
     if isinstance(error, BodyTooLarge):
         headers["Connection"] = "close"  # the rest of the body stays unread
     return JSONResponse(
-        problem(error, request.state.request_id),
+        told,
         error.status_code,
         headers=headers,
         media_type=PROBLEM_TYPE,
@@ -95,20 +100,16 @@ async def tell(request: Request, error: Exception) -> Response:
 
 
 async def tell_unreadable(request: Request, error: Exception) -> Response:
-    """Answer a request whose form or parameters are not as documented."""
+    """Answer a request whose parameters are not as documented."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    name = str(first["loc"][-1])
-    if first["loc"][0] != "body":
-        return await tell(request, BadParameter(f"parameter {name!r}: {first['msg']}"))
-    return await tell(
-        request,
-        MissingPart(
-            "no file of this name in the form; send multipart/form-data with the two files "
-            "'visible' and 'infrared'",
-            part=name,
-        ),
-    )
+    return await tell(request, BadParameter(f"parameter {first['loc'][-1]!r}: {first['msg']}"))
+
+
+async def tell_nobody(request: Request, error: Exception) -> Response:
+    """End a request whose client hung up; 499 is what access logs usually call it."""
+    request.state.outcome = "gone"
+    return Response(status_code=499)
 
 
 async def tell_bug(request: Request, error: Exception) -> Response:

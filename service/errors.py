@@ -2,7 +2,8 @@
 What can go wrong between request and answer, and what the caller is told (RFC 9457, problem+json).
 
 * ServiceError
-  - MissingPart        422
+  - BadForm            422
+    - MissingPart      422
   - BadParameter       422
   - BadFrame           422
     - UnknownType      415
@@ -10,7 +11,11 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - BadPair            422
   - BodyTooLarge       413
   - NotAcceptable      406
+  - Superseded         409
+  - TooManyOfOne       429  with Retry-After
   - Busy               503  with Retry-After
+  - CannotFinish       503  with Retry-After
+  - DeadlineMissed     503  with Retry-After
   - NotReady           503  with Retry-After
   - EngineFailed       500
 
@@ -46,10 +51,16 @@ class ServiceError(HTTPException):
         return f"{self.part}: {self.detail}" if self.part else self.detail
 
 
-class MissingPart(ServiceError):
-    """The form lacks a frame, or a field of it cannot be read."""
+class BadForm(ServiceError):
+    """The form cannot be read, or has parts that it should not have."""
 
     status = 422
+    kind = "bad_form"
+
+
+class MissingPart(BadForm):
+    """The form lacks a frame."""
+
     kind = "missing_part"
 
 
@@ -108,6 +119,34 @@ class Busy(ServiceError):
 
     status = 503
     kind = "busy"
+
+
+class TooManyOfOne(ServiceError):
+    """This client has as many pairs in work as one may; Retry-After says when to try again."""
+
+    status = 429
+    kind = "too_many_of_one"
+
+
+class CannotFinish(ServiceError):
+    """The answer could not be ready by the deadline; Retry-After says when it might."""
+
+    status = 503
+    kind = "cannot_finish"
+
+
+class DeadlineMissed(ServiceError):
+    """The deadline passed while the pair waited for the network."""
+
+    status = 503
+    kind = "deadline_missed"
+
+
+class Superseded(ServiceError):
+    """A newer pair of the same live stream took this one's place."""
+
+    status = 409
+    kind = "superseded"
 
 
 class NotReady(ServiceError):

@@ -1,29 +1,53 @@
-"""The production line: which thread does what, how many pairs may wait, does it work."""
+"""The production line: which thread does what, in which order, and whether it works."""
 
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import monotonic
+from typing import TypeVar, TypeVarTuple
 
-from segmif.frames import FramePair, Prediction
+from segmif.frames import Prediction
 from segmif.runtime import Runtime
+from service.admission import Admission
 from service.answers import Answer, Wish, encode
-from service.errors import BadParameter, Busy, NotReady
+from service.batching import Batcher
+from service.errors import BadParameter, NotReady, Superseded
+from service.metrics import Metrics
 from service.mounting import Mounting
-from service.pipeline import Prepared, Rules, Times, check, infer, prepare
+from service.pipeline import Prepared, Rules, Times, check, decode, prepare, settle
 from service.settings import Settings
+from service.streams import Stream, Streams, Turn
 
 CODEC_THREADS = 2
-FIRST_GUESS_MS = 100.0
+# A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
+BATCH_ON = {"cpu": 1, "cuda": 8}
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Two encoded frames of one moment, whose they are and when their answer is due."""
+
+    visible: bytes
+    infrared: bytes
+    client: str
+    request_id: str
+    due: float = math.inf  # on the clock of `time.monotonic`
+    stream: str | None = None
+    live: bool = False
+    depth_m: float | None = None  # of the plane to align; None: as the operator chose
 
 
 class Line:
     """
-    Takes encoded pairs to encoded answers, one network run at a time.
+    Takes encoded pairs to encoded answers.
 
     Codecs and network work in threads of their own; the event loop only waits for them.
     """
@@ -32,35 +56,64 @@ class Line:
         self, settings: Settings, runtime: Runtime, mounting: Mounting | None = None
     ) -> None:
         self.runtime = runtime
+        self.metrics = Metrics(runtime)
+        self.admission = Admission(settings.max_pending, settings.max_pending_per_client)
         self._trouble: str | None = "the golden pair has not come through yet"
         self._rules = Rules(settings.max_pixels, mounting)
-        self._max_pending = settings.max_pending
+        self._streams = Streams()
         self._codecs = ThreadPoolExecutor(CODEC_THREADS, "codec")
         self._engine = ThreadPoolExecutor(1, "engine")
-        self._pending = 0
-        self._pair_ms = FIRST_GUESS_MS  # what the last pair took of the network: for Retry-After
+        self.batcher = Batcher(
+            runtime,
+            self._engine,
+            settings.max_batch or BATCH_ON[settings.device],
+            settings.batch_delay_ms / 1000,
+            self.metrics.batches.observe,
+        )
+        self.metrics.watch("pending", "Pairs in work", lambda: self.admission.pending)
+        self.metrics.watch(
+            "queue_depth", "Pairs that wait for the network", lambda: self.batcher.depth
+        )
+        self.metrics.watch("ready", "1 once the golden pair came out right", self.is_ready)
 
-    async def process(
-        self, visible: bytes, infrared: bytes, wish: Wish, request_id: str
-    ) -> tuple[Answer, Times]:
-        """Answer one request; raises BadFrame, BadPair, BadParameter, Busy or EngineFailed."""
-        if wish.depth_m is not None and not self._rules.mounting:
+    async def process(self, pair: Submission, wish: Wish) -> tuple[Answer, Times]:
+        """
+        Answer one submission; cancelling takes it out of the line unless the network has it.
+
+        Raises BadFrame, BadPair, BadParameter, Superseded, EngineFailed, DeadlineMissed, or what
+        `Admission.check` raises.
+        """
+        if pair.depth_m is not None and not self._rules.mounting:
             raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
-        if self._pending >= self._max_pending:
-            wait_s = math.ceil(self._pending * self._pair_ms / 1000)
-            raise Busy(f"{self._pending} pairs are waiting already; try again", retry_s=wait_s)
-        self._pending += 1
+        stream = self._streams.get(pair.client, pair.stream)
+        if pair.live:
+            stream.make_way()
+        place = self.admission.enter(pair.client, pair.due - monotonic())
+        turn, times = Turn(place, pair.live), Times()
+        turn.work = asyncio.create_task(self._work(pair, wish, stream, turn, times))
+        stream.turns.append(turn)
         try:
-            return await self._process(visible, infrared, wish, request_id)
+            answer: Answer = await turn.work
+            place.leave(times.worked_s())
+            self.metrics.answered(times.ms)
+            return answer, times
+        except asyncio.CancelledError:
+            if turn.superseded:
+                raise Superseded(
+                    "a newer pair of this live stream came before the network"
+                ) from None
+            raise
         finally:
-            self._pending -= 1
+            turn.work.cancel()
+            place.leave()
+            stream.turns.remove(turn)
 
     async def prove(self, golden: Path) -> None:
         """Send the golden pair (a folder's visible.png and infrared.png) through; see `ready`."""
-        loop = asyncio.get_running_loop()
+        times = Times()
         try:
-            prepared = await loop.run_in_executor(self._codecs, self._read, golden)
-            prediction = await self._infer(prepared.pair, Times())
+            prepared = await self._in_codecs(self._read, golden)
+            prediction = await self.batcher.submit(prepared.pair, math.inf, times).result
             check(prediction, prepared.pair, self.runtime.manifest.classes)
             self._trouble = None
         except Exception as error:
@@ -72,35 +125,47 @@ class Line:
         if self._trouble:
             raise NotReady(self._trouble, retry_s=1)
 
+    def is_ready(self) -> bool:
+        """Tell whether the golden pair came out right."""
+        return self._trouble is None
+
     def close(self) -> None:
         """Wait for what runs, then free threads and network."""
         self._codecs.shutdown()
         self._engine.shutdown()
         self.runtime.close()
 
-    async def _process(
-        self, visible: bytes, infrared: bytes, wish: Wish, request_id: str
-    ) -> tuple[Answer, Times]:
-        loop, times = asyncio.get_running_loop(), Times()
-        prepared = await loop.run_in_executor(
-            self._codecs, prepare, visible, infrared, self._rules, times, wish.depth_m
+    async def _work(
+        self, pair: Submission, wish: Wish, stream: Stream, turn: Turn, times: Times
+    ) -> Answer:
+        with self.batcher.coming():
+            prepared = await self._prepare(pair, stream, turn, times)
+        assert turn.job
+        prediction: Prediction = await turn.job.result
+        return await self._in_codecs(
+            encode, wish, prediction, prepared, self.runtime, times, pair.request_id
         )
-        prediction = await self._infer(prepared.pair, times)
-        answer = await loop.run_in_executor(
-            self._codecs, encode, wish, prediction, prepared, self.runtime, times, request_id
+
+    async def _prepare(
+        self, pair: Submission, stream: Stream, turn: Turn, times: Times
+    ) -> Prepared:
+        """Decode beside the stream's other pairs; align and queue in the order of the stream."""
+        decoding = asyncio.ensure_future(
+            self._in_codecs(decode, pair.visible, pair.infrared, self._rules.max_pixels, times)
         )
-        return answer, times
+        try:
+            async with stream.order:
+                prepared = await self._in_codecs(
+                    settle, *await decoding, self._rules, times, pair.depth_m
+                )
+                turn.job = self.batcher.submit(prepared.pair, pair.due, times)
+        finally:
+            decoding.cancel()
+        return prepared
 
-    async def _infer(self, pair: FramePair, times: Times) -> Prediction:
-        submitted = perf_counter()
-
-        def in_turn() -> Prediction:
-            times.ms["queue"] = (perf_counter() - submitted) * 1000
-            return infer(self.runtime, pair, times)
-
-        prediction = await asyncio.get_running_loop().run_in_executor(self._engine, in_turn)
-        self._pair_ms = times.ms["infer"]
-        return prediction
+    async def _in_codecs(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._codecs, function, *arguments)
 
     def _read(self, golden: Path) -> Prepared:
         visible, infrared = (

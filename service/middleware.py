@@ -1,12 +1,14 @@
 """Around every request: a name for it, and a limit on its body before anything reads it."""
 
 import re
+from time import monotonic
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge
+from service.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
 
@@ -24,7 +26,7 @@ class RequestId:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, received=monotonic())
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -32,6 +34,29 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, named)
+
+
+class Outcomes:
+    """Counts how each request ended, by its route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            scope["state"]["outcome"] = "internal"  # the handler of bugs stands outside
+            raise
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            outcome = scope["state"].get("outcome", "ok")
+            self.metrics.requests.labels(route, outcome).inc()
 
 
 class BodyLimit:

@@ -45,6 +45,7 @@ class Times:
     """Milliseconds each stage took, in the order in which the stages ran."""
 
     ms: dict[str, float] = field(default_factory=dict)
+    batch: int = 1  # pairs that went through the network together
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -52,6 +53,10 @@ class Times:
         start = perf_counter()
         yield
         self.ms[stage] = (perf_counter() - start) * 1000
+
+    def worked_s(self) -> float:
+        """Seconds of work, without the wait for the network."""
+        return sum(ms for stage, ms in self.ms.items() if stage != "queue") / 1000
 
 
 def prepare(
@@ -62,23 +67,35 @@ def prepare(
 
     `depth_m` is that of the plane a rig aligns; None: as the operator chose.
     """
-    with times.measure("decode"):
-        visible_pixels, infrared_pixels = decode(visible, infrared, rules.max_pixels)
-    with times.measure("align"):
-        if rules.mounting:
-            return place(visible_pixels, infrared_pixels, rules.mounting, depth_m)
-        return align(visible_pixels, infrared_pixels)
+    return settle(*decode(visible, infrared, rules.max_pixels, times), rules, times, depth_m)
 
 
-def decode(visible: bytes, infrared: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], Pixels]:
+def decode(
+    visible: bytes, infrared: bytes, max_pixels: int, times: Times
+) -> tuple[NDArray[np.uint8], Pixels]:
     """Decode both frames; raises BadFrame, which names the one at fault."""
     part = "visible"
     try:
-        visible_pixels = images.decode_visible(visible, max_pixels)
-        part = "infrared"
-        return visible_pixels, images.decode_infrared(infrared, max_pixels)
+        with times.measure("decode"):
+            visible_pixels = images.decode_visible(visible, max_pixels)
+            part = "infrared"
+            return visible_pixels, images.decode_infrared(infrared, max_pixels)
     except ImageError as error:
         raise bad_frame(part, error) from error
+
+
+def settle(
+    visible: NDArray[np.uint8],
+    infrared: Pixels,
+    rules: Rules,
+    times: Times,
+    depth_m: float | None = None,
+) -> Prepared:
+    """Bring decoded frames into one view and 8 bit; raises BadPair."""
+    with times.measure("align"):
+        if rules.mounting:
+            return place(visible, infrared, rules.mounting, depth_m)
+        return align(visible, infrared)
 
 
 def align(visible: NDArray[np.uint8], infrared: Pixels) -> Prepared:

@@ -3,16 +3,27 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Header, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from segmif.classes import overlay_palette
 from service import errors
 from service.answers import Wish
+from service.disconnects import unless_gone
 from service.errors import ServiceError
-from service.line import Line
-from service.negotiation import JPEG, MIXED, PNG, View, choose
-from service.schemas import Class, Classes, Problem, Sample, State
+from service.line import Line, Submission
+from service.metrics import CONTENT_TYPE
+from service.negotiation import JPEG, MIXED, PNG, choose
+from service.schemas import Ask, Class, Classes, Problem, Sample, State
+from service.settings import Settings
+from service.submissions import (
+    DEADLINE_HEADER,
+    FORM,
+    client_of,
+    due,
+    read_pair,
+    seconds_left,
+)
 
 WEB = Path(__file__).parent / "web"
 SAMPLES = WEB / "samples"
@@ -45,15 +56,41 @@ LineDep = Annotated[Line, Depends(line_of)]
 Picture = {"schema": {"type": "string", "format": "binary"}}
 
 
+FRAME = {"type": "string", "format": "binary"}
+FORM_BODY = {
+    "required": True,
+    "content": {
+        FORM: {
+            "schema": {
+                "type": "object",
+                "required": ["visible", "infrared"],
+                "properties": {
+                    "visible": FRAME | {"description": "colour frame: JPEG, PNG or TIFF"},
+                    "infrared": FRAME
+                    | {"description": "thermal frame, white hot, 8 or 16 bit: JPEG, PNG or TIFF"},
+                    "meta": {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "description": "the query parameters as a JSON object, stronger than them",
+                    },
+                },
+            }
+        }
+    },
+}
+
+
 @router.post(
     "/fuse-segment",
     response_class=Response,
+    openapi_extra={"requestBody": FORM_BODY},
     responses={
         200: {
             "description": "All parts (fused PNG, indexed mask PNG, JSON report), or one picture.",
             "content": {MIXED: Picture, PNG: Picture, JPEG: Picture},
         },
         **documented(
+            errors.BadForm,
             errors.MissingPart,
             errors.BadParameter,
             errors.BadFrame,
@@ -62,7 +99,11 @@ Picture = {"schema": {"type": "string", "format": "binary"}}
             errors.FrameTooLarge,
             errors.BodyTooLarge,
             errors.NotAcceptable,
+            errors.Superseded,
+            errors.TooManyOfOne,
             errors.Busy,
+            errors.CannotFinish,
+            errors.DeadlineMissed,
             errors.EngineFailed,
         ),
     },
@@ -70,32 +111,32 @@ Picture = {"schema": {"type": "string", "format": "binary"}}
 async def fuse_segment(
     request: Request,
     line: LineDep,
-    visible: Annotated[UploadFile, File(description="colour frame: JPEG, PNG or TIFF")],
-    infrared: Annotated[
-        UploadFile, File(description="thermal frame, white hot, 8 or 16 bit: JPEG, PNG or TIFF")
-    ],
-    view: Annotated[
-        View | None,
-        Query(
-            alias="return",
-            description="one picture instead of all parts; with Accept: multipart/mixed, "
-            "overlay is added as a fourth part",
-        ),
-    ] = None,
-    depth_m: Annotated[
-        float | None,
-        Query(
-            gt=0,
-            description="metres to the plane in which both views shall agree; only with a rig",
-        ),
-    ] = None,
+    ask: Annotated[Ask, Query()],
     accept: Annotated[str, Header(description="multipart/mixed, image/png or image/jpeg")] = "*/*",
+    _deadline: Annotated[
+        float | None,
+        Header(alias=DEADLINE_HEADER, gt=0, description="the same as the parameter deadline_ms"),
+    ] = None,
 ) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
-    wish = Wish(choose(accept, view), view or "fused", depth_m)
-    answer, times = await line.process(
-        await visible.read(), await infrared.read(), wish, request.state.request_id
+    choose(accept, ask.view)
+    settings: Settings = request.app.state.settings
+    client = client_of(request)
+    if not ask.live:  # what has no chance is refused before its body is read
+        line.admission.check(client, seconds_left(request, ask, settings))
+    visible, infrared, ask = await read_pair(request, ask)
+    wish = Wish(choose(accept, ask.view), ask.view or "fused")
+    submission = Submission(
+        visible,
+        infrared,
+        client,
+        request.state.request_id,
+        due(request, ask, settings),
+        ask.stream,
+        ask.live,
+        ask.depth_m,
     )
+    answer, times = await unless_gone(request, line.process(submission, wish))
     timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in times.ms.items())
     return Response(answer.body, media_type=answer.content_type, headers={"Server-Timing": timing})
 
@@ -111,6 +152,12 @@ async def readyz(line: LineDep) -> State:
     """Tell that the network has fused a known pair here, and may be given others."""
     line.ready()
     return State(status="ready")
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(line: LineDep) -> Response:
+    """Give the counters in the text format of Prometheus."""
+    return Response(line.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/classes")

@@ -2,7 +2,38 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.negotiation import View
+
+
+class Ask(BaseModel):
+    """What a client says about a pair, and what it wants to have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    view: View | None = Field(
+        None,
+        alias="return",
+        description="one picture instead of all parts; with Accept: multipart/mixed, overlay is "
+        "added as a fourth part",
+    )
+    depth_m: float | None = Field(
+        None,
+        gt=0,
+        description="metres to the plane in which both views shall agree; only with a rig",
+    )
+    deadline_ms: float | None = Field(
+        None, gt=0, description="milliseconds from the request's arrival after which it is useless"
+    )
+    stream: str | None = Field(
+        None,
+        pattern=r"^[\w.-]{1,64}$",
+        description="name of the rig; pairs of one stream keep their order",
+    )
+    live: bool = Field(
+        False, description="a newer pair of the stream takes the place of this one while it waits"
+    )
 
 
 class Size(BaseModel):
@@ -52,6 +83,7 @@ class Report(BaseModel):
     rig: RigUse | None = Field(description="null where the service has no rig file")
     gain: Gain | None = Field(description="null where infrared came with 8 bit")
     classes: list[ClassShare]
+    batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(
         description="milliseconds: decode; align (8 bit, size); queue (waiting); infer; encode"
     )

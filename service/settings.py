@@ -25,3 +25,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     max_pixels: int = Field(default=4_000_000, ge=1)  # of either frame
     max_pending: int = Field(default=16, ge=1)  # pairs being worked on or waiting for their turn
+    # Of one address; None: as many as of all. Behind a proxy all clients have one address.
+    max_pending_per_client: int | None = Field(default=None, ge=1)
+    max_batch: int | None = Field(default=None, ge=1, le=64)  # None: 1 on a CPU, 8 on a GPU
+    batch_delay_ms: float = Field(default=2.0, ge=0)  # how long a pair waits for others to join
+    deadline_ms: float = Field(default=math.inf, gt=0)  # of requests that name none
+    drain_s: int = Field(default=20, ge=1)  # how long accepted pairs may take after SIGTERM

@@ -1,5 +1,6 @@
 """Run an artefact without torch: pixels in, pixels out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -50,6 +51,19 @@ def open_runtime(path: Path, threads: int | None = None, device: Device = "cpu")
 
 def predict(runtime: Runtime, pair: FramePair) -> Prediction:
     """Fuse and label one pair of any size."""
-    fitted = fit(pair)
-    fused, labels = runtime.run(fitted.visible[None], fitted.infrared[None])
-    return unfit(Prediction(fused[0], labels[0]), *pair.infrared.shape)
+    return predict_batch(runtime, [pair])[0]
+
+
+def predict_batch(runtime: Runtime, pairs: Sequence[FramePair]) -> list[Prediction]:
+    """Fuse and label pairs of one and the same size, any, in one run of the network."""
+    fitted = [fit(pair) for pair in pairs]
+    fused, labels = runtime.run(
+        _stacked([pair.visible for pair in fitted]), _stacked([pair.infrared for pair in fitted])
+    )
+    height, width = pairs[0].infrared.shape
+    return [unfit(Prediction(*frames), height, width) for frames in zip(fused, labels, strict=True)]
+
+
+def _stacked(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    # A batch of one, the most frequent, is not copied.
+    return frames[0][None] if len(frames) == 1 else np.stack(frames)

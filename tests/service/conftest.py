@@ -19,6 +19,12 @@ from service.settings import Settings
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Coroutines among the tests run on asyncio, as uvicorn does."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def serve() -> Serve:
     """Start a service in a thread: `with serve(settings, runtime) as client`."""

@@ -6,11 +6,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from segmif import images
 from segmif.classes import MFNET
 from service.__main__ import main
 from service.routes import WEB
@@ -84,26 +89,60 @@ def test_an_unsafe_request_id_is_replaced(client: httpx.Client) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-def test_it_serves_without_torch_and_stops_when_told(stand_in_weights: Path) -> None:
+@contextmanager
+def started(weights: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """Run the service as its user does, without torch, until it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", START_WITHOUT_TORCH, "serve", "--port", str(port)]
-    command += ["--weights", str(stand_in_weights), "--threads", "1"]
+    command += ["--weights", str(weights), "--threads", "1"]
     with (
         subprocess.Popen(command, cwd=ROOT) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         try:
             wait_until_ready(client)
-            sample = client.get("/samples").json()[0]
-            files = {part: client.get(sample[part]).content for part in ("visible", "infrared")}
-            answer = client.post("/fuse-segment", files=files)
-            assert answer.headers["content-type"].startswith("multipart/mixed")
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) in (0, -signal.SIGTERM)
+            yield process, client
         finally:
             process.kill()
+
+
+def test_it_serves_without_torch_and_stops_when_told(stand_in_weights: Path) -> None:
+    with started(stand_in_weights) as (process, client):
+        sample = client.get("/samples").json()[0]
+        files = {part: client.get(sample[part]).content for part in ("visible", "infrared")}
+        answer = client.post("/fuse-segment", files=files)
+        assert answer.headers["content-type"].startswith("multipart/mixed")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) in (0, -signal.SIGTERM)
+
+
+def test_what_was_accepted_before_sigterm_is_answered(stand_in_weights: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1500, 3)).astype(np.uint8)
+    files = {
+        "visible": images.encode_png(noise),
+        "infrared": images.encode_png(np.ascontiguousarray(noise[..., 0])),
+    }
+    with started(stand_in_weights) as (process, client), ThreadPoolExecutor(12) as posters:
+        answers = [
+            posters.submit(httpx.post, f"{client.base_url}/fuse-segment", files=files, timeout=60)
+            for _ in range(12)
+        ]
+        while (pending := counted(client, "segmif_pending")) + counted(client, OK) < len(answers):
+            time.sleep(0.01)
+        assert pending > 0
+        process.send_signal(signal.SIGTERM)
+        assert {answer.result().status_code for answer in answers} == {200}
+        assert process.wait(10) in (0, -signal.SIGTERM)
+
+
+OK = 'segmif_requests_total{outcome="ok",route="/fuse-segment"}'
+
+
+def counted(client: httpx.Client, metric: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(metric + " "))
 
 
 def test_weights_that_are_not_there_are_named(

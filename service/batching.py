@@ -1,0 +1,167 @@
+"""Micro-batches: pairs of one size that wait at the same time go through the network together."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+
+from segmif.frames import FramePair, Prediction
+from segmif.runtime import Runtime, predict_batch
+from service.errors import DeadlineMissed, EngineFailed
+from service.pipeline import Times
+
+
+@dataclass(eq=False)
+class Job:
+    """A pair that waits for the network."""
+
+    pair: FramePair
+    due: float  # on the clock of `time.monotonic`
+    times: Times
+    result: asyncio.Future[Prediction]
+    since: float = field(default_factory=monotonic)
+    computing: bool = False
+
+
+class Batcher:
+    """
+    Gives the network what waits, in the order in which it came, up to `max_batch` pairs at once.
+
+    A pair waits at most `max_delay_s` for others to join, and not at all when none are coming.
+    Lives on the event loop; only `runtime.run` is called in `engine`, one batch at a time.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        engine: Executor,
+        max_batch: int,
+        max_delay_s: float,
+        note_size: Callable[[int], None],
+    ) -> None:
+        self.runtime = runtime
+        self.last_infer_s = 0.0
+        self._note_size = note_size
+        self._engine = engine
+        self._max_batch = max_batch
+        self._max_delay_s = max_delay_s
+        self._waiting: deque[Job] = deque()
+        self._coming = 0
+        self._changed = asyncio.Event()
+        self._dispatcher: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many pairs wait for the network."""
+        return len(self._waiting)
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Announce a pair that is being prepared, so that a batch may wait for it."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._changed.set()
+
+    def submit(self, pair: FramePair, due: float, times: Times) -> Job:
+        """
+        Put a pair at the end of the queue; its `result` may be cancelled until it computes.
+
+        The result raises DeadlineMissed where `due` passes before the network is free, and
+        EngineFailed whatever the network raises.
+        """
+        job = Job(pair, due, times, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        job.result.add_done_callback(lambda _: self._forget(job))
+        self._changed.set()
+        if not self._dispatcher or self._dispatcher.done():
+            self._dispatcher = asyncio.create_task(self._dispatch())
+        return job
+
+    def _forget(self, job: Job) -> None:
+        """Let a cancelled pair go at once: a client that keeps hanging up must not fill memory."""
+        if job.result.cancelled() and job in self._waiting:
+            self._waiting.remove(job)
+            self._changed.set()
+
+    async def _dispatch(self) -> None:
+        """Work until nothing waits."""
+        while self._waiting:
+            await self._gather()
+            batch = self._take()
+            if batch:
+                await self._compute(batch)
+
+    async def _gather(self) -> None:
+        """Wait until a batch is full, its oldest pair has waited enough, or no other is coming."""
+        latest = self._waiting[0].since + self._max_delay_s
+        while 0 < len(self._waiting) < self._max_batch and self._coming:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(latest - monotonic()):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[Job]:
+        """
+        The longest run of equal sizes from the head of the queue, without what is void.
+
+        Taking only from the head keeps the pairs of a stream in order.
+        """
+        batch: list[Job] = []
+        while self._waiting and len(batch) < self._max_batch:
+            job = self._waiting[0]
+            if batch and job.pair.infrared.shape != batch[0].pair.infrared.shape:
+                break
+            self._waiting.popleft()
+            if job.result.done():  # cancelled: the client is gone, or a newer pair came
+                continue
+            if monotonic() + self.last_infer_s > job.due:
+                job.result.set_exception(
+                    DeadlineMissed("the deadline passed before the network was free", retry_s=1)
+                )
+                continue
+            job.computing = True
+            batch.append(job)
+        return batch
+
+    async def _compute(self, batch: list[Job]) -> None:
+        started = perf_counter()
+        for job in batch:
+            job.times.ms["queue"] = (monotonic() - job.since) * 1000
+        try:
+            predictions = await self._run([job.pair for job in batch])
+        except Exception as error:
+            if len(batch) > 1:  # one bad pair must not spoil the others
+                for job in batch:
+                    await self._compute([job])
+                return
+            failure = EngineFailed("the network gave no result; the log says why")
+            failure.__cause__ = error
+            _settle(batch[0], failure)
+            return
+        self.last_infer_s = perf_counter() - started
+        self._note_size(len(batch))
+        for job, prediction in zip(batch, predictions, strict=True):
+            job.times.ms["infer"] = self.last_infer_s * 1000
+            job.times.batch = len(batch)
+            _settle(job, prediction)
+
+    async def _run(self, pairs: Sequence[FramePair]) -> list[Prediction]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._engine, predict_batch, self.runtime, pairs)
+
+
+def _settle(job: Job, outcome: Prediction | EngineFailed) -> None:
+    if job.result.done():  # whoever waited has gone
+        return
+    if isinstance(outcome, EngineFailed):
+        job.result.set_exception(outcome)
+    else:
+        job.result.set_result(outcome)
