@@ -114,13 +114,16 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
 
 
-def infrared_levels(pixels: Pixels) -> tuple[NDArray[np.uint8], thermal.Window | None]:
+def infrared_levels(
+    pixels: Pixels,
+    rule: thermal.GainRule = thermal.GainRule(),  # noqa: B008  frozen
+    last: thermal.Window | None = None,
+) -> tuple[NDArray[np.uint8], thermal.Window | None]:
     """Bring a decoded thermal frame to 8 bit, and say through which window (None: it was 8 bit)."""
     if pixels.dtype == np.uint8:
         return cast(NDArray[np.uint8], pixels), None
     counts = cast(NDArray[np.uint16], pixels)
-    window = thermal.percentile_window(counts)
-    return thermal.to_8bit(counts, window), window
+    return thermal.apply_gain(counts, rule, last)
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:

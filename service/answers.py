@@ -4,12 +4,16 @@ from dataclasses import asdict, dataclass
 from uuid import uuid4
 
 from segmif import images
-from segmif.classes import Taxonomy, overlay
+from segmif.classes import overlay
 from segmif.frames import Prediction
 from segmif.runtime import Runtime
+from segmif.thermal import GainRule
+from service.condition import Condition
 from service.negotiation import JPEG, MIXED, PNG, View
 from service.pipeline import Prepared, Times, shares
-from service.schemas import ClassShare, Gain, Report, RigUse, Size
+from service.schemas import ClassShare, Fitness, Gain, Report, RigUse, Size
+
+FLAGS_HEADER = "X-Pair-Flags"
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,32 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What the network made of a pair, and all that is known of how."""
+
+    prediction: Prediction
+    prepared: Prepared
+    runtime: Runtime
+    rule: GainRule
+    times: Times
+    request_id: str
+    stream: str | None
+
+
+@dataclass(frozen=True)
 class Answer:
-    """Body and type of a response."""
+    """Body and headers of a response."""
 
     body: bytes
     content_type: str
+    condition: Condition
+    times: Times
+
+    def headers(self) -> dict[str, str]:
+        """What a client may want to know without opening the body."""
+        timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in self.times.ms.items())
+        flags = self.condition.flags
+        return {"Server-Timing": timing} | ({FLAGS_HEADER: ", ".join(flags)} if flags else {})
 
 
 @dataclass(frozen=True)
@@ -38,69 +63,43 @@ class Part:
     body: bytes
 
 
-def encode(
-    wish: Wish,
-    prediction: Prediction,
-    prepared: Prepared,
-    runtime: Runtime,
-    times: Times,
-    request_id: str,
-) -> Answer:
-    """Encode a prediction as wished; the report comes last, so that it knows all times."""
-    taxonomy = runtime.manifest.classes
-    if wish.media_type != MIXED:
-        with times.measure("encode"):
-            return Answer(_picture(wish, prediction, taxonomy), wish.media_type)
-    with times.measure("encode"):
-        fused = images.encode_png(prediction.fused)
-        mask = images.encode_indexed_png(prediction.labels, taxonomy.palette)
-        over = (
-            images.encode_png(overlay(prediction.fused, prediction.labels, taxonomy))
-            if wish.view == "overlay"
-            else None
-        )
-    report = describe(prediction, prepared, runtime, times, request_id)
-    parts = [
-        Part("fused", "fused.png", PNG, fused),
-        Part("mask", "mask.png", PNG, mask),
-        Part("report", "report.json", "application/json", report.model_dump_json().encode()),
-    ]
-    if over:
-        parts.append(Part("overlay", "overlay.png", PNG, over))
-    return mixed(parts)
+def encode(wish: Wish, result: Result) -> Answer:
+    """Encode a result as wished; the report comes last, so that it knows all times."""
+    if wish.media_type == MIXED:
+        body, content_type = mixed(_parts(wish, result))
+    else:
+        with result.times.measure("encode"):
+            body, content_type = _picture(wish.view, wish.media_type, result), wish.media_type
+    return Answer(body, content_type, result.prepared.condition, result.times)
 
 
-def describe(
-    prediction: Prediction, prepared: Prepared, runtime: Runtime, times: Times, request_id: str
-) -> Report:
-    """Say how a prediction came about."""
-    manifest = runtime.manifest
-    height, width = prediction.labels.shape
-    infrared_height, infrared_width = prepared.infrared_shape
-    window = prepared.window
-    covered = shares(prediction.labels, len(manifest.classes.names))
+def describe(result: Result) -> Report:
+    """Say how a result came about."""
+    prepared, manifest = result.prepared, result.runtime.manifest
+    covered = shares(result.prediction.labels, len(manifest.classes.names))
     return Report(
-        request_id=request_id,
-        visible=Size(width=width, height=height),
-        infrared=Size(width=infrared_width, height=infrared_height),
+        request_id=result.request_id,
+        visible=_size(prepared.visible_shape),
+        infrared=_size(prepared.infrared_shape),
+        pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
         alignment=prepared.alignment,
         rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
-        gain=Gain(low=window.low, high=window.high) if window else None,
+        gain=_gain(result),
         classes=[
             ClassShare(id=id, name=name, share=round(share, 6))
             for id, (name, share) in enumerate(zip(manifest.classes.names, covered, strict=True))
         ],
-        batch=times.batch,
-        times_ms={stage: round(ms, 2) for stage, ms in times.ms.items()},
-        engine=runtime.name,
+        batch=result.times.batch,
+        times_ms={stage: round(ms, 2) for stage, ms in result.times.ms.items()},
+        engine=result.runtime.name,
         variant=manifest.variant,
         precision=manifest.precision,
         weights_sha256=manifest.sha256,
     )
 
 
-def mixed(parts: list[Part]) -> Answer:
-    """Put parts into one multipart/mixed body (RFC 2046, section 5.1)."""
+def mixed(parts: list[Part]) -> tuple[bytes, str]:
+    """Put parts into one multipart/mixed body (RFC 2046, section 5.1); also gives its type."""
     boundary = uuid4().hex
     chunks = []
     for part in parts:
@@ -112,15 +111,46 @@ def mixed(parts: list[Part]) -> Answer:
         )
         chunks += [head.encode(), part.body, b"\r\n"]
     chunks.append(f"--{boundary}--\r\n".encode())
-    return Answer(b"".join(chunks), f"{MIXED}; boundary={boundary}")
+    return b"".join(chunks), f"{MIXED}; boundary={boundary}"
 
 
-def _picture(wish: Wish, prediction: Prediction, taxonomy: Taxonomy) -> bytes:
-    if wish.view == "mask":
+def _parts(wish: Wish, result: Result) -> list[Part]:
+    with result.times.measure("encode"):
+        parts = [
+            Part("fused", "fused.png", PNG, _picture("fused", PNG, result)),
+            Part("mask", "mask.png", PNG, _picture("mask", PNG, result)),
+        ]
+        more = (
+            [Part("overlay", "overlay.png", PNG, _picture("overlay", PNG, result))]
+            if wish.view == "overlay"
+            else []
+        )
+    report = describe(result).model_dump_json().encode()
+    return [*parts, Part("report", "report.json", "application/json", report), *more]
+
+
+def _picture(view: View, media_type: str, result: Result) -> bytes:
+    prediction, taxonomy = result.prediction, result.runtime.manifest.classes
+    if view == "mask":
         return images.encode_indexed_png(prediction.labels, taxonomy.palette)
-    picture = (
-        prediction.fused
-        if wish.view == "fused"
-        else overlay(prediction.fused, prediction.labels, taxonomy)
+    shown = prediction.fused
+    if view == "overlay":
+        shown = overlay(prediction.fused, prediction.labels, taxonomy)
+    return images.encode_jpeg(shown) if media_type == JPEG else images.encode_png(shown)
+
+
+def _size(shape: tuple[int, int] | None) -> Size | None:
+    return Size(width=shape[1], height=shape[0]) if shape else None
+
+
+def _gain(result: Result) -> Gain | None:
+    window, rule = result.prepared.window, result.rule
+    if not window:
+        return None
+    return Gain(
+        method=rule.method,
+        low=window.low,
+        high=window.high,
+        smoothing=rule.smoothing if result.stream else 0,
+        clip_limit=rule.clip_limit if rule.method == "clahe" else None,
     )
-    return images.encode_jpeg(picture) if wish.media_type == JPEG else images.encode_png(picture)

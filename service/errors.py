@@ -9,6 +9,7 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
     - UnknownType      415
     - FrameTooLarge    413
   - BadPair            422
+    - Degraded         422
   - BodyTooLarge       413
   - NotAcceptable      406
   - Superseded         409
@@ -98,6 +99,12 @@ class BadPair(ServiceError):
 
     status = 422
     kind = "bad_pair"
+
+
+class Degraded(BadPair):
+    """A sensor gives nothing of use, or the frames are of different moments; policy `refuse`."""
+
+    kind = "degraded"
 
 
 class BodyTooLarge(ServiceError):

@@ -13,12 +13,13 @@ from typing import TypeVar, TypeVarTuple
 from segmif.frames import Prediction
 from segmif.runtime import Runtime
 from service.admission import Admission
-from service.answers import Answer, Wish, encode
+from service.answers import Answer, Result, Wish, encode
 from service.batching import Batcher
 from service.errors import BadParameter, NotReady, Superseded
 from service.metrics import Metrics
 from service.mounting import Mounting
 from service.pipeline import Prepared, Rules, Times, check, decode, prepare, settle
+from service.schemas import Ask
 from service.settings import Settings
 from service.streams import Stream, Streams, Turn
 
@@ -35,14 +36,12 @@ Arguments = TypeVarTuple("Arguments")
 class Submission:
     """Two encoded frames of one moment, whose they are and when their answer is due."""
 
-    visible: bytes
-    infrared: bytes
+    visible: bytes | None  # None: the sensor gives none, which `ask.sensors` admits
+    infrared: bytes | None
+    ask: Ask
     client: str
     request_id: str
     due: float = math.inf  # on the clock of `time.monotonic`
-    stream: str | None = None
-    live: bool = False
-    depth_m: float | None = None  # of the plane to align; None: as the operator chose
 
 
 class Line:
@@ -59,7 +58,7 @@ class Line:
         self.metrics = Metrics(runtime)
         self.admission = Admission(settings.max_pending, settings.max_pending_per_client)
         self._trouble: str | None = "the golden pair has not come through yet"
-        self._rules = Rules(settings.max_pixels, mounting)
+        self._rules = settings.rules(mounting)
         self._streams = Streams()
         self._codecs = ThreadPoolExecutor(CODEC_THREADS, "codec")
         self._engine = ThreadPoolExecutor(1, "engine")
@@ -76,27 +75,28 @@ class Line:
         )
         self.metrics.watch("ready", "1 once the golden pair came out right", self.is_ready)
 
-    async def process(self, pair: Submission, wish: Wish) -> tuple[Answer, Times]:
+    async def process(self, pair: Submission, wish: Wish) -> Answer:
         """
         Answer one submission; cancelling takes it out of the line unless the network has it.
 
         Raises BadFrame, BadPair, BadParameter, Superseded, EngineFailed, DeadlineMissed, or what
         `Admission.check` raises.
         """
-        if pair.depth_m is not None and not self._rules.mounting:
+        ask = pair.ask
+        if ask.depth_m is not None and not self._rules.mounting:
             raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
-        stream = self._streams.get(pair.client, pair.stream)
-        if pair.live:
+        stream = self._streams.get(pair.client, ask.stream)
+        if ask.live:
             stream.make_way()
         place = self.admission.enter(pair.client, pair.due - monotonic())
-        turn, times = Turn(place, pair.live), Times()
+        turn, times = Turn(place, ask.live), Times()
         turn.work = asyncio.create_task(self._work(pair, wish, stream, turn, times))
         stream.turns.append(turn)
         try:
             answer: Answer = await turn.work
             place.leave(times.worked_s())
-            self.metrics.answered(times.ms)
-            return answer, times
+            self.metrics.answered(answer)
+            return answer
         except asyncio.CancelledError:
             if turn.superseded:
                 raise Superseded(
@@ -143,7 +143,17 @@ class Line:
         assert turn.job
         prediction: Prediction = await turn.job.result
         return await self._in_codecs(
-            encode, wish, prediction, prepared, self.runtime, times, pair.request_id
+            encode,
+            wish,
+            Result(
+                prediction,
+                prepared,
+                self.runtime,
+                self._rules.gain,
+                times,
+                pair.request_id,
+                pair.ask.stream,
+            ),
         )
 
     async def _prepare(
@@ -156,7 +166,7 @@ class Line:
         try:
             async with stream.order:
                 prepared = await self._in_codecs(
-                    settle, *await decoding, self._rules, times, pair.depth_m
+                    settle, await decoding, self._rules, times, pair.ask, stream.memory
                 )
                 turn.job = self.batcher.submit(prepared.pair, pair.due, times)
         finally:

@@ -41,6 +41,13 @@ class Mounting:
         self._warp = lru_cache(KEPT_WARPS)(self._make_warp)
         self._warp(depth_m)  # what every request needs is made before the first, and checked
 
+    @property
+    def visible_shape(self) -> tuple[int, int]:
+        """(H, W) of the visible camera."""
+        if isinstance(self.rig, Rig):
+            return self.rig.visible.height, self.rig.visible.width
+        return self.rig.visible_size[1], self.rig.visible_size[0]
+
     def _make_warp(self, depth_m: float) -> tuple[Alignment, Placed]:
         warp = align(self.rig, depth_m)
         covered = float(warp.seen.mean())

@@ -1,8 +1,9 @@
 """The stages of a pair from bytes to a prediction, in order: decode, align, infer; each timed."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Literal
 
@@ -14,11 +15,21 @@ from segmif.classes import Taxonomy
 from segmif.frames import FramePair, Prediction
 from segmif.images import ImageError, Pixels
 from segmif.runtime import Runtime, predict
-from segmif.thermal import Window
-from service.errors import BadPair, EngineFailed, bad_frame
+from segmif.thermal import GainRule, Window
+from service.condition import SENSORS, Condition, Memory, examine
+from service.errors import BadPair, Degraded, EngineFailed, bad_frame
 from service.mounting import Mounting, Placed
+from service.schemas import Ask, Policy
 
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The frames of a pair as their cameras took them; None: the camera gave none."""
+
+    visible: NDArray[np.uint8] | None  # (H, W, 3) RGB
+    infrared: Pixels | None  # (h, w)
 
 
 @dataclass(frozen=True)
@@ -26,18 +37,23 @@ class Prepared:
     """A pair ready for the network, and how it became so."""
 
     pair: FramePair
-    infrared_shape: tuple[int, int]  # (H, W) as it came
+    visible_shape: tuple[int, int] | None  # (H, W) as it came; None: it did not
+    infrared_shape: tuple[int, int] | None
     alignment: Literal["none", "resized", "rig"]
     window: Window | None  # None: infrared came with 8 bit
-    placed: Placed | None = None  # by the rig
+    placed: Placed | None  # by the rig
+    condition: Condition
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the operator has laid down for decoding and aligning."""
+    """What the operator has laid down for decoding, judging and aligning."""
 
     max_pixels: int  # of either frame
     mounting: Mounting | None = None  # None: frames come aligned
+    gain: GainRule = field(default_factory=GainRule)
+    max_skew_ms: float = math.inf
+    degraded: Policy = "flag"
 
 
 @dataclass
@@ -59,70 +75,113 @@ class Times:
         return sum(ms for stage, ms in self.ms.items() if stage != "queue") / 1000
 
 
-def prepare(
-    visible: bytes, infrared: bytes, rules: Rules, times: Times, depth_m: float | None = None
-) -> Prepared:
-    """
-    Decode two encoded frames into one aligned pair; raises BadFrame or BadPair.
-
-    `depth_m` is that of the plane a rig aligns; None: as the operator chose.
-    """
-    return settle(*decode(visible, infrared, rules.max_pixels, times), rules, times, depth_m)
+def prepare(visible: bytes, infrared: bytes, rules: Rules, times: Times) -> Prepared:
+    """Decode two encoded frames into one aligned pair; raises BadFrame or BadPair."""
+    return settle(decode(visible, infrared, rules.max_pixels, times), rules, times)
 
 
-def decode(
-    visible: bytes, infrared: bytes, max_pixels: int, times: Times
-) -> tuple[NDArray[np.uint8], Pixels]:
-    """Decode both frames; raises BadFrame, which names the one at fault."""
+def decode(visible: bytes | None, infrared: bytes | None, max_pixels: int, times: Times) -> Decoded:
+    """Decode the frames there are; raises BadFrame, which names the one at fault."""
     part = "visible"
     try:
         with times.measure("decode"):
-            visible_pixels = images.decode_visible(visible, max_pixels)
+            colours = None if visible is None else images.decode_visible(visible, max_pixels)
             part = "infrared"
-            return visible_pixels, images.decode_infrared(infrared, max_pixels)
+            heat = None if infrared is None else images.decode_infrared(infrared, max_pixels)
+            return Decoded(colours, heat)
     except ImageError as error:
         raise bad_frame(part, error) from error
 
 
 def settle(
-    visible: NDArray[np.uint8],
-    infrared: Pixels,
+    decoded: Decoded,
     rules: Rules,
     times: Times,
-    depth_m: float | None = None,
+    ask: Ask = Ask(),  # noqa: B008  frozen
+    memory: Memory | None = None,
 ) -> Prepared:
-    """Bring decoded frames into one view and 8 bit; raises BadPair."""
+    """
+    Judge decoded frames and bring them into one view and 8 bit; raises BadPair or Degraded.
+
+    A frame that shows nothing becomes black, which the networks have learned to do without.
+    """
     with times.measure("align"):
-        if rules.mounting:
-            return place(visible, infrared, rules.mounting, depth_m)
-        return align(visible, infrared)
+        condition = examine(
+            {"visible": decoded.visible, "infrared": decoded.infrared},
+            (ask.visible_ns, ask.infrared_ns),
+            rules.max_skew_ms,
+            memory,
+            ask.shutter,
+        )
+        require(condition, ask.degraded or rules.degraded)
+        last = memory.window if memory else None
+        prepared = bring_together(decoded, rules, ask.depth_m, last, condition)
+        if memory and prepared.window and "infrared" in condition.sensors:
+            memory.window = prepared.window
+        return replace(prepared, pair=without_the_blind(prepared.pair, condition))
 
 
-def align(visible: NDArray[np.uint8], infrared: Pixels) -> Prepared:
-    """Bring infrared to 8 bit and to the visible size; raises BadPair for other proportions."""
+def require(condition: Condition, policy: Policy) -> None:
+    """Raise Degraded for a pair that the policy does not take."""
+    flags = ", ".join(condition.flags)
+    if not condition.sensors:
+        raise Degraded(f"neither frame shows anything: {flags}")
+    if flags and policy == "refuse":
+        skew = f"; skew {condition.skew_ms:.1f} ms" if condition.skew_ms is not None else ""
+        raise Degraded(f"the pair is not whole: {flags}{skew}; degraded=flag takes it, marked")
+
+
+def bring_together(
+    decoded: Decoded,
+    rules: Rules,
+    depth_m: float | None,
+    last: Window | None,
+    condition: Condition,
+) -> Prepared:
+    """Bring infrared to 8 bit and into the visible view; a missing frame is black."""
+    visible, infrared = decoded.visible, decoded.infrared
+    shapes = _shape(visible), _shape(infrared)
+    if infrared is None:
+        assert visible is not None  # `require` has seen to it
+        pair = FramePair(visible, np.zeros(visible.shape[:2], np.uint8))
+        return Prepared(pair, *shapes, "none", None, None, condition)
+    levels, window = images.infrared_levels(infrared, rules.gain, last)
+    if visible is None:
+        size = rules.mounting.visible_shape if rules.mounting else levels.shape
+        visible = np.zeros((*size, 3), np.uint8)
+    if rules.mounting:
+        aligned, placed = rules.mounting.place(visible, levels, depth_m)
+        return Prepared(FramePair(visible, aligned), *shapes, "rig", window, placed, condition)
+    check_proportions(visible, levels)
     height, width = visible.shape[:2]
-    infrared_height, infrared_width = infrared.shape
+    alignment: Literal["none", "resized"] = "none" if levels.shape == (height, width) else "resized"
+    pair = FramePair(visible, images.resize(levels, height, width))
+    return Prepared(pair, *shapes, alignment, window, None, condition)
+
+
+def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
+    """Raise BadPair for frames (H, W, 3) and (h, w) of too different proportions."""
+    (height, width), (infrared_height, infrared_width) = visible.shape[:2], infrared.shape
     aspects = (width / height) / (infrared_width / infrared_height)
     if max(aspects, 1 / aspects) > 1 + ASPECT_TOLERANCE:
         raise BadPair(
             f"visible is {width}x{height}, infrared {infrared_width}x{infrared_height}: with sides "
             "in so different proportions they cannot be one pair; crop both to the same view"
         )
-    levels, window = images.infrared_levels(infrared)
-    same = infrared.shape == (height, width)
-    pair = FramePair(visible, images.resize(levels, height, width))
-    shape = (infrared_height, infrared_width)
-    return Prepared(pair, shape, "none" if same else "resized", window)
 
 
-def place(
-    visible: NDArray[np.uint8], infrared: Pixels, mounting: Mounting, depth_m: float | None
-) -> Prepared:
-    """Bring infrared to 8 bit and, by the rig, into the visible view; raises BadPair."""
-    levels, window = images.infrared_levels(infrared)
-    aligned, placed = mounting.place(visible, levels, depth_m)
-    shape = (infrared.shape[0], infrared.shape[1])
-    return Prepared(FramePair(visible, aligned), shape, "rig", window, placed)
+def without_the_blind(pair: FramePair, condition: Condition) -> FramePair:
+    """Black out a frame that shows nothing: white, or a shutter, would only veil the other."""
+    if len(condition.sensors) == len(SENSORS):
+        return pair
+    return FramePair(
+        pair.visible if "visible" in condition.sensors else np.zeros_like(pair.visible),
+        pair.infrared if "infrared" in condition.sensors else np.zeros_like(pair.infrared),
+    )
+
+
+def _shape(pixels: Pixels | None) -> tuple[int, int] | None:
+    return None if pixels is None else (pixels.shape[0], pixels.shape[1])
 
 
 def infer(runtime: Runtime, pair: FramePair, times: Times) -> Prediction:

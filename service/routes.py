@@ -95,6 +95,7 @@ FORM_BODY = {
             errors.BadParameter,
             errors.BadFrame,
             errors.BadPair,
+            errors.Degraded,
             errors.UnknownType,
             errors.FrameTooLarge,
             errors.BodyTooLarge,
@@ -129,16 +130,13 @@ async def fuse_segment(
     submission = Submission(
         visible,
         infrared,
+        ask,
         client,
         request.state.request_id,
         due(request, ask, settings),
-        ask.stream,
-        ask.live,
-        ask.depth_m,
     )
-    answer, times = await unless_gone(request, line.process(submission, wish))
-    timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in times.ms.items())
-    return Response(answer.body, media_type=answer.content_type, headers={"Server-Timing": timing})
+    answer = await unless_gone(request, line.process(submission, wish))
+    return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
 
 
 @router.get("/livez")

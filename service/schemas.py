@@ -4,7 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segmif.thermal import Method
 from service.negotiation import View
+
+Policy = Literal["refuse", "flag"]
 
 
 class Ask(BaseModel):
@@ -13,26 +16,48 @@ class Ask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     view: View | None = Field(
-        None,
+        default=None,
         alias="return",
         description="one picture instead of all parts; with Accept: multipart/mixed, overlay is "
         "added as a fourth part",
     )
     depth_m: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="metres to the plane in which both views shall agree; only with a rig",
     )
     deadline_ms: float | None = Field(
-        None, gt=0, description="milliseconds from the request's arrival after which it is useless"
+        default=None,
+        gt=0,
+        description="milliseconds from the request's arrival after which it is useless",
     )
     stream: str | None = Field(
-        None,
+        default=None,
         pattern=r"^[\w.-]{1,64}$",
         description="name of the rig; pairs of one stream keep their order",
     )
     live: bool = Field(
-        False, description="a newer pair of the stream takes the place of this one while it waits"
+        default=False,
+        description="a newer pair of the stream takes the place of this one while it waits",
+    )
+    visible_ns: int | None = Field(
+        default=None, ge=0, description="nanoseconds: when the visible frame was taken"
+    )
+    infrared_ns: int | None = Field(
+        default=None,
+        ge=0,
+        description="nanoseconds on the same clock: when the infrared frame was taken",
+    )
+    shutter: bool = Field(
+        default=False, description="the infrared camera says that its shutter is closed (FFC)"
+    )
+    sensors: Literal["both", "visible", "infrared"] = Field(
+        default="both", description="the sensor that is left where one gives no frame"
+    )
+    degraded: Policy | None = Field(
+        default=None,
+        description="refuse a pair with a fault, or answer it and flag the fault; else as the "
+        "operator chose",
     )
 
 
@@ -52,10 +77,30 @@ class ClassShare(BaseModel):
 
 
 class Gain(BaseModel):
-    """The counts of a 16-bit infrared frame that became black and white."""
+    """How the counts of a 16-bit infrared frame became grey."""
 
-    low: float = Field(description="counts shown as black (1st percentile)")
-    high: float = Field(description="counts shown as white (99th percentile)")
+    method: Method
+    low: float = Field(description="counts shown as black")
+    high: float = Field(description="counts shown as white")
+    smoothing: float = Field(description="share of the stream's last window in this one")
+    clip_limit: float | None = Field(description="of clahe; else null")
+
+
+class Fitness(BaseModel):
+    """Whether the two frames were a pair worth fusing."""
+
+    stream: str | None
+    sensors: list[Literal["visible", "infrared"]] = Field(
+        description="whose frames the answer rests on; one means that the other showed nothing"
+    )
+    skew_ms: float | None = Field(
+        description="milliseconds that infrared was taken later; null without timestamps"
+    )
+    skew: Literal["within", "beyond", "unknown"] = Field(description="against the operator's limit")
+    flags: list[str] = Field(
+        description="skewed, or SENSOR_FAULT with the faults missing, black, saturated, shutter "
+        "and frozen; also in the header X-Pair-Flags"
+    )
 
 
 class RigUse(BaseModel):
@@ -75,8 +120,9 @@ class Report(BaseModel):
     """How an answer came about."""
 
     request_id: str
-    visible: Size
-    infrared: Size
+    visible: Size | None = Field(description="null where it is missing")
+    infrared: Size | None = Field(description="null where it is missing")
+    pair: Fitness
     alignment: Literal["none", "resized", "rig"] = Field(
         description="what was done to infrared to bring it into the visible camera's view"
     )
@@ -130,5 +176,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="what came, what was expected")
     kind: str = Field(description="stable name of the error, for programs")
-    part: str | None = Field(None, description="the frame that is at fault: visible or infrared")
+    part: str | None = Field(
+        default=None, description="the frame that is at fault: visible or infrared"
+    )
     request_id: str

@@ -2,11 +2,16 @@
 
 import math
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segmif.runtime import Device
+from segmif.thermal import GainRule, Method, Window
+from service.mounting import Mounting
+from service.pipeline import Rules
+from service.schemas import Policy
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
@@ -22,6 +27,12 @@ class Settings(BaseSettings):
     device: Device = "cpu"
     rig: Path | None = None  # rig.yaml of the cameras; None: frames come aligned
     depth_m: float = Field(default=math.inf, gt=0)  # of the plane that the rig aligns
+    gain: Method = "percentile"  # of 16-bit infrared
+    gain_low: float | None = None  # counts shown as black; with gain=fixed
+    gain_high: float | None = None  # counts shown as white; with gain=fixed
+    gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
+    max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0)  # half a frame at 30 Hz
+    degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     max_pixels: int = Field(default=4_000_000, ge=1)  # of either frame
     max_pending: int = Field(default=16, ge=1)  # pairs being worked on or waiting for their turn
@@ -31,3 +42,18 @@ class Settings(BaseSettings):
     batch_delay_ms: float = Field(default=2.0, ge=0)  # how long a pair waits for others to join
     deadline_ms: float = Field(default=math.inf, gt=0)  # of requests that name none
     drain_s: int = Field(default=20, ge=1)  # how long accepted pairs may take after SIGTERM
+
+    @model_validator(mode="after")
+    def _window_where_fixed(self) -> Self:
+        self.gain_rule()
+        return self
+
+    def gain_rule(self) -> GainRule:
+        """How counts become levels; raises ValueError where the settings contradict each other."""
+        stated = None not in (self.gain_low, self.gain_high)
+        window = Window(self.gain_low or 0.0, self.gain_high or 0.0) if stated else None
+        return GainRule(self.gain, window, self.gain_smoothing)
+
+    def rules(self, mounting: Mounting | None) -> Rules:
+        """What is laid down for decoding, judging and aligning."""
+        return Rules(self.max_pixels, mounting, self.gain_rule(), self.max_skew_ms, self.degraded)

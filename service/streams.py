@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from service.admission import Place
 from service.batching import Job
+from service.condition import Memory
 
 KEPT_STREAMS = 64  # the longest unused is forgotten; each holds a few hundred bytes
 
@@ -34,6 +35,7 @@ class Stream:
 
     order: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from alignment to the queue
     turns: list[Turn] = field(default_factory=list)
+    memory: Memory | None = None  # None: a lone pair, which nothing came before
 
     def make_way(self) -> None:
         """Drop the live pairs that wait: a newer one has come."""
@@ -53,7 +55,7 @@ class Streams:
         if name is None:
             return Stream()
         key = f"{client}\n{name}"
-        stream = self._streams.setdefault(key, Stream())
+        stream = self._streams.setdefault(key, Stream(memory=Memory()))
         self._streams.move_to_end(key)
         for old in list(self._streams):
             if len(self._streams) <= KEPT_STREAMS:

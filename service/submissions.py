@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from service.bodies import read_form
+from service.condition import SENSORS
 from service.errors import BadParameter, MissingPart
 from service.schemas import Ask
 from service.settings import Settings
@@ -35,9 +36,9 @@ def seconds_left(request: Request, ask: Ask, settings: Settings) -> float:
     return due(request, ask, settings) - monotonic()
 
 
-async def read_pair(request: Request, ask: Ask) -> tuple[bytes, bytes, Ask]:
+async def read_pair(request: Request, ask: Ask) -> tuple[bytes | None, bytes | None, Ask]:
     """
-    Read both frames, and what the part `meta` says over the query.
+    Read the frames, and what the part `meta` says over the query.
 
     Raises BadForm, MissingPart or BadParameter.
     """
@@ -51,13 +52,17 @@ async def read_pair(request: Request, ask: Ask) -> tuple[bytes, bytes, Ask]:
     parts = await read_form(content_type, request.stream())
     if "meta" in parts:
         ask = amend(ask, _json_object(parts["meta"]))
-    for name in ("visible", "infrared"):
-        if name not in parts:
+    for name in SENSORS:
+        wanted = ask.sensors in ("both", name)
+        if wanted and name not in parts:
             raise MissingPart(
-                "no file of this name in the form; send the two files 'visible' and 'infrared'",
+                "no file of this name in the form; send the two files 'visible' and 'infrared', "
+                "or say with ?sensors= which one there is",
                 part=name,
             )
-    return parts["visible"], parts["infrared"], ask
+        if name in parts and not wanted:
+            raise BadParameter(f"sensors={ask.sensors}, but the form has a frame {name!r} too")
+    return parts.get("visible"), parts.get("infrared"), ask
 
 
 def amend(ask: Ask, more: dict[str, Any]) -> Ask:

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.anyio
 
 Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Files = dict[str, tuple[str, bytes]]
-HELD, POISON = 99, 250
+HELD, POISON = 99, 200
+GREY = 20  # added to a pair's number, as a black frame would be no frame
 
 
 class Gate:
@@ -43,10 +44,10 @@ class Gate:
     def run(
         self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        self.batches.append([int(frame[0, 0, 0]) for frame in visible])
+        self.batches.append([int(frame[0, 0, 0]) - GREY for frame in visible])
         self.entered.set()
         assert self.opened.wait(20)
-        if (visible[:, 0, 0] == POISON).any():
+        if (visible[:, 0, 0] == GREY + POISON).any():
             raise RuntimeError("/secret/kernel.cu failed")
         return self.runtime.run(visible, infrared)
 
@@ -56,8 +57,8 @@ class Gate:
 
 
 def pair(number: int, size: int = 32) -> Files:
-    """A pair whose every visible pixel is `number`."""
-    visible = np.full((size, size, 3), number, np.uint8)
+    """A pair whose visible pixels tell its number."""
+    visible = np.full((size, size, 3), GREY + number, np.uint8)
     infrared = np.tile(np.arange(size, dtype=np.uint8), (size, 1))
     return {
         "visible": ("v.png", images.encode_png(visible)),
@@ -138,7 +139,7 @@ def rig(serve: Serve, stand_in_weights: Path) -> OpenRig:
 
 def number_of(answer: httpx.Response) -> int:
     assert answer.status_code == 200, answer.text
-    return int(images.decode_visible(answer.content)[0, 0, 0])
+    return int(images.decode_visible(answer.content)[0, 0, 0]) - GREY
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:

@@ -179,7 +179,13 @@ def test_a_16_bit_infrared_of_another_size_is_shown_and_fitted(
     assert report["alignment"] == "resized"
     assert report["visible"] == {"width": 122, "height": 90}
     assert report["infrared"] == {"width": 61, "height": 45}
-    assert report["gain"] == {"low": 20_000 + 40 * 60, "high": 20_000 + 40 * 230}
+    assert report["gain"] == {
+        "method": "percentile",
+        "low": 20_000 + 40 * 60,
+        "high": 20_000 + 40 * 230,
+        "smoothing": 0,
+        "clip_limit": None,
+    }
     assert report["classes"][2]["share"] == pytest.approx(300 / (90 * 122), rel=0.3)
 
 
