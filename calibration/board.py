@@ -42,6 +42,11 @@ class Board:
         x = column if self.kind == "chessboard" else 2 * column + row % 2
         return self.spacing_m * np.column_stack([x, row, 0 * row]).astype(np.float64)
 
+    def about_middle(self) -> Floats:
+        """The points (N, 3) [m] with the origin in their middle."""
+        points = self.points()
+        return points - np.mean(points, axis=0)
+
     def orders(self) -> list[NDArray[np.intp]]:
         """
         Orders of the points in which the same picture can be read: as found, and turned.

@@ -7,9 +7,13 @@ derivative, and the few lines of Levenberg-Marquardt stand here: each pixel is w
 camera's noise, and what few frames cannot tell (principal point, aspect, higher distortion) is
 held by what is known of lenses before any frame was taken.
 
+Two cameras without a common trigger see a board in a hand at two places. So each view has a motion
+of the board between its exposures, as large as the views together say (evidence of the data,
+MacKay 1992, "Bayesian interpolation", eq. 4.9): nothing where the cameras are triggered together.
+
 The parameters of the pair, in this order: visible fx fy cx cy and distortion, infrared the same,
 rotation vector and translation of T_infrared_visible. A board pose is a rotation vector and a
-translation, board to visible camera [m].
+translation, board to visible camera [m], and then the same of its motion, in the board's frame.
 """
 
 from collections.abc import Sequence
@@ -32,7 +36,9 @@ FISHEYE_STD = (0.2, 0.2, 0.2, 0.2)
 
 STEPS = 60
 SETTLED = 1e-9  # relative change of the cost
-REWEIGHINGS = 3
+REWEIGHINGS = 5
+REST_STEPS = 4  # a pose alone is nearly linear
+NO_MOTION_M = 1e-6  # far below what any corner shows
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,18 @@ class Bundle:
     """A state of the least squares: both cameras, their transform, and the poses of the views."""
 
     views: Sequence[PairView]
-    board: Floats  # (N, 3) [m]
+    board: Floats  # (N, 3) [m] about their middle
     cameras: tuple[Camera, Camera]  # sizes and lens models; the numbers are in `pair`
     pair: Floats  # (P,) see the module
-    poses: Floats  # (V, 6)
+    poses: Floats  # (V, 12)
     noise_px: tuple[float, float]  # one coordinate's standard deviation, visible and infrared
+    motion_m: float  # standard deviation of the board's motion between exposures, one coordinate
+
+    @property
+    def motion_std(self) -> Floats:
+        """Standard deviations (6,) of a motion: as far by turning as by shifting, on average."""
+        radius_m = float(np.sqrt((self.board**2).sum(1).mean()))
+        return np.repeat([self.motion_m / radius_m, self.motion_m], 3)
 
 
 @dataclass(frozen=True)
@@ -62,16 +75,30 @@ class Normal:
 
     S: Floats  # (P, P)
     g: Floats  # (P,)
-    back: Floats  # (6, P) pose step = still - back @ pair step
-    still: Floats  # (6,) pose step were the pair kept
+    back: Floats  # (12, P) pose step = still - back @ pair step
+    still: Floats  # (12,) pose step were the pair kept
+    spread: Floats  # (12,) variances of the pose were the pair known
 
 
 def solve(bundle: Bundle) -> Bundle:
-    """Bring a bundle to its minimum, and the noise of both cameras to what the residuals show."""
+    """Bring a bundle to its minimum, its noise and motion to what the residuals show."""
     for _ in range(REWEIGHINGS):
         bundle = minimise(bundle)
-        bundle = replace(bundle, noise_px=measured_noise(bundle))
+        noise_px, motion_m = measured_noise(bundle), measured_motion(bundle)
+        bundle = replace(bundle, noise_px=noise_px, motion_m=motion_m)
     return minimise(bundle)
+
+
+def at_rest(bundle: Bundle) -> Bundle:
+    """The same pair, with each board held still between its exposures and its pose fitted anew."""
+    poses, count = bundle.poses.copy(), bundle.pair.size
+    poses[:, 6:] = 0
+    for _ in range(REST_STEPS):
+        bundle = replace(bundle, poses=poses.copy())
+        for index in range(len(poses)):
+            J, rest = _rows(bundle, index)
+            poses[index, :6] += np.linalg.lstsq(J[:, count:-6], rest, rcond=None)[0]
+    return replace(bundle, poses=poses)
 
 
 def minimise(bundle: Bundle) -> Bundle:
@@ -121,8 +148,8 @@ def residuals(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
     """Seen minus projected points of one view, (N, 2) [px] for visible and for infrared."""
     view = bundle.views[index]
     visible, infrared = split(bundle)
-    pose = bundle.poses[index]
-    composed = compose(pose, bundle.pair[-6:])[0]
+    pose, motion = np.split(bundle.poses[index], 2)
+    composed = compose(compose(motion, pose)[0], bundle.pair[-6:])[0]
     looks = ((view.visible, visible, pose), (view.infrared, infrared, composed))
     first, second = (
         seen.points - _project(camera.model, bundle.board[seen.ids], at, numbers)[0]
@@ -163,8 +190,8 @@ def compose(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
     r, t, rr1, rt1, rr2, rt2, tr1, tt1, tr2, tt2 = cv2.composeRT(
         first[:3], first[3:], second[:3], second[3:]
     )
-    by_first = np.block([[rr1, rt1], [tr1, tt1]])
-    by_second = np.block([[rr2, rt2], [tr2, tt2]])
+    blocks = np.array([[[rr1, rt1], [tr1, tt1]], [[rr2, rt2], [tr2, tt2]]])
+    by_first, by_second = blocks.transpose(0, 1, 3, 2, 4).reshape(2, 6, 6)
     return np.concatenate([r.ravel(), t.ravel()]), by_first, by_second
 
 
@@ -192,6 +219,15 @@ def measured_noise(bundle: Bundle) -> tuple[float, float]:
     return noises[0], noises[1]
 
 
+def measured_motion(bundle: Bundle) -> float:
+    """The motion between exposures that the views show [m]: sum of squares over what they tell."""
+    share = bundle.motion_std / bundle.motion_m
+    squares = (bundle.poses[:, 6:] / share) ** 2
+    spread = np.array([part.spread[6:] for part in normals(bundle)]) / share**2
+    told = float((1 - spread / bundle.motion_m**2).sum())
+    return max(float(np.sqrt(squares.sum() / max(told, 1e-9))), NO_MOTION_M)
+
+
 def _step(bundle: Bundle, damping: float) -> Bundle:
     A, g = prior(bundle)
     parts = normals(bundle, damping)
@@ -208,6 +244,7 @@ def _cost(bundle: Bundle) -> float:
     for index in range(len(bundle.views)):
         pair = zip(residuals(bundle, index), bundle.noise_px, strict=True)
         total += sum(float(((rest / noise) ** 2).sum()) for rest, noise in pair)
+    total += float(((bundle.poses[:, 6:] / bundle.motion_std) ** 2).sum())
     start = 0
     for camera in bundle.cameras:
         rows, offsets = _prior_rows(camera, bundle.pair[start:])
@@ -238,31 +275,33 @@ def _normal(bundle: Bundle, index: int, damping: float) -> Normal:
         g[:count] - A[:count, count:] @ still,
         back,
         still,
+        np.diag(inverse),
     )
 
 
 def _rows(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
-    """Weighed derivatives (M, P + 6) of one view's projections, and residuals (M,)."""
-    view, pose = bundle.views[index], bundle.poses[index]
-    visible, infrared = split(bundle)
-    composed, by_pose, by_pair = compose(pose, bundle.pair[-6:])
-    points, at_pose, at_lens = _project(
-        bundle.cameras[0].model, bundle.board[view.visible.ids], pose, visible
-    )
-    count, middle = bundle.pair.size, visible.size
-    upper = np.zeros((2 * len(points), count + 6))
-    upper[:, :middle], upper[:, count:] = at_lens, at_pose
-    rest_visible = (view.visible.points - points).ravel()
-
-    points, at_pose, at_lens = _project(
-        bundle.cameras[1].model, bundle.board[view.infrared.ids], composed, infrared
-    )
-    lower = np.zeros((2 * len(points), count + 6))
-    lower[:, middle:-12] = at_lens
-    lower[:, -12:-6], lower[:, -6:] = at_pose @ by_pair, at_pose @ by_pose
-    rest_infrared = (view.infrared.points - points).ravel()
-    a, b = bundle.noise_px
-    return np.vstack([upper / a, lower / b]), np.concatenate([rest_visible / a, rest_infrared / b])
+    """Weighed derivatives (M, P + 12) of what one view shows, and residuals (M,)."""
+    view, (pose, motion) = bundle.views[index], np.split(bundle.poses[index], 2)
+    lenses = split(bundle)
+    moved, by_motion, by_pose = compose(motion, pose)
+    composed, by_moved, by_pair = compose(moved, bundle.pair[-6:])
+    count, middle = bundle.pair.size, lenses[0].size
+    J, rest = [], []
+    for which, (seen, at) in enumerate(((view.visible, pose), (view.infrared, composed))):
+        points, at_pose, at_lens = _project(
+            bundle.cameras[which].model, bundle.board[seen.ids], at, lenses[which]
+        )
+        rows = np.zeros((2 * len(points), count + 12))
+        if which == 0:
+            rows[:, :middle], rows[:, count:-6] = at_lens, at_pose
+        else:
+            rows[:, middle : count - 6], rows[:, count - 6 : count] = at_lens, at_pose @ by_pair
+            rows[:, count:] = at_pose @ by_moved @ np.hstack([by_pose, by_motion])
+        J.append(rows / bundle.noise_px[which])
+        rest.append((seen.points - points).ravel() / bundle.noise_px[which])
+    # A motion is small beforehand: one row each that says how small.
+    J.append(np.eye(count + 12)[-6:] / bundle.motion_std[:, None])
+    return np.vstack(J), np.concatenate([*rest, -motion / bundle.motion_std])
 
 
 def _project(

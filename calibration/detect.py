@@ -82,8 +82,10 @@ def detect(frame: Raw, board: Board) -> Detection | Refusal:
         if ids is None:
             there, expected = (f"{c}x{r}" for c, r in (size, (board.columns, board.rows)))
             return Refusal(f"{there} corners are in the frame, expected a board of {expected}")
-        found = _measure(view, points, ids, board, size)
-        if found.sigma_px <= MAX_SIGMA * _spacing_px(points, size):
+        spacing = _spacing_px(points, size)
+        seen = _inside(points, frame.shape)
+        found = _measure(view, points[seen], ids[seen], board, spacing)
+        if found.sigma_px <= MAX_SIGMA * spacing:
             return found
         worst = found.sigma_px
     if worst:
@@ -269,13 +271,18 @@ def _any_inside(
     return bool((across & (y > edge) & (y < shape[0] - edge)).any())
 
 
+def _inside(points: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    # The border that a search is given can make it see corners beyond the frame.
+    x, y = points.T
+    return cast(NDArray[np.bool_], (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1))
+
+
 def _measure(
-    view: View, points: Floats, ids: NDArray[np.intp], board: Board, size: Size
+    view: View, points: Floats, ids: NDArray[np.intp], board: Board, spacing: float
 ) -> Detection:
     """The points as found or refined at saddle points, whichever scatter least."""
     candidates = [points]
     if board.kind == "chessboard":
-        spacing = _spacing_px(points, size)
         candidates += [_saddles(view.fine, points, share * spacing) for share in WINDOWS]
     trimmed = [_trim(candidate, ids, board) for candidate in candidates]
     best, kept, sigma = min(trimmed, key=lambda one: one[2])

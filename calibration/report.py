@@ -71,6 +71,7 @@ def _numbers(solution: Solution) -> str:
             f"{1e3 * rig.baseline_m:.2f} &plusmn; {1e3 * solution.baseline_std_m:.2f} mm "
             f"(95 %: {1e3 * low_high[0]:.1f} to {1e3 * low_high[1]:.1f} mm)",
         ),
+        ("board's motion between exposures", f"{1e3 * solution.bundle.motion_m:.2f} mm"),
         (
             "baseline without one view",
             f"{1e3 * solution.baseline_left_out_m.min():.2f} to "

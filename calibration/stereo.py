@@ -23,6 +23,7 @@ MIN_VIEWS = 5
 DISAGREES = 3.0  # times the median view: no view of a steady rig is that far off by chance
 DISAGREES_PX = 1.0  # and never for less than this
 REFUSED_SHARE = 1 / 3  # of the views: beyond it, the odd ones may be the right ones
+START_NOISE = ((0.3, 0.3), 1e-3)  # of both cameras [px], of the board between exposures [m]
 START_FLAGS = (
     cv2.CALIB_FIX_PRINCIPAL_POINT
     | cv2.CALIB_FIX_ASPECT_RATIO
@@ -78,7 +79,7 @@ def _start(
 ) -> tuple[Camera, Floats]:
     """One camera by OpenCV with everything fixed that few frames cannot tell; its poses (V, 6)."""
     seen = [(view.visible, view.infrared)[which] for view in views]
-    objects = [board.points()[one.ids].astype(np.float32) for one in seen]
+    objects = [board.about_middle()[one.ids].astype(np.float32) for one in seen]
     images = [one.points.astype(np.float32) for one in seen]
     K = cv2.initCameraMatrix2D(objects, images, size)
     K[:2, 2] = (size[0] - 1) / 2, (size[1] - 1) / 2
@@ -124,7 +125,9 @@ def _join(
     pair = np.concatenate(
         [_numbers(visible), _numbers(infrared), cv2.Rodrigues(best[:3, :3])[0].ravel(), best[:3, 3]]
     )
-    return Bundle(read, board.points(), (visible, infrared), pair, poses, (0.3, 0.3))
+    still = np.hstack([poses, np.zeros_like(poses)])
+    cameras = (visible, infrared)
+    return Bundle(read, board.about_middle(), cameras, pair, still, *START_NOISE)
 
 
 def _turn(board: Board, order: NDArray[np.intp]) -> Floats:
@@ -133,14 +136,12 @@ def _turn(board: Board, order: NDArray[np.intp]) -> Floats:
 
     If point k was really point order[k], then the found pose of "k" is the true pose after this.
     """
-    points = board.points()
-    middle = points.mean(0)
+    points = board.about_middle()
     # Kabsch: the rotation between two sets of the same points; they are flat, so z follows.
-    U, _, Vt = np.linalg.svd((points - middle).T @ (points[order] - middle))
+    U, _, Vt = np.linalg.svd(points.T @ points[order])
     fix = np.diag([1, 1, np.linalg.det(Vt.T @ U.T)])
     T = np.eye(4)
     T[:3, :3] = (Vt.T @ fix @ U.T).T
-    T[:3, 3] = middle - T[:3, :3] @ middle
     return T
 
 
