@@ -12,7 +12,9 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
 TIFF_MAGICS = (b"II*\x00", b"MM\x00*")
 
-TIFF_WIDTH, TIFF_HEIGHT = 256, 257
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_COMPRESSION = 256, 257, 259
+# None, LZW, Deflate (two numbers), PackBits: what cameras write. The decoder knows a dozen more.
+TIFF_COMPRESSIONS = frozenset({1, 5, 8, 32_773, 32_946})
 TIFF_INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF 6.0 section 2: BYTE, SHORT, LONG
 
 # ITU-T T.81 table B.1: every C0..CF starts a frame except DHT (C4), JPG (C8) and DAC (CC).
@@ -114,8 +116,15 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     for entry in range(entries):
         at = directory + 2 + 12 * entry
         tag, kind = struct.unpack_from(order + "HH", data, at)
-        if tag in (TIFF_WIDTH, TIFF_HEIGHT) and kind in TIFF_INTEGERS:
+        if tag in (TIFF_WIDTH, TIFF_HEIGHT, TIFF_COMPRESSION) and kind in TIFF_INTEGERS:
             (sizes[tag],) = struct.unpack_from(order + TIFF_INTEGERS[kind], data, at + 8)
+    compression = sizes.pop(TIFF_COMPRESSION, 1)
+    if compression not in TIFF_COMPRESSIONS:
+        raise ImageError(
+            "unsupported_type",
+            f"the TIFF is packed by method {compression}; send it uncompressed, or as LZW, Deflate "
+            "or PackBits",
+        )
     if sizes.keys() != {TIFF_WIDTH, TIFF_HEIGHT}:
         raise ImageError("damaged", "the TIFF's first directory states no width and height")
     return sizes[TIFF_WIDTH], sizes[TIFF_HEIGHT]

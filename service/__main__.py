@@ -1,6 +1,7 @@
 """`python -m service serve` answers over HTTP; `python -m service infer` works through folders."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,37 +14,36 @@ from segmif.runtime.errors import ArtefactError
 from service.app import create_app
 from service.mounting import Mounting
 from service.offline import infer_folders
-from service.settings import Settings
-
-CHOICES = ("weights", "threads", "device", "rig", "depth_m")
+from service.settings import Settings, check_environment
+from service.transport import server_config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0 done, 1 some pairs failed, 2 could not start."""
     options = parser().parse_args(arguments)
-    chosen = {name: getattr(options, name) for name in CHOICES}
+    named = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
     try:
-        settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+        check_environment(os.environ)
+        settings = Settings(**{name: value for name, value in named.items() if value is not None})
         mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
         runtime = open_runtime(settings.weights, settings.threads, settings.device)
     except (ManifestError, ArtefactError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":
-        return serve(options.host, options.port, settings, runtime, mounting)
+        return serve(settings, runtime, mounting)
     return infer(options.visible, options.infrared, options.out, runtime, mounting)
 
 
-def serve(
-    host: str, port: int, settings: Settings, runtime: Runtime, mounting: Mounting | None
-) -> int:
+def serve(settings: Settings, runtime: Runtime, mounting: Mounting | None) -> int:
     """Answer over HTTP until told to stop."""
-    uvicorn.run(
-        create_app(settings, runtime, mounting),
-        host=host,
-        port=port,
-        timeout_graceful_shutdown=settings.drain_s,
-    )
+    try:
+        config = server_config(create_app(settings, runtime, mounting), settings)
+        config.load()
+    except OSError as error:
+        print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
+        return 2
+    uvicorn.Server(config).run()
     return 0
 
 
@@ -80,8 +80,16 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="(8000)")
+    serve.add_argument(
+        "--open-to-all",
+        action="store_true",
+        default=None,
+        help="listen beyond this machine without a token (SEGMIF_TOKEN)",
+    )
+    serve.add_argument("--tls-certificate", type=Path, metavar="PEM", help="with --tls-key: HTTPS")
+    serve.add_argument("--tls-key", type=Path, metavar="PEM")
     infer = commands.add_parser("infer", parents=[network], help="fuse and label folders of pairs")
     for name, text in (
         ("visible", "folder of colour frames"),

@@ -8,24 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from segmif.runtime import Runtime
 from service import routes
 from service.disconnects import ClientGone
-from service.errors import (
-    PROBLEM_TYPE,
-    BadParameter,
-    BodyTooLarge,
-    ServiceError,
-    problem,
-)
+from service.errors import BadParameter, ServiceError, problem_response
 from service.line import Line
-from service.middleware import BodyLimit, Outcomes, RequestId
+from service.metrics import Metrics
+from service.middleware import Bearer, BodyLimit, Buffered, Outcomes, RequestId
 from service.mounting import Mounting
 from service.settings import Settings
 
@@ -68,17 +62,33 @@ def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None =
     )
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting)
-    app.add_exception_handler(ClientGone, tell_nobody)
     app.add_exception_handler(HTTPException, tell)
     app.add_exception_handler(RequestValidationError, tell_unreadable)
+    app.add_exception_handler(ClientGone, tell_nobody)
+    app.add_exception_handler(ClientDisconnect, tell_nobody)
     app.add_exception_handler(Exception, tell_bug)
     app.include_router(routes.router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Outcomes, metrics=app.state.line.metrics)
-    app.add_middleware(RequestId)
+    surround(app, settings, app.state.line.metrics)
     return app
+
+
+def surround(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Put the middleware around the application, the innermost first."""
+    buffered = Buffered(settings.max_buffered_bytes)
+    metrics.watch("buffered_bytes", "Bytes of bodies that are held", lambda: buffered.bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        buffered=buffered,
+        idle_s=settings.body_idle_s,
+        total_s=settings.body_total_s,
+    )
+    if settings.token:
+        app.add_middleware(Bearer, token=settings.token.get_secret_value())
+    app.add_middleware(Outcomes, metrics=metrics)
+    app.add_middleware(RequestId)
 
 
 async def tell(request: Request, error: Exception) -> Response:
@@ -86,17 +96,7 @@ async def tell(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code >= 500:
         logger.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
-    told = problem(error, request.state.request_id)
-    request.state.outcome = told["kind"]
-    headers = dict(error.headers or {})
-    if isinstance(error, BodyTooLarge):
-        headers["Connection"] = "close"  # the rest of the body stays unread
-    return JSONResponse(
-        told,
-        error.status_code,
-        headers=headers,
-        media_type=PROBLEM_TYPE,
-    )
+    return problem_response(request, error)
 
 
 async def tell_unreadable(request: Request, error: Exception) -> Response:

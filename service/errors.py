@@ -11,6 +11,8 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - BadPair            422
     - Degraded         422
   - BodyTooLarge       413
+  - BodyTooSlow        408
+  - Unauthorized       401
   - NotAcceptable      406
   - Superseded         409
   - TooManyOfOne       429  with Retry-After
@@ -27,6 +29,8 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from segmif.images import ImageError
 
@@ -42,6 +46,7 @@ class ServiceError(HTTPException):
 
     status: ClassVar[int] = 500
     kind: str = "internal"
+    example: ClassVar[str] = "the service failed; its log says why"
 
     def __init__(self, detail: str, *, part: str | None = None, retry_s: int | None = None) -> None:
         headers = None if retry_s is None else {"Retry-After": str(retry_s)}
@@ -57,12 +62,17 @@ class BadForm(ServiceError):
 
     status = 422
     kind = "bad_form"
+    example = "the form breaks off before its closing boundary"
 
 
 class MissingPart(BadForm):
     """The form lacks a frame."""
 
     kind = "missing_part"
+    example = (
+        "no file of this name in the form; send the two files 'visible' and 'infrared', "
+        "or say with ?sensors= which one there is"
+    )
 
 
 class BadParameter(ServiceError):
@@ -70,12 +80,15 @@ class BadParameter(ServiceError):
 
     status = 422
     kind = "bad_parameter"
+    example = "parameter 'depth_m': Input should be greater than 0"
 
 
 class BadFrame(ServiceError):
     """A frame is empty, damaged, or has the wrong channels or depth."""
 
     status = 422
+    kind = "damaged"
+    example = "the PNG cannot be decoded: it is damaged"
 
     def __init__(self, part: str, error: ImageError) -> None:
         super().__init__(str(error), part=part)
@@ -86,12 +99,16 @@ class UnknownType(BadFrame):
     """A frame is no JPEG, PNG or TIFF."""
 
     status = 415
+    kind = "unsupported_type"
+    example = "the 431 bytes are not an image of a known type; send JPEG, PNG or TIFF"
 
 
 class FrameTooLarge(BadFrame):
     """A frame has more pixels than the service takes."""
 
     status = 413
+    kind = "too_large"
+    example = "the image is 20000x20000, at most 4,000,000 pixels are taken"
 
 
 class BadPair(ServiceError):
@@ -99,12 +116,17 @@ class BadPair(ServiceError):
 
     status = 422
     kind = "bad_pair"
+    example = (
+        "visible is 640x480, infrared 160x160: with sides in so different proportions "
+        "they cannot be one pair; crop both to the same view"
+    )
 
 
 class Degraded(BadPair):
     """A sensor gives nothing of use, or the frames are of different moments; policy `refuse`."""
 
     kind = "degraded"
+    example = "the pair is not whole: infrared_shutter; degraded=flag takes it, marked"
 
 
 class BodyTooLarge(ServiceError):
@@ -112,6 +134,23 @@ class BodyTooLarge(ServiceError):
 
     status = 413
     kind = "body_too_large"
+    example = "a body of at least 64,000,000 bytes; at most 33,554,432 are read"
+
+
+class BodyTooSlow(ServiceError):
+    """The body came too slowly, or stopped coming."""
+
+    status = 408
+    kind = "body_too_slow"
+    example = "the body is not whole; 5 s without a byte and 30 s in all are waited"
+
+
+class Unauthorized(ServiceError):
+    """The operator's bearer token is missing or wrong."""
+
+    status = 401
+    kind = "unauthorized"
+    example = "send the operator's token as 'Authorization: Bearer TOKEN'"
 
 
 class NotAcceptable(ServiceError):
@@ -119,6 +158,7 @@ class NotAcceptable(ServiceError):
 
     status = 406
     kind = "not_acceptable"
+    example = "the answer can be multipart/mixed, image/png, image/jpeg; Accept was 'text/html'"
 
 
 class Busy(ServiceError):
@@ -126,6 +166,7 @@ class Busy(ServiceError):
 
     status = 503
     kind = "busy"
+    example = "16 pairs are in work already; try again"
 
 
 class TooManyOfOne(ServiceError):
@@ -133,6 +174,7 @@ class TooManyOfOne(ServiceError):
 
     status = 429
     kind = "too_many_of_one"
+    example = "4 pairs of this client are in work already, which is all it may have"
 
 
 class CannotFinish(ServiceError):
@@ -140,6 +182,7 @@ class CannotFinish(ServiceError):
 
     status = 503
     kind = "cannot_finish"
+    example = "7 pairs are before this one: it would take 540 ms, and 100 are left"
 
 
 class DeadlineMissed(ServiceError):
@@ -147,6 +190,7 @@ class DeadlineMissed(ServiceError):
 
     status = 503
     kind = "deadline_missed"
+    example = "the deadline passed before the network was free"
 
 
 class Superseded(ServiceError):
@@ -154,6 +198,7 @@ class Superseded(ServiceError):
 
     status = 409
     kind = "superseded"
+    example = "a newer pair of this live stream came before the network"
 
 
 class NotReady(ServiceError):
@@ -161,6 +206,7 @@ class NotReady(ServiceError):
 
     status = 503
     kind = "not_ready"
+    example = "the golden pair has not come through yet"
 
 
 class EngineFailed(ServiceError):
@@ -168,6 +214,7 @@ class EngineFailed(ServiceError):
 
     status = 500
     kind = "engine_failed"
+    example = "the network gave no result; the log says why"
 
 
 def bad_frame(part: str, error: ImageError) -> BadFrame:
@@ -187,3 +234,15 @@ def problem(error: HTTPException, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def problem_response(request: Request, error: HTTPException) -> JSONResponse:
+    """Answer with an HTTPException, ours or the framework's, as problem+json; notes the outcome."""
+    told = problem(error, request.state.request_id)
+    request.state.outcome = told["kind"]
+    headers = dict(error.headers or {})
+    if isinstance(error, BodyTooLarge | BodyTooSlow):
+        headers["Connection"] = "close"  # the rest of the body stays unread
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(told, error.status_code, headers, media_type=PROBLEM_TYPE)

@@ -1,16 +1,22 @@
-"""Around every request: a name for it, and a limit on its body before anything reads it."""
+"""Around every request: its name, who may ask, how it ended, and bounds on its body."""
 
+import asyncio
 import re
+from hmac import compare_digest
 from time import monotonic
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, BodyTooSlow, Busy, Unauthorized, problem_response
 from service.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
+
+# What a probe or a browser needs before anybody could give a token; none of it works or tells.
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 
 
 class RequestId:
@@ -59,12 +65,51 @@ class Outcomes:
             self.metrics.requests.labels(route, outcome).inc()
 
 
-class BodyLimit:
-    """Stops reading a body beyond `max_bytes`, whether its length was stated or not."""
+class Bearer:
+    """Lets only those in who know the token, but tells anyone whether the service lives."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self.token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), self.token):
+            await self.app(scope, receive, send)
+            return
+        error = Unauthorized("send the operator's token as 'Authorization: Bearer TOKEN'")
+        await problem_response(Request(scope), error)(scope, receive, send)
+
+
+class Buffered:
+    """The bytes of all bodies that are held at a time."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+
+    def take(self, size: int) -> None:
+        """Account for bytes; raises Busy where they are too many together."""
+        self.bytes += size
+        if self.bytes > self.max_bytes:
+            raise Busy(f"bodies of {self.bytes:,} bytes are held already; try again", retry_s=1)
+
+
+class BodyLimit:
+    """Bounds a body before anything parses it: its bytes, its time, and all bodies together."""
+
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, buffered: Buffered, idle_s: float, total_s: float
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.buffered = buffered
+        self.idle_s = idle_s
+        self.total_s = total_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -72,21 +117,40 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         stated = Headers(scope=scope).get("content-length", "0")
-        received = 0
+        latest = asyncio.get_running_loop().time() + self.total_s
+        received, more = 0, True
 
         async def limited() -> Message:
-            nonlocal received
+            nonlocal received, more
+            if not more:  # what is still to come is the client's leaving, at any time
+                return await receive()
             if stated.isdecimal() and int(stated) > self.max_bytes:
-                raise self._refusal(int(stated))
-            message = await receive()
-            received += len(message.get("body", b""))
+                raise self._too_large(int(stated))
+            message = await self._in_time(receive, latest)
+            size, more = len(message.get("body", b"")), message.get("more_body", False)
+            received += size
+            self.buffered.take(size)
             if received > self.max_bytes:
-                raise self._refusal(received)
+                raise self._too_large(received)
             return message
 
-        await self.app(scope, limited, send)
+        try:
+            await self.app(scope, limited, send)
+        finally:
+            self.buffered.bytes -= received
 
-    def _refusal(self, size: int) -> BodyTooLarge:
+    async def _in_time(self, receive: Receive, latest: float) -> Message:
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(min(now + self.idle_s, latest)):
+                return await receive()
+        except TimeoutError:
+            raise BodyTooSlow(
+                f"the body is not whole; {self.idle_s:g} s without a byte and {self.total_s:g} s "
+                "in all are waited"
+            ) from None
+
+    def _too_large(self, size: int) -> BodyTooLarge:
         return BodyTooLarge(
             f"a body of at least {size:,} bytes; at most {self.max_bytes:,} are read"
         )

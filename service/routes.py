@@ -1,5 +1,6 @@
 """What can be asked of the service."""
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from segmif.classes import overlay_palette
 from service import errors
 from service.answers import Wish
 from service.disconnects import unless_gone
-from service.errors import ServiceError
+from service.errors import PROBLEM_TYPE, ServiceError
 from service.line import Line, Submission
 from service.metrics import CONTENT_TYPE
 from service.negotiation import JPEG, MIXED, PNG, choose
@@ -35,15 +36,29 @@ router = APIRouter()
 
 
 def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for OpenAPI, by status."""
-    sentences: dict[int, list[str]] = {}
+    """Describe errors for OpenAPI, by status, each with an example."""
+    described: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
-        sentences.setdefault(kind.status, []).append((kind.__doc__ or "").strip())
-    content = {errors.PROBLEM_TYPE: {"schema": Problem.model_json_schema()}}
-    return {
-        status: {"description": " ".join(found), "content": content}
-        for status, found in sentences.items()
-    }
+        found = described.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {
+                    PROBLEM_TYPE: {"schema": Problem.model_json_schema(), "examples": {}},
+                },
+            },
+        )
+        sentence = (kind.__doc__ or "").strip()
+        found["description"] = f"{found['description']} {sentence}".strip()
+        shown = {
+            "title": HTTPStatus(kind.status).phrase,
+            "status": kind.status,
+            "detail": kind.example,
+            "kind": kind.kind,
+            "request_id": "frame-17",
+        }
+        found["content"][PROBLEM_TYPE]["examples"][kind.kind] = {"value": shown}
+    return described
 
 
 def line_of(request: Request) -> Line:
@@ -99,6 +114,8 @@ FORM_BODY = {
             errors.UnknownType,
             errors.FrameTooLarge,
             errors.BodyTooLarge,
+            errors.BodyTooSlow,
+            errors.Unauthorized,
             errors.NotAcceptable,
             errors.Superseded,
             errors.TooManyOfOne,
@@ -106,6 +123,7 @@ FORM_BODY = {
             errors.CannotFinish,
             errors.DeadlineMissed,
             errors.EngineFailed,
+            errors.ServiceError,
         ),
     },
 )

@@ -1,17 +1,24 @@
 """What an operator may choose, from the environment (SEGMIF_...) or handed in."""
 
 import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from segmif.images import MAX_PIXELS
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method, Window
 from service.mounting import Mounting
 from service.pipeline import Rules
 from service.schemas import Policy
+
+PREFIX = "SEGMIF_"
+OTHER_PROGRAMS = frozenset({"SEGMIF_DATA", "SEGMIF_ATTENTION", "SEGMIF_PLUGIN"})  # read these
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
@@ -20,7 +27,7 @@ DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
 class Settings(BaseSettings):
     """Settings of one service; each reads the variable of its name, such as SEGMIF_MAX_PIXELS."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGMIF_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
 
     weights: Path = DEFAULT_WEIGHTS  # an .onnx with its manifest beside it
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: one per core
@@ -33,8 +40,19 @@ class Settings(BaseSettings):
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)  # 0: any that is free
+    token: SecretStr | None = None  # that clients must send; None: whoever reaches the port may ask
+    open_to_all: bool = False  # yes, listen beyond this machine without a token
+    tls_certificate: Path | None = None  # PEM; with tls_key
+    tls_key: Path | None = None
+    max_connections: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
-    max_pixels: int = Field(default=4_000_000, ge=1)  # of either frame
+    max_buffered_bytes: int = Field(default=256 * 2**20, ge=1)  # of all bodies at a time
+    head_timeout_s: float = Field(default=10.0, gt=0)  # for the headers of a request
+    body_idle_s: float = Field(default=5.0, gt=0)  # without a byte of the body
+    body_total_s: float = Field(default=30.0, gt=0)  # for the whole body
+    max_pixels: int = Field(default=4_000_000, ge=1, le=MAX_PIXELS)  # of either frame
     max_pending: int = Field(default=16, ge=1)  # pairs being worked on or waiting for their turn
     # Of one address; None: as many as of all. Behind a proxy all clients have one address.
     max_pending_per_client: int | None = Field(default=None, ge=1)
@@ -48,6 +66,17 @@ class Settings(BaseSettings):
         self.gain_rule()
         return self
 
+    @model_validator(mode="after")
+    def _guarded_beyond_this_machine(self) -> Self:
+        if not (is_loopback(self.host) or self.token or self.open_to_all):
+            raise ValueError(
+                f"host {self.host} can be reached from other machines: set SEGMIF_TOKEN, or say "
+                "with --open-to-all that everybody may ask"
+            )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both a certificate and its key")
+        return self
+
     def gain_rule(self) -> GainRule:
         """How counts become levels; raises ValueError where the settings contradict each other."""
         stated = None not in (self.gain_low, self.gain_high)
@@ -57,3 +86,21 @@ class Settings(BaseSettings):
     def rules(self, mounting: Mounting | None) -> Rules:
         """What is laid down for decoding, judging and aligning."""
         return Rules(self.max_pixels, mounting, self.gain_rule(), self.max_skew_ms, self.degraded)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address; a name other than localhost may not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ValueError for a SEGMIF_ variable that no setting reads: it would change nothing."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | OTHER_PROGRAMS
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = get_close_matches(name.upper(), known, n=1)
+            hint = f"; is {close[0]} meant?" if close else ""
+            raise ValueError(f"the variable {name} is none of this program's{hint}")

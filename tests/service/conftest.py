@@ -15,6 +15,7 @@ from segmif.runtime import Runtime, open_runtime
 from service.app import create_app
 from service.mounting import Mounting
 from service.settings import Settings
+from service.transport import server_config
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
@@ -37,9 +38,7 @@ def serving(
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(
-            uvicorn.Config(create_app(settings, runtime, mounting), log_config=None)
-        )
+        server = uvicorn.Server(server_config(create_app(settings, runtime, mounting), settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

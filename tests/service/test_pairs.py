@@ -102,7 +102,7 @@ def test_skew_is_measured_and_judged_against_half_a_frame(
     camera: Camera, later_ms: int, verdict: str, flags: list[str]
 ) -> None:
     now = 1_700_000_000_000_000_000  # too large for a float: must stay whole until subtracted
-    stamps = {"visible_ns": now, "infrared_ns": now + later_ms * 1_000_000}
+    stamps: dict[str, Any] = {"visible_ns": now, "infrared_ns": now + later_ms * 1_000_000}
     answer, report = camera.post(COLOURS, RAMP, **stamps)
     assert report["pair"]["skew_ms"] == later_ms
     assert report["pair"]["skew"] == verdict
@@ -173,7 +173,7 @@ def test_one_sensor_answers_alone_when_the_rig_says_so(camera: Camera) -> None:
         ((COLOURS, None), {"sensors": "visible", "degraded": "refuse"}, "degraded"),
         ((COLOURS // 100, None), {"sensors": "visible"}, "degraded"),
     ):
-        refused, problem = camera.post(*sent, **ask)
+        refused, problem = camera.post(*sent, **dict[str, Any](ask))
         assert (refused.status_code, problem["kind"]) == (422, kind)
 
 

@@ -1,0 +1,135 @@
+"""uvicorn's HTTP protocol with bounds on what it leaves open: heads, tiny chunks, connections."""
+
+import asyncio
+import json
+from http import HTTPStatus
+from uuid import uuid4
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import PROBLEM_TYPE
+from service.settings import Settings
+
+MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
+# Each chunk costs the event loop a call: many are fine when they carry something.
+FREE_CHUNKS = 4096
+MIN_MEAN_CHUNK = 256  # [bytes] beyond the free ones
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """Closes connections whose head comes too slowly or is too large, and trickling bodies."""
+
+    head_timeout_s = 10.0
+    max_connections = 512
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless there are too many."""
+        super().connection_made(transport)
+        self._patience: asyncio.TimerHandle | None = None
+        self._begin_head()
+        if len(self.connections) > self.max_connections:
+            self._refuse(503, "busy", f"{self.max_connections} connections are open; try again")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, as long as the head is not too long."""
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, "head_too_large", f"the headers exceed {MAX_HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request's head."""
+        super().on_message_begin()
+        self._chunks = self._body_bytes = 0
+        if not self._in_head:
+            self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        """Stop the clock."""
+        self._end_head()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body; the error becomes a 400 of `send_400_response`."""
+        self._chunks += 1
+        self._body_bytes += len(body)
+        tiny = self._body_bytes < MIN_MEAN_CHUNK * (self._chunks - FREE_CHUNKS)
+        if tiny:
+            raise ValueError("the body comes in too many tiny chunks")
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no HTTP, or a body in too many chunks."""
+        self._refuse(400, "bad_http", "this is not a request that HTTP/1.1 allows here")
+
+    def _begin_head(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        self._patience = self.loop.call_later(
+            self.head_timeout_s,
+            self._refuse,
+            408,
+            "too_slow",
+            f"the headers took more than {self.head_timeout_s:g} s",
+        )
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._patience:
+            self._patience.cancel()
+
+    def _refuse(self, status: int, kind: str, detail: str) -> None:
+        self._end_head()
+        if self.transport.is_closing():
+            return
+        request_id = uuid4().hex
+        phrase = HTTPStatus(status).phrase
+        body = json.dumps(
+            {
+                "title": phrase,
+                "status": status,
+                "detail": detail,
+                "kind": kind,
+                "request_id": request_id,
+            }
+        )
+        retry = "retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\ncontent-type: {PROBLEM_TYPE}\r\n{retry}"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        started = self.cycle is not None and self.cycle.response_started
+        if not started or self.cycle.response_complete:
+            self.transport.write((head + body).encode())
+        self.transport.close()
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service; raises OSError where the TLS files cannot be read."""
+    bounds = {
+        "head_timeout_s": settings.head_timeout_s,
+        "max_connections": settings.max_connections,
+    }
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=type("Http", (GuardedHttp,), bounds),
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # a small message could unfold into a large one
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=settings.drain_s,
+        server_header=False,
+        proxy_headers=False,  # a client could claim any address
+    )

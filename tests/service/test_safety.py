@@ -1,0 +1,306 @@
+"""Clients that are slow, large, broken or hostile, and an operator who mistypes."""
+
+import json
+import socket
+import ssl
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import trustme
+
+from segmif import images
+from segmif.headers import PNG_MAGIC
+from segmif.runtime import Runtime, open_runtime
+from service.__main__ import main
+from service.settings import Settings
+
+Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
+Start = Callable[..., AbstractContextManager[httpx.Client]]
+
+
+@pytest.fixture(scope="module")
+def start(serve: Serve, stand_in_weights: Path) -> Start:
+    @contextmanager
+    def started(**settings: Any) -> Iterator[httpx.Client]:
+        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
+        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
+            yield client
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def hasty(start: Start) -> Iterator[httpx.Client]:
+    """A service that does not wait long."""
+    with start(head_timeout_s=0.3, body_idle_s=0.3, body_total_s=0.8, max_connections=8) as client:
+        yield client
+
+
+@contextmanager
+def connected(client: httpx.Client) -> Iterator[socket.socket]:
+    address = (client.base_url.host, client.base_url.port or 0)
+    with socket.create_connection(address, timeout=20) as wire:
+        yield wire
+
+
+def rest(wire: socket.socket) -> bytes:
+    """All that still comes until the service closes."""
+    read = b""
+    try:
+        while piece := wire.recv(65_536):
+            read += piece
+    except ConnectionResetError:
+        pass  # closed with our bytes unread
+    return read
+
+
+def problem(raw: bytes) -> tuple[int, str]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head.lower(), raw
+    told = json.loads(body)
+    assert f" {told['status']} ".encode() in head
+    return told["status"], told["kind"]
+
+
+def pair() -> dict[str, bytes]:
+    ramp = np.linspace(20, 220, 32 * 32).reshape(32, 32).astype(np.uint8)
+    return {
+        "visible": images.encode_png(np.dstack([ramp] * 3)),
+        "infrared": images.encode_png(ramp),
+    }
+
+
+HEAD = b"POST /fuse-segment HTTP/1.1\r\nHost: x\r\n"
+
+
+def unharmed(client: httpx.Client) -> None:
+    assert client.post("/fuse-segment", files=pair()).status_code == 200
+    limit = time.monotonic() + 20
+    while not {"segmif_buffered_bytes 0.0", "segmif_pending 0.0"} <= set(
+        client.get("/metrics").text.splitlines()
+    ):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"", (408, "too_slow")),
+        (HEAD, (408, "too_slow")),
+        (HEAD + b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9\r\n\r\n--x",
+         (408, "body_too_slow")),
+        (HEAD + b"X: " + b"a" * 40_000, (431, "head_too_large")),
+        (b"\x16\x03\x01 no http\r\n\r\n", (400, "bad_http")),
+    ],
+)  # fmt: skip
+def test_what_never_becomes_a_request_is_told_and_closed(
+    hasty: httpx.Client, sent: bytes, expected: tuple[int, str]
+) -> None:
+    with connected(hasty) as wire:
+        wire.sendall(sent)
+        assert problem(rest(wire)) == expected
+    unharmed(hasty)
+
+
+def test_a_client_of_a_byte_at_a_time_does_not_hold_the_service(hasty: httpx.Client) -> None:
+    with connected(hasty) as wire:
+        wire.sendall(HEAD + b"Content-Type: multipart/form-data; boundary=x\r\n")
+        wire.sendall(b"Content-Length: 1000\r\n\r\n--x\r\n\r\n")
+        answer = b""
+        wire.settimeout(0.1)
+        while not answer:  # never idle for long, but never done either
+            wire.sendall(b"-")
+            try:
+                answer = wire.recv(65_536)
+            except TimeoutError:
+                continue
+    assert problem(answer) == (408, "body_too_slow")
+    unharmed(hasty)
+
+
+def test_65536_tiny_chunks_are_refused(client: httpx.Client) -> None:
+    with connected(client) as wire:
+        wire.sendall(HEAD + b"Transfer-Encoding: chunked\r\n")
+        wire.sendall(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n")
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before all were sent
+            wire.sendall(b"1\r\n-\r\n" * 65_536)
+        assert rest(wire)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 422", b"")
+    unharmed(client)
+
+
+def test_too_many_connections_are_turned_away_until_some_close(hasty: httpx.Client) -> None:
+    unharmed(hasty)
+    wires = [socket.create_connection((hasty.base_url.host, hasty.base_url.port)) for _ in range(8)]
+    try:
+        with connected(hasty) as surplus:
+            raw = rest(surplus)
+            assert problem(raw) == (503, "busy")
+            assert b"retry-after: 1" in raw
+    finally:
+        for wire in wires:
+            wire.close()
+    unharmed(hasty)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"".join(b'--x\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n1\r\n' % n
+                 for n in range(10_000)) + b"--x--\r\n",
+        b"--x\r\n" + b"".join(b"H%d: 1\r\n" % n for n in range(10_000)) + b"\r\n1\r\n--x--\r\n",
+        b"--x\r\nContent-Disposition: form-data; name=\"" + b"a" * 10_000 + b"\"\r\n\r\n1\r\n--x--",
+        b"--x\r\nContent-Disposition: form-data; name=visible\r\n\r\n1\r\n"
+        b"--x\r\nContent-Disposition: form-data; name=visible\r\n\r\n1\r\n--x--\r\n",
+        b"\r\n" * 10_000,
+        b"--x\r\nContent-Disposition: form-data; name=visible\r\n\r\n1",
+        b"--x--\r\n" + b"tail" * 10_000,
+    ],
+    ids=["fields", "headers", "header", "twice", "preamble", "broken off", "epilogue"],
+)  # fmt: skip
+def test_forms_that_nobody_means_are_refused(client: httpx.Client, body: bytes) -> None:
+    answer = client.post(
+        "/fuse-segment", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert problem_of(answer)[0] == 422
+
+
+def problem_of(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    return answer.status_code, answer.json()["kind"]
+
+
+def png(width: int, height: int, packed: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
+    return PNG_MAGIC + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (png(20_000, 20_000, zlib.compress(bytes(4_000_000), 9)), (413, "too_large")),
+        (png(2_000, 2_000, zlib.compress(bytes(100))), (422, "damaged")),
+        (b"II*\0\x08\0\0\0\x03\0" + struct.pack("<HHIHxx", 256, 3, 1, 64)
+         + struct.pack("<HHIHxx", 257, 3, 1, 64) + struct.pack("<HHIHxx", 259, 3, 1, 50_000),
+         (415, "unsupported_type")),
+        (b"GIF89a" + bytes(100), (415, "unsupported_type")),
+        (b"PK\x03\x04" + bytes(100), (415, "unsupported_type")),
+        (b"\x80\x04\x95" + bytes(100), (415, "unsupported_type")),
+        (b"http://169.254.169.254/latest", (415, "unsupported_type")),
+    ],
+    ids=["bomb", "liar", "packed tiff", "gif", "archive", "pickle", "url"],
+)  # fmt: skip
+def test_frames_that_would_unfold_or_run_something_are_refused_by_their_head(
+    client: httpx.Client, frame: bytes, expected: tuple[int, str]
+) -> None:
+    answer = client.post("/fuse-segment", files=pair() | {"visible": frame})
+    assert problem_of(answer) == expected
+
+
+def test_all_bodies_together_have_a_bound(start: Start) -> None:
+    with start(max_buffered_bytes=100_000) as client, connected(client) as wire:
+        wire.sendall(HEAD + b"Content-Type: multipart/form-data; boundary=x\r\n")
+        wire.sendall(b"Content-Length: 99000\r\n\r\n--x\r\n\r\n" + b"a" * 98_000)
+        body = b"a" * 5_000
+        kinds = {"bad_form"}
+        limit = time.monotonic() + 20
+        while kinds == {"bad_form"} and time.monotonic() < limit:
+            answer = client.post(
+                "/fuse-segment",
+                content=body,
+                headers={"Content-Type": "multipart/form-data; boundary=y"},
+            )
+            kinds = {problem_of(answer)[1]}
+        assert problem_of(answer) == (503, "busy")
+        assert answer.headers["retry-after"] == "1"
+        wire.close()
+        unharmed(client)
+
+
+def test_a_token_is_asked_of_everybody_but_probes(start: Start) -> None:
+    with start(token="s3cret") as client:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
+            answer = client.post("/fuse-segment", files=pair(), headers=headers)
+            assert problem_of(answer) == (401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert client.get("/metrics", headers=headers).status_code == 401
+        assert client.get("/livez").status_code == 200
+        client.headers["Authorization"] = "Bearer s3cret"
+        unharmed(client)
+
+
+def test_tls_serves_and_plain_http_does_not_pass(start: Start, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    files = {"tls_certificate": tmp_path / "certificate.pem", "tls_key": tmp_path / "key.pem"}
+    with start(**files) as plain:
+        secure = str(plain.base_url).replace("http:", "https:")
+        with httpx.Client(base_url=secure, verify=trusting) as client:
+            unharmed(client)
+        with pytest.raises(httpx.TransportError):
+            plain.get("/livez")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--host", "0.0.0.0"], {}, "set SEGMIF_TOKEN, or say with --open-to-all"),
+        (["--host", "::"], {}, "can be reached from other machines"),
+        ([], {"SEGMIF_HOST": "192.168.1.5"}, "can be reached from other machines"),
+        ([], {"SEGMIF_MAX_BATHC": "9"}, "MAX_BATHC is none of this program's; is SEGMIF_MAX_BATCH"),
+        ([], {"SEGMIF_MAX_PIXELS": "many"}, "max_pixels"),
+        (["--tls-key", "key.pem"], {"SEGMIF_TOKEN": "s3cret"}, "needs both"),
+        (["--tls-key", "no.pem", "--tls-certificate", "no.pem"], {}, "cannot be used"),
+    ],
+)  # fmt: skip
+def test_what_the_operator_gets_wrong_is_said_before_a_port_opens(
+    stand_in_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    environment: dict[str, str],
+    words: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["serve", "--weights", str(stand_in_weights), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "s3cret" not in told
+
+
+def test_every_error_is_documented_with_an_example(client: httpx.Client) -> None:
+    answers = client.get("/openapi.json").json()["paths"]["/fuse-segment"]["post"]["responses"]
+    shown = {
+        example["value"]["kind"]: int(status)
+        for status, answer in answers.items()
+        for example in answer["content"]
+        .get("application/problem+json", {"examples": {}})["examples"]
+        .values()
+    }
+    assert shown.items() >= {
+        "unauthorized": 401, "not_acceptable": 406, "body_too_slow": 408, "superseded": 409,
+        "body_too_large": 413, "too_large": 413, "unsupported_type": 415, "bad_form": 422,
+        "missing_part": 422, "bad_parameter": 422, "damaged": 422, "bad_pair": 422,
+        "degraded": 422, "too_many_of_one": 429, "engine_failed": 500, "internal": 500,
+        "busy": 503, "cannot_finish": 503, "deadline_missed": 503,
+    }.items()  # fmt: skip
