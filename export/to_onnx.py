@@ -6,6 +6,7 @@ height and width are dynamic; height and width divide by 32.
 """
 
 import argparse
+import copy
 import logging
 import warnings
 from dataclasses import replace
@@ -21,6 +22,7 @@ from export.attention import OPSET, local_function
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
+from segmif.model.precision import to_half
 from segmif.model.weights import load_network
 
 INPUTS = ("visible", "infrared")
@@ -41,21 +43,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", type=Path, required=True, help="network to export, safetensors"
     )
     parser.add_argument("--out", type=Path, help="ONNX file to write [beside the weights]")
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "fp16"],
+        default="fp32",
+        help="of weights and activations; fp16 keeps softmax, norms and sums in fp32 [fp32]",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Exports as the arguments say; returns the exit code."""
-    out = args.out or args.weights.with_suffix(".onnx")
-    difference = export(args.weights, out)
+    suffix = ".onnx" if args.precision == "fp32" else f".{args.precision}.onnx"
+    out = args.out or args.weights.with_suffix(suffix)
+    difference = export(args.weights, out, args.precision)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, ONNX Runtime agrees with torch: {difference}")
     return 0
 
 
-def export(weights: Path, out: Path) -> str:
+def export(weights: Path, out: Path, precision: str = "fp32") -> str:
     """
     Writes `out` and its manifest from a safetensors file; gives the difference found, in words.
+
+    `precision` (fp32 or fp16) is in the graph itself: a strongly typed engine takes it as it is.
     """
     network = load_network(weights)
+    if precision == "fp16":
+        network = to_half(network)
     model = to_model(network)
     onnx.checker.check_model(model, full_check=True)
     difference = check(model, network)
@@ -63,7 +76,13 @@ def export(weights: Path, out: Path) -> str:
     onnx.save_model(model, out)
     source = Manifest.read(weights)
     tools = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)}
-    replace(source, sha256=sha256(out), source_sha256=source.sha256, tools=tools).write(out)
+    replace(
+        source,
+        precision=precision,
+        sha256=sha256(out),
+        source_sha256=source.sha256,
+        tools=tools,
+    ).write(out)
     return difference
 
 
@@ -117,6 +136,7 @@ def check(model: onnx.ModelProto, network: Network) -> str:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
+    wide = copy.deepcopy(network).double()
     found = []
     for size in CHECKED_SIZES:
         pair = noise(*size)
@@ -124,8 +144,7 @@ def check(model: onnx.ModelProto, network: Network) -> str:
         with torch.no_grad():
             tensors = [torch.from_numpy(array) for array in pair]
             plain = [out.numpy() for out in network(*tensors)]
-            exact = [out.numpy() for out in network.double()(*tensors)]
-            network.float()
+            exact = [out.numpy() for out in wide(*tensors)]
         for name, ours, torchs, truth in zip(OUTPUTS, given, plain, exact, strict=True):
             share, allowed = _differing(ours, truth), 2 * _differing(torchs, truth) + 1e-4
             if ours.shape != truth.shape or share > allowed:

@@ -57,3 +57,13 @@ def fit(pair: FramePair) -> FramePair:
 def unfit(prediction: Prediction, height: int, width: int) -> Prediction:
     """Cuts a prediction back to the height and width that the pair had before `fit`."""
     return Prediction(prediction.fused[:height, :width], prediction.labels[:height, :width])
+
+
+def check_batch(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
+    """ValueError unless both are a batch that a network takes: (B, H, W, 3) and (B, H, W)."""
+    fits = visible.ndim == 4 and visible.shape == (*infrared.shape, 3)
+    if not fits or infrared.shape[1] % MULTIPLE or infrared.shape[2] % MULTIPLE:
+        raise ValueError(
+            f"visible {visible.shape} and infrared {infrared.shape}: expected (B, H, W, 3) and "
+            f"(B, H, W) with H and W multiples of {MULTIPLE}; frames.fit makes them so"
+        )

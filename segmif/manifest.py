@@ -46,6 +46,7 @@ class Manifest:
     source_sha256: str | None = None
     tools: dict[str, str] = field(default_factory=dict)  # tool -> version that wrote the file
     training: dict[str, Any] = field(default_factory=dict)
+    engine: dict[str, Any] = field(default_factory=dict)  # of a TensorRT engine: machine, profile
 
     @staticmethod
     def beside(artefact: Path) -> Path:

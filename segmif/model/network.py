@@ -50,10 +50,11 @@ class Network(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         # bytes become numbers first: TensorRT refuses to transpose bytes
-        dtype = next(self.parameters()).dtype
-        rgb = visible.to(dtype) / 255
-        fused_luma, logits = self.predict(rgb, infrared.to(dtype) / 255)
-        fused = (attach_chroma(fused_luma, rgb) * 255).round()
+        dtype = next(self.core.parameters()).dtype
+        wide = torch.promote_types(dtype, torch.float32)  # half knows a bright pixel to 1/16 level
+        rgb, thermal = visible.to(wide) / 255, infrared.to(wide) / 255
+        fused_luma, logits = self.predict(rgb.to(dtype), thermal.to(dtype))
+        fused = (attach_chroma(fused_luma.to(wide), rgb) * 255).round()
         return fused.to(torch.uint8), self._labels(logits)
 
     def _labels(self, logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segmif.frames import FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
-from segmif.runtime import ort
+from segmif.runtime import ort, trt
 from segmif.runtime.errors import ArtefactError
 
 Device = Literal["cpu", "cuda"]
@@ -38,15 +38,22 @@ class Runtime(Protocol):
         """Give back memory and threads; the runtime cannot be used afterwards."""
 
 
-def open_runtime(path: Path, threads: int | None = None, device: Device = "cpu") -> Runtime:
+def open_runtime(
+    path: Path, threads: int | None = None, device: Device = "cpu", plugin: Path | None = None
+) -> Runtime:
     """
-    Open the artefact at `path`; `threads` CPU threads compute (None: one per core).
+    Open the artefact at `path`: .onnx, or .engine, which is always for a GPU.
 
-    Raises ManifestError where file and manifest do not fit, ArtefactError where it cannot run here.
+    For an ONNX, `threads` CPU threads compute (None: one per core); for an engine, `plugin` is the
+    library of our attention, where the engine was built with it. Raises ManifestError where file
+    and manifest do not fit, ArtefactError where it cannot run here, DeviceError where the GPU
+    cannot be opened.
     """
-    if path.suffix != ".onnx":
-        raise ArtefactError(f"{path.name} is of an unknown kind; this version runs .onnx files")
-    return ort.open_onnx(path, threads, device)
+    if path.suffix == ".onnx":
+        return ort.open_onnx(path, threads, device)
+    if path.suffix == ".engine":
+        return trt.open_engine(path, plugin)
+    raise ArtefactError(f"{path.name} is of an unknown kind; this version runs .onnx and .engine")
 
 
 def predict(runtime: Runtime, pair: FramePair) -> Prediction:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from segmif.frames import MULTIPLE
+from segmif.frames import check_batch
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
 
@@ -33,7 +33,7 @@ class OnnxNetwork:
         """See `segmif.runtime.Runtime.run`."""
         if self._session is None:
             raise ValueError("the runtime was closed")
-        _check_frames(visible, infrared)
+        check_batch(visible, infrared)
         outputs = self._session.run(list(OUTPUTS), {"visible": visible, "infrared": infrared})
         return cast(tuple[NDArray[np.uint8], NDArray[np.uint8]], tuple(outputs))
 
@@ -87,13 +87,4 @@ def _check_tensors(path: Path, session: ort.InferenceSession) -> None:
         raise ArtefactError(
             f"{path.name} maps {inputs} to {outputs}; expected {wanted_inputs} to "
             f"{wanted_outputs}: export it again"
-        )
-
-
-def _check_frames(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
-    fits = visible.ndim == 4 and visible.shape == (*infrared.shape, 3)
-    if not fits or infrared.shape[1] % MULTIPLE or infrared.shape[2] % MULTIPLE:
-        raise ValueError(
-            f"visible {visible.shape} and infrared {infrared.shape}: expected (B, H, W, 3) and "
-            f"(B, H, W) with H and W multiples of {MULTIPLE}; frames.fit makes them so"
         )

@@ -1,4 +1,4 @@
-"""The kernels' source, built for this CPU: the same function as plain torch, to the same accuracy."""
+"""The kernels' source, built for this CPU, computes what plain torch does, as exactly."""
 
 import shutil
 import subprocess

@@ -56,7 +56,7 @@ def test_without_a_fitting_manifest_nothing_runs(stand_in_weights: Path, tmp_pat
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"\.onnx"):
-        open_runtime(tmp_path / "nano.engine")
+        open_runtime(tmp_path / "nano.trt")
 
 
 def test_a_device_that_this_build_lacks_is_refused(stand_in_weights: Path) -> None:

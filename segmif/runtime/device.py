@@ -1,0 +1,266 @@
+"""
+A GPU's memory, streams and graphs, whichever Python package reaches it.
+
+Everything here happens in the one thread that opened the device. pycuda is used where it is
+installed, NVIDIA's cuda-bindings elsewhere; both on the primary context, which TensorRT, ONNX
+Runtime and torch share. Graphs go straight to the driver: pycuda has none.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.runtime.errors import ArtefactError, DeviceError
+
+MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
+THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """The same bytes on both sides; on an integrated GPU it is one memory."""
+
+    host: NDArray[np.uint8]  # (size,), pinned
+    device: int  # address
+
+
+class DeviceBackend(Protocol):
+    """What a runtime needs of a GPU; methods raise DeviceError."""
+
+    name: str
+    capability: tuple[int, int]
+    driver: str  # newest CUDA version that it knows
+    integrated: bool  # shares its memory with the CPU, as a Jetson does
+
+    def stream(self) -> int:
+        """A new queue of work, as CUDA knows it."""
+
+    def buffer(self, size: int) -> Buffer:
+        """Pinned memory of `size` bytes and its place on the device."""
+
+    def upload(self, buffer: Buffer, size: int, stream: int) -> None:
+        """Enqueues the copy of the first `size` bytes to the device."""
+
+    def download(self, buffer: Buffer, size: int, stream: int) -> None:
+        """Enqueues the copy of the first `size` bytes from the device."""
+
+    def wait(self, stream: int) -> None:
+        """Returns when all work of a stream is done."""
+
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """Records what `enqueue` puts on the stream; calling the answer enqueues it as a whole."""
+
+    def close(self) -> None:
+        """Gives everything back."""
+
+
+def open_device(index: int = 0) -> DeviceBackend:
+    """A GPU of this machine, by the package at hand; ArtefactError where there is neither."""
+    for backend in (PycudaDevice, BindingsDevice):
+        try:
+            return backend(index)
+        except ImportError:
+            continue
+    raise ArtefactError(
+        "a TensorRT engine needs a GPU with its driver and pycuda or cuda-python: install "
+        "segmif[trt], or run the .onnx file on the CPU"
+    )
+
+
+class PycudaDevice:
+    """By pycuda."""
+
+    def __init__(self, index: int) -> None:
+        import pycuda.driver as cuda
+
+        self._cuda = cuda
+        try:
+            cuda.init()
+            device = cuda.Device(index)
+            self._context = device.retain_primary_context()
+            self._context.push()
+        except cuda.Error as error:
+            raise DeviceError(f"GPU {index} cannot be opened: {error}") from error
+        self.name = device.name()
+        self.capability = device.compute_capability()
+        self.driver = _version(cuda.get_driver_version())
+        self.integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
+        self._streams: dict[int, Any] = {}
+        self._device_memory: list[Any] = []
+        self._graphs: list[_Graph] = []
+
+    def stream(self) -> int:
+        stream = self._cuda.Stream(self._cuda.stream_flags.NON_BLOCKING)
+        self._streams[stream.handle] = stream
+        return int(stream.handle)
+
+    def buffer(self, size: int) -> Buffer:
+        flags = self._cuda.host_alloc_flags.DEVICEMAP if self.integrated else 0
+        with _words(self._cuda.Error, f"{size} bytes of GPU memory"):
+            host = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
+            if self.integrated:
+                return Buffer(host, int(host.base.get_device_pointer()))
+            memory = self._cuda.mem_alloc(size)
+        self._device_memory.append(memory)
+        return Buffer(host, int(memory))
+
+    def upload(self, buffer: Buffer, size: int, stream: int) -> None:
+        if not self.integrated:
+            with _words(self._cuda.Error, "copying to the GPU"):
+                self._cuda.memcpy_htod_async(
+                    buffer.device, buffer.host[:size], self._streams[stream]
+                )
+
+    def download(self, buffer: Buffer, size: int, stream: int) -> None:
+        if not self.integrated:
+            with _words(self._cuda.Error, "copying from the GPU"):
+                self._cuda.memcpy_dtoh_async(
+                    buffer.host[:size], buffer.device, self._streams[stream]
+                )
+
+    def wait(self, stream: int) -> None:
+        with _words(self._cuda.Error, "waiting for the GPU"):
+            self._streams[stream].synchronize()
+
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
+        self._graphs.append(_Graph(stream, enqueue))
+        return self._graphs[-1].launch
+
+    def close(self) -> None:
+        for graph in self._graphs:
+            graph.close()
+        for memory in self._device_memory:
+            memory.free()
+        self._streams.clear()
+        self._context.pop()
+        self._context.detach()
+
+
+class BindingsDevice:
+    """By NVIDIA's cuda-bindings."""
+
+    def __init__(self, index: int) -> None:
+        from cuda.bindings import driver
+
+        self._driver = driver
+        try:
+            self._call(driver.cuInit, 0)
+        except RuntimeError as error:  # the binding's own, where there is no driver to load
+            raise DeviceError(f"GPU {index} cannot be opened: {error}") from error
+        self._device = self._call(driver.cuDeviceGet, index)
+        self._call(
+            driver.cuCtxPushCurrent, self._call(driver.cuDevicePrimaryCtxRetain, self._device)
+        )
+        self.name = self._call(driver.cuDeviceGetName, 128, self._device).split(b"\0")[0].decode()
+        self.capability = (
+            self._attribute("COMPUTE_CAPABILITY_MAJOR"),
+            self._attribute("COMPUTE_CAPABILITY_MINOR"),
+        )
+        version = self._call(driver.cuDriverGetVersion)
+        self.driver = _version((version // 1000, version % 1000 // 10))
+        self.integrated = bool(self._attribute("INTEGRATED"))
+        self._closing: list[Callable[[], object]] = []
+
+    def stream(self) -> int:
+        flag = self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING
+        return int(self._call(self._driver.cuStreamCreate, int(flag)))
+
+    def buffer(self, size: int) -> Buffer:
+        pinned = self._call(self._driver.cuMemHostAlloc, size, MAPPED if self.integrated else 0)
+        self._closing.append(lambda: self._driver.cuMemFreeHost(pinned))
+        host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(pinned)))
+        if self.integrated:
+            return Buffer(host, int(self._call(self._driver.cuMemHostGetDevicePointer, pinned, 0)))
+        memory = self._call(self._driver.cuMemAlloc, size)
+        self._closing.append(lambda: self._driver.cuMemFree(memory))
+        return Buffer(host, int(memory))
+
+    def upload(self, buffer: Buffer, size: int, stream: int) -> None:
+        if not self.integrated:
+            source = buffer.host.ctypes.data
+            self._call(self._driver.cuMemcpyHtoDAsync, buffer.device, source, size, stream)
+
+    def download(self, buffer: Buffer, size: int, stream: int) -> None:
+        if not self.integrated:
+            target = buffer.host.ctypes.data
+            self._call(self._driver.cuMemcpyDtoHAsync, target, buffer.device, size, stream)
+
+    def wait(self, stream: int) -> None:
+        self._call(self._driver.cuStreamSynchronize, stream)
+
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
+        graph = _Graph(stream, enqueue)
+        self._closing.append(graph.close)
+        return graph.launch
+
+    def close(self) -> None:
+        for give_back in reversed(self._closing):
+            give_back()
+        self._driver.cuCtxPopCurrent()
+        self._driver.cuDevicePrimaryCtxRelease(self._device)
+
+    def _attribute(self, name: str) -> int:
+        attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(self._call(self._driver.cuDeviceGetAttribute, attribute, self._device))
+
+    def _call(self, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
+        error, *answer = function(*arguments)
+        if int(error):
+            raise DeviceError(f"{function.__name__}: {error.name}")
+        return answer[0] if answer else None
+
+
+class _Graph:
+    """Work recorded from a stream, by the driver's own library."""
+
+    def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
+        self._library = ctypes.CDLL("libcuda.so.1")
+        self._stream = ctypes.c_void_p(stream)
+        self._graph, self._ready = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
+        try:
+            enqueue()
+        finally:
+            self._call("cuStreamEndCapture", self._stream, ctypes.byref(self._graph))
+        self._call(
+            "cuGraphInstantiateWithFlags",
+            ctypes.byref(self._ready),
+            self._graph,
+            ctypes.c_ulonglong(0),
+        )
+
+    def launch(self) -> None:
+        """Enqueues all of it."""
+        self._call("cuGraphLaunch", self._ready, self._stream)
+
+    def close(self) -> None:
+        """Destroys what was recorded."""
+        self._library.cuGraphExecDestroy(self._ready)
+        self._library.cuGraphDestroy(self._graph)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        error = getattr(self._library, name)(*arguments)
+        if error:
+            raise DeviceError(f"{name}: CUDA error {error}")
+
+
+class _words:
+    """Turns a package's error into ours, with what was being done."""
+
+    def __init__(self, kind: type[Exception], doing: str) -> None:
+        self._kind, self._doing = kind, doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self._kind):
+            raise DeviceError(f"{self._doing}: {error}") from error
+
+
+def _version(parts: tuple[int, ...]) -> str:
+    return ".".join(map(str, parts))

@@ -1,0 +1,118 @@
+"""ONNX to engine: what each TensorRT must be shown, and NVIDIA's own parser where it is at hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from export.to_engine import Build, Profile, prepare, up_to_date, wanted_facts
+from export.to_onnx import export
+from segmif.manifest import Manifest, sha256
+from segmif.model.network import Network
+from segmif.model.weights import save_network
+from segmif.runtime.trt import Machine
+
+MACHINE = Machine("10.16.1", "Fake GPU", "9.0", "13.0")
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("half")
+    torch.manual_seed(0)
+    save_network(Network("nano").eval(), folder / "nano.safetensors", {"steps": 0})
+    export(folder / "nano.safetensors", folder / "nano.onnx", "fp16")  # checked against float64
+    return folder / "nano.onnx"
+
+
+def attention(model: onnx.ModelProto) -> tuple[bool, bool]:
+    """Whether the model holds the node, and whether it holds its body."""
+    node = any(n.op_type == "InteractiveAttention" for n in model.graph.node)
+    return node, any(f.name == "InteractiveAttention" for f in model.functions)
+
+
+@pytest.mark.parametrize(
+    ("version", "plugin", "seen"),
+    [
+        ((8, 6, 0), False, (False, False)),  # the body stands in the node's place
+        ((8, 6, 0), True, (True, False)),
+        ((10, 3, 0), True, (True, False)),  # would prefer the body
+        ((10, 3, 0), False, (True, True)),
+        ((10, 7, 0), True, (True, True)),
+        ((11, 1), False, (True, True)),
+    ],
+)
+def test_each_parser_sees_what_it_takes(
+    half: Path, version: tuple[int, ...], plugin: bool, seen: tuple[bool, bool]
+) -> None:
+    model = onnx.load(half)
+    prepared = prepare(model, version, plugin=plugin)
+    assert attention(prepared) == seen
+    assert attention(model) == (True, True)  # the caller's own stays as it was
+
+
+def test_half_keeps_what_half_would_spoil(half: Path) -> None:
+    assert Manifest.read(half).precision == "fp16"
+    model = onnx.load(half)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    (node,) = (n for n in model.graph.node if n.op_type == "InteractiveAttention")
+    kinds = [types.get(name) for name in node.input[3:]]
+    whole, halves = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    assert kinds == [halves] * 4 + [whole] + [halves] * 4  # the temperature alone stays whole
+    assert not [n for n in model.graph.node if n.op_type == "BatchNormalization"]
+
+
+def test_an_engine_is_built_again_where_anything_changed(half: Path, tmp_path: Path) -> None:
+    engine, build = tmp_path / "nano.engine", Build(profile=Profile())
+    assert not up_to_date(half, engine, build, MACHINE)
+    engine.write_bytes(b"engine")
+    Manifest(
+        variant="nano",
+        taxonomy="mfnet",
+        precision="fp16",
+        sha256=sha256(engine),
+        source_sha256=sha256(half),
+        engine=wanted_facts(build, MACHINE),
+    ).write(engine)
+    assert up_to_date(half, engine, build, MACHINE)
+    assert not up_to_date(half, engine, Build(profile=Profile(batch=(1, 1, 16))), MACHINE)
+    newer = Machine("11.1.0", "Fake GPU", "9.0", "13.3")
+    assert not up_to_date(half, engine, build, newer)
+
+
+def test_profiles_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="least <= best <= most"):
+        Profile(batch=(1, 8, 4))
+    with pytest.raises(ValueError, match="multiples of 32"):
+        Profile(height=(32, 480, 500))
+
+
+BUILD = """
+import sys, onnx, tensorrt_rtx
+from export.to_engine import Build, Profile, serialize
+profile = Profile(batch=(1, 1, 2), height=(64, 96, 128), width=(64, 96, 128))
+engine = serialize(tensorrt_rtx, onnx.load(sys.argv[1]), Build(profile=profile))
+print(len(engine))
+"""
+
+
+def test_nvidias_parser_reads_it_and_an_engine_is_built(half: Path) -> None:
+    """TensorRT-RTX has the parser and the builder of TensorRT 11 and needs no GPU for either."""
+    pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    done = subprocess.run([sys.executable, "-c", BUILD, half], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) > 100_000
+
+
+def test_what_the_parser_cannot_read_is_said(half: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    model = onnx.load(half)
+    del model.functions[:]  # nobody knows the attention any more
+    onnx.save_model(model, tmp_path / "bare.onnx")
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, tmp_path / "bare.onnx"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "ArtefactError" in done.stderr and "cannot read this ONNX" in done.stderr
