@@ -1,13 +1,14 @@
-"""`python -m calibration COMMAND`: target, solve, pick, convert, prove."""
+"""`python -m calibration COMMAND`: target, pair, solve, pick, convert, prove."""
 
 import sys
 
-from calibration import convert, pick, prove, solve, target
+from calibration import convert, pair, pick, prove, solve, target
 from segmif import cli
 
 if __name__ == "__main__":
     commands = {
         "target": target,
+        "pair": pair,
         "solve": solve,
         "pick": pick,
         "convert": convert,

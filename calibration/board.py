@@ -1,7 +1,7 @@
 """The boards that both cameras can see."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class Board:
     def about_middle(self) -> Floats:
         """The points (N, 3) [m] with the origin in their middle."""
         points = self.points()
-        return points - np.mean(points, axis=0)
+        return cast(Floats, points - points.mean(0))
 
     def orders(self) -> list[NDArray[np.intp]]:
         """

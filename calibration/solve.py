@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from calibration.board import parse_board
 from calibration.bundle import PairView
-from calibration.detect import Detection, Raw, Refusal, detect
+from calibration.detect import Detection, Refusal, detect
+from calibration.frames import frames_in, read_grey, read_raw
 from calibration.judge import Solution, interval_m
+from calibration.pair import read_pairs
 from calibration.report import write_report
 from calibration.stereo import MIN_VIEWS, calibrate
-from segmif.images import decode_infrared, read_visible
 from segmif.rig import COEFFICIENTS, write_rig
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
+    parser.add_argument("--pairs", type=Path, help="a CSV file by `pair`, for other names")
     parser.add_argument("--board", choices=["chessboard", "circles"], default="chessboard")
     parser.add_argument(
         "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
@@ -61,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     board = parse_board(args.board, args.corners, args.square_mm)
-    paths = pair_by_name(args.visible, args.infrared)
+    if args.pairs:
+        paths = read_pairs(args.pairs, args.visible, args.infrared)
+    else:
+        paths = pair_by_name(args.visible, args.infrared)
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
         visible, infrared = read_grey(visible_path), read_raw(infrared_path)
@@ -90,11 +92,7 @@ def main(args: argparse.Namespace) -> int:
 
 def pair_by_name(visible: Path, infrared: Path) -> list[tuple[Path, Path]]:
     """Frames of both folders with the same name, sorted; raises ValueError where none has."""
-    folders = []
-    for folder in (visible, infrared):
-        if not folder.is_dir():
-            raise ValueError(f"{folder} is not a folder")
-        folders.append({p.stem: p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES})
+    folders = frames_in(visible), frames_in(infrared)
     names = sorted(folders[0].keys() & folders[1].keys())
     if not names:
         raise ValueError(
@@ -102,19 +100,6 @@ def pair_by_name(visible: Path, infrared: Path) -> list[tuple[Path, Path]]:
             f"({len(folders[1])} frames)"
         )
     return [(folders[0][name], folders[1][name]) for name in names]
-
-
-def read_grey(path: Path) -> Raw:
-    """A colour frame as (H, W) uint8 luma; raises ImageError."""
-    return cast(Raw, cv2.cvtColor(read_visible(path), cv2.COLOR_RGB2GRAY))
-
-
-def read_raw(path: Path) -> Raw:
-    """An infrared frame (H, W) as the sensor wrote it, uint8 or uint16; raises ImageError."""
-    try:
-        return decode_infrared(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def reasons(shots: Sequence[Shot]) -> dict[str, str]:

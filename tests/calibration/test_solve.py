@@ -158,7 +158,14 @@ def words(visible: Path, infrared: Path, out: Path) -> list[object]:
 def test_folders_of_frames_to_rig_and_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, *folders(tmp_path, 7)) == 0
+    command = folders(tmp_path, 7)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("visible,infrared\n" + "".join(f"{at}.png,warm{at}.png\n" for at in range(7)))
+    assert run(monkeypatch, *command, "--pairs", pairs) == 1
+    assert "warm0.png is not a file" in capsys.readouterr().err
+    for path in (tmp_path / "infrared").iterdir():
+        path.rename(path.with_name(f"warm{path.name}"))
+    assert run(monkeypatch, *command, "--pairs", pairs) == 0
     numbers = json.loads(capsys.readouterr().out)
     low, high = numbers["baseline_95_percent_mm"]
     assert low < 1e3 * unlike_rig().baseline_m < high
