@@ -4,12 +4,13 @@
 PORT ?= 8000
 CONFIG ?= training/configs/nano.toml
 VARIANT ?= nano
+ATTENTION ?= plugin
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format train ablation worth export-onnx benchmark clean
+.PHONY: help install serve test check format train ablation worth export-onnx plugin export-trt benchmark clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,14 @@ worth: .venv/.dev ## what a fused frame is worth to a segmenter: the same, write
 
 export-onnx: .venv/.dev ## weights/VARIANT.safetensors to weights/VARIANT.onnx (nano)
 	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --out weights/$(VARIANT).onnx
+
+plugin: ## compile the attention kernels and, where TensorRT's headers are, its plugin for this GPU (needs nvcc, cmake)
+	cmake -S export/plugin -B build/plugin $(CMAKE_FLAGS)
+	cmake --build build/plugin
+
+export-trt: .venv/.dev ## weights/VARIANT.safetensors to an FP16 engine for this GPU (ATTENTION=plugin|native)
+	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --precision fp16 --out build/$(VARIANT).fp16.onnx
+	$(PY) -m export engine --onnx build/$(VARIANT).fp16.onnx --attention $(ATTENTION) $(ENGINE_FLAGS)
 
 benchmark: .venv/.dev ## table of the variants: parameters, GMAC, milliseconds on this CPU
 	$(PY) -m export benchmark --table

@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plugin",
         type=Path,
-        default=Path("build/libsegmif_plugin.so"),
-        help="library of the plugin [build/libsegmif_plugin.so, as `make plugin` leaves it]",
+        default=Path("build/plugin/libsegmif_plugin.so"),
+        help="library of the plugin [build/plugin/libsegmif_plugin.so, as `make plugin` leaves it]",
     )
     for name, sizes in vars(best).items():
         parser.add_argument(

@@ -166,6 +166,9 @@ struct Product {
     template <int DEPTH, Order LEFT, Order RIGHT>
     SEGMIF_INLINE void add(Team team, Matrix<const T, LEFT> left, Matrix<const T, RIGHT> right) {
         own(team, [&](int row, int column, float& sum) {
+#if defined(__CUDACC__)
+#pragma unroll 4
+#endif
             for (int k = 0; k < DEPTH; ++k) sum += to_float(left.at(row, k)) * to_float(right.at(k, column));
         });
     }

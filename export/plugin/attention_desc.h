@@ -1,0 +1,63 @@
+// What TensorRT tells of a node's tensors, as the kernels want to hear it; shared by both faces of the plugin.
+#pragma once
+
+#include <NvInferRuntime.h>
+
+#include "interactive_attention.h"
+
+namespace segmif {
+
+constexpr char PLUGIN_NAME[] = "InteractiveAttention";
+constexpr char PLUGIN_VERSION[] = "1";
+constexpr char PLUGIN_NAMESPACE[] = "segmif";
+constexpr int INPUTS = 12, OUTPUTS = 2;
+constexpr int VISIBLE = 0, INFRARED = 1, SEMANTIC = 2, TEMPERATURE = 7;
+
+inline bool is_map(int place) { return place <= SEMANTIC || place >= INPUTS; }
+
+// Whether the kernels take tensor `place` so, given what was chosen for the first map: all maps alike, in FP32 or FP16,
+// planes of pixels (LINEAR) or, in FP16 with a multiple of 8 channels, pixels of channels (HWC8).
+inline bool takes(int place, const nvinfer1::PluginTensorDesc& tensor, const nvinfer1::PluginTensorDesc& visible) {
+    using nvinfer1::DataType;
+    using nvinfer1::TensorFormat;
+    if (place == VISIBLE) {
+        const bool channels_last = tensor.format == TensorFormat::kHWC8 && tensor.type == DataType::kHALF &&
+                                   tensor.dims.nbDims == 4 && tensor.dims.d[1] % 8 == 0;
+        const bool known = tensor.type == DataType::kFLOAT || tensor.type == DataType::kHALF;
+        return channels_last || (known && tensor.format == TensorFormat::kLINEAR);
+    }
+    if (is_map(place)) return tensor.type == visible.type && tensor.format == visible.format;
+    const DataType type = place == TEMPERATURE ? DataType::kFLOAT : visible.type;
+    return tensor.type == type && tensor.format == TensorFormat::kLINEAR;
+}
+
+inline SegmifAttention describe(const nvinfer1::PluginTensorDesc& visible, const nvinfer1::Dims& sizes,
+                                const nvinfer1::PluginTensorDesc& temperature, float epsilon) {
+    const bool channels_last = visible.format == nvinfer1::TensorFormat::kHWC8;
+    SegmifAttention attention{};
+    attention.batch = static_cast<int32_t>(sizes.d[0]);
+    attention.channels = static_cast<int32_t>(sizes.d[1]);
+    attention.height = static_cast<int32_t>(sizes.d[2]);
+    attention.width = static_cast<int32_t>(sizes.d[3]);
+    attention.heads = static_cast<int32_t>(temperature.dims.d[1]);
+    attention.type = visible.type == nvinfer1::DataType::kHALF ? SEGMIF_HALF : SEGMIF_FLOAT;
+    attention.layout = channels_last ? SEGMIF_CHANNELS_LAST : SEGMIF_CHANNELS_FIRST;
+    attention.epsilon = epsilon;
+    return attention;
+}
+
+// The attribute of that name, or `otherwise`.
+inline float float_field(const nvinfer1::PluginFieldCollection* fields, const char* name, float otherwise) {
+    for (int i = 0; fields && i < fields->nbFields; ++i) {
+        const nvinfer1::PluginField& field = fields->fields[i];
+        const char *ours = name, *theirs = field.name;
+        while (*ours && *ours == *theirs) ++ours, ++theirs;
+        const bool same = *ours == *theirs;
+        if (same && field.type == nvinfer1::PluginFieldType::kFLOAT32 && field.length == 1) {
+            return *static_cast<const float*>(field.data);
+        }
+    }
+    return otherwise;
+}
+
+}  // namespace segmif
