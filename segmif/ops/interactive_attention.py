@@ -28,11 +28,16 @@ softmax), and is accumulated in at least FP32; a learned temperature per head ta
 scale that the division removes.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-5  # of the LayerNorm
+
+# Kind of device -> what computes there instead of `gram`; `segmif.ops.native.use` puts it here.
+fast_forms: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {}
 
 
 def plain(
@@ -160,7 +165,10 @@ def _layer_norm_channels(features: Tensor, weight: Tensor, bias: Tensor) -> Tens
 
 
 def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """The one entry point: `gram` where torch computes, one node where an ONNX graph is written."""
+    """
+    The one entry point: one node where an ONNX graph is written; else our kernels where they are in
+    use for the device, and `gram` where they are not.
+    """
     if torch.onnx.is_in_onnx_export():
         visible, infrared = maps_and_parameters[:2]
         refined = torch.onnx.ops.symbolic_multi_out(
@@ -172,4 +180,4 @@ def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]
             version=1,
         )
         return refined[0], refined[1]
-    return gram(*maps_and_parameters)
+    return fast_forms.get(maps_and_parameters[0].device.type, gram)(*maps_and_parameters)

@@ -1,19 +1,22 @@
 """
 The kernels of `cuda/` behind ctypes: the host build for tests, the CUDA build for a GPU.
 
-`attention` computes what `interactive_attention.gram` does; on a GPU in a fraction of its time.
+`Kernels.attention` computes what `interactive_attention.gram` does; `use` puts it in gram's place,
+in training as well.
 """
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from segmif.ops.interactive_attention import EPSILON
+from segmif.ops.interactive_attention import EPSILON, fast_forms, gram
 
 SOURCES = Path(__file__).parent / "cuda"
 TYPES = {torch.float32: 0, torch.float16: 1}
+MOST_CHANNELS = 64  # that the kernels take
 TEMPERATURE = 7  # its place among the arguments: the one parameter that is always float
 
 
@@ -110,3 +113,72 @@ class Kernels:
 
 def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+_in_use: dict[str, Kernels] = {}
+
+
+def use(kernels: Kernels) -> None:
+    """From now on HIA runs on these kernels, wherever its maps are on their device."""
+    _in_use[kernels.device] = kernels
+    fast_forms[kernels.device] = _attention
+
+
+def _attention(*given: Tensor) -> tuple[Tensor, Tensor]:
+    visible = given[0]
+    if visible.dtype not in TYPES or visible.shape[1] > MOST_CHANNELS:
+        return gram(*given)
+    refined: tuple[Tensor, Tensor] = operator(*given)
+    return refined
+
+
+@torch.library.custom_op("segmif::interactive_attention", mutates_args=())
+def operator(
+    visible: Tensor,
+    infrared: Tensor,
+    semantic: Tensor,
+    embed_weight: Tensor,
+    embed_bias: Tensor,
+    key_weight: Tensor,
+    value_weight: Tensor,
+    temperature: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The kernels in use, as an operator that torch.compile and autograd know."""
+    return _in_use[visible.device.type].attention(
+        visible,
+        infrared,
+        semantic,
+        embed_weight,
+        embed_bias,
+        key_weight,
+        value_weight,
+        temperature,
+        out_weight,
+        out_bias,
+        norm_weight,
+        norm_bias,
+    )
+
+
+@operator.register_fake
+def _(visible: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(visible), torch.empty_like(visible)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    """By `gram`, computed once more: the forward pass keeps nothing but its inputs."""
+    inputs = [each.detach().requires_grad_() for each in ctx.saved_tensors]
+    with torch.enable_grad():
+        refined = gram(*inputs)
+    return torch.autograd.grad(refined, inputs, gradients)
+
+
+operator.register_autograd(_backward, setup_context=_keep)

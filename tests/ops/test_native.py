@@ -2,14 +2,16 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from segmif.ops.interactive_attention import plain
-from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels
+from segmif.model.network import Network
+from segmif.ops.interactive_attention import fast_forms, gram, interactive_attention, plain
+from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels, operator, use
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
 SIZES = [  # B, C, h, H, W
@@ -31,6 +33,12 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     subprocess.run([COMPILER, *flags, "-x", "c++", source, "-o", library], check=True)
     return Kernels(library, "cpu")
+
+
+@pytest.fixture
+def in_use(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fast_forms, "cpu", gram)  # remembered, and put back after the test
+    use(kernels)
 
 
 def arguments(size: tuple[int, ...], scale: float, dtype: torch.dtype) -> list[Tensor]:
@@ -115,3 +123,52 @@ def test_refusals_are_in_words(kernels: Kernels, tmp_path: Path) -> None:
     (tmp_path / "no.so").write_bytes(b"nothing")
     with pytest.raises(KernelError, match="not a build of the kernels"):
         Kernels(tmp_path / "no.so", "cpu")
+
+
+@pytest.mark.usefixtures("in_use")
+def test_operator_keeps_torchs_rules() -> None:
+    given = [array.requires_grad_() for array in arguments((2, 8, 2, 5, 6), 1.0, torch.float32)]
+    torch.library.opcheck(operator, tuple(given))
+
+
+@pytest.mark.usefixtures("in_use")
+def test_training_goes_on_through_the_kernels() -> None:
+    given = [array.requires_grad_() for array in arguments((2, 24, 3, 6, 9), 1.0, torch.float32)]
+    weights = [torch.randn(2, 24, 6, 9, generator=torch.Generator().manual_seed(i)) for i in (1, 2)]
+
+    def gradients(form: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
+        refined = form(*given)
+        losses = [(map_ * weight).sum() for map_, weight in zip(refined, weights, strict=True)]
+        return torch.autograd.grad(losses[0] + losses[1], given)
+
+    for ours, torchs in zip(gradients(interactive_attention), gradients(gram), strict=True):
+        torch.testing.assert_close(ours, torchs)
+
+
+@pytest.mark.usefixtures("in_use")
+def test_a_network_answers_alike_on_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = Network("nano").eval()
+    random = torch.Generator().manual_seed(0)
+    pair = [torch.rand(1, 64, 96, 3, generator=random), torch.rand(1, 64, 96, generator=random)]
+    with torch.no_grad():
+        ours = network.predict(*pair)
+        monkeypatch.delitem(fast_forms, "cpu")
+        for found, wanted in zip(ours, network.predict(*pair), strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+NVCC = shutil.which("nvcc") or ""
+TARGETS = (75, 80, 86, 87, 89, 90, 100, 110, 120)  # T4 to Blackwell; 87 is Orin, 110 is Thor
+
+
+@pytest.mark.skipif(not NVCC, reason="no nvcc: the kernels are not compiled for GPUs here")
+def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
+    architectures = [f"-gencode=arch=compute_{cc},code=sm_{cc}" for cc in TARGETS]
+    newest = f"-gencode=arch=compute_{TARGETS[-1]},code=compute_{TARGETS[-1]}"
+    library = tmp_path / "libsegmif_attention.so"
+    flags = ["-std=c++17", "-O3", "--threads=0", "-Werror=all-warnings", "-shared", "-Xcompiler"]
+    source = SOURCES / "interactive_attention.cu"
+    command = [NVCC, *flags, "-fPIC", *architectures, newest, source, "-o", library]
+    subprocess.run([str(part) for part in command], check=True)
+    assert Kernels(library, "cuda")  # loads without a driver
