@@ -1,7 +1,13 @@
-"""A prediction as the bytes of an answer: one picture, or all parts as multipart/mixed."""
+"""A prediction as the bytes of an answer, in each form that can be asked for."""
 
+import json
+from base64 import b64encode
 from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segmif import images
 from segmif.classes import overlay
@@ -9,9 +15,10 @@ from segmif.frames import Prediction
 from segmif.runtime import Runtime
 from segmif.thermal import GainRule
 from service.condition import Condition
-from service.negotiation import JPEG, MIXED, PNG, View
+from service.negotiation import JPEG, JSON, MIXED, PNG, RAW, WEBP, View
 from service.pipeline import Prepared, Times, shares
 from service.schemas import ClassShare, Fitness, Gain, Report, RigUse, Size
+from service.wire import ENCODED, MISSING, RGB8, Y8, RawAnswer
 
 FLAGS_HEADER = "X-Pair-Flags"
 
@@ -21,7 +28,7 @@ class Wish:
     """What the client wants: a media type, and which picture where the answer is one picture."""
 
     media_type: str
-    view: View
+    view: View | None
 
 
 @dataclass(frozen=True)
@@ -65,12 +72,44 @@ class Part:
 
 def encode(wish: Wish, result: Result) -> Answer:
     """Encode a result as wished; the report comes last, so that it knows all times."""
-    if wish.media_type == MIXED:
+    content_type = wish.media_type
+    if content_type == MIXED:
         body, content_type = mixed(_parts(wish, result))
+    elif content_type == JSON:
+        body = _json(wish, result)
+    elif content_type == RAW:
+        body = raw_answer(wish, result).to_bytes()
     else:
         with result.times.measure("encode"):
-            body, content_type = _picture(wish.view, wish.media_type, result), wish.media_type
+            body = _picture(wish.view or "fused", content_type, result)
     return Answer(body, content_type, result.prepared.condition, result.times)
+
+
+def raw_answer(wish: Wish, result: Result) -> RawAnswer:
+    """Picture, labels and report behind a fixed header; pixels unless a picture type is wished."""
+    pixels = wish.media_type == RAW
+    height, width = result.prediction.labels.shape
+    picture = labels = b""
+    with result.times.measure("encode"):
+        if wish.view != "mask":
+            view = wish.view or "fused"
+            picture = (
+                _shown(view, result).tobytes()
+                if pixels
+                else _picture(view, wish.media_type, result)
+            )
+        if wish.view != "fused":
+            labels = result.prediction.labels.tobytes() if pixels else _picture("mask", PNG, result)
+    return RawAnswer(
+        flagged=bool(result.prepared.condition.flags),
+        width=width,
+        height=height,
+        picture_format=(RGB8 if pixels else ENCODED) if picture else MISSING,
+        picture=picture,
+        labels_format=(Y8 if pixels else ENCODED) if labels else MISSING,
+        labels=labels,
+        report=describe(result).model_dump_json().encode(),
+    )
 
 
 def describe(result: Result) -> Report:
@@ -129,14 +168,40 @@ def _parts(wish: Wish, result: Result) -> list[Part]:
     return [*parts, Part("report", "report.json", "application/json", report), *more]
 
 
+def _json(wish: Wish, result: Result) -> bytes:
+    told: dict[str, Any] = {}
+    with result.times.measure("encode"):
+        if wish.view != "mask":
+            picture = _picture(wish.view or "fused", PNG, result)
+            told[wish.view or "fused"] = b64encode(picture).decode()
+        if wish.view != "fused":
+            told["mask"] = run_lengths(result.prediction.labels)
+    told["report"] = describe(result).model_dump(mode="json")
+    return json.dumps(told).encode()
+
+
+def run_lengths(labels: NDArray[np.uint8]) -> dict[str, list[int]]:
+    """A mask (H, W) row by row as id, length, id, length, ...; much shorter than base64."""
+    flat = labels.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=np.int16(-1)))
+    lengths = np.diff(starts, append=flat.size)
+    return {"size": [*labels.shape], "runs": np.stack([flat[starts], lengths], 1).ravel().tolist()}
+
+
+def _shown(view: View, result: Result) -> NDArray[np.uint8]:
+    prediction = result.prediction
+    if view != "overlay":
+        return prediction.fused
+    return overlay(prediction.fused, prediction.labels, result.runtime.manifest.classes)
+
+
 def _picture(view: View, media_type: str, result: Result) -> bytes:
-    prediction, taxonomy = result.prediction, result.runtime.manifest.classes
     if view == "mask":
-        return images.encode_indexed_png(prediction.labels, taxonomy.palette)
-    shown = prediction.fused
-    if view == "overlay":
-        shown = overlay(prediction.fused, prediction.labels, taxonomy)
-    return images.encode_jpeg(shown) if media_type == JPEG else images.encode_png(shown)
+        palette = result.runtime.manifest.classes.palette
+        return images.encode_indexed_png(result.prediction.labels, palette)
+    encoder = {JPEG: images.encode_jpeg, WEBP: images.encode_webp}.get(media_type)
+    shown = _shown(view, result)
+    return encoder(shown) if encoder else images.encode_png(shown)
 
 
 def _size(shape: tuple[int, int] | None) -> Size | None:

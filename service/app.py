@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from segmif.runtime import Runtime
-from service import routes
+from service import inference, routes, stream
 from service.disconnects import ClientGone
 from service.errors import BadParameter, ServiceError, problem_response
 from service.line import Line
@@ -67,7 +67,8 @@ def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None =
     app.add_exception_handler(ClientGone, tell_nobody)
     app.add_exception_handler(ClientDisconnect, tell_nobody)
     app.add_exception_handler(Exception, tell_bug)
-    app.include_router(routes.router)
+    for router in (routes.router, stream.router, inference.router):
+        app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
     surround(app, settings, app.state.line.metrics)

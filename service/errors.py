@@ -2,8 +2,10 @@
 What can go wrong between request and answer, and what the caller is told (RFC 9457, problem+json).
 
 * ServiceError
+  - UnknownModel       404
   - BadForm            422
     - MissingPart      422
+  - BadWire            422
   - BadParameter       422
   - BadFrame           422
     - UnknownType      415
@@ -29,7 +31,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from segmif.images import ImageError
@@ -75,6 +77,14 @@ class MissingPart(BadForm):
     )
 
 
+class BadWire(ServiceError):
+    """A raw body or message is not as docs/wire.md has it."""
+
+    status = 422
+    kind = "bad_wire"
+    example = "the header announces 921600 and 307200 bytes of frames, 1000 came"
+
+
 class BadParameter(ServiceError):
     """A parameter has a value that it cannot have."""
 
@@ -93,6 +103,14 @@ class BadFrame(ServiceError):
     def __init__(self, part: str, error: ImageError) -> None:
         super().__init__(str(error), part=part)
         self.kind = error.kind
+
+
+class UnknownModel(ServiceError):
+    """This service holds one network, and not the one asked for."""
+
+    status = 404
+    kind = "unknown_model"
+    example = "there is no model 'resnet' here, only 'nano'"
 
 
 class UnknownType(BadFrame):
@@ -236,10 +254,12 @@ def problem(error: HTTPException, request_id: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def problem_response(request: Request, error: HTTPException) -> JSONResponse:
+def problem_response(request: HTTPConnection, error: HTTPException) -> JSONResponse:
     """Answer with an HTTPException, ours or the framework's, as problem+json; notes the outcome."""
     told = problem(error, request.state.request_id)
     request.state.outcome = told["kind"]
+    if request.url.path.startswith("/v2"):
+        told["error"] = told["detail"]  # where clients of the Open Inference Protocol look
     headers = dict(error.headers or {})
     if isinstance(error, BodyTooLarge | BodyTooSlow):
         headers["Connection"] = "close"  # the rest of the body stays unread

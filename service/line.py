@@ -13,12 +13,13 @@ from typing import TypeVar, TypeVarTuple
 from segmif.frames import Prediction
 from segmif.runtime import Runtime
 from service.admission import Admission
-from service.answers import Answer, Result, Wish, encode
+from service.answers import Result
 from service.batching import Batcher
 from service.errors import BadParameter, NotReady, Superseded
 from service.metrics import Metrics
 from service.mounting import Mounting
 from service.pipeline import Prepared, Rules, Times, check, decode, prepare, settle
+from service.raw_frames import Frame
 from service.schemas import Ask
 from service.settings import Settings
 from service.streams import Stream, Streams, Turn
@@ -34,10 +35,10 @@ Arguments = TypeVarTuple("Arguments")
 
 @dataclass(frozen=True)
 class Submission:
-    """Two encoded frames of one moment, whose they are and when their answer is due."""
+    """Two frames of one moment, whose they are and when their answer is due."""
 
-    visible: bytes | None  # None: the sensor gives none, which `ask.sensors` admits
-    infrared: bytes | None
+    visible: Frame | None  # None: the sensor gives none, which `ask.sensors` admits
+    infrared: Frame | None
     ask: Ask
     client: str
     request_id: str
@@ -69,15 +70,19 @@ class Line:
             settings.batch_delay_ms / 1000,
             self.metrics.batches.observe,
         )
+        self.sockets = 0
+        self.metrics.watch("stream_sockets", "Open WebSockets", lambda: self.sockets)
         self.metrics.watch("pending", "Pairs in work", lambda: self.admission.pending)
         self.metrics.watch(
             "queue_depth", "Pairs that wait for the network", lambda: self.batcher.depth
         )
         self.metrics.watch("ready", "1 once the golden pair came out right", self.is_ready)
 
-    async def process(self, pair: Submission, wish: Wish) -> Answer:
+    async def process(self, pair: Submission, finish: Callable[[Result], T]) -> T:
         """
         Answer one submission; cancelling takes it out of the line unless the network has it.
+
+        `finish` makes the answer from the result, in a thread of the codecs.
 
         Raises BadFrame, BadPair, BadParameter, Superseded, EngineFailed, DeadlineMissed, or what
         `Admission.check` raises.
@@ -90,12 +95,11 @@ class Line:
             stream.make_way()
         place = self.admission.enter(pair.client, pair.due - monotonic())
         turn, times = Turn(place, ask.live), Times()
-        turn.work = asyncio.create_task(self._work(pair, wish, stream, turn, times))
+        turn.work = asyncio.create_task(self._work(pair, finish, stream, turn, times))
         stream.turns.append(turn)
         try:
-            answer: Answer = await turn.work
+            answer: T = await turn.work
             place.leave(times.worked_s())
-            self.metrics.answered(answer)
             return answer
         except asyncio.CancelledError:
             if turn.superseded:
@@ -112,7 +116,7 @@ class Line:
         """Send the golden pair (a folder's visible.png and infrared.png) through; see `ready`."""
         times = Times()
         try:
-            prepared = await self._in_codecs(self._read, golden)
+            prepared = await self.in_codecs(self._read, golden)
             prediction = await self.batcher.submit(prepared.pair, math.inf, times).result
             check(prediction, prepared.pair, self.runtime.manifest.classes)
             self._trouble = None
@@ -136,36 +140,40 @@ class Line:
         self.runtime.close()
 
     async def _work(
-        self, pair: Submission, wish: Wish, stream: Stream, turn: Turn, times: Times
-    ) -> Answer:
+        self,
+        pair: Submission,
+        finish: Callable[[Result], T],
+        stream: Stream,
+        turn: Turn,
+        times: Times,
+    ) -> T:
         with self.batcher.coming():
             prepared = await self._prepare(pair, stream, turn, times)
         assert turn.job
         prediction: Prediction = await turn.job.result
-        return await self._in_codecs(
-            encode,
-            wish,
-            Result(
-                prediction,
-                prepared,
-                self.runtime,
-                self._rules.gain,
-                times,
-                pair.request_id,
-                pair.ask.stream,
-            ),
+        result = Result(
+            prediction,
+            prepared,
+            self.runtime,
+            self._rules.gain,
+            times,
+            pair.request_id,
+            pair.ask.stream,
         )
+        answer = await self.in_codecs(finish, result)
+        self.metrics.answered(times.ms, prepared.condition)
+        return answer
 
     async def _prepare(
         self, pair: Submission, stream: Stream, turn: Turn, times: Times
     ) -> Prepared:
         """Decode beside the stream's other pairs; align and queue in the order of the stream."""
         decoding = asyncio.ensure_future(
-            self._in_codecs(decode, pair.visible, pair.infrared, self._rules.max_pixels, times)
+            self.in_codecs(decode, pair.visible, pair.infrared, self._rules.max_pixels, times)
         )
         try:
             async with stream.order:
-                prepared = await self._in_codecs(
+                prepared = await self.in_codecs(
                     settle, await decoding, self._rules, times, pair.ask, stream.memory
                 )
                 turn.job = self.batcher.submit(prepared.pair, pair.due, times)
@@ -173,7 +181,8 @@ class Line:
             decoding.cancel()
         return prepared
 
-    async def _in_codecs(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+    async def in_codecs(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Call a function in a thread of the codecs."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._codecs, function, *arguments)
 

@@ -15,7 +15,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from segmif.runtime import Runtime
-from service.answers import Answer
+from service.condition import Condition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STAGES_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -74,14 +74,14 @@ class Metrics:
         """Add a gauge that asks for its value when it is read, so that it cannot drift."""
         Gauge(f"segmif_{name}", text, registry=self.registry).set_function(value)
 
-    def answered(self, answer: Answer) -> None:
-        """Note the stages and the flags of a pair that was answered."""
-        for stage, ms in answer.times.ms.items():
+    def answered(self, stages_ms: dict[str, float], condition: Condition) -> None:
+        """Note the stages and the condition of a pair that was answered."""
+        for stage, ms in stages_ms.items():
             self.stages.labels(stage).observe(ms / 1000)
-        for flag in answer.condition.flags:
+        for flag in condition.flags:
             self.flags.labels(flag).inc()
-        if answer.condition.skew_ms is not None:
-            self.skew.observe(abs(answer.condition.skew_ms) / 1000)
+        if condition.skew_ms is not None:
+            self.skew.observe(abs(condition.skew_ms) / 1000)
 
     def text(self) -> bytes:
         """Everything in the Prometheus text format."""

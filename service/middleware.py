@@ -9,6 +9,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from service.errors import BodyTooLarge, BodyTooSlow, Busy, Unauthorized, problem_response
 from service.metrics import Metrics
@@ -80,6 +81,9 @@ class Bearer:
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), self.token):
             await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await WebSocketClose(1008, "the bearer token is missing or wrong")(scope, receive, send)
             return
         error = Unauthorized("send the operator's token as 'Authorization: Bearer TOKEN'")
         await problem_response(Request(scope), error)(scope, receive, send)

@@ -7,7 +7,14 @@ from service.errors import NotAcceptable
 
 View = Literal["fused", "mask", "overlay"]
 
-MIXED, PNG, JPEG = "multipart/mixed", "image/png", "image/jpeg"
+MIXED, JSON, RAW = "multipart/mixed", "application/json", "application/octet-stream"
+PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
+OFFERS: dict[View | None, tuple[str, ...]] = {  # JSON last: base64 is a third larger, and slow
+    None: (MIXED, PNG, JPEG, WEBP, RAW, JSON),
+    "fused": (PNG, JPEG, WEBP, MIXED, RAW, JSON),
+    "overlay": (PNG, JPEG, WEBP, MIXED, RAW, JSON),
+    "mask": (PNG, MIXED, RAW, JSON),
+}
 
 
 def choose(accept: str, view: View | None) -> str:
@@ -17,13 +24,15 @@ def choose(accept: str, view: View | None) -> str:
     Raises NotAcceptable with what could be had. Without a wish, all parts are the first choice;
     with one, the picture alone.
     """
-    offered = {None: (MIXED, PNG, JPEG), "mask": (PNG, MIXED)}.get(view, (PNG, JPEG, MIXED))
+    offered = OFFERS[view]
     qualities = [(quality(accept, offer), -place) for place, offer in enumerate(offered)]
     best, place = max(qualities)
     if best > 0:
         return offered[-place]
-    if view == "mask" and quality(accept, JPEG) > 0:
-        raise NotAcceptable("a mask as JPEG would no longer hold class ids; accept image/png")
+    if view == "mask" and max(quality(accept, JPEG), quality(accept, WEBP)) > 0:
+        raise NotAcceptable(
+            "a mask as JPEG or WebP would no longer hold class ids; accept image/png"
+        )
     wish = f" of the {view}" if view else ""
     raise NotAcceptable(f"the answer{wish} can be {', '.join(offered)}; Accept was {accept!r}")
 

@@ -19,6 +19,7 @@ from segmif.thermal import GainRule, Window
 from service.condition import SENSORS, Condition, Memory, examine
 from service.errors import BadPair, Degraded, EngineFailed, bad_frame
 from service.mounting import Mounting, Placed
+from service.raw_frames import Frame, raw_infrared, raw_visible
 from service.schemas import Ask, Policy
 
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
@@ -77,20 +78,33 @@ class Times:
 
 def prepare(visible: bytes, infrared: bytes, rules: Rules, times: Times) -> Prepared:
     """Decode two encoded frames into one aligned pair; raises BadFrame or BadPair."""
-    return settle(decode(visible, infrared, rules.max_pixels, times), rules, times)
+    return settle(decode(Frame(visible), Frame(infrared), rules.max_pixels, times), rules, times)
 
 
-def decode(visible: bytes | None, infrared: bytes | None, max_pixels: int, times: Times) -> Decoded:
+def decode(visible: Frame | None, infrared: Frame | None, max_pixels: int, times: Times) -> Decoded:
     """Decode the frames there are; raises BadFrame, which names the one at fault."""
     part = "visible"
     try:
         with times.measure("decode"):
-            colours = None if visible is None else images.decode_visible(visible, max_pixels)
+            colours = decode_visible(visible, max_pixels) if visible else None
             part = "infrared"
-            heat = None if infrared is None else images.decode_infrared(infrared, max_pixels)
-            return Decoded(colours, heat)
+            return Decoded(colours, decode_infrared(infrared, max_pixels) if infrared else None)
     except ImageError as error:
         raise bad_frame(part, error) from error
+
+
+def decode_visible(frame: Frame, max_pixels: int) -> NDArray[np.uint8]:
+    """Colour (H, W, 3) RGB of a file or of raw pixels; raises ImageError."""
+    if frame.layout:
+        return raw_visible(frame, max_pixels)
+    return images.decode_visible(bytes(frame.data), max_pixels)
+
+
+def decode_infrared(frame: Frame, max_pixels: int) -> Pixels:
+    """Heat (h, w) of a file or of raw pixels; raises ImageError."""
+    if frame.layout:
+        return raw_infrared(frame, max_pixels)
+    return images.decode_infrared(bytes(frame.data), max_pixels)
 
 
 def settle(

@@ -1,21 +1,21 @@
 """What can be asked of the service."""
 
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from segmif.classes import overlay_palette
 from service import errors
-from service.answers import Wish
+from service.answers import Wish, encode
 from service.disconnects import unless_gone
-from service.errors import PROBLEM_TYPE, ServiceError
+from service.documents import documented
 from service.line import Line, Submission
 from service.metrics import CONTENT_TYPE
-from service.negotiation import JPEG, MIXED, PNG, choose
-from service.schemas import Ask, Class, Classes, Problem, Sample, State
+from service.negotiation import OFFERS, RAW, choose
+from service.schemas import Ask, Class, Classes, Sample, State
 from service.settings import Settings
 from service.submissions import (
     DEADLINE_HEADER,
@@ -33,32 +33,6 @@ SAMPLES = WEB / "samples"
 PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:"}
 
 router = APIRouter()
-
-
-def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for OpenAPI, by status, each with an example."""
-    described: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
-        found = described.setdefault(
-            kind.status,
-            {
-                "description": "",
-                "content": {
-                    PROBLEM_TYPE: {"schema": Problem.model_json_schema(), "examples": {}},
-                },
-            },
-        )
-        sentence = (kind.__doc__ or "").strip()
-        found["description"] = f"{found['description']} {sentence}".strip()
-        shown = {
-            "title": HTTPStatus(kind.status).phrase,
-            "status": kind.status,
-            "detail": kind.example,
-            "kind": kind.kind,
-            "request_id": "frame-17",
-        }
-        found["content"][PROBLEM_TYPE]["examples"][kind.kind] = {"value": shown}
-    return described
 
 
 def line_of(request: Request) -> Line:
@@ -90,7 +64,8 @@ FORM_BODY = {
                     },
                 },
             }
-        }
+        },
+        RAW: {"schema": FRAME | {"description": "header and frames as docs/wire.md has them"}},
     },
 }
 
@@ -102,11 +77,12 @@ FORM_BODY = {
     responses={
         200: {
             "description": "All parts (fused PNG, indexed mask PNG, JSON report), or one picture.",
-            "content": {MIXED: Picture, PNG: Picture, JPEG: Picture},
+            "content": dict.fromkeys(OFFERS[None], Picture),
         },
         **documented(
             errors.BadForm,
             errors.MissingPart,
+            errors.BadWire,
             errors.BadParameter,
             errors.BadFrame,
             errors.BadPair,
@@ -131,7 +107,9 @@ async def fuse_segment(
     request: Request,
     line: LineDep,
     ask: Annotated[Ask, Query()],
-    accept: Annotated[str, Header(description="multipart/mixed, image/png or image/jpeg")] = "*/*",
+    accept: Annotated[
+        str, Header(description="multipart/mixed, image/png, image/jpeg, image/webp, raw or JSON")
+    ] = "*/*",
     _deadline: Annotated[
         float | None,
         Header(alias=DEADLINE_HEADER, gt=0, description="the same as the parameter deadline_ms"),
@@ -144,7 +122,7 @@ async def fuse_segment(
     if not ask.live:  # what has no chance is refused before its body is read
         line.admission.check(client, seconds_left(request, ask, settings))
     visible, infrared, ask = await read_pair(request, ask)
-    wish = Wish(choose(accept, ask.view), ask.view or "fused")
+    wish = Wish(choose(accept, ask.view), ask.view)
     submission = Submission(
         visible,
         infrared,
@@ -153,7 +131,7 @@ async def fuse_segment(
         request.state.request_id,
         due(request, ask, settings),
     )
-    answer = await unless_gone(request, line.process(submission, wish))
+    answer = await unless_gone(request, line.process(submission, partial(encode, wish)))
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
 
 

@@ -61,6 +61,30 @@ class Ask(BaseModel):
     )
 
 
+class RawLayout(BaseModel):
+    """How the bytes of a part lie that is no file but raw pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["rgb8", "bgr8", "nv12", "y8", "y16"]
+    width: int = Field(ge=1, le=65_535, description="pixels")
+    height: int = Field(ge=1, le=65_535, description="pixels")
+    stride: int = Field(default=0, ge=0, le=2**20, description="bytes a row; 0: without gaps")
+
+
+class Meta(Ask):
+    """The part `meta` of a form: all that the query may say, and the layout of raw frames."""
+
+    visible: RawLayout | None = None
+    infrared: RawLayout | None = None
+
+
+class StreamAsk(Ask):
+    """What the query of a WebSocket may say: for all of its pairs."""
+
+    picture: Literal["raw", "png", "jpeg", "webp"] = "raw"
+
+
 class Size(BaseModel):
     """Size of a frame as it came in."""
 

@@ -2,19 +2,24 @@
 
 import json
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from service import wire
 from service.bodies import read_form
 from service.condition import SENSORS
 from service.errors import BadParameter, MissingPart
-from service.schemas import Ask
+from service.negotiation import RAW
+from service.raw_frames import Frame, Layout
+from service.schemas import Ask, Meta
 from service.settings import Settings
 
 FORM = "multipart/form-data"
 DEADLINE_HEADER = "X-Deadline-Ms"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def client_of(request: Request) -> str:
@@ -36,22 +41,42 @@ def seconds_left(request: Request, ask: Ask, settings: Settings) -> float:
     return due(request, ask, settings) - monotonic()
 
 
-async def read_pair(request: Request, ask: Ask) -> tuple[bytes | None, bytes | None, Ask]:
+async def read_pair(request: Request, ask: Ask) -> tuple[Frame | None, Frame | None, Ask]:
     """
-    Read the frames, and what the part `meta` says over the query.
+    Read the frames, and what the body itself says over the query.
 
-    Raises BadForm, MissingPart or BadParameter.
+    Raises BadForm, BadWire, MissingPart or BadParameter.
     """
-    content_type = request.headers.get("content-type", "")
-    if not content_type.lower().startswith(FORM):
+    content_type = request.headers.get("content-type", "").lower()
+    if content_type.startswith(RAW):
+        body = b"".join([chunk async for chunk in request.stream()])
+        return take_raw(body, ask)
+    if not content_type.startswith(FORM):
         raise MissingPart(
             f"the body is {content_type or 'of no stated type'}; send {FORM} with the two files "
-            "'visible' and 'infrared'",
+            f"'visible' and 'infrared', or {RAW} as docs/wire.md has it",
             part="visible",
         )
-    parts = await read_form(content_type, request.stream())
+    return take_form(await read_form(request.headers["content-type"], request.stream()), ask)
+
+
+def take_raw(body: bytes, ask: Ask) -> tuple[Frame | None, Frame | None, Ask]:
+    """The frames of a raw body, and what its header says over `ask`."""
+    pair = wire.read_pair(body[: wire.HEADER_BYTES], memoryview(body)[wire.HEADER_BYTES :])
+    return pair.visible, pair.infrared, amend(ask, pair.ask)
+
+
+def take_form(parts: dict[str, bytes], ask: Ask) -> tuple[Frame | None, Frame | None, Ask]:
+    """The frames of a form, and what its part `meta` says over `ask`."""
+    layouts: dict[str, Layout] = {}
     if "meta" in parts:
-        ask = amend(ask, _json_object(parts["meta"]))
+        meta = validated(
+            Meta, ask.model_dump(by_alias=True, exclude_unset=True) | _json_object(parts["meta"])
+        )
+        ask = Ask.model_validate(meta.model_dump(by_alias=True, exclude={"visible", "infrared"}))
+        for name, layout in (("visible", meta.visible), ("infrared", meta.infrared)):
+            if layout:
+                layouts[name] = Layout(**layout.model_dump())
     for name in SENSORS:
         wanted = ask.sensors in ("both", name)
         if wanted and name not in parts:
@@ -62,13 +87,21 @@ async def read_pair(request: Request, ask: Ask) -> tuple[bytes | None, bytes | N
             )
         if name in parts and not wanted:
             raise BadParameter(f"sensors={ask.sensors}, but the form has a frame {name!r} too")
-    return parts.get("visible"), parts.get("infrared"), ask
+    visible, infrared = (
+        Frame(parts[name], layouts.get(name)) if name in parts else None for name in SENSORS
+    )
+    return visible, infrared, ask
 
 
 def amend(ask: Ask, more: dict[str, Any]) -> Ask:
     """Set further fields; raises BadParameter in the words of their types."""
+    return validated(Ask, ask.model_dump(by_alias=True, exclude_unset=True) | more)
+
+
+def validated(model: type[Model], fields: dict[str, Any]) -> Model:
+    """Build a model; raises BadParameter with the first field at fault."""
     try:
-        return Ask.model_validate(ask.model_dump(by_alias=True, exclude_unset=True) | more)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -114,6 +114,7 @@ def test_the_default_answer_holds_fused_mask_and_report_in_this_order(
         ("text/html, image/*;q=0.8, */*;q=0.1", "fused", "image/png", b"\x89PNG"),
         ("*/*", "fused", "image/png", b"\x89PNG"),
         ("*/*", "mask", "image/png", b"\x89PNG"),
+        ("image/webp", None, "image/webp", b"RIFF"),
         ("multipart/mixed;q=0, */*", None, "image/png", b"\x89PNG"),
     ],
 )
@@ -153,8 +154,9 @@ def test_the_overlay_tints_what_was_found_and_nothing_else(
     ("accept", "view", "words"),
     [
         ("image/jpeg", "mask", "no longer hold class ids"),
+        ("image/webp", "mask", "no longer hold class ids"),
         ("text/html", "fused", "image/png, image/jpeg"),
-        ("application/json", None, "multipart/mixed"),
+        ("application/xml", None, "multipart/mixed"),
         ("image/png;q=0", "mask", "Accept was 'image/png;q=0'"),
     ],
 )

@@ -69,7 +69,14 @@ def test_the_pages_load_nothing_from_elsewhere(client: httpx.Client) -> None:
 
 def test_openapi_names_the_errors_and_forms_of_the_main_door(client: httpx.Client) -> None:
     answers = client.get("/openapi.json").json()["paths"]["/fuse-segment"]["post"]["responses"]
-    assert set(answers["200"]["content"]) == {"multipart/mixed", "image/png", "image/jpeg"}
+    assert set(answers["200"]["content"]) == {
+        "multipart/mixed",
+        "image/png",
+        "image/jpeg",
+        "image/webp",
+        "application/octet-stream",
+        "application/json",
+    }
     for status in ("406", "413", "415", "422", "500", "503"):
         assert set(answers[status]["content"]) == {"application/problem+json"}
 

@@ -1,0 +1,127 @@
+"""`WS /stream`: binary pairs in, answers out, for a rig that sends faster than it waits."""
+
+import asyncio
+import json
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from uuid import uuid4
+
+from fastapi import APIRouter, WebSocket
+from starlette.exceptions import HTTPException
+
+from service.answers import Wish, raw_answer
+from service.errors import BadParameter, Superseded, problem, problem_response
+from service.line import Line, Submission
+from service.negotiation import JPEG, PNG, RAW, WEBP
+from service.schemas import Ask, StreamAsk
+from service.settings import Settings
+from service.submissions import take_raw, validated
+from service.wire import RawAnswer
+
+OUTSTANDING = 8  # pairs of a socket in work; beyond them it is not read, and TCP holds the client
+PICTURES = {"raw": RAW, "png": PNG, "jpeg": JPEG, "webp": WEBP}
+UNSUPPORTED_DATA = 1003  # RFC 6455, section 7.4.1
+
+router = APIRouter()
+
+
+@router.websocket("/stream")
+async def stream(socket: WebSocket) -> None:
+    """
+    Answer raw pairs as docs/wire.md has them, in the order in which they came.
+
+    A newer pair takes the place of one that still waits, unless the query says live=false.
+    """
+    socket.state.request_id = uuid4().hex
+    try:
+        ask = validated(StreamAsk, dict(socket.query_params))
+    except BadParameter as error:
+        await socket.send_denial_response(problem_response(socket, error))
+        return
+    line: Line = socket.app.state.line
+    await socket.accept()
+    line.sockets += 1
+    try:
+        await Session(socket, line, socket.app.state.settings, ask).run()
+    finally:
+        line.sockets -= 1
+
+
+class Session:
+    """One socket's pairs, from the first to its end."""
+
+    def __init__(self, socket: WebSocket, line: Line, settings: Settings, ask: StreamAsk) -> None:
+        self._socket = socket
+        self._line = line
+        self._deadline_ms = settings.deadline_ms
+        self._wish = Wish(PICTURES[ask.picture], ask.view)
+        self._id: str = socket.state.request_id
+        fields = ask.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
+        self._ask = Ask.model_validate({"stream": self._id, "live": True} | fields)
+        self._client = socket.client.host if socket.client else "unknown"
+        self._room = asyncio.Semaphore(OUTSTANDING)
+        self._answers: asyncio.Queue[asyncio.Task[RawAnswer | None]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._dropped = self._failed = 0
+
+    async def run(self) -> None:
+        """Read until the client leaves; what is then in work is given up."""
+        self._keep(asyncio.create_task(self._send()))
+        try:
+            await self._receive()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        sequence = 0
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("bytes") is None:
+                await self._socket.close(UNSUPPORTED_DATA, "pairs are binary messages")
+                return
+            await self._room.acquire()
+            task = asyncio.create_task(self._answer(sequence, message["bytes"]))
+            self._keep(task)
+            self._answers.put_nowait(task)
+            sequence += 1
+
+    def _keep(self, task: asyncio.Task[RawAnswer | None] | asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, sequence: int, message: bytes) -> RawAnswer | None:
+        """The answer to one message, a problem among them; None where a newer pair came."""
+        outcome, request_id = "ok", f"{self._id}-{sequence}"
+        received = monotonic()
+        try:
+            visible, infrared, ask = take_raw(message, self._ask)
+            due = received + (ask.deadline_ms or self._deadline_ms) / 1000
+            pair = Submission(visible, infrared, ask, self._client, request_id, due)
+            answer = await self._line.process(pair, partial(raw_answer, self._wish))
+            return replace(answer, sequence=sequence, visible_ns=ask.visible_ns or 0)
+        except Superseded as error:
+            outcome = error.kind
+            return None
+        except HTTPException as error:
+            told = problem(error, request_id)
+            outcome = told["kind"]
+            report = json.dumps(told).encode()
+            return RawAnswer(status=error.status_code, report=report, sequence=sequence)
+        finally:
+            self._line.metrics.requests.labels("/stream", outcome).inc()
+
+    async def _send(self) -> None:
+        while True:
+            answer = await (await self._answers.get())
+            if answer is None:
+                self._dropped += 1
+            else:
+                self._failed += answer.status >= 300
+                counted = replace(answer, dropped=self._dropped, failed=self._failed)
+                await self._socket.send_bytes(counted.to_bytes())
+            self._room.release()

@@ -1,0 +1,119 @@
+"""
+The raw pair and the raw answer: a fixed header of 64 bytes, then the bytes themselves.
+
+All numbers are little-endian and unsigned; docs/wire.md has both headers byte by byte, with
+examples in Python and C. The same two forms travel over HTTP, WebSocket and shared memory.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import BadWire
+from service.raw_frames import Frame, Layout
+
+HEADER_BYTES = 64
+VERSION = 1
+
+PAIR = struct.Struct("<4sBBHBBHIIIIIIIIIQQ")
+PAIR_MAGIC = b"SGMF"
+SHUTTER = 1  # flag: the infrared camera says that its shutter is closed
+
+ANSWER = struct.Struct("<4sBBHBBHIIIIIQQII8x")
+ANSWER_MAGIC = b"SGMR"
+FLAGGED = 1  # flag: the pair has a fault, which the report names
+
+MISSING, ENCODED = 0, 1
+FORMATS = {2: "rgb8", 3: "bgr8", 4: "nv12", 5: "y8", 6: "y16"}
+RGB8, Y8 = 2, 5
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """A raw pair taken apart: the frames there are, and what its header asks."""
+
+    visible: Frame | None
+    infrared: Frame | None
+    ask: dict[str, Any]  # fields of `schemas.Ask`
+
+
+def read_pair(header: bytes, payload: memoryview) -> RawPair:
+    """Take a raw pair apart without copying; raises BadWire."""
+    if len(header) < HEADER_BYTES:
+        raise BadWire(f"a raw pair begins with {HEADER_BYTES} bytes of header, {len(header)} came")
+    magic, version, flags, size, *fields = PAIR.unpack(header[:HEADER_BYTES])
+    if (magic, version, size) != (PAIR_MAGIC, VERSION, HEADER_BYTES):
+        raise BadWire(
+            f"the header begins with {magic!r}, version {version}, {size} bytes; expected "
+            f"{PAIR_MAGIC!r}, {VERSION}, {HEADER_BYTES}"
+        )
+    visible_format, infrared_format, _, *sizes, deadline_ms, visible_ns, infrared_ns = fields
+    visible_bytes, infrared_bytes = sizes[3], sizes[7]
+    if visible_bytes + infrared_bytes != len(payload):
+        raise BadWire(
+            f"the header announces {visible_bytes} and {infrared_bytes} bytes of frames, "
+            f"{len(payload)} came"
+        )
+    visible = _frame("visible", visible_format, sizes[:3], payload[:visible_bytes])
+    infrared = _frame("infrared", infrared_format, sizes[4:7], payload[visible_bytes:])
+    stated = {
+        "deadline_ms": deadline_ms,
+        "visible_ns": visible_ns,
+        "infrared_ns": infrared_ns,
+        "shutter": bool(flags & SHUTTER),
+    }
+    ask: dict[str, Any] = {name: value for name, value in stated.items() if value}
+    if not (visible and infrared):
+        ask["sensors"] = "infrared" if infrared else "visible"
+    return RawPair(visible, infrared, ask)
+
+
+def _frame(part: str, format: int, sizes: list[int], data: memoryview) -> Frame | None:
+    if format == MISSING and not len(data):
+        return None
+    if format == ENCODED:
+        return Frame(data)
+    if format not in FORMATS:
+        raise BadWire(f"{part} has the format {format}, expected one of 0 to {max(FORMATS)}")
+    return Frame(data, Layout(FORMATS[format], *sizes))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawAnswer:
+    """What a raw answer holds."""
+
+    status: int = 200  # as HTTP's; beyond 299 the report is a problem
+    flagged: bool = False
+    width: int = 0
+    height: int = 0
+    picture_format: int = MISSING  # ENCODED or RGB8
+    picture: bytes = b""
+    labels_format: int = MISSING  # ENCODED (indexed PNG) or Y8: a class id a pixel
+    labels: bytes = b""
+    report: bytes = b""  # JSON
+    sequence: int = 0  # of the pair in its WebSocket, from 0
+    visible_ns: int = 0  # as the pair stated it
+    dropped: int = 0  # pairs of this WebSocket that newer ones replaced, so far
+    failed: int = 0  # pairs of this WebSocket that were answered by a problem, so far
+
+    def to_bytes(self) -> bytes:
+        """Header and parts in one piece."""
+        header = ANSWER.pack(
+            ANSWER_MAGIC,
+            VERSION,
+            FLAGGED * self.flagged,
+            HEADER_BYTES,
+            self.picture_format,
+            self.labels_format,
+            self.status,
+            self.width,
+            self.height,
+            len(self.picture),
+            len(self.labels),
+            len(self.report),
+            self.sequence,
+            self.visible_ns,
+            self.dropped,
+            self.failed,
+        )
+        return b"".join((header, self.picture, self.labels, self.report))
