@@ -1,11 +1,11 @@
-"""`python -m export COMMAND`: onnx, engine, benchmark."""
+"""`python -m export COMMAND`: onnx, engine, verify, benchmark."""
 
 import sys
 
-from export import benchmark, to_engine, to_onnx
+from export import benchmark, to_engine, to_onnx, verify
 from segmif import cli
 
+COMMANDS = {"onnx": to_onnx, "engine": to_engine, "verify": verify, "benchmark": benchmark}
+
 if __name__ == "__main__":
-    sys.exit(
-        cli.run("export", __doc__, {"onnx": to_onnx, "engine": to_engine, "benchmark": benchmark})
-    )
+    sys.exit(cli.run("export", __doc__, COMMANDS))

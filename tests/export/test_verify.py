@@ -1,0 +1,70 @@
+"""Verify lets rounding pass and nothing else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.__main__ import COMMANDS
+from export.to_onnx import export
+from segmif import cli, images
+from segmif.model.network import Network
+from segmif.model.weights import save_network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two networks with FP16 ONNX files of theirs, and two labelled pairs."""
+    folder = tmp_path_factory.mktemp("verify")
+    for seed, name in enumerate(("ours", "other")):
+        torch.manual_seed(seed)
+        save_network(Network("nano").eval(), folder / f"{name}.safetensors", {"steps": 0})
+    export(folder / "ours.safetensors", folder / "ours.onnx")
+    export(folder / "ours.safetensors", folder / "ours.fp16.onnx", "fp16")
+    export(folder / "other.safetensors", folder / "other.fp16.onnx", "fp16")
+    random = np.random.default_rng(0)
+    for kind, shape in (("visible", (70, 90, 3)), ("infrared", (70, 90)), ("label", (70, 90))):
+        (folder / kind).mkdir()
+        for name in ("1.png", "2.png"):
+            top = 9 if kind == "label" else 256
+            images.write_png(folder / kind / name, random.integers(0, top, shape, np.uint8))
+    return folder
+
+
+def verify(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *artefacts: str, data: str = ""
+) -> tuple[int, list[dict[str, float]]]:
+    out = folder / "found.json"
+    arguments = [*(str(folder / name) for name in artefacts), "--data", str(folder / data)]
+    weights = str(folder / "ours.safetensors")
+    monkeypatch.setattr(
+        "sys.argv", ["export", "verify", *arguments, "--weights", weights, "--json", str(out)]
+    )
+    code = cli.run("export", "", COMMANDS)
+    return code, json.loads(out.read_text()) if out.is_file() else []
+
+
+def test_files_of_the_network_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, found = verify(folder, monkeypatch, "ours.onnx", "ours.fp16.onnx")
+    assert code == 0
+    single, half = found[2], found[3]
+    assert single["fused_differs"] < half["fused_differs"] < 0.2
+    assert half["mean_iou"] is not None
+
+
+def test_a_file_of_another_network_does_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = verify(folder, monkeypatch, "other.fp16.onnx")
+    assert code == 1
+    assert "other.fp16.onnx" in capsys.readouterr().out
+
+
+def test_a_folder_without_pairs_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = verify(folder, monkeypatch, "ours.onnx", data="visible")
+    assert code == 1
+    assert "has no pair" in capsys.readouterr().err
