@@ -1,6 +1,7 @@
 """`python -m service serve` answers over HTTP; `python -m service infer` works through folders."""
 
 import argparse
+import logging.config
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from segmif.manifest import ManifestError
 from segmif.runtime import Runtime, open_runtime
 from segmif.runtime.errors import ArtefactError
 from service.app import create_app
+from service.logs import log_config
 from service.mounting import Mounting
 from service.offline import infer_folders
 from service.settings import Settings, check_environment
@@ -27,22 +29,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings(**{name: value for name, value in named.items() if value is not None})
         mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
         runtime = open_runtime(settings.weights, settings.threads, settings.device)
+        reference = open_runtime(settings.reference) if settings.reference else None
     except (ManifestError, ArtefactError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":
-        return serve(settings, runtime, mounting)
+        return serve(settings, runtime, mounting, reference)
     return infer(options.visible, options.infrared, options.out, runtime, mounting)
 
 
-def serve(settings: Settings, runtime: Runtime, mounting: Mounting | None) -> int:
+def serve(
+    settings: Settings,
+    runtime: Runtime,
+    mounting: Mounting | None,
+    reference: Runtime | None,
+) -> int:
     """Answer over HTTP until told to stop."""
     try:
-        config = server_config(create_app(settings, runtime, mounting), settings)
+        config = server_config(create_app(settings, runtime, mounting, reference), settings)
         config.load()
     except OSError as error:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
         return 2
+    logging.config.dictConfig(log_config(settings.log))
     uvicorn.Server(config).run()
     return 0
 
@@ -88,6 +97,10 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="listen beyond this machine without a token (SEGMIF_TOKEN)",
     )
+    serve.add_argument(
+        "--reference", type=Path, metavar="FILE", help=".onnx that the weights must agree with"
+    )
+    serve.add_argument("--log", choices=("text", "json"), help="form of the log lines (text)")
     serve.add_argument("--tls-certificate", type=Path, metavar="PEM", help="with --tls-key: HTTPS")
     serve.add_argument("--tls-key", type=Path, metavar="PEM")
     infer = commands.add_parser("infer", parents=[network], help="fuse and label folders of pairs")

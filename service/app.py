@@ -17,13 +17,11 @@ from segmif.runtime import Runtime
 from service import inference, routes, stream
 from service.disconnects import ClientGone
 from service.errors import BadParameter, ServiceError, problem_response
-from service.line import Line
+from service.line import GOLDEN, Line
 from service.metrics import Metrics
 from service.middleware import Bearer, BodyLimit, Buffered, Outcomes, RequestId
 from service.mounting import Mounting
 from service.settings import Settings
-
-GOLDEN = routes.SAMPLES / "day"
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +34,17 @@ def installed_version() -> str:
         return "0+source"
 
 
-def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    runtime: Runtime,
+    mounting: Mounting | None = None,
+    reference: Runtime | None = None,
+) -> FastAPI:
     """
     Build the service around an open runtime, which it closes when it stops.
 
-    Without a mounting the frames come aligned.
+    Without a mounting the frames come aligned. Against the reference, where there is one, the
+    runtime must prove itself.
     """
 
     @asynccontextmanager
@@ -61,7 +65,7 @@ def create_app(settings: Settings, runtime: Runtime, mounting: Mounting | None =
         redoc_url=None,
     )
     app.state.settings = settings
-    app.state.line = Line(settings, runtime, mounting)
+    app.state.line = Line(settings, runtime, mounting, reference)
     app.add_exception_handler(HTTPException, tell)
     app.add_exception_handler(RequestValidationError, tell_unreadable)
     app.add_exception_handler(ClientGone, tell_nobody)

@@ -134,7 +134,7 @@ class Batcher:
     async def _compute(self, batch: list[Job]) -> None:
         started = perf_counter()
         for job in batch:
-            job.times.ms["queue"] = (monotonic() - job.since) * 1000
+            job.times.note("queue", (monotonic() - job.since) * 1000)
         try:
             predictions = await self._run([job.pair for job in batch])
         except Exception as error:
@@ -149,7 +149,7 @@ class Batcher:
         self.last_infer_s = perf_counter() - started
         self._note_size(len(batch))
         for job, prediction in zip(batch, predictions, strict=True):
-            job.times.ms["infer"] = self.last_infer_s * 1000
+            job.times.note("infer", self.last_infer_s * 1000)
             job.times.batch = len(batch)
             _settle(job, prediction)
 

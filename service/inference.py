@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -166,11 +167,13 @@ async def infer(
     inference = await line.in_codecs(read_inference, body, length)
     usual_s = request.app.state.settings.deadline_ms / 1000
     due = request.state.received + min(inference.deadline_s(), usual_s)
+    received_s = monotonic() - request.state.received
     submissions = [
-        Submission(*pair, Ask(), client_of(request), request.state.request_id, due)
+        Submission(*pair, Ask(), client_of(request), request.state.request_id, due, received_s)
         for pair in inference.pairs
     ]
     results = await unless_gone(request, _all(line, submissions))
+    request.state.times = results[0].times
     answer, head = await line.in_codecs(write_results, inference.asked, results, line.runtime)
     headers = {} if head is None else {LENGTH_HEADER: str(head)}
     kind = "application/json" if head is None else "application/octet-stream"

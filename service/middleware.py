@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from service.errors import BodyTooLarge, BodyTooSlow, Busy, Unauthorized, problem_response
+from service.logs import access, current_request
 from service.metrics import Metrics
+from service.tracing import trace_id, trace_stages
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
 
@@ -34,6 +36,7 @@ class RequestId:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, received=monotonic())
+        current_request.set(request_id)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -44,7 +47,7 @@ class RequestId:
 
 
 class Outcomes:
-    """Counts how each request ended, by its route."""
+    """Counts, logs and traces how each request ended, by its route."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -55,15 +58,41 @@ class Outcomes:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, noted)
         except Exception:
             scope["state"]["outcome"] = "internal"  # the handler of bugs stands outside
             raise
         finally:
-            route = getattr(scope.get("route"), "path", "none")
-            outcome = scope["state"].get("outcome", "ok")
-            self.metrics.requests.labels(route, outcome).inc()
+            self._note(scope, status)
+
+    def _note(self, scope: Scope, status: int) -> None:
+        state = scope["state"]
+        route = getattr(scope.get("route"), "path", "none")
+        outcome = state.get("outcome", "ok")
+        self.metrics.requests.labels(route, outcome).inc()
+        if "times" in state:
+            trace_stages(state["times"])
+        if scope["path"] in OPEN_PATHS and outcome == "ok":
+            return  # a probe a second says nothing
+        fields = {
+            "request_id": state["request_id"],
+            "trace_id": trace_id(),
+            "client": scope["client"][0] if scope.get("client") else None,
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "outcome": outcome,
+            "ms": round((monotonic() - state["received"]) * 1000, 1),
+        }
+        access.info("answered", extra={"fields": fields})
 
 
 class Bearer:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ from service.raw_frames import Frame, raw_infrared, raw_visible
 from service.schemas import Ask, Policy
 
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
+
+REFERENCE_LEVELS, REFERENCE_AGREEMENT = 2.0, 0.98
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,24 @@ class Times:
     """Milliseconds each stage took, in the order in which the stages ran."""
 
     ms: dict[str, float] = field(default_factory=dict)
+    began_ns: dict[str, int] = field(default_factory=dict)  # of the clock on the wall
     batch: int = 1  # pairs that went through the network together
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Take the time of a `with` block as that of `stage`."""
-        start = perf_counter()
+        start, self.began_ns[stage] = perf_counter(), time_ns()
         yield
         self.ms[stage] = (perf_counter() - start) * 1000
 
+    def note(self, stage: str, ms: float) -> None:
+        """Take `ms` until now as the time of `stage`."""
+        self.ms[stage] = ms
+        self.began_ns[stage] = time_ns() - int(ms * 1e6)
+
     def worked_s(self) -> float:
-        """Seconds of work, without the wait for the network."""
-        return sum(ms for stage, ms in self.ms.items() if stage != "queue") / 1000
+        """Seconds of work, without the waits for the client and for the network."""
+        return sum(ms for stage, ms in self.ms.items() if stage not in ("receive", "queue")) / 1000
 
 
 def prepare(visible: bytes, infrared: bytes, rules: Rules, times: Times) -> Prepared:
@@ -217,6 +225,21 @@ def check(prediction: Prediction, pair: FramePair, taxonomy: Taxonomy) -> None:
     highest = int(prediction.labels.max())
     if highest >= len(taxonomy.names):
         raise EngineFailed(f"the mask holds id {highest}, {taxonomy.name} ends before it")
+
+
+def compare(prediction: Prediction, reference: Prediction) -> None:
+    """
+    Raise EngineFailed unless a prediction comes close to that of the reference network.
+
+    Half precision moves a level here and a border pixel there; what loses more loses the answer.
+    """
+    difference = np.abs(prediction.fused.astype(np.int16) - reference.fused).mean()
+    agreement = float((prediction.labels == reference.labels).mean())
+    if difference > REFERENCE_LEVELS or agreement < REFERENCE_AGREEMENT:
+        raise EngineFailed(
+            f"fused is off by {difference:.2f} levels in the mean and {agreement:.2%} of the mask "
+            f"agree with the reference; {REFERENCE_LEVELS} and {REFERENCE_AGREEMENT:.0%} are asked"
+        )
 
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -130,8 +131,10 @@ async def fuse_segment(
         client,
         request.state.request_id,
         due(request, ask, settings),
+        monotonic() - request.state.received,
     )
     answer = await unless_gone(request, line.process(submission, partial(encode, wish)))
+    request.state.times = answer.times
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
 
 

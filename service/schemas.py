@@ -155,7 +155,8 @@ class Report(BaseModel):
     classes: list[ClassShare]
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(
-        description="milliseconds: decode; align (8 bit, size); queue (waiting); infer; encode"
+        description="milliseconds: receive; decode; align (judge, 8 bit, size); queue (waiting); "
+        "infer; encode"
     )
     engine: str
     variant: str

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from segmif.images import MAX_PIXELS
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method, Window
+from service.logs import LogFormat
 from service.mounting import Mounting
 from service.pipeline import Rules
 from service.schemas import Policy
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
     device: Device = "cpu"
     rig: Path | None = None  # rig.yaml of the cameras; None: frames come aligned
     depth_m: float = Field(default=math.inf, gt=0)  # of the plane that the rig aligns
+    reference: Path | None = None  # an .onnx that the weights must agree with before they serve
+    log: LogFormat = "text"
     gain: Method = "percentile"  # of 16-bit infrared
     gain_low: float | None = None  # counts shown as black; with gain=fixed
     gain_high: float | None = None  # counts shown as white; with gain=fixed

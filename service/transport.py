@@ -131,5 +131,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=settings.drain_s,
         server_header=False,
+        access_log=False,  # ours knows the outcome
+        log_config=None,
         proxy_headers=False,  # a client could claim any address
     )

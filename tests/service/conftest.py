@@ -34,11 +34,16 @@ def serve() -> Serve:
 
 @contextmanager
 def serving(
-    settings: Settings, runtime: Runtime, mounting: Mounting | None = None
+    settings: Settings,
+    runtime: Runtime,
+    mounting: Mounting | None = None,
+    reference: Runtime | None = None,
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(server_config(create_app(settings, runtime, mounting), settings))
+        server = uvicorn.Server(
+            server_config(create_app(settings, runtime, mounting, reference), settings)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -100,7 +100,8 @@ def test_the_default_answer_holds_fused_mask_and_report_in_this_order(
     assert report["gain"] is None
     assert [entry["name"] for entry in report["classes"]] == list(MFNET.names)
     assert report["classes"][2]["share"] == pytest.approx(mask.astype(bool).mean(), abs=1e-6)
-    assert list(report["times_ms"]) == ["decode", "align", "queue", "infer", "encode"]
+    stages = ["receive", "decode", "align", "queue", "infer", "encode"]
+    assert list(report["times_ms"]) == stages
     assert report["variant"] == "nano"
     assert report["precision"] == "fp32"
 

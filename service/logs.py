@@ -1,0 +1,63 @@
+"""Log lines for people or for machines, each with the request that it belongs to."""
+
+import json
+import logging
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+LogFormat = Literal["text", "json"]
+
+current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
+
+access = logging.getLogger("service.access")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line; `extra={"fields": {...}}` adds to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record down."""
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": current_request.get(),
+        } | getattr(record, "fields", {})
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps({name: value for name, value in told.items() if value is not None})
+
+
+class TextLines(logging.Formatter):
+    """The same for people: the fields behind the message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Write a record down, without its exception."""
+        fields = getattr(record, "fields", None) or {"request_id": current_request.get()}
+        told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        return f"{super().formatMessage(record)} {told}".rstrip()
+
+
+def log_config(form: LogFormat) -> dict[str, Any]:
+    """How logging is set up, for `logging.config.dictConfig`."""
+    formatter = JsonLines if form == "json" else TextLines
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": {"()": formatter}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "lines",
+                "stream": "ext://sys.stderr",
+            }
+        },
+        "root": {"level": "INFO", "handlers": ["stderr"]},
+        # A client could fill the disk with what this one says of broken forms.
+        "loggers": {"python_multipart": {"level": "ERROR"}},
+    }
