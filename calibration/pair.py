@@ -80,11 +80,28 @@ def stamped(folder: Path, stamps: Path | None, unit: str | None) -> dict[int, Pa
     if stamps is not None:
         found = _stamps_in(stamps, files)
     else:
-        found = [(_stamp_of(path, unit), path) for path in files.values()]
+        found = [(stamp_of(path, unit), path) for path in files.values()]
     by_stamp = dict(sorted(found))
     if len(by_stamp) < len(found):
         raise ValueError(f"{stamps or folder}: {len(found) - len(by_stamp)} frames share a stamp")
     return by_stamp
+
+
+def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
+    """
+    The last number in a frame's name as a time [ns], its unit as stated or by its digits.
+
+    A number that is no time since 1970 counts in units of `counter`; else it raises ValueError.
+    """
+    numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
+    whole = numbers[-1].partition(".")[0] if numbers else ""
+    unit = unit or DIGITS.get(len(whole)) or counter
+    if not numbers or unit is None:
+        raise ValueError(
+            f"{path}: the name is no time since 1970 in s, ms, us or ns: state --unit, or a CSV "
+            "file of stamps"
+        )
+    return _nanoseconds(numbers[-1], unit)
 
 
 def read_pairs(path: Path, visible: Path, infrared: Path) -> list[tuple[Path, Path]]:
@@ -138,18 +155,6 @@ def _stamps_in(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
                 raise ValueError(f"{path}, line {rows.line_num}: {text!r} is not a time in {unit}")
             found.append((_nanoseconds(text, unit), by_name[row["file"]]))
     return found
-
-
-def _stamp_of(path: Path, unit: str | None) -> int:
-    numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
-    whole = numbers[-1].partition(".")[0] if numbers else ""
-    unit = unit or DIGITS.get(len(whole))
-    if not numbers or unit is None:
-        raise ValueError(
-            f"{path}: the name is no time since 1970 in s, ms, us or ns: state --unit, or a CSV "
-            "file of stamps"
-        )
-    return _nanoseconds(numbers[-1], unit)
 
 
 def _nanoseconds(text: str, unit: str) -> int:

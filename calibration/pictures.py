@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.detect import Detection, Raw, flatten
+from calibration.detect import Detection, Raw, Refusal, flatten
 from calibration.rectify import rectifying_rotations
 from calibration.stereo import Size
 from segmif.alignment import align
@@ -23,10 +23,12 @@ TILES = 10  # of a blend, along its width
 BACKGROUND_PX = 12.0  # shows a board's squares in an infrared frame of 480 rows
 
 
-def found_corners(frame: Raw, seen: Detection, width: int) -> Colour:
-    """A frame (H, W) with its corners, joined in their order, `width` pixels wide, RGB."""
+def found_corners(frame: Raw, seen: Detection | Refusal, width: int) -> Colour:
+    """A frame (H, W) with its corners if any, joined in order, `width` pixels wide, RGB."""
     scale = width / frame.shape[1]
     picture = _shrunk(_colour(_board_contrast(frame)), scale)
+    if isinstance(seen, Refusal):
+        return picture
     at = [tuple(int(v) for v in point) for point in np.rint(seen.points * scale)]
     for first, second in pairwise(at):
         cv2.line(picture, first, second, LINE, 1, cv2.LINE_AA)

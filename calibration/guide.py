@@ -1,0 +1,114 @@
+"""
+Which pose of the board to show next.
+
+Without a solution, five poses that start any calibration. With one, the pose whose view would tell
+most of what is still unknown: of a grid of poses that both cameras see, the one with the largest
+gain in information, log det(A + S) - log det(A) (D-optimal design; Chaloner and Verdinelli 1995,
+"Bayesian experimental design", eq. 4).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from calibration.board import Board
+from calibration.bundle import Bundle, PairView, normals, prior, transform
+from calibration.detect import Detection
+from calibration.judge import Solution
+from segmif.rig import Camera, Floats, Rig
+
+FIRST = (
+    "in the middle, facing the cameras, filling half of the frame",
+    "at the upper left, its left edge turned away",
+    "at the upper right, its right edge turned away",
+    "at the lower left, its bottom edge turned away",
+    "at the lower right, its top edge turned away",
+)
+COLUMNS = {"left": 0.25, "middle": 0.5, "right": 0.75}  # of the visible frame's width
+ROWS = {"upper": 0.25, "middle": 0.5, "lower": 0.75}  # of its height
+SIZES = {"near": 0.6, "at middle distance": 0.4, "far": 0.25}  # board's width over the frame's
+TILT = np.radians(40)
+TILTS = {
+    "facing the cameras": (0.0, 0.0),
+    "its top edge turned away": (-TILT, 0.0),
+    "its bottom edge turned away": (TILT, 0.0),
+    "its left edge turned away": (0.0, TILT),
+    "its right edge turned away": (0.0, -TILT),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pose of the board and how to say it."""
+
+    pose: Floats  # (6,) board to visible camera, about the board's middle
+    words: str
+
+
+def next_pose(kept: int, solution: Solution | None, board: Board) -> str:
+    """Words for the pose to show after `kept` views, by the solution of them if there is one."""
+    if solution is None:
+        return FIRST[kept % len(FIRST)]
+    return most_telling(solution, board).words
+
+
+def most_telling(solution: Solution, board: Board) -> Candidate:
+    """The candidate that adds most information; raises ValueError where none fits both frames."""
+    seen = list(candidates(solution.rig, board))
+    if not seen:
+        raise ValueError("no pose of the board fits both frames: do the cameras look the same way?")
+    gains = information_gains(solution, [one.pose for one in seen])
+    return seen[int(np.argmax(gains))]
+
+
+def information_gains(solution: Solution, poses: Sequence[Floats]) -> Floats:
+    """Gain (N,) in the pair's information by one more view in each of the poses."""
+    bundle = solution.bundle
+    A = prior(bundle)[0] + np.sum([part.S for part in normals(bundle)], axis=0)
+    before = np.linalg.slogdet(A)[1]
+    imagined = _imagined(bundle, solution.rig, poses)
+    return np.array([np.linalg.slogdet(A + part.S)[1] - before for part in normals(imagined)])
+
+
+def candidates(rig: Rig, board: Board) -> Iterator[Candidate]:
+    """Poses over the visible frame, near and far, five tilts, that both cameras see whole."""
+    points = board.about_middle()
+    wide_m = float(np.ptp(points[:, 0]))
+    camera = rig.visible
+    for (column, x), (row, y), (size, share), (tilt, turn) in product(
+        COLUMNS.items(), ROWS.items(), SIZES.items(), TILTS.items()
+    ):
+        ray = camera.rays(np.array([[x * camera.width, y * camera.height]]))[0]
+        depth_m = camera.fx * wide_m / (share * camera.width)
+        pose = np.array([*turn, 0.0, *(depth_m * ray)])
+        if _inside(camera, _moved(pose, points)) and _inside(
+            rig.infrared, _moved(pose, points) @ rig.R.T + rig.t
+        ):
+            where = "in the middle" if row == column else f"at the {row} {column}"
+            yield Candidate(pose, f"{where}, {size}, {tilt}")
+
+
+def _imagined(bundle: Bundle, rig: Rig, poses: Sequence[Floats]) -> Bundle:
+    """The bundle with these views, seen without error, in place of its own."""
+    ids, views = np.arange(len(bundle.board)), []
+    for pose in poses:
+        first = _moved(pose, bundle.board)
+        pixels = rig.visible.project(first), rig.infrared.project(first @ rig.R.T + rig.t)
+        visible, infrared = (Detection(each, ids, 0.0, "imagined") for each in pixels)
+        views.append(PairView("imagined", visible, infrared))
+    still = np.hstack([np.array(poses), np.zeros((len(poses), 6))])
+    return replace(bundle, views=views, poses=still)
+
+
+def _moved(pose: Floats, points: Floats) -> Floats:
+    T = transform(pose)
+    return points @ T[:3, :3].T + T[:3, 3]
+
+
+def _inside(camera: Camera, points: Floats) -> bool:
+    if not camera.sees(points).all():
+        return False
+    pixels = camera.project(points)
+    return bool(((pixels > 0) & (pixels < (camera.width - 1, camera.height - 1))).all())

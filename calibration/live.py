@@ -1,0 +1,152 @@
+"""Guides an operator: takes views of a board as they come and says which pose to show next."""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.board import Board, parse_board
+from calibration.bundle import PairView
+from calibration.detect import Detection, Raw, Refusal, detect
+from calibration.guide import next_pose
+from calibration.judge import WELL, Solution
+from calibration.page import Page
+from calibration.pictures import Colour, found_corners
+from calibration.sources import moments
+from calibration.stereo import MIN_VIEWS, calibrate
+from segmif.images import encode_png, write_bytes
+from segmif.rig import Floats
+
+REST_NS = 500_000_000  # pairs so near in time must show the board at one place
+REST_SHARE = 0.002  # of the frame's width that a resting board may move
+NEW_SHARE = 0.04  # of the frame's width that a new view differs from every old one, mean of corners
+WIDTH = 480  # [px] of a frame on the page
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("visible", "infrared"):
+        parser.add_argument(
+            f"--{name}",
+            required=True,
+            help="a camera's number, a device, a stream's address, or a folder that fills",
+        )
+    parser.add_argument("--board", choices=["chessboard", "circles"], default="chessboard")
+    parser.add_argument(
+        "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
+    )
+    parser.add_argument(
+        "--square-mm", type=float, required=True, help="side of a square; circles: row distance"
+    )
+    parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
+    parser.add_argument("--views", type=int, default=30, help="to take (%(default)s)")
+    parser.add_argument(
+        "--tolerance-ms", type=float, default=20.0, help="between two exposures (%(default)s)"
+    )
+    parser.add_argument(
+        "--patience-s", type=float, default=10.0, help="for folders to go on (%(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8010, help="of the page on this machine, 0 none (%(default)s)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    session = Session(parse_board(args.board, args.corners, args.square_mm), args.keep)
+    tolerance_ns = round(args.tolerance_ms * 1e6)
+    stream = moments(args.visible, args.infrared, tolerance_ns, args.patience_s)
+    with Page(args.port) as page:
+        if args.port:
+            print(f"pictures on http://127.0.0.1:{args.port}")
+        print(f"show the board {session.wanted}", flush=True)
+        try:
+            for stamp_ns, visible, infrared in stream:
+                said = session.take(stamp_ns, visible, infrared)
+                page.show(session.picture, [said, f"Show the board {session.wanted}."])
+                print(said, flush=True)
+                if len(session.views) == args.views:
+                    break
+        except KeyboardInterrupt:
+            print("stopped")
+    print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders")
+    return 0 if len(session.views) >= MIN_VIEWS else 1
+
+
+@dataclass
+class Session:
+    """The views taken so far and what they tell."""
+
+    board: Board
+    keep: Path
+    views: list[PairView] = field(default_factory=list)
+    solution: Solution | None = None
+    picture: Colour = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    _before: tuple[int, Floats] | None = None  # stamp and corners of the pair before
+
+    @property
+    def wanted(self) -> str:
+        """The pose to show next, in words."""
+        return next_pose(len(self.views), self.solution, self.board)
+
+    def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> str:
+        """Look at a pair, visible (H, W, 3) and infrared (H, W); says what became of it."""
+        grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
+        found = detect(grey, self.board, quick=True), detect(infrared, self.board, quick=True)
+        self.picture = _side_by_side((grey, infrared), found)
+        first, second = found
+        if isinstance(first, Refusal):
+            return f"not taken: visible: {first.reason}"
+        if isinstance(second, Refusal):
+            return f"not taken: infrared: {second.reason}"
+        if refusal := self._not_new(stamp_ns, first, visible.shape[1]):
+            return f"not taken: {refusal}"
+        self._keep(stamp_ns, visible, infrared)
+        self.views.append(PairView(f"{stamp_ns:019d}", first, second))
+        sizes = (visible.shape[1], visible.shape[0]), (infrared.shape[1], infrared.shape[0])
+        return f"view {len(self.views)} taken; {self._learn(sizes)}; next {self.wanted}"
+
+    def _not_new(self, stamp_ns: int, seen: Detection, width: int) -> str:
+        before, self._before = self._before, (stamp_ns, seen.points)
+        if before and stamp_ns - before[0] < REST_NS:
+            moved = _apart(before[1], seen.points)
+            if moved > REST_SHARE * width:
+                return f"the board moves ({moved:.1f} px since the last pair): hold it still"
+        nearest = min((_apart(v.visible.points, seen.points) for v in self.views), default=np.inf)
+        if nearest < NEW_SHARE * width:
+            return "a view like one that was taken"
+        return ""
+
+    def _learn(self, sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+        if len(self.views) < MIN_VIEWS:
+            return f"{MIN_VIEWS - len(self.views)} more before a first solution"
+        try:
+            self.solution = calibrate(self.views, self.board, sizes)
+        except ValueError as error:
+            self.solution = None
+            return f"no solution yet: {error}"
+        rig, std_m = self.solution.rig, self.solution.baseline_std_m
+        word = ", well known" if std_m < WELL * rig.baseline_m else ""
+        return f"baseline {1e3 * rig.baseline_m:.1f} +/- {1e3 * std_m:.1f} mm{word}"
+
+    def _keep(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> None:
+        for name, frame in (("visible", visible), ("infrared", infrared)):
+            folder = self.keep / name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(folder / f"{stamp_ns:019d}.png", encode_png(frame))
+
+
+def _apart(first: Floats, second: Floats) -> float:
+    """Mean distance of the same corners [px]; infinite for other parts of a board."""
+    if first.shape != second.shape:
+        return float("inf")
+    return float(np.linalg.norm(first - second, axis=1).mean())
+
+
+def _side_by_side(
+    frames: tuple[Raw, Raw], found: tuple[Detection | Refusal, Detection | Refusal]
+) -> Colour:
+    pictures = [found_corners(*each, WIDTH) for each in zip(frames, found, strict=True)]
+    height = max(one.shape[0] for one in pictures)
+    return np.hstack([np.pad(p, ((0, height - p.shape[0]), (0, 0), (0, 0))) for p in pictures])

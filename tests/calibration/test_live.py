@@ -1,0 +1,146 @@
+"""Views taken as they come, and the pose that is asked for next."""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from calibration import live
+from calibration.bundle import transform
+from calibration.guide import candidates, information_gains, most_telling
+from calibration.page import Page
+from calibration.sources import Read, Stamped, freshest
+from calibration.stereo import calibrate
+from calibration.synthetic import BOARD, Moment, draw, render, unlike_rig
+from segmif import cli
+from segmif.images import encode_png
+from segmif.rig import Camera, Floats, Rig
+
+EPOCH_S = 1_790_000_000
+
+
+def half_size() -> Rig:
+    rig = unlike_rig()
+
+    def half(camera: Camera) -> Camera:
+        K = camera.K.copy()
+        K[:2] /= 2
+        return replace(camera, width=camera.width // 2, height=camera.height // 2, K=K)
+
+    return replace(rig, visible=half(rig.visible), infrared=half(rig.infrared))
+
+
+def shown(pose: Floats) -> Moment:
+    """What both cameras see of a board with its middle in `pose`."""
+    at = pose.copy()
+    at[3:] -= transform(pose)[:3, :3] @ BOARD.points().mean(0)
+    return render(half_size(), BOARD, at, np.random.default_rng(0))
+
+
+def save(folder: Path, name: str, visible: np.ndarray, infrared: np.ndarray) -> None:
+    frames = {"visible": np.repeat(visible[..., None], 3, axis=2), "infrared": infrared}
+    for which, frame in frames.items():
+        (folder / which).mkdir(exist_ok=True)
+        (folder / which / f"{name}.png").write_bytes(encode_png(frame))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    sources = ["--visible", folder / "visible", "--infrared", folder / "infrared"]
+    board = ["--board", "chessboard", "--corners", "9x6", "--square-mm", 23.1]
+    words = ["--keep", folder / "kept", "--port", 0, "--patience-s", 0]
+    monkeypatch.setattr(
+        sys, "argv", list(map(str, ["calibration", "live", *sources, *board, *words]))
+    )
+    return cli.run("calibration", "", {"live": live})
+
+
+def test_views_are_taken_refused_and_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    middle = [one for one in candidates(half_size(), BOARD) if "middle distance" in one.words]
+    tilted = [one.pose for one in middle if "facing" not in one.words]
+    poses = [tilted[at] for at in np.linspace(0, len(tilted) - 1, 6).astype(int)]
+    frames = [shown(pose) for pose in poses]
+    for index, moment in enumerate(frames):
+        save(tmp_path, f"{EPOCH_S + 10 * index}", moment.visible, moment.infrared)
+    save(tmp_path, f"{EPOCH_S + 60}", frames[2].visible, frames[2].infrared)
+    rolled = [np.roll(each, 5, axis=1) for each in (frames[2].visible, frames[2].infrared)]
+    save(tmp_path, f"{EPOCH_S + 60}.2", *rolled)
+    dark = np.zeros_like(frames[0].visible)
+    save(tmp_path, f"{EPOCH_S + 70}", dark, frames[0].infrared)
+
+    assert run(monkeypatch, tmp_path) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("show the board in the middle, facing")
+    assert [line.split(";")[0] for line in said[1:7]] == [f"view {n} taken" for n in range(1, 7)]
+    assert "4 more before a first solution; next at the upper left" in said[1]
+    assert "baseline" in said[6]
+    assert said[7] == "not taken: a view like one that was taken"
+    assert said[8].startswith("not taken: the board moves (5.")
+    assert said[9] == "not taken: visible: the frame is uniform (0 to 0)"
+    for which in ("visible", "infrared"):
+        names = sorted(path.stem for path in (tmp_path / "kept" / which).iterdir())
+        assert names == [f"{(EPOCH_S + 10 * at) * 10**9}" for at in range(6)]
+
+
+def test_asked_for_poses_tell_more_than_chance() -> None:
+    rig, random = unlike_rig(), np.random.default_rng(1)
+    start = draw(rig, BOARD, 5, 0.2, random)
+    solution = calibrate(start, BOARD, ((1280, 960), (640, 480)))
+    by_chance = [pose[:6] for pose in solution.bundle.poses]
+    best = most_telling(solution, BOARD)
+    asked = information_gains(solution, [best.pose])[0]
+    assert asked > information_gains(solution, by_chance).max()
+
+
+def paced(stamps_ms: list[int], pause_s: float) -> Read:
+    def frames() -> Iterator[Stamped]:
+        for at in stamps_ms:
+            time.sleep(pause_s)
+            yield at * 10**6, np.full((2, 2), at, np.uint16)
+
+    stream = frames()
+    return lambda: next(stream, None)
+
+
+def test_the_freshest_pair_is_given() -> None:
+    stamps = list(range(0, 400, 40))
+    pairs = freshest(paced(stamps, 0.01), paced([at + 3 for at in stamps], 0.01), 20 * 10**6)
+    given = [next(pairs)]
+    time.sleep(0.3)  # what comes now is passed over, but for the newest
+    given += pairs
+    assert [at // 10**6 for at, _, _ in given][-1] == 360
+    assert len(given) < 10
+    for stamp_ns, visible, infrared in given:
+        assert visible[0, 0] == stamp_ns // 10**6
+        assert infrared[0, 0] - visible[0, 0] == 3
+
+
+def test_a_source_that_fails_ends_the_stream() -> None:
+    def broken() -> Stamped | None:
+        raise OSError("the cable is out")
+
+    with pytest.raises(OSError, match="cable"):
+        list(freshest(broken, paced([1, 2], 0), 1))
+
+
+def test_sources_that_do_not_meet_say_so() -> None:
+    with pytest.raises(ValueError, match="no frames within 20 ms"):
+        list(freshest(paced([1000, 1040], 0), paced([1, 41], 0), 20 * 10**6))
+
+
+def test_the_page_shows_the_newest() -> None:
+    with Page(0) as silent:
+        silent.show(np.zeros((4, 4, 3), np.uint8), ["nobody reads this"])
+    with Page(18_010) as page:
+        page.show(np.zeros((4, 4, 3), np.uint8), ["hold <still>"])
+        with urlopen("http://127.0.0.1:18010") as answer:
+            body = answer.read().decode()
+            assert answer.headers["Refresh"]
+    assert "<p>hold &lt;still&gt;</p>" in body
+    assert "data:image/jpeg;base64," in body
