@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from segmif.runtime import Runtime
-from service import inference, routes, stream
+from service import inference, routes, shared, stream
 from service.disconnects import ClientGone
 from service.errors import BadParameter, ServiceError, problem_response
 from service.line import GOLDEN, Line
@@ -52,6 +52,7 @@ def create_app(
         proof = asyncio.create_task(app.state.line.prove(GOLDEN))
         yield
         await proof
+        app.state.regions.close()
         app.state.line.close()
 
     app = FastAPI(
@@ -71,6 +72,9 @@ def create_app(
     app.add_exception_handler(ClientGone, tell_nobody)
     app.add_exception_handler(ClientDisconnect, tell_nobody)
     app.add_exception_handler(Exception, tell_bug)
+    app.state.regions = shared.Regions()
+    if settings.shared_memory:
+        app.include_router(shared.router)
     for router in (routes.router, stream.router, inference.router):
         app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))

@@ -3,6 +3,7 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
 
 * ServiceError
   - UnknownModel       404
+  - UnknownRegion      404
   - BadForm            422
     - MissingPart      422
   - BadWire            422
@@ -111,6 +112,14 @@ class UnknownModel(ServiceError):
     status = 404
     kind = "unknown_model"
     example = "there is no model 'resnet' here, only 'nano'"
+
+
+class UnknownRegion(ServiceError):
+    """There is no region of shared memory of this name."""
+
+    status = 404
+    kind = "unknown_region"
+    example = "there is no such region; regions unused for a minute may be gone"
 
 
 class UnknownType(BadFrame):

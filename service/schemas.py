@@ -85,6 +85,14 @@ class StreamAsk(Ask):
     picture: Literal["raw", "png", "jpeg", "webp"] = "raw"
 
 
+class RegionMade(BaseModel):
+    """A region of shared memory that the service made."""
+
+    id: str
+    name: str = Field(description="of the POSIX shared memory, for shm_open")
+    bytes: int
+
+
 class Size(BaseModel):
     """Size of a frame as it came in."""
 

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     open_to_all: bool = False  # yes, listen beyond this machine without a token
     tls_certificate: Path | None = None  # PEM; with tls_key
     tls_key: Path | None = None
+    shared_memory: bool = False  # lets clients of this user and machine pass frames in memory
     max_connections: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     max_buffered_bytes: int = Field(default=256 * 2**20, ge=1)  # of all bodies at a time
@@ -76,6 +77,8 @@ class Settings(BaseSettings):
                 f"host {self.host} can be reached from other machines: set SEGMIF_TOKEN, or say "
                 "with --open-to-all that everybody may ask"
             )
+        if self.shared_memory and not is_loopback(self.host):
+            raise ValueError(f"shared memory is for this machine, host {self.host} is for others")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
         return self

@@ -68,6 +68,14 @@ def read_pair(header: bytes, payload: memoryview) -> RawPair:
     return RawPair(visible, infrared, ask)
 
 
+def payload_bytes(header: bytes) -> int:
+    """Bytes of frames that a raw pair's header announces; raises BadWire for half a header."""
+    if len(header) != HEADER_BYTES:
+        raise BadWire(f"a header has {HEADER_BYTES} bytes, {len(header)} came")
+    fields = PAIR.unpack(header)
+    return int(fields[10] + fields[14])
+
+
 def _frame(part: str, format: int, sizes: list[int], data: memoryview) -> Frame | None:
     if format == MISSING and not len(data):
         return None
@@ -96,9 +104,9 @@ class RawAnswer:
     dropped: int = 0  # pairs of this WebSocket that newer ones replaced, so far
     failed: int = 0  # pairs of this WebSocket that were answered by a problem, so far
 
-    def to_bytes(self) -> bytes:
-        """Header and parts in one piece."""
-        header = ANSWER.pack(
+    def head(self) -> bytes:
+        """The header."""
+        return ANSWER.pack(
             ANSWER_MAGIC,
             VERSION,
             FLAGGED * self.flagged,
@@ -116,4 +124,7 @@ class RawAnswer:
             self.dropped,
             self.failed,
         )
-        return b"".join((header, self.picture, self.labels, self.report))
+
+    def to_bytes(self) -> bytes:
+        """Header and parts in one piece."""
+        return b"".join((self.head(), self.picture, self.labels, self.report))

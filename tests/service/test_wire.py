@@ -22,6 +22,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from segmif import images
+from segmif.runtime import open_runtime
+from service.settings import Settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 RAW = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
@@ -355,3 +357,43 @@ def test_tensors_that_lie_about_their_size_are_refused(client: httpx.Client) -> 
     ):
         assert (answer.status_code, answer.json()["kind"]) == (422, "bad_wire")
         assert answer.json()["error"] == answer.json()["detail"]
+
+
+def test_a_region_carries_pixels_both_ways(serve: Any, stand_in_weights: Path) -> None:
+    settings = Settings(weights=stand_in_weights, shared_memory=True)
+    body = message()
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        made = client.post("/shared-memory", params={"bytes": len(body) - 64}).json()
+        region = Path("/dev/shm") / made["name"]
+        assert region.stat().st_mode & 0o777 == 0o600
+        with region.open("r+b") as memory:
+            memory.write(body[64:])
+        path = f"/shared-memory/{made['id']}/fuse-segment"
+        answer = client.post(path, content=body[:64]).content
+        pixels_there = region.read_bytes()
+        told = read(answer[:64] + pixels_there[: LABELS.size * 4] + answer[64:])
+        np.testing.assert_array_equal(pixels(told.picture, 3), VISIBLE)
+        np.testing.assert_array_equal(pixels(told.labels), LABELS)
+        for content, expected in (
+            (body[:63], (422, "bad_wire")),
+            (body, (422, "bad_wire")),
+            (body[:24] + b"\xff\xff\xff\xff" + body[28:64], (422, "bad_wire")),
+        ):
+            refused = client.post(path, content=content)
+            assert (refused.status_code, refused.json()["kind"]) == expected
+            assert str(region) not in refused.text
+        assert client.delete(f"/shared-memory/{made['id']}").status_code == 204
+        assert not region.exists()
+        assert client.post(path, content=body[:64]).json()["kind"] == "unknown_region"
+        left = client.post("/shared-memory", params={"bytes": 100}).json()["name"]
+        for _ in range(7):
+            client.post("/shared-memory", params={"bytes": 100})
+        full = client.post("/shared-memory", params={"bytes": 100})
+        assert (full.status_code, full.json()["kind"]) == (503, "busy")
+    assert not (Path("/dev/shm") / left).exists()
+
+
+def test_regions_are_off_unless_the_operator_wants_them(client: httpx.Client) -> None:
+    assert client.post("/shared-memory", params={"bytes": 100}).status_code == 404
+    with pytest.raises(ValueError, match="for this machine"):
+        Settings(shared_memory=True, host="10.0.0.1", open_to_all=True)
