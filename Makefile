@@ -5,12 +5,13 @@ PORT ?= 8000
 CONFIG ?= training/configs/nano.toml
 VARIANT ?= nano
 ATTENTION ?= plugin
+GPU_PYTHON ?= python3
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format train ablation worth export-onnx plugin export-trt benchmark clean
+.PHONY: help install serve test check format train ablation worth export-onnx plugin export-trt gpu-check benchmark clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ plugin: ## compile the attention kernels and, where TensorRT's headers are, its 
 export-trt: .venv/.dev ## weights/VARIANT.safetensors to an FP16 engine for this GPU (ATTENTION=plugin|native)
 	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --precision fp16 --out build/$(VARIANT).fp16.onnx
 	$(PY) -m export engine --onnx build/$(VARIANT).fp16.onnx --attention $(ATTENTION) $(ENGINE_FLAGS)
+
+gpu-check: plugin ## all that needs a GPU, into benchmarks/results; by GPU_PYTHON (python3), which must have torch
+	$(GPU_PYTHON) benchmarks/gpu_check.py $(GPU_FLAGS)
 
 benchmark: .venv/.dev ## table of the variants: parameters, GMAC, milliseconds on this CPU
 	$(PY) -m export benchmark --table
