@@ -1,8 +1,8 @@
-"""`python -m calibration COMMAND`: target, live, pair, solve, pick, convert, prove."""
+"""`python -m calibration COMMAND`: target, live, pair, solve, pick, check, convert, prove."""
 
 import sys
 
-from calibration import convert, live, pair, pick, prove, solve, target
+from calibration import check, convert, live, pair, pick, prove, solve, target
 from segmif import cli
 
 if __name__ == "__main__":
@@ -12,6 +12,7 @@ if __name__ == "__main__":
         "pair": pair,
         "solve": solve,
         "pick": pick,
+        "check": check,
         "convert": convert,
         "prove": prove,
     }

@@ -75,6 +75,18 @@ def parallax_px(rig: Rig, plane_m: float, depth_m: float) -> float:
     return abs(rig.visible.fx * across_m * (1 / depth_m - 1 / plane_m))
 
 
+def parallax_direction(rig: Rig | Homography) -> Floats | None:
+    """
+    Unit vector (2,) of the visible image along which a thing off the plane is misplaced.
+
+    None for a homography, which does not know it.
+    """
+    if isinstance(rig, Homography):
+        return None
+    across = rig.infrared_position_m[:2]
+    return across / max(float(np.linalg.norm(across)), np.finfo(float).tiny)
+
+
 def check_sizes(rig: Rig | Homography, visible: tuple[int, int], infrared: tuple[int, int]) -> None:
     """Refuse frames of other sizes (width, height) than the rig's, with a sentence (ValueError)."""
     if isinstance(rig, Rig):

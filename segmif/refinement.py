@@ -7,6 +7,7 @@ equal, and the affine map is sought under which they agree best: over a bounded 
 scales and shifts first, by Gauss-Newton steps then.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar, cast
@@ -29,6 +30,10 @@ SCALES = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
 SHIFT = 0.08  # of the frame's width: the bound of the search
 STARTS = 3  # best places of the grid that are followed
 STEPS = 20
+WATCHED, ENOUGH = 15, 7  # residuals that a drift is judged by, at most and at least
+SURE = 2.0  # standard deviations beyond the limit before an alarm
+# Where in the frame a drift is looked at, (2, 9) shares of its width and height.
+GRID = np.stack(np.meshgrid([0.25, 0.5, 0.75], [0.25, 0.5, 0.75])).reshape(2, -1)
 CONFIDENT, DOUBT = 3.6, 0.2  # see `_prominence`: confidence a half there, and how fast it turns
 
 
@@ -45,6 +50,59 @@ class Refinement:
         height, width = infrared.shape
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cast(Grey, cv2.warpAffine(infrared, self.A, (width, height), flags=flags))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the last residuals of an aligned stream say of the rig."""
+
+    residual_px: float  # root mean square over the frame, of the medians in time
+    std_px: float  # of `residual_px`, one standard deviation
+    frames: int  # that could be judged, among the last `WATCHED`
+    moved: bool
+
+    def __str__(self) -> str:
+        state = (
+            "the rig moved: calibrate it again" if self.moved else "the rig stands as calibrated"
+        )
+        return f"{state} ({self.residual_px:.1f} +/- {self.std_px:.1f} px in {self.frames} frames)"
+
+
+class DriftWatch:
+    """
+    Tells a rig that moved from a scene at another depth.
+
+    Depth shifts things along one direction only, so with `along` (2,), the unit vector of
+    `alignment.parallax_direction`, only what is left across it counts; without one, everything.
+    """
+
+    def __init__(self, along: Floats | None, limit_px: float = 3.0) -> None:
+        """`limit_px` at the visible frame's resolution; raises ValueError where not positive."""
+        if not limit_px > 0:
+            raise ValueError(f"the limit is {limit_px} px, expected more than 0")
+        self.limit_px = limit_px
+        self._axes = np.eye(2) if along is None else np.array([[-along[1], along[0]]])
+        self._residuals: deque[Floats] = deque(maxlen=WATCHED)
+
+    def see(self, visible: Grey, aligned: Grey) -> Drift | None:
+        """Judge one more pair, as `refine`; None until enough pairs had a confident residual."""
+        found = refine(visible, aligned)
+        if found.confidence >= 0.5:
+            height, width = visible.shape
+            pixels = GRID * [[width - 1], [height - 1]]
+            moved = found.A @ np.vstack([pixels, np.ones(pixels.shape[1])]) - pixels
+            self._residuals.append((self._axes @ moved).ravel())
+        if len(self._residuals) < ENOUGH:
+            return None
+        residuals = np.array(self._residuals)
+        middle = np.median(residuals, axis=0)
+        scale = np.sqrt(len(self._axes))  # both axes are of one distance
+        residual = float(scale * np.sqrt((middle**2).mean()))
+        # Median absolute deviation to a standard deviation, and that to one of a median.
+        scatter = scale * np.sqrt((np.median(np.abs(residuals - middle), axis=0) ** 2).mean())
+        std = float(1.4826 * 1.2533 * scatter / np.sqrt(len(residuals)))
+        moved_far = residual - SURE * std > self.limit_px
+        return Drift(residual, std, len(residuals), moved_far)
 
 
 def refine(visible: Grey, infrared: Grey) -> Refinement:

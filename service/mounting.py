@@ -1,21 +1,35 @@
 """How the two cameras stand to one another: the operator's rig file, and the warps made from it."""
 
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock, Thread
+from time import monotonic
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.alignment import Alignment, align, check_sizes, parallax_px
+from segmif.alignment import (
+    Alignment,
+    align,
+    check_sizes,
+    parallax_direction,
+    parallax_px,
+)
 from segmif.manifest import sha256
+from segmif.refinement import Drift, DriftWatch
 from segmif.rig import Rig, read_rig
 from service.errors import BadPair
 
 KEPT_WARPS = 8  # depths in use at a time; each takes 7 bytes a visible pixel
 NEAR_SHARE = 0.5  # of the plane's depth: where a thing counts as near
 NEAR_M = 10.0  # the same where the plane is at infinity
+CHECK_EVERY_S = 60.0  # a check takes a core for one or two seconds
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class Placed:
     near_m: float | None = None
     near_parallax_px: float | None = None  # how far a thing at near_m is off
     far_parallax_px: float | None = None  # how far a thing at infinity is off
+    residual_px: float | None = None  # measured in the last pairs checked, across the parallax
+    moved: bool | None = None  # the rig no longer stands as its file says; None: not known yet
 
 
 class Mounting:
@@ -39,6 +55,9 @@ class Mounting:
         """`depth_m` of the plane to align unless a request says otherwise; raises as `read_rig`."""
         self.rig, self.sha256, self.depth_m = read_rig(path), sha256(path), depth_m
         self._warp = lru_cache(KEPT_WARPS)(self._make_warp)
+        self._drift: Drift | None = None
+        self._watch = DriftWatch(parallax_direction(self.rig))
+        self._checking, self._checked = Lock(), -math.inf
         self._warp(depth_m)  # what every request needs is made before the first, and checked
 
     @property
@@ -77,4 +96,21 @@ class Mounting:
         except ValueError as error:
             raise BadPair(str(error)) from error
         warp, placed = self._warp(self.depth_m if depth_m is None else depth_m)
-        return warp.apply(infrared), placed
+        aligned = warp.apply(infrared)
+        if monotonic() - self._checked > CHECK_EVERY_S and self._checking.acquire(blocking=False):
+            self._checked = monotonic()
+            # No daemon: killed within OpenCV it takes the process down in a crash.
+            Thread(target=self._check, args=(visible, aligned)).start()
+        if drift := self._drift:
+            placed = replace(placed, residual_px=drift.residual_px, moved=drift.moved)
+        return aligned, placed
+
+    def _check(self, visible: NDArray[np.uint8], aligned: NDArray[np.uint8]) -> None:
+        """Beside the requests: see whether the rig still stands as its file says."""
+        try:
+            grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
+            self._drift = self._watch.see(grey, aligned)
+            if self._drift and self._drift.moved:
+                logger.warning("%s", self._drift)
+        finally:
+            self._checking.release()

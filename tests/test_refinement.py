@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segmif.images import read_infrared, read_visible
-from segmif.refinement import refine
+from segmif.refinement import ENOUGH, DriftWatch, refine
 
 KNOWN_WARP = Path(os.environ.get("SEGMIF_DATA", "../shared/data")) / "known_warp"
 
@@ -65,6 +65,31 @@ def test_an_aligned_frame_stays() -> None:
 @pytest.mark.parametrize("frame", [scene(7), np.full((240, 320), 99, np.uint8)])
 def test_another_scene_gives_no_confidence(frame: Grey) -> None:
     assert refine(scene(2), other_spectrum(frame)).confidence < 0.5
+
+
+def test_a_rig_that_moved_is_told_from_a_scene_at_another_depth() -> None:
+    along = np.array([1.0, 0.0])  # the cameras stand side by side
+    shifted, moved = DriftWatch(along), DriftWatch(along)
+    for seed in range(ENOUGH):
+        visible = np.asarray(cv2.resize(scene(seed), (160, 120)), np.uint8)
+        infrared = other_spectrum(visible)
+        nearer = shifted.see(visible, np.roll(infrared, 5, axis=1))
+        lower = moved.see(visible, np.roll(infrared, 5, axis=0))
+    assert nearer
+    assert not nearer.moved
+    assert nearer.residual_px < 1
+    assert lower
+    assert lower.moved
+    assert lower.residual_px == pytest.approx(5, abs=1)
+    assert "calibrate it again" in str(lower)
+
+
+def test_frames_without_structure_raise_no_alarm() -> None:
+    watch = DriftWatch(None)
+    blank = np.full((240, 320), 99, np.uint8)
+    assert all(watch.see(scene(0), blank) is None for _ in range(2))
+    with pytest.raises(ValueError, match="limit is 0 px"):
+        DriftWatch(None, 0)
 
 
 def test_frames_of_unlike_sizes_are_refused() -> None:

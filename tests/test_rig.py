@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmif.alignment import align, check_sizes, parallax_px
+from segmif.alignment import align, check_sizes, parallax_direction, parallax_px
 from segmif.rig import Camera, Floats, Homography, Model, Rig, read_rig, write_rig
 
 
@@ -167,6 +167,24 @@ def test_parallax_is_focal_length_times_baseline_over_depth(
     T[0, 3] = -0.1
     side_by_side = Rig(camera(640, 480, 640), camera(640, 480, 500), T)
     assert parallax_px(side_by_side, 10.0, depth_m) == pytest.approx(expected_px)
+
+
+def test_a_thing_off_the_plane_is_misplaced_along_the_baseline() -> None:
+    pixel = np.array([[160.0, 120.0]])
+    near, far = (
+        rig().infrared.project((depth * rig().visible.rays(pixel)) @ rig().R.T + rig().t)
+        for depth in (2.0, 3.0)
+    )
+    # The same infrared pixel, put back at the plane of 3 m, lands where?
+    direction = parallax_direction(rig())
+    assert direction is not None
+    steps = [rig().visible.rays(pixel + shift * direction)[0] for shift in (-6.0, 0.0, 6.0)]
+    seen = [rig().infrared.project(3.0 * ray[None] @ rig().R.T + rig().t)[0] for ray in steps]
+    line = seen[2] - seen[0]
+    off = near[0] - far[0]
+    assert abs(line[0] * off[1] - line[1] * off[0]) < 0.05 * np.hypot(*line) * np.hypot(*off)
+    flat = Homography((4, 3), (2, 2), np.eye(3))
+    assert parallax_direction(flat) is None
 
 
 def test_a_rig_is_refused_where_it_is_made() -> None:

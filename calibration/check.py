@@ -1,0 +1,51 @@
+"""Says whether a rig still stands as its file says, from a recording of any scene."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from calibration.frames import read_raw
+from calibration.solve import pair_by_name
+from segmif.alignment import align, check_sizes, parallax_direction
+from segmif.images import infrared_levels, read_visible
+from segmif.refinement import ENOUGH, WATCHED, Drift, DriftWatch
+from segmif.rig import read_rig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rig", type=Path, required=True, help="the rig file")
+    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
+    parser.add_argument(
+        "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
+    )
+    parser.add_argument(
+        "--depth-m", type=float, default=np.inf, help="of most of the scene (%(default)s)"
+    )
+    parser.add_argument(
+        "--limit-px", type=float, default=3.0, help="of the visible frame (%(default)s)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    rig = read_rig(args.rig)
+    warp = align(rig, args.depth_m)
+    watch = DriftWatch(parallax_direction(rig), args.limit_px)
+    pairs = pair_by_name(args.visible, args.infrared)
+    drift: Drift | None = None
+    # Evenly over the recording: neighbours show the same scene, and tell the same.
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, WATCHED).round().astype(int))
+    for index in tqdm(chosen.tolist(), desc="pairs", disable=None):
+        visible, infrared = read_visible(pairs[index][0]), read_raw(pairs[index][1])
+        check_sizes(rig, visible.shape[1::-1], infrared.shape[1::-1])
+        grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
+        drift = watch.see(grey, warp.apply(infrared_levels(infrared)[0]))
+    if drift is None:
+        raise ValueError(
+            f"fewer than {ENOUGH} of {len(chosen)} pairs show structure in both spectra: record "
+            "more of it, or a scene with more edges"
+        )
+    print(drift)
+    return 1 if drift.moved else 0
