@@ -46,15 +46,6 @@ def create_app(
     Without a mounting the frames come aligned. Against the reference, where there is one, the
     runtime must prove itself.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        proof = asyncio.create_task(app.state.line.prove(GOLDEN))
-        yield
-        await proof
-        app.state.regions.close()
-        app.state.line.close()
-
     app = FastAPI(
         title="SegMiF",
         version=installed_version(),
@@ -64,23 +55,34 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        exception_handlers={
+            HTTPException: tell,
+            RequestValidationError: tell_unreadable,
+            ClientGone: tell_nobody,
+            ClientDisconnect: tell_nobody,
+            Exception: tell_bug,
+        },
     )
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
-    app.add_exception_handler(HTTPException, tell)
-    app.add_exception_handler(RequestValidationError, tell_unreadable)
-    app.add_exception_handler(ClientGone, tell_nobody)
-    app.add_exception_handler(ClientDisconnect, tell_nobody)
-    app.add_exception_handler(Exception, tell_bug)
     app.state.regions = shared.Regions()
-    if settings.shared_memory:
-        app.include_router(shared.router)
-    for router in (routes.router, stream.router, inference.router):
+    memory = [shared.router] if settings.shared_memory else []
+    for router in (routes.router, stream.router, inference.router, *memory):
         app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
     surround(app, settings, app.state.line.metrics)
     return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Prove the network when the service starts, free everything when it stops."""
+    proof = asyncio.create_task(app.state.line.prove(GOLDEN))
+    yield
+    await proof
+    app.state.regions.close()
+    app.state.line.close()
 
 
 def surround(app: FastAPI, settings: Settings, metrics: Metrics) -> None:

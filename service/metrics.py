@@ -60,6 +60,9 @@ class Metrics:
             buckets=BATCHES,
             registry=self.registry,
         )
+        self._introduce(runtime)
+
+    def _introduce(self, runtime: Runtime) -> None:
         engine = Info("segmif_engine", "The network that answers", registry=self.registry)
         engine.info(
             {

@@ -15,6 +15,8 @@ import httpx
 import numpy as np
 import pytest
 import trustme
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from segmif import images
 from segmif.headers import PNG_MAGIC
@@ -240,6 +242,9 @@ def test_a_token_is_asked_of_everybody_but_probes(start: Start) -> None:
             assert answer.headers["www-authenticate"] == "Bearer"
             assert client.get("/metrics", headers=headers).status_code == 401
         assert client.get("/livez").status_code == 200
+        with pytest.raises(InvalidStatus) as refused:
+            connect(str(client.base_url).replace("http", "ws").rstrip("/") + "/stream")
+        assert refused.value.response.status_code == 403
         client.headers["Authorization"] = "Bearer s3cret"
         unharmed(client)
 

@@ -1,0 +1,147 @@
+"""
+A service at twice what it can sustain: what it still answers, how late, what it tells the rest.
+
+    python benchmarks/service_overload.py --seconds 60 --out benchmarks/results/overload.json
+
+First the sustainable rate is found (a closed loop of a few clients), then pairs come at a multiple
+of it in an open loop, each with a deadline, whatever becomes of those before.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from machine import fingerprint
+from service_overhead import ROOT, SAMPLE, free_port, wait_for
+
+CLOSED_CLIENTS = 4
+
+
+@dataclass
+class Seen:
+    """How requests ended."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    answered_ms: list[float] = field(default_factory=list)
+    refused_ms: list[float] = field(default_factory=list)
+    without_retry_after: int = 0
+    livez_ms: list[float] = field(default_factory=list)
+
+    def note(self, answer: httpx.Response, ms: float) -> None:
+        if answer.status_code == 200:
+            self.outcomes["answered"] += 1
+            self.answered_ms.append(ms)
+            return
+        self.outcomes[str(answer.json().get("kind"))] += 1
+        self.refused_ms.append(ms)
+        self.without_retry_after += "retry-after" not in answer.headers
+
+
+async def post(client: httpx.AsyncClient, deadline_ms: float | None, seen: Seen) -> None:
+    headers = {} if deadline_ms is None else {"X-Deadline-Ms": f"{deadline_ms:.0f}"}
+    start = time.perf_counter()
+    answer = await client.post("/fuse-segment?return=mask", files=FILES, headers=headers)
+    seen.note(answer, (time.perf_counter() - start) * 1000)
+
+
+FILES = {name: (SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared")}
+
+
+async def sustain(client: httpx.AsyncClient, seconds: float) -> float:
+    """Pairs a second that a few clients get, each asking anew once it is answered."""
+    seen, until = Seen(), time.perf_counter() + seconds
+
+    async def ask() -> None:
+        while time.perf_counter() < until:
+            await post(client, None, seen)
+
+    await asyncio.gather(*(ask() for _ in range(CLOSED_CLIENTS)))
+    return seen.outcomes["answered"] / seconds
+
+
+async def overload(
+    client: httpx.AsyncClient, rate: float, seconds: float, deadline_ms: float
+) -> Seen:
+    """Send `rate` pairs a second, come what may."""
+    seen = Seen()
+
+    async def probe() -> None:
+        while True:
+            start = time.perf_counter()
+            await client.get("/livez")
+            seen.livez_ms.append((time.perf_counter() - start) * 1000)
+            await asyncio.sleep(0.25)
+
+    probing = asyncio.create_task(probe())
+    start, tasks = time.perf_counter(), []
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(post(client, deadline_ms, seen)))
+    await asyncio.gather(*tasks)
+    probing.cancel()
+    return seen
+
+
+def percentile(values: list[float], percent: float) -> float | None:
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))] if ranked else None
+
+
+async def story(port: int, chosen: argparse.Namespace) -> dict[str, object]:
+    limits = httpx.Limits(max_connections=200)
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+        await sustain(client, 3)  # so that nothing is cold
+        before = await sustain(client, chosen.seconds / 4)
+        rate = chosen.times * before
+        seen = await overload(client, rate, chosen.seconds, chosen.deadline_ms)
+        after = await sustain(client, chosen.seconds / 4)
+    late = sum(ms > chosen.deadline_ms for ms in seen.answered_ms)
+    return {
+        "sustainable_before": before,
+        "sustainable_after": after,
+        "offered": rate,
+        "goodput": (seen.outcomes["answered"] - late) / chosen.seconds,
+        "outcomes": dict(seen.outcomes),
+        "deadline_ms": chosen.deadline_ms,
+        "answered_ms": {p: percentile(seen.answered_ms, p) for p in (50, 90, 99, 100)},
+        "answered_late": late,
+        "refused_ms": {p: percentile(seen.refused_ms, p) for p in (50, 99)},
+        "refused_without_retry_after": seen.without_retry_after,
+        "livez_ms": {p: percentile(seen.livez_ms, p) for p in (50, 99, 100)},
+    }
+
+
+def main() -> int:
+    """Start a service, overload it, write down how it took it."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--times", type=float, default=2.0, help="the sustainable rate (2)")
+    options.add_argument("--deadline-ms", type=float, default=1000)
+    options.add_argument("--out", type=Path)
+    chosen = options.parse_args()
+    port = free_port()
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--threads", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as service:
+        try:
+            wait_for(port, "/readyz")
+            told = asyncio.run(story(port, chosen))
+        finally:
+            service.terminate()
+    told |= {"command": " ".join(sys.argv), "machine": fingerprint()}
+    text = json.dumps(told, indent=2)
+    if chosen.out:
+        chosen.out.write_text(text + "\n")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
