@@ -1,14 +1,15 @@
-"""`python -m calibration COMMAND`: target, live, pair, solve, pick, check, convert, prove."""
+"""`python -m calibration`: target, live, unpack, pair, solve, pick, check, convert, prove."""
 
 import sys
 
-from calibration import check, convert, live, pair, pick, prove, solve, target
+from calibration import check, convert, live, pair, pick, prove, solve, target, unpack
 from segmif import cli
 
 if __name__ == "__main__":
     commands = {
         "target": target,
         "live": live,
+        "unpack": unpack,
         "pair": pair,
         "solve": solve,
         "pick": pick,
