@@ -13,6 +13,9 @@ JPEG_MAGIC = b"\xff\xd8\xff"
 TIFF_MAGICS = (b"II*\x00", b"MM\x00*")
 
 TIFF_WIDTH, TIFF_HEIGHT, TIFF_COMPRESSION = 256, 257, 259
+TIFF_STRIP_ROWS, TIFF_TILE_WIDTH = 278, 322
+TIFF_ALL_ROWS = 2**32 - 1  # as the rows of a strip: one strip holds the image
+TIFF_TAGS = (TIFF_WIDTH, TIFF_HEIGHT, TIFF_COMPRESSION, TIFF_STRIP_ROWS, TIFF_TILE_WIDTH)
 # None, LZW, Deflate (two numbers), PackBits: what cameras write. The decoder knows a dozen more.
 TIFF_COMPRESSIONS = frozenset({1, 5, 8, 32_773, 32_946})
 TIFF_INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF 6.0 section 2: BYTE, SHORT, LONG
@@ -91,6 +94,23 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
+def check_png(data: bytes) -> None:
+    """
+    Refuse a PNG whose chunks reach beyond its end, or that is more than one picture (ImageError).
+
+    OpenCV allocates a chunk by its stated length: a kilobyte that claimed four gigabytes got them.
+    """
+    at, kinds = len(PNG_MAGIC), [b""]
+    while kinds[-1] != b"IEND" and at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        kinds.append(kind)
+        at += 12 + length
+    if at > len(data) or kinds[-1] != b"IEND" or kinds.count(b"IHDR") > 1:
+        raise ImageError("damaged", "the PNG cannot be decoded: its chunks do not fit together")
+    if b"acTL" in kinds:
+        raise ImageError("unsupported_type", "the PNG is an animation; send one picture")
+
+
 def _jpeg_size(data: bytes) -> tuple[int, int]:
     at = 2
     while True:
@@ -116,17 +136,25 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     for entry in range(entries):
         at = directory + 2 + 12 * entry
         tag, kind = struct.unpack_from(order + "HH", data, at)
-        if tag in (TIFF_WIDTH, TIFF_HEIGHT, TIFF_COMPRESSION) and kind in TIFF_INTEGERS:
+        if tag in TIFF_TAGS and kind in TIFF_INTEGERS:
             (sizes[tag],) = struct.unpack_from(order + TIFF_INTEGERS[kind], data, at + 8)
-    compression = sizes.pop(TIFF_COMPRESSION, 1)
+    compression = sizes.get(TIFF_COMPRESSION, 1)
     if compression not in TIFF_COMPRESSIONS:
         raise ImageError(
             "unsupported_type",
             f"the TIFF is packed by method {compression}; send it uncompressed, or as LZW, Deflate "
             "or PackBits",
         )
-    if sizes.keys() != {TIFF_WIDTH, TIFF_HEIGHT}:
+    if TIFF_TILE_WIDTH in sizes:
+        raise ImageError("unsupported_type", "the TIFF is tiled; send it in strips")
+    if not sizes.keys() >= {TIFF_WIDTH, TIFF_HEIGHT}:
         raise ImageError("damaged", "the TIFF's first directory states no width and height")
+    # The decoder allocates a strip by its stated rows, without asking the image's height.
+    if sizes[TIFF_HEIGHT] < sizes.get(TIFF_STRIP_ROWS, 0) < TIFF_ALL_ROWS:
+        raise ImageError(
+            "damaged",
+            f"the TIFF states strips of {sizes[TIFF_STRIP_ROWS]} rows, it has {sizes[TIFF_HEIGHT]}",
+        )
     return sizes[TIFF_WIDTH], sizes[TIFF_HEIGHT]
 
 

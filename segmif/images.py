@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif import thermal
-from segmif.headers import PNG_MAGIC, png_chunks, read_header
+from segmif.headers import PNG_MAGIC, check_png, png_chunks, read_header
 from segmif.headers import ImageError as ImageError
 
 MAX_PIXELS = 50_000_000
@@ -224,6 +224,8 @@ def _decode(data: bytes, max_pixels: int) -> Pixels:
             f"the {header.format.upper()} cannot be decoded: it states {header.width}x"
             f"{header.height} pixels, which its {len(data)} bytes cannot hold",
         )
+    if header.format == "png":
+        check_png(data)
     try:
         # "Unchanged" also means: bit depth kept, EXIF orientation not applied.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

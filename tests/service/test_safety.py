@@ -192,6 +192,12 @@ def png(width: int, height: int, packed: bytes) -> bytes:
     )
 
 
+def tiff(*more: tuple[int, int]) -> bytes:
+    tags = ((256, 32), (257, 32), *more)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 @pytest.mark.parametrize(
     ("frame", "expected"),
     [
@@ -200,12 +206,21 @@ def png(width: int, height: int, packed: bytes) -> bytes:
         (b"II*\0\x08\0\0\0\x03\0" + struct.pack("<HHIHxx", 256, 3, 1, 64)
          + struct.pack("<HHIHxx", 257, 3, 1, 64) + struct.pack("<HHIHxx", 259, 3, 1, 50_000),
          (415, "unsupported_type")),
+        (png(32, 32, b"x").replace(b"\0\0\0\1IDAT", b"\xff\xff\xff\x7fIDAT"), (422, "damaged")),
+        (png(32, 32, zlib.compress(bytes(32 * 97))).replace(b"IEND", b"IHDR"), (422, "damaged")),
+        (png(32, 32, zlib.compress(bytes(32 * 97))).replace(b"\0\0\0\0IEND",
+         b"\0\0\0\0acTL\0\0\0\0\0\0\0\0IEND"), (415, "unsupported_type")),
+        (png(32, 32, zlib.compress(bytes(32 * 97)))[:-7], (422, "damaged")),
+        (tiff((278, 2**30)), (422, "damaged")),
+        (tiff((322, 2**30)), (415, "unsupported_type")),
         (b"GIF89a" + bytes(100), (415, "unsupported_type")),
         (b"PK\x03\x04" + bytes(100), (415, "unsupported_type")),
         (b"\x80\x04\x95" + bytes(100), (415, "unsupported_type")),
         (b"http://169.254.169.254/latest", (415, "unsupported_type")),
     ],
-    ids=["bomb", "liar", "packed tiff", "gif", "archive", "pickle", "url"],
+    ids=["bomb", "liar", "packed tiff", "endless chunk",
+         "two headers", "animation", "no end", "endless strip", "tiles", "gif", "archive",
+         "pickle", "url"],
 )  # fmt: skip
 def test_frames_that_would_unfold_or_run_something_are_refused_by_their_head(
     client: httpx.Client, frame: bytes, expected: tuple[int, str]
