@@ -41,10 +41,13 @@ class Batcher:
         max_batch: int,
         max_delay_s: float,
         note_size: Callable[[int], None],
+        retry_s: Callable[[], int],
     ) -> None:
+        """`note_size` hears of each batch, `retry_s` tells a late pair when to come again."""
         self.runtime = runtime
         self.last_infer_s = 0.0
         self._note_size = note_size
+        self._retry_s = retry_s
         self._engine = engine
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
@@ -124,7 +127,9 @@ class Batcher:
                 continue
             if monotonic() + self.last_infer_s > job.due:
                 job.result.set_exception(
-                    DeadlineMissed("the deadline passed before the network was free", retry_s=1)
+                    DeadlineMissed(
+                        "the deadline passed before the network was free", retry_s=self._retry_s()
+                    )
                 )
                 continue
             job.computing = True

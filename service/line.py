@@ -77,6 +77,7 @@ class Line:
             settings.max_batch or BATCH_ON[settings.device],
             settings.batch_delay_ms / 1000,
             self.metrics.batches.observe,
+            self.admission.retry_s,
         )
         self.sockets = 0
         self.metrics.watch("stream_sockets", "Open WebSockets", lambda: self.sockets)
