@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration import charuco
 from calibration.board import Board
 from segmif.rig import Floats
 from segmif.thermal import percentile_window, to_8bit
@@ -29,6 +30,7 @@ CONTRAST_FLOOR = 1e-3  # of the frame's range: what lies below is noise, not con
 STRETCH = 5.0  # local standard deviations shown between black and white
 WINDOWS = (0.2, 0.35)  # of the spacing, half widths for the measurement of a corner
 SMOOTH_TERMS = 10  # of a cubic polynomial in x and y
+LEAST_CORNERS = SMOOTH_TERMS + 2  # of a part: fewer leave nothing to judge their noise by
 OUTLIER = 6.0  # times the median scatter: one corner in millions, were they all alike
 TRIM = 8  # at most one corner of so many is left out
 MAX_SIGMA = 0.05  # of the spacing: worse than that is another pattern, or blur
@@ -69,6 +71,9 @@ class View:
         return (points - MARGIN + 0.5) / self.scale - 0.5
 
 
+Candidate = tuple[View, Floats, NDArray[np.intp], float]  # points [px], their ids, spacing [px]
+
+
 def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refusal:
     """
     Find the board in a grey frame (H, W), uint8 or uint16; `quick` leaves out the slow searches.
@@ -77,12 +82,11 @@ def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refu
     search; a board cut by the frame's edge counts where it is clear which corners are cut.
     """
     worst = 0.0
-    for view, size, points in _candidates(frame, board, quick):
-        ids = _place(points, size, board, frame.shape)
-        if ids is None:
-            there, expected = (f"{c}x{r}" for c, r in (size, (board.columns, board.rows)))
-            return Refusal(f"{there} corners are in the frame, expected a board of {expected}")
-        spacing = _spacing_px(points, size)
+    search = _parts if board.kind == "charuco" else _grids
+    for candidate in search(frame, board, quick):
+        if isinstance(candidate, Refusal):
+            return candidate
+        view, points, ids, spacing = candidate
         seen = _inside(points, frame.shape)
         found = _measure(view, points[seen], ids[seen], board, spacing)
         if found.sigma_px <= MAX_SIGMA * spacing:
@@ -200,7 +204,30 @@ def _view(picture: Grey, how: str) -> View:
     return View(picture, cast(Grey, bordered), scale, how)
 
 
-def _candidates(frame: Raw, board: Board, quick: bool) -> Iterator[tuple[View, Size, Floats]]:
+def _parts(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
+    """Boards of which any part can be told by its markers."""
+    for view in list(views(frame))[: 2 if quick else None]:
+        found = charuco.find(view.small, board)
+        if found is None or len(found[1]) < LEAST_CORNERS:
+            continue
+        points, ids = view.to_frame(found[0]), found[1]
+        flat = board.points()[ids]
+        steps = [np.linalg.norm(np.diff(each, axis=0), axis=1) for each in (points, flat)]
+        yield view, points, ids, float(np.median(steps[0] / steps[1])) * board.spacing_m
+
+
+def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
+    """Whole grids of points, or as much as the frame's edge leaves; a refusal for other grids."""
+    for view, size, points in _searched(frame, board, quick):
+        ids = _place(points, size, board, frame.shape)
+        if ids is None:
+            there, expected = (f"{c}x{r}" for c, r in (size, (board.columns, board.rows)))
+            yield Refusal(f"{there} corners are in the frame, expected a board of {expected}")
+        else:
+            yield view, points, ids, _spacing_px(points, size)
+
+
+def _searched(frame: Raw, board: Board, quick: bool) -> Iterator[tuple[View, Size, Floats]]:
     """What the searches find: the view, the size of the grid, its points in the frame [px]."""
     whole = (board.columns, board.rows)
     looks = list(views(frame))
@@ -284,7 +311,7 @@ def _measure(
 ) -> Detection:
     """The points as found or refined at saddle points, whichever scatter least."""
     candidates = [points]
-    if board.kind == "chessboard":
+    if board.kind != "circles":
         candidates += [_saddles(view.fine, points, share * spacing) for share in WINDOWS]
     trimmed = [_trim(candidate, ids, board) for candidate in candidates]
     best, kept, sigma = min(trimmed, key=lambda one: one[2])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, parse_board
+from calibration.board import KINDS, Board, parse_board
 from calibration.bundle import PairView
 from calibration.detect import Detection, Raw, Refusal, detect
 from calibration.guide import next_pose
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             required=True,
             help="a camera's number, a device, a stream's address, or a folder that fills",
         )
-    parser.add_argument("--board", choices=["chessboard", "circles"], default="chessboard")
+    parser.add_argument("--board", choices=KINDS, default="chessboard")
     parser.add_argument(
         "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
     )

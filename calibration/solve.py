@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from tqdm import tqdm
 
-from calibration.board import parse_board
+from calibration.board import KINDS, parse_board
 from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
 from calibration.frames import frames_in, read_grey, read_raw
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
     parser.add_argument("--pairs", type=Path, help="a CSV file by `pair`, for other names")
-    parser.add_argument("--board", choices=["chessboard", "circles"], default="chessboard")
+    parser.add_argument("--board", choices=KINDS, default="chessboard")
     parser.add_argument(
         "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
     )

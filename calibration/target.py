@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.board import Board, parse_board
+from calibration.board import KINDS, Board, parse_board
+from calibration.charuco import dark_bits
 from segmif.images import write_bytes
 
 MM_PER_POINT = 25.4 / 72  # PDF's unit (ISO 32000-1, 8.3.2.3)
@@ -43,7 +44,7 @@ class Sheet:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--board", choices=["chessboard", "circles"], default="chessboard")
+    parser.add_argument("--board", choices=KINDS, default="chessboard")
     parser.add_argument(
         "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
     )
@@ -151,6 +152,9 @@ def _shapes(board: Board, margin: float) -> Iterator[Square | Circle]:
         for column in range(board.columns + 1):
             if (row + column) % 2 == 0:
                 yield Square(margin + column * side, margin + row * side, side)
+    if board.kind == "charuco":
+        for x, y, bit in dark_bits(board):
+            yield Square(margin + 1e3 * x, margin + 1e3 * y, 1e3 * bit)
 
 
 def _pdf_circle(x: float, y: float, r: float) -> str:

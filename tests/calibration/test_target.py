@@ -7,14 +7,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from calibration import pick, target
 from calibration.board import Board
-from calibration.detect import Detection, detect
+from calibration.detect import Detection, Refusal, detect
 from segmif import cli
 from segmif.rig import Homography, read_rig
 
-BOARDS = [Board("chessboard", 9, 6, 0.0231), Board("circles", 4, 11, 0.02)]
+BOARDS = [
+    Board("chessboard", 9, 6, 0.0231),
+    Board("circles", 4, 11, 0.02),
+    Board("charuco", 9, 6, 0.0231),
+]
 PX_PER_MM = 3
 
 
@@ -25,7 +30,16 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, *words: object) -> int:
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.kind)
 def test_what_is_laid_out_is_found_at_its_scale(board: Board) -> None:
-    sheet = target.lay_out(board)
+    frame = drawn(target.lay_out(board))
+    found = detect(frame, board)
+    assert isinstance(found, Detection), found
+    seen_mm = np.linalg.norm(found.points[1:] - found.points[0], axis=1) / PX_PER_MM
+    flat = 1e3 * board.points()[found.ids]
+    np.testing.assert_allclose(seen_mm, np.linalg.norm(flat[1:] - flat[0], axis=1), atol=0.5)
+
+
+def drawn(sheet: target.Sheet) -> NDArray[np.uint8]:
+    """A sheet (H, W) as a camera without any fault sees it."""
     shape = (round(sheet.height * PX_PER_MM), round(sheet.width * PX_PER_MM))
     frame = np.full(shape, 255, np.uint8)
     for item in sheet.shapes:
@@ -36,11 +50,23 @@ def test_what_is_laid_out_is_found_at_its_scale(board: Board) -> None:
         else:
             end = round(item.side * PX_PER_MM)
             cv2.rectangle(frame, (x // 16, y // 16), (x // 16 + end, y // 16 + end), 0, -1)
-    found = detect(frame, board)
-    assert isinstance(found, Detection), found
-    seen_mm = np.linalg.norm(found.points[1:] - found.points[0], axis=1) / PX_PER_MM
-    flat = 1e3 * board.points()[found.ids]
-    np.testing.assert_allclose(seen_mm, np.linalg.norm(flat[1:] - flat[0], axis=1), atol=0.5)
+    return frame
+
+
+def test_a_part_of_a_board_with_markers_says_which_it_is() -> None:
+    board = BOARDS[2]
+    frame = drawn(target.lay_out(board))
+    corner = frame[: frame.shape[0] * 2 // 3, frame.shape[1] // 3 :]
+    whole, part = detect(frame, board), detect(corner, board)
+    assert isinstance(whole, Detection), whole
+    assert isinstance(part, Detection), part
+    assert 12 <= len(part.ids) < len(whole.ids) == 54
+    at = dict(zip(whole.ids.tolist(), whole.points - [frame.shape[1] // 3, 0], strict=True))
+    expected = np.array([at[id] for id in part.ids.tolist()])
+    np.testing.assert_allclose(part.points, expected, atol=0.3)
+    assert isinstance(detect(drawn(target.lay_out(BOARDS[0])), board), Refusal)
+    with pytest.raises(ValueError, match="more squares than the 250 markers"):
+        target.lay_out(Board("charuco", 30, 20, 0.02))
 
 
 def test_files_hold_millimetres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
