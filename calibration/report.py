@@ -92,17 +92,15 @@ def _numbers(solution: Solution) -> str:
             f"{near:.1f} px at {NEAR * depth:.2f} m, {far:.1f} px at {FAR * depth:.2f} m",
         ),
     ]
-    held = "".join(f"<li>{escape(text)}</li>" for text in solution.held)
-    return (
-        "<h2>Numbers</h2><table>"
-        + "".join(f"<tr><td>{name}<td>{value}" for name, value in rows)
-        + "</table>"
-        + (
-            f"<p>Held by experience, as the frames say little of it:</p><ul>{held}</ul>"
-            if held
-            else ""
-        )
-    )
+    table = "".join(f"<tr><td>{name}<td>{value}" for name, value in rows)
+    return f"<h2>Numbers</h2><table>{table}</table>{_held(solution)}"
+
+
+def _held(solution: Solution) -> str:
+    if not solution.held:
+        return ""
+    items = "".join(f"<li>{escape(text)}</li>" for text in solution.held)
+    return f"<p>Held by experience, as the frames say little of it:</p><ul>{items}</ul>"
 
 
 def _camera_rows(name: str, K: Floats, distortion: Floats, spread: Floats) -> list[tuple[str, str]]:

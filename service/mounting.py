@@ -100,7 +100,7 @@ class Mounting:
         if monotonic() - self._checked > CHECK_EVERY_S and self._checking.acquire(blocking=False):
             self._checked = monotonic()
             # No daemon: killed within OpenCV it takes the process down in a crash.
-            Thread(target=self._check, args=(visible, aligned)).start()
+            Thread(target=self._check, args=(visible, aligned), name="rig check").start()
         if drift := self._drift:
             placed = replace(placed, residual_px=drift.residual_px, moved=drift.moved)
         return aligned, placed

@@ -1,6 +1,7 @@
 """A recording says whether the rig still stands."""
 
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -9,9 +10,10 @@ import pytest
 
 from calibration import check
 from segmif import cli
-from segmif.images import encode_png
+from segmif.images import encode_png, read_infrared, read_visible
 from segmif.refinement import ENOUGH
 from segmif.rig import Homography, write_rig
+from service import mounting
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
@@ -44,6 +46,26 @@ def test_a_rig_that_moved_fails_the_check(
     record(tmp_path, ENOUGH, moved_px=6)
     assert run(monkeypatch, tmp_path) == 1
     assert "the rig moved: calibrate it again (" in capsys.readouterr().out
+
+
+def test_the_service_finds_out_beside_its_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(tmp_path, ENOUGH, moved_px=6)
+    monkeypatch.setattr(mounting, "CHECK_EVERY_S", 0.0)
+    rig = mounting.Mounting(tmp_path / "rig.yaml", np.inf)
+    for index in range(ENOUGH):
+        visible = read_visible(tmp_path / "visible" / f"{index}.png")
+        infrared = read_infrared(tmp_path / "infrared" / f"{index}.png")
+        assert rig.place(visible, infrared, None)[1].moved is None
+        for running in threading.enumerate():
+            if running.name == "rig check":
+                running.join()
+    monkeypatch.setattr(mounting, "CHECK_EVERY_S", np.inf)
+    placed = rig.place(visible, infrared, None)[1]
+    assert placed.moved
+    assert placed.residual_px == pytest.approx(6, abs=1)
+    assert "the rig moved" in caplog.text
 
 
 def test_too_short_a_recording_is_no_verdict(
