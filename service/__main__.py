@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import uvicorn
 
 from segmif.manifest import ManifestError
-from segmif.runtime import Runtime, open_runtime
-from segmif.runtime.errors import ArtefactError
+from segmif.runtime import Device, Runtime, open_runtime
+from segmif.runtime.errors import ArtefactError, DeviceError
 from service.app import create_app
 from service.logs import log_config
 from service.mounting import Mounting
@@ -28,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_environment(os.environ)
         settings = Settings(**{name: value for name, value in named.items() if value is not None})
         mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
-        runtime = open_runtime(settings.weights, settings.threads, settings.device)
+        runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
         reference = open_runtime(settings.reference) if settings.reference else None
-    except (ManifestError, ArtefactError, OSError, ValueError) as error:
+    except (ManifestError, ArtefactError, DeviceError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":
@@ -75,10 +76,13 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     network = argparse.ArgumentParser(add_help=False)
     network.add_argument(
-        "--weights", type=Path, metavar="FILE", help=".onnx, its manifest beside it"
+        "--weights", type=Path, metavar="FILE", help=".onnx or .engine, its manifest beside it"
+    )
+    network.add_argument(
+        "--plugin", type=Path, metavar="FILE", help="library of the attention, for an engine"
     )
     network.add_argument("--threads", type=int, help="CPU threads of the network (one per core)")
-    network.add_argument("--device", choices=("cpu", "cuda"), help="where the network runs (cpu)")
+    network.add_argument("--device", choices=get_args(Device), help="where an .onnx runs (cpu)")
     network.add_argument(
         "--rig", type=Path, metavar="FILE", help="rig.yaml of the cameras; else frames are aligned"
     )

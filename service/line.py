@@ -27,11 +27,18 @@ from service.streams import Stream, Streams, Turn
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
 CODEC_THREADS = 2
 # A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
-BATCH_ON = {"cpu": 1, "cuda": 8}
+BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
+
+
+def largest_batch(settings: Settings, runtime: Runtime) -> int:
+    """Pairs that go through the network at once: as set, or as suits, and what an engine takes."""
+    wanted = settings.max_batch or (BATCH_ON_GPU if settings.on_gpu else BATCH_ON_CPU)
+    profile = runtime.manifest.engine.get("profile")
+    return min(wanted, profile["batch"][2]) if profile else wanted
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Line:
         self.batcher = Batcher(
             runtime,
             self._engine,
-            settings.max_batch or BATCH_ON[settings.device],
+            largest_batch(settings, runtime),
             settings.batch_delay_ms / 1000,
             self.metrics.batches.observe,
             self.admission.retry_s,

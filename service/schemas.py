@@ -146,6 +146,12 @@ class RigUse(BaseModel):
     near_m: float | None = Field(description="metres: half the plane's depth, or 10")
     near_parallax_px: float | None = Field(description="pixels that a thing at near_m is off")
     far_parallax_px: float | None = Field(description="pixels that a thing far away is off")
+    residual_px: float | None = Field(
+        description="pixels that the sensors were apart across the parallax when last checked"
+    )
+    moved: bool | None = Field(
+        description="whether the rig no longer stands as its file says; null: not known yet"
+    )
 
 
 class Report(BaseModel):

@@ -19,7 +19,7 @@ from service.pipeline import Rules
 from service.schemas import Policy
 
 PREFIX = "SEGMIF_"
-OTHER_PROGRAMS = frozenset({"SEGMIF_DATA", "SEGMIF_ATTENTION", "SEGMIF_PLUGIN"})  # read these
+OTHER_PROGRAMS = frozenset({"SEGMIF_DATA", "SEGMIF_ATTENTION"})  # read these
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
@@ -30,9 +30,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
 
-    weights: Path = DEFAULT_WEIGHTS  # an .onnx with its manifest beside it
+    weights: Path = DEFAULT_WEIGHTS  # .onnx or .engine, its manifest beside it
+    plugin: Path | None = None  # library of our attention, for an engine that was built with it
     threads: int | None = Field(default=None, ge=1)  # of the CPU; None: one per core
-    device: Device = "cpu"
+    device: Device = "cpu"  # of an .onnx; an .engine is for a GPU
     rig: Path | None = None  # rig.yaml of the cameras; None: frames come aligned
     depth_m: float = Field(default=math.inf, gt=0)  # of the plane that the rig aligns
     reference: Path | None = None  # an .onnx that the weights must agree with before they serve
@@ -82,6 +83,11 @@ class Settings(BaseSettings):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
         return self
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU computes."""
+        return self.device != "cpu" or self.weights.suffix == ".engine"
 
     def gain_rule(self) -> GainRule:
         """How counts become levels; raises ValueError where the settings contradict each other."""

@@ -12,7 +12,7 @@ from segmif.manifest import Manifest
 from segmif.runtime import ort, trt
 from segmif.runtime.errors import ArtefactError
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "tensorrt"]  # of ONNX Runtime, for an .onnx
 
 
 class Runtime(Protocol):

@@ -12,7 +12,11 @@ from segmif.frames import check_batch
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 
 # Name -> number of dimensions; all of them uint8.
 INPUTS = {"visible": 4, "infrared": 3}

@@ -1,0 +1,63 @@
+"""A service around a TensorRT engine, as far as a GPU of numpy goes."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from segmif import images
+from segmif.runtime.trt import open_engine
+from service.__main__ import main
+from service.settings import Settings
+from tests.runtime.fakes import FakeDevice, fake_tensorrt
+from tests.runtime.test_trt import engine_file
+from tests.service.conftest import Serve
+
+
+def ask(client: httpx.Client, visible: bytes, infrared: bytes) -> httpx.Response:
+    files = {"visible": visible, "infrared": infrared}
+    return client.post("/fuse-segment", files=files, headers={"accept": "image/png"})
+
+
+def test_pairs_go_through_the_engine_in_batches_that_it_takes(tmp_path: Path, serve: Serve) -> None:
+    path = engine_file(tmp_path)  # takes batches of up to 4, a GPU's default is 8
+    runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    random = np.random.default_rng(0)
+    visible = random.integers(0, 256, (90, 120, 3), np.uint8)
+    infrared = random.integers(0, 256, (90, 120), np.uint8)
+    files = images.encode_png(visible), images.encode_png(infrared)
+    with serve(Settings(weights=path, max_pending=64), runtime) as client:
+        with ThreadPoolExecutor(24) as clients:
+            answers = list(clients.map(lambda _: ask(client, *files), range(24)))
+        assert {answer.status_code for answer in answers} == {200}
+        for answer in answers:
+            np.testing.assert_array_equal(images.decode_visible(answer.content), visible)
+
+
+def test_a_lost_gpu_makes_the_service_unready(tmp_path: Path, serve: Serve) -> None:
+    path = engine_file(tmp_path)
+    runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    files = (
+        images.encode_png(np.full((64, 64, 3), 90, np.uint8)),
+        images.encode_png(np.arange(4096, dtype=np.uint8).reshape(64, 64)),
+    )
+    with serve(Settings(weights=path), runtime) as client:
+        assert ask(client, *files).status_code == 200
+        FakeDevice.opened[-1].lost = True
+        answer = ask(client, *files)
+        assert answer.status_code == 500
+        assert "unplugged" not in answer.text  # what happened inside is for the log
+        deadline = time.monotonic() + 20
+        while client.get("/readyz").status_code != 503:  # it tries the golden pair once more
+            assert time.monotonic() < deadline, "a service without a GPU stays ready"
+            time.sleep(0.02)
+
+
+def test_an_engine_without_its_tensorrt_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--weights", str(engine_file(tmp_path, attention="plugin"))]) == 2
+    assert capsys.readouterr().err
