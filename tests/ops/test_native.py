@@ -12,6 +12,8 @@ from torch import Tensor
 from segmif.model.network import Network
 from segmif.ops.interactive_attention import fast_forms, gram, interactive_attention, plain
 from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels, operator, use
+from tests.ops.test_interactive_attention import arguments as exact_arguments
+from tests.ops.test_interactive_attention import error
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
 SIZES = [  # B, C, h, H, W
@@ -42,33 +44,7 @@ def in_use(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def arguments(size: tuple[int, ...], scale: float, dtype: torch.dtype) -> list[Tensor]:
-    """Maps of the given scale and parameters that make every head's softmax uneven."""
-    batch, channels, heads, height, width = size
-    random = torch.Generator().manual_seed(sum(size))
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
-
-    weight = channels**-0.5
-    exact = [
-        *(scale * normal(batch, channels, height, width) for _ in range(3)),
-        weight * normal(3, 2 * channels, channels),
-        normal(3, 2 * channels) / 4,
-        weight * normal(3, channels, channels),
-        weight * normal(3, channels, channels),
-        4 * normal(3, heads).exp(),
-        weight * normal(2, channels, 2 * channels),
-        normal(2, channels) / 4,
-        1 + normal(2, channels) / 4,
-        normal(2, channels) / 4,
-    ]
-    return [array.to(dtype) for array in exact]
-
-
-def error(given: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]) -> float:
-    return max(
-        (ours.double() - truth).abs().max().item() for ours, truth in zip(given, exact, strict=True)
-    )
+    return [array.to(dtype) for array in exact_arguments(size, scale)]
 
 
 def assert_as_exact_as_torch(kernels: Kernels, given: list[Tensor]) -> None:
