@@ -16,9 +16,9 @@ class FusionWeights:
     """How much each property of the fused luma counts."""
 
     intensity: float = 10.0  # as bright as the brighter sensor
-    gradient: float = 5.0  # edges of the sensor that shows them more strongly
-    structure: float = 2.0  # SSIM with both sensors
-    edge_gain: float = 1.12  # edges are kept by this factor: a blend flattens them
+    gradient: float = 5.5  # edges of the sensor that shows them more strongly
+    structure: float = 1.5  # SSIM with both sensors
+    edge_gain: float = 1.07  # edges are kept by this factor: a blend flattens them
 
 
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
