@@ -6,8 +6,10 @@ examples in Python and C. The same two forms travel over HTTP, WebSocket and sha
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, Self
 
 from service.errors import BadWire
 from service.raw_frames import Frame, Layout
@@ -25,7 +27,7 @@ FLAGGED = 1  # flag: the pair has a fault, which the report names
 
 MISSING, ENCODED = 0, 1
 FORMATS = {2: "rgb8", 3: "bgr8", 4: "nv12", 5: "y8", 6: "y16"}
-RGB8, Y8 = 2, 5
+RGB8, Y8, Y16 = 2, 5, 6
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,34 @@ def read_pair(header: bytes, payload: memoryview) -> RawPair:
     return RawPair(visible, infrared, ask)
 
 
+def pack_pair(
+    visible: tuple[int, Sequence[int], bytes],
+    infrared: tuple[int, Sequence[int], bytes],
+    *,
+    deadline_ms: int = 0,
+    visible_ns: int = 0,
+    infrared_ns: int = 0,
+) -> bytes:
+    """A raw pair from two frames, each (format, (width, height, stride), bytes)."""
+    header = PAIR.pack(
+        PAIR_MAGIC,
+        VERSION,
+        0,
+        HEADER_BYTES,
+        visible[0],
+        infrared[0],
+        0,
+        *visible[1],
+        len(visible[2]),
+        *infrared[1],
+        len(infrared[2]),
+        deadline_ms,
+        visible_ns,
+        infrared_ns,
+    )
+    return b"".join((header, visible[2], infrared[2]))
+
+
 def payload_bytes(header: bytes) -> int:
     """Bytes of frames that a raw pair's header announces; raises BadWire for half a header."""
     if len(header) != HEADER_BYTES:
@@ -103,6 +133,35 @@ class RawAnswer:
     visible_ns: int = 0  # as the pair stated it
     dropped: int = 0  # pairs of this WebSocket that newer ones replaced, so far
     failed: int = 0  # pairs of this WebSocket that were answered by a problem, so far
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Take a raw answer apart; raises ValueError for what is none."""
+        if len(data) < HEADER_BYTES or data[:5] != ANSWER_MAGIC + bytes([VERSION]):
+            raise ValueError(f"{len(data)} bytes that begin with {data[:5]!r} are no raw answer")
+        _, _, flags, _, picture_format, labels_format, status, width, height, *rest = ANSWER.unpack(
+            data[:HEADER_BYTES]
+        )
+        *lengths, sequence, visible_ns, dropped, failed = rest
+        if len(data) != HEADER_BYTES + sum(lengths):
+            raise ValueError(f"a raw answer of {len(data)} bytes says that it has {sum(lengths)}")
+        ends = list(accumulate(lengths, initial=HEADER_BYTES))
+        picture, labels, report = (data[a:b] for a, b in pairwise(ends))
+        return cls(
+            status=status,
+            flagged=bool(flags & FLAGGED),
+            width=width,
+            height=height,
+            picture_format=picture_format,
+            picture=picture,
+            labels_format=labels_format,
+            labels=labels,
+            report=report,
+            sequence=sequence,
+            visible_ns=visible_ns,
+            dropped=dropped,
+            failed=failed,
+        )
 
     def head(self) -> bytes:
         """The header."""

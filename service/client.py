@@ -1,0 +1,249 @@
+"""
+A client of the service: frames in, arrays out, over HTTP or, for a live rig, over a WebSocket.
+
+Frames are files (bytes, or a path) or arrays: visible (H, W, 3) uint8 RGB, infrared (h, w) uint8
+white hot or uint16 counts. Arrays travel raw: no encoding on either side. Needs `segmif[client]`,
+no torch.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from service.negotiation import RAW
+from service.wire import ENCODED, RGB8, Y8, Y16, RawAnswer, pack_pair
+
+VisibleInput = NDArray[np.uint8] | bytes | Path
+InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path
+RAW_KINDS = {
+    ("visible", 3, "uint8"): RGB8,
+    ("infrared", 2, "uint8"): Y8,
+    ("infrared", 2, "uint16"): Y16,
+}
+BUSY = (429, 503)  # try again later; the answer says when
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service made of a pair."""
+
+    fused: NDArray[np.uint8]  # (H, W, 3) RGB, in the visible frame's pixels
+    labels: NDArray[np.uint8]  # (H, W) class ids
+    report: dict[str, Any]  # as the service's OpenAPI document describes it
+    sequence: int = 0  # of the pair in its stream, from 0
+    dropped: int = 0  # pairs of the stream that newer ones replaced, so far
+
+
+class ServiceError(Exception):
+    """The service refused or failed; `problem` is its answer (RFC 9457)."""
+
+    def __init__(self, status: int, problem: dict[str, Any], retry_after_s: float | None = None):
+        super().__init__(f"{status}: {problem.get('detail', problem.get('title', 'no reason'))}")
+        self.status, self.problem, self.retry_after_s = status, problem, retry_after_s
+
+
+class Client:
+    """Asks and waits; safe to use from several threads. Use it in a `with`."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        token: str | None = None,
+        timeout_s: float = 30,
+        attempts: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`attempts` in all where the service is busy, each after the time that it names."""
+        self._attempts = attempts
+        self._http = httpx.Client(
+            base_url=url, headers=_headers(token), timeout=timeout_s, transport=transport
+        )
+
+    def fuse(self, visible: VisibleInput, infrared: InfraredInput, **ask: Any) -> Answer:
+        """
+        The answer to one pair; `ask` are fields of the query, such as `depth_m` or `stream`.
+
+        Raises ServiceError for a refusal, ValueError for arrays of a wrong kind, and what httpx
+        raises where the service cannot be reached.
+        """
+        body = pack(visible, infrared)
+        for left in reversed(range(self._attempts)):
+            response = self._http.post("/fuse-segment", content=body, params=ask)
+            wait = _wait_s(response) if left else None
+            if wait is None:
+                break
+            time.sleep(wait)
+        return _answer(response)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The same for asyncio, and streams. Use it in an `async with`."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        token: str | None = None,
+        timeout_s: float = 30,
+        attempts: int = 3,
+    ) -> None:
+        """As `Client`."""
+        self._url, self._token, self._attempts = url, token, attempts
+        self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout_s)
+
+    async def fuse(self, visible: VisibleInput, infrared: InfraredInput, **ask: Any) -> Answer:
+        """As `Client.fuse`."""
+        body = await asyncio.to_thread(pack, visible, infrared)
+        for left in reversed(range(self._attempts)):
+            response = await self._http.post("/fuse-segment", content=body, params=ask)
+            wait = _wait_s(response) if left else None
+            if wait is None:
+                break
+            await asyncio.sleep(wait)
+        return _answer(response)
+
+    async def stream(
+        self, pairs: AsyncIterable[tuple[VisibleInput, InfraredInput]], **ask: Any
+    ) -> AsyncIterator[Answer | ServiceError]:
+        """
+        Answers to pairs as they come, in order; pairs that newer ones replaced have none.
+
+        A problem with one pair is given, not raised: the stream goes on.
+        """
+        from websockets.asyncio.client import connect
+
+        address = self._url.replace("http", "ws", 1) + "/stream?" + urlencode(ask)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        async with connect(address, additional_headers=headers, max_size=None) as socket:
+            sending = asyncio.create_task(_send_all(socket, pairs))
+            try:
+                async for answer in _receive(socket, sending):
+                    yield answer
+            finally:
+                sending.cancel()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def pack(visible: VisibleInput, infrared: InfraredInput) -> bytes:
+    """A pair as the raw form of docs/wire.md; ValueError for arrays that are no frames."""
+    return pack_pair(_frame(visible, "visible"), _frame(infrared, "infrared"))
+
+
+def _frame(
+    frame: NDArray[Any] | bytes | Path, part: str
+) -> tuple[int, tuple[int, int, int], bytes]:
+    if isinstance(frame, Path):
+        frame = frame.read_bytes()
+    if isinstance(frame, bytes):
+        return ENCODED, (0, 0, 0), frame
+    kind = RAW_KINDS.get((part, frame.ndim, str(frame.dtype)))
+    if kind is None or (kind == RGB8 and frame.shape[2] != 3):
+        raise ValueError(
+            f"{part} is {frame.dtype} {frame.shape}: expected visible (H, W, 3) uint8 RGB, "
+            "infrared (H, W) uint8 or uint16"
+        )
+    little = frame.astype(frame.dtype.newbyteorder("<"), copy=False)
+    return kind, (frame.shape[1], frame.shape[0], 0), little.tobytes()
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    authorization = {"Authorization": f"Bearer {token}"} if token else {}
+    return {"Content-Type": RAW, "Accept": RAW} | authorization
+
+
+def _wait_s(response: httpx.Response) -> float | None:
+    """Seconds until the service wants to be asked again; None where it does not say so."""
+    stated = response.headers.get("Retry-After", "")
+    return float(stated) if response.status_code in BUSY and stated.isdigit() else None
+
+
+def _answer(response: httpx.Response) -> Answer:
+    if response.status_code == 200:
+        found = _unpack(RawAnswer.from_bytes(response.content))
+        if isinstance(found, Answer):
+            return found
+        raise found
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {"detail": response.text[:200]}
+    raise ServiceError(response.status_code, problem, _wait_s(response))
+
+
+def _unpack(raw: RawAnswer) -> Answer | ServiceError:
+    report = json.loads(raw.report)
+    if raw.status >= 300:
+        return ServiceError(raw.status, report)
+    size = (raw.height, raw.width)
+    return Answer(
+        np.frombuffer(raw.picture, np.uint8).reshape(*size, 3),
+        np.frombuffer(raw.labels, np.uint8).reshape(size),
+        report,
+        raw.sequence,
+        raw.dropped,
+    )
+
+
+async def _send_all(socket: Any, pairs: AsyncIterable[tuple[VisibleInput, InfraredInput]]) -> int:
+    """Sends all pairs; gives how many."""
+    count = 0
+    async for visible, infrared in pairs:
+        await socket.send(await asyncio.to_thread(pack, visible, infrared))
+        count += 1
+    return count
+
+
+async def _receive(
+    socket: Any, sending: "asyncio.Task[int]"
+) -> AsyncIterator[Answer | ServiceError]:
+    """What comes until the last pair that was sent is answered: newer ones never replace that."""
+    last, receiving = -1, asyncio.create_task(socket.recv(decode=False))
+    try:
+        while not (sending.done() and last == sending.result() - 1):
+            awaited = {receiving} if sending.done() else {receiving, sending}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                raw = RawAnswer.from_bytes(receiving.result())
+                receiving = asyncio.create_task(socket.recv(decode=False))
+                last = raw.sequence
+                yield _unpack(raw)
+    finally:
+        receiving.cancel()

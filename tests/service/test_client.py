@@ -1,0 +1,125 @@
+"""The client speaks to a real server; what only a busy one does is played to it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from segmif import images
+from segmif.runtime import open_runtime
+from service.client import Answer, AsyncClient, Client, ServiceError, pack
+from service.settings import Settings
+from service.wire import RGB8, Y8, RawAnswer
+from tests.service.conftest import Serve
+
+Bytes = NDArray[np.uint8]
+
+
+def frames(seed: int = 0) -> tuple[Bytes, Bytes]:
+    random = np.random.default_rng(seed)
+    return (
+        random.integers(0, 256, (48, 60, 3), np.uint8),
+        random.integers(0, 256, (48, 60), np.uint8),
+    )
+
+
+def assert_right(answer: Answer, visible: Bytes, infrared: Bytes) -> None:
+    np.testing.assert_array_equal(answer.fused, visible)
+    np.testing.assert_array_equal(answer.labels, np.where(infrared > 200, 2, 0))
+    assert answer.report["variant"] == "nano"
+
+
+def test_arrays_bytes_and_paths_are_answered_alike(client: httpx.Client, tmp_path: Path) -> None:
+    visible, infrared = frames()
+    path = tmp_path / "visible.png"
+    images.write_png(path, visible)
+    with Client(str(client.base_url)) as ours:
+        assert_right(ours.fuse(visible, infrared), visible, infrared)
+        assert_right(ours.fuse(path, images.encode_png(infrared)), visible, infrared)
+
+
+def test_refusals_are_raised_with_the_services_words(client: httpx.Client) -> None:
+    visible, infrared = frames()
+    with Client(str(client.base_url)) as ours:
+        with pytest.raises(ServiceError, match=r"415|400|422") as caught:
+            ours.fuse(b"no picture", infrared)
+        assert caught.value.problem["detail"]
+        with pytest.raises(ServiceError, match="depth_m"):
+            ours.fuse(visible, infrared, depth_m="far")
+    with pytest.raises(ValueError, match=r"infrared is float64"):
+        pack(visible, infrared.astype(float))
+
+
+def test_token_is_sent(stand_in_weights: Path, serve: Serve) -> None:
+    settings = Settings(weights=stand_in_weights, token=SecretStr("secret"))
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as http:
+        url = str(http.base_url)
+        with Client(url, token="secret") as ours:
+            assert_right(ours.fuse(*frames()), *frames())
+        with Client(url) as stranger, pytest.raises(ServiceError, match="401"):
+            stranger.fuse(*frames())
+
+
+def answering(*statuses: int) -> tuple[httpx.MockTransport, list[int]]:
+    """A service that answers with these statuses in turn, and how many were asked for."""
+    asked: list[int] = []
+    good = RawAnswer(
+        width=1,
+        height=1,
+        picture_format=RGB8,
+        picture=b"abc",
+        labels_format=Y8,
+        labels=b"\0",
+        report=b"{}",
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(statuses[len(asked)])
+        if asked[-1] == 200:
+            return httpx.Response(200, content=good.to_bytes())
+        headers = {"Retry-After": "0"} if asked[-1] == 503 else {}
+        return httpx.Response(asked[-1], headers=headers, json={"detail": "busy"})
+
+    return httpx.MockTransport(answer), asked
+
+
+def test_a_busy_service_is_asked_again_when_it_says() -> None:
+    transport, asked = answering(503, 503, 200)
+    with Client(transport=transport) as ours:
+        assert ours.fuse(*frames()).fused.tolist() == [[[97, 98, 99]]]
+    assert asked == [503, 503, 200]
+
+
+def test_it_gives_up_after_its_attempts_and_never_repeats_a_failure() -> None:
+    transport, asked = answering(503, 503, 503)
+    with Client(transport=transport) as ours, pytest.raises(ServiceError) as caught:
+        ours.fuse(*frames())
+    assert asked == [503, 503, 503] and caught.value.retry_after_s == 0
+    transport, asked = answering(500)
+    with Client(transport=transport) as ours, pytest.raises(ServiceError, match="500: busy"):
+        ours.fuse(*frames())
+
+
+@pytest.mark.anyio
+async def test_streams_answer_every_pair_in_order_and_go_on_after_a_bad_one(
+    client: httpx.Client,
+) -> None:
+    async def pairs() -> AsyncIterator[tuple[Bytes | bytes, Bytes]]:
+        for seed in range(6):
+            visible, infrared = frames(seed)
+            yield (b"broken" if seed == 2 else visible), infrared
+
+    async with AsyncClient(str(client.base_url)) as ours:
+        assert_right(await ours.fuse(*frames(9)), *frames(9))
+        answers = [answer async for answer in ours.stream(pairs(), live="false")]
+    assert len(answers) == 6
+    for seed, answer in enumerate(answers):
+        if seed == 2:
+            assert isinstance(answer, ServiceError)
+        else:
+            assert isinstance(answer, Answer) and answer.sequence == seed
+            assert_right(answer, *frames(seed))
