@@ -1,4 +1,4 @@
-"""`python -m service serve` answers over HTTP; `python -m service infer` works through folders."""
+"""`python -m service`: serve answers over HTTP, infer works through folders, bench measures."""
 
 import argparse
 import logging.config
@@ -23,6 +23,9 @@ from service.transport import server_config
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0 done, 1 some pairs failed, 2 could not start."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["bench"]:
+        return measure(arguments[1:])
     options = parser().parse_args(arguments)
     named = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
     try:
@@ -37,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "serve":
         return serve(settings, runtime, mounting, reference)
     return infer(options.visible, options.infrared, options.out, runtime, mounting)
+
+
+def measure(arguments: Sequence[str]) -> int:
+    """Hand over to `service.bench`, whose client the base install lacks."""
+    try:
+        from service import bench
+    except ImportError as error:
+        print(f"bench needs segmif[client]: {error}", file=sys.stderr)
+        return 2
+    return bench.main(arguments)
 
 
 def serve(
@@ -114,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
         ("out", "folder to write fused/NAME.png and mask/NAME.png to"),
     ):
         infer.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
+    commands.add_parser("bench", help="measure a running service (needs segmif[client])")
     return top
 
 
