@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segmif.runtime.errors import ArtefactError, DeviceError
 
 MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 
 
@@ -26,6 +27,16 @@ class Buffer:
 
     host: NDArray[np.uint8]  # (size,), pinned
     device: int  # address
+
+
+class Recording(Protocol):
+    """Work that was recorded from a stream."""
+
+    def launch(self) -> None:
+        """Enqueues all of it."""
+
+    def close(self) -> None:
+        """Forgets it; its stream must have done all of it."""
 
 
 class DeviceBackend(Protocol):
@@ -42,6 +53,9 @@ class DeviceBackend(Protocol):
     def buffer(self, size: int) -> Buffer:
         """Pinned memory of `size` bytes and its place on the device."""
 
+    def memory(self, size: int) -> int:
+        """The address of `size` bytes on the device alone."""
+
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         """Enqueues the copy of the first `size` bytes to the device."""
 
@@ -51,11 +65,11 @@ class DeviceBackend(Protocol):
     def wait(self, stream: int) -> None:
         """Returns when all work of a stream is done."""
 
-    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Records what `enqueue` puts on the stream; calling the answer enqueues it as a whole."""
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
+        """Records what `enqueue` puts on the stream instead of doing it."""
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Gives everything back, recordings excepted: they are closed before."""
 
 
 def open_device(index: int = 0) -> DeviceBackend:
@@ -90,23 +104,27 @@ class PycudaDevice:
         self.driver = _version(cuda.get_driver_version())
         self.integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
         self._streams: dict[int, Any] = {}
-        self._device_memory: list[Any] = []
-        self._graphs: list[_Graph] = []
+        self._owned: list[Any] = []  # memory of both sides
 
     def stream(self) -> int:
-        stream = self._cuda.Stream(self._cuda.stream_flags.NON_BLOCKING)
+        with _words(self._cuda.Error, "a stream"):
+            stream = self._cuda.Stream(NON_BLOCKING)
         self._streams[stream.handle] = stream
         return int(stream.handle)
 
     def buffer(self, size: int) -> Buffer:
-        flags = self._cuda.host_alloc_flags.DEVICEMAP if self.integrated else 0
-        with _words(self._cuda.Error, f"{size} bytes of GPU memory"):
+        flags = MAPPED if self.integrated else 0
+        with _words(self._cuda.Error, f"{size} bytes of pinned memory"):
             host = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
+            self._owned.append(host.base)
             if self.integrated:
                 return Buffer(host, int(host.base.get_device_pointer()))
-            memory = self._cuda.mem_alloc(size)
-        self._device_memory.append(memory)
-        return Buffer(host, int(memory))
+        return Buffer(host, self.memory(size))
+
+    def memory(self, size: int) -> int:
+        with _words(self._cuda.Error, f"{size} bytes of GPU memory"):
+            self._owned.append(self._cuda.mem_alloc(size))
+        return int(self._owned[-1])
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         if not self.integrated:
@@ -126,18 +144,18 @@ class PycudaDevice:
         with _words(self._cuda.Error, "waiting for the GPU"):
             self._streams[stream].synchronize()
 
-    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
-        self._graphs.append(_Graph(stream, enqueue))
-        return self._graphs[-1].launch
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
+        return _Graph(stream, enqueue)
 
     def close(self) -> None:
-        for graph in self._graphs:
-            graph.close()
-        for memory in self._device_memory:
-            memory.free()
-        self._streams.clear()
-        self._context.pop()
-        self._context.detach()
+        with _words(self._cuda.Error, "closing the GPU"):
+            for memory in self._owned:
+                memory.free()
+            self._streams.clear()
+            self._context.pop()
+            self._context.detach()
+        # detach makes a primary context current once more and leaves it so
+        ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
 class BindingsDevice:
@@ -160,14 +178,14 @@ class BindingsDevice:
             self._attribute("COMPUTE_CAPABILITY_MAJOR"),
             self._attribute("COMPUTE_CAPABILITY_MINOR"),
         )
-        version = self._call(driver.cuDriverGetVersion)
-        self.driver = _version((version // 1000, version % 1000 // 10))
+        self.driver = _version(self._call(driver.cuDriverGetVersion))
         self.integrated = bool(self._attribute("INTEGRATED"))
         self._closing: list[Callable[[], object]] = []
 
     def stream(self) -> int:
-        flag = self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING
-        return int(self._call(self._driver.cuStreamCreate, int(flag)))
+        stream = self._call(self._driver.cuStreamCreate, NON_BLOCKING)
+        self._closing.append(lambda: self._driver.cuStreamDestroy(stream))
+        return int(stream)
 
     def buffer(self, size: int) -> Buffer:
         pinned = self._call(self._driver.cuMemHostAlloc, size, MAPPED if self.integrated else 0)
@@ -175,9 +193,12 @@ class BindingsDevice:
         host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(pinned)))
         if self.integrated:
             return Buffer(host, int(self._call(self._driver.cuMemHostGetDevicePointer, pinned, 0)))
+        return Buffer(host, self.memory(size))
+
+    def memory(self, size: int) -> int:
         memory = self._call(self._driver.cuMemAlloc, size)
         self._closing.append(lambda: self._driver.cuMemFree(memory))
-        return Buffer(host, int(memory))
+        return int(memory)
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         if not self.integrated:
@@ -192,10 +213,8 @@ class BindingsDevice:
     def wait(self, stream: int) -> None:
         self._call(self._driver.cuStreamSynchronize, stream)
 
-    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
-        graph = _Graph(stream, enqueue)
-        self._closing.append(graph.close)
-        return graph.launch
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
+        return _Graph(stream, enqueue)
 
     def close(self) -> None:
         for give_back in reversed(self._closing):
@@ -219,33 +238,35 @@ class _Graph:
 
     def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
         self._library = ctypes.CDLL("libcuda.so.1")
-        self._stream = ctypes.c_void_p(stream)
-        self._graph, self._ready = ctypes.c_void_p(), ctypes.c_void_p()
+        self._stream, self._ready = ctypes.c_void_p(stream), ctypes.c_void_p()
+        recorded = ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
         try:
             enqueue()
         finally:
-            self._call("cuStreamEndCapture", self._stream, ctypes.byref(self._graph))
-        self._call(
-            "cuGraphInstantiateWithFlags",
-            ctypes.byref(self._ready),
-            self._graph,
-            ctypes.c_ulonglong(0),
-        )
+            self._call("cuStreamEndCapture", self._stream, ctypes.byref(recorded))
+        try:
+            self._call(
+                "cuGraphInstantiateWithFlags",
+                ctypes.byref(self._ready),
+                recorded,
+                ctypes.c_ulonglong(0),
+            )
+        finally:
+            self._library.cuGraphDestroy(recorded)  # what is ready has no need of it
 
     def launch(self) -> None:
-        """Enqueues all of it."""
         self._call("cuGraphLaunch", self._ready, self._stream)
 
     def close(self) -> None:
-        """Destroys what was recorded."""
         self._library.cuGraphExecDestroy(self._ready)
-        self._library.cuGraphDestroy(self._graph)
 
-    def _call(self, name: str, *arguments: Any) -> None:
-        error = getattr(self._library, name)(*arguments)
+    def _call(self, function: str, *arguments: Any) -> None:
+        error = getattr(self._library, function)(*arguments)
         if error:
-            raise DeviceError(f"{name}: CUDA error {error}")
+            name = ctypes.c_char_p()
+            self._library.cuGetErrorName(error, ctypes.byref(name))
+            raise DeviceError(f"{function}: {(name.value or b'unknown error').decode()}")
 
 
 class _words:
@@ -262,5 +283,6 @@ class _words:
             raise DeviceError(f"{self._doing}: {error}") from error
 
 
-def _version(parts: tuple[int, ...]) -> str:
-    return ".".join(map(str, parts))
+def _version(number: int) -> str:
+    """13000 as 13.0."""
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,9 +1,8 @@
 """
 TensorRT: an engine for one kind of GPU, by names of tensors, from TensorRT 8.5 to 11.
 
-One thread owns the GPU. It keeps some slots, each with pinned buffers, a stream and, for every size
-of frames that it met, an execution context and a CUDA graph of upload, network and download: the
-next pair is on its way while the last one computes.
+One thread owns the GPU. It keeps some slots (`segmif.runtime.slot`): the next pair is on its way
+while the last one computes.
 """
 
 import ctypes
@@ -11,7 +10,8 @@ import importlib
 import logging
 import queue
 import threading
-from collections import OrderedDict, deque
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -19,21 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segmif.frames import check_batch
 from segmif.manifest import Manifest, sha256
-from segmif.runtime.device import Buffer, DeviceBackend, open_device
+from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.slot import SIZES, Bytes, Slot
 
-INPUTS = {"visible": 3, "infrared": 1}  # bytes a pixel
-OUTPUTS = {"fused": 3, "labels": 1}
 SLOTS = 2
-SIZES = 4  # of frames that a slot stays ready for
+SHARING = (8, 6)  # from here on several contexts may use one profile
 
-Bytes = NDArray[np.uint8]
-Size = tuple[int, int, int]  # batch, height, width
 log = logging.getLogger(__name__)
 
 
@@ -192,11 +186,6 @@ class _Job:
     infrared: Bytes
     answer: "Future[tuple[Bytes, Bytes]]" = field(default_factory=Future)
 
-    @property
-    def size(self) -> Size:
-        batch, height, width = self.infrared.shape
-        return batch, height, width
-
 
 class EngineNetwork:
     """A network in a TensorRT engine; safe to call from several threads."""
@@ -254,29 +243,43 @@ class EngineNetwork:
         opened: "Future[str]",
     ) -> None:
         """The life of the thread that owns the GPU."""
-        device = None
+        failure = device = None
         try:
             device = open_()
-            check_machine(self.manifest, Machine.of(trt, device))
-            words = Words(trt)  # must live as long as what it is given to
-            network = deserialize(trt, engine, words)
-            slots = [_Slot(network, device, self.manifest) for _ in range(SLOTS)]
+            self._serve(engine, trt, device, opened)
         except BaseException as error:
-            opened.set_exception(error)
-            if device:
-                device.close()
-            return
+            if opened.done():
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold what must end before the device
+            failure = error
+        finally:
+            with suppress(DeviceError):
+                if device:
+                    device.close()
+        if failure:
+            opened.set_exception(failure)
+
+    def _serve(self, engine: bytes, trt: Any, device: DeviceBackend, opened: "Future[str]") -> None:
+        """Opens the engine and answers jobs until the end; everything of TensorRT ends with it."""
+        check_machine(self.manifest, Machine.of(trt, device))
+        words = Words(trt)  # must live as long as what it is given to
+        network = deserialize(trt, engine, words)
+        profile = self.manifest.engine["profile"]
+        shares = version_of(trt) >= SHARING
+        slots = [
+            Slot(trt, network, device, profile, SIZES if shares else 1)
+            for _ in range(SLOTS if shares else 1)
+        ]
         opened.set_result(f"{self.name} {device.name}")
         try:
             self._work(slots)
         finally:
-            slots.clear()
-            with suppress(DeviceError):
-                device.close()
+            for slot in slots:
+                slot.close()
 
-    def _work(self, slots: "list[_Slot]") -> None:
+    def _work(self, slots: list[Slot]) -> None:
         """Keeps the slots busy, oldest job first, until no more jobs come."""
-        free, busy = deque(slots), deque[tuple[_Slot, _Job]]()
+        free, busy = deque(slots), deque[tuple[Slot, _Job]]()
         ended = False
         while busy or not ended:
             job = None if ended or not free else self._next(wait=not busy)
@@ -290,17 +293,17 @@ class EngineNetwork:
                 self._finish(slot, oldest)
                 free.appendleft(slot)  # what was used last is ready for this size of frames
 
-    def _start(self, slot: "_Slot", job: _Job) -> bool:
+    def _start(self, slot: Slot, job: _Job) -> bool:
         with self._answering(job):
             if isinstance(self._end, DeviceError):
                 raise self._end
-            slot.start(job)
+            slot.start(job.visible, job.infrared)
             return True
         return False
 
-    def _finish(self, slot: "_Slot", job: _Job) -> None:
+    def _finish(self, slot: Slot, job: _Job) -> None:
         with self._answering(job):
-            job.answer.set_result(slot.finish(job))
+            job.answer.set_result(slot.finish())
 
     @contextmanager
     def _answering(self, job: _Job) -> Iterator[None]:
@@ -326,76 +329,3 @@ class EngineNetwork:
 
 
 END = object()
-
-
-class _Slot:
-    """Buffers and a stream for one batch at a time."""
-
-    def __init__(self, engine: Any, device: DeviceBackend, manifest: Manifest) -> None:
-        self._engine, self._device = engine, device
-        self._stream = device.stream()
-        profile = manifest.engine["profile"]
-        pixels = profile["batch"][2] * profile["height"][2] * profile["width"][2]
-        self._buffers = {
-            name: device.buffer(pixels * depth) for name, depth in (INPUTS | OUTPUTS).items()
-        }
-        self._ready: OrderedDict[Size, Callable[[], None]] = OrderedDict()
-
-    def start(self, job: _Job) -> None:
-        """Enqueues a job; its arrays may change afterwards."""
-        for name, frame in (("visible", job.visible), ("infrared", job.infrared)):
-            np.copyto(self._view(name, job.size), frame)
-        if job.size not in self._ready:
-            while len(self._ready) >= SIZES:
-                self._ready.popitem(last=False)
-            self._ready[job.size] = self._prepare(job.size)
-        self._ready.move_to_end(job.size)
-        self._ready[job.size]()
-
-    def finish(self, job: _Job) -> tuple[Bytes, Bytes]:
-        """Waits for a job and gives its answer, in memory of its own."""
-        self._device.wait(self._stream)
-        return self._view("fused", job.size).copy(), self._view("labels", job.size).copy()
-
-    def _view(self, name: str, size: Size) -> Bytes:
-        shape = _shape(name, size)
-        return self._buffers[name].host[: int(np.prod(shape))].reshape(shape)
-
-    def _prepare(self, size: Size) -> Callable[[], None]:
-        """What enqueues upload, network and download for frames of a size."""
-        context = self._context(size)
-
-        def enqueue() -> None:
-            for name in INPUTS:
-                self._device.upload(*self._copied(name, size), self._stream)
-            if not context.execute_async_v3(self._stream):
-                raise DeviceError("TensorRT could not enqueue the network")
-            for name in OUTPUTS:
-                self._device.download(*self._copied(name, size), self._stream)
-
-        enqueue()  # TensorRT sets things up in the first run, which a graph must not hold
-        self._device.wait(self._stream)
-        try:
-            return self._device.capture(self._stream, enqueue)
-        except DeviceError as error:
-            log.warning("no CUDA graph for %s, work is enqueued piece by piece: %s", size, error)
-            return enqueue
-
-    def _context(self, size: Size) -> Any:
-        """TensorRT's state for frames of a size, bound to the buffers."""
-        context = self._engine.create_execution_context()
-        if context is None:
-            raise DeviceError("there is too little GPU memory for another size of frames")
-        for name in INPUTS:
-            if not context.set_input_shape(name, _shape(name, size)):
-                raise ValueError(f"the engine refuses {name} of shape {_shape(name, size)}")
-        for name, buffer in self._buffers.items():
-            context.set_tensor_address(name, buffer.device)
-        return context
-
-    def _copied(self, name: str, size: Size) -> tuple[Buffer, int]:
-        return self._buffers[name], int(np.prod(_shape(name, size)))
-
-
-def _shape(name: str, size: Size) -> tuple[int, ...]:
-    return (*size, 3) if (INPUTS | OUTPUTS)[name] == 3 else size

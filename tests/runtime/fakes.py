@@ -4,7 +4,9 @@ A GPU of numpy and a TensorRT that reads and writes its memory: interface only, 
 The network of a fake engine: fused is visible, labels are 1 where infrared is above 100.
 """
 
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -22,10 +24,10 @@ class FakeDevice:
     opened: ClassVar[list["FakeDevice"]] = []
 
     def __init__(self) -> None:
-        self.memory: dict[int, NDArray[np.uint8]] = {}
+        self.held: dict[int, NDArray[np.uint8]] = {}
         self.work: dict[int, list[Callable[[], None]]] = {}
         self.recording: list[Callable[[], None]] | None = None
-        self.captures = self.launches = 0
+        self.captures = self.launches = self.recordings = self.contexts = 0
         self.closed = self.lost = False
         self.records_graphs = True
         FakeDevice.opened.append(self)
@@ -35,19 +37,22 @@ class FakeDevice:
         return len(self.work)
 
     def buffer(self, size: int) -> Buffer:
-        address = 4096 * (len(self.memory) + 1)
-        self.memory[address] = np.zeros(size, np.uint8)
-        return Buffer(np.zeros(size, np.uint8), address)
+        return Buffer(np.zeros(size, np.uint8), self.memory(size))
+
+    def memory(self, size: int) -> int:
+        address = 4096 * (len(self.held) + 1)
+        self.held[address] = np.zeros(size, np.uint8)
+        return address
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         def copy() -> None:
-            self.memory[buffer.device][:size] = buffer.host[:size]
+            self.held[buffer.device][:size] = buffer.host[:size]
 
         self.enqueue(stream, copy)
 
     def download(self, buffer: Buffer, size: int, stream: int) -> None:
         def copy() -> None:
-            buffer.host[:size] = self.memory[buffer.device][:size]
+            buffer.host[:size] = self.held[buffer.device][:size]
 
         self.enqueue(stream, copy)
 
@@ -62,7 +67,7 @@ class FakeDevice:
         while self.work[stream]:
             self.work[stream].pop(0)()
 
-    def capture(self, stream: int, enqueue: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, stream: int, enqueue: Callable[[], None]) -> "FakeRecording":
         if not self.records_graphs:
             raise DeviceError("fake device: knows no graphs")
         self.recording, recorded = [], []
@@ -72,46 +77,109 @@ class FakeDevice:
         finally:
             self.recording = None
         self.captures += 1
-
-        def launch() -> None:
-            self.launches += 1
-            for do in recorded:
-                self.enqueue(stream, do)
-
-        return launch
+        self.recordings += 1
+        return FakeRecording(self, stream, recorded)
 
     def close(self) -> None:
+        assert not self.contexts, "TensorRT must end before its GPU is closed"
+        assert not self.recordings, "recordings must be closed before their device"
         self.closed = True
 
 
+@dataclass
+class FakeRecording:
+    device: FakeDevice
+    stream: int
+    work: list[Callable[[], None]]
+
+    def launch(self) -> None:
+        self.device.launches += 1
+        for do in self.work:
+            self.device.enqueue(self.stream, do)
+
+    def close(self) -> None:
+        self.device.recordings -= 1
+
+
 class FakeContext:
-    def __init__(self, device: FakeDevice) -> None:
+    """Its memory goes with it, as TensorRT's does, whatever was recorded from it."""
+
+    def __init__(self, device: FakeDevice, *, shares_profile: bool) -> None:
         self.device = device
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
+        self.device_memory = 0
+        self.may_run = shares_profile or not device.contexts
+        self.alive = [True]
+        device.contexts += 1
+        weakref.finalize(self, self._end, device, self.alive)
+
+    @staticmethod
+    def _end(device: FakeDevice, alive: list[bool]) -> None:
+        device.contexts -= 1
+        alive.clear()
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        return self.may_run and profile == 0 and stream in self.device.work
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = tuple(shape)
         return True
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
+        return True
 
     def execute_async_v3(self, stream: int) -> bool:
         sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
+        device, alive, addresses = self.device, self.alive, self.addresses
 
         def compute() -> None:
-            memory = {name: self.device.memory[place] for name, place in self.addresses.items()}
+            assert alive, "the context of this work is gone"
+            memory = {name: device.held[place] for name, place in addresses.items()}
             memory["fused"][: sizes["visible"]] = memory["visible"][: sizes["visible"]]
             seen = memory["infrared"][: sizes["infrared"]]
             memory["labels"][: sizes["infrared"]] = seen > 100
 
-        self.device.enqueue(stream, compute)
-        return True
+        device.enqueue(stream, compute)
+        return len(device.held.get(self.device_memory, ())) == SCRATCH
+
+
+class NewerContext(FakeContext):
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size == SCRATCH
+        self.device_memory = address
+
+
+SCRATCH = 1234  # bytes that the fake engine asks for
+
+
+class FakeEngine:
+    """As of TensorRT 8.5, where only one context may use a profile, and 8.6."""
+
+    device_memory_size = SCRATCH
+
+    def __init__(self, version: tuple[int, ...]) -> None:
+        self.shares_profile = version >= (8, 6)
+
+    def create_execution_context_without_device_memory(self) -> FakeContext:
+        return FakeContext(FakeDevice.opened[-1], shares_profile=self.shares_profile)
+
+
+class NewerEngine:
+    """As of TensorRT 10.1 to 11."""
+
+    device_memory_size_v2 = SCRATCH
+
+    def create_execution_context(self, strategy: str) -> FakeContext:
+        assert strategy == "user managed"
+        return NewerContext(FakeDevice.opened[-1], shares_profile=True)
 
 
 def fake_tensorrt(version: str = "10.16.1") -> Any:
     """A module like `tensorrt` whose engines are the bytes b"fake engine"."""
+    numbers = tuple(int(part) for part in version.split("."))
+    newer = numbers >= (10, 1)
 
     class Runtime:
         def __init__(self, logger: Any) -> None:
@@ -121,15 +189,16 @@ def fake_tensorrt(version: str = "10.16.1") -> Any:
             if engine != b"fake engine":
                 self.logger.log(SEVERITY.ERROR, "fake TensorRT: the header is not mine")
                 return None
-            return SimpleNamespace(
-                create_execution_context=lambda: FakeContext(FakeDevice.opened[-1])
-            )
+            return NewerEngine() if newer else FakeEngine(numbers)
 
     SEVERITY = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
 
     class ILogger:
         INTERNAL_ERROR, ERROR = SEVERITY.INTERNAL_ERROR, SEVERITY.ERROR
 
-    return SimpleNamespace(
+    module = SimpleNamespace(
         __name__="tensorrt", __version__=version, Runtime=Runtime, ILogger=ILogger
     )
+    if newer:
+        module.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
+    return module

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from segmif.manifest import Manifest, sha256
 from segmif.runtime import open_runtime
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.trt import SIZES, EngineNetwork, open_engine
+from segmif.runtime.slot import SIZES
+from segmif.runtime.trt import EngineNetwork, open_engine
 from tests.runtime.fakes import FakeDevice, fake_tensorrt
 
 FACTS = {
@@ -42,8 +43,11 @@ def engine_file(folder: Path, content: bytes = b"fake engine", **facts: Any) -> 
     return path
 
 
-def opened(folder: Path, **facts: Any) -> tuple[EngineNetwork, FakeDevice]:
-    runtime = open_engine(engine_file(folder, **facts), trt=fake_tensorrt(), device=FakeDevice)
+def opened(
+    folder: Path, version: str = "10.16.1", **facts: Any
+) -> tuple[EngineNetwork, FakeDevice]:
+    path = engine_file(folder, **{"tensorrt": version} | facts)
+    runtime = open_engine(path, trt=fake_tensorrt(version), device=FakeDevice)
     return runtime, FakeDevice.opened[-1]
 
 
@@ -60,8 +64,11 @@ def assert_right(answer: tuple[Bytes, Bytes], visible: Bytes, infrared: Bytes) -
     np.testing.assert_array_equal(answer[1], infrared > 100)
 
 
-def test_pairs_of_many_sizes_from_many_threads_come_back_right(tmp_path: Path) -> None:
-    runtime, device = opened(tmp_path)
+@pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.0.1", "10.3.0", "11.1.0"])
+def test_pairs_of_many_sizes_from_many_threads_come_back_right(
+    tmp_path: Path, version: str
+) -> None:
+    runtime, device = opened(tmp_path, version)
     sizes = [(1, 32, 64), (4, 64, 32), (2, 480, 640), (1, 96, 96)]
 
     def ask(seed: int) -> None:
@@ -76,7 +83,7 @@ def test_pairs_of_many_sizes_from_many_threads_come_back_right(tmp_path: Path) -
         list(threads.map(ask, range(60)))
     runtime.close()
     assert device.closed
-    assert runtime.name == "tensorrt 10.16.1 Fake GPU"
+    assert runtime.name == f"tensorrt {version} Fake GPU"
 
 
 def test_a_size_is_recorded_once_and_old_ones_make_room(tmp_path: Path) -> None:
@@ -88,6 +95,7 @@ def test_a_size_is_recorded_once_and_old_ones_make_room(tmp_path: Path) -> None:
         runtime.run(*pair(1, 32, width))
     runtime.run(*pair(1, 32, 32))  # had to make room
     assert device.captures == 1 + SIZES + 1
+    assert device.recordings == device.contexts == SIZES  # what made room is gone
     runtime.close()
 
 
@@ -126,9 +134,9 @@ def test_a_lost_gpu_is_said_to_all_who_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"tensorrt": "10.3.0"}, {"capability": "8.7"}])
-def test_an_engine_of_another_machine_is_refused(tmp_path: Path, facts: dict[str, str]) -> None:
+def test_an_engine_of_another_machine_is_refused(tmp_path: Path, facts: dict[str, Any]) -> None:
     with pytest.raises(ArtefactError, match=r"was built for TensorRT .* here are .* --rebuild"):
-        opened(tmp_path, **facts)
+        open_engine(engine_file(tmp_path, **facts), trt=fake_tensorrt(), device=FakeDevice)
     assert FakeDevice.opened[-1].closed
 
 

@@ -1,0 +1,158 @@
+"""
+What one batch at a time needs on a GPU: pinned buffers, a stream and scratch memory.
+
+For every size of frames that a slot met lately it keeps an execution context and a CUDA graph of
+upload, network and download.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.runtime.device import Buffer, DeviceBackend, Recording
+from segmif.runtime.errors import DeviceError
+
+INPUTS = {"visible": 3, "infrared": 1}  # bytes a pixel
+OUTPUTS = {"fused": 3, "labels": 1}
+SIZES = 4  # of frames that a slot stays ready for
+
+Bytes = NDArray[np.uint8]
+Size = tuple[int, int, int]  # batch, height, width
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Piecemeal:
+    """Work that could not be recorded."""
+
+    launch: Callable[[], None]
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A size of frames that a slot is ready for."""
+
+    work: Recording | _Piecemeal
+    context: Any  # lives as long as the work, which uses its memory
+
+    def launch(self) -> None:
+        self.work.launch()
+
+    def close(self) -> None:
+        self.work.close()
+
+
+class Slot:
+    """Buffers and a stream for one batch at a time; for the thread that opened the device."""
+
+    def __init__(
+        self, trt: Any, engine: Any, device: DeviceBackend, profile: dict[str, Any], sizes: int
+    ) -> None:
+        """Of an engine of that profile; stays ready for the last `sizes` sizes of frames."""
+        self._trt, self._engine, self._device, self._sizes = trt, engine, device, sizes
+        self._stream = device.stream()
+        pixels = profile["batch"][2] * profile["height"][2] * profile["width"][2]
+        self._buffers = {
+            name: device.buffer(pixels * depth) for name, depth in (INPUTS | OUTPUTS).items()
+        }
+        # one for all sizes: contexts with scratch memory of their own would multiply it
+        self._scratch_size = _scratch_size(engine)
+        self._scratch = device.memory(max(self._scratch_size, 1))
+        self._ready: OrderedDict[Size, _Ready] = OrderedDict()
+        self._size: Size = (0, 0, 0)  # of the frames under way
+
+    def start(self, visible: Bytes, infrared: Bytes) -> None:
+        """Enqueues a batch; its arrays may change afterwards."""
+        batch, height, width = infrared.shape
+        self._size = size = (batch, height, width)
+        for name, frame in (("visible", visible), ("infrared", infrared)):
+            np.copyto(self._view(name), frame)
+        if size not in self._ready:
+            while len(self._ready) >= self._sizes:
+                self._ready.popitem(last=False)[1].close()
+            self._ready[size] = self._prepare(size)
+        self._ready.move_to_end(size)
+        self._ready[size].launch()
+
+    def finish(self) -> tuple[Bytes, Bytes]:
+        """Waits for the batch and gives its answer, in memory of its own."""
+        self._device.wait(self._stream)
+        return self._view("fused").copy(), self._view("labels").copy()
+
+    def close(self) -> None:
+        """Ends what is ready; nothing may be under way."""
+        while self._ready:
+            self._ready.popitem()[1].close()
+
+    def _view(self, name: str) -> Bytes:
+        shape = _shape(name, self._size)
+        return self._buffers[name].host[: int(np.prod(shape))].reshape(shape)
+
+    def _prepare(self, size: Size) -> _Ready:
+        """What enqueues upload, network and download for frames of a size."""
+        context = self._context(size)
+
+        def enqueue() -> None:
+            for name in INPUTS:
+                self._device.upload(*self._copied(name, size), self._stream)
+            if not context.execute_async_v3(self._stream):
+                raise DeviceError("TensorRT could not enqueue the network")
+            for name in OUTPUTS:
+                self._device.download(*self._copied(name, size), self._stream)
+
+        enqueue()  # TensorRT sets things up in the first run, which a graph must not hold
+        self._device.wait(self._stream)
+        try:
+            return _Ready(self._device.capture(self._stream, enqueue), context)
+        except DeviceError as error:
+            words = str(error)  # a log that kept the error itself would keep the context alive
+            log.warning("no CUDA graph for %s, work is enqueued piece by piece: %s", size, words)
+            return _Ready(_Piecemeal(enqueue), context)
+
+    def _context(self, size: Size) -> Any:
+        """TensorRT's state for frames of a size, bound to the buffers."""
+        context = _bare_context(self._trt, self._engine)
+        if context is None:
+            raise MemoryError("there is too little GPU memory for another size of frames")
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(self._scratch, self._scratch_size)
+        else:  # before 10.1
+            context.device_memory = self._scratch
+        if not context.set_optimization_profile_async(0, self._stream):
+            raise DeviceError("TensorRT could not choose the engine's profile")
+        for name in INPUTS:
+            if not context.set_input_shape(name, _shape(name, size)):
+                raise ValueError(f"the engine refuses {name} of shape {_shape(name, size)}")
+        for name, buffer in self._buffers.items():
+            if not context.set_tensor_address(name, buffer.device):
+                raise ValueError(f"the engine has no tensor {name}: build it from our ONNX")
+        return context
+
+    def _copied(self, name: str, size: Size) -> tuple[Buffer, int]:
+        return self._buffers[name], int(np.prod(_shape(name, size)))
+
+
+def _bare_context(trt: Any, engine: Any) -> Any:
+    """An execution context that is yet to be given its scratch memory."""
+    if hasattr(trt, "ExecutionContextAllocationStrategy"):
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        return engine.create_execution_context(strategy)
+    return engine.create_execution_context_without_device_memory()  # before 10
+
+
+def _scratch_size(engine: Any) -> int:
+    """Bytes of scratch memory that a context needs for the largest frames."""
+    newer = hasattr(engine, "device_memory_size_v2")  # from 10.1 on
+    return int(engine.device_memory_size_v2 if newer else engine.device_memory_size)
+
+
+def _shape(name: str, size: Size) -> tuple[int, ...]:
+    return (*size, 3) if (INPUTS | OUTPUTS)[name] == 3 else size
