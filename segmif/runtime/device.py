@@ -242,18 +242,15 @@ class _Graph:
         recorded = ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
         try:
-            enqueue()
+            try:
+                enqueue()
+            finally:
+                self._call("cuStreamEndCapture", self._stream, ctypes.byref(recorded))
+            ready, flags = ctypes.byref(self._ready), ctypes.c_ulonglong(0)
+            self._call("cuGraphInstantiateWithFlags", ready, recorded, flags)
         finally:
-            self._call("cuStreamEndCapture", self._stream, ctypes.byref(recorded))
-        try:
-            self._call(
-                "cuGraphInstantiateWithFlags",
-                ctypes.byref(self._ready),
-                recorded,
-                ctypes.c_ulonglong(0),
-            )
-        finally:
-            self._library.cuGraphDestroy(recorded)  # what is ready has no need of it
+            if recorded:  # what is ready has no need of it
+                self._library.cuGraphDestroy(recorded)
 
     def launch(self) -> None:
         self._call("cuGraphLaunch", self._ready, self._stream)

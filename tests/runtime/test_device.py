@@ -1,0 +1,95 @@
+"""The ways to a GPU, each on a driver without one: its calls, their order, what is given back."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DRIVER = Path(__file__).parent / "driver.c"
+PACKAGES = {"BindingsDevice": "cuda.bindings", "PycudaDevice": "pycuda"}
+COMPILER = shutil.which("gcc") or shutil.which("cc")
+
+# in a process of its own, whose only driver is ours
+CHECK = """
+import ctypes, sys
+import numpy as np
+from segmif.runtime import device
+from segmif.runtime.errors import DeviceError
+
+gpu = getattr(device, sys.argv[1])(0)
+assert (gpu.name, tuple(gpu.capability), gpu.driver) == ("Paper GPU", (8, 7), "12.4")
+stream, there, back = gpu.stream(), gpu.buffer(64), gpu.buffer(64)
+gpu.memory(16)
+
+def echo():  # on an integrated GPU nothing is copied: both sides are the same bytes
+    gpu.upload(there, 64, stream)
+    gpu.download(device.Buffer(back.host, there.device), 64, stream)
+
+def seen():
+    gpu.wait(stream)
+    return set((there if gpu.integrated else back).host.tolist())
+
+there.host[:] = 5
+echo()
+assert seen() == {5}
+recording = gpu.capture(stream, echo)
+there.host[:32] = 9
+assert gpu.integrated or seen() == {5}, "recorded work must not be done"
+recording.launch()
+assert seen() == {5, 9}
+recording.close()
+
+def refuse():
+    raise DeviceError("refused")
+
+for wrong, words in (
+    (lambda: gpu.capture(stream, refuse), "refused"),
+    (recording.launch, "cuGraphLaunch: INVALID_HANDLE"),
+    (lambda: gpu.memory(1 << 31), ""),
+):
+    try:
+        wrong()
+    except DeviceError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError("no error")
+gpu.close()
+driver = ctypes.CDLL("libcuda.so.1")
+assert ctypes.c_int.in_dll(driver, "left").value == 0, "something was not given back"
+assert driver.stack_depth() == 0, "the thread's stack of contexts is not as it was"
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if COMPILER is None:
+        pytest.skip("no C compiler: there is no driver to try these on")
+    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
+    subprocess.run([COMPILER, *flags, DRIVER, "-o", library], check=True)
+    return library.parent
+
+
+@pytest.mark.parametrize("integrated", ["0", "1"])
+@pytest.mark.parametrize("backend", PACKAGES)
+def test_a_backend_does_what_it_says_and_gives_all_back(
+    driver: Path, backend: str, integrated: str
+) -> None:
+    package = PACKAGES[backend]
+    try:
+        found = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        pytest.skip(f"{package} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, backend],
+        env=os.environ | {"LD_LIBRARY_PATH": str(driver), "FAKE_INTEGRATED": integrated},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
