@@ -7,6 +7,8 @@ of every `segmif::InteractiveAttention`; elsewhere TensorRT compiles the node's 
 
 import argparse
 import json
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,16 @@ from typing import Any
 import onnx
 import onnx.inliner
 
+from export.progress import monitor
 from segmif.frames import MULTIPLE
-from segmif.manifest import Manifest, sha256
+from segmif.manifest import Manifest, ManifestError, sha256
 from segmif.runtime import trt as runtime
 from segmif.runtime.errors import ArtefactError
 
 OPERATOR = ("segmif", "InteractiveAttention")
 PLUGIN_FIRST = (10, 7)  # from here on the parser prefers a plugin to a local function
 FUNCTIONS = (9, 0)  # from here on the parser knows local functions
+ROOM = 4  # what an engine may take, in sizes of its ONNX; TensorRT-RTX's take 2.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +116,11 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
     """
     Writes the engine `out` and its manifest; gives what the manifest says of the engine.
 
-    Raises ArtefactError where TensorRT refuses the network or the plugin is not to be found.
+    Raises ArtefactError where TensorRT refuses the network or the plugin is not to be found,
+    OSError where `out` has no room.
     """
     manifest = Manifest.read(source)
+    check_room(source, out)
     trt = runtime.import_tensorrt()
     plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
     engine = serialize(trt, onnx.load(source), build)
@@ -126,7 +132,6 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
             "our plugin for the node; is the library built for this TensorRT?"
         )
     facts = wanted_facts(build, machine) | {"attention": held, "plugin_sha256": plugin}
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(engine)
     replace(
         manifest,
@@ -149,11 +154,29 @@ def wanted_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
     }
 
 
+def check_room(source: Path, out: Path) -> None:
+    """Makes the folder of an engine; OSError where it cannot be written or is too full."""
+    folder = out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{folder} cannot be written by user {os.getuid()}: give it to that user")
+    needed, free = ROOM * source.stat().st_size, shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"{folder} has {free / 1e6:.1f} MB free, an engine of {source.name} may take "
+            f"{needed / 1e6:.1f} MB: make room"
+        )
+
+
 def up_to_date(source: Path, out: Path, build: Build, machine: "runtime.Machine") -> bool:
     """Whether an engine there was built from this ONNX, by this build, for this machine."""
     if not out.is_file() or not Manifest.beside(out).is_file():
         return False
-    there = Manifest.read(out)
+    try:
+        there = Manifest.read(out)
+    except ManifestError as error:
+        print(f"{error}: it is built again")
+        return False
     same_source = there.source_sha256 == Manifest.read(source).sha256
     return same_source and there.engine == wanted_facts(build, machine)
 
@@ -192,6 +215,9 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
     config = _configure(trt, builder, build)
     cache = _open_timing_cache(config, build.timing_cache)
+    watching = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
+    if watching:
+        config.progress_monitor = watching
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ArtefactError(

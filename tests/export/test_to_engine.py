@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
 import torch
 
-from export.to_engine import Build, Profile, prepare, up_to_date, wanted_facts
+from export.to_engine import Build, Profile, check_room, prepare, up_to_date, wanted_facts
 from export.to_onnx import export
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
@@ -80,6 +81,30 @@ def test_an_engine_is_built_again_where_anything_changed(half: Path, tmp_path: P
     assert not up_to_date(half, engine, Build(profile=Profile(batch=(1, 1, 16))), MACHINE)
     newer = Machine("11.1.0", "Fake GPU", "9.0", "13.3")
     assert not up_to_date(half, engine, build, newer)
+    engine.write_bytes(b"engi")  # cut off
+    assert not up_to_date(half, engine, build, MACHINE)
+
+
+def test_a_full_disk_is_said_before_the_build(
+    half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_room(half, tmp_path / "new" / "nano.engine")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=half.stat().st_size))
+    with pytest.raises(OSError, match=r"has 2\.\d MB free, .* may take 9\.\d MB"):
+        check_room(half, tmp_path / "nano.engine")
+
+
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+runpy.run_module("export", run_name="__main__")
+"""
+
+
+def test_engines_need_no_torch() -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "engine", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "--attention" in done.stdout, done.stderr
 
 
 def test_profiles_that_make_no_sense_are_refused() -> None:
@@ -103,7 +128,10 @@ def test_nvidias_parser_reads_it_and_an_engine_is_built(half: Path) -> None:
     pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     done = subprocess.run([sys.executable, "-c", BUILD, half], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) > 100_000
+    *told, size = done.stdout.splitlines()
+    assert int(size) > 100_000
+    percents = [int(line.split()[0]) for line in told]
+    assert percents == sorted(set(percents)) and 50 < percents[-1] <= 100
 
 
 def test_what_the_parser_cannot_read_is_said(half: Path, tmp_path: Path) -> None:
