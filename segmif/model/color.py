@@ -1,5 +1,6 @@
 """Luma in, chroma re-attached: how one fused grey image becomes a colour image."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,8 +11,9 @@ RED, GREEN, BLUE = 0.299, 0.587, 0.114
 def luma(rgb: Tensor) -> Tensor:
     """(B, H, W, 3) RGB to (B, H, W) Y in the same range."""
     # as a 1x1 convolution: a matrix product with one column took ONNX Runtime 35 ms at 480x640
-    weights = rgb.new_tensor((RED, GREEN, BLUE)).view(1, 3, 1, 1)
-    return functional.conv2d(rgb.permute(0, 3, 1, 2), weights).squeeze(1)
+    # filled where the image is: a CUDA graph cannot hold a copy from the host
+    weights = torch.stack([rgb.new_full((), weight) for weight in (RED, GREEN, BLUE)])
+    return functional.conv2d(rgb.permute(0, 3, 1, 2), weights.view(1, 3, 1, 1)).squeeze(1)
 
 
 def attach_chroma(fused_luma: Tensor, rgb: Tensor) -> Tensor:
