@@ -5,12 +5,14 @@ Training as a user runs it: on rendered scenes, stopped and resumed, ending in w
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from segmif.classes import IGNORE, Taxonomy
 from segmif.manifest import Manifest
+from segmif.metrics import fusion_metrics
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training import data, losses
@@ -179,6 +181,34 @@ def test_fusion_loss_prefers_what_keeps_both_sources() -> None:
 
     assert loss(torch.maximum(visible, infrared)) < loss((visible + infrared) / 2)
     assert loss(torch.maximum(visible, infrared)) < loss(torch.zeros_like(visible))
+
+
+def test_losses_named_after_a_metric_are_that_metric() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160), np.uint8)
+    # In a black frame, for the metric takes what lies outside as black; all edges alike, for its
+    # angles jump at level ones.
+    visible = 4 * np.pad(cv2.GaussianBlur(noise, (0, 0), 2) // 4, 2)
+    infrared, fused = visible // 2, visible // 4 * 3
+    of_loss = [torch.from_numpy(x)[None] / 255 for x in (fused, visible, infrared)]
+    judged = fusion_metrics(visible, infrared, fused)
+    assert losses.kept_edges(*of_loss).item() == pytest.approx(judged.Qabf, abs=1e-3)
+    assert losses.correlations_of_differences(*of_loss).item() == pytest.approx(
+        judged.SCD, abs=1e-3
+    )
+
+
+def test_edges_that_were_turned_are_not_kept() -> None:
+    upright = torch.linspace(0, 30, 64).sin().expand(1, 64, 64) / 2 + 0.5
+    assert losses.kept_edges(upright, upright, upright) > 0.9
+    assert losses.kept_edges(upright.mT, upright, upright) < 0.1
+
+
+def test_fusion_loss_of_flat_frames_has_a_gradient() -> None:
+    fused = torch.full((1, 16, 16), 0.5, requires_grad=True)
+    flat = torch.zeros(1, 16, 16)
+    losses.fusion(fused, flat, flat, losses.FusionWeights()).backward()
+    assert fused.grad is not None
+    assert fused.grad.isfinite().all()
 
 
 def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
