@@ -187,7 +187,7 @@ def test_losses_named_after_a_metric_are_that_metric() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (160, 160), np.uint8)
     # In a black frame, for the metric takes what lies outside as black; all edges alike, for its
     # angles jump at level ones.
-    visible = 4 * np.pad(cv2.GaussianBlur(noise, (0, 0), 2) // 4, 2)
+    visible = np.asarray(4 * np.pad(cv2.GaussianBlur(noise, (0, 0), 2) // 4, 2), np.uint8)
     infrared, fused = visible // 2, visible // 4 * 3
     of_loss = [torch.from_numpy(x)[None] / 255 for x in (fused, visible, infrared)]
     judged = fusion_metrics(visible, infrared, fused)
