@@ -16,7 +16,7 @@ from segmif.runtime import Runtime
 from segmif.thermal import GainRule
 from service.condition import Condition
 from service.negotiation import JPEG, JSON, MIXED, PNG, RAW, WEBP, View
-from service.pipeline import Prepared, Times, shares
+from service.pipeline import Both, Prepared, Times, shares
 from service.schemas import ClassShare, Fitness, Gain, Report, RigUse, Size
 from service.wire import ENCODED, MISSING, RGB8, Y8, RawAnswer
 
@@ -70,11 +70,11 @@ class Part:
     body: bytes
 
 
-def encode(wish: Wish, result: Result) -> Answer:
+def encode(wish: Wish, both: Both, result: Result) -> Answer:
     """Encode a result as wished; the report comes last, so that it knows all times."""
     content_type = wish.media_type
     if content_type == MIXED:
-        body, content_type = mixed(_parts(wish, result))
+        body, content_type = mixed(_parts(wish, both, result))
     elif content_type == JSON:
         body = _json(wish, result)
     elif content_type == RAW:
@@ -89,17 +89,16 @@ def raw_answer(wish: Wish, result: Result) -> RawAnswer:
     """Picture, labels and report behind a fixed header; pixels unless a picture type is wished."""
     pixels = wish.media_type == RAW
     height, width = result.prediction.labels.shape
-    picture = labels = b""
+    picture: bytes | memoryview = b""
+    labels: bytes | memoryview = b""
     with result.times.measure("encode"):
         if wish.view != "mask":
             view = wish.view or "fused"
             picture = (
-                _shown(view, result).tobytes()
-                if pixels
-                else _picture(view, wish.media_type, result)
+                _bytes(_shown(view, result)) if pixels else _picture(view, wish.media_type, result)
             )
         if wish.view != "fused":
-            labels = result.prediction.labels.tobytes() if pixels else _picture("mask", PNG, result)
+            labels = _bytes(result.prediction.labels) if pixels else _picture("mask", PNG, result)
     return RawAnswer(
         flagged=bool(result.prepared.condition.flags),
         width=width,
@@ -153,11 +152,14 @@ def mixed(parts: list[Part]) -> tuple[bytes, str]:
     return b"".join(chunks), f"{MIXED}; boundary={boundary}"
 
 
-def _parts(wish: Wish, result: Result) -> list[Part]:
+def _parts(wish: Wish, both: Both, result: Result) -> list[Part]:
     with result.times.measure("encode"):
+        fused, mask = both(
+            lambda: _picture("fused", PNG, result), lambda: _picture("mask", PNG, result)
+        )
         parts = [
-            Part("fused", "fused.png", PNG, _picture("fused", PNG, result)),
-            Part("mask", "mask.png", PNG, _picture("mask", PNG, result)),
+            Part("fused", "fused.png", PNG, fused),
+            Part("mask", "mask.png", PNG, mask),
         ]
         more = (
             [Part("overlay", "overlay.png", PNG, _picture("overlay", PNG, result))]
@@ -193,6 +195,11 @@ def _shown(view: View, result: Result) -> NDArray[np.uint8]:
     if view != "overlay":
         return prediction.fused
     return overlay(prediction.fused, prediction.labels, result.runtime.manifest.classes)
+
+
+def _bytes(array: NDArray[np.uint8]) -> memoryview:
+    """The pixels row by row; copied only where the network's frame was larger."""
+    return np.ascontiguousarray(array).reshape(-1).data
 
 
 def _picture(view: View, media_type: str, result: Result) -> bytes:

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
@@ -12,6 +11,7 @@ from segmif.frames import FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
 from service.errors import DeadlineMissed, EngineFailed
 from service.pipeline import Times
+from service.workers import Workers
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Batcher:
     def __init__(
         self,
         runtime: Runtime,
-        engine: Executor,
+        engine: Workers,
         max_batch: int,
         max_delay_s: float,
         note_size: Callable[[int], None],
@@ -159,8 +159,7 @@ class Batcher:
             _settle(job, prediction)
 
     async def _run(self, pairs: Sequence[FramePair]) -> list[Prediction]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._engine, predict_batch, self.runtime, pairs)
+        return await self._engine.run(predict_batch, self.runtime, pairs)
 
 
 def _settle(job: Job, outcome: Prediction | EngineFailed) -> None:

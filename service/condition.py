@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ Fault = Literal["missing", "black", "saturated", "shutter", "frozen"]
 SENSORS: tuple[Sensor, Sensor] = ("visible", "infrared")
 BLIND: frozenset[Fault] = frozenset({"missing", "black", "saturated", "shutter"})  # shows nothing
 
-EVERY = 4  # rows and columns looked at: a fault fills the frame, and a sixteenth tells it
+EVERY = 4  # rows looked at: a fault fills the frame, and a quarter tells it
 BLACK_LEVEL = 3  # of 255; 99 % of a black frame's pixels lie at or below: an unlit street has lamps
 CEILING_LEVEL = 250  # of 255; what JPEG leaves of white
 CEILINGS = (2**12 - 1, 2**14 - 1, 2**16 - 1)  # [counts] of the sensors' usual depths
@@ -73,15 +74,26 @@ def _fault(sensor: Sensor, pixels: Pixels | None, memory: Memory | None) -> Faul
     if pixels is None:
         return "missing"
     frozen = memory is not None and _repeats(sensor, pixels, memory)
-    sample = pixels[::EVERY, ::EVERY]
-    low, high = np.percentile(sample, (1, 99))
+    counts = _histogram(pixels[::EVERY])
+    low, high = np.searchsorted(counts.cumsum() / counts.sum(), (0.01, 0.99))
     if high <= (BLACK_LEVEL if pixels.dtype == np.uint8 else 0):
         return "black"
-    if _saturated(sample):
+    white = range(CEILING_LEVEL, 256) if pixels.dtype == np.uint8 else CEILINGS
+    at_ceiling = sum(counts[value] for value in white if value < counts.size)
+    if at_ceiling >= SATURATED_SHARE * counts.sum():
         return "saturated"
     if sensor == "infrared" and high - low <= SHUTTER_SPREAD[pixels.dtype.name]:
         return "shutter"
     return "frozen" if frozen else None
+
+
+def _histogram(pixels: Pixels) -> NDArray[np.float64]:
+    """How many pixels have each value: 256, or for counts as many as occur."""
+    if pixels.dtype == np.uint16:
+        return np.bincount(pixels.ravel()).astype(np.float64)
+    # Of bytes OpenCV's is several times as fast.
+    counts = cv2.calcHist([pixels.reshape(-1)], [0], None, [256], [0, 256])
+    return counts.ravel().astype(np.float64)
 
 
 def _repeats(sensor: Sensor, pixels: Pixels, memory: Memory) -> bool:
@@ -89,13 +101,6 @@ def _repeats(sensor: Sensor, pixels: Pixels, memory: Memory) -> bool:
     repeats = memory.digests.get(sensor) == digest
     memory.digests[sensor] = digest
     return repeats
-
-
-def _saturated(sample: Pixels) -> bool:
-    at_ceiling: NDArray[np.bool_] = (
-        sample >= CEILING_LEVEL if sample.dtype == np.uint8 else np.isin(sample, CEILINGS)
-    )
-    return bool(at_ceiling.mean() >= SATURATED_SHARE)
 
 
 def _skew(

@@ -164,7 +164,7 @@ async def infer(
     """Fuse and label a batch of aligned pairs, 8 bit each or with 16-bit counts as infrared."""
     line = line_for(request, name, version)
     body = b"".join([chunk async for chunk in request.stream()])
-    inference = await line.in_codecs(read_inference, body, length)
+    inference = await line.codecs.run(read_inference, body, length)
     usual_s = request.app.state.settings.deadline_ms / 1000
     due = request.state.received + min(inference.deadline_s(), usual_s)
     received_s = monotonic() - request.state.received
@@ -174,7 +174,7 @@ async def infer(
     ]
     results = await unless_gone(request, _all(line, submissions))
     request.state.times = results[0].times
-    answer, head = await line.in_codecs(write_results, inference.asked, results, line.runtime)
+    answer, head = await line.codecs.run(write_results, inference.asked, results, line.runtime)
     headers = {} if head is None else {LENGTH_HEADER: str(head)}
     kind = "application/json" if head is None else "application/octet-stream"
     return Response(answer, media_type=kind, headers=headers)

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TypeVar, TypeVarTuple
+from typing import TypeVar
 
 from segmif.frames import Prediction
 from segmif.runtime import Runtime, predict
@@ -23,6 +22,7 @@ from service.raw_frames import Frame
 from service.schemas import Ask
 from service.settings import Settings
 from service.streams import Stream, Streams, Turn
+from service.workers import Workers
 
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
 CODEC_THREADS = 2
@@ -31,7 +31,6 @@ BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Arguments = TypeVarTuple("Arguments")
 
 
 def largest_batch(settings: Settings, runtime: Runtime) -> int:
@@ -76,8 +75,8 @@ class Line:
         self._trouble: str | None = "the golden pair has not come through yet"
         self._rules = settings.rules(mounting)
         self._streams = Streams()
-        self._codecs = ThreadPoolExecutor(CODEC_THREADS, "codec")
-        self._engine = ThreadPoolExecutor(1, "engine")
+        self.codecs = Workers(CODEC_THREADS, "codec")
+        self._engine = Workers(1, "engine")
         self.batcher = Batcher(
             runtime,
             self._engine,
@@ -137,11 +136,11 @@ class Line:
         """
         times = Times()
         try:
-            prepared = await self.in_codecs(self._read, golden)
+            prepared = await self.codecs.run(self._read, golden)
             prediction = await self.batcher.submit(prepared.pair, math.inf, times).result
             check(prediction, prepared.pair, self.runtime.manifest.classes)
             if self._reference:
-                wanted = await self.in_codecs(predict, self._reference, prepared.pair)
+                wanted = await self.codecs.run(predict, self._reference, prepared.pair)
                 compare(prediction, wanted)
             self._trouble = None
         except Exception:
@@ -164,8 +163,8 @@ class Line:
 
     def close(self) -> None:
         """Wait for what runs, then free threads and network."""
-        self._codecs.shutdown()
-        self._engine.shutdown()
+        self.codecs.close()
+        self._engine.close()
         for runtime in (self.runtime, self._reference):
             if runtime:
                 runtime.close()
@@ -195,7 +194,7 @@ class Line:
             pair.request_id,
             pair.ask.stream,
         )
-        answer = await self.in_codecs(finish, result)
+        answer = await self.codecs.run(finish, result)
         self.metrics.answered(times.ms, prepared.condition)
         return answer
 
@@ -203,26 +202,26 @@ class Line:
         self, pair: Submission, stream: Stream, turn: Turn, times: Times
     ) -> Prepared:
         """Decode beside the stream's other pairs; align and queue in the order of the stream."""
+        frames, rules, both = (pair.visible, pair.infrared), self._rules, self.codecs.both
+        if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
+            prepared = await self.codecs.run(prepare, *frames, rules, times, pair.ask, both)
+            turn.job = self.batcher.submit(prepared.pair, pair.due, times)
+            return prepared
         decoding = asyncio.ensure_future(
-            self.in_codecs(decode, pair.visible, pair.infrared, self._rules.max_pixels, times)
+            self.codecs.run(decode, *frames, rules.max_pixels, times, both)
         )
         try:
             async with stream.order:
-                prepared = await self.in_codecs(
-                    settle, await decoding, self._rules, times, pair.ask, stream.memory
+                prepared = await self.codecs.run(
+                    settle, await decoding, rules, times, pair.ask, stream.memory
                 )
                 turn.job = self.batcher.submit(prepared.pair, pair.due, times)
         finally:
             decoding.cancel()
         return prepared
 
-    async def in_codecs(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Call a function in a thread of the codecs."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._codecs, function, *arguments)
-
     def _read(self, golden: Path) -> Prepared:
         visible, infrared = (
-            (golden / name).read_bytes() for name in ("visible.png", "infrared.png")
+            Frame((golden / name).read_bytes()) for name in ("visible.png", "infrared.png")
         )
         return prepare(visible, infrared, Rules(self._rules.max_pixels), Times())

@@ -1,6 +1,7 @@
 """Which form of the answer a client asked for (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 from service.errors import NotAcceptable
@@ -17,6 +18,7 @@ OFFERS: dict[View | None, tuple[str, ...]] = {  # JSON last: base64 is a third l
 }
 
 
+@lru_cache(256)  # every client sends the same again and again
 def choose(accept: str, view: View | None) -> str:
     """
     Pick the media type for an Accept header and the picture asked for (None: no wish).

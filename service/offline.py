@@ -18,6 +18,7 @@ from segmif.runtime import Runtime
 from service.errors import ServiceError
 from service.mounting import Mounting
 from service.pipeline import Prepared, Rules, Times, infer, prepare
+from service.raw_frames import Frame
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 CODEC_THREADS = 2
@@ -140,7 +141,8 @@ def _read_ahead(tasks: list[Task], codecs: Executor, rules: Rules) -> Iterator[J
 
 
 def _read(task: Task, rules: Rules, times: Times) -> Prepared:
-    return prepare(task.visible.read_bytes(), task.infrared.read_bytes(), rules, times)
+    visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
+    return prepare(visible, infrared, rules, times)
 
 
 def _infer_and_write(job: Job, codecs: Executor, runtime: Runtime, out: Path) -> Future[None]:

@@ -1,12 +1,14 @@
 """The stages of a pair from bytes to a prediction, in order: decode, align, infer; each timed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter, time_ns
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,23 @@ from service.schemas import Ask, Policy
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
 
 REFERENCE_LEVELS, REFERENCE_AGREEMENT = 2.0, 0.98
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+
+
+class Both(Protocol):
+    """Calls two functions, perhaps at the same time."""
+
+    def __call__(
+        self, first: Callable[[], First], second: Callable[[], Second], /
+    ) -> tuple[First, Second]:
+        """Give what both gave; raises what either raised."""
+
+
+def in_turn(first: Callable[[], First], second: Callable[[], Second], /) -> tuple[First, Second]:
+    """Call one function after the other."""
+    return first(), second()
 
 
 @dataclass(frozen=True)
@@ -84,19 +103,41 @@ class Times:
         return sum(ms for stage, ms in self.ms.items() if stage not in ("receive", "queue")) / 1000
 
 
-def prepare(visible: bytes, infrared: bytes, rules: Rules, times: Times) -> Prepared:
-    """Decode two encoded frames into one aligned pair; raises BadFrame or BadPair."""
-    return settle(decode(Frame(visible), Frame(infrared), rules.max_pixels, times), rules, times)
+def prepare(
+    visible: Frame | None,
+    infrared: Frame | None,
+    rules: Rules,
+    times: Times,
+    ask: Ask = Ask(),  # noqa: B008  frozen
+    both: Both = in_turn,
+) -> Prepared:
+    """Decode the frames of a lone moment into one aligned pair; raises as `decode`, `settle`."""
+    return settle(decode(visible, infrared, rules.max_pixels, times, both), rules, times, ask)
 
 
-def decode(visible: Frame | None, infrared: Frame | None, max_pixels: int, times: Times) -> Decoded:
+def decode(
+    visible: Frame | None,
+    infrared: Frame | None,
+    max_pixels: int,
+    times: Times,
+    both: Both = in_turn,
+) -> Decoded:
     """Decode the frames there are; raises BadFrame, which names the one at fault."""
-    part = "visible"
+    files = all(frame and not frame.layout for frame in (visible, infrared))
+    with times.measure("decode"):
+        return Decoded(
+            *(both if files else in_turn)(  # raw pixels are not worth another thread
+                partial(_decoded, "visible", decode_visible, visible, max_pixels),
+                partial(_decoded, "infrared", decode_infrared, infrared, max_pixels),
+            )
+        )
+
+
+def _decoded(
+    part: str, decoder: Callable[[Frame, int], First], frame: Frame | None, max_pixels: int
+) -> First | None:
     try:
-        with times.measure("decode"):
-            colours = decode_visible(visible, max_pixels) if visible else None
-            part = "infrared"
-            return Decoded(colours, decode_infrared(infrared, max_pixels) if infrared else None)
+        return decoder(frame, max_pixels) if frame else None
     except ImageError as error:
         raise bad_frame(part, error) from error
 
@@ -244,5 +285,6 @@ def compare(prediction: Prediction, reference: Prediction) -> None:
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
     """Share of the pixels that each class id covers."""
-    counts = np.bincount(labels.ravel(), minlength=classes)
-    return [float(share) for share in counts[:classes] / labels.size]
+    # Ten times as fast as np.bincount, which makes eight bytes of each label first.
+    counts = cv2.calcHist([labels], [0], None, [classes], [0, classes])
+    return [float(share) for share in counts.ravel() / labels.size]

@@ -5,14 +5,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, Response
 
 from segmif.classes import overlay_palette
 from service import errors
 from service.answers import Wish, encode
 from service.disconnects import unless_gone
-from service.documents import documented
+from service.documents import documented, header, query_of
 from service.line import Line, Submission
 from service.metrics import CONTENT_TYPE
 from service.negotiation import OFFERS, RAW, choose
@@ -25,6 +25,7 @@ from service.submissions import (
     due,
     read_pair,
     seconds_left,
+    validated,
 )
 
 WEB = Path(__file__).parent / "web"
@@ -36,8 +37,8 @@ PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src 'self' b
 router = APIRouter()
 
 
-def line_of(request: Request) -> Line:
-    """Give a route the service's production line."""
+async def line_of(request: Request) -> Line:
+    """Give a route the service's production line; `async` spares it a thread."""
     line: Line = request.app.state.line
     return line
 
@@ -74,7 +75,15 @@ FORM_BODY = {
 @router.post(
     "/fuse-segment",
     response_class=Response,
-    openapi_extra={"requestBody": FORM_BODY},
+    # The route reads its parameters itself, by the same model: FastAPI takes a millisecond for it.
+    openapi_extra={
+        "requestBody": FORM_BODY,
+        "parameters": [
+            *query_of(Ask),
+            header("accept", "string", ", ".join(OFFERS[None])),
+            header(DEADLINE_HEADER, "number", "the same as the parameter deadline_ms"),
+        ],
+    },
     responses={
         200: {
             "description": "All parts (fused PNG, indexed mask PNG, JSON report), or one picture.",
@@ -104,20 +113,12 @@ FORM_BODY = {
         ),
     },
 )
-async def fuse_segment(
-    request: Request,
-    line: LineDep,
-    ask: Annotated[Ask, Query()],
-    accept: Annotated[
-        str, Header(description="multipart/mixed, image/png, image/jpeg, image/webp, raw or JSON")
-    ] = "*/*",
-    _deadline: Annotated[
-        float | None,
-        Header(alias=DEADLINE_HEADER, gt=0, description="the same as the parameter deadline_ms"),
-    ] = None,
-) -> Response:
+async def fuse_segment(request: Request) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
+    ask = validated(Ask, dict(request.query_params))
+    accept = request.headers.get("accept", "*/*")
     choose(accept, ask.view)
+    line: Line = request.app.state.line
     settings: Settings = request.app.state.settings
     client = client_of(request)
     if not ask.live:  # what has no chance is refused before its body is read
@@ -133,7 +134,9 @@ async def fuse_segment(
         due(request, ask, settings),
         monotonic() - request.state.received,
     )
-    answer = await unless_gone(request, line.process(submission, partial(encode, wish)))
+    answer = await unless_gone(
+        request, line.process(submission, partial(encode, wish, line.codecs.both))
+    )
     request.state.times = answer.times
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
 

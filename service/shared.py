@@ -150,5 +150,5 @@ async def fuse_segment(request: Request, id: Id, ask: Annotated[Ask, Query()]) -
     )
     finish = partial(raw_answer, Wish(RAW, ask.view))
     answer = await unless_gone(request, line.process(submission, finish))
-    regions.write(id, answer.picture + answer.labels)
+    regions.write(id, b"".join((answer.picture, answer.labels)))
     return Response(answer.head() + answer.report, media_type=RAW)

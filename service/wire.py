@@ -125,9 +125,9 @@ class RawAnswer:
     width: int = 0
     height: int = 0
     picture_format: int = MISSING  # ENCODED or RGB8
-    picture: bytes = b""
+    picture: bytes | memoryview = b""
     labels_format: int = MISSING  # ENCODED (indexed PNG) or Y8: a class id a pixel
-    labels: bytes = b""
+    labels: bytes | memoryview = b""
     report: bytes = b""  # JSON
     sequence: int = 0  # of the pair in its WebSocket, from 0
     visible_ns: int = 0  # as the pair stated it

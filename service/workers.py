@@ -1,0 +1,52 @@
+"""Threads beside the event loop, which give way to it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import get_native_id
+from typing import TypeVar, TypeVarTuple
+
+NICE = 5  # by which a worker steps behind the event loop where both want one core
+
+T = TypeVar("T")
+First = TypeVar("First")
+Second = TypeVar("Second")
+Arguments = TypeVarTuple("Arguments")
+
+
+class Workers:
+    """A few threads for one kind of work."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads, name, initializer=_give_way)
+
+    async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Call a function in one of the threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, function, *arguments)
+
+    def both(
+        self, first: Callable[[], First], second: Callable[[], Second]
+    ) -> tuple[First, Second]:
+        """Call two functions from a worker: side by side where another is free, else in turn."""
+        other = self._pool.submit(second)
+        try:
+            done = first()
+        except BaseException:
+            other.cancel()
+            raise
+        # What nobody has begun is done here, so that workers never wait for each other.
+        return done, (second() if other.cancel() else other.result())
+
+    def close(self) -> None:
+        """Wait for what runs, then end the threads."""
+        self._pool.shutdown()
+
+
+def _give_way() -> None:
+    """Let probes be answered while all cores work; Linux alone has niceness by thread."""
+    if sys.platform == "linux":
+        thread = get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
