@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 import onnx.inliner
 
+from export import old_parsers
 from export.progress import monitor
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
@@ -24,7 +25,7 @@ from segmif.runtime.errors import ArtefactError
 
 OPERATOR = ("segmif", "InteractiveAttention")
 PLUGIN_FIRST = (10, 7)  # from here on the parser prefers a plugin to a local function
-FUNCTIONS = (9, 0)  # from here on the parser knows local functions
+OPSET_18 = (9, 0)  # from here on the parser knows it
 ROOM = 4  # what an engine may take, in sizes of its ONNX; TensorRT-RTX's take 2.3
 
 
@@ -186,16 +187,17 @@ def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -
     The model as the parser of a TensorRT version must see it.
 
     With our plugin, parsers before 10.7 must not find the body, which they would prefer. Without
-    it, those before 9.0 must find the body in the node's place.
+    it, the body stands in the node's place: from 10.7 on, a plugin that something else in this
+    process loaded would be preferred, and before 9.0 no parser knows bodies, nor opset 18.
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     if plugin and version < PLUGIN_FIRST:
         kept = [f for f in model.functions if (f.domain, f.name) != OPERATOR]
         del model.functions[:]
         model.functions.extend(kept)
-    elif not plugin and version < FUNCTIONS:
+    elif not plugin:
         model = onnx.inliner.inline_local_functions(model)
-    return model
+    return model if version >= OPSET_18 else old_parsers.reword(model)
 
 
 def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
@@ -214,6 +216,8 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
     config = _configure(trt, builder, build)
+    if not _is_typed(trt):
+        _insist_on_types(trt, network, config)
     cache = _open_timing_cache(config, build.timing_cache)
     watching = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
     if watching:
@@ -241,14 +245,24 @@ def _creation_flags(trt: Any) -> int:
     return 1 << int(flags.STRONGLY_TYPED if _is_typed(trt) else flags.EXPLICIT_BATCH)
 
 
+def _insist_on_types(trt: Any, network: Any, config: Any) -> None:
+    """Before 10: half in the ONNX is allowed by a flag alone, and what is float must stay so."""
+    config.set_flag(trt.BuilderFlag.FP16)
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        # a sum over the pixels in half would be infinite
+        if layer.type != trt.LayerType.CONSTANT and layer.get_output(0).dtype == trt.float32:
+            layer.precision = trt.float32
+
+
 def _configure(trt: Any, builder: Any, build: Build) -> Any:
     config = builder.create_builder_config()
     if build.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
     # names and types of the layers stay in the engine: they tell which attention it holds
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if not _is_typed(trt):
-        config.set_flag(trt.BuilderFlag.FP16)  # there, half in the ONNX is allowed by this alone
+    if runtime.SHARING <= runtime.version_of(trt) < (10,):  # there it has to be asked for
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     profile = builder.create_optimization_profile()
     profile.set_shape("visible", *build.profile.shapes((3,)))
     profile.set_shape("infrared", *build.profile.shapes(()))

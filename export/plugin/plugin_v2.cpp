@@ -87,12 +87,20 @@ public:
 }  // namespace
 }  // namespace segmif
 
+#define SEGMIF_EXPORT extern "C" __attribute__((visibility("default")))
+
 // What TensorRT asks a plugin library for when it is loaded.
-extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreator* const* getPluginCreators(int32_t& count) {
+SEGMIF_EXPORT nvinfer1::IPluginCreator* const* getPluginCreators(int32_t& count) {
     static segmif::AttentionCreator creator;
     static nvinfer1::IPluginCreator* const creators[] = {&creator};
     count = 1;
     return creators;
 }
 
-extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder*) {}
+SEGMIF_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder*) {}
+
+// For TensorRT 8.5, which does not ask.
+SEGMIF_EXPORT bool segmif_register(nvinfer1::IPluginRegistry* registry) {
+    int32_t count = 0;
+    return registry->registerCreator(*getPluginCreators(count)[0], segmif::PLUGIN_NAMESPACE);
+}

@@ -26,6 +26,7 @@ from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.slot import SIZES, Bytes, Slot
 
 SLOTS = 2
+PLUGIN = "InteractiveAttention"
 SHARING = (8, 6)  # from here on several contexts may use one profile
 
 log = logging.getLogger(__name__)
@@ -109,13 +110,32 @@ def load_plugin(trt: Any, path: Path) -> str:
         )
     registry = trt.get_plugin_registry()
     try:
-        if hasattr(registry, "load_library"):
-            registry.load_library(str(path))
-        else:  # before 8.6, a library registers its creators when it is loaded
-            ctypes.CDLL(str(path))
-    except OSError as error:
+        if not _knows_plugin(registry):
+            _register(trt, registry, path.resolve())
+    except (OSError, AttributeError) as error:
         raise ArtefactError(f"{path} cannot be loaded: {error}") from error
+    if not _knows_plugin(registry):
+        raise ArtefactError(
+            f"{path} offers TensorRT {trt.__version__} no {PLUGIN}: `make plugin` builds it anew "
+            "with this TensorRT's headers"
+        )
     return sha256(path)
+
+
+def _register(trt: Any, registry: Any, path: Path) -> None:
+    library = ctypes.CDLL(str(path))  # says why it cannot be loaded, which TensorRT does not
+    if hasattr(registry, "load_library"):
+        registry.load_library(str(path))
+    else:  # before 8.6
+        nvinfer = ctypes.CDLL(f"libnvinfer.so.{version_of(trt)[0]}")
+        nvinfer.getPluginRegistry.restype = ctypes.c_void_p
+        library.segmif_register(ctypes.c_void_p(nvinfer.getPluginRegistry()))
+
+
+def _knows_plugin(registry: Any) -> bool:
+    newer = hasattr(registry, "all_creators")  # from 10 on
+    creators = registry.all_creators if newer else registry.plugin_creator_list
+    return any(creator.name == PLUGIN for creator in creators)
 
 
 def deserialize(trt: Any, engine: bytes, words: Words | None = None) -> Any:

@@ -17,7 +17,7 @@ class Steps(TorchDispatchMode):
     """Notes the name of every operation."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own is not annotated
         self.names: set[str] = set()
 
     def __torch_dispatch__(
