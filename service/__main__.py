@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import uvicorn
+from pydantic import ValidationError
 
 from segmif.manifest import ManifestError
 from segmif.runtime import Device, Runtime, open_runtime
@@ -27,10 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["bench"]:
         return measure(arguments[1:])
     options = parser().parse_args(arguments)
-    named = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
     try:
-        check_environment(os.environ)
-        settings = Settings(**{name: value for name, value in named.items() if value is not None})
+        settings = settings_of(options)
         mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
         runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
         reference = open_runtime(settings.reference) if settings.reference else None
@@ -40,6 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "serve":
         return serve(settings, runtime, mounting, reference)
     return infer(options.visible, options.infrared, options.out, runtime, mounting)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """What the command line says, else the environment; ValueError in one line."""
+    check_environment(os.environ)
+    named = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
+    try:
+        return Settings(**{name: value for name, value in named.items() if value is not None})
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
 
 
 def measure(arguments: Sequence[str]) -> int:

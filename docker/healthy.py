@@ -1,0 +1,28 @@
+"""HEALTHCHECK of the images: exit code 0 once the service is ready, else 1 and its reason."""
+
+import os
+import ssl
+import sys
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+TLS = ssl._create_unverified_context()  # of this machine; the name in the certificate is another
+
+
+def main() -> int:
+    """Ask /readyz."""
+    scheme = "https" if "SEGMIF_TLS_CERTIFICATE" in os.environ else "http"
+    port = os.environ.get("SEGMIF_PORT", "8000")
+    try:
+        with urlopen(f"{scheme}://127.0.0.1:{port}/readyz", timeout=5, context=TLS) as answer:
+            print(answer.read().decode())
+            return 0
+    except HTTPError as error:
+        print(error.read().decode())
+    except (URLError, OSError) as error:
+        print(error)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

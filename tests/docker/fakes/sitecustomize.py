@@ -1,0 +1,69 @@
+"""
+On PYTHONPATH, gives every Python a fake GPU and a fake TensorRT that also builds.
+
+FAKE_GPU (none: there is none), FAKE_DRIVER, FAKE_INTEGRATED, FAKE_FREE [bytes of every disk],
+FAKE_STEP_S [s of each of ten steps of a build].
+"""
+
+import os
+import shutil
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from segmif.runtime import device
+from segmif.runtime.errors import DeviceError
+from tests.runtime.fakes import FakeDevice, NewerEngine, fake_tensorrt
+
+
+def open_fake(index: int) -> FakeDevice:
+    if os.environ.get("FAKE_GPU") == "none":
+        raise DeviceError(f"GPU {index} cannot be opened: fake driver: no device")
+    return FakeDevice()
+
+
+def build_serialized_network(network: Any, config: Any) -> bytes:
+    config.progress_monitor.phase_start("Building engine", None, 10)
+    for step in range(10):
+        time.sleep(float(os.environ.get("FAKE_STEP_S", "0")))
+        config.progress_monitor.step_complete("Building engine", step)
+    config.progress_monitor.phase_finish("Building engine")
+    return b"fake engine"
+
+
+def with_builder(trt: Any) -> Any:
+    """The fake of the runtime, and what `export engine` asks of a builder."""
+    nothing = SimpleNamespace(
+        set_shape=lambda *shapes: None,
+        serialize=lambda: b"",
+    )
+    config = SimpleNamespace(
+        create_timing_cache=lambda blob: nothing,
+        set_timing_cache=lambda cache, ignore_mismatch: True,
+        add_optimization_profile=lambda profile: 0,
+    )
+    trt.Builder = lambda logger: SimpleNamespace(
+        create_network=lambda flags: None,
+        create_builder_config=lambda: config,
+        create_optimization_profile=lambda: nothing,
+        build_serialized_network=build_serialized_network,
+    )
+    trt.OnnxParser = lambda network, logger: SimpleNamespace(parse=lambda model: True)
+    trt.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+    trt.ProfilingVerbosity = SimpleNamespace(DETAILED=1)
+    trt.LayerInformationFormat = SimpleNamespace(JSON=1)
+    trt.IProgressMonitor = type("IProgressMonitor", (), {})
+    inspector = SimpleNamespace(get_engine_information=lambda form: '{"Layers": []}')
+    NewerEngine.create_engine_inspector = lambda engine: inspector  # type: ignore[attr-defined]
+    return trt
+
+
+FakeDevice.driver = os.environ.get("FAKE_DRIVER", "13.0")
+FakeDevice.integrated = bool(os.environ.get("FAKE_INTEGRATED"))
+device.PycudaDevice = open_fake  # type: ignore[misc, assignment]
+sys.modules["torch"] = None  # type: ignore[assignment]  # the images have none
+sys.modules["tensorrt"] = with_builder(fake_tensorrt())
+if "FAKE_FREE" in os.environ:
+    free = int(os.environ["FAKE_FREE"])
+    shutil.disk_usage = lambda path: shutil._ntuple_diskusage(free, 0, free)
