@@ -1,27 +1,31 @@
 """
 A service at twice what it can sustain: what it still answers, how late, what it tells the rest.
 
-    python benchmarks/service_overload.py --seconds 60 --out benchmarks/results/overload.json
+    python benchmarks/service_overload.py --out benchmarks/results/service_overload.json
 
 First the sustainable rate is found (a closed loop of a few clients), then pairs come at a multiple
-of it in an open loop, each with a deadline, whatever becomes of those before.
+of it in an open loop, each with a deadline, whatever becomes of those before. Probes come from a
+process of their own: in that of the load they would wait for its event loop.
 """
 
 import argparse
 import asyncio
 import json
-import subprocess
+import multiprocessing
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
 from machine import fingerprint
-from service_overhead import ROOT, SAMPLE, free_port, wait_for
+from running import SAMPLE, our_service
 
 CLOSED_CLIENTS = 4
+PROBE_EVERY_S = 0.1
+FILES = {name: (SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared")}
 
 
 @dataclass
@@ -32,10 +36,9 @@ class Seen:
     answered_ms: list[float] = field(default_factory=list)
     refused_ms: list[float] = field(default_factory=list)
     without_retry_after: int = 0
-    livez_ms: list[float] = field(default_factory=list)
 
     def note(self, answer: httpx.Response, ms: float) -> None:
-        if answer.status_code == 200:
+        if answer.status_code == httpx.codes.OK:
             self.outcomes["answered"] += 1
             self.answered_ms.append(ms)
             return
@@ -49,9 +52,6 @@ async def post(client: httpx.AsyncClient, deadline_ms: float | None, seen: Seen)
     start = time.perf_counter()
     answer = await client.post("/fuse-segment?return=mask", files=FILES, headers=headers)
     seen.note(answer, (time.perf_counter() - start) * 1000)
-
-
-FILES = {name: (SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared")}
 
 
 async def sustain(client: httpx.AsyncClient, seconds: float) -> float:
@@ -70,23 +70,23 @@ async def overload(
     client: httpx.AsyncClient, rate: float, seconds: float, deadline_ms: float
 ) -> Seen:
     """Send `rate` pairs a second, come what may."""
-    seen = Seen()
-
-    async def probe() -> None:
-        while True:
-            start = time.perf_counter()
-            await client.get("/livez")
-            seen.livez_ms.append((time.perf_counter() - start) * 1000)
-            await asyncio.sleep(0.25)
-
-    probing = asyncio.create_task(probe())
-    start, tasks = time.perf_counter(), []
+    seen, tasks, start = Seen(), [], time.perf_counter()
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
         tasks.append(asyncio.create_task(post(client, deadline_ms, seen)))
     await asyncio.gather(*tasks)
-    probing.cancel()
     return seen
+
+
+def probe(url: str, told: Connection) -> None:
+    """Ask whether the service lives until somebody says stop; tells how long each answer took."""
+    taken_ms = []
+    with httpx.Client(base_url=url) as client:
+        while not told.poll(PROBE_EVERY_S):
+            start = time.perf_counter()
+            client.get("/livez").raise_for_status()
+            taken_ms.append((time.perf_counter() - start) * 1000)
+    told.send(taken_ms)
 
 
 def percentile(values: list[float], percent: float) -> float | None:
@@ -94,28 +94,36 @@ def percentile(values: list[float], percent: float) -> float | None:
     return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))] if ranked else None
 
 
-async def story(port: int, chosen: argparse.Namespace) -> dict[str, object]:
+async def story(url: str, chosen: argparse.Namespace) -> dict[str, object]:
     limits = httpx.Limits(max_connections=200)
-    url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
         await sustain(client, 3)  # so that nothing is cold
         before = await sustain(client, chosen.seconds / 4)
         rate = chosen.times * before
+        here, there = multiprocessing.Pipe()
+        prober = multiprocessing.get_context("spawn").Process(target=probe, args=(url, there))
+        prober.start()
+        await asyncio.sleep(2)  # until it has begun
         seen = await overload(client, rate, chosen.seconds, chosen.deadline_ms)
+        here.send("stop")
+        livez_ms: list[float] = here.recv()
+        prober.join()
         after = await sustain(client, chosen.seconds / 4)
     late = sum(ms > chosen.deadline_ms for ms in seen.answered_ms)
+    goodput = (seen.outcomes["answered"] - late) / chosen.seconds
     return {
         "sustainable_before": before,
         "sustainable_after": after,
         "offered": rate,
-        "goodput": (seen.outcomes["answered"] - late) / chosen.seconds,
+        "goodput": goodput,
+        "goodput_over_sustainable": goodput / max(before, after),
         "outcomes": dict(seen.outcomes),
         "deadline_ms": chosen.deadline_ms,
         "answered_ms": {p: percentile(seen.answered_ms, p) for p in (50, 90, 99, 100)},
         "answered_late": late,
         "refused_ms": {p: percentile(seen.refused_ms, p) for p in (50, 99)},
         "refused_without_retry_after": seen.without_retry_after,
-        "livez_ms": {p: percentile(seen.livez_ms, p) for p in (50, 99, 100)},
+        "livez_ms": {p: percentile(livez_ms, p) for p in (50, 99, 100)} | {"probes": len(livez_ms)},
     }
 
 
@@ -127,14 +135,8 @@ def main() -> int:
     options.add_argument("--deadline-ms", type=float, default=1000)
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
-    port = free_port()
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--threads", "1"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as service:
-        try:
-            wait_for(port, "/readyz")
-            told = asyncio.run(story(port, chosen))
-        finally:
-            service.terminate()
+    with our_service() as service:
+        told = asyncio.run(story(service.url, chosen))
     told |= {"command": " ".join(sys.argv), "machine": fingerprint()}
     text = json.dumps(told, indent=2)
     if chosen.out:

@@ -10,6 +10,7 @@ from service.errors import Busy, CannotFinish, TooManyOfOne
 
 REMEMBERED = 32  # completions from which rate and latency are taken
 FIRST_GUESS_S = 0.1
+MARGIN = 1.1  # the next pairs may take longer than the last ones: late is worse than refused
 
 
 class Place:
@@ -80,9 +81,9 @@ class Admission:
         return Place(self, client)
 
     def finish_s(self) -> float:
-        """Seconds until a pair that came now would be answered."""
+        """Seconds until a pair that came now should be answered."""
         worked_s = fmean(self._worked_s) if self._worked_s else FIRST_GUESS_S
-        return worked_s + self.pending * self._gap_s()
+        return MARGIN * (worked_s + self.pending * self._gap_s())
 
     def retry_s(self) -> int:
         """Whole seconds until the pairs in the line are done, for Retry-After."""

@@ -1,6 +1,7 @@
 """Two sensors, two clocks: skew, frames that show nothing or nothing new, and 16-bit infrared."""
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from email import message_from_bytes
@@ -80,6 +81,8 @@ def start(serve: Any, stand_in_weights: Path) -> Callable[..., AbstractContextMa
         heard = Listening(open_runtime(stand_in_weights, threads=1))
         chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
         with serve(chosen, heard) as client:
+            while client.get("/readyz").status_code != 200:  # the golden pair is heard too
+                time.sleep(0.01)
             yield Camera(client, heard)
 
     return open_camera
