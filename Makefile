@@ -2,6 +2,7 @@
 .DELETE_ON_ERROR:
 
 PORT ?= 8000
+MINUTES ?= 10
 CONFIG ?= training/configs/nano.toml
 VARIANT ?= nano
 ATTENTION ?= plugin
@@ -11,7 +12,7 @@ PYTHONS ?= python3.13 python3.12 python3.11 python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format train ablation worth export-onnx plugin export-trt gpu-check benchmark clean
+.PHONY: help install serve test check format soak train ablation worth export-onnx plugin export-trt gpu-check benchmark clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ check: .venv/.dev ## lint, format, types and import rules
 format: .venv/.dev ## put imports and layout in order
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+soak: .venv/.dev ## load the service for MINUTES (10) with clients that crash; fails where it grows or forgets an answer
+	$(PY) benchmarks/service_soak.py --minutes $(MINUTES)
 
 # A step allocates and frees gigabytes; glibc would hand each large block back to the kernel and fault its pages in anew
 # (a step took 2.3 s so, 1.8 s with the blocks kept).

@@ -33,6 +33,9 @@ class Server:
         """Time that it and its children have had of all processors; in ticks of 10 ms."""
         return _cpu_seconds(self.pid)
 
+    def files(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
     def resident_mib(self) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
