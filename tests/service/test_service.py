@@ -1,5 +1,6 @@
 """The doors beside the main one, and the service as its user starts it: without torch."""
 
+import os
 import re
 import signal
 import socket
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,16 +97,25 @@ def test_an_unsafe_request_id_is_replaced(client: httpx.Client) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-@contextmanager
-def started(weights: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """Run the service as its user does, without torch, until it is ready."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def started(
+    weights: Path, port: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """Run the service as its user does, without torch, until it is ready."""
+    port = port or free_port()
     command = [sys.executable, "-c", START_WITHOUT_TORCH, "serve", "--port", str(port)]
     command += ["--weights", str(weights), "--threads", "1"]
     with (
-        subprocess.Popen(command, cwd=ROOT) as process,
+        subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"SEGMIF_SHARED_MEMORY": "1"}
+        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         try:
@@ -115,33 +125,67 @@ def started(weights: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Clie
             process.kill()
 
 
+def post_pair(client: httpx.Client) -> httpx.Response:
+    sample = client.get("/samples").json()[0]
+    files = {part: client.get(sample[part]).content for part in ("visible", "infrared")}
+    return client.post("/fuse-segment", files=files).raise_for_status()
+
+
 def test_it_serves_without_torch_and_stops_when_told(stand_in_weights: Path) -> None:
     with started(stand_in_weights) as (process, client):
-        sample = client.get("/samples").json()[0]
-        files = {part: client.get(sample[part]).content for part in ("visible", "infrared")}
-        answer = client.post("/fuse-segment", files=files)
-        assert answer.headers["content-type"].startswith("multipart/mixed")
+        assert post_pair(client).headers["content-type"].startswith("multipart/mixed")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) in (0, -signal.SIGTERM)
 
 
-def test_what_was_accepted_before_sigterm_is_answered(stand_in_weights: Path) -> None:
+def post_all(posters: ThreadPoolExecutor, client: httpx.Client) -> list[Future[httpx.Response]]:
+    """Have twelve large pairs posted at once; returns when all are accepted, some unanswered."""
     noise = np.random.default_rng(0).integers(0, 255, (1200, 1500, 3)).astype(np.uint8)
     files = {
         "visible": images.encode_png(noise),
         "infrared": images.encode_png(np.ascontiguousarray(noise[..., 0])),
     }
+    answers = [
+        posters.submit(httpx.post, f"{client.base_url}/fuse-segment", files=files, timeout=60)
+        for _ in range(12)
+    ]
+    while (pending := counted(client, "segmif_pending")) + counted(client, OK) < len(answers):
+        time.sleep(0.01)
+    assert pending > 0
+    return answers
+
+
+def test_what_was_accepted_before_sigterm_is_answered(stand_in_weights: Path) -> None:
     with started(stand_in_weights) as (process, client), ThreadPoolExecutor(12) as posters:
-        answers = [
-            posters.submit(httpx.post, f"{client.base_url}/fuse-segment", files=files, timeout=60)
-            for _ in range(12)
-        ]
-        while (pending := counted(client, "segmif_pending")) + counted(client, OK) < len(answers):
-            time.sleep(0.01)
-        assert pending > 0
+        answers = post_all(posters, client)
         process.send_signal(signal.SIGTERM)
         assert {answer.result().status_code for answer in answers} == {200}
         assert process.wait(10) in (0, -signal.SIGTERM)
+
+
+def test_killed_under_load_it_starts_again_and_leaves_nothing_behind(
+    stand_in_weights: Path,
+) -> None:
+    port, folder = free_port(), stand_in_weights.parent
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with ThreadPoolExecutor(12) as posters:
+        with started(stand_in_weights, port) as (process, client):
+            region = Path("/dev/shm") / client.post("/shared-memory?bytes=1000").json()["name"]
+            assert region.exists()
+            answers = post_all(posters, client)
+            process.kill()
+        ends = [answer.exception() or answer.result() for answer in answers]
+    lost = [end for end in ends if isinstance(end, httpx.TransportError)]
+    whole = [end for end in ends if isinstance(end, httpx.Response)]
+    assert lost  # half an answer is no answer
+    assert {end.status_code for end in whole} <= {200}
+    with started(stand_in_weights, port) as (process, client):
+        assert len(post_pair(client).content) > 1000
+        limit = time.monotonic() + 20
+        while region.exists():  # Python's tracker of shared memory frees what a dead process made
+            assert time.monotonic() < limit, region
+            time.sleep(0.05)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 OK = 'segmif_requests_total{outcome="ok",route="/fuse-segment"}'
