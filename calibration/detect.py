@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import charuco
+from calibration import aprilgrid, charuco
 from calibration.board import Board
 from segmif.rig import Floats
 from segmif.thermal import percentile_window, to_8bit
@@ -38,6 +38,7 @@ SUBPIXEL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 SATURATED_SHARE = 0.2  # of the frame
 SHARP = 0.35  # share of gradient energy that a second blur must take from a frame in focus
 BLUR_PX = 1.5
+MARKERS = {"charuco": charuco.find, "aprilgrid": aprilgrid.find}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refu
     search; a board cut by the frame's edge counts where it is clear which corners are cut.
     """
     worst = 0.0
-    search = _parts if board.kind == "charuco" else _grids
+    search = _parts if board.kind in MARKERS else _grids
     for candidate in search(frame, board, quick):
         if isinstance(candidate, Refusal):
             return candidate
@@ -207,13 +208,13 @@ def _view(picture: Grey, how: str) -> View:
 def _parts(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
     """Boards of which any part can be told by its markers."""
     for view in list(views(frame))[: 2 if quick else None]:
-        found = charuco.find(view.small, board)
+        found = MARKERS[board.kind](view.small, board)
         if found is None or len(found[1]) < LEAST_CORNERS:
             continue
         points, ids = view.to_frame(found[0]), found[1]
         flat = board.points()[ids]
         steps = [np.linalg.norm(np.diff(each, axis=0), axis=1) for each in (points, flat)]
-        yield view, points, ids, float(np.median(steps[0] / steps[1])) * board.spacing_m
+        yield view, points, ids, float(np.median(steps[0] / steps[1])) * board.closest_m
 
 
 def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:

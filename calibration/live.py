@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import KINDS, Board, parse_board
+from calibration.board import Board, add_board_arguments, board_from
 from calibration.bundle import PairView
 from calibration.detect import Detection, Raw, Refusal, detect
 from calibration.guide import next_pose
@@ -33,13 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             required=True,
             help="a camera's number, a device, a stream's address, or a folder that fills",
         )
-    parser.add_argument("--board", choices=KINDS, default="chessboard")
-    parser.add_argument(
-        "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
-    )
-    parser.add_argument(
-        "--square-mm", type=float, required=True, help="side of a square; circles: row distance"
-    )
+    add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
     parser.add_argument("--views", type=int, default=30, help="to take (%(default)s)")
     parser.add_argument(
@@ -54,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    session = Session(parse_board(args.board, args.corners, args.square_mm), args.keep)
+    session = Session(board_from(args), args.keep)
     tolerance_ns = round(args.tolerance_ms * 1e6)
     stream = moments(args.visible, args.infrared, tolerance_ns, args.patience_s)
     with Page(args.port) as page:

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from tqdm import tqdm
 
-from calibration.board import KINDS, parse_board
+from calibration.board import add_board_arguments, board_from
 from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
 from calibration.frames import frames_in, read_grey, read_raw
@@ -39,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
     parser.add_argument("--pairs", type=Path, help="a CSV file by `pair`, for other names")
-    parser.add_argument("--board", choices=KINDS, default="chessboard")
-    parser.add_argument(
-        "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
-    )
-    parser.add_argument(
-        "--square-mm", type=float, required=True, help="side of a square; circles: row distance"
-    )
+    add_board_arguments(parser)
     for name in ("visible", "infrared"):
         parser.add_argument(
             f"--{name}-model",
@@ -59,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    board = parse_board(args.board, args.corners, args.square_mm)
+    board = board_from(args)
     if args.pairs:
         paths = read_pairs(args.pairs, args.visible, args.infrared)
     else:

@@ -1,12 +1,12 @@
 """A board to print (PDF, SVG) or to cut (DXF), true to scale in millimetres."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.board import KINDS, Board, parse_board
-from calibration.charuco import dark_bits
+from calibration import aprilgrid, charuco
+from calibration.board import GAP, Board, add_board_arguments, board_from
 from segmif.images import write_bytes
 
 MM_PER_POINT = 25.4 / 72  # PDF's unit (ISO 32000-1, 8.3.2.3)
@@ -44,18 +44,12 @@ class Sheet:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--board", choices=KINDS, default="chessboard")
-    parser.add_argument(
-        "--corners", required=True, help="inner corners, or circles, as COLUMNSxROWS: 9x6"
-    )
-    parser.add_argument(
-        "--square-mm", type=float, required=True, help="side of a square; circles: row distance"
-    )
+    add_board_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="a .pdf, .svg or .dxf file")
 
 
 def main(args: argparse.Namespace) -> int:
-    sheet = lay_out(parse_board(args.board, args.corners, args.square_mm))
+    sheet = lay_out(board_from(args))
     write = {".pdf": pdf, ".svg": svg, ".dxf": dxf}.get(args.out.suffix.lower())
     if write is None:
         raise ValueError(f"{args.out}: expected a name that ends in .pdf, .svg or .dxf")
@@ -70,9 +64,11 @@ def main(args: argparse.Namespace) -> int:
 def lay_out(board: Board) -> Sheet:
     """Place a board on a sheet of its own size with a quiet margin of one spacing or more."""
     side = 1e3 * board.spacing_m
-    across, down = board.columns + 1, board.rows + 1
+    across, down = board.columns + 1.0, board.rows + 1.0
     if board.kind == "circles":
-        across, down = 2 * board.columns + 1, board.rows + 1
+        across = 2 * board.columns + 1
+    if board.kind == "aprilgrid":
+        across, down = (count * (1 + GAP) + GAP for count in (board.columns, board.rows))
     margin = max(side, 10.0)
     # The bar needs a strip of its own, which is also where nobody would cut.
     width, height = across * side + 2 * margin, down * side + 2 * margin + 10
@@ -148,13 +144,20 @@ def _shapes(board: Board, margin: float) -> Iterator[Square | Circle]:
         for x, y, _ in 1e3 * board.points():
             yield Circle(float(x) + margin + side, float(y) + margin + side, RADIUS * side)
         return
+    if board.kind == "aprilgrid":
+        yield from _squares(aprilgrid.dark_squares(board), margin)
+        return
     for row in range(board.rows + 1):
         for column in range(board.columns + 1):
             if (row + column) % 2 == 0:
                 yield Square(margin + column * side, margin + row * side, side)
     if board.kind == "charuco":
-        for x, y, bit in dark_bits(board):
-            yield Square(margin + 1e3 * x, margin + 1e3 * y, 1e3 * bit)
+        yield from _squares(charuco.dark_bits(board), margin)
+
+
+def _squares(parts: Iterable[tuple[float, float, float]], margin: float) -> Iterator[Square]:
+    for x, y, side in parts:
+        yield Square(margin + 1e3 * x, margin + 1e3 * y, 1e3 * side)
 
 
 def _pdf_circle(x: float, y: float, r: float) -> str:

@@ -19,6 +19,7 @@ BOARDS = [
     Board("chessboard", 9, 6, 0.0231),
     Board("circles", 4, 11, 0.02),
     Board("charuco", 9, 6, 0.0231),
+    Board("aprilgrid", 6, 6, 0.04),
 ]
 PX_PER_MM = 3
 
@@ -39,34 +40,47 @@ def test_what_is_laid_out_is_found_at_its_scale(board: Board) -> None:
 
 
 def drawn(sheet: target.Sheet) -> NDArray[np.uint8]:
-    """A sheet (H, W) as a camera without any fault sees it."""
+    """A sheet (H, W) as a good camera sees it."""
     shape = (round(sheet.height * PX_PER_MM), round(sheet.width * PX_PER_MM))
     frame = np.full(shape, 255, np.uint8)
     for item in sheet.shapes:
-        x, y = round(item.x * PX_PER_MM * 16), round(item.y * PX_PER_MM * 16)
         if isinstance(item, target.Circle):
-            radius = round(item.radius * PX_PER_MM * 16)
+            x, y, radius = (round(16 * PX_PER_MM * mm) for mm in (item.x, item.y, item.radius))
             cv2.circle(frame, (x, y), radius, 0, -1, cv2.LINE_AA, 4)
         else:
-            end = round(item.side * PX_PER_MM)
-            cv2.rectangle(frame, (x // 16, y // 16), (x // 16 + end, y // 16 + end), 0, -1)
-    return frame
+            right, down = item.x + item.side, item.y + item.side
+            x, y, right, down = (round(PX_PER_MM * mm) for mm in (item.x, item.y, right, down))
+            frame[y:down, x:right] = 0
+    grey = cv2.GaussianBlur(0.8 * frame + 20, (0, 0), 0.7)
+    noise = np.random.default_rng(0).normal(0, 1, shape)
+    return np.asarray((grey + noise).clip(0, 255), np.uint8)
 
 
-def test_a_part_of_a_board_with_markers_says_which_it_is() -> None:
-    board = BOARDS[2]
+@pytest.mark.parametrize("board", BOARDS[2:], ids=lambda board: board.kind)
+def test_a_part_of_a_board_with_markers_says_which_it_is(board: Board) -> None:
     frame = drawn(target.lay_out(board))
     corner = frame[: frame.shape[0] * 2 // 3, frame.shape[1] // 3 :]
     whole, part = detect(frame, board), detect(corner, board)
     assert isinstance(whole, Detection), whole
     assert isinstance(part, Detection), part
-    assert 12 <= len(part.ids) < len(whole.ids) == 54
+    assert 12 <= len(part.ids) < len(whole.ids) == len(board.points())
     at = dict(zip(whole.ids.tolist(), whole.points - [frame.shape[1] // 3, 0], strict=True))
     expected = np.array([at[id] for id in part.ids.tolist()])
     np.testing.assert_allclose(part.points, expected, atol=0.3)
     assert isinstance(detect(drawn(target.lay_out(BOARDS[0])), board), Refusal)
-    with pytest.raises(ValueError, match="more squares than the 250 markers"):
-        target.lay_out(Board("charuco", 30, 20, 0.02))
+    with pytest.raises(ValueError, match=r"more (squares|tags) than the \d+"):
+        target.lay_out(Board(board.kind, 30, 20, 0.02))
+
+
+def test_an_april_grid_is_numbered_as_kalibr_does() -> None:
+    board = BOARDS[3]
+    found = detect(drawn(target.lay_out(board))[::-1, ::-1].copy(), board)
+    assert isinstance(found, Detection), found
+    # Turned by half, tag 0 comes from the lower left to the upper right corner of the picture.
+    x, y = found.points[found.ids == 10 * 12].ravel()  # its upper left corner
+    middle = found.points.mean(0)
+    assert x > middle[0]
+    assert y < middle[1]
 
 
 def test_files_hold_millimetres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
