@@ -24,7 +24,6 @@ from socket import AF_INET, AF_INET6, create_server, socket
 from types import FrameType
 from typing import NoReturn
 
-from export.to_engine import check_room
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.trt import import_tensorrt
@@ -178,6 +177,8 @@ def build(settings: Settings, engine: Path) -> Iterator[str]:
             builder.terminate()
             raise
     if builder.returncode:
+        from export.to_engine import check_room  # needs onnx, which images for CPUs do not hold
+
         try:
             check_room(settings.weights, engine)
         except OSError as error:
