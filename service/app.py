@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
@@ -105,7 +106,7 @@ def surround(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 async def tell(request: Request, error: Exception) -> Response:
     """Answer an HTTPException, ours or the framework's, as problem+json."""
     assert isinstance(error, HTTPException)
-    if error.status_code >= 500:
+    if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 is news of the load, no fault
         logger.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
     return problem_response(request, error)
 

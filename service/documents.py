@@ -9,9 +9,27 @@ from service.errors import PROBLEM_TYPE, ServiceError
 from service.schemas import Problem
 
 
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a model in one piece: references would point into a document that it is not."""
+    schema = model.model_json_schema(by_alias=True)
+    parts = schema.pop("$defs", {})
+
+    def whole(node: Any) -> Any:
+        if isinstance(node, list):
+            return [whole(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return whole(parts[node["$ref"].rpartition("/")[2]])
+        return {name: whole(item) for name, item in node.items()}
+
+    described: dict[str, Any] = whole(schema)
+    return described
+
+
 def query_of(model: type[BaseModel]) -> list[dict[str, Any]]:
     """Describe a model's fields as parameters of the query."""
-    fields = model.model_json_schema(by_alias=True)["properties"]
+    fields = schema_of(model)["properties"]
     return [
         {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
         for name, field in fields.items()
@@ -32,7 +50,7 @@ def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
             {
                 "description": "",
                 "content": {
-                    PROBLEM_TYPE: {"schema": Problem.model_json_schema(), "examples": {}},
+                    PROBLEM_TYPE: {"schema": schema_of(Problem), "examples": {}},
                 },
             },
         )

@@ -18,7 +18,7 @@ from segmif.runtime import Runtime
 from service import errors
 from service.answers import Result
 from service.disconnects import unless_gone
-from service.documents import documented
+from service.documents import documented, schema_of
 from service.errors import BadWire, UnknownModel
 from service.line import Line, Submission
 from service.raw_frames import Frame, Layout
@@ -131,7 +131,7 @@ async def model(request: Request, name: str, version: str = VERSION) -> dict[str
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": InferRequest.model_json_schema()}},
+            "content": {"application/json": {"schema": schema_of(InferRequest)}},
         }
     },
     responses=documented(

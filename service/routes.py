@@ -12,11 +12,11 @@ from segmif.classes import overlay_palette
 from service import errors
 from service.answers import Wish, encode
 from service.disconnects import unless_gone
-from service.documents import documented, header, query_of
+from service.documents import documented, header, query_of, schema_of
 from service.line import Line, Submission
 from service.metrics import CONTENT_TYPE
 from service.negotiation import OFFERS, RAW, choose
-from service.schemas import Ask, Class, Classes, Sample, State
+from service.schemas import Ask, Class, Classes, Meta, Sample, State
 from service.settings import Settings
 from service.submissions import (
     DEADLINE_HEADER,
@@ -59,13 +59,11 @@ FORM_BODY = {
                     "visible": FRAME | {"description": "colour frame: JPEG, PNG or TIFF"},
                     "infrared": FRAME
                     | {"description": "thermal frame, white hot, 8 or 16 bit: JPEG, PNG or TIFF"},
-                    "meta": {
-                        "type": "string",
-                        "contentMediaType": "application/json",
-                        "description": "the query parameters as a JSON object, stronger than them",
-                    },
+                    "meta": schema_of(Meta)
+                    | {"description": "the query parameters as JSON, stronger than them"},
                 },
-            }
+            },
+            "encoding": {"meta": {"contentType": "application/json"}},
         },
         RAW: {"schema": FRAME | {"description": "header and frames as docs/wire.md has them"}},
     },

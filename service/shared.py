@@ -101,7 +101,9 @@ async def make(
     return RegionMade(id=id, name=f"segmif-{id}", bytes=size)
 
 
-@router.delete("/{id}", status_code=204, responses=documented(errors.UnknownRegion))
+@router.delete(
+    "/{id}", status_code=204, responses=documented(errors.BadParameter, errors.UnknownRegion)
+)
 async def drop(request: Request, id: Id) -> None:
     """Free a region."""
     regions_of(request).drop(id)
