@@ -1,0 +1,119 @@
+"""Times on a GPU: medians by events, of recorded work, with its data in the cache or not."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+FLUSH = 256 << 20  # bytes that are written to empty the L2 cache: several times the largest
+AHEAD = 200_000  # cycles that the GPU waits, so that what is timed is enqueued before it begins
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a GPU really copies and multiplies."""
+
+    copy_gb_s: float = float("nan")  # read and written
+    fp16_tflop_s: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Timer:
+    """Times work on a device: `cuda`, or `cpu` to rehearse, where the times mean nothing."""
+
+    device: str
+    runs: int
+
+    def milliseconds(
+        self, work: Callable[[], Any], *, graph: bool = True, cold: bool = False
+    ) -> float:
+        """
+        Median time of `work`: from a CUDA graph, the GPU's time alone; without, launches included.
+
+        `cold`: the L2 cache holds nothing of its data.
+        """
+        if self.device == "cpu":
+            return self.host_milliseconds(work)["p50"]
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream), torch.no_grad():
+            for _ in range(3):
+                work()
+            stream.synchronize()
+            run = _recorded(work, stream) if graph else work
+            flush = torch.empty(FLUSH if cold else 0, dtype=torch.uint8, device="cuda")
+            return statistics.median(
+                _event_ms(run, stream, flush, ahead=graph) for _ in range(self.runs)
+            )
+
+    def host_milliseconds(self, work: Callable[[], Any]) -> dict[str, float]:
+        """Median and 99th percentile of the time that a caller waits."""
+        times = []
+        with torch.no_grad():
+            for _ in range(self.runs + 3):
+                start = time.perf_counter()
+                work()
+                times.append(1e3 * (time.perf_counter() - start))
+        p50, p99 = np.percentile(times[3:], (50, 99))
+        return {"p50": float(p50), "p99": float(p99)}
+
+    def ceilings(self) -> Ceilings:
+        """Measured by a large copy and a large matrix product."""
+        size, side = (1 << 30, 8192) if self.device == "cuda" else (1 << 20, 128)
+        source = torch.empty(size, dtype=torch.uint8, device=self.device)
+        target = torch.empty_like(source)
+        copy = self.milliseconds(lambda: target.copy_(source))
+        left, right = (torch.randn(side, side, device=self.device).half() for _ in range(2))
+        product = self.milliseconds(lambda: left @ right)
+        return Ceilings(2 * source.numel() / copy / 1e6, 2 * side**3 / product / 1e9)
+
+
+def _recorded(work: Callable[[], Any], stream: torch.cuda.Stream) -> Callable[[], None]:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        work()
+    return graph.replay
+
+
+def _event_ms(
+    run: Callable[[], Any], stream: torch.cuda.Stream, flush: Tensor, *, ahead: bool
+) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    if flush.numel():
+        flush.zero_()
+    if ahead:
+        torch.cuda._sleep(AHEAD)
+    start.record(stream)
+    run()
+    end.record(stream)
+    end.synchronize()
+    return start.elapsed_time(end)
+
+
+def roofline_ms(network: nn.Module, pair: list[Tensor], ceilings: Ceilings) -> float:
+    """
+    Milliseconds that a perfect machine would need: per layer, the larger of arithmetic at the
+    measured FP16 rate and of reading inputs and weights and writing outputs once at copy speed.
+    """
+    flop_ms, byte_ms = 1 / (ceilings.fp16_tflop_s * 1e9), 1 / (ceilings.copy_gb_s * 1e6)
+    total = 0.0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        moved = sum(t.numel() * t.element_size() for t in (inputs[0], weight, output))
+        outputs = output.numel() // weight.shape[0]
+        total += max(2 * weight.numel() * outputs * flop_ms, moved * byte_ms)
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        network(*pair)
+    for hook in hooks:
+        hook.remove()
+    return total
