@@ -82,16 +82,20 @@ class Board:
         return [np.rot90(index, turn).ravel() for turn in turns]
 
 
-def add_board_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name a board."""
+def add_board_arguments(parser: argparse.ArgumentParser, usual: Board | None = None) -> None:
+    """The options that name a board; which one must be said unless there is a `usual` one."""
     parser.add_argument("--board", choices=KINDS, default="chessboard")
     parser.add_argument(
-        "--corners", required=True, help="inner corners, circles or tags, as COLUMNSxROWS: 9x6"
+        "--corners",
+        required=usual is None,
+        default=usual and f"{usual.columns}x{usual.rows}",
+        help="inner corners, circles or tags, as COLUMNSxROWS: 9x6",
     )
     parser.add_argument(
         "--square-mm",
         type=float,
-        required=True,
+        required=usual is None,
+        default=usual and 1e3 * usual.spacing_m,
         help="side of a square or of a tag (tags are 0.3 of it apart); circles: row distance",
     )
 

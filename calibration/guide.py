@@ -51,25 +51,39 @@ def next_pose(kept: int, solution: Solution | None, board: Board) -> str:
     """Words for the pose to show after `kept` views, by the solution of them if there is one."""
     if solution is None:
         return FIRST[kept % len(FIRST)]
-    return most_telling(solution, board).words
+    return most_telling(solution, board)[0].words
 
 
-def most_telling(solution: Solution, board: Board) -> Candidate:
-    """The candidate that adds most information; raises ValueError where none fits both frames."""
+def most_telling(solution: Solution, board: Board, count: int = 1) -> list[Candidate]:
+    """
+    The candidates to show next, each the one that adds most information to all before it.
+
+    Raises ValueError where none fits both frames.
+    """
     seen = list(candidates(solution.rig, board))
     if not seen:
         raise ValueError("no pose of the board fits both frames: do the cameras look the same way?")
-    gains = information_gains(solution, [one.pose for one in seen])
-    return seen[int(np.argmax(gains))]
+    A, added = _information(solution, [one.pose for one in seen])
+    chosen = []
+    for _ in range(count):
+        best = int(np.argmax(np.linalg.slogdet(A + added)[1]))
+        A = A + added[best]
+        chosen.append(seen[best])
+    return chosen
 
 
 def information_gains(solution: Solution, poses: Sequence[Floats]) -> Floats:
     """Gain (N,) in the pair's information by one more view in each of the poses."""
+    A, added = _information(solution, poses)
+    return np.asarray(np.linalg.slogdet(A + added)[1] - np.linalg.slogdet(A)[1], np.float64)
+
+
+def _information(solution: Solution, poses: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """The pair's information (P, P), and what a view in each of the poses adds (N, P, P)."""
     bundle = solution.bundle
-    A = prior(bundle)[0] + np.sum([part.S for part in normals(bundle)], axis=0)
-    before = np.linalg.slogdet(A)[1]
+    A: Floats = prior(bundle)[0] + np.sum([part.S for part in normals(bundle)], axis=0)
     imagined = _imagined(bundle, solution.rig, poses)
-    return np.array([np.linalg.slogdet(A + part.S)[1] - before for part in normals(imagined)])
+    return A, np.array([part.S for part in normals(imagined)])
 
 
 def candidates(rig: Rig, board: Board) -> Iterator[Candidate]:

@@ -1,5 +1,6 @@
 """What a solution is worth: its errors view by view, its spread, and a verdict in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ from calibration.bundle import (
 from segmif.rig import Camera, Floats, Rig
 
 WELL, ROUGHLY = 0.01, 0.05  # standard deviation of the baseline over the baseline
+ROTATION = 0.05  # [degrees] that 95 of 100 calibrations should keep to
+IN_95 = 1.614  # root of a chi-square's 95 % with 3 degrees of freedom, over the root of 3
 HELD = 0.5  # a number is held by experience where the data leave more than this of its spread
 
 
@@ -54,6 +57,16 @@ class Solution:
     baseline_std_m: float  # the larger of covariance and leave-one-out
     baseline_left_out_m: Floats  # (V,) the baseline without each view
     stereo_rms_px: float
+
+    @property
+    def rotation_std(self) -> float:
+        """Root mean square of the rotation's error that the covariance states [degrees]."""
+        return float(np.degrees(np.sqrt(np.trace(self.pair_covariance[-6:-3, -6:-3]))))
+
+    @property
+    def views_wanted(self) -> int:
+        """Views like these that would know the rotation to `ROTATION` in 95 of 100 cases."""
+        return math.ceil(len(self.views) * (IN_95 * self.rotation_std / ROTATION) ** 2)
 
     @property
     def verdict(self) -> list[str]:
@@ -148,6 +161,12 @@ def _verdict(solution: Solution) -> list[str]:
     share = solution.baseline_std_m / solution.rig.baseline_m
     word = "well" if share < WELL else "roughly" if share < ROUGHLY else "hardly"
     sentences = [f"The baseline is {word} known ({100 * share:.1f} %)."]
+    if solution.views_wanted > len(solution.views):
+        sentences.append(
+            f"The rotation is known to {solution.rotation_std:.2f} degrees (standard deviation): "
+            f"for {ROTATION:g} in 95 of 100 cases take about {solution.views_wanted} such views, "
+            "fewer where `live` asks for the poses or the board has more corners."
+        )
     depth = np.median([view.depth_m for view in solution.views])
     moved_px = solution.rig.infrared.fx * solution.bundle.motion_m / depth
     if moved_px > np.mean([view.infrared.sigma_px for view in solution.bundle.views]):

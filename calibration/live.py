@@ -122,7 +122,11 @@ class Session:
             return f"no solution yet: {error}"
         rig, std_m = self.solution.rig, self.solution.baseline_std_m
         word = ", well known" if std_m < WELL * rig.baseline_m else ""
-        return f"baseline {1e3 * rig.baseline_m:.1f} +/- {1e3 * std_m:.1f} mm{word}"
+        return (
+            f"baseline {1e3 * rig.baseline_m:.1f} +/- {1e3 * std_m:.1f} mm{word}, rotation "
+            f"+/- {self.solution.rotation_std:.2f} degrees; about {self.solution.views_wanted} "
+            "views are wanted"
+        )
 
     def _keep(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> None:
         for name, frame in (("visible", visible), ("infrared", infrared)):

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from calibration.board import Board, add_board_arguments, board_from
+from calibration.bundle import PairView
+from calibration.guide import most_telling
 from calibration.judge import Solution, interval_m
-from calibration.stereo import calibrate
-from calibration.synthetic import BOARD, draw, unlike_rig
-from segmif.rig import Rig
+from calibration.stereo import MIN_VIEWS, calibrate
+from calibration.synthetic import BOARD, of_middle, poses, see, unlike_rig
+from segmif.rig import Floats, Rig
 
 TWO_SIDED = 1.959964  # standard deviations around 95 % of a normal distribution
 
@@ -28,14 +31,23 @@ class Errors:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_board_arguments(parser, BOARD)
     parser.add_argument("--draws", type=int, default=100, help="calibrations (%(default)s)")
     parser.add_argument("--views", type=int, default=40, help="of the board in each (%(default)s)")
     parser.add_argument("--noise-px", type=float, default=0.2, help="of a corner (%(default)s)")
+    parser.add_argument(
+        "--guided", action="store_true", help="the poses that `live` asks for, not by chance"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    truth = unlike_rig()
-    errors = [one_draw(truth, args.views, args.noise_px, seed) for seed in range(args.draws)]
+    truth, board = unlike_rig(), board_from(args)
+    asked = guided(truth, board, args.views, args.noise_px) if args.guided else None
+    errors = []
+    for seed in range(args.draws):
+        random = np.random.default_rng(seed)
+        places = asked or poses(truth, board, args.views, random)
+        errors.append(one_draw(truth, board, see(truth, board, places, args.noise_px, random)))
     table = {name: [getattr(one, name) for one in errors] for name in asdict(errors[0])}
     spread = {
         name: {"median": float(np.median(v)), "p95": float(np.percentile(v, 95)), "worst": max(v)}
@@ -47,14 +59,26 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def one_draw(truth: Rig, views: int, noise_px: float, seed: int) -> Errors:
+def guided(truth: Rig, board: Board, views: int, noise_px: float) -> list[Floats]:
+    """Poses (6,) as an operator comes by them: the first by chance, then what is asked for."""
+    random = np.random.default_rng(0)
+    first = list(poses(truth, board, MIN_VIEWS, random))
+    solution = calibrate(see(truth, board, first, noise_px, random), board, sizes(truth))
+    asked = most_telling(solution, board, views - MIN_VIEWS)
+    return first + [of_middle(one.pose, board) for one in asked]
+
+
+def one_draw(truth: Rig, board: Board, drawn: list[PairView]) -> Errors:
     """Calibrate one set of noisy corners."""
-    drawn = draw(truth, BOARD, views, noise_px, np.random.default_rng(seed))
-    sizes = (
-        (truth.visible.width, truth.visible.height),
-        (truth.infrared.width, truth.infrared.height),
+    return compare(calibrate(drawn, board, sizes(truth)), truth)
+
+
+def sizes(rig: Rig) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height of the visible and of the infrared frame [px]."""
+    return (
+        (rig.visible.width, rig.visible.height),
+        (rig.infrared.width, rig.infrared.height),
     )
-    return compare(calibrate(drawn, BOARD, sizes), truth)
 
 
 def compare(solution: Solution, truth: Rig) -> Errors:

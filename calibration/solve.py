@@ -144,6 +144,8 @@ def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -
         "baseline_mm": 1e3 * solution.rig.baseline_m,
         "baseline_std_mm": 1e3 * solution.baseline_std_m,
         "baseline_95_percent_mm": [1e3 * low, 1e3 * high],
+        "rotation_std_degrees": solution.rotation_std,
+        "views_wanted": solution.views_wanted,
         "board_motion_mm": 1e3 * solution.bundle.motion_m,
         "visible_found": sum(isinstance(shot.visible, Detection) for shot in shots),
         "infrared_found": sum(isinstance(shot.infrared, Detection) for shot in shots),

@@ -5,7 +5,7 @@ The two cameras are as unlike as real ones: a sharp visible camera, and a therma
 of the pixels, a wider lens, blur, 16-bit counts, a warm background that outshines the squares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -59,14 +59,12 @@ class Moment:
 def poses(rig: Rig, board: Board, count: int, random: np.random.Generator) -> Iterator[Floats]:
     """Board poses (6,) that both cameras see whole, near and far, tilted and turned."""
     found = 0
-    middle = board.points().mean(0)
     while found < count:
         tilt = random.uniform(-0.8, 0.8, 2)
         rotation = np.array([*tilt, random.uniform(-0.5, 0.5)])
         depth = random.uniform(0.22, 0.6)
         place = np.array([*(random.uniform(-0.4, 0.4, 2) * depth), depth])
-        pose = np.concatenate([rotation, np.zeros(3)])
-        pose[3:] = place - transform(pose)[:3, :3] @ middle
+        pose = of_middle(np.concatenate([rotation, place]), board)
         pair = points(rig, board, pose)
         if all(
             _inside(seen, camera)
@@ -74,6 +72,12 @@ def poses(rig: Rig, board: Board, count: int, random: np.random.Generator) -> It
         ):
             found += 1
             yield pose
+
+
+def of_middle(pose: Floats, board: Board) -> Floats:
+    """The pose (6,) of a board whose middle is in `pose`."""
+    place = pose[3:] - transform(pose)[:3, :3] @ board.points().mean(0)
+    return np.concatenate([pose[:3], place])
 
 
 def points(rig: Rig, board: Board, pose: Floats) -> tuple[Floats, Floats]:
@@ -87,10 +91,21 @@ def points(rig: Rig, board: Board, pose: Floats) -> tuple[Floats, Floats]:
 def draw(
     rig: Rig, board: Board, count: int, noise_px: float, random: np.random.Generator
 ) -> list[PairView]:
-    """Views of a board whose corners carry Gaussian noise, without any picture."""
+    """Views of a board in poses by chance."""
+    return see(rig, board, poses(rig, board, count, random), noise_px, random)
+
+
+def see(
+    rig: Rig,
+    board: Board,
+    places: Iterable[Floats],
+    noise_px: float,
+    random: np.random.Generator,
+) -> list[PairView]:
+    """Views of a board in these poses (6,), whose corners carry noise, without any picture."""
     views = []
     ids = np.arange(len(board.points()))
-    for index, pose in enumerate(poses(rig, board, count, random)):
+    for index, pose in enumerate(places):
         pair = points(rig, board, pose)
         visible, infrared = (
             Detection(seen + random.normal(0, noise_px, seen.shape), ids, noise_px, "drawn")

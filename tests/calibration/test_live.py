@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from calibration import live
-from calibration.bundle import transform
 from calibration.guide import candidates, information_gains, most_telling
 from calibration.page import Page
 from calibration.sources import Read, Stamped, freshest
 from calibration.stereo import calibrate
-from calibration.synthetic import BOARD, Moment, draw, render, unlike_rig
+from calibration.synthetic import BOARD, Moment, draw, of_middle, render, unlike_rig
 from segmif import cli
 from segmif.images import encode_png
 from segmif.rig import Camera, Floats, Rig
@@ -37,9 +36,7 @@ def half_size() -> Rig:
 
 def shown(pose: Floats) -> Moment:
     """What both cameras see of a board with its middle in `pose`."""
-    at = pose.copy()
-    at[3:] -= transform(pose)[:3, :3] @ BOARD.points().mean(0)
-    return render(half_size(), BOARD, at, np.random.default_rng(0))
+    return render(half_size(), BOARD, of_middle(pose, BOARD), np.random.default_rng(0))
 
 
 def save(folder: Path, name: str, visible: np.ndarray, infrared: np.ndarray) -> None:
@@ -93,7 +90,7 @@ def test_asked_for_poses_tell_more_than_chance() -> None:
     start = draw(rig, BOARD, 5, 0.2, random)
     solution = calibrate(start, BOARD, ((1280, 960), (640, 480)))
     by_chance = [pose[:6] for pose in solution.bundle.poses]
-    best = most_telling(solution, BOARD)
+    best = most_telling(solution, BOARD)[0]
     asked = information_gains(solution, [best.pose])[0]
     assert asked > information_gains(solution, by_chance).max()
 

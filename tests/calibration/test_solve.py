@@ -45,7 +45,7 @@ def test_noisy_corners_give_the_rig_back(solution: Solution) -> None:
 
 def test_the_stated_error_covers_the_truth() -> None:
     # The full count (100 draws of 40 views) is `python -m calibration prove`.
-    errors = [one_draw(unlike_rig(), 12, 0.2, seed) for seed in range(20)]
+    errors = [one_draw(unlike_rig(), BOARD, drawn(12, seed)) for seed in range(20)]
     assert sum(one.baseline_covered for one in errors) >= 17
     assert sum(one.focal_covered for one in errors) >= 17
 
