@@ -1,5 +1,6 @@
 """The kernels' source, built for this CPU, computes what plain torch does, as exactly."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -132,6 +133,52 @@ def test_a_network_answers_alike_on_the_kernels(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(fast_forms, "cpu")
         for found, wanted in zip(ours, network.predict(*pair), strict=True):
             torch.testing.assert_close(found, wanted)
+
+
+GPU = Path(__file__).parent / "gpu"
+EMULATED = ["-std=c++20", "-D__CUDACC__", f"-I{GPU}", f"-I{SOURCES}", "-Wno-unknown-pragmas"]
+
+
+@pytest.fixture(scope="module")
+def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source as a GPU runs it, in the words of `gpu/cuda_fp16.h`."""
+    compiler = COMPILER or pytest.skip("no C++ compiler: the GPU form is not tried here")
+    probe = subprocess.run(
+        [compiler, "-std=c++20", "-x", "c++", "-c", "-", "-o", "/dev/null"],
+        input="_Float16 half = 1;",
+        text=True,
+    )
+    if probe.returncode:
+        pytest.skip("this C++ compiler has no half")
+    source = (SOURCES / "interactive_attention.cu").read_text()
+    source = source.replace(
+        "extern __shared__ __align__(128) char shared[];", "char* shared = dynamic_shared();"
+    )
+    source, launches = re.subn(r"(\w+_kernel<[^<>]*>)<<<(.*?)>>>\(", r"launch_of(\1, \2)(", source)
+    assert launches == 4
+    path = tmp_path_factory.mktemp("gpu") / "interactive_attention.cpp"
+    path.write_text(source)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_threads_and_tensor_cores_compute_the_same(gpu_form: Path, dtype: torch.dtype) -> None:
+    """256 threads a block, their barriers, warps and tiles of 16 x 16, on shared garbage."""
+    library = gpu_form.with_suffix(".so")
+    flags = [*EMULATED, "-O2", "-shared", "-fPIC"]
+    subprocess.run([str(COMPILER), *flags, gpu_form, "-o", library], check=True)
+    for size in ((2, 24, 3, 13, 7), (1, 40, 5, 97, 1)):
+        assert_as_exact_as_torch(Kernels(library, "cpu"), arguments(size, 1.0, dtype))
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_threads_neither_race_nor_leave_their_memory(gpu_form: Path, sanitizer: str) -> None:
+    program = gpu_form.with_name(sanitizer)
+    flags = [*EMULATED, "-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=undefined"]
+    sources = (str(gpu_form), str(GPU / "sizes.cpp"))
+    subprocess.run([str(COMPILER), *flags, *sources, "-o", str(program)], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
 
 
 NVCC = shutil.which("nvcc") or ""

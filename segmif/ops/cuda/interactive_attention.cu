@@ -11,8 +11,6 @@
 namespace segmif {
 namespace {
 
-constexpr int REFINE_BLOCKS = 264;  // at most, an image and stream: each loads the weights once for all its tiles
-
 long divide_up(long value, long by) { return (value + by - 1) / by; }
 size_t round_up(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
@@ -36,8 +34,12 @@ int sum_blocks(const SegmifAttention& s) {
 int padded(int channels) { return static_cast<int>(divide_up(channels, 16)) * 16; }
 
 #if defined(__CUDACC__)
+// Blocks that a multiprocessor shall hold at once: as many as the registers of 64 elements a thread allow.
+template <class T>
+constexpr int RESIDENT = sizeof(T) == 2 ? 4 : 2;
+
 template <class T, int WIDE, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS) sum_tokens_kernel(const __grid_constant__ Arguments<T> a) {
+__global__ void __launch_bounds__(THREADS, RESIDENT<T>) sum_tokens_kernel(const __grid_constant__ Arguments<T> a) {
     extern __shared__ __align__(128) char shared[];
     sum_tokens<T, WIDE, CHANNELS_LAST>(Team{}, a, blockIdx.x, blockIdx.z, blockIdx.y, shared);
 }
@@ -55,7 +57,7 @@ __global__ void __launch_bounds__(THREADS) mix_kernel(const __grid_constant__ Ar
 }
 
 template <class T, int WIDE, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS) refine_kernel(const __grid_constant__ Arguments<T> a) {
+__global__ void __launch_bounds__(THREADS, RESIDENT<T>) refine_kernel(const __grid_constant__ Arguments<T> a) {
     extern __shared__ __align__(128) char shared[];
     refine<T, WIDE, CHANNELS_LAST>(Team{}, a, blockIdx.x, gridDim.x, blockIdx.y, blockIdx.z, shared);
 }
@@ -67,15 +69,27 @@ cudaError_t allow(Kernel kernel, int bytes) {
     return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
+// Blocks an image and stream in pass 3: as many as the GPU holds at once, for each loads the weights anew.
+template <class T>
+cudaError_t refine_blocks(const SegmifAttention& s, const Arguments<T>& a, unsigned& blocks) {
+    int device = 0, processors = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    const long tiles = divide_up(a.pixels, REFINE_PIXELS<T>);
+    const long room = divide_up(static_cast<long>(processors) * RESIDENT<T>, static_cast<long>(STREAMS) * s.batch);
+    blocks = static_cast<unsigned>(tiles < room ? tiles : room);
+    return error;
+}
+
 template <class T, int WIDE, bool CHANNELS_LAST>
 int launch(const SegmifAttention& s, const Arguments<T>& a, cudaStream_t stream) {
     constexpr int SUM = sum_tokens_memory<T, WIDE, CHANNELS_LAST>(), REFINE = refine_memory<T, WIDE, CHANNELS_LAST>();
     cudaError_t error = allow(sum_tokens_kernel<T, WIDE, CHANNELS_LAST>, SUM);
     if (error == cudaSuccess) error = allow(refine_kernel<T, WIDE, CHANNELS_LAST>, REFINE);
+    unsigned refining = 0;
+    if (error == cudaSuccess) error = refine_blocks(s, a, refining);
     if (error != cudaSuccess) return error;
     const long sums = static_cast<long>(s.batch) * SOURCES * WIDE * WIDE;
-    const long tiles = divide_up(a.pixels, REFINE_PIXELS<T>);
-    const int refining = static_cast<int>(tiles < REFINE_BLOCKS ? tiles : REFINE_BLOCKS);
     const int mixing = mix_floats(a.channels, a.heads) * sizeof(float);
     sum_tokens_kernel<T, WIDE, CHANNELS_LAST><<<dim3(a.blocks, SOURCES, s.batch), THREADS, SUM, stream>>>(a);
     add_sums_kernel<T, WIDE><<<divide_up(sums, THREADS), THREADS, 0, stream>>>(a, sums);
@@ -152,7 +166,8 @@ int check(const SegmifAttention& s) {
         if (size < 1) return SEGMIF_BAD_SIZE;
     }
     // positions inside an image are counted in int
-    if (s.channels % s.heads || static_cast<int64_t>(s.height) * s.width * 64 > INT32_MAX) return SEGMIF_BAD_SIZE;
+    // and images and streams by the second and third number of a grid
+    if (s.batch > 65535 || s.channels % s.heads || static_cast<int64_t>(s.height) * s.width * 64 > INT32_MAX) return SEGMIF_BAD_SIZE;
     if (s.channels > 64) return SEGMIF_TOO_WIDE;
     const bool type = s.type == SEGMIF_FLOAT || s.type == SEGMIF_HALF;
     const bool layout = s.layout == SEGMIF_CHANNELS_FIRST || s.layout == SEGMIF_CHANNELS_LAST;

@@ -44,6 +44,31 @@ struct Arguments {
     float epsilon;
 };
 
+// Elements that are moved at once: 16 bytes.
+template <class T>
+struct alignas(16) Run {
+    static constexpr int LENGTH = 16 / sizeof(T);
+    T element[LENGTH];
+};
+
+// Copies `count` elements (0 to a run's length) and puts zeros after them; `whole`: a full run may be moved at once.
+template <class T>
+SEGMIF_INLINE void copy_run(T* to, const T* from, int count, bool whole) {
+    if (count == Run<T>::LENGTH && whole) {
+        *reinterpret_cast<Run<T>*>(to) = *reinterpret_cast<const Run<T>*>(from);
+    } else {
+        for (int k = 0; k < Run<T>::LENGTH; ++k) to[k] = k < count ? from[k] : from_float<T>(0);
+    }
+}
+
+SEGMIF_INLINE bool begins_run(const void* place) { return reinterpret_cast<std::uintptr_t>(place) % 16 == 0; }
+
+// How many of a run's elements exist where `left` do from its start on.
+template <class T>
+SEGMIF_INLINE int clamp_run(int left) {
+    return left < 0 ? 0 : left < Run<T>::LENGTH ? left : Run<T>::LENGTH;
+}
+
 // A tile of one map in shared memory: pixels x WIDE. It lies there as the map lies in memory, so that copying is
 // straight either way; zeros where there is no channel or no pixel.
 template <class T, int PIXELS, int WIDE, bool CHANNELS_LAST>
@@ -51,11 +76,7 @@ struct Tile {
     static constexpr Order ORDER = CHANNELS_LAST ? Order::ROWS : Order::COLUMNS;
     static constexpr int STRIDE = (CHANNELS_LAST ? WIDE : PIXELS) + PAD;
     static constexpr int SIZE = (CHANNELS_LAST ? PIXELS : WIDE) * STRIDE;
-    static constexpr int RUN = 16 / sizeof(T);  // elements that are copied at once
-
-    struct alignas(16) Run {
-        T element[RUN];
-    };
+    static constexpr int RUN = Run<T>::LENGTH;
 
     T* data;
 
@@ -63,7 +84,7 @@ struct Tile {
     SEGMIF_INLINE Matrix<const T, ORDER> read() const { return {data, STRIDE}; }
 
     // Calls copy(shared, global, count) for each run of the tile that starts at pixel `first` of an image at `map`,
-    // with count elements that exist (0 to RUN); `map + global` is aligned where count is RUN.
+    // with count elements that exist (0 to RUN).
     template <class Copy>
     SEGMIF_INLINE void runs(Team team, int first, int pixels, int channels, Copy copy) const {
         constexpr int LENGTH = CHANNELS_LAST ? WIDE : PIXELS, LINES = CHANNELS_LAST ? PIXELS : WIDE;
@@ -73,26 +94,21 @@ struct Tile {
         team.each(LINES * (LENGTH / RUN), [&](int i) {
             const int line = i / (LENGTH / RUN), start = i % (LENGTH / RUN) * RUN;
             const int left = line < lines ? length - start : 0;
-            copy(line * STRIDE + start, origin + line * pitch + start, left < 0 ? 0 : left < RUN ? left : RUN);
+            copy(line * STRIDE + start, origin + line * pitch + start, clamp_run<T>(left));
         });
     }
 
     SEGMIF_INLINE void load(Team team, const T* map, int first, int pixels, int channels) const {
-        const bool straight = (CHANNELS_LAST ? channels : pixels) % RUN == 0;
-        runs(team, first, pixels, channels, [&](int shared, long global, int count) {
-            if (count == RUN && straight) {
-                *reinterpret_cast<Run*>(data + shared) = *reinterpret_cast<const Run*>(map + global);
-            } else {
-                for (int k = 0; k < RUN; ++k) data[shared + k] = k < count ? map[global + k] : from_float<T>(0);
-            }
-        });
+        const bool whole = (CHANNELS_LAST ? channels : pixels) % RUN == 0 && begins_run(map);
+        runs(team, first, pixels, channels,
+             [&](int shared, long global, int count) { copy_run(data + shared, map + global, count, whole); });
     }
 
     SEGMIF_INLINE void store(Team team, T* map, int first, int pixels, int channels) const {
-        const bool straight = (CHANNELS_LAST ? channels : pixels) % RUN == 0;
+        const bool whole = (CHANNELS_LAST ? channels : pixels) % RUN == 0 && begins_run(map);
         runs(team, first, pixels, channels, [&](int shared, long global, int count) {
-            if (count == RUN && straight) {
-                *reinterpret_cast<Run*>(map + global) = *reinterpret_cast<const Run*>(data + shared);
+            if (count == RUN && whole) {
+                *reinterpret_cast<Run<T>*>(map + global) = *reinterpret_cast<const Run<T>*>(data + shared);
             } else {
                 for (int k = 0; k < count; ++k) map[global + k] = data[shared + k];
             }
@@ -103,39 +119,45 @@ struct Tile {
 // A weight (WIDE x WIDE, output by input) in shared memory.
 template <class T, int WIDE>
 struct Weight {
-    static constexpr int STRIDE = WIDE + PAD, SIZE = WIDE * STRIDE;
+    using Rows = Tile<T, WIDE, WIDE, true>;  // its outputs are the pixels of such a tile
+    static constexpr int STRIDE = Rows::STRIDE, SIZE = Rows::SIZE;
     T* data;
 
     SEGMIF_INLINE void load(Team team, const T* weight, int channels) const {
-        team.each(WIDE * WIDE, [&](int i) {
-            const int out = i / WIDE, in = i % WIDE;
-            const bool exists = out < channels && in < channels;
-            data[out * STRIDE + in] = exists ? weight[out * channels + in] : from_float<T>(0);
-        });
+        Rows{data}.load(team, weight, 0, channels, channels);
     }
 
     // As a factor on the right of pixels x inputs.
     SEGMIF_INLINE Matrix<const T, Order::COLUMNS> turned() const { return {data, STRIDE}; }
 };
 
+// A vector of parameters as WIDE floats in shared memory, zeros after its channels.
+template <int WIDE, class T>
+SEGMIF_INLINE void load_vector(Team team, float* out, const T* vector, int channels) {
+    team.each(WIDE, [&](int i) { out[i] = i < channels ? to_float(vector[i]) : 0; });
+}
+
 // relu(pixels x weight^T + bias), PIXELS x WIDE, into `tokens`; through `scratch` (float, PIXELS x (WIDE + PAD)).
 // Rows from `rows` on, which are no pixels, become zero.
 template <class T, int PIXELS, int WIDE, bool CHANNELS_LAST>
-SEGMIF_INLINE void embed(Team team, Tile<T, PIXELS, WIDE, CHANNELS_LAST> tile, Weight<T, WIDE> weight, const T* bias,
-                         int channels, int rows, float* scratch, T* tokens, int stride) {
+SEGMIF_INLINE void embed(Team team, Tile<T, PIXELS, WIDE, CHANNELS_LAST> tile, Weight<T, WIDE> weight,
+                         const float* bias, int rows, float* scratch, T* tokens, int stride) {
     Product<T, PIXELS, WIDE, sizeof(T) == 2> product;
     product.clear();
     product.template add<WIDE>(team, tile.read(), weight.turned());
     product.store(team, scratch, WIDE + PAD);
     team.sync();
-    team.each(PIXELS * WIDE, [&](int i) {
-        const int row = i / WIDE, channel = i % WIDE;
-        float token = 0;
-        if (row < rows && channel < channels) {
-            token = scratch[row * (WIDE + PAD) + channel] + to_float(bias[channel]);
-            token = token > 0 ? token : token == token ? 0 : token;  // keeps what is not a number
+    constexpr int LENGTH = Run<T>::LENGTH, ACROSS = WIDE / LENGTH;
+    team.each(PIXELS * ACROSS, [&](int i) {
+        const int row = i / ACROSS, start = i % ACROSS * LENGTH;
+        const float* sums = scratch + row * (WIDE + PAD) + start;
+        Run<T> run;
+        SEGMIF_UNROLL
+        for (int k = 0; k < LENGTH; ++k) {
+            const float token = sums[k] + bias[start + k];
+            run.element[k] = from_float<T>(token < 0 || row >= rows ? 0 : token);  // keeps what is not a number
         }
-        tokens[row * stride + channel] = from_float<T>(token);
+        *reinterpret_cast<Run<T>*>(tokens + row * stride + start) = run;
     });
     team.sync();
 }
@@ -159,7 +181,8 @@ template <class T, int WIDE, bool CHANNELS_LAST>
 constexpr int sum_tokens_memory() {
     using Pixels = Tile<T, SUM_PIXELS, WIDE, CHANNELS_LAST>;
     return Carver::bytes<T>(Weight<T, WIDE>::SIZE) + Carver::bytes<T>(Pixels::SIZE) +
-           Carver::bytes<T>(SUM_PIXELS * (WIDE + PAD)) + Carver::bytes<float>(SUM_PIXELS * (WIDE + PAD));
+           Carver::bytes<T>(SUM_PIXELS * (WIDE + PAD)) + Carver::bytes<float>(SUM_PIXELS * (WIDE + PAD)) +
+           Carver::bytes<float>(WIDE);
 }
 
 // Pass 1: block `block` of `blocks` sums Y Y^T over every blocks-th tile of one image and source.
@@ -172,11 +195,12 @@ SEGMIF_INLINE void sum_tokens(Team team, const Arguments<T>& a, int block, int i
     const Pixels tile{carver.take<T>(Pixels::SIZE)};
     T* tokens = carver.take<T>(SUM_PIXELS * STRIDE);
     float* scratch = carver.take<float>(SUM_PIXELS * STRIDE);
+    float* bias = carver.take<float>(WIDE);
 
     // keys and values of a modality come from its Y, those of the semantic map from its U
     const int row = (2 * source + (source == 2 ? 1 : 0)) * a.channels;
     weight.load(team, a.embed_weight + row * a.channels, a.channels);
-    const T* bias = a.embed_bias + row;
+    load_vector<WIDE>(team, bias, a.embed_bias + row, a.channels);
     const T* map = a.maps[source] + static_cast<long>(image) * a.channels * a.pixels;
 
     Product<T, WIDE, WIDE, sizeof(T) == 2> sum;
@@ -184,7 +208,7 @@ SEGMIF_INLINE void sum_tokens(Team team, const Arguments<T>& a, int block, int i
     for (int first = block * SUM_PIXELS; first < a.pixels; first += a.blocks * SUM_PIXELS) {
         tile.load(team, map, first, a.pixels, a.channels);
         team.sync();
-        embed(team, tile, weight, bias, a.channels, a.pixels - first, scratch, tokens, STRIDE);
+        embed(team, tile, weight, bias, a.pixels - first, scratch, tokens, STRIDE);
         const Matrix<const T, Order::COLUMNS> turned{tokens, STRIDE};
         const Matrix<const T, Order::ROWS> straight{tokens, STRIDE};
         sum.template add<SUM_PIXELS>(team, turned, straight);
@@ -258,37 +282,44 @@ SEGMIF_INLINE void mix(Team team, const Arguments<T>& a, int head, int source, i
     }
 }
 
+constexpr int VECTORS = 5;  // of pass 3: two biases of the embedding, that of the output, the LayerNorm's two
+
 template <class T, int WIDE, bool CHANNELS_LAST>
 constexpr int refine_memory() {
     constexpr int PIXELS = REFINE_PIXELS<T>;
     using Pixels = Tile<T, PIXELS, WIDE, CHANNELS_LAST>;
     return 2 * Carver::bytes<T>(Weight<T, WIDE>::SIZE) + Carver::bytes<T>(WIDE * (2 * WIDE + PAD)) +
            2 * Carver::bytes<T>(Pixels::SIZE) + Carver::bytes<T>(PIXELS * (2 * WIDE + PAD)) +
-           Carver::bytes<float>(PIXELS * (WIDE + PAD));
+           Carver::bytes<float>(PIXELS * (WIDE + PAD)) + Carver::bytes<float>(VECTORS * WIDE);
 }
 
-// LayerNorm over the channels of map + looked_up + bias, in float, back into the tile of the map.
+// LayerNorm over the channels of map + looked_up + bias, in float, back into the tile of the map. `vectors`: that bias,
+// the factors and the summands of the LayerNorm, WIDE each; zeros where there is no channel, so these stay zero.
 template <class T, int PIXELS, int WIDE, bool CHANNELS_LAST>
-SEGMIF_INLINE void normalise(Team team, const Arguments<T>& a, int stream, const float* looked_up,
+SEGMIF_INLINE void normalise(Team team, const Arguments<T>& a, const float* vectors, const float* looked_up,
                              Tile<T, PIXELS, WIDE, CHANNELS_LAST> tile) {
-    const T* bias = a.out_bias + stream * a.channels;
-    const T *gamma = a.norm_weight + stream * a.channels, *beta = a.norm_bias + stream * a.channels;
+    const float *bias = vectors, *factor = vectors + WIDE, *summand = vectors + 2 * WIDE;
     team.each_row<PIXELS>([&](int row, Lanes lanes) {
+        constexpr int LANES = Team::lanes<PIXELS>(), OWN = WIDE / LANES;
         const auto matrix = tile.matrix();
-        auto refined = [&](int channel) {
-            return to_float(matrix.at(row, channel)) + looked_up[row * (WIDE + PAD) + channel] + to_float(bias[channel]);
-        };
-        float sum = 0, squares = 0;
-        for (int channel = lanes.rank; channel < a.channels; channel += lanes.size) sum += refined(channel);
+        float refined[OWN], sum = 0, squares = 0;
+        SEGMIF_UNROLL
+        for (int k = 0; k < OWN; ++k) {
+            const int channel = lanes.rank + k * LANES;
+            refined[k] = to_float(matrix.at(row, channel)) + looked_up[row * (WIDE + PAD) + channel] + bias[channel];
+            sum += refined[k];
+        }
         const float mean = lanes.sum(sum) / a.channels;
-        for (int channel = lanes.rank; channel < a.channels; channel += lanes.size) {
-            const float centred = refined(channel) - mean;
-            squares += centred * centred;
+        SEGMIF_UNROLL
+        for (int k = 0; k < OWN; ++k) {
+            refined[k] -= mean;
+            if (lanes.rank + k * LANES < a.channels) squares += refined[k] * refined[k];
         }
         const float scale = 1 / sqrtf(lanes.sum(squares) / a.channels + a.epsilon);
-        for (int channel = lanes.rank; channel < a.channels; channel += lanes.size) {
-            const float normal = (refined(channel) - mean) * scale;
-            matrix.at(row, channel) = from_float<T>(normal * to_float(gamma[channel]) + to_float(beta[channel]));
+        SEGMIF_UNROLL
+        for (int k = 0; k < OWN; ++k) {
+            const int channel = lanes.rank + k * LANES;
+            matrix.at(row, channel) = from_float<T>(refined[k] * scale * factor[channel] + summand[channel]);
         }
     });
 }
@@ -305,24 +336,30 @@ SEGMIF_INLINE void refine(Team team, const Arguments<T>& a, int block, int block
     const Pixels semantic{carver.take<T>(Pixels::SIZE)}, modality{carver.take<T>(Pixels::SIZE)};
     T* tokens = carver.take<T>(PIXELS * BOTH);
     float* scratch = carver.take<float>(PIXELS * (WIDE + PAD));
+    float* vectors = carver.take<float>(VECTORS * WIDE);
 
     const int channels = a.channels, y = 2 * 2 * channels, u = (2 * stream + 1) * channels;  // rows of the embedding
     to_y.load(team, a.embed_weight + y * channels, channels);
     to_u.load(team, a.embed_weight + u * channels, channels);
     const T* mixed = a.matrix + (static_cast<long>(image) * STREAMS + stream) * WIDE * 2 * WIDE;
-    team.each(WIDE * 2 * WIDE, [&](int i) {
-        const int row = i / (2 * WIDE), column = i % (2 * WIDE);
-        const bool exists = row < channels && column % WIDE < channels;
-        matrix[row * BOTH + column] = exists ? mixed[i] : from_float<T>(0);
+    constexpr int LENGTH = Run<T>::LENGTH, ACROSS = 2 * WIDE / LENGTH;
+    team.each(WIDE * ACROSS, [&](int i) {
+        const int row = i / ACROSS, start = i % ACROSS * LENGTH;
+        const int count = clamp_run<T>(row < channels ? channels - start % WIDE : 0);
+        copy_run(matrix + row * BOTH + start, mixed + row * 2 * WIDE + start, count, true);
     });
+    const T* sources[VECTORS] = {a.embed_bias + y, a.embed_bias + u, a.out_bias + stream * channels,
+                                 a.norm_weight + stream * channels, a.norm_bias + stream * channels};
+    SEGMIF_UNROLL
+    for (int i = 0; i < VECTORS; ++i) load_vector<WIDE>(team, vectors + i * WIDE, sources[i], channels);
     const long image_start = static_cast<long>(image) * channels * a.pixels;
     for (int first = block * PIXELS; first < a.pixels; first += blocks * PIXELS) {
         semantic.load(team, a.maps[2] + image_start, first, a.pixels, channels);
         modality.load(team, a.maps[stream] + image_start, first, a.pixels, channels);
         team.sync();
         const int rows = a.pixels - first;
-        embed(team, semantic, to_y, a.embed_bias + y, channels, rows, scratch, tokens, BOTH);
-        embed(team, modality, to_u, a.embed_bias + u, channels, rows, scratch, tokens + WIDE, BOTH);
+        embed(team, semantic, to_y, vectors, rows, scratch, tokens, BOTH);
+        embed(team, modality, to_u, vectors + WIDE, rows, scratch, tokens + WIDE, BOTH);
         Product<T, PIXELS, WIDE, sizeof(T) == 2> looked_up;
         looked_up.clear();
         const Matrix<const T, Order::ROWS> left{tokens, BOTH};
@@ -330,7 +367,7 @@ SEGMIF_INLINE void refine(Team team, const Arguments<T>& a, int block, int block
         looked_up.template add<2 * WIDE>(team, left, right);
         looked_up.store(team, scratch, WIDE + PAD);
         team.sync();
-        normalise(team, a, stream, scratch, modality);
+        normalise(team, a, vectors + 2 * WIDE, scratch, modality);
         team.sync();
         modality.store(team, a.refined[stream] + image_start, first, a.pixels, channels);
         team.sync();

@@ -12,9 +12,11 @@
 #include <mma.h>
 #define SEGMIF_INLINE __device__ __forceinline__
 #define SEGMIF_BOTH __host__ __device__  // sizes that a launch computes as well
+#define SEGMIF_UNROLL _Pragma("unroll")   // so that an array whose index is known while compiling stays in registers
 #else
 #define SEGMIF_INLINE inline
 #define SEGMIF_BOTH
+#define SEGMIF_UNROLL
 #endif
 
 namespace segmif {
@@ -125,11 +127,17 @@ struct Team {
         for (int i = rank(); i < count; i += SIZE) work(i);
     }
 
-    // Calls work(row, lanes) for each of ROWS rows by THREADS / ROWS lanes (at most a warp).
+    // How many threads work on each of ROWS rows: a power of two, at most a warp.
+    template <int ROWS>
+    static SEGMIF_BOTH constexpr int lanes() {
+        return SIZE / ROWS < 1 ? 1 : SIZE / ROWS < 32 ? SIZE / ROWS : 32;
+    }
+
+    // Calls work(row, lanes) for each of ROWS rows by `lanes` threads.
     template <int ROWS, class Work>
     SEGMIF_INLINE void each_row(Work work) const {
 #if defined(__CUDACC__)
-        constexpr int LANES = THREADS / ROWS < 32 ? THREADS / ROWS : 32;
+        constexpr int LANES = lanes<ROWS>();
         static_assert(LANES >= 1 && (LANES & (LANES - 1)) == 0, "lanes are shuffled by halves");
         for (int row = rank() / LANES; row < ROWS; row += THREADS / LANES) work(row, Lanes{rank() % LANES, LANES});
 #else
@@ -178,12 +186,9 @@ struct Product {
     }
 
 private:
-    // Unrolled on a GPU: an array whose index is known while compiling can stay in registers.
     template <class Work>
     SEGMIF_INLINE void own(Team team, Work work) {
-#if defined(__CUDACC__)
-#pragma unroll
-#endif
+        SEGMIF_UNROLL
         for (int k = 0; k < OWN; ++k) {
             const int i = team.rank() + k * Team::SIZE;
             if (i < ROWS * COLUMNS) work(i / COLUMNS, i % COLUMNS, element[k]);

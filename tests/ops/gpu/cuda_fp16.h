@@ -1,0 +1,130 @@
+// What the kernels use of CUDA, by threads of a CPU: so their GPU form runs here, its barriers and all.
+//
+// One operating-system thread a CUDA thread, one block after the other. Shared memory is as large as the launch asks
+// for and full of garbage, so that a sanitizer and the tests see what a GPU would not tell.
+#pragma once
+#include <pthread.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __launch_bounds__(...)
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+using cudaError_t = int;
+using cudaStream_t = void*;
+constexpr int cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaFuncAttributeMaxDynamicSharedMemorySize = 8;
+constexpr int UNASKED = 48 * 1024, MOST = 99 * 1024;  // shared memory a block gets, and gets on being asked (sm_86)
+
+using __half = _Float16;
+inline float __half2float(__half value) { return value; }
+inline __half __float2half_rn(float value) { return static_cast<__half>(value); }
+
+class Barrier {
+public:
+    explicit Barrier(unsigned count) { pthread_barrier_init(&barrier_, nullptr, count); }
+    ~Barrier() { pthread_barrier_destroy(&barrier_); }
+    Barrier(const Barrier&) = delete;
+    void wait() { pthread_barrier_wait(&barrier_); }
+
+private:
+    pthread_barrier_t barrier_;
+};
+
+struct Warp {
+    Barrier barrier{32};
+    float exchange[3][256];
+};
+
+struct Block {
+    unsigned threads;
+    Barrier barrier{threads};
+    std::vector<Warp> warps{threads / 32};
+    char* shared = nullptr;
+};
+
+inline thread_local Block* block = nullptr;
+inline thread_local dim3 threadIdx{0}, blockIdx{0}, gridDim{0};
+inline int last_error = cudaSuccess, allowed = UNASKED;
+
+inline Warp& warp() { return block->warps[threadIdx.x / 32]; }
+inline unsigned lane() { return threadIdx.x % 32; }
+inline void __syncthreads() { block->barrier.wait(); }
+inline char* dynamic_shared() { return block->shared; }
+
+inline float __shfl_xor_sync(unsigned, float value, int step, int) {
+    float* exchange = warp().exchange[0];
+    exchange[lane()] = value;
+    warp().barrier.wait();
+    const float other = exchange[lane() ^ step];
+    warp().barrier.wait();
+    return other;
+}
+
+template <class Kernel>
+int cudaFuncSetAttribute(Kernel*, int, int bytes) {
+    if (bytes > MOST) return cudaErrorInvalidValue;
+    allowed = bytes;
+    return cudaSuccess;
+}
+constexpr int cudaDevAttrMultiProcessorCount = 16;
+inline int cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline int cudaDeviceGetAttribute(int* value, int, int) { return *value = 1, cudaSuccess; }  // one multiprocessor
+inline int cudaGetLastError() { return last_error; }
+inline const char* cudaGetErrorString(int) { return "an error of the emulated runtime"; }
+
+template <class Kernel>
+struct Launch {
+    Kernel* kernel;
+    dim3 grid;
+    unsigned threads;
+    size_t shared_bytes;
+
+    template <class... Arguments>
+    void operator()(const Arguments&... arguments) const {
+        if (grid.y > 65535 || grid.z > 65535 || shared_bytes > static_cast<size_t>(allowed)) {
+            last_error = cudaErrorInvalidValue;
+            return;
+        }
+        Block shared_by_all{threads};
+        std::vector<std::thread> team;
+        for (unsigned rank = 0; rank < threads; ++rank) {
+            team.emplace_back([&, rank] {
+                threadIdx = dim3(rank), gridDim = grid, block = &shared_by_all;
+                each_block([&] { kernel(arguments...); });
+            });
+        }
+        for (std::thread& thread : team) thread.join();
+    }
+
+    template <class Work>
+    void each_block(Work work) const {
+        for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
+            if (threadIdx.x == 0) {
+                block->shared = static_cast<char*>(std::aligned_alloc(128, (shared_bytes + 127) / 128 * 128));
+                std::memset(block->shared, 0xFF, shared_bytes);
+            }
+            __syncthreads();
+            blockIdx = dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
+            work();
+            __syncthreads();
+            if (threadIdx.x == 0) std::free(block->shared);
+        }
+    }
+};
+
+template <class Kernel>
+Launch<Kernel> launch_of(Kernel* kernel, dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t) {
+    return {kernel, grid, threads, shared_bytes};
+}
