@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from machine import fingerprint
 from running import ROOT, our_service
@@ -32,7 +33,10 @@ def main() -> int:
     ) as service:
         command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", config]
         command += ["run", f"{service.url}/openapi.json", "--max-examples", str(chosen.examples)]
-        done = subprocess.run([*command, "--no-color"], capture_output=True, text=True)
+        with TemporaryDirectory() as scratch:  # it leaves notes where it runs
+            done = subprocess.run(
+                [*command, "--no-color"], cwd=scratch, capture_output=True, text=True
+            )
         grown_mib = service.resident_mib()
     print(done.stdout)
     told = {

@@ -229,7 +229,9 @@ def _decode(data: bytes, max_pixels: int) -> Pixels:
     try:
         # "Unchanged" also means: bit depth kept, EXIF orientation not applied.
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:  # the image is not to blame
+            raise MemoryError(str(error)) from error
         pixels = None
     if pixels is None:
         raise ImageError("damaged", f"the {header.format.upper()} cannot be decoded: it is damaged")

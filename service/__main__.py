@@ -3,23 +3,25 @@
 import argparse
 import logging.config
 import os
+import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
 import uvicorn
-from pydantic import ValidationError
 
 from segmif.manifest import ManifestError
-from segmif.runtime import Device, Runtime, open_runtime
+from segmif.runtime import Device
 from segmif.runtime.errors import ArtefactError, DeviceError
 from service.app import create_app
 from service.logs import log_config
-from service.mounting import Mounting
 from service.offline import infer_folders
-from service.settings import Settings, check_environment
+from service.opening import Opened, open_all
+from service.settings import FILE_VARIABLE, Settings, as_toml, load_settings
 from service.transport import server_config
+
+WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,26 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         settings = settings_of(options)
-        mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
-        runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
-        reference = open_runtime(settings.reference) if settings.reference else None
+        if options.print_config:
+            print(as_toml(settings), end="")
+            return 0
+        opened = open_all(settings)
     except (ManifestError, ArtefactError, DeviceError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":
-        return serve(settings, runtime, mounting, reference)
-    return infer(options.visible, options.infrared, options.out, runtime, mounting)
+        return serve(opened, lambda: open_all(settings_of(options)))
+    return infer(options.visible, options.infrared, options.out, opened)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """What the command line says, else the environment; ValueError in one line."""
-    check_environment(os.environ)
-    named = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
-    try:
-        return Settings(**{name: value for name, value in named.items() if value is not None})
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+    """What the command line says, else the environment, else the file that either names."""
+    return load_settings(vars(options), options.config)
 
 
 def measure(arguments: Sequence[str]) -> int:
@@ -62,15 +59,17 @@ def measure(arguments: Sequence[str]) -> int:
     return bench.main(arguments)
 
 
-def serve(
-    settings: Settings,
-    runtime: Runtime,
-    mounting: Mounting | None,
-    reference: Runtime | None,
-) -> int:
-    """Answer over HTTP until told to stop."""
+def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
+    """Answer over HTTP until told to stop; what `reopen` opens is taken up on SIGHUP."""
+    settings = opened.settings
     try:
-        config = server_config(create_app(settings, runtime, mounting, reference), settings)
+        bound_memory(settings.memory_mib)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    app = create_app(settings, opened.runtime, opened.mounting, opened.reference, reopen)
+    try:
+        config = server_config(app, settings)
         config.load()
     except OSError as error:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
@@ -80,17 +79,34 @@ def serve(
     return 0
 
 
-def infer(
-    visible: Path, infrared: Path, out: Path, runtime: Runtime, mounting: Mounting | None
-) -> int:
+def bound_memory(mebibytes: int | None) -> None:
+    """
+    Have the system refuse this process more memory than that, which becomes a MemoryError.
+
+    ValueError where the process could not work within it; Linux only.
+    """
+    if mebibytes is None:
+        return
+    status = Path("/proc/self/status").read_text()
+    held = int(status.split("VmData:")[1].split()[0]) // 1024
+    if mebibytes < held + WORKING_MIB:
+        raise ValueError(
+            f"memory_mib is {mebibytes}; the service holds {held} before its first pair and wants "
+            f"{WORKING_MIB} to work with"
+        )
+    _, hardest = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * 2**20, hardest))
+
+
+def infer(visible: Path, infrared: Path, out: Path, opened: Opened) -> int:
     """Work through two folders and say how it went."""
     try:
-        summary = infer_folders(visible, infrared, out, runtime, mounting)
+        summary = infer_folders(visible, infrared, out, opened.runtime, opened.mounting)
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
     finally:
-        runtime.close()
+        opened.close()
     print(*summary.lines(), sep="\n")
     return 1 if summary.failures or not summary.done else 0
 
@@ -103,6 +119,16 @@ def parser() -> argparse.ArgumentParser:
     )
     network.add_argument(
         "--plugin", type=Path, metavar="FILE", help="library of the attention, for an engine"
+    )
+    network.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get(FILE_VARIABLE),
+        help="TOML with settings, weaker than flags and environment",
+    )
+    network.add_argument(
+        "--print-config", action="store_true", help="print the settings in force, as such a file"
     )
     network.add_argument("--threads", type=int, help="CPU threads of the network (one per core)")
     network.add_argument("--device", choices=get_args(Device), help="where an .onnx runs (cpu)")

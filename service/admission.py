@@ -40,14 +40,18 @@ class Admission:
         max_per_client: int | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.max_pending = max_pending
-        self.max_per_client = max_per_client or max_pending
+        self.limit(max_pending, max_per_client)
         self.pending = 0
         self._clock = clock
         self._by_client: Counter[str] = Counter()
         self._gaps_s: deque[float] = deque(maxlen=REMEMBERED)
         self._worked_s: deque[float] = deque(maxlen=REMEMBERED)
         self._last_done: float | None = None  # None: the line has been empty since
+
+    def limit(self, max_pending: int, max_per_client: int | None = None) -> None:
+        """Take so many pairs at a time, and so many of one client (None: all of them)."""
+        self.max_pending = max_pending
+        self.max_per_client = max_per_client or max_pending
 
     def check(self, client: str, deadline_s: float = math.inf) -> None:
         """

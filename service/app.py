@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -17,11 +17,13 @@ from starlette.responses import Response
 from segmif.runtime import Runtime
 from service import inference, routes, shared, stream
 from service.disconnects import ClientGone
-from service.errors import BadParameter, ServiceError, problem_response
+from service.errors import BadParameter, ServiceError, out_of_memory, problem_response
 from service.line import GOLDEN, Line
 from service.metrics import Metrics
 from service.middleware import Bearer, BodyLimit, Buffered, Outcomes, RequestId
 from service.mounting import Mounting
+from service.opening import Opened
+from service.renewal import on_hangup
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,12 +42,13 @@ def create_app(
     runtime: Runtime,
     mounting: Mounting | None = None,
     reference: Runtime | None = None,
+    reopen: Callable[[], Opened] | None = None,
 ) -> FastAPI:
     """
     Build the service around an open runtime, which it closes when it stops.
 
     Without a mounting the frames come aligned. Against the reference, where there is one, the
-    runtime must prove itself.
+    runtime must prove itself. What `reopen` opens takes the place of all this on SIGHUP.
     """
     app = FastAPI(
         title="SegMiF",
@@ -61,18 +64,20 @@ def create_app(
             RequestValidationError: tell_unreadable,
             ClientGone: tell_nobody,
             ClientDisconnect: tell_nobody,
+            MemoryError: tell_full,
             Exception: tell_bug,
         },
     )
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
+    app.state.reopen = reopen
     app.state.regions = shared.Regions()
     memory = [shared.router] if settings.shared_memory else []
     for router in (routes.router, stream.router, inference.router, *memory):
         app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
-    surround(app, settings, app.state.line.metrics)
+    surround(app, app.state.line.metrics)
     return app
 
 
@@ -80,25 +85,20 @@ def create_app(
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Prove the network when the service starts, free everything when it stops."""
     proof = asyncio.create_task(app.state.line.prove(GOLDEN))
+    if app.state.reopen:
+        on_hangup(app, app.state.reopen)
     yield
     await proof
     app.state.regions.close()
     app.state.line.close()
 
 
-def surround(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def surround(app: FastAPI, metrics: Metrics) -> None:
     """Put the middleware around the application, the innermost first."""
-    buffered = Buffered(settings.max_buffered_bytes)
+    buffered = Buffered()
     metrics.watch("buffered_bytes", "Bytes of bodies that are held", lambda: buffered.bytes)
-    app.add_middleware(
-        BodyLimit,
-        max_bytes=settings.max_body_bytes,
-        buffered=buffered,
-        idle_s=settings.body_idle_s,
-        total_s=settings.body_total_s,
-    )
-    if settings.token:
-        app.add_middleware(Bearer, token=settings.token.get_secret_value())
+    app.add_middleware(BodyLimit, buffered=buffered)
+    app.add_middleware(Bearer)
     app.add_middleware(Outcomes, metrics=metrics)
     app.add_middleware(RequestId)
 
@@ -122,6 +122,11 @@ async def tell_nobody(request: Request, error: Exception) -> Response:
     """End a request whose client hung up; 499 is what access logs usually call it."""
     request.state.outcome = "gone"
     return Response(status_code=499)
+
+
+async def tell_full(request: Request, error: Exception) -> Response:
+    """Answer where memory was refused on the event loop, such as for a body."""
+    return await tell(request, out_of_memory())
 
 
 async def tell_bug(request: Request, error: Exception) -> Response:

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, perf_counter
 
 from segmif.frames import FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
-from service.errors import DeadlineMissed, EngineFailed
+from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError
 from service.pipeline import Times
 from service.workers import Workers
 
@@ -24,6 +25,7 @@ class Job:
     result: asyncio.Future[Prediction]
     since: float = field(default_factory=monotonic)
     computing: bool = False
+    runtime: Runtime | None = None  # that computes it
 
 
 class Batcher:
@@ -31,7 +33,8 @@ class Batcher:
     Gives the network what waits, in the order in which it came, up to `max_batch` pairs at once.
 
     A pair waits at most `max_delay_s` for others to join, and not at all when none are coming.
-    Lives on the event loop; only `runtime.run` is called in `engine`, one batch at a time.
+    Lives on the event loop; only `runtime.run` is called in `engine`, for as many batches at a
+    time as the runtime has slots (one, where it does not say).
     """
 
     def __init__(
@@ -44,17 +47,28 @@ class Batcher:
         retry_s: Callable[[], int],
     ) -> None:
         """`note_size` hears of each batch, `retry_s` tells a late pair when to come again."""
-        self.runtime = runtime
         self.last_infer_s = 0.0
         self._note_size = note_size
         self._retry_s = retry_s
         self._engine = engine
-        self._max_batch = max_batch
+        self._computing: set[asyncio.Task[None]] = set()
+        self._take_up(runtime, max_batch)
         self._max_delay_s = max_delay_s
         self._waiting: deque[Job] = deque()
         self._coming = 0
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
+
+    def _take_up(self, runtime: Runtime, max_batch: int) -> None:
+        self.runtime = runtime
+        self._max_batch = max_batch
+        self._room = asyncio.Semaphore(slots_of(runtime))
+
+    async def change(self, runtime: Runtime, max_batch: int) -> None:
+        """Give what comes next to another runtime; returns once the last one is left alone."""
+        last = list(self._computing)
+        self._take_up(runtime, max_batch)
+        await asyncio.gather(*last)
 
     @property
     def depth(self) -> int:
@@ -96,9 +110,19 @@ class Batcher:
         """Work until nothing waits."""
         while self._waiting:
             await self._gather()
+            room = self._room
+            await room.acquire()
             batch = self._take()
-            if batch:
-                await self._compute(batch)
+            if not batch:
+                room.release()
+                continue
+            task = asyncio.create_task(self._compute(batch, self.runtime))
+            self._computing.add(task)
+            task.add_done_callback(partial(self._leave, room))
+
+    def _leave(self, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+        self._computing.discard(task)
+        room.release()
 
     async def _gather(self) -> None:
         """Wait until a batch is full, its oldest pair has waited enough, or no other is coming."""
@@ -136,20 +160,19 @@ class Batcher:
             batch.append(job)
         return batch
 
-    async def _compute(self, batch: list[Job]) -> None:
+    async def _compute(self, batch: list[Job], runtime: Runtime) -> None:
         started = perf_counter()
         for job in batch:
+            job.runtime = runtime
             job.times.note("queue", (monotonic() - job.since) * 1000)
         try:
-            predictions = await self._run([job.pair for job in batch])
+            predictions = await self._engine.run(predict_batch, runtime, [j.pair for j in batch])
         except Exception as error:
             if len(batch) > 1:  # one bad pair must not spoil the others
                 for job in batch:
-                    await self._compute([job])
+                    await self._compute([job], runtime)
                 return
-            failure = EngineFailed("the network gave no result; the log says why")
-            failure.__cause__ = error
-            _settle(batch[0], failure)
+            _settle(batch[0], error if isinstance(error, OutOfMemory) else _failed(error))
             return
         self.last_infer_s = perf_counter() - started
         self._note_size(len(batch))
@@ -158,14 +181,22 @@ class Batcher:
             job.times.batch = len(batch)
             _settle(job, prediction)
 
-    async def _run(self, pairs: Sequence[FramePair]) -> list[Prediction]:
-        return await self._engine.run(predict_batch, self.runtime, pairs)
+
+def slots_of(runtime: Runtime) -> int:
+    """Batches that a runtime works on at a time: on a GPU one is copied while one is computed."""
+    return getattr(runtime, "slots", 1)
 
 
-def _settle(job: Job, outcome: Prediction | EngineFailed) -> None:
+def _failed(error: Exception) -> EngineFailed:
+    failure = EngineFailed("the network gave no result; the log says why")
+    failure.__cause__ = error
+    return failure
+
+
+def _settle(job: Job, outcome: Prediction | ServiceError) -> None:
     if job.result.done():  # whoever waited has gone
         return
-    if isinstance(outcome, EngineFailed):
+    if isinstance(outcome, ServiceError):
         job.result.set_exception(outcome)
     else:
         job.result.set_result(outcome)

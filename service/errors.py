@@ -22,6 +22,7 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - Busy               503  with Retry-After
   - CannotFinish       503  with Retry-After
   - DeadlineMissed     503  with Retry-After
+  - OutOfMemory        503  with Retry-After
   - NotReady           503  with Retry-After
   - EngineFailed       500
 
@@ -236,12 +237,25 @@ class NotReady(ServiceError):
     example = "the golden pair has not come through yet"
 
 
+class OutOfMemory(ServiceError):
+    """The operator's bound on memory leaves no room for the pair just now."""
+
+    status = 503
+    kind = "out_of_memory"
+    example = "there is no memory for it now; try again, or with smaller frames"
+
+
 class EngineFailed(ServiceError):
     """The network gave no result."""
 
     status = 500
     kind = "engine_failed"
     example = "the network gave no result; the log says why"
+
+
+def out_of_memory() -> OutOfMemory:
+    """The error where memory was refused."""
+    return OutOfMemory(OutOfMemory.example, retry_s=1)
 
 
 def bad_frame(part: str, error: ImageError) -> BadFrame:

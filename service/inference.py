@@ -147,6 +147,7 @@ async def model(request: Request, name: str, version: str = VERSION) -> dict[str
         errors.Busy,
         errors.CannotFinish,
         errors.DeadlineMissed,
+        errors.OutOfMemory,
         errors.EngineFailed,
         errors.ServiceError,
     ),

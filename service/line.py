@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from segmif.frames import Prediction
+from segmif.frames import FramePair, Prediction
 from segmif.runtime import Runtime, predict
 from service.admission import Admission
 from service.answers import Result
@@ -17,6 +17,7 @@ from service.batching import Batcher
 from service.errors import BadParameter, EngineFailed, NotReady, Superseded
 from service.metrics import Metrics
 from service.mounting import Mounting
+from service.opening import Opened
 from service.pipeline import Prepared, Rules, Times, check, compare, decode, prepare, settle
 from service.raw_frames import Frame
 from service.schemas import Ask
@@ -26,6 +27,7 @@ from service.workers import Workers
 
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
 CODEC_THREADS = 2
+MOST_SLOTS = 2  # of a runtime
 # A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
 BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
 
@@ -76,7 +78,7 @@ class Line:
         self._rules = settings.rules(mounting)
         self._streams = Streams()
         self.codecs = Workers(CODEC_THREADS, "codec")
-        self._engine = Workers(1, "engine")
+        self._engine = Workers(MOST_SLOTS, "engine")
         self.batcher = Batcher(
             runtime,
             self._engine,
@@ -134,18 +136,45 @@ class Line:
 
         Where there is a reference, the network must come close to it.
         """
-        times = Times()
         try:
             prepared = await self.codecs.run(self._read, golden)
-            prediction = await self.batcher.submit(prepared.pair, math.inf, times).result
-            check(prediction, prepared.pair, self.runtime.manifest.classes)
-            if self._reference:
-                wanted = await self.codecs.run(predict, self._reference, prepared.pair)
-                compare(prediction, wanted)
+            prediction = await self.batcher.submit(prepared.pair, math.inf, Times()).result
+            await self._judge(prediction, prepared.pair, self.runtime, self._reference)
             self._trouble = None
         except Exception:
             self._trouble = "the golden pair did not come out right; the log says why"
             logger.exception("the service will not become ready")
+
+    async def _judge(
+        self, prediction: Prediction, pair: FramePair, runtime: Runtime, reference: Runtime | None
+    ) -> None:
+        check(prediction, pair, runtime.manifest.classes)
+        if reference:
+            compare(prediction, await self.codecs.run(predict, reference, pair))
+
+    async def renew(self, opened: Opened) -> None:
+        """
+        Go on with another network, rig and limits; what the last network has, it finishes.
+
+        Raises EngineFailed, and changes nothing, where the golden pair does not come out right.
+        """
+        golden = (await self.codecs.run(self._read, GOLDEN)).pair
+        try:
+            prediction = await self.codecs.run(predict, opened.runtime, golden)
+            await self._judge(prediction, golden, opened.runtime, opened.reference)
+        except BaseException:
+            opened.close()
+            raise
+        last, last_reference = self.runtime, self._reference
+        self.runtime, self._reference, self._trouble = opened.runtime, opened.reference, None
+        settings = opened.settings
+        self._rules = settings.rules(opened.mounting)
+        self.admission.limit(settings.max_pending, settings.max_pending_per_client)
+        self.metrics.introduce(opened.runtime)
+        await self.batcher.change(opened.runtime, largest_batch(settings, opened.runtime))
+        for runtime in (last, last_reference):
+            if runtime:
+                runtime.close()
 
     def _prove_again(self) -> None:
         """See whether a network that failed still knows the golden pair; else it is not ready."""
@@ -188,7 +217,7 @@ class Line:
         result = Result(
             prediction,
             prepared,
-            self.runtime,
+            turn.job.runtime or self.runtime,
             self._rules.gain,
             times,
             pair.request_id,

@@ -60,11 +60,12 @@ class Metrics:
             buckets=BATCHES,
             registry=self.registry,
         )
-        self._introduce(runtime)
+        self._engine = Info("segmif_engine", "The network that answers", registry=self.registry)
+        self.introduce(runtime)
 
-    def _introduce(self, runtime: Runtime) -> None:
-        engine = Info("segmif_engine", "The network that answers", registry=self.registry)
-        engine.info(
+    def introduce(self, runtime: Runtime) -> None:
+        """Tell which network answers from now on."""
+        self._engine.info(
             {
                 "engine": runtime.name,
                 "variant": runtime.manifest.variant,

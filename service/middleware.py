@@ -6,6 +6,7 @@ from hmac import compare_digest
 from time import monotonic
 from uuid import uuid4
 
+from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,12 +15,25 @@ from starlette.websockets import WebSocketClose
 from service.errors import BodyTooLarge, BodyTooSlow, Busy, Unauthorized, problem_response
 from service.logs import access, current_request
 from service.metrics import Metrics
+from service.settings import Settings
 from service.tracing import trace_id, trace_stages
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
 
 # What a probe or a browser needs before anybody could give a token; none of it works or tells.
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS = PROBES | {"/", "/docs"}
+
+
+def is_open(path: str) -> bool:
+    """Tell whether anybody may ask for a path."""
+    return path in OPEN_PATHS or path.startswith("/web/")
+
+
+def settings_of(scope: Scope) -> Settings:
+    """The settings in force: they may be others than at the start."""
+    settings: Settings = scope["app"].state.settings
+    return settings
 
 
 class RequestId:
@@ -80,7 +94,7 @@ class Outcomes:
         self.metrics.requests.labels(route, outcome).inc()
         if "times" in state:
             trace_stages(state["times"])
-        if scope["path"] in OPEN_PATHS and outcome == "ok":
+        if scope["path"] in PROBES and outcome == "ok":
             return  # a probe a second says nothing
         fields = {
             "request_id": state["request_id"],
@@ -98,17 +112,21 @@ class Outcomes:
 class Bearer:
     """Lets only those in who know the token, but tells anyone whether the service lives."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan" or is_open(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        token: SecretStr | None = settings_of(scope).token
+        if token is None:
             await self.app(scope, receive, send)
             return
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), self.token):
+        wanted = token.get_secret_value().encode()
+        if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), wanted):
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":
@@ -121,50 +139,46 @@ class Bearer:
 class Buffered:
     """The bytes of all bodies that are held at a time."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self) -> None:
         self.bytes = 0
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, max_bytes: int) -> None:
         """Account for bytes; raises Busy where they are too many together."""
         self.bytes += size
-        if self.bytes > self.max_bytes:
+        if self.bytes > max_bytes:
             raise Busy(f"bodies of {self.bytes:,} bytes are held already; try again", retry_s=1)
 
 
 class BodyLimit:
     """Bounds a body before anything parses it: its bytes, its time, and all bodies together."""
 
-    def __init__(
-        self, app: ASGIApp, max_bytes: int, buffered: Buffered, idle_s: float, total_s: float
-    ) -> None:
+    def __init__(self, app: ASGIApp, buffered: Buffered) -> None:
         self.app = app
-        self.max_bytes = max_bytes
         self.buffered = buffered
-        self.idle_s = idle_s
-        self.total_s = total_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        settings = settings_of(scope)
+        most, idle_s = settings.max_body_bytes, settings.body_idle_s
         stated = Headers(scope=scope).get("content-length", "0")
-        latest = asyncio.get_running_loop().time() + self.total_s
+        latest = asyncio.get_running_loop().time() + settings.body_total_s
         received, more = 0, True
 
         async def limited() -> Message:
             nonlocal received, more
             if not more:  # what is still to come is the client's leaving, at any time
                 return await receive()
-            if stated.isdecimal() and int(stated) > self.max_bytes:
-                raise self._too_large(int(stated))
-            message = await self._in_time(receive, latest)
+            if stated.isdecimal() and int(stated) > most:
+                raise too_large(int(stated), most)
+            message = await in_time(receive, idle_s, latest)
             size, more = len(message.get("body", b"")), message.get("more_body", False)
             received += size
-            self.buffered.take(size)
-            if received > self.max_bytes:
-                raise self._too_large(received)
+            self.buffered.take(size, settings.max_buffered_bytes)
+            if received > most:
+                raise too_large(received, most)
             return message
 
         try:
@@ -172,18 +186,19 @@ class BodyLimit:
         finally:
             self.buffered.bytes -= received
 
-    async def _in_time(self, receive: Receive, latest: float) -> Message:
-        now = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout_at(min(now + self.idle_s, latest)):
-                return await receive()
-        except TimeoutError:
-            raise BodyTooSlow(
-                f"the body is not whole; {self.idle_s:g} s without a byte and {self.total_s:g} s "
-                "in all are waited"
-            ) from None
 
-    def _too_large(self, size: int) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"a body of at least {size:,} bytes; at most {self.max_bytes:,} are read"
-        )
+async def in_time(receive: Receive, idle_s: float, latest: float) -> Message:
+    """Receive the next piece within `idle_s` and before `latest`; raises BodyTooSlow."""
+    now = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(min(now + idle_s, latest)):
+            return await receive()
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"the body is not whole; {idle_s:g} s are waited for its next byte, and not for ever"
+        ) from None
+
+
+def too_large(size: int, most: int) -> BodyTooLarge:
+    """The error for a body of `size` bytes or more."""
+    return BodyTooLarge(f"a body of at least {size:,} bytes; at most {most:,} are read")

@@ -106,6 +106,7 @@ FORM_BODY = {
             errors.Busy,
             errors.CannotFinish,
             errors.DeadlineMissed,
+            errors.OutOfMemory,
             errors.EngineFailed,
             errors.ServiceError,
         ),

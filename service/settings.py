@@ -1,13 +1,16 @@
-"""What an operator may choose, from the environment (SEGMIF_...) or handed in."""
+"""What an operator may choose: by flags, the environment (SEGMIF_...) or a file of TOML."""
 
+import json
 import math
-from collections.abc import Mapping
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segmif.images import MAX_PIXELS
@@ -19,6 +22,7 @@ from service.pipeline import Rules
 from service.schemas import Policy
 
 PREFIX = "SEGMIF_"
+FILE_VARIABLE = "SEGMIF_CONFIG"  # names the file
 OTHER_PROGRAMS = frozenset({"SEGMIF_DATA", "SEGMIF_ATTENTION"})  # read these
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
@@ -64,6 +68,7 @@ class Settings(BaseSettings):
     max_batch: int | None = Field(default=None, ge=1, le=64)  # None: 1 on a CPU, 8 on a GPU
     batch_delay_ms: float = Field(default=2.0, ge=0)  # how long a pair waits for others to join
     deadline_ms: float = Field(default=math.inf, gt=0)  # of requests that name none
+    memory_mib: int | None = Field(default=None, ge=1)  # the process may take; beyond it: 503
     drain_s: int = Field(default=20, ge=1)  # how long accepted pairs may take after SIGTERM
 
     @model_validator(mode="after")
@@ -108,11 +113,65 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """
+    Settings by flags (None: not given), else the environment, else a file with the same names.
+
+    Raises ValueError in one line, also for what is misspelt.
+    """
+    check_environment(os.environ)
+    stated = {name.upper() for name in os.environ}
+    told = _read_toml(file) if file else {}
+    below = {n: value for n, value in told.items() if f"{PREFIX}{n}".upper() not in stated}
+    above = {n: v for n, v in flags.items() if n in Settings.model_fields and v is not None}
+    try:
+        return Settings(**(below | above))
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        told = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ValueError(f"the settings cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file} is not TOML: {error}") from error
+    for name in told.keys() - Settings.model_fields.keys():
+        raise ValueError(f"{file}: {name} is no setting{_hint(name, Settings.model_fields)}")
+    return told
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; is {close[0]} meant?" if close else ""
+
+
+def as_toml(settings: Settings) -> str:
+    """Settings as a file for `load_settings`; what is not set, and the token, as comments."""
+    return "".join(f"{_line(name, value)}\n" for name, value in settings)
+
+
+def _line(name: str, value: object) -> str:
+    match value:
+        case None:
+            return f"# {name} ="
+        case SecretStr():
+            return f"# {name} = (set, not shown)"
+        case bool():
+            return f"{name} = {str(value).lower()}"
+        case int() | float():
+            return f"{name} = {value}"
+        case _:
+            return f"{name} = {json.dumps(str(value), ensure_ascii=False)}"
+
+
 def check_environment(environment: Mapping[str, str]) -> None:
     """Raise ValueError for a SEGMIF_ variable that no setting reads: it would change nothing."""
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | OTHER_PROGRAMS
+    names = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = names | OTHER_PROGRAMS | {FILE_VARIABLE}
     for name in environment:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            close = get_close_matches(name.upper(), known, n=1)
-            hint = f"; is {close[0]} meant?" if close else ""
+            hint = _hint(name.upper(), known)
             raise ValueError(f"the variable {name} is none of this program's{hint}")

@@ -126,6 +126,7 @@ async def drop(request: Request, id: Id) -> None:
         errors.Busy,
         errors.CannotFinish,
         errors.DeadlineMissed,
+        errors.OutOfMemory,
         errors.EngineFailed,
         errors.ServiceError,
     ),

@@ -8,6 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import get_native_id
 from typing import TypeVar, TypeVarTuple
 
+import cv2
+
+from service.errors import out_of_memory
+
 NICE = 5  # by which a worker steps behind the event loop where both want one core
 
 T = TypeVar("T")
@@ -23,9 +27,14 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, name, initializer=_give_way)
 
     async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Call a function in one of the threads."""
+        """Call a function in one of the threads; raises OutOfMemory, or what it raises."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, function, *arguments)
+        try:
+            return await loop.run_in_executor(self._pool, function, *arguments)
+        except (MemoryError, cv2.error) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            raise out_of_memory() from error
 
     def both(
         self, first: Callable[[], First], second: Callable[[], Second]

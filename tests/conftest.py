@@ -22,14 +22,14 @@ def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def stand_in_model() -> onnx.ModelProto:
-    """Build the stand-in: fused = visible, labels = person where infrared > 200."""
+def stand_in_model(hot: int = HOT) -> onnx.ModelProto:
+    """Build the stand-in: fused = visible, labels = person where infrared > `hot`."""
     nodes = [
         helper.make_node("Identity", ["visible"], ["fused"]),
         helper.make_node("Greater", ["infrared", "hot"], ["is_hot"]),
         helper.make_node("Where", ["is_hot", "person", "nothing"], ["labels"]),
     ]
-    constants = {"hot": HOT, "person": PERSON, "nothing": 0}
+    constants = {"hot": hot, "person": PERSON, "nothing": 0}
     frames: list[str | int] = ["B", "H", "W", 3]
     planes: list[str | int] = ["B", "H", "W"]
     graph = helper.make_graph(

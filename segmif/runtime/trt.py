@@ -215,6 +215,7 @@ class EngineNetwork:
     ) -> None:
         self.manifest = manifest
         self.name = f"tensorrt {trt.__version__}"
+        self.slots = SLOTS if version_of(trt) >= SHARING else 1  # batches in work at a time
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between a call that comes and a runtime that closes
         self._end: DeviceError | ValueError | None = None  # why nothing more is taken
@@ -285,11 +286,8 @@ class EngineNetwork:
         words = Words(trt)  # must live as long as what it is given to
         network = deserialize(trt, engine, words)
         profile = self.manifest.engine["profile"]
-        shares = version_of(trt) >= SHARING
-        slots = [
-            Slot(trt, network, device, profile, SIZES if shares else 1)
-            for _ in range(SLOTS if shares else 1)
-        ]
+        sizes = SIZES if self.slots > 1 else 1
+        slots = [Slot(trt, network, device, profile, sizes) for _ in range(self.slots)]
         opened.set_result(f"{self.name} {device.name}")
         try:
             self._work(slots)

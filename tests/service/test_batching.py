@@ -33,9 +33,10 @@ class Gate:
 
     name = "gate"
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, slots: int) -> None:
         self.manifest: Manifest = runtime.manifest
         self.runtime = runtime
+        self.slots = slots
         self.opened = threading.Event()
         self.opened.set()  # for the golden pair
         self.entered = threading.Event()
@@ -124,8 +125,8 @@ def rig(serve: Serve, stand_in_weights: Path) -> OpenRig:
     """Start a service around a gate: `async with rig(max_batch=3) as it`."""
 
     @asynccontextmanager
-    async def open_rig(**settings: int) -> AsyncIterator[Rig]:
-        gate = Gate(open_runtime(stand_in_weights, threads=1))
+    async def open_rig(slots: int = 1, **settings: int) -> AsyncIterator[Rig]:
+        gate = Gate(open_runtime(stand_in_weights, threads=1), slots)
         chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
         with serve(chosen, gate) as client:
             async with httpx.AsyncClient(base_url=client.base_url, timeout=20) as other:
@@ -135,6 +136,20 @@ def rig(serve: Serve, stand_in_weights: Path) -> OpenRig:
                     gate.opened.set()
 
     return open_rig
+
+
+async def test_as_many_batches_are_in_work_as_the_runtime_has_slots(rig: OpenRig) -> None:
+    async with rig(slots=2, max_batch=1) as it:
+        tasks = [await it.hold(), it.post(1)]
+        limit = time.monotonic() + 20
+        while len(it.gate.batches) < 2:  # while neither comes out
+            assert time.monotonic() < limit
+            await asyncio.sleep(0.01)
+        tasks += await it.queue(2, 3)
+        assert it.gate.batches == [[HELD], [1]]
+        it.gate.opened.set()
+        assert [number_of(await task) for task in tasks] == [HELD, 1, 2, 3]
+        assert it.gate.batches == [[HELD], [1], [2], [3]]
 
 
 def number_of(answer: httpx.Response) -> int:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import numpy as np
 import pytest
@@ -249,6 +250,29 @@ def test_all_bodies_together_have_a_bound(start: Start) -> None:
         unharmed(client)
 
 
+def test_a_pair_without_memory_is_told_to_come_again(
+    hasty: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise cv2.error("Insufficient memory")
+
+    monkeypatch.setattr(cv2.error, "code", cv2.Error.StsNoMem, raising=False)
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    answer = hasty.post("/fuse-segment", files=pair())
+    assert problem_of(answer) == (503, "out_of_memory")
+    assert answer.headers["retry-after"] == "1"
+    monkeypatch.undo()
+    unharmed(hasty)
+
+
+def test_a_bound_on_memory_that_leaves_no_room_is_refused(
+    stand_in_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMIF_MEMORY_MIB", "64")
+    assert main(["serve", "--weights", str(stand_in_weights)]) == 2
+    assert "memory_mib is 64; the service holds" in capsys.readouterr().err
+
+
 def test_a_token_is_asked_of_everybody_but_probes(start: Start) -> None:
     with start(token="s3cret") as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
@@ -257,6 +281,8 @@ def test_a_token_is_asked_of_everybody_but_probes(start: Start) -> None:
             assert answer.headers["www-authenticate"] == "Bearer"
             assert client.get("/metrics", headers=headers).status_code == 401
         assert client.get("/livez").status_code == 200
+        for page in ("/", "/docs", "/web/page.js"):  # which ask for the token
+            assert client.get(page).status_code == 200
         with pytest.raises(InvalidStatus) as refused:
             connect(str(client.base_url).replace("http", "ws").rstrip("/") + "/stream")
         assert refused.value.response.status_code == 403

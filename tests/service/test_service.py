@@ -7,19 +7,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 
 from segmif import images
 from segmif.classes import MFNET
+from segmif.manifest import Manifest, sha256
 from service.__main__ import main
 from service.routes import WEB
+from tests.conftest import stand_in_model
 
 ROOT = Path(__file__).parents[2]
 START_WITHOUT_TORCH = """
@@ -106,12 +111,12 @@ def free_port() -> int:
 
 @contextmanager
 def started(
-    weights: Path, port: int | None = None
+    weights: Path, port: int | None = None, *flags: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """Run the service as its user does, without torch, until it is ready."""
     port = port or free_port()
     command = [sys.executable, "-c", START_WITHOUT_TORCH, "serve", "--port", str(port)]
-    command += ["--weights", str(weights), "--threads", "1"]
+    command += ["--weights", str(weights), "--threads", "1", *flags]
     with (
         subprocess.Popen(
             command, cwd=ROOT, env=os.environ | {"SEGMIF_SHARED_MEMORY": "1"}
@@ -186,6 +191,87 @@ def test_killed_under_load_it_starts_again_and_leaves_nothing_behind(
             assert time.monotonic() < limit, region
             time.sleep(0.05)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def engine_of(client: httpx.Client) -> str:
+    """The line of the metrics that tells which network answers."""
+    text = client.get("/metrics", headers={"Authorization": "Bearer new"}).text
+    return next(line for line in text.splitlines() if line.startswith("segmif_engine_info"))
+
+
+def test_sighup_renews_network_and_settings_without_a_request_lost(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    weights, config = tmp_path / "w.onnx", tmp_path / "config.toml"
+    weights.write_bytes(stand_in_weights.read_bytes())
+    manifest = Manifest.read(stand_in_weights)
+    manifest.write(weights)
+    config.write_text("max_pending = 16")
+    flags = ("--config", str(config))
+    with started(weights, None, *flags) as (process, client), ThreadPoolExecutor(12) as posters:
+        last = engine_of(client)
+        answers = post_all(posters, client)
+        onnx.save(stand_in_model(hot=100), weights)
+        replace(manifest, sha256=sha256(weights)).write(weights)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: engine_of(client) != last)
+        assert {answer.result().status_code for answer in answers} == {200}
+
+        last = engine_of(client)
+        weights.write_bytes(b"no network")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        post_pair(client)
+        assert engine_of(client) == last
+
+        onnx.save(stand_in_model(hot=100), weights)
+        config.write_text('token = "new"')
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: client.get("/classes").status_code == 401)
+        assert client.get("/classes", headers={"Authorization": "Bearer new"}).is_success
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_flags_go_before_the_environment_and_that_before_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, printed = tmp_path / "config.toml", tmp_path / "printed.toml"
+    file.write_text('port = 1\nmax_batch = 2\ndepth_m = 3\ntoken = "secret"\ngain = "clahe"')
+    monkeypatch.setenv("SEGMIF_MAX_BATCH", "4")
+    monkeypatch.setenv("SEGMIF_PORT", "5")
+    assert main(["serve", "--config", str(file), "--port", "6", "--print-config"]) == 0
+    text = capsys.readouterr().out
+    told = tomllib.loads(text)
+    assert [told[n] for n in ("port", "max_batch", "depth_m", "gain")] == [6, 4, 3.0, "clahe"]
+    assert "secret" not in text
+    printed.write_text(text)
+    monkeypatch.delenv("SEGMIF_MAX_BATCH")
+    monkeypatch.delenv("SEGMIF_PORT")
+    assert main(["serve", "--config", str(printed), "--print-config"]) == 0
+    assert tomllib.loads(capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_pendng = 3", "max_pendng is no setting; is max_pending meant?"),
+        ("port = 99999", "port: Input should be less than or equal to 65535"),
+        ("port", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    assert main(["serve", "--config", str(file)]) == 2
+    assert said in capsys.readouterr().err
 
 
 OK = 'segmif_requests_total{outcome="ok",route="/fuse-segment"}'

@@ -1,0 +1,47 @@
+"""SIGHUP: settings, network and rig anew, while requests come and go."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from service.opening import Opened
+
+# What the listening socket, the process and its log were made with.
+AT_START_ONLY = (
+    *("host", "port", "tls_certificate", "tls_key", "max_connections", "head_timeout_s"),
+    *("drain_s", "memory_mib", "shared_memory", "log"),
+)
+
+logger = logging.getLogger(__name__)
+
+
+def on_hangup(app: FastAPI, reopen: Callable[[], Opened]) -> None:
+    """Have SIGHUP renew the service; from the main thread, within its event loop."""
+    loop, lock = asyncio.get_running_loop(), asyncio.Lock()
+    renewing: set[asyncio.Task[None]] = set()  # the loop itself would forget them
+
+    def hang_up() -> None:
+        task = loop.create_task(renew(app, reopen, lock))
+        renewing.add(task)
+        task.add_done_callback(renewing.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+
+async def renew(app: FastAPI, reopen: Callable[[], Opened], lock: asyncio.Lock) -> None:
+    """Take up what `reopen` opens, or say in the log why all stays as it is."""
+    async with lock:
+        try:
+            opened = await asyncio.to_thread(reopen)
+            await app.state.line.renew(opened)
+        except Exception as error:
+            logger.error("nothing is renewed, all stays as it was: %s", error)
+            return
+        last, app.state.settings = app.state.settings, opened.settings
+    for name in AT_START_ONLY:
+        if getattr(last, name) != getattr(opened.settings, name):
+            logger.warning("%s has changed; it takes effect at the next start", name)
+    logger.info("renewed; weights are %s", opened.runtime.manifest.sha256)
