@@ -26,8 +26,8 @@ OPEN_PATHS = PROBES | {"/", "/docs"}
 
 
 def is_open(path: str) -> bool:
-    """Tell whether anybody may ask for a path."""
-    return path in OPEN_PATHS or path.startswith("/web/")
+    """Tell whether anybody may ask for a path; the sample pictures are no secret."""
+    return path in OPEN_PATHS or path.startswith(("/web/", "/samples/"))
 
 
 def settings_of(scope: Scope) -> Settings:

@@ -1,5 +1,7 @@
 // The OpenAPI document as a page, without scripts from elsewhere.
 
+import { open } from "./door.js";
+
 const METHODS = ["get", "post"];
 
 function element(kind, ...children) {
@@ -53,7 +55,7 @@ function operation(api, path, method, described) {
   return made;
 }
 
-const api = await (await fetch("openapi.json")).json();
+const api = await (await open("openapi.json")).json();
 const service = new URL("fuse-segment", location.href);
 document.getElementById("about").textContent = api.info.description;
 document.getElementById("example").textContent = [

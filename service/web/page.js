@@ -1,5 +1,7 @@
 // The page: two files go to /fuse-segment, the parts of the answer become pictures, legend and times.
 
+import { open } from "./door.js";
+
 const PARTS = ["visible", "infrared"];
 const STAGE_COLOURS = {
   decode: "#6f9bd1", align: "#67b7a4", queue: "#5b6470", infer: "#f2a33c", encode: "#a58bd0",
@@ -69,7 +71,7 @@ async function ask(visible, infrared) {
   const form = new FormData();
   form.append("visible", visible);
   form.append("infrared", infrared);
-  const answer = await fetch("fuse-segment?return=overlay", {
+  const answer = await open("fuse-segment?return=overlay", {
     method: "POST", body: form, headers: { Accept: "multipart/mixed" },
   });
   if (answer.ok) {
@@ -159,7 +161,7 @@ function element(kind, text, className = "") {
 }
 
 async function listClasses() {
-  const { classes } = await (await fetch("classes")).json();
+  const { classes } = await (await open("classes")).json();
   byId("legend").replaceChildren(...classes.map(({ name, overlay_color: colour }) => {
     const row = document.createElement("li");
     const swatch = element("span", "", "swatch");
@@ -170,7 +172,7 @@ async function listClasses() {
 }
 
 async function listSamples() {
-  const samples = await (await fetch("samples")).json();
+  const samples = await (await open("samples")).json();
   byId("samples").replaceChildren(...samples.map((sample) => {
     const button = document.createElement("button");
     const image = document.createElement("img");

@@ -1,0 +1,34 @@
+// fetch with the operator's token where the service wants one; it is asked for once a session.
+
+const KEPT = "segmif-token";
+let asking = null; // the question that is on the screen, which all who were refused share
+
+export async function open(path, options = {}) {
+  for (;;) {
+    const token = sessionStorage.getItem(KEPT);
+    const headers = token ? { ...options.headers, Authorization: `Bearer ${token}` } : options.headers;
+    const answer = await fetch(path, { ...options, headers });
+    if (answer.status !== 401) return answer;
+    // Another may have been told a better one meanwhile.
+    if (token === sessionStorage.getItem(KEPT)) await (asking ??= ask(token !== null));
+  }
+}
+
+async function ask(again) {
+  const dialog = document.createElement("dialog");
+  const form = Object.assign(document.createElement("form"), { method: "dialog" });
+  const label = document.createElement("label");
+  const input = Object.assign(document.createElement("input"), {
+    type: "password", required: true, autocomplete: "off",
+  });
+  label.append(again ? "This token is not the operator's:" : "The operator's token:", input);
+  form.append(label, Object.assign(document.createElement("button"), { textContent: "Enter" }));
+  dialog.append(form);
+  dialog.oncancel = (event) => event.preventDefault(); // nothing works without it
+  document.body.append(dialog);
+  dialog.showModal();
+  await new Promise((done) => { dialog.onclose = done; });
+  sessionStorage.setItem(KEPT, input.value.trim());
+  dialog.remove();
+  asking = null;
+}
