@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from segmif.runtime import Runtime
 from service.condition import Condition
+from service.hardware import Hardware
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STAGES_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -29,6 +30,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.registry.register(Hardware())
         self.requests = Counter(
             "segmif_requests",
             "Requests by route and outcome: ok, gone (client hung up), or the kind of the error",

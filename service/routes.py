@@ -1,5 +1,6 @@
 """What can be asked of the service."""
 
+from asyncio import to_thread
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -156,7 +157,8 @@ async def readyz(line: LineDep) -> State:
 @router.get("/metrics", response_class=Response)
 async def metrics(line: LineDep) -> Response:
     """Give the counters in the text format of Prometheus."""
-    return Response(line.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    text = await to_thread(line.metrics.text)  # sensors may take their time
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/classes")

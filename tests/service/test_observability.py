@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from segmif import images
 from segmif.manifest import Manifest
 from segmif.runtime import Runtime, open_runtime
+from service import hardware
 from service.settings import Settings
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
@@ -116,6 +118,61 @@ def test_counters_name_outcomes_and_take_no_label_from_a_client(client: httpx.Cl
         "segmif_engine_info{",
     ):
         assert line in text
+
+
+class FakeNvml(ModuleType):
+    """NVML with one GPU that does not measure its power."""
+
+    NVMLError = RuntimeError
+
+    def __getattr__(self, name: str) -> Any:
+        answers: dict[str, Any] = {
+            "nvmlInit": None,
+            "nvmlDeviceGetCount": 1,
+            "nvmlDeviceGetHandleByIndex": "gpu",
+            "nvmlDeviceGetTemperature": 61,
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=3, total=8),
+            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=40),
+        }
+
+        def ask(*_: object) -> Any:
+            if name not in answers:
+                raise RuntimeError(f"{name} is not supported")
+            return answers[name]
+
+        return ask
+
+
+def test_sensors_are_told_as_far_as_they_answer(
+    serve: Any, stand_in_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {
+        "thermal/thermal_zone0/type": "cpu-thermal",
+        "thermal/thermal_zone0/temp": "48500",
+        "thermal/thermal_zone1/type": "off",  # has no temperature
+        "hwmon/hwmon3/name": "ina3221",
+        "hwmon/hwmon3/in1_label": "VDD_IN",
+        "hwmon/hwmon3/in1_input": "5000",
+        "hwmon/hwmon3/curr1_input": "2200",
+        "hwmon/hwmon3/in7_label": "sum of shunt voltages",
+        "hwmon/hwmon4/name": "fan",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(hardware, "SYSFS", tmp_path)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
+    settings = Settings(weights=stand_in_weights)
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        lines = client.get("/metrics").text.splitlines()
+    found = {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if "sensor=" in line}
+    assert found == {
+        'segmif_temperature_celsius{sensor="cpu-thermal"}': 48.5,
+        'segmif_temperature_celsius{sensor="gpu0"}': 61,
+        'segmif_power_watts{sensor="VDD_IN"}': 11,
+        'segmif_gpu_memory_used_bytes{sensor="gpu0"}': 3,
+        'segmif_gpu_memory_bytes{sensor="gpu0"}': 8,
+        'segmif_gpu_busy_ratio{sensor="gpu0"}': 0.4,
+    }
 
 
 def test_log_lines_are_json_with_the_request_they_belong_to(
