@@ -25,10 +25,15 @@ FLAGS_HEADER = "X-Pair-Flags"
 
 @dataclass(frozen=True)
 class Wish:
-    """What the client wants: a media type, and which picture where the answer is one picture."""
+    """What the client wants: a media type, and which pictures (none: no wish)."""
 
     media_type: str
-    view: View | None
+    views: tuple[View, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[View, ...]:
+        """The pictures of the answer; where it is a single one, the first."""
+        return self.views or ("fused", "mask")
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def encode(wish: Wish, both: Both, result: Result) -> Answer:
         body = raw_answer(wish, result).to_bytes()
     else:
         with result.times.measure("encode"):
-            body = _picture(wish.view or "fused", content_type, result)
+            body = _picture(wish.pictures[0], content_type, result)
     return Answer(body, content_type, result.prepared.condition, result.times)
 
 
@@ -92,12 +97,11 @@ def raw_answer(wish: Wish, result: Result) -> RawAnswer:
     picture: bytes | memoryview = b""
     labels: bytes | memoryview = b""
     with result.times.measure("encode"):
-        if wish.view != "mask":
-            view = wish.view or "fused"
+        for view in set(wish.pictures) - {"mask"}:  # one at most, or it would not be offered
             picture = (
                 _bytes(_shown(view, result)) if pixels else _picture(view, wish.media_type, result)
             )
-        if wish.view != "fused":
+        if "mask" in wish.pictures:
             labels = _bytes(result.prediction.labels) if pixels else _picture("mask", PNG, result)
     return RawAnswer(
         flagged=bool(result.prepared.condition.flags),
@@ -154,30 +158,26 @@ def mixed(parts: list[Part]) -> tuple[bytes, str]:
 
 def _parts(wish: Wish, both: Both, result: Result) -> list[Part]:
     with result.times.measure("encode"):
-        fused, mask = both(
-            lambda: _picture("fused", PNG, result), lambda: _picture("mask", PNG, result)
+        first, *others = wish.pictures
+        one, more = both(
+            lambda: _picture(first, PNG, result),
+            lambda: [_picture(view, PNG, result) for view in others],
         )
-        parts = [
-            Part("fused", "fused.png", PNG, fused),
-            Part("mask", "mask.png", PNG, mask),
-        ]
-        more = (
-            [Part("overlay", "overlay.png", PNG, _picture("overlay", PNG, result))]
-            if wish.view == "overlay"
-            else []
-        )
+        encoded = zip(wish.pictures, (one, *more), strict=True)
+        parts = [Part(view, f"{view}.png", PNG, body) for view, body in encoded]
     report = describe(result).model_dump_json().encode()
-    return [*parts, Part("report", "report.json", "application/json", report), *more]
+    return [*parts, Part("report", "report.json", "application/json", report)]
 
 
 def _json(wish: Wish, result: Result) -> bytes:
     told: dict[str, Any] = {}
     with result.times.measure("encode"):
-        if wish.view != "mask":
-            picture = _picture(wish.view or "fused", PNG, result)
-            told[wish.view or "fused"] = b64encode(picture).decode()
-        if wish.view != "fused":
-            told["mask"] = run_lengths(result.prediction.labels)
+        for view in wish.pictures:
+            told[view] = (
+                run_lengths(result.prediction.labels)
+                if view == "mask"
+                else b64encode(_picture(view, PNG, result)).decode()
+            )
     told["report"] = describe(result).model_dump(mode="json")
     return json.dumps(told).encode()
 

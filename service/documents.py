@@ -31,7 +31,13 @@ def query_of(model: type[BaseModel]) -> list[dict[str, Any]]:
     """Describe a model's fields as parameters of the query."""
     fields = schema_of(model)["properties"]
     return [
-        {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
+        {
+            "name": name,
+            "in": "query",
+            "explode": False,  # lists have commas
+            "description": field.pop("description"),
+            "schema": field,
+        }
         for name, field in fields.items()
     ]
 

@@ -10,32 +10,39 @@ View = Literal["fused", "mask", "overlay"]
 
 MIXED, JSON, RAW = "multipart/mixed", "application/json", "application/octet-stream"
 PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
-OFFERS: dict[View | None, tuple[str, ...]] = {  # JSON last: base64 is a third larger, and slow
-    None: (MIXED, PNG, JPEG, WEBP, RAW, JSON),
-    "fused": (PNG, JPEG, WEBP, MIXED, RAW, JSON),
-    "overlay": (PNG, JPEG, WEBP, MIXED, RAW, JSON),
-    "mask": (PNG, MIXED, RAW, JSON),
-}
+ALL_OFFERS = (MIXED, PNG, JPEG, WEBP, RAW, JSON)  # JSON last: base64 is a third larger, and slow
+
+
+def offers(views: tuple[View, ...]) -> tuple[str, ...]:
+    """Media types in which these pictures (none: no wish) can be had, the first choice first."""
+    match views:
+        case ():
+            return ALL_OFFERS
+        case ("mask",):
+            return (PNG, MIXED, RAW, JSON)
+        case (_,):
+            return (PNG, JPEG, WEBP, MIXED, RAW, JSON)
+    # The raw form has room for one picture beside the labels.
+    return (MIXED, JSON) if {"fused", "overlay"} <= set(views) else (MIXED, RAW, JSON)
 
 
 @lru_cache(256)  # every client sends the same again and again
-def choose(accept: str, view: View | None) -> str:
+def choose(accept: str, views: tuple[View, ...]) -> str:
     """
-    Pick the media type for an Accept header and the picture asked for (None: no wish).
+    Pick the media type for an Accept header and the pictures asked for (none: no wish).
 
-    Raises NotAcceptable with what could be had. Without a wish, all parts are the first choice;
-    with one, the picture alone.
+    Raises NotAcceptable with what could be had. One picture comes alone where that is accepted.
     """
-    offered = OFFERS[view]
+    offered = offers(views)
     qualities = [(quality(accept, offer), -place) for place, offer in enumerate(offered)]
     best, place = max(qualities)
     if best > 0:
         return offered[-place]
-    if view == "mask" and max(quality(accept, JPEG), quality(accept, WEBP)) > 0:
+    if views == ("mask",) and max(quality(accept, JPEG), quality(accept, WEBP)) > 0:
         raise NotAcceptable(
             "a mask as JPEG or WebP would no longer hold class ids; accept image/png"
         )
-    wish = f" of the {view}" if view else ""
+    wish = f" of {', '.join(views)}" if views else ""
     raise NotAcceptable(f"the answer{wish} can be {', '.join(offered)}; Accept was {accept!r}")
 
 

@@ -16,7 +16,7 @@ from service.disconnects import unless_gone
 from service.documents import documented, header, query_of, schema_of
 from service.line import Line, Submission
 from service.metrics import CONTENT_TYPE
-from service.negotiation import OFFERS, RAW, choose
+from service.negotiation import ALL_OFFERS, RAW, choose
 from service.schemas import Ask, Class, Classes, Meta, Sample, State
 from service.settings import Settings
 from service.submissions import (
@@ -79,14 +79,14 @@ FORM_BODY = {
         "requestBody": FORM_BODY,
         "parameters": [
             *query_of(Ask),
-            header("accept", "string", ", ".join(OFFERS[None])),
+            header("accept", "string", ", ".join(ALL_OFFERS)),
             header(DEADLINE_HEADER, "number", "the same as the parameter deadline_ms"),
         ],
     },
     responses={
         200: {
             "description": "All parts (fused PNG, indexed mask PNG, JSON report), or one picture.",
-            "content": dict.fromkeys(OFFERS[None], Picture),
+            "content": dict.fromkeys(ALL_OFFERS, Picture),
         },
         **documented(
             errors.BadForm,
@@ -117,14 +117,14 @@ async def fuse_segment(request: Request) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
     ask = validated(Ask, dict(request.query_params))
     accept = request.headers.get("accept", "*/*")
-    choose(accept, ask.view)
+    choose(accept, ask.views)
     line: Line = request.app.state.line
     settings: Settings = request.app.state.settings
     client = client_of(request)
     if not ask.live:  # what has no chance is refused before its body is read
         line.admission.check(client, seconds_left(request, ask, settings))
     visible, infrared, ask = await read_pair(request, ask)
-    wish = Wish(choose(accept, ask.view), ask.view)
+    wish = Wish(choose(accept, ask.views), ask.views)
     submission = Submission(
         visible,
         infrared,

@@ -1,8 +1,8 @@
 """What the service says as JSON."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from segmif.thermal import Method
 from service.negotiation import View
@@ -10,16 +10,20 @@ from service.negotiation import View
 Policy = Literal["refuse", "flag"]
 
 
+def _listed(value: object) -> object:
+    return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
+
+
 class Ask(BaseModel):
     """What a client says about a pair, and what it wants to have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    view: View | None = Field(
-        default=None,
+    views: Annotated[tuple[View, ...], BeforeValidator(_listed)] = Field(
+        default=(),
         alias="return",
-        description="one picture instead of all parts; with Accept: multipart/mixed, overlay is "
-        "added as a fourth part",
+        description="pictures with commas between, else fused,mask; a single one comes alone "
+        "unless Accept wants multipart/mixed, raw or JSON, which hold the report too",
     )
     depth_m: float | None = Field(
         default=None,

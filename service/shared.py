@@ -12,12 +12,12 @@ from fastapi.responses import Response
 from service import errors, wire
 from service.answers import Wish, raw_answer
 from service.disconnects import unless_gone
-from service.documents import documented
+from service.documents import documented, query_of
 from service.errors import BadWire, Busy, UnknownRegion
 from service.line import Line, Submission
-from service.negotiation import RAW
+from service.negotiation import RAW, choose
 from service.schemas import Ask, RegionMade
-from service.submissions import amend, client_of, due
+from service.submissions import amend, client_of, due, validated
 
 MAX_REGIONS = 8
 MAX_REGION_BYTES = 64 * 2**20
@@ -112,6 +112,7 @@ async def drop(request: Request, id: Id) -> None:
 @router.post(
     "/{id}/fuse-segment",
     response_class=Response,
+    openapi_extra={"parameters": query_of(Ask)},
     responses=documented(
         errors.UnknownRegion,
         errors.BadWire,
@@ -121,6 +122,7 @@ async def drop(request: Request, id: Id) -> None:
         errors.FrameTooLarge,
         errors.BodyTooLarge,
         errors.BodyTooSlow,
+        errors.NotAcceptable,
         errors.Superseded,
         errors.TooManyOfOne,
         errors.Busy,
@@ -131,7 +133,7 @@ async def drop(request: Request, id: Id) -> None:
         errors.ServiceError,
     ),
 )
-async def fuse_segment(request: Request, id: Id, ask: Annotated[Ask, Query()]) -> Response:
+async def fuse_segment(request: Request, id: Id) -> Response:
     """
     Fuse the frames that lie in a region, whose raw header is the body.
 
@@ -139,6 +141,8 @@ async def fuse_segment(request: Request, id: Id, ask: Annotated[Ask, Query()]) -
     """
     line: Line = request.app.state.line
     regions = regions_of(request)
+    ask = validated(Ask, dict(request.query_params))
+    choose(RAW, ask.views)
     header = b"".join([chunk async for chunk in request.stream()])
     pair = wire.read_pair(header, memoryview(regions.read(id, wire.payload_bytes(header))))
     ask = amend(ask, pair.ask)
@@ -151,7 +155,7 @@ async def fuse_segment(request: Request, id: Id, ask: Annotated[Ask, Query()]) -
         due(request, ask, request.app.state.settings),
         monotonic() - request.state.received,
     )
-    finish = partial(raw_answer, Wish(RAW, ask.view))
+    finish = partial(raw_answer, Wish(RAW, ask.views))
     answer = await unless_gone(request, line.process(submission, finish))
     regions.write(id, b"".join((answer.picture, answer.labels)))
     return Response(answer.head() + answer.report, media_type=RAW)

@@ -11,9 +11,9 @@ from fastapi import APIRouter, WebSocket
 from starlette.exceptions import HTTPException
 
 from service.answers import Wish, raw_answer
-from service.errors import BadParameter, Superseded, problem, problem_response
+from service.errors import BadParameter, NotAcceptable, Superseded, problem, problem_response
 from service.line import Line, Submission
-from service.negotiation import JPEG, PNG, RAW, WEBP
+from service.negotiation import JPEG, PNG, RAW, WEBP, choose
 from service.schemas import Ask, StreamAsk
 from service.settings import Settings
 from service.submissions import take_raw, validated
@@ -36,7 +36,8 @@ async def stream(socket: WebSocket) -> None:
     socket.state.request_id = uuid4().hex
     try:
         ask = validated(StreamAsk, dict(socket.query_params))
-    except BadParameter as error:
+        choose(RAW, ask.views)
+    except (BadParameter, NotAcceptable) as error:
         await socket.send_denial_response(problem_response(socket, error))
         return
     line: Line = socket.app.state.line
@@ -55,7 +56,7 @@ class Session:
         self._socket = socket
         self._line = line
         self._deadline_ms = settings.deadline_ms
-        self._wish = Wish(PICTURES[ask.picture], ask.view)
+        self._wish = Wish(PICTURES[ask.picture], ask.views)
         self._id: str = socket.state.request_id
         fields = ask.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
         self._ask = Ask.model_validate({"stream": self._id, "live": True} | fields)

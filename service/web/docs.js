@@ -33,7 +33,7 @@ function fields(api, schema) {
 }
 
 function choices(schema) {
-  const options = (schema.anyOf ?? [schema]).flatMap((option) => option.enum ?? []);
+  const options = (schema.anyOf ?? [schema.items ?? schema]).flatMap((option) => option.enum ?? []);
   return options.length ? `one of ${options.join(", ")}` : "";
 }
 

@@ -71,7 +71,7 @@ async function ask(visible, infrared) {
   const form = new FormData();
   form.append("visible", visible);
   form.append("infrared", infrared);
-  const answer = await open("fuse-segment?return=overlay", {
+  const answer = await open("fuse-segment?return=fused,mask,overlay", {
     method: "POST", body: form, headers: { Accept: "multipart/mixed" },
   });
   if (answer.ok) {

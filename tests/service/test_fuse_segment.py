@@ -143,10 +143,11 @@ def test_the_overlay_tints_what_was_found_and_nothing_else(
     client: httpx.Client, files: Files, pair: FramePair, mask: NDArray[np.uint8]
 ) -> None:
     answer = client.post(
-        "/fuse-segment?return=overlay", files=files, headers={"Accept": "multipart/mixed"}
+        "/fuse-segment?return=overlay,mask,fused", files=files, headers={"Accept": "*/*"}
     )
-    name, _, content = split(answer)[3]
-    assert name == "overlay"
+    parts = split(answer)
+    assert [name for name, _, _ in parts] == ["overlay", "mask", "fused", "report"]
+    content = parts[0][2]
     changed = (images.decode_visible(content) != pair.visible).any(axis=-1)
     np.testing.assert_array_equal(changed, mask > 0)
 
@@ -159,6 +160,8 @@ def test_the_overlay_tints_what_was_found_and_nothing_else(
         ("text/html", "fused", "image/png, image/jpeg"),
         ("application/xml", None, "multipart/mixed"),
         ("image/png;q=0", "mask", "Accept was 'image/png;q=0'"),
+        ("image/png", "fused,mask", "of fused, mask can be multipart/mixed"),
+        ("application/octet-stream", "fused,overlay", "can be multipart/mixed, application/json;"),
     ],
 )
 def test_an_answer_nobody_can_give_is_406(
