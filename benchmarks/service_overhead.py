@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, quantiles
@@ -27,6 +27,8 @@ from running import ROOT, SAMPLE, Server, our_service, serving
 
 from segmif import images
 from segmif.classes import TAXONOMIES
+from segmif.frames import FramePair
+from segmif.runtime import open_runtime, predict
 
 WARM_ROUNDS = 5
 OCTETS = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
@@ -38,10 +40,13 @@ class Pair:
 
     visible: bytes  # PNG
     infrared: bytes
+    weights: Path
 
     def __post_init__(self) -> None:
         self.colours = images.decode_visible(self.visible)
         self.heat = images.decode_infrared(self.infrared)
+        with closing(open_runtime(self.weights)) as runtime:
+            self.answer = predict(runtime, FramePair(self.colours, self.heat))
         self.files = {"visible": ("v.png", self.visible), "infrared": ("i.png", self.infrared)}
         self.coded = {
             "visible": base64.b64encode(self.visible).decode(),
@@ -55,16 +60,17 @@ class Pair:
         self.raw = head + self.colours.tobytes() + self.heat.tobytes()
 
     def png_codec(self) -> None:
-        """Both frames decoded, and two of the answer's size encoded, with nothing around it."""
+        """Both frames decoded, both pictures encoded, one after the other, nothing around it."""
         images.decode_visible(self.visible)
         images.decode_infrared(self.infrared)
-        images.encode_png(self.colours)
-        images.encode_indexed_png(self.heat & 7, TAXONOMIES["mfnet"].palette)
+        images.encode_png(self.answer.fused)
+        images.encode_indexed_png(self.answer.labels, TAXONOMIES["mfnet"].palette)
 
     def raw_codec(self) -> None:
         """The same for pixels: taken from a body, and put into one."""
         frames = np.frombuffer(self.raw, np.uint8)[64:]
-        b"".join((self.raw[:64], frames[: self.colours.size].tobytes(), self.heat.tobytes()))
+        frames[: self.colours.size].reshape(self.colours.shape)
+        b"".join((self.raw[:64], self.answer.fused.tobytes(), self.answer.labels.tobytes()))
 
 
 @dataclass
@@ -128,7 +134,8 @@ def contestants(servers: dict[str, Server], pair: Pair) -> list[Contestant]:
 
 def compare(weights: Path, rounds: int) -> dict[str, dict[str, float]]:
     """Ask all in every round; what each cost, by name."""
-    pair = Pair(*((SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared")))
+    files = ((SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared"))
+    pair = Pair(*files, weights)
     peers = str(ROOT / "benchmarks" / "service_peers.py")
     chance = random.Random(0)
     with ExitStack() as running:

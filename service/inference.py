@@ -28,6 +28,8 @@ from service.submissions import client_of
 LENGTH_HEADER = "Inference-Header-Content-Length"
 BYTES_AN_ELEMENT = {"UINT8": 1, "UINT16": 2}
 VERSION = "1"
+INPUTS = {"visible": [-1, -1, -1, 3], "infrared": [-1, -1, -1]}  # -1: any
+OUTPUTS = {"fused": [-1, -1, -1, 3], "labels": [-1, -1, -1]}
 MAX_TENSOR_BATCH = 64
 MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
 
@@ -79,7 +81,7 @@ async def server(request: Request) -> dict[str, Any]:
     return {
         "name": "segmif",
         "version": request.app.version,
-        "extensions": ["binary_tensor_data"],
+        "extensions": ["binary_tensor_data", "model_configuration"],
     }
 
 
@@ -114,15 +116,31 @@ async def model(request: Request, name: str, version: str = VERSION) -> dict[str
         "name": runtime.manifest.variant,
         "versions": [VERSION],
         "platform": runtime.name,
-        "inputs": [
-            {"name": "visible", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
-            {"name": "infrared", "datatype": "UINT8", "shape": [-1, -1, -1]},
-        ],
-        "outputs": [
-            {"name": "fused", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
-            {"name": "labels", "datatype": "UINT8", "shape": [-1, -1, -1]},
-        ],
+        "inputs": [_tensor(name, shape) for name, shape in INPUTS.items()],
+        "outputs": [_tensor(name, shape) for name, shape in OUTPUTS.items()],
     }
+
+
+def _tensor(name: str, shape: list[int]) -> dict[str, Any]:
+    return {"name": name, "datatype": "UINT8", "shape": shape}
+
+
+@router.get("/models/{name}/config", responses=documented(errors.UnknownModel))
+@router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
+async def config(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """Describe the network as Triton does in its extension, which load tools ask for."""
+    runtime = line_for(request, name, version).runtime
+    return {
+        "name": runtime.manifest.variant,
+        "platform": runtime.name,
+        "max_batch_size": 0,  # the batch is the first dimension of the tensors themselves
+        "input": [_configured(name, shape) for name, shape in INPUTS.items()],
+        "output": [_configured(name, shape) for name, shape in OUTPUTS.items()],
+    }
+
+
+def _configured(name: str, shape: list[int]) -> dict[str, Any]:
+    return {"name": name, "data_type": "TYPE_UINT8", "dims": shape}
 
 
 @router.post(

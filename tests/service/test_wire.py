@@ -300,7 +300,15 @@ def test_tritonclient_works_unmodified(tensors: triton.InferenceServerClient, bi
     assert tensors.is_server_ready()
     assert tensors.is_model_ready("nano")
     assert not tensors.is_model_ready("resnet")
-    assert tensors.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    configured = tensors.get_model_config("nano")  # which load tools ask for
+    assert {t["name"]: t["dims"] for t in configured["output"]} == {
+        "fused": [-1, -1, -1, 3],
+        "labels": [-1, -1, -1],
+    }
+    assert tensors.get_server_metadata()["extensions"] == [
+        "binary_tensor_data",
+        "model_configuration",
+    ]
     assert [t["name"] for t in tensors.get_model_metadata("nano", "1")["inputs"]] == [
         "visible",
         "infrared",
