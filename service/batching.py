@@ -52,22 +52,22 @@ class Batcher:
         self._retry_s = retry_s
         self._engine = engine
         self._computing: set[asyncio.Task[None]] = set()
-        self._take_up(runtime, max_batch)
-        self._max_delay_s = max_delay_s
+        self._take_up(runtime, max_batch, max_delay_s)
         self._waiting: deque[Job] = deque()
         self._coming = 0
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
 
-    def _take_up(self, runtime: Runtime, max_batch: int) -> None:
+    def _take_up(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
         self.runtime = runtime
         self._max_batch = max_batch
+        self._max_delay_s = max_delay_s
         self._room = asyncio.Semaphore(slots_of(runtime))
 
-    async def change(self, runtime: Runtime, max_batch: int) -> None:
+    async def change(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
         """Give what comes next to another runtime; returns once the last one is left alone."""
         last = list(self._computing)
-        self._take_up(runtime, max_batch)
+        self._take_up(runtime, max_batch, max_delay_s)
         await asyncio.gather(*last)
 
     @property

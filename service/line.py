@@ -171,7 +171,11 @@ class Line:
         self._rules = settings.rules(opened.mounting)
         self.admission.limit(settings.max_pending, settings.max_pending_per_client)
         self.metrics.introduce(opened.runtime)
-        await self.batcher.change(opened.runtime, largest_batch(settings, opened.runtime))
+        await self.batcher.change(
+            opened.runtime,
+            largest_batch(settings, opened.runtime),
+            settings.batch_delay_ms / 1000,
+        )
         for runtime in (last, last_reference):
             if runtime:
                 runtime.close()

@@ -162,7 +162,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         settings = settings_of(scope)
-        most, idle_s = settings.max_body_bytes, settings.body_idle_s
+        most = settings.max_body_bytes
         stated = Headers(scope=scope).get("content-length", "0")
         latest = asyncio.get_running_loop().time() + settings.body_total_s
         received, more = 0, True
@@ -173,7 +173,7 @@ class BodyLimit:
                 return await receive()
             if stated.isdecimal() and int(stated) > most:
                 raise too_large(int(stated), most)
-            message = await in_time(receive, idle_s, latest)
+            message = await in_time(receive, settings, latest)
             size, more = len(message.get("body", b"")), message.get("more_body", False)
             received += size
             self.buffered.take(size, settings.max_buffered_bytes)
@@ -187,15 +187,16 @@ class BodyLimit:
             self.buffered.bytes -= received
 
 
-async def in_time(receive: Receive, idle_s: float, latest: float) -> Message:
-    """Receive the next piece within `idle_s` and before `latest`; raises BodyTooSlow."""
+async def in_time(receive: Receive, settings: Settings, latest: float) -> Message:
+    """Receive the next piece soon enough and before `latest`; raises BodyTooSlow."""
     now = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(min(now + idle_s, latest)):
+        async with asyncio.timeout_at(min(now + settings.body_idle_s, latest)):
             return await receive()
     except TimeoutError:
         raise BodyTooSlow(
-            f"the body is not whole; {idle_s:g} s are waited for its next byte, and not for ever"
+            f"the body is not whole; {settings.body_idle_s:g} s without a byte and "
+            f"{settings.body_total_s:g} s in all are waited"
         ) from None
 
 
