@@ -111,8 +111,8 @@ def infer(visible: Path, infrared: Path, out: Path, opened: Opened) -> int:
     return 1 if summary.failures or not summary.done else 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+def common() -> argparse.ArgumentParser:
+    """Describe the flags of both serve and infer."""
     network = argparse.ArgumentParser(add_help=False)
     network.add_argument(
         "--weights", type=Path, metavar="FILE", help=".onnx or .engine, its manifest beside it"
@@ -138,9 +138,14 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--depth-m", type=float, metavar="M", help="depth of the plane that the rig aligns (far)"
     )
+    return network
 
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     top = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
+    network = common()
     serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="(8000)")

@@ -59,14 +59,6 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={
-            HTTPException: tell,
-            RequestValidationError: tell_unreadable,
-            ClientGone: tell_nobody,
-            ClientDisconnect: tell_nobody,
-            MemoryError: tell_full,
-            Exception: tell_bug,
-        },
     )
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
@@ -78,6 +70,7 @@ def create_app(
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
     surround(app, app.state.line.metrics)
+    answer_errors(app)
     return app
 
 
@@ -101,6 +94,19 @@ def surround(app: FastAPI, metrics: Metrics) -> None:
     app.add_middleware(Bearer)
     app.add_middleware(Outcomes, metrics=metrics)
     app.add_middleware(RequestId)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Say who answers where a route raises."""
+    for kind, handler in (
+        (HTTPException, tell),
+        (RequestValidationError, tell_unreadable),
+        (ClientGone, tell_nobody),
+        (ClientDisconnect, tell_nobody),
+        (MemoryError, tell_full),
+        (Exception, tell_bug),
+    ):
+        app.add_exception_handler(kind, handler)
 
 
 async def tell(request: Request, error: Exception) -> Response:
