@@ -72,7 +72,11 @@ class Worn:
 
 @pytest.mark.parametrize(("levels", "wanted"), [(1, 200), (10, 503)])
 def test_a_network_far_from_its_reference_never_becomes_ready(
-    serve: Any, stand_in_weights: Path, levels: int, wanted: int
+    serve: Any,
+    stand_in_weights: Path,
+    levels: int,
+    wanted: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     runtime = Worn(open_runtime(stand_in_weights, threads=1), levels)
     reference = open_runtime(stand_in_weights, threads=1)
@@ -83,6 +87,7 @@ def test_a_network_far_from_its_reference_never_becomes_ready(
                 assert time.monotonic() < limit
                 time.sleep(0.02)
         readiness(client, wanted)
+    assert not [record for record in caplog.records if record.name == "service.app"]  # no fault
 
 
 def test_a_network_that_breaks_is_taken_out_of_ready(serve: Any, stand_in_weights: Path) -> None:
