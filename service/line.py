@@ -136,14 +136,16 @@ class Line:
 
         Where there is a reference, the network must come close to it.
         """
+        runtime, trouble = self.runtime, None
         try:
             prepared = await self.codecs.run(self._read, golden)
             prediction = await self.batcher.submit(prepared.pair, math.inf, Times()).result
-            await self._judge(prediction, prepared.pair, self.runtime, self._reference)
-            self._trouble = None
+            await self._judge(prediction, prepared.pair, runtime, self._reference)
         except Exception:
-            self._trouble = "the golden pair did not come out right; the log says why"
+            trouble = "the golden pair did not come out right; the log says why"
             logger.exception("the service will not become ready")
+        if runtime is self.runtime:  # else another has taken its place, and proven itself
+            self._trouble = trouble
 
     async def _judge(
         self, prediction: Prediction, pair: FramePair, runtime: Runtime, reference: Runtime | None
@@ -178,7 +180,7 @@ class Line:
         )
         for runtime in (last, last_reference):
             if runtime:
-                runtime.close()
+                await self.codecs.run(runtime.close)
 
     def _prove_again(self) -> None:
         """See whether a network that failed still knows the golden pair; else it is not ready."""
