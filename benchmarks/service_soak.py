@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from statistics import fmean
 
@@ -47,7 +46,7 @@ SAMPLE_S, MEMORY_GROWTH = 5.0, 0.02
 SETTLE_S = 20.0  # the service may take to notice what has gone: longer than its idle limit
 SOCKET_PAIRS = 20
 EXPECTED = {"200", "409", "429", "503"}  # for a whole request: an answer, or "not now"
-FILES_LEFT = 12  # regions of crashed clients, up to eight, and connections kept open
+FILES_LEFT = 20  # two for each region of a crashed client, up to eight, and kept connections
 GAUGES = ("pending", "queue_depth", "buffered_bytes", "stream_sockets")
 
 
@@ -125,14 +124,11 @@ class Soak:
             self.note("region", str(made.status_code), made.status_code in (201, 503))
             if made.status_code != httpx.codes.CREATED or chance.random() < 0.05:
                 return
-            region = SharedMemory(made.json()["name"])
-            assert region.buf is not None
-            region.buf[: VISIBLE.nbytes + INFRARED.nbytes] = VISIBLE.tobytes() + INFRARED.tobytes()
+            put(made.json()["name"], VISIBLE.tobytes() + INFRARED.tobytes())
             path = f"/shared-memory/{made.json()['id']}"
             answer = await client.post(f"{path}/fuse-segment", content=raw_head(), timeout=ANSWER_S)
             status = str(answer.status_code)
             self.note("shared memory", status, status in EXPECTED)
-            region.close()
             await client.delete(path)
 
     async def watch(self, service: Server) -> None:
@@ -143,6 +139,11 @@ class Soak:
             self.livez_ms.append((time.perf_counter() - start) * 1000)
             self.memory_mib.append(service.resident_mib())
             await asyncio.sleep(SAMPLE_S)
+
+
+def put(region: str, data: bytes) -> None:
+    with Path("/dev/shm", region).open("r+b") as memory:
+        memory.write(data)
 
 
 def large() -> Form:
