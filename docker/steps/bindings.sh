@@ -2,7 +2,8 @@
 # TensorRT's Python bindings for a Python that NVIDIA ships none for, from NVIDIA's sources of the
 # same version, into that Python's packages.
 #
-#   bindings.sh SOURCES PYTHON     needs g++, CUDA's and TensorRT's headers and libraries
+#   bindings.sh SOURCES PYTHON     SOURCES with the parser's submodule; needs pybind11 in that
+#                                  Python, g++, CUDA's and TensorRT's headers and libraries
 set -eu
 
 sources=$1/python
@@ -11,14 +12,12 @@ packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))'
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 pybind=$("$python" -c 'import pybind11; print(pybind11.get_include())')
 
-mkdir -p "$packages/tensorrt" /tmp/bindings/onnx
-# The sources look for this header in the parser's own tree.
-echo '#include <NvOnnxParser.h>' > /tmp/bindings/onnx/NvOnnxParser.h
+mkdir -p "$packages/tensorrt" /tmp/bindings
 find "$sources/src" -name '*.cpp' | while read -r file; do
   name=$(basename "$file" .cpp)
   echo "g++ $name"
-  g++ -c -std=c++17 -O1 -fPIC -fvisibility=hidden -w -DTENSORRT_MODULE=tensorrt \
-    -I"$sources/include" -I"$sources/docstrings" -I/tmp/bindings -I"$headers" -I"$pybind" \
+  g++ -c -std=c++14 -O1 -fPIC -fvisibility=hidden -w -DTENSORRT_MODULE=tensorrt \
+    -I"$sources/include" -I"$sources/docstrings" -I"$1/parsers" -I"$headers" -I"$pybind" \
     -I"${CUDA_HOME:-/usr/local/cuda}/include" ${TENSORRT_INCLUDE:+-I"$TENSORRT_INCLUDE"} \
     -o "/tmp/bindings/$name.o" "$file"
 done

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ def name(port: int) -> Iterator[str]:
     engine("rm", "--force", name)
 
 
+def last_line(name: str) -> str:
+    return engine("logs", name).stderr.splitlines()[-1]
+
+
 def wait_until_ready(client: httpx.Client) -> float:
     begin = time.monotonic()
     while time.monotonic() < begin + 120:
@@ -90,13 +95,13 @@ def test_it_serves_read_only_drains_and_starts_again(name: str, port: int) -> No
         engine("start", name)
         again = wait_until_ready(client)
         assert client.post("/fuse-segment", files=files, headers=TOKEN).status_code == 200
-    print(f"{IMAGE}: ready after {first:.1f} s, again after {again:.1f} s")
+    sys.stdout.write(f"{IMAGE}: ready after {first:.1f} s, again after {again:.1f} s\n")
 
 
 def test_without_a_token_it_says_so_and_ends(name: str) -> None:
     ended = engine("run", f"--name={name}", *GUARDED, IMAGE)
     assert ended.returncode == 2
-    assert "SEGMIF_TOKEN" in ended.stderr.splitlines()[-1]
+    assert "SEGMIF_TOKEN" in last_line(name)
 
 
 def test_a_taken_port_is_said(name: str) -> None:
@@ -105,4 +110,4 @@ def test_a_taken_port_is_said(name: str) -> None:
         variables = ["--env=SEGMIF_TOKEN=secret", f"--env=SEGMIF_PORT={port}"]
         ended = engine("run", f"--name={name}", *GUARDED, *variables, IMAGE)
     assert ended.returncode == 69
-    assert f"port {port}" in ended.stderr.splitlines()[-1]
+    assert f"port {port}" in last_line(name)
