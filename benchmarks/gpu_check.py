@@ -62,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
     parser.add_argument("--seconds", type=float, default=510, help="no part runs on after [510]")
+    parser.add_argument("--most", type=float, default=150, help="seconds of one part [150]")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, for its errors only")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
@@ -91,6 +92,7 @@ class Report:
         """Runs a part until `end` and keeps its rows; the last says why there are no more."""
         print(f"== {name}", flush=True)
         start, rows = time.monotonic(), self.parts.setdefault(name, [])
+        end = min(end, start + args.most)
         ceilings = self._machine.get("ceilings", {})
         given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
         command = [sys.executable, str(Path(__file__).resolve()), *given]

@@ -79,15 +79,13 @@ class Kernels:
         )
         size = self._workspace(ctypes.byref(shape))
         workspace = torch.empty(size, dtype=torch.uint8, device=visible.device)
-        stream = torch.cuda.current_stream().cuda_stream if self.device == "cuda" else None
-        error = self._run(
-            ctypes.byref(shape),
-            _pointers(inputs),
-            _pointers(outputs),
-            workspace.data_ptr(),
-            size,
-            stream,
-        )
+        arguments = (ctypes.byref(shape), _pointers(inputs), _pointers(outputs))
+        if self.device == "cuda":
+            with torch.cuda.device(visible.device):  # the kernels run on the current one
+                stream = torch.cuda.current_stream().cuda_stream
+                error = self._run(*arguments, workspace.data_ptr(), size, stream)
+        else:
+            error = self._run(*arguments, workspace.data_ptr(), size, None)
         if error:
             raise KernelError(f"the attention kernels refused: {self._words(error).decode()}")
         return outputs[0], outputs[1]
@@ -100,15 +98,25 @@ class Kernels:
                 f"maps are {visible.dtype} on {visible.device}; these kernels take float32 and "
                 f"float16 on {self.device}"
             )
+        kinds = {(tuple(map_.shape), map_.dtype, map_.device) for map_ in given[:3]}
+        if len(kinds) > 1:
+            raise KernelError(f"the three maps differ: {kinds}; shape, type and device are shared")
         turned = visible.is_contiguous(memory_format=torch.channels_last)
         turned = turned and not visible.is_contiguous()
         layout = torch.channels_last if turned else torch.contiguous_format
-        maps = [map_.contiguous(memory_format=layout) for map_ in given[:3]]
+        maps = [_aligned(map_.contiguous(memory_format=layout)) for map_ in given[:3]]
         parameters = [
-            each.to(torch.float32 if place == TEMPERATURE else visible.dtype).contiguous()
+            each.to(
+                visible.device, torch.float32 if place == TEMPERATURE else visible.dtype
+            ).contiguous()
             for place, each in enumerate(given[3:], start=3)
         ]
         return layout, maps + parameters
+
+
+def _aligned(map_: Tensor) -> Tensor:
+    """The map, or a copy where it begins inside another tensor, at no multiple of 16 bytes."""
+    return map_ if map_.data_ptr() % 16 == 0 else map_.clone()
 
 
 def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
@@ -126,7 +134,8 @@ def use(kernels: Kernels) -> None:
 
 def _attention(*given: Tensor) -> tuple[Tensor, Tensor]:
     visible = given[0]
-    if visible.dtype not in TYPES or visible.shape[1] > MOST_CHANNELS:
+    alike = all(map_.dtype == visible.dtype for map_ in given[1:3])  # not so under autocast
+    if visible.dtype not in TYPES or not alike or visible.shape[1] > MOST_CHANNELS:
         return gram(*given)
     refined: tuple[Tensor, Tensor] = operator(*given)
     return refined

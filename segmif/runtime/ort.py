@@ -50,13 +50,17 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     """Open an ONNX file that fits manifest and contract; see `segmif.runtime.open_runtime`."""
     manifest = Manifest.read(path)
     provider = PROVIDERS[device]
+    if device != "cpu" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA's libraries where they came as Python packages
     if provider not in ort.get_available_providers():
         raise ArtefactError(
             f"device {device!r} needs the {provider}, which the installed ONNX Runtime lacks; "
             "install segmif[gpu] as its notes say, or choose the CPU"
         )
     try:
-        session = ort.InferenceSession(path.read_bytes(), _options(threads), providers=[provider])
+        # what TensorRT leaves out shall run on the GPU too
+        wanted = [provider, PROVIDERS["cuda"]] if device == "tensorrt" else [provider]
+        session = ort.InferenceSession(path.read_bytes(), _options(threads), providers=wanted)
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(f"ONNX Runtime cannot load {path.name}: {error}") from error
     if session.get_providers()[0] != provider:

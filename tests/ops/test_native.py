@@ -87,10 +87,22 @@ def test_what_is_not_a_number_is_not_hidden(kernels: Kernels) -> None:
     assert kernels.attention(*given)[0].isnan().all()  # as in plain torch: the context knows it
 
 
+def test_maps_may_begin_anywhere_in_a_tensor(kernels: Kernels) -> None:
+    given = arguments((3, 8, 2, 3, 3), 1.0, torch.float16)
+    odd = [torch.cat((map_.flatten()[:1], map_.flatten()))[1:].view_as(map_) for map_ in given[:3]]
+    assert odd[0].data_ptr() % 16
+    answers = kernels.attention(*odd, *given[3:]), kernels.attention(*given)
+    assert all(torch.equal(*pair) for pair in zip(*answers, strict=True))
+
+
 def test_refusals_are_in_words(kernels: Kernels, tmp_path: Path) -> None:
     wide = arguments((1, 72, 3, 4, 4), 1.0, torch.float32)
     with pytest.raises(KernelError, match="more than 64 channels"):
         kernels.attention(*wide)
+    mixed = arguments((1, 16, 4, 4, 4), 1.0, torch.float16)
+    mixed[1] = mixed[1].float()
+    with pytest.raises(KernelError, match="the three maps differ"):
+        kernels.attention(*mixed)
     uneven = arguments((1, 16, 4, 4, 4), 1.0, torch.float32)
     uneven[TEMPERATURE] = torch.ones(3, 3)
     with pytest.raises(KernelError, match="do not divide into the heads"):
