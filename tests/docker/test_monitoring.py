@@ -1,0 +1,113 @@
+"""The dashboard's queries, by a real Prometheus that scrapes the real service under load."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "service" / "web" / "samples" / "glare"
+DASHBOARD = ROOT / "docker" / "grafana" / "segmif.json"
+TOKEN = {"Authorization": "Bearer secret"}
+LOAD_S = 25
+SENSORS = "Heat and power"  # the one panel that this machine may have nothing for
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(*command: str, ready: str, **variables: str) -> Iterator[None]:
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | variables)
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                if httpx.get(ready).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert process.poll() is None, f"{command[0]} ended"
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Prometheus that has seen a loaded service."""
+    program = shutil.which("prometheus")
+    if not program:
+        pytest.skip("prometheus is not installed (Debian: prometheus)")
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    config = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    (folder / "token").write_text("secret")
+    job["authorization"]["credentials_file"] = str(folder / "token")
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
+    config["global"]["scrape_interval"] = "1s"
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    here = f"127.0.0.1:{free_port()}"
+    service = running(
+        *(sys.executable, "docker/start.py"),
+        ready=f"http://127.0.0.1:{port}/readyz",
+        PYTHONPATH=str(ROOT),
+        SEGMIF_TOKEN="secret",
+        SEGMIF_PORT=str(port),
+    )
+    scraper = running(
+        program,
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address={here}",
+        ready=f"http://{here}/-/ready",
+    )
+    with service, scraper:
+        load(f"http://127.0.0.1:{port}")
+        yield f"http://{here}"
+
+
+def load(address: str) -> None:
+    """Ask for LOAD_S seconds, well and badly."""
+    files = {part: (SAMPLE / f"{part}.png").read_bytes() for part in ("visible", "infrared")}
+    dark = files | {"meta": (None, '{"visible_ns": 0, "infrared_ns": 900000000}')}
+    broken = files | {"infrared": b"no picture"}
+    end = time.monotonic() + LOAD_S
+    with httpx.Client(base_url=address, timeout=30) as client:
+        while time.monotonic() < end:
+            assert client.post("/fuse-segment", files=files, headers=TOKEN).status_code == 200
+            assert client.post("/fuse-segment", files=dark, headers=TOKEN).status_code == 200
+            assert client.post("/fuse-segment", files=broken, headers=TOKEN).status_code >= 400
+            assert client.post("/fuse-segment", files=files).status_code == 401
+
+
+def test_no_panel_is_empty(prometheus: str) -> None:
+    empty = []
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        found = []
+        for target in panel["targets"]:
+            query = re.sub(r"\$__rate_interval", "15s", target["expr"])
+            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}).json()
+            assert answer["status"] == "success", (panel["title"], answer)
+            found += [series for series in answer["data"]["result"] if series["value"][1] != "NaN"]
+        if not found and panel["title"] != SENSORS:
+            empty.append(panel["title"])
+    assert not empty
