@@ -12,6 +12,7 @@ IMAGE_CUDA is the major version of CUDA that the image was made for.
 import fcntl
 import logging.config
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from service.logs import log_config
 from service.settings import Settings
 from service.waiting import waiting_room
 
+PERCENT = re.compile(r"\d+ %")  # how the builder's lines of progress begin
 JETPACK = {12: 6, 13: 7}  # by the major version of CUDA
 
 log = logging.getLogger("start")
@@ -109,11 +111,15 @@ def network(settings: Settings, door: socket) -> Path:
         return weights
     name = check_gpu(int(os.environ.get("IMAGE_CUDA", "0")))
     engine = Path(cache) / f"{weights.stem}.engine"
-    progress = [f"the engine of {weights.stem} for {name} is looked for"]
-    with waiting_room(settings, door, lambda: progress[-1]), alone_with(engine.parent):
+    progress = ["is looked for"]
+    with (
+        waiting_room(settings, door, lambda: f"the engine of {weights.stem} {progress[-1]}"),
+        alone_with(engine.parent),
+    ):
         for line in build(settings, engine):
-            progress.append(f"the engine of {weights.stem} for {name} is being built: {line}")
-            log.info(progress[-1])
+            log.info("engine of %s: %s", weights.stem, line)
+            if PERCENT.match(line):
+                progress.append(f"is being built for {name}: {line}")
     return engine
 
 

@@ -92,7 +92,9 @@ def test_an_engine_is_built_once_and_again_where_it_does_not_fit(
         told = [answer.json()["detail"] for answer in waiting]
         assert {answer.status_code for answer in waiting} == {503}
         assert all(answer.headers["Retry-After"] for answer in waiting)
-        percents = [int(n) for text in told for n in re.findall(r"being built: (\d+) %", text)]
+        percents = [
+            int(n) for text in told for n in re.findall(r"being built for Fake GPU: (\d+) %", text)
+        ]
         assert percents and percents == sorted(percents)
     assert "100 %" in log.read_text()
 
