@@ -17,4 +17,4 @@ WORKDIR /var/cache/segmif
 ENV PATH=/opt/segmif/bin:$PATH SEGMIF_HOST=0.0.0.0
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=1m CMD ["python", "/opt/segmif/healthy.py"]
-ENTRYPOINT ["python", "/opt/segmif/start.py"]
+ENTRYPOINT ["tini", "-e", "143", "--", "python", "/opt/segmif/start.py"]

@@ -38,4 +38,4 @@ ENV PATH=/opt/segmif/bin:$PATH \
     IMAGE_CUDA=${IMAGE_CUDA}
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=15m CMD ["python", "/opt/segmif/healthy.py"]
-ENTRYPOINT ["python", "/opt/segmif/start.py"]
+ENTRYPOINT ["tini", "-e", "143", "--", "python", "/opt/segmif/start.py"]
