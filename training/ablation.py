@@ -22,6 +22,7 @@ from training.experiment import Arm
 
 COLUMNS = (
     *("mIoU all", "mIoU day", "mIoU night", "person all", "car all"),
+    *("person all, visible black", "person all, infrared black"),
     *("MI", "VIF", "Qabf", "SSIM"),
 )
 MASK_ALONE = {"fuse_every": 10**9}  # steps: never

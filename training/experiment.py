@@ -19,6 +19,7 @@ from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
 from training.evaluate import predict_by
 from training.judge import Wanted, judge
+from training.results import BOTH
 from training.run import git_revision
 from training.train import train
 
@@ -97,18 +98,20 @@ def run_arm(
     result = judge(
         predict_by(network.eval()),
         arm.view(frames) if arm.view else frames,
-        Wanted(fusion=arm.judges_fusion),
+        Wanted(fusion=arm.judges_fusion, sensor_drop=arm.view is None),
     )
     numbers: dict[str, float | None] = {
         "parameters": float(sum(p.numel() for p in network.parameters()))
     }
-    for light, confusion in result.masks().items():
-        numbers[f"mIoU {light}"] = confusion.mean_iou
-        classes = zip(network.config.taxonomy.names, confusion.iou, strict=True)
-        numbers |= {
-            f"{name} {light}": None if math.isnan(share) else float(share)
-            for name, share in classes
-        }
+    for sensors in result.sensors():
+        shown = "" if sensors == BOTH else f", {sensors}"
+        for light, confusion in result.masks(sensors).items():
+            numbers[f"mIoU {light}{shown}"] = confusion.mean_iou
+            classes = zip(network.config.taxonomy.names, confusion.iou, strict=True)
+            numbers |= {
+                f"{name} {light}{shown}": None if math.isnan(share) else float(share)
+                for name, share in classes
+            }
     for metrics in result.fusion().values():
         numbers |= asdict(metrics)
     return numbers
