@@ -3,10 +3,10 @@
 
 Each part does what this machine allows and says what it left out: the attention kernels against
 float64 and against the bandwidth of this GPU; the networks in torch, compiled, and on our kernels;
-ONNX Runtime; TensorRT with our plugin and without. Needs no network. Every part is a process of its
-own, and the file is written after every row: what fails, hangs or crashes takes nothing else with
-it. `--rehearse` goes through all of it on the CPU, small and with the host build of the kernels:
-its times mean nothing.
+ONNX Runtime; TensorRT with our plugin and without, layer by layer. Needs no network. Every part is
+a process of its own, and the file is written after every row: what fails, hangs or crashes takes
+nothing else with it. `--rehearse` goes through all of it on the CPU, small and with the host build
+of the kernels: its times mean nothing.
 """
 
 import argparse
@@ -31,6 +31,7 @@ PARTS = (  # the most wanted first: time may end before they do
     "torch_paper",
     "onnxruntime",
     "profile",
+    "layers",
 )
 
 

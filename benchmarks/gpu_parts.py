@@ -3,6 +3,7 @@
 import argparse
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> Iterator[Row]:
         "tensorrt_native": partial(tensorrt, plugin=None),
         "onnxruntime": onnx_runtime,
         "profile": profile,
+        "layers": layers,
     }
     return parts.get(args.part, partial(network_times, variant=variant))(Check(args))
 
@@ -285,3 +287,49 @@ def profile(check: Check) -> Iterator[Row]:
     }
     for name in sorted(totals, key=lambda key: -totals[key])[:25]:
         yield {"kernel": name[:120], "us_a_pair": totals[name] / check.timer.runs}
+
+
+def layers(check: Check) -> Iterator[Row]:
+    """Where the time of the engine of the part tensorrt_plugin goes, batch 1, as TensorRT says."""
+    from segmif.runtime import trt as runtime
+
+    trt = runtime.import_tensorrt()
+    runtime.load_plugin(trt, check.args.plugin)
+    words = runtime.Words(trt)
+    path = check.args.plugin.parent / "edge.plugin.engine"
+    context = runtime.deserialize(trt, path.read_bytes(), words).create_execution_context()
+    tensors = _bound(context, check)
+    totals: Counter[str] = Counter()
+
+    class Profiler(trt.IProfiler):  # type: ignore[misc]  # the module is only known when it runs
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            totals[layer_name] += ms
+
+    profiler = Profiler()  # TensorRT keeps no reference to it
+    for number in range(1 + check.timer.runs):
+        if number == 1:  # the run before it was to warm up
+            context.profiler = profiler
+        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+        torch.cuda.synchronize()
+    for name, ms in totals.most_common(40):
+        yield {"layer": name[:160], "us_a_pair": 1000 * ms / check.timer.runs}
+    del tensors  # the engine wrote there until now
+
+
+def _bound(context: Any, check: Check) -> list[Tensor]:
+    """The tensors that the context reads and writes for one pair: bytes, all of them."""
+    from segmif.frames import INPUTS
+
+    tensors = dict(zip(INPUTS, check.pair(1), strict=True))
+    for name, frames in tensors.items():
+        context.set_input_shape(name, tuple(frames.shape))
+    engine = context.engine
+    for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
+        if name not in tensors:
+            size = tuple(context.get_tensor_shape(name))
+            tensors[name] = torch.empty(size, dtype=torch.uint8, device=check.device)
+        context.set_tensor_address(name, tensors[name].data_ptr())
+    return list(tensors.values())
