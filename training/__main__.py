@@ -1,9 +1,9 @@
-"""`python -m training COMMAND`: describe, train, evaluate, ablation, worth, render."""
+"""`python -m training COMMAND`: describe, train, evaluate, ablation, worth, drives, render."""
 
 import sys
 
 from segmif import cli
-from training import ablation, describe, evaluate, render, train, worth
+from training import ablation, describe, drives, evaluate, render, train, worth
 
 if __name__ == "__main__":
     commands = {
@@ -12,6 +12,7 @@ if __name__ == "__main__":
         "evaluate": evaluate,
         "ablation": ablation,
         "worth": worth,
+        "drives": drives,
         "render": render,
     }
     sys.exit(cli.run("training", __doc__, commands))

@@ -167,8 +167,8 @@ def predict_by(network: "Network") -> Predict:
         frames = (fitted.visible, fitted.infrared)
         with torch.inference_mode():
             outputs = network(*(torch.from_numpy(frame).to(device)[None] for frame in frames))
-        fused, labels = (output[0].cpu().numpy() for output in outputs)
-        return unfit(Prediction(fused, labels), *pair.infrared.shape)
+        prediction = Prediction(*(output[0].cpu().numpy() for output in outputs))
+        return unfit(prediction, *pair.infrared.shape)
 
     return predict
 
