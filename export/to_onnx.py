@@ -19,14 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from export.attention import OPSET, local_function
-from segmif.frames import MULTIPLE
+from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import load_network
 
-INPUTS = ("visible", "infrared")
-OUTPUTS = ("fused", "labels")
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
 CHECKED_SIZES = ((1, 96, 160), (3, 64, 32))
 
@@ -101,8 +99,8 @@ def to_model(network: Network) -> onnx.ModelProto:
             tuple(torch.from_numpy(array) for array in noise(*TRACED_SIZE)),
             dynamo=True,
             dynamic_shapes=(sizes, sizes),
-            input_names=INPUTS,
-            output_names=OUTPUTS,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
             opset_version=OPSET,
             verbose=False,
         )

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from segmif import images
-from segmif.frames import FramePair, Prediction, fit, unfit
+from segmif.frames import CONFIDENCE, FramePair, Prediction, fit, unfit
 from segmif.metrics import ConfusionMatrix, fusion_metrics, luma
 from segmif.model.network import Network
 from segmif.model.precision import to_half
@@ -49,16 +49,20 @@ class Strays:
     fused_most: int  # grey levels
     psnr_db: float  # infinite where nothing differs
     labels_differ: float  # share of the pixels
+    confidence_mean: float | None  # in 1/255; None where the artefact gives none
     metrics: dict[str, float]  # fusion metric -> difference of its mean
     mean_iou: float | None  # difference; None without labels
 
     def exceeds(self, plain: "Strays") -> list[str]:
         """What strays more than plain torch in the same precision may explain, in words."""
-        checked = (
+        checked = [
             ("values of the fused image", self.fused_differs, 2 * plain.fused_differs + FREE),
             ("grey levels (mean)", self.fused_mean, 2 * plain.fused_mean + FREE),
             ("labels", self.labels_differ, 2 * plain.labels_differ + FREE),
-        )
+        ]
+        if self.confidence_mean is not None and plain.confidence_mean is not None:
+            allowed = 2 * plain.confidence_mean + FREE
+            checked.append(("255ths of confidence (mean)", self.confidence_mean, allowed))
         return [
             f"{self.name}: {what} differ by {found:.3g}, rounding explains {allowed:.3g}"
             for what, found, allowed in checked
@@ -90,7 +94,8 @@ def main(args: argparse.Namespace) -> int:
     for path in args.artefacts:
         runtime = open_runtime(path, plugin=args.plugin)
         name = f"{path.name} ({runtime.name})"
-        found.append(trial.strays(name, partial(predict, runtime)))
+        answer = partial(predict, runtime, confidence=CONFIDENCE in runtime.outputs)
+        found.append(trial.strays(name, answer))
         if runtime.manifest.precision in plain:  # INT8 is no rounding: its accuracy is measured
             faults += found[-1].exceeds(plain[runtime.manifest.precision])
         runtime.close()
@@ -135,8 +140,8 @@ def by_torch(network: Network) -> Predict:
         fitted = fit(pair)
         with torch.inference_mode():
             given = (torch.from_numpy(array)[None] for array in (fitted.visible, fitted.infrared))
-            fused, labels = (output[0].numpy() for output in network(*given))
-        return unfit(Prediction(fused, labels), *pair.infrared.shape)
+            prediction = Prediction(*(output[0].numpy() for output in network(*given)))
+        return unfit(prediction, *pair.infrared.shape)
 
     return answer
 
@@ -171,6 +176,7 @@ class Trial:
             fused_most=int(fused.max()),
             psnr_db=10 * float(np.log10(255**2 / square)) if square else float("inf"),
             labels_differ=float(labels.mean()),
+            confidence_mean=_confidence_mean(pairs),
             metrics={key: ours[key] - truth[key] for key in truth},
             mean_iou=self._mean_iou(given) - self._mean_iou(self.exact) if self._labelled else None,
         )
@@ -195,18 +201,29 @@ class Trial:
         return confusion.mean_iou
 
 
+def _confidence_mean(pairs: Sequence[tuple[Prediction, Prediction]]) -> float | None:
+    """Mean difference of the confidences; None where one has none."""
+    differences = [
+        np.abs(a.confidence.astype(int) - b.confidence).ravel()
+        for a, b in pairs
+        if a.confidence is not None and b.confidence is not None
+    ]
+    return float(np.concatenate(differences).mean()) if differences else None
+
+
 def table(found: Sequence[Strays]) -> str:
     """What was found, as text: differences from float64."""
     width = max(len(each.name) for each in found)
     rows = [
-        f"{'':<{width}}  differ   mean  most   PSNR  labels  metrics      mIoU",
+        f"{'':<{width}}  differ   mean  most   PSNR  labels  conf.   metrics      mIoU",
     ]
     for each in found:
         metric, difference = max(each.metrics.items(), key=lambda item: abs(item[1]))
+        sure = "-" if each.confidence_mean is None else f"{each.confidence_mean:.4f}"
         iou = "-" if each.mean_iou is None else f"{each.mean_iou:+.4f}"
         rows.append(
             f"{each.name:<{width}} {each.fused_differs:7.3%} {each.fused_mean:6.4f} "
-            f"{each.fused_most:5d} {each.psnr_db:6.1f} {each.labels_differ:7.3%} "
+            f"{each.fused_most:5d} {each.psnr_db:6.1f} {each.labels_differ:7.3%} {sure:>6} "
             f"{metric} {difference:+.4f} {iou:>8}"
         )
     return "\n".join(rows)

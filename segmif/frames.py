@@ -1,11 +1,17 @@
 """A frame pair on its way in and a prediction on its way out, and the sizes the network takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 MULTIPLE = 32  # the network's deepest stride: both sides of a frame must divide by it
+
+# The tensors of a network and their bytes a pixel: uint8 (B, H, W, 3) or (B, H, W).
+INPUTS = {"visible": 3, "infrared": 1}
+OUTPUTS = {"fused": 3, "labels": 1, "confidence": 1}
+CONFIDENCE = "confidence"  # networks exported before there was one do without
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Prediction:
 
     fused: NDArray[np.uint8]  # (H, W, 3) RGB
     labels: NDArray[np.uint8]  # (H, W) class ids
+    confidence: NDArray[np.uint8] | None = None  # (H, W) of the labels, 255: certain; if asked for
 
 
 def fit(pair: FramePair) -> FramePair:
@@ -56,7 +63,22 @@ def fit(pair: FramePair) -> FramePair:
 
 def unfit(prediction: Prediction, height: int, width: int) -> Prediction:
     """Cuts a prediction back to the height and width that the pair had before `fit`."""
-    return Prediction(prediction.fused[:height, :width], prediction.labels[:height, :width])
+    confidence = prediction.confidence
+    return Prediction(
+        prediction.fused[:height, :width],
+        prediction.labels[:height, :width],
+        None if confidence is None else confidence[:height, :width],
+    )
+
+
+def asked_of(outputs: Sequence[str], confidence: bool) -> list[str]:
+    """The outputs of a network to fetch; ValueError for a confidence that it does not give."""
+    if confidence and CONFIDENCE not in outputs:
+        raise ValueError(
+            "this network says nothing of its confidence: export its weights anew "
+            "(python -m export onnx)"
+        )
+    return [name for name in outputs if confidence or name != CONFIDENCE]
 
 
 def check_batch(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:

@@ -15,8 +15,9 @@ from segmif.frames import Prediction
 from segmif.runtime import Runtime
 from segmif.thermal import GainRule
 from service.condition import Condition
-from service.negotiation import JPEG, JSON, MIXED, PNG, RAW, WEBP, View
-from service.pipeline import Both, Prepared, Times, shares
+from service.errors import BadParameter
+from service.negotiation import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
+from service.pipeline import Both, Prepared, Times, mean_confidences, shares
 from service.schemas import ClassShare, Fitness, Gain, Report, RigUse, Size
 from service.wire import ENCODED, MISSING, RGB8, Y8, RawAnswer
 
@@ -91,18 +92,18 @@ def encode(wish: Wish, both: Both, result: Result) -> Answer:
 
 
 def raw_answer(wish: Wish, result: Result) -> RawAnswer:
-    """Picture, labels and report behind a fixed header; pixels unless a picture type is wished."""
+    """All parts behind a fixed header; pixels unless a picture type is wished."""
     pixels = wish.media_type == RAW
     height, width = result.prediction.labels.shape
-    picture: bytes | memoryview = b""
-    labels: bytes | memoryview = b""
     with result.times.measure("encode"):
-        for view in set(wish.pictures) - {"mask"}:  # one at most, or it would not be offered
-            picture = (
-                _bytes(_shown(view, result)) if pixels else _picture(view, wish.media_type, result)
-            )
-        if "mask" in wish.pictures:
-            labels = _bytes(result.prediction.labels) if pixels else _picture("mask", PNG, result)
+        parts = {
+            view: _bytes(_pixels(view, result))
+            if pixels
+            else _picture(view, wish.media_type, result)
+            for view in wish.pictures
+        }
+    picture = parts.get("fused", parts.get("overlay", b""))  # both would not be offered
+    labels, confidence = parts.get("mask", b""), parts.get("confidence", b"")
     return RawAnswer(
         flagged=bool(result.prepared.condition.flags),
         width=width,
@@ -111,6 +112,8 @@ def raw_answer(wish: Wish, result: Result) -> RawAnswer:
         picture=picture,
         labels_format=(Y8 if pixels else ENCODED) if labels else MISSING,
         labels=labels,
+        confidence_format=(Y8 if pixels else ENCODED) if confidence else MISSING,
+        confidence=confidence,
         report=describe(result).model_dump_json().encode(),
     )
 
@@ -118,7 +121,9 @@ def raw_answer(wish: Wish, result: Result) -> RawAnswer:
 def describe(result: Result) -> Report:
     """Say how a result came about."""
     prepared, manifest = result.prepared, result.runtime.manifest
-    covered = shares(result.prediction.labels, len(manifest.classes.names))
+    names = manifest.classes.names
+    covered = shares(result.prediction.labels, len(names))
+    sure = mean_confidences(result.prediction, len(names))
     return Report(
         request_id=result.request_id,
         visible=_size(prepared.visible_shape),
@@ -128,8 +133,8 @@ def describe(result: Result) -> Report:
         rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
         gain=_gain(result),
         classes=[
-            ClassShare(id=id, name=name, share=round(share, 6))
-            for id, (name, share) in enumerate(zip(manifest.classes.names, covered, strict=True))
+            ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
+            for id, share in enumerate(covered)
         ],
         batch=result.times.batch,
         times_ms={stage: round(ms, 2) for stage, ms in result.times.ms.items()},
@@ -190,11 +195,22 @@ def run_lengths(labels: NDArray[np.uint8]) -> dict[str, list[int]]:
     return {"size": [*labels.shape], "runs": np.stack([flat[starts], lengths], 1).ravel().tolist()}
 
 
-def _shown(view: View, result: Result) -> NDArray[np.uint8]:
+def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) RGB, or numbers (H, W); raises BadParameter where there are none."""
     prediction = result.prediction
-    if view != "overlay":
-        return prediction.fused
-    return overlay(prediction.fused, prediction.labels, result.runtime.manifest.classes)
+    match view:
+        case "fused":
+            return prediction.fused
+        case "mask":
+            return prediction.labels
+        case "overlay":
+            return overlay(prediction.fused, prediction.labels, result.runtime.manifest.classes)
+    if prediction.confidence is None:
+        raise BadParameter(
+            "return=confidence: the network in service gives none; its weights exported anew "
+            "(python -m export onnx) do"
+        )
+    return prediction.confidence
 
 
 def _bytes(array: NDArray[np.uint8]) -> memoryview:
@@ -203,12 +219,12 @@ def _bytes(array: NDArray[np.uint8]) -> memoryview:
 
 
 def _picture(view: View, media_type: str, result: Result) -> bytes:
+    """A picture in its type; what holds numbers always as PNG."""
+    pixels = _pixels(view, result)
     if view == "mask":
-        palette = result.runtime.manifest.classes.palette
-        return images.encode_indexed_png(result.prediction.labels, palette)
+        return images.encode_indexed_png(pixels, result.runtime.manifest.classes.palette)
     encoder = {JPEG: images.encode_jpeg, WEBP: images.encode_webp}.get(media_type)
-    shown = _shown(view, result)
-    return encoder(shown) if encoder else images.encode_png(shown)
+    return encoder(pixels) if encoder and view not in NUMBERS else images.encode_png(pixels)
 
 
 def _size(shape: tuple[int, int] | None) -> Size | None:

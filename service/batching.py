@@ -4,11 +4,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, perf_counter
 
-from segmif.frames import FramePair, Prediction
+from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
 from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError
 from service.pipeline import Times
@@ -23,6 +23,7 @@ class Job:
     due: float  # on the clock of `time.monotonic`
     times: Times
     result: asyncio.Future[Prediction]
+    confidence: bool  # asked for
     since: float = field(default_factory=monotonic)
     computing: bool = False
     runtime: Runtime | None = None  # that computes it
@@ -85,14 +86,15 @@ class Batcher:
             self._coming -= 1
             self._changed.set()
 
-    def submit(self, pair: FramePair, due: float, times: Times) -> Job:
+    def submit(self, pair: FramePair, due: float, times: Times, *, confidence: bool = False) -> Job:
         """
         Put a pair at the end of the queue; its `result` may be cancelled until it computes.
 
+        It holds the confidence where that is asked for and the network gives one.
         The result raises DeadlineMissed where `due` passes before the network is free, and
         EngineFailed whatever the network raises.
         """
-        job = Job(pair, due, times, asyncio.get_running_loop().create_future())
+        job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence)
         self._waiting.append(job)
         job.result.add_done_callback(lambda _: self._forget(job))
         self._changed.set()
@@ -165,8 +167,10 @@ class Batcher:
         for job in batch:
             job.runtime = runtime
             job.times.note("queue", (monotonic() - job.since) * 1000)
+        asked = CONFIDENCE in runtime.outputs and any(job.confidence for job in batch)
+        predict = partial(predict_batch, runtime, [job.pair for job in batch], confidence=asked)
         try:
-            predictions = await self._engine.run(predict_batch, runtime, [j.pair for j in batch])
+            predictions = await self._engine.run(predict)
         except Exception as error:
             if len(batch) > 1:  # one bad pair must not spoil the others
                 for job in batch:
@@ -179,7 +183,7 @@ class Batcher:
         for job, prediction in zip(batch, predictions, strict=True):
             job.times.note("infer", self.last_infer_s * 1000)
             job.times.batch = len(batch)
-            _settle(job, prediction)
+            _settle(job, prediction if job.confidence else replace(prediction, confidence=None))
 
 
 def slots_of(runtime: Runtime) -> int:

@@ -39,6 +39,7 @@ class Answer:
 
     fused: NDArray[np.uint8]  # (H, W, 3) RGB, in the visible frame's pixels
     labels: NDArray[np.uint8]  # (H, W) class ids
+    confidence: NDArray[np.uint8] | None  # (H, W) of the labels, 255: certain; if asked for
     report: dict[str, Any]  # as the service's OpenAPI document describes it
     sequence: int = 0  # of the pair in its stream, from 0
     dropped: int = 0  # pairs of the stream that newer ones replaced, so far
@@ -69,16 +70,23 @@ class Client:
             base_url=url, headers=_headers(token), timeout=timeout_s, transport=transport
         )
 
-    def fuse(self, visible: VisibleInput, infrared: InfraredInput, **ask: Any) -> Answer:
+    def fuse(
+        self,
+        visible: VisibleInput,
+        infrared: InfraredInput,
+        *,
+        confidence: bool = False,
+        **ask: Any,
+    ) -> Answer:
         """
         The answer to one pair; `ask` are fields of the query, such as `depth_m` or `stream`.
 
         Raises ServiceError for a refusal, ValueError for arrays of a wrong kind, and what httpx
         raises where the service cannot be reached.
         """
-        body = pack(visible, infrared)
+        body, query = pack(visible, infrared), _query(ask, confidence=confidence)
         for left in reversed(range(self._attempts)):
-            response = self._http.post("/fuse-segment", content=body, params=ask)
+            response = self._http.post("/fuse-segment", content=body, params=query)
             wait = _wait_s(response) if left else None
             if wait is None:
                 break
@@ -115,11 +123,19 @@ class AsyncClient:
         self._url, self._token, self._attempts = url, token, attempts
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout_s)
 
-    async def fuse(self, visible: VisibleInput, infrared: InfraredInput, **ask: Any) -> Answer:
+    async def fuse(
+        self,
+        visible: VisibleInput,
+        infrared: InfraredInput,
+        *,
+        confidence: bool = False,
+        **ask: Any,
+    ) -> Answer:
         """As `Client.fuse`."""
         body = await asyncio.to_thread(pack, visible, infrared)
+        query = _query(ask, confidence=confidence)
         for left in reversed(range(self._attempts)):
-            response = await self._http.post("/fuse-segment", content=body, params=ask)
+            response = await self._http.post("/fuse-segment", content=body, params=query)
             wait = _wait_s(response) if left else None
             if wait is None:
                 break
@@ -127,7 +143,11 @@ class AsyncClient:
         return _answer(response)
 
     async def stream(
-        self, pairs: AsyncIterable[tuple[VisibleInput, InfraredInput]], **ask: Any
+        self,
+        pairs: AsyncIterable[tuple[VisibleInput, InfraredInput]],
+        *,
+        confidence: bool = False,
+        **ask: Any,
     ) -> AsyncIterator[Answer | ServiceError]:
         """
         Answers to pairs as they come, in order; pairs that newer ones replaced have none.
@@ -136,7 +156,8 @@ class AsyncClient:
         """
         from websockets.asyncio.client import connect
 
-        address = self._url.replace("http", "ws", 1) + "/stream?" + urlencode(ask)
+        query = urlencode(_query(ask, confidence=confidence))
+        address = self._url.replace("http", "ws", 1) + "/stream?" + query
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         async with connect(address, additional_headers=headers, max_size=None) as socket:
             sending = asyncio.create_task(_send_all(socket, pairs))
@@ -184,6 +205,10 @@ def _frame(
     return kind, (frame.shape[1], frame.shape[0], 0), little.tobytes()
 
 
+def _query(ask: dict[str, Any], *, confidence: bool) -> dict[str, Any]:
+    return ask | ({"return": "fused,mask,confidence"} if confidence else {})
+
+
 def _headers(token: str | None) -> dict[str, str]:
     authorization = {"Authorization": f"Bearer {token}"} if token else {}
     return {"Content-Type": RAW, "Accept": RAW} | authorization
@@ -216,6 +241,7 @@ def _unpack(raw: RawAnswer) -> Answer | ServiceError:
     return Answer(
         np.frombuffer(raw.picture, np.uint8).reshape(*size, 3),
         np.frombuffer(raw.labels, np.uint8).reshape(size),
+        np.frombuffer(raw.confidence, np.uint8).reshape(size) if raw.confidence else None,
         report,
         raw.sequence,
         raw.dropped,

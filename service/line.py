@@ -9,16 +9,26 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from segmif.frames import FramePair, Prediction
-from segmif.runtime import Runtime, predict
+from segmif.frames import CONFIDENCE, FramePair, Prediction
+from segmif.runtime import Runtime
 from service.admission import Admission
 from service.answers import Result
-from service.batching import Batcher
+from service.batching import Batcher, Job
 from service.errors import BadParameter, EngineFailed, NotReady, Superseded
 from service.metrics import Metrics
 from service.mounting import Mounting
 from service.opening import Opened
-from service.pipeline import Prepared, Rules, Times, check, compare, decode, prepare, settle
+from service.pipeline import (
+    Prepared,
+    Rules,
+    Times,
+    check,
+    compare,
+    decode,
+    predict_all,
+    prepare,
+    settle,
+)
 from service.raw_frames import Frame
 from service.schemas import Ask
 from service.settings import Settings
@@ -139,7 +149,8 @@ class Line:
         runtime, trouble = self.runtime, None
         try:
             prepared = await self.codecs.run(self._read, golden)
-            prediction = await self.batcher.submit(prepared.pair, math.inf, Times()).result
+            job = self.batcher.submit(prepared.pair, math.inf, Times(), confidence=True)
+            prediction = await job.result
             await self._judge(prediction, prepared.pair, runtime, self._reference)
         except Exception:
             trouble = "the golden pair did not come out right; the log says why"
@@ -152,7 +163,7 @@ class Line:
     ) -> None:
         check(prediction, pair, runtime.manifest.classes)
         if reference:
-            compare(prediction, await self.codecs.run(predict, reference, pair))
+            compare(prediction, await self.codecs.run(predict_all, reference, pair))
 
     async def renew(self, opened: Opened) -> None:
         """
@@ -162,7 +173,7 @@ class Line:
         """
         golden = (await self.codecs.run(self._read, GOLDEN)).pair
         try:
-            prediction = await self.codecs.run(predict, opened.runtime, golden)
+            prediction = await self.codecs.run(predict_all, opened.runtime, golden)
             await self._judge(prediction, golden, opened.runtime, opened.reference)
         except BaseException:
             opened.close()
@@ -240,7 +251,7 @@ class Line:
         frames, rules, both = (pair.visible, pair.infrared), self._rules, self.codecs.both
         if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
             prepared = await self.codecs.run(prepare, *frames, rules, times, pair.ask, both)
-            turn.job = self.batcher.submit(prepared.pair, pair.due, times)
+            turn.job = self._submit(prepared, pair, times)
             return prepared
         decoding = asyncio.ensure_future(
             self.codecs.run(decode, *frames, rules.max_pixels, times, both)
@@ -250,10 +261,14 @@ class Line:
                 prepared = await self.codecs.run(
                     settle, await decoding, rules, times, pair.ask, stream.memory
                 )
-                turn.job = self.batcher.submit(prepared.pair, pair.due, times)
+                turn.job = self._submit(prepared, pair, times)
         finally:
             decoding.cancel()
         return prepared
+
+    def _submit(self, prepared: Prepared, pair: Submission, times: Times) -> Job:
+        confidence = CONFIDENCE in pair.ask.views
+        return self.batcher.submit(prepared.pair, pair.due, times, confidence=confidence)
 
     def _read(self, golden: Path) -> Prepared:
         visible, infrared = (

@@ -6,7 +6,8 @@ from typing import Literal
 
 from service.errors import NotAcceptable
 
-View = Literal["fused", "mask", "overlay"]
+View = Literal["fused", "mask", "overlay", "confidence"]
+NUMBERS = ("mask", "confidence")  # pictures whose pixels are read as numbers, never to be rounded
 
 MIXED, JSON, RAW = "multipart/mixed", "application/json", "application/octet-stream"
 PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
@@ -18,11 +19,11 @@ def offers(views: tuple[View, ...]) -> tuple[str, ...]:
     match views:
         case ():
             return ALL_OFFERS
-        case ("mask",):
+        case ("mask",) | ("confidence",):
             return (PNG, MIXED, RAW, JSON)
         case (_,):
             return (PNG, JPEG, WEBP, MIXED, RAW, JSON)
-    # The raw form has room for one picture beside the labels.
+    # The raw form has room for one picture beside labels and confidence.
     return (MIXED, JSON) if {"fused", "overlay"} <= set(views) else (MIXED, RAW, JSON)
 
 
@@ -38,9 +39,10 @@ def choose(accept: str, views: tuple[View, ...]) -> str:
     best, place = max(qualities)
     if best > 0:
         return offered[-place]
-    if views == ("mask",) and max(quality(accept, JPEG), quality(accept, WEBP)) > 0:
+    exact = len(views) == 1 and views[0] in NUMBERS
+    if exact and max(quality(accept, JPEG), quality(accept, WEBP)) > 0:
         raise NotAcceptable(
-            "a mask as JPEG or WebP would no longer hold class ids; accept image/png"
+            f"{views[0]} as JPEG or WebP would no longer hold its numbers; accept image/png"
         )
     wish = f" of {', '.join(views)}" if views else ""
     raise NotAcceptable(f"the answer{wish} can be {', '.join(offered)}; Accept was {accept!r}")

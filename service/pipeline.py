@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segmif import images
 from segmif.classes import Taxonomy
-from segmif.frames import FramePair, Prediction
+from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.images import ImageError, Pixels
 from segmif.runtime import Runtime, predict
 from segmif.thermal import GainRule, Window
@@ -27,6 +27,7 @@ from service.schemas import Ask, Policy
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
 
 REFERENCE_LEVELS, REFERENCE_AGREEMENT = 2.0, 0.98
+REFERENCE_CONFIDENCE = 5.0  # of 255, in the mean
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -256,6 +257,11 @@ def infer(runtime: Runtime, pair: FramePair, times: Times) -> Prediction:
         raise EngineFailed(f"the network gave no result: {error}") from error
 
 
+def predict_all(runtime: Runtime, pair: FramePair) -> Prediction:
+    """Run a network on a pair for all that it can give."""
+    return predict(runtime, pair, confidence=CONFIDENCE in runtime.outputs)
+
+
 def check(prediction: Prediction, pair: FramePair, taxonomy: Taxonomy) -> None:
     """Raise EngineFailed unless a prediction is one that a healthy network could give."""
     size = pair.infrared.shape
@@ -266,6 +272,8 @@ def check(prediction: Prediction, pair: FramePair, taxonomy: Taxonomy) -> None:
     highest = int(prediction.labels.max())
     if highest >= len(taxonomy.names):
         raise EngineFailed(f"the mask holds id {highest}, {taxonomy.name} ends before it")
+    if prediction.confidence is not None and prediction.confidence.shape != size:
+        raise EngineFailed(f"a pair of {size} gave a confidence of {prediction.confidence.shape}")
 
 
 def compare(prediction: Prediction, reference: Prediction) -> None:
@@ -281,6 +289,13 @@ def compare(prediction: Prediction, reference: Prediction) -> None:
             f"fused is off by {difference:.2f} levels in the mean and {agreement:.2%} of the mask "
             f"agree with the reference; {REFERENCE_LEVELS} and {REFERENCE_AGREEMENT:.0%} are asked"
         )
+    if prediction.confidence is not None and reference.confidence is not None:
+        off = np.abs(prediction.confidence.astype(np.int16) - reference.confidence).mean()
+        if off > REFERENCE_CONFIDENCE:
+            raise EngineFailed(
+                f"confidence is off by {off:.1f} of 255 in the mean from the reference, "
+                f"{REFERENCE_CONFIDENCE} are asked"
+            )
 
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
@@ -288,3 +303,16 @@ def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
     # Ten times as fast as np.bincount, which makes eight bytes of each label first.
     counts = cv2.calcHist([labels], [0], None, [classes], [0, classes])
     return [float(share) for share in counts.ravel() / labels.size]
+
+
+def mean_confidences(prediction: Prediction, classes: int) -> list[float | None]:
+    """Mean confidence (0 to 1) in the pixels of each class id; None for what has none."""
+    if prediction.confidence is None:
+        return [None] * classes
+    labels = prediction.labels.ravel()
+    pixels = np.bincount(labels, minlength=classes)
+    sums = np.bincount(labels, prediction.confidence.ravel(), minlength=classes)
+    return [
+        round(float(total) / (255 * count), 4) if count else None
+        for total, count in zip(sums, pixels.tolist(), strict=True)
+    ]

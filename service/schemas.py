@@ -23,7 +23,8 @@ class Ask(BaseModel):
         default=(),
         alias="return",
         description="pictures with commas between, else fused,mask; a single one comes alone "
-        "unless Accept wants multipart/mixed, raw or JSON, which hold the report too",
+        "unless Accept wants multipart/mixed, raw or JSON, which hold the report too; confidence "
+        "is 255 times the probability of the mask's class",
     )
     depth_m: float | None = Field(
         default=None,
@@ -110,6 +111,9 @@ class ClassShare(BaseModel):
     id: int = Field(description="pixel value in the mask")
     name: str
     share: float = Field(description="share of all pixels, 0 to 1")
+    confidence: float | None = Field(
+        description="mean of its pixels, 0 to 1; null without pixels, or return=confidence"
+    )
 
 
 class Gain(BaseModel):

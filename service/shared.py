@@ -137,7 +137,7 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     """
     Fuse the frames that lie in a region, whose raw header is the body.
 
-    Picture and labels replace them there; header and report are the answer.
+    Picture, labels and confidence replace them there; header and report are the answer.
     """
     line: Line = request.app.state.line
     regions = regions_of(request)
@@ -157,5 +157,5 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     )
     finish = partial(raw_answer, Wish(RAW, ask.views))
     answer = await unless_gone(request, line.process(submission, finish))
-    regions.write(id, b"".join((answer.picture, answer.labels)))
+    regions.write(id, b"".join(answer.parts))
     return Response(answer.head() + answer.report, media_type=RAW)

@@ -21,7 +21,7 @@ PAIR = struct.Struct("<4sBBHBBHIIIIIIIIIQQ")
 PAIR_MAGIC = b"SGMF"
 SHUTTER = 1  # flag: the infrared camera says that its shutter is closed
 
-ANSWER = struct.Struct("<4sBBHBBHIIIIIQQII8x")
+ANSWER = struct.Struct("<4sBBHBBHIIIIIQQIIIB3x")
 ANSWER_MAGIC = b"SGMR"
 FLAGGED = 1  # flag: the pair has a fault, which the report names
 
@@ -128,6 +128,8 @@ class RawAnswer:
     picture: bytes | memoryview = b""
     labels_format: int = MISSING  # ENCODED (indexed PNG) or Y8: a class id a pixel
     labels: bytes | memoryview = b""
+    confidence_format: int = MISSING  # ENCODED (grey PNG) or Y8: 255 times the probability
+    confidence: bytes | memoryview = b""
     report: bytes = b""  # JSON
     sequence: int = 0  # of the pair in its WebSocket, from 0
     visible_ns: int = 0  # as the pair stated it
@@ -142,11 +144,12 @@ class RawAnswer:
         _, _, flags, _, picture_format, labels_format, status, width, height, *rest = ANSWER.unpack(
             data[:HEADER_BYTES]
         )
-        *lengths, sequence, visible_ns, dropped, failed = rest
+        *lengths, sequence, visible_ns, dropped, failed, confidence_bytes, confidence_format = rest
+        lengths.insert(2, confidence_bytes)
         if len(data) != HEADER_BYTES + sum(lengths):
             raise ValueError(f"a raw answer of {len(data)} bytes says that it has {sum(lengths)}")
         ends = list(accumulate(lengths, initial=HEADER_BYTES))
-        picture, labels, report = (data[a:b] for a, b in pairwise(ends))
+        picture, labels, confidence, report = (data[a:b] for a, b in pairwise(ends))
         return cls(
             status=status,
             flagged=bool(flags & FLAGGED),
@@ -156,6 +159,8 @@ class RawAnswer:
             picture=picture,
             labels_format=labels_format,
             labels=labels,
+            confidence_format=confidence_format,
+            confidence=confidence,
             report=report,
             sequence=sequence,
             visible_ns=visible_ns,
@@ -182,8 +187,15 @@ class RawAnswer:
             self.visible_ns,
             self.dropped,
             self.failed,
+            len(self.confidence),
+            self.confidence_format,
         )
 
     def to_bytes(self) -> bytes:
         """Header and parts in one piece."""
-        return b"".join((self.head(), self.picture, self.labels, self.report))
+        return b"".join((self.head(), *self.parts, self.report))
+
+    @property
+    def parts(self) -> tuple[bytes | memoryview, ...]:
+        """What stands between header and report."""
+        return self.picture, self.labels, self.confidence

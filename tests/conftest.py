@@ -11,38 +11,52 @@ from segmif.manifest import Manifest, sha256
 
 HOT = 200
 PERSON = 2  # in the mfnet taxonomy
+UNSURE = 51  # confidence where nothing is hot: a fifth
 
 
 @pytest.fixture(scope="session")
 def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX file with its manifest that keeps the contract of the real networks."""
-    path = tmp_path_factory.mktemp("weights") / "stand_in.onnx"
-    onnx.save(stand_in_model(), path)
-    Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
-    return path
+    return _saved(stand_in_model(), tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def old_stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as it was exported before networks told their confidence."""
+    model = stand_in_model()
+    del model.graph.output[2], model.graph.node[3]
+    return _saved(model, tmp_path_factory.mktemp("old"))
 
 
 def stand_in_model(hot: int = HOT) -> onnx.ModelProto:
-    """Build the stand-in: fused = visible, labels = person where infrared > `hot`."""
+    """Build the stand-in: fused = visible, labels = person, and certain, where it is hot."""
     nodes = [
         helper.make_node("Identity", ["visible"], ["fused"]),
         helper.make_node("Greater", ["infrared", "hot"], ["is_hot"]),
         helper.make_node("Where", ["is_hot", "person", "nothing"], ["labels"]),
+        helper.make_node("Where", ["is_hot", "certain", "unsure"], ["confidence"]),
     ]
-    constants = {"hot": hot, "person": PERSON, "nothing": 0}
+    constants = {"hot": hot, "person": PERSON, "nothing": 0, "certain": 255, "unsure": UNSURE}
     frames: list[str | int] = ["B", "H", "W", 3]
     planes: list[str | int] = ["B", "H", "W"]
     graph = helper.make_graph(
         nodes,
         "stand_in",
         [_pixels("visible", frames), _pixels("infrared", planes)],
-        [_pixels("fused", frames), _pixels("labels", planes)],
+        [_pixels("fused", frames), _pixels("labels", planes), _pixels("confidence", planes)],
         [
             numpy_helper.from_array(np.array(value, np.uint8), name)
             for name, value in constants.items()
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _saved(model: onnx.ModelProto, folder: Path) -> Path:
+    path = folder / "stand_in.onnx"
+    onnx.save(model, path)
+    Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
+    return path
 
 
 def _pixels(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:

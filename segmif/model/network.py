@@ -19,8 +19,9 @@ class Network(nn.Module):
     A variant with the pixel contract of the project around it.
 
     `forward` is what is exported and served: visible uint8 (B, H, W, 3) RGB and infrared uint8 (B,
-    H, W) white hot give fused uint8 (B, H, W, 3) RGB and labels uint8 (B, H, W). `predict` is what
-    is trained. H and W divide by 32.
+    H, W) white hot give fused uint8 (B, H, W, 3) RGB, labels uint8 (B, H, W) and their confidence
+    uint8 (B, H, W): 255 times the softmax probability of the label. `predict` is what is trained.
+    H and W divide by 32.
     """
 
     def __init__(self, variant: str, taxonomy: Taxonomy | None = None) -> None:
@@ -48,19 +49,27 @@ class Network(nn.Module):
         )
         return fused_luma.squeeze(1), logits
 
-    def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # bytes become numbers first: TensorRT refuses to transpose bytes
         dtype = next(self.core.parameters()).dtype
         wide = torch.promote_types(dtype, torch.float32)  # half knows a bright pixel to 1/16 level
         rgb, thermal = visible.to(wide) / 255, infrared.to(wide) / 255
         fused_luma, logits = self.predict(rgb.to(dtype), thermal.to(dtype))
         fused = (attach_chroma(fused_luma.to(wide), rgb) * 255).round()
-        return fused.to(torch.uint8), self._labels(logits)
+        return fused.to(torch.uint8), *self._mask(logits)
 
-    def _labels(self, logits: Tensor) -> Tensor:
-        """Logits (B, K, H/4, W/4) to class ids (B, H, W)."""
+    def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, H/4, W/4) to class ids and their probability in 1/255, both (B, H, W)."""
+        logits = enlarge(logits, 4 // self.config.label_stride)
+        labels = logits.argmax(dim=1, keepdim=True)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        others = (wide - wide.amax(dim=1, keepdim=True)).exp().sum(dim=1, keepdim=True)
+        # by way of numbers: TensorRT refuses to make bytes of the indices themselves
+        return self._pixels(labels.to(torch.float32)), self._pixels((255 / others).round())
+
+    def _pixels(self, values: Tensor) -> Tensor:
+        """Values (B, 1, H/s, W/s) where the classes compete to bytes (B, H, W)."""
         stride = self.config.label_stride
-        labels = enlarge(logits, 4 // stride).argmax(dim=1, keepdim=True).to(torch.float32)
         if stride > 1:
-            labels = functional.interpolate(labels, scale_factor=stride, mode="nearest")
-        return labels.squeeze(1).to(torch.uint8)
+            values = functional.interpolate(values, scale_factor=stride, mode="nearest")
+        return values.squeeze(1).to(torch.uint8)

@@ -23,15 +23,25 @@ class Runtime(Protocol):
         """Engine, its version and the device it really runs on."""
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those of `frames.OUTPUTS` that it gives; all but `confidence` are certain."""
+
+    @property
     def manifest(self) -> Manifest:
         """What the artefact says of itself, checked when it was opened."""
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        *,
+        confidence: bool = False,
+    ) -> tuple[NDArray[np.uint8], ...]:
         """Visible (B, H, W, 3) and infrared (B, H, W) to fused (B, H, W, 3) and labels (B, H, W).
 
-        Colour is RGB, infrared white hot; H and W are multiples of 32, else ValueError.
+        Where it is asked for, the labels' confidence (B, H, W) follows. Colour is RGB, infrared
+        white hot; H and W are multiples of 32 and `outputs` holds what is asked for, else
+        ValueError.
         """
 
     def close(self) -> None:
@@ -56,19 +66,23 @@ def open_runtime(
     raise ArtefactError(f"{path.name} is of an unknown kind; this version runs .onnx and .engine")
 
 
-def predict(runtime: Runtime, pair: FramePair) -> Prediction:
+def predict(runtime: Runtime, pair: FramePair, *, confidence: bool = False) -> Prediction:
     """Fuse and label one pair of any size."""
-    return predict_batch(runtime, [pair])[0]
+    return predict_batch(runtime, [pair], confidence=confidence)[0]
 
 
-def predict_batch(runtime: Runtime, pairs: Sequence[FramePair]) -> list[Prediction]:
+def predict_batch(
+    runtime: Runtime, pairs: Sequence[FramePair], *, confidence: bool = False
+) -> list[Prediction]:
     """Fuse and label pairs of one and the same size, any, in one run of the network."""
     fitted = [fit(pair) for pair in pairs]
-    fused, labels = runtime.run(
-        _stacked([pair.visible for pair in fitted]), _stacked([pair.infrared for pair in fitted])
+    outputs = runtime.run(
+        _stacked([pair.visible for pair in fitted]),
+        _stacked([pair.infrared for pair in fitted]),
+        confidence=confidence,
     )
     height, width = pairs[0].infrared.shape
-    return [unfit(Prediction(*frames), height, width) for frames in zip(fused, labels, strict=True)]
+    return [unfit(Prediction(*frames), height, width) for frames in zip(*outputs, strict=True)]
 
 
 def _stacked(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from segmif.frames import check_batch
+from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, asked_of, check_batch
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
 
@@ -18,10 +18,6 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
-# Name -> number of dimensions; all of them uint8.
-INPUTS = {"visible": 4, "infrared": 3}
-OUTPUTS = {"fused": 4, "labels": 3}
-
 
 class OnnxNetwork:
     """A network in an ONNX Runtime session."""
@@ -29,17 +25,26 @@ class OnnxNetwork:
     def __init__(self, session: ort.InferenceSession, manifest: Manifest) -> None:
         self.name = f"onnxruntime {ort.__version__} {session.get_providers()[0]}"
         self.manifest = manifest
+        given = {node.name for node in session.get_outputs()}
+        self.outputs = tuple(name for name in OUTPUTS if name in given)
+        self._options = ort.RunOptions()
+        self._options.only_execute_path_to_fetches = True  # confidence costs whom it is for
         self._session: ort.InferenceSession | None = session
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        *,
+        confidence: bool = False,
+    ) -> tuple[NDArray[np.uint8], ...]:
         """See `segmif.runtime.Runtime.run`."""
         if self._session is None:
             raise ValueError("the runtime was closed")
         check_batch(visible, infrared)
-        outputs = self._session.run(list(OUTPUTS), {"visible": visible, "infrared": infrared})
-        return cast(tuple[NDArray[np.uint8], NDArray[np.uint8]], tuple(outputs))
+        given = {"visible": visible, "infrared": infrared}
+        outputs = self._session.run(asked_of(self.outputs, confidence), given, self._options)
+        return cast(tuple[NDArray[np.uint8], ...], tuple(outputs))
 
     def close(self) -> None:
         """Free the session."""
@@ -89,10 +94,15 @@ def _options(threads: int | None) -> ort.SessionOptions:
 def _check_tensors(path: Path, session: ort.InferenceSession) -> None:
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
-    wanted_inputs = {name: ("tensor(uint8)", rank) for name, rank in INPUTS.items()}
-    wanted_outputs = {name: ("tensor(uint8)", rank) for name, rank in OUTPUTS.items()}
+    wanted_inputs, wanted_outputs = _contract(INPUTS), _contract(OUTPUTS)
+    if CONFIDENCE not in outputs:
+        del wanted_outputs[CONFIDENCE]
     if inputs != wanted_inputs or not wanted_outputs.items() <= outputs.items():
         raise ArtefactError(
             f"{path.name} maps {inputs} to {outputs}; expected {wanted_inputs} to "
             f"{wanted_outputs}: export it again"
         )
+
+
+def _contract(tensors: dict[str, int]) -> dict[str, tuple[str, int]]:
+    return {n: ("tensor(uint8)", 4 if depth == 3 else 3) for n, depth in tensors.items()}

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, asked_of
 from segmif.runtime.device import Buffer, DeviceBackend, Recording
 from segmif.runtime.errors import DeviceError
 
-INPUTS = {"visible": 3, "infrared": 1}  # bytes a pixel
-OUTPUTS = {"fused": 3, "labels": 1}
+DEPTHS = INPUTS | OUTPUTS  # bytes a pixel
 SIZES = 4  # of frames that a slot stays ready for
 
 Bytes = NDArray[np.uint8]
@@ -58,10 +58,11 @@ class Slot:
     ) -> None:
         """Of an engine of that profile; stays ready for the last `sizes` sizes of frames."""
         self._trt, self._engine, self._device, self._sizes = trt, engine, device, sizes
+        self.outputs = _outputs_of(engine)
         self._stream = device.stream()
         pixels = profile["batch"][2] * profile["height"][2] * profile["width"][2]
         self._buffers = {
-            name: device.buffer(pixels * depth) for name, depth in (INPUTS | OUTPUTS).items()
+            name: device.buffer(pixels * DEPTHS[name]) for name in (*INPUTS, *self.outputs)
         }
         # one for all sizes: contexts with scratch memory of their own would multiply it
         self._scratch_size = _scratch_size(engine)
@@ -82,10 +83,10 @@ class Slot:
         self._ready.move_to_end(size)
         self._ready[size].launch()
 
-    def finish(self) -> tuple[Bytes, Bytes]:
+    def finish(self, *, confidence: bool) -> tuple[Bytes, ...]:
         """Waits for the batch and gives its answer, in memory of its own."""
         self._device.wait(self._stream)
-        return self._view("fused").copy(), self._view("labels").copy()
+        return tuple(self._view(name).copy() for name in asked_of(self.outputs, confidence))
 
     def close(self) -> None:
         """Ends what is ready; nothing may be under way."""
@@ -105,7 +106,7 @@ class Slot:
                 self._device.upload(*self._copied(name, size), self._stream)
             if not context.execute_async_v3(self._stream):
                 raise DeviceError("TensorRT could not enqueue the network")
-            for name in OUTPUTS:
+            for name in self.outputs:
                 self._device.download(*self._copied(name, size), self._stream)
 
         enqueue()  # TensorRT sets things up in the first run, which a graph must not hold
@@ -140,6 +141,11 @@ class Slot:
         return self._buffers[name], int(np.prod(_shape(name, size)))
 
 
+def _outputs_of(engine: Any) -> tuple[str, ...]:
+    held = {engine.get_tensor_name(place) for place in range(engine.num_io_tensors)}
+    return tuple(name for name in OUTPUTS if name in held or name != CONFIDENCE)
+
+
 def _bare_context(trt: Any, engine: Any) -> Any:
     """An execution context that is yet to be given its scratch memory."""
     if hasattr(trt, "ExecutionContextAllocationStrategy"):
@@ -155,4 +161,4 @@ def _scratch_size(engine: Any) -> int:
 
 
 def _shape(name: str, size: Size) -> tuple[int, ...]:
-    return (*size, 3) if (INPUTS | OUTPUTS)[name] == 3 else size
+    return (*size, 3) if DEPTHS[name] == 3 else size

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from segmif.frames import check_batch
+from segmif.frames import asked_of, check_batch
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
@@ -204,7 +204,8 @@ def check_machine(manifest: Manifest, machine: Machine) -> None:
 class _Job:
     visible: Bytes
     infrared: Bytes
-    answer: "Future[tuple[Bytes, Bytes]]" = field(default_factory=Future)
+    confidence: bool
+    answer: "Future[tuple[Bytes, ...]]" = field(default_factory=Future)
 
 
 class EngineNetwork:
@@ -218,6 +219,7 @@ class EngineNetwork:
         self.slots = SLOTS if version_of(trt) >= SHARING else 1  # batches in work at a time
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between a call that comes and a runtime that closes
+        self.outputs: tuple[str, ...] = ()
         self._end: DeviceError | ValueError | None = None  # why nothing more is taken
         opened: Future[str] = Future()
         self._thread = threading.Thread(
@@ -226,11 +228,14 @@ class EngineNetwork:
         self._thread.start()
         self.name = opened.result()
 
-    def run(self, visible: Bytes, infrared: Bytes) -> tuple[Bytes, Bytes]:
+    def run(
+        self, visible: Bytes, infrared: Bytes, *, confidence: bool = False
+    ) -> tuple[Bytes, ...]:
         """See `segmif.runtime.Runtime.run`; DeviceError where the GPU is lost."""
         check_batch(visible, infrared)
+        asked_of(self.outputs, confidence)
         self._check_profile(infrared.shape)
-        job = _Job(visible, infrared)
+        job = _Job(visible, infrared, confidence)
         with self._lock:
             if self._end:
                 raise type(self._end)(*self._end.args)
@@ -288,6 +293,7 @@ class EngineNetwork:
         profile = self.manifest.engine["profile"]
         sizes = SIZES if self.slots > 1 else 1
         slots = [Slot(trt, network, device, profile, sizes) for _ in range(self.slots)]
+        self.outputs = slots[0].outputs
         opened.set_result(f"{self.name} {device.name}")
         try:
             self._work(slots)
@@ -321,7 +327,7 @@ class EngineNetwork:
 
     def _finish(self, slot: Slot, job: _Job) -> None:
         with self._answering(job):
-            job.answer.set_result(slot.finish())
+            job.answer.set_result(slot.finish(confidence=job.confidence))
 
     @contextmanager
     def _answering(self, job: _Job) -> Iterator[None]:

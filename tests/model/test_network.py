@@ -8,6 +8,7 @@ from torch import Tensor
 
 from export.benchmark import count
 from segmif.manifest import ManifestError
+from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma, luma
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
@@ -24,11 +25,32 @@ def pixels(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("variant", PAIR_VARIANTS)
 def test_bytes_in_bytes_out(variant: str) -> None:
     network = Network(variant).eval()
-    fused, labels = network(*pixels(2, 64, 96))
+    fused, labels, confidence = network(*pixels(2, 64, 96))
     assert fused.shape == (2, 64, 96, 3)
-    assert labels.shape == (2, 64, 96)
-    assert fused.dtype == labels.dtype == torch.uint8
+    assert labels.shape == confidence.shape == (2, 64, 96)
+    assert fused.dtype == labels.dtype == confidence.dtype == torch.uint8
     assert labels.max() < 9
+
+
+@pytest.mark.parametrize("variant", PAIR_VARIANTS)
+def test_confidence_is_the_softmax_probability_of_the_label(variant: str) -> None:
+    network = Network(variant).eval()
+    visible, infrared = pixels(2, 64, 96)
+    with torch.no_grad():
+        for weight in network.core.parameters():  # fresh weights are sure of nothing
+            weight.mul_(1.5)
+        _, logits = network.predict(visible / 255, infrared / 255)
+        _, labels, confidence = network(visible, infrared)
+    stride = network.config.label_stride
+    likely = enlarge(logits, 4 // stride).softmax(dim=1)
+    chosen = labels[:, None, ::stride, ::stride].long()
+    expected = 255 * likely.gather(1, chosen).squeeze(1)
+    assert confidence.max() > 60  # a ninth of 255, and more: there is something to compare
+    assert (confidence[:, ::stride, ::stride] - expected).abs().max() <= 0.51
+    assert torch.equal(
+        confidence,
+        confidence[:, ::stride, ::stride].repeat_interleave(stride, 1).repeat_interleave(stride, 2),
+    )
 
 
 @pytest.mark.parametrize(("variant", "gmac", "million"), [("edge", 15, 12), ("nano", 3, 12)])

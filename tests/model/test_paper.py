@@ -46,10 +46,10 @@ def macs(on_paper: Network) -> dict[str, int]:
 def test_noise_gives_pixels_and_known_classes(network: Network) -> None:
     visible = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     with torch.no_grad():
-        fused, labels = network(visible, visible[..., 1].flip(0))
+        fused, labels, confidence = network(visible, visible[..., 1].flip(0))
     assert fused.shape == (2, 64, 96, 3)
-    assert labels.shape == (2, 64, 96)
-    assert fused.dtype == labels.dtype == torch.uint8
+    assert labels.shape == confidence.shape == (2, 64, 96)
+    assert fused.dtype == labels.dtype == confidence.dtype == torch.uint8
     assert labels.max() < CLASSES
 
 

@@ -1,7 +1,8 @@
 """
 A GPU of numpy and a TensorRT that reads and writes its memory: interface only, none of their code.
 
-The network of a fake engine: fused is visible, labels are 1 where infrared is above 100.
+The network of a fake engine: fused is visible, labels are 1 where infrared is above 100, their
+confidence is infrared. An engine of the bytes b"fake engine of old" gives no confidence.
 """
 
 import weakref
@@ -140,6 +141,8 @@ class FakeContext:
             memory["fused"][: sizes["visible"]] = memory["visible"][: sizes["visible"]]
             seen = memory["infrared"][: sizes["infrared"]]
             memory["labels"][: sizes["infrared"]] = seen > 100
+            if "confidence" in memory:
+                memory["confidence"][: sizes["infrared"]] = seen
 
         device.enqueue(stream, compute)
         return len(device.held.get(self.device_memory, ())) == SCRATCH
@@ -151,22 +154,34 @@ class NewerContext(FakeContext):
         self.device_memory = address
 
 
+OF_OLD = b"fake engine of old"
 SCRATCH = 1234  # bytes that the fake engine asks for
 
 
-class FakeEngine:
+class Tensors:
+    names = ("visible", "infrared", "fused", "labels", "confidence")
+
+    def __init__(self, content: bytes) -> None:
+        self.num_io_tensors = len(self.names) - (content == OF_OLD)
+
+    def get_tensor_name(self, place: int) -> str:
+        return self.names[place]
+
+
+class FakeEngine(Tensors):
     """As of TensorRT 8.5, where only one context may use a profile, and 8.6."""
 
     device_memory_size = SCRATCH
 
-    def __init__(self, version: tuple[int, ...]) -> None:
+    def __init__(self, content: bytes, version: tuple[int, ...]) -> None:
+        super().__init__(content)
         self.shares_profile = version >= (8, 6)
 
     def create_execution_context_without_device_memory(self) -> FakeContext:
         return FakeContext(FakeDevice.opened[-1], shares_profile=self.shares_profile)
 
 
-class NewerEngine:
+class NewerEngine(Tensors):
     """As of TensorRT 10.1 to 11."""
 
     device_memory_size_v2 = SCRATCH
@@ -177,7 +192,7 @@ class NewerEngine:
 
 
 def fake_tensorrt(version: str = "10.16.1") -> Any:
-    """A module like `tensorrt` whose engines are the bytes b"fake engine"."""
+    """A module like `tensorrt` whose engines are some bytes, b"fake engine" among them."""
     numbers = tuple(int(part) for part in version.split("."))
     newer = numbers >= (10, 1)
 
@@ -186,10 +201,10 @@ def fake_tensorrt(version: str = "10.16.1") -> Any:
             self.logger = logger
 
         def deserialize_cuda_engine(self, engine: bytes) -> Any:
-            if engine != b"fake engine":
+            if engine not in (b"fake engine", OF_OLD):
                 self.logger.log(SEVERITY.ERROR, "fake TensorRT: the header is not mine")
                 return None
-            return NewerEngine() if newer else FakeEngine(numbers)
+            return NewerEngine(engine) if newer else FakeEngine(engine, numbers)
 
     SEVERITY = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
 

@@ -59,7 +59,7 @@ def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[Bytes, Byt
     )
 
 
-def assert_right(answer: tuple[Bytes, Bytes], visible: Bytes, infrared: Bytes) -> None:
+def assert_right(answer: tuple[Bytes, ...], visible: Bytes, infrared: Bytes) -> None:
     np.testing.assert_array_equal(answer[0], visible)
     np.testing.assert_array_equal(answer[1], infrared > 100)
 
@@ -76,7 +76,7 @@ def test_pairs_of_many_sizes_from_many_threads_come_back_right(
         answer = runtime.run(*given)
         kept = [array.copy() for array in answer]
         runtime.run(*pair(*sizes[0], seed + 1))  # a later answer must not change an earlier one
-        assert_right((kept[0], kept[1]), *given)
+        assert_right(tuple(kept), *given)
         assert_right(answer, *given)
 
     with ThreadPoolExecutor(8) as threads:
@@ -84,6 +84,23 @@ def test_pairs_of_many_sizes_from_many_threads_come_back_right(
     runtime.close()
     assert device.closed
     assert runtime.name == f"tensorrt {version} Fake GPU"
+
+
+def test_confidence_comes_where_it_is_asked_for_and_the_engine_has_it(tmp_path: Path) -> None:
+    runtime, _ = opened(tmp_path)
+    visible, infrared = pair(2, 32, 64)
+    assert len(runtime.run(visible, infrared)) == 2
+    *_, confidence = runtime.run(visible, infrared, confidence=True)
+    np.testing.assert_array_equal(confidence, infrared)
+    runtime.close()
+
+    path = engine_file(tmp_path, b"fake engine of old")
+    runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    assert runtime.outputs == ("fused", "labels")
+    assert_right(runtime.run(visible, infrared), visible, infrared)
+    with pytest.raises(ValueError, match="python -m export onnx"):
+        runtime.run(visible, infrared, confidence=True)
+    runtime.close()
 
 
 def test_a_size_is_recorded_once_and_old_ones_make_room(tmp_path: Path) -> None:

@@ -155,8 +155,8 @@ def test_the_overlay_tints_what_was_found_and_nothing_else(
 @pytest.mark.parametrize(
     ("accept", "view", "words"),
     [
-        ("image/jpeg", "mask", "no longer hold class ids"),
-        ("image/webp", "mask", "no longer hold class ids"),
+        ("image/jpeg", "mask", "no longer hold its numbers"),
+        ("image/webp", "confidence", "no longer hold its numbers"),
         ("text/html", "fused", "image/png, image/jpeg"),
         ("application/xml", None, "multipart/mixed"),
         ("image/png;q=0", "mask", "Accept was 'image/png;q=0'"),
@@ -288,16 +288,17 @@ class Held:
 
     def __init__(self, runtime: Runtime) -> None:
         self.manifest: Manifest = runtime.manifest
+        self.outputs: tuple[str, ...] = runtime.outputs
         self.runtime = runtime
         self.entered = threading.Event()
         self.go = threading.Event()
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+    ) -> tuple[NDArray[np.uint8], ...]:
         self.entered.set()
         assert self.go.wait(10)
-        return self.runtime.run(visible, infrared)
+        return self.runtime.run(visible, infrared, confidence=confidence)
 
     def close(self) -> None:
         self.go.set()

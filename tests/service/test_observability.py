@@ -52,19 +52,20 @@ class Worn:
 
     def __init__(self, runtime: Runtime, levels: int = 0, runs: int = 1000) -> None:
         self.manifest: Manifest = runtime.manifest
+        self.outputs: tuple[str, ...] = runtime.outputs
         self.runtime = runtime
         self.levels = levels
         self.runs = runs
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+    ) -> tuple[NDArray[np.uint8], ...]:
         self.runs -= 1
         if self.runs < 0:
             raise RuntimeError("the device is lost")
-        fused, labels = self.runtime.run(visible, infrared)
+        fused, *others = self.runtime.run(visible, infrared, confidence=confidence)
         off = np.clip(fused.astype(np.int16) + self.levels, 0, 255).astype(np.uint8)
-        return off, labels
+        return off, *others
 
     def close(self) -> None:
         self.runtime.close()

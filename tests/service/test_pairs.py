@@ -32,15 +32,16 @@ class Listening:
 
     def __init__(self, runtime: Runtime) -> None:
         self.manifest: Manifest = runtime.manifest
+        self.outputs: tuple[str, ...] = runtime.outputs
         self.runtime = runtime
         self.visible: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.infrared: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+    ) -> tuple[NDArray[np.uint8], ...]:
         self.visible, self.infrared = visible[0], infrared[0]
-        return self.runtime.run(visible, infrared)
+        return self.runtime.run(visible, infrared, confidence=confidence)
 
     def close(self) -> None:
         self.runtime.close()

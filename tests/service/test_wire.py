@@ -304,6 +304,7 @@ def test_tritonclient_works_unmodified(tensors: triton.InferenceServerClient, bi
     assert {t["name"]: t["dims"] for t in configured["output"]} == {
         "fused": [-1, -1, -1, 3],
         "labels": [-1, -1, -1],
+        "confidence": [-1, -1, -1],
     }
     assert tensors.get_server_metadata()["extensions"] == [
         "binary_tensor_data",

@@ -1,0 +1,191 @@
+"""Requests and answers of the Open Inference Protocol v2: JSON, and binary tensors behind it."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from segmif.frames import CONFIDENCE
+from segmif.runtime import Runtime
+from service.answers import Result
+from service.errors import BadWire
+from service.raw_frames import Frame, Layout
+from service.schemas import Ask
+
+LENGTH_HEADER = "Inference-Header-Content-Length"
+BYTES_AN_ELEMENT = {"UINT8": 1, "UINT16": 2}
+VERSION = "1"  # of the one model
+MAX_TENSOR_BATCH = 64
+MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
+
+
+class Tensor(BaseModel):
+    """An input as a request describes it."""
+
+    name: Literal["visible", "infrared"]
+    datatype: Literal["UINT8", "UINT16"]
+    shape: list[Annotated[int, Field(ge=1, le=65_535)]] = Field(min_length=3, max_length=4)
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class Output(BaseModel):
+    """An output that a request wants."""
+
+    name: Literal["fused", "labels", "confidence"]
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(BaseModel):
+    """The JSON of a request, without its binary tensors."""
+
+    id: str = Field(default="", max_length=64)
+    inputs: list[Tensor] = Field(min_length=2, max_length=2)
+    outputs: list[Output] = Field(default=[], max_length=3, description="none: all there are")
+    parameters: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A request taken apart: one (visible, infrared) for each pair of the batch."""
+
+    asked: InferRequest
+    pairs: list[tuple[Frame, Frame]]
+
+    def deadline_s(self) -> float:
+        """Seconds the client gives, by the `timeout` in microseconds that Triton knows."""
+        timeout = self.asked.parameters.get("timeout")
+        return timeout / 1e6 if isinstance(timeout, int | float) and timeout > 0 else math.inf
+
+    def ask(self) -> Ask:
+        """What else is asked for."""
+        wanted = [output.name for output in self.asked.outputs]
+        confidence = not wanted or CONFIDENCE in wanted
+        return Ask.model_validate({"return": CONFIDENCE} if confidence else {})
+
+
+def read_inference(body: bytes, length: int | None) -> Inference:
+    """Take JSON and binary tensors of a request apart; raises BadWire."""
+    head = len(body) if length is None else length
+    if head > len(body):
+        raise BadWire(f"{LENGTH_HEADER} is {head}, the body has {len(body)} bytes")
+    if head > MAX_JSON_BYTES:
+        raise BadWire(f"{head} bytes of JSON, at most {MAX_JSON_BYTES}; send binary tensors")
+    try:
+        asked = InferRequest.model_validate(json.loads(body[:head]))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadWire(f"{where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadWire("the request's head is not JSON") from error
+    rest = memoryview(body)[head:]
+    tensors: dict[str, tuple[Tensor, memoryview]] = {}
+    for tensor in asked.inputs:
+        data, rest = _tensor_bytes(tensor, rest)
+        tensors[tensor.name] = tensor, data
+    if len(rest):
+        raise BadWire(f"{len(rest)} bytes follow the last tensor")
+    if len(tensors) < len(asked.inputs):
+        raise BadWire("the inputs must be 'visible' and 'infrared', each once")
+    return Inference(asked, _pairs(*tensors["visible"], *tensors["infrared"]))
+
+
+def _tensor_bytes(tensor: Tensor, rest: memoryview) -> tuple[memoryview, memoryview]:
+    """The bytes of a tensor, and those that follow it."""
+    wanted = math.prod(tensor.shape) * BYTES_AN_ELEMENT[tensor.datatype]
+    if tensor.data is not None:
+        try:
+            values = np.asarray(tensor.data, tensor.datatype.lower())
+        except (ValueError, OverflowError, TypeError) as error:
+            raise BadWire(f"{tensor.name}: data are not {tensor.datatype}") from error
+        data = memoryview(values.tobytes())
+    else:
+        size = tensor.parameters.get("binary_data_size")
+        if not isinstance(size, int) or not 0 <= size <= len(rest):
+            raise BadWire(
+                f"{tensor.name}: binary_data_size is {size!r}, {len(rest)} bytes are left"
+            )
+        data, rest = rest[:size], rest[size:]
+    if len(data) != wanted:
+        raise BadWire(
+            f"{tensor.name}: {len(data)} bytes, a {tensor.datatype} tensor of {tensor.shape} "
+            f"has {wanted}"
+        )
+    return data, rest
+
+
+def _pairs(
+    visible: Tensor, visible_data: memoryview, infrared: Tensor, infrared_data: memoryview
+) -> list[tuple[Frame, Frame]]:
+    """One pair of raw frames for each place of the batch, without copying."""
+    batch, height, width = infrared.shape if len(infrared.shape) == 3 else (0, 0, 0)
+    fits = visible.datatype == "UINT8" and visible.shape == [batch, height, width, 3]
+    if not fits or not 1 <= batch <= MAX_TENSOR_BATCH:
+        raise BadWire(
+            f"visible is {visible.datatype} {visible.shape}, infrared {infrared.shape}; expected "
+            f"UINT8 [B, H, W, 3] and [B, H, W] with B up to {MAX_TENSOR_BATCH}"
+        )
+    colour = Layout("rgb8", width, height)
+    heat = Layout("y8" if infrared.datatype == "UINT8" else "y16", width, height)
+    return [
+        (
+            Frame(_part(visible_data, batch, place), colour),
+            Frame(_part(infrared_data, batch, place), heat),
+        )
+        for place in range(batch)
+    ]
+
+
+def _part(data: memoryview, batch: int, place: int) -> memoryview:
+    size = len(data) // batch
+    return data[place * size : (place + 1) * size]
+
+
+def write_results(
+    asked: InferRequest, results: Sequence[Result], runtime: Runtime
+) -> tuple[bytes, int | None]:
+    """The answer's body, and the length of its JSON where binary tensors follow."""
+    arrays = _arrays(results)
+    wanted = asked.outputs or [Output.model_validate({"name": name}) for name in arrays]
+    everywhere = bool(asked.parameters.get("binary_data_output"))
+    described, binary = [], []
+    for output in wanted:
+        if output.name not in arrays:
+            raise BadWire(f"this network gives {', '.join(arrays)}, no {output.name}")
+        array = arrays[output.name]
+        entry: dict[str, Any] = {
+            "name": output.name,
+            "datatype": "UINT8",
+            "shape": list(array.shape),
+        }
+        if output.parameters.get("binary_data", everywhere):
+            entry["parameters"] = {"binary_data_size": array.nbytes}
+            binary.append(array.tobytes())
+        else:
+            entry["data"] = array.ravel().tolist()
+        described.append(entry)
+    told = {
+        "model_name": runtime.manifest.variant,
+        "model_version": VERSION,
+        "id": asked.id,
+        "outputs": described,
+    }
+    head = json.dumps(told).encode()
+    return b"".join((head, *binary)), len(head) if binary else None
+
+
+def _arrays(results: Sequence[Result]) -> dict[str, NDArray[np.uint8]]:
+    """The outputs there are, each a batch."""
+    predictions = [result.prediction for result in results]
+    arrays = {
+        "fused": np.stack([prediction.fused for prediction in predictions]),
+        "labels": np.stack([prediction.labels for prediction in predictions]),
+    }
+    sure = [p.confidence for p in predictions if p.confidence is not None]
+    return arrays | ({CONFIDENCE: np.stack(sure)} if len(sure) == len(predictions) else {})
