@@ -39,6 +39,7 @@ FAST_PNG = [
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
 ]
+LARGEST_SIDE = {".jpg": 65_500, ".webp": 16_383}  # in pixels, by format and encoder
 GREY_TOLERANCE = 8 / 255  # of full scale: what JPEG chroma may add to a grey frame saved as colour
 
 
@@ -151,12 +152,12 @@ def encode_png(array: Pixels, compression: int = 1) -> bytes:
 
 
 def encode_jpeg(array: NDArray[np.uint8], quality: int = 92) -> bytes:
-    """Encode (H, W) or RGB (H, W, 3) uint8; `quality` 1 to 100."""
+    """Encode (H, W) or RGB (H, W, 3) uint8; `quality` 1 to 100; ImageError beyond 65,500 a side."""
     return _encode(".jpg", array, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
 def encode_webp(array: NDArray[np.uint8], quality: int = 90) -> bytes:
-    """Encode (H, W) or RGB (H, W, 3) uint8; `quality` 1 to 100: smaller than JPEG, and slower."""
+    """Encode as JPEG does, smaller and slower; ImageError beyond 16,383 pixels a side."""
     return _encode(".webp", array, [cv2.IMWRITE_WEBP_QUALITY, quality])
 
 
@@ -248,10 +249,16 @@ def _colour_spread(pixels: Pixels) -> float:
 
 
 def _encode(suffix: str, array: Pixels, parameters: list[int]) -> bytes:
+    height, width = array.shape[:2]
+    largest = LARGEST_SIDE.get(suffix, max(height, width))
+    if max(height, width) > largest:
+        kind = suffix.removeprefix(".")
+        words = f"a {kind} has at most {largest:,} pixels a side, the picture is {width}x{height}"
+        raise ImageError("too_large", words)
     pixels = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
     done, encoded = cv2.imencode(suffix, pixels, parameters)
-    if not done:
-        raise ValueError(f"cannot encode {array.dtype} {array.shape} as {suffix}")
+    if not done:  # which is how OpenCV says that an encoder had no memory
+        raise MemoryError(f"no memory to encode {array.dtype} {array.shape} as {suffix}")
     return encoded.tobytes()
 
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from segmif import images
 from segmif.classes import overlay
 from segmif.frames import Prediction
+from segmif.images import ImageError
 from segmif.runtime import Runtime
 from segmif.thermal import GainRule
 from service.condition import Condition
-from service.errors import BadParameter
+from service.errors import BadParameter, NotAcceptable
 from service.negotiation import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 from service.pipeline import Both, Prepared, Times, mean_confidences, shares
 from service.schemas import ClassShare, Fitness, Gain, Report, RigUse, Size
@@ -219,12 +220,17 @@ def _bytes(array: NDArray[np.uint8]) -> memoryview:
 
 
 def _picture(view: View, media_type: str, result: Result) -> bytes:
-    """A picture in its type; what holds numbers always as PNG."""
+    """A picture in its type, what holds numbers always as PNG; raises NotAcceptable."""
     pixels = _pixels(view, result)
     if view == "mask":
         return images.encode_indexed_png(pixels, result.runtime.manifest.classes.palette)
     encoder = {JPEG: images.encode_jpeg, WEBP: images.encode_webp}.get(media_type)
-    return encoder(pixels) if encoder and view not in NUMBERS else images.encode_png(pixels)
+    if not encoder or view in NUMBERS:
+        return images.encode_png(pixels)
+    try:
+        return encoder(pixels)
+    except ImageError as error:
+        raise NotAcceptable(f"{error}; accept {PNG}") from error
 
 
 def _size(shape: tuple[int, int] | None) -> Size | None:

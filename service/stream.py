@@ -11,7 +11,14 @@ from fastapi import APIRouter, WebSocket
 from starlette.exceptions import HTTPException
 
 from service.answers import Wish, raw_answer
-from service.errors import BadParameter, NotAcceptable, Superseded, problem, problem_response
+from service.errors import (
+    BadParameter,
+    NotAcceptable,
+    Superseded,
+    out_of_memory,
+    problem,
+    problem_response,
+)
 from service.line import Line, Submission
 from service.negotiation import JPEG, PNG, RAW, WEBP, choose
 from service.schemas import Ask, StreamAsk
@@ -108,11 +115,10 @@ class Session:
         except Superseded as error:
             outcome = error.kind
             return None
-        except HTTPException as error:
-            told = problem(error, request_id)
-            outcome = told["kind"]
-            report = json.dumps(told).encode()
-            return RawAnswer(status=error.status_code, report=report, sequence=sequence)
+        except (HTTPException, MemoryError) as error:
+            told = error if isinstance(error, HTTPException) else out_of_memory()
+            outcome = getattr(told, "kind", "http")
+            return _refusal(told, request_id, sequence)
         finally:
             self._line.metrics.requests.labels("/stream", outcome).inc()
 
@@ -124,5 +130,17 @@ class Session:
             else:
                 self._failed += answer.status >= 300
                 counted = replace(answer, dropped=self._dropped, failed=self._failed)
-                await self._socket.send_bytes(counted.to_bytes())
+                await self._socket.send_bytes(self._message(counted))
             self._room.release()
+
+    def _message(self, answer: RawAnswer) -> bytes:
+        try:
+            return answer.to_bytes()
+        except MemoryError:
+            refusal = _refusal(out_of_memory(), f"{self._id}-{answer.sequence}", answer.sequence)
+            return replace(refusal, dropped=answer.dropped, failed=answer.failed).to_bytes()
+
+
+def _refusal(error: HTTPException, request_id: str, sequence: int) -> RawAnswer:
+    report = json.dumps(problem(error, request_id)).encode()
+    return RawAnswer(status=error.status_code, report=report, sequence=sequence)

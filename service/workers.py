@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import get_native_id
-from typing import TypeVar, TypeVarTuple
+from functools import partial
+from threading import Barrier, get_native_id
+from typing import ParamSpec, TypeVar
 
 import cv2
 
@@ -17,7 +18,7 @@ NICE = 5  # by which a worker steps behind the event loop where both want one co
 T = TypeVar("T")
 First = TypeVar("First")
 Second = TypeVar("Second")
-Arguments = TypeVarTuple("Arguments")
+P = ParamSpec("P")
 
 
 class Workers:
@@ -25,12 +26,15 @@ class Workers:
 
     def __init__(self, threads: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(threads, name, initializer=_give_way)
+        started = Barrier(threads)  # a thread that is started later may find memory full
+        for _ in range(threads):
+            self._pool.submit(started.wait)
 
-    async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+    async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call a function in one of the threads; raises OutOfMemory, or what it raises."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, function, *arguments)
+            return await loop.run_in_executor(self._pool, partial(function, *arguments, **named))
         except (MemoryError, cv2.error) as error:
             if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
                 raise

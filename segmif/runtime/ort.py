@@ -18,6 +18,8 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")  # as it words it, CUDA too
+
 
 class OnnxNetwork:
     """A network in an ONNX Runtime session."""
@@ -43,7 +45,13 @@ class OnnxNetwork:
             raise ValueError("the runtime was closed")
         check_batch(visible, infrared)
         given = {"visible": visible, "infrared": infrared}
-        outputs = self._session.run(asked_of(self.outputs, confidence), given, self._options)
+        wanted = asked_of(self.outputs, confidence)
+        try:
+            outputs = self._session.run(wanted, given, self._options)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
+            if any(words in str(error) for words in NO_MEMORY):
+                raise MemoryError(f"ONNX Runtime: {error}") from error
+            raise
         return cast(tuple[NDArray[np.uint8], ...], tuple(outputs))
 
     def close(self) -> None:

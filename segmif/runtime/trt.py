@@ -17,7 +17,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 from segmif.frames import asked_of, check_batch
 from segmif.manifest import Manifest, sha256
