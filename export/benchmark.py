@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import onnxruntime
 import torch
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     print(
         f"one pair at {height}x{width}; ms: median of {args.runs} runs with fresh weights, "
         f"ONNX Runtime {onnxruntime.__version__}, {args.threads} threads, "
-        f"{platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
+        f"{platform.machine()}, {datetime.now(timezone.utc):%Y-%m-%d}"
     )
     return 0
 

@@ -4,7 +4,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 from segmif.classes import TAXONOMIES, Taxonomy
 
@@ -15,8 +17,11 @@ class ManifestError(ValueError):
 
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def entry_of(taxonomy: Taxonomy) -> str | dict[str, Any]:

@@ -8,10 +8,10 @@ ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from segmif.classes import IGNORE
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, perf_counter
 
+from anyio import move_on_after
+
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
 from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError
@@ -131,10 +133,9 @@ class Batcher:
         latest = self._waiting[0].since + self._max_delay_s
         while 0 < len(self._waiting) < self._max_batch and self._coming:
             self._changed.clear()
-            try:
-                async with asyncio.timeout(latest - monotonic()):
-                    await self._changed.wait()
-            except TimeoutError:
+            with move_on_after(latest - monotonic()) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught:
                 return
 
     def _take(self) -> list[Job]:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -230,5 +230,5 @@ def fingerprint() -> dict[str, Any]:
         "load": os.getloadavg(),  # of other programs too: above the number of cores, times lie
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -13,12 +13,13 @@ from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from service.negotiation import RAW
 from service.wire import ENCODED, RGB8, Y8, Y16, RawAnswer, pack_pair

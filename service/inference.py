@@ -154,14 +154,13 @@ async def infer(
 
 async def _all(line: Line, submissions: Sequence[Submission]) -> list[Result]:
     """Process pairs side by side; the first that fails takes the others out of the line."""
+    tasks = [asyncio.create_task(line.process(pair, lambda result: result)) for pair in submissions]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(line.process(pair, lambda result: result)) for pair in submissions
-            ]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def line_for(request: Request, name: str, version: str) -> Line:

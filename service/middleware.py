@@ -6,6 +6,7 @@ from hmac import compare_digest
 from time import monotonic
 from uuid import uuid4
 
+from anyio import fail_after
 from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -189,9 +190,9 @@ class BodyLimit:
 
 async def in_time(receive: Receive, settings: Settings, latest: float) -> Message:
     """Receive the next piece soon enough and before `latest`; raises BodyTooSlow."""
-    now = asyncio.get_running_loop().time()
+    left = latest - asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(min(now + settings.body_idle_s, latest)):
+        with fail_after(min(settings.body_idle_s, left)):
             return await receive()
     except TimeoutError:
         raise BodyTooSlow(

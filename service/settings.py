@@ -3,15 +3,16 @@
 import json
 import math
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+import tomli
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import Self
 
 from segmif.images import MAX_PIXELS
 from segmif.runtime import Device
@@ -133,10 +134,10 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        told = tomllib.loads(file.read_text())
+        told = tomli.loads(file.read_text())
     except OSError as error:
         raise ValueError(f"the settings cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except tomli.TOMLDecodeError as error:
         raise ValueError(f"{file} is not TOML: {error}") from error
     for name in told.keys() - Settings.model_fields.keys():
         raise ValueError(f"{file}: {name} is no setting{_hint(name, Settings.model_fields)}")

@@ -9,7 +9,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 from service.errors import BadWire
 from service.raw_frames import Frame, Layout

@@ -1,9 +1,9 @@
 """The settings of a run: one TOML file, one frozen dataclass; an unknown key is an error."""
 
-import tomllib
 from dataclasses import field
 from pathlib import Path
 
+import tomli
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -100,7 +100,7 @@ class TrainConfig:
 
 def read_config(path: Path) -> TrainConfig:
     """The run that a TOML file describes; ValueError names what is unknown or out of range."""
-    settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    settings = tomli.loads(path.read_text(encoding="utf-8"))
     try:
         return TypeAdapter(TrainConfig).validate_python(settings)
     except ValidationError as error:

@@ -14,7 +14,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,5 +188,5 @@ def _provenance(weights: Path, manifest: Manifest, runs_on: str) -> report.Prove
         runs_on=runs_on,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}",
-        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -6,7 +6,7 @@ import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -122,7 +122,7 @@ def circumstances(config: TrainConfig) -> dict[str, Any]:
     return {
         "variant": config.variant,
         "steps": config.steps,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "revision": git_revision(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+import tomli
 
 from segmif import images
 from segmif.classes import MFNET
@@ -247,14 +247,14 @@ def test_flags_go_before_the_environment_and_that_before_the_file(
     monkeypatch.setenv("SEGMIF_PORT", "5")
     assert main(["serve", "--config", str(file), "--port", "6", "--print-config"]) == 0
     text = capsys.readouterr().out
-    told = tomllib.loads(text)
+    told = tomli.loads(text)
     assert [told[n] for n in ("port", "max_batch", "depth_m", "gain")] == [6, 4, 3.0, "clahe"]
     assert "secret" not in text
     printed.write_text(text)
     monkeypatch.delenv("SEGMIF_MAX_BATCH")
     monkeypatch.delenv("SEGMIF_PORT")
     assert main(["serve", "--config", str(printed), "--print-config"]) == 0
-    assert tomllib.loads(capsys.readouterr().out) == told
+    assert tomli.loads(capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize(

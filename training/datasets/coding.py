@@ -1,6 +1,5 @@
 """What the pixels of label files mean: ids or colours, by a benchmark or by a `dataset.toml`."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB, Taxonomy
@@ -84,7 +84,7 @@ def read_class_map(path: Path) -> Coding:
     Raises ValueError for an unknown key, and for a code that is none or stands for two classes.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomli.loads(path.read_text(encoding="utf-8"))
         _refuse_unknown(settings, ("name", "ignore", "classes"))
         classes: list[dict[str, Any]] = settings["classes"]
         taxonomy = Taxonomy(
