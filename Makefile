@@ -7,15 +7,21 @@ CONFIG ?= training/configs/nano.toml
 VARIANT ?= nano
 ATTENTION ?= plugin
 GPU_PYTHON ?= python3
+ENGINE ?= docker
+PROFILE ?= cpu
+JETPACK ?= 7
+IMAGE ?= segmif:cpu
+PYTHON ?= $(PY)
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format soak train ablation worth export-onnx plugin export-trt gpu-check benchmark clean
+.PHONY: help install serve test check format soak train ablation worth export-onnx plugin export-trt gpu-check benchmark \
+  image-cpu image-gpu image-jetson image-train image-check image-lock up clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.dev ## set up .venv with everything that training, export and the tests need
 
@@ -67,6 +73,41 @@ gpu-check: plugin ## all that needs a GPU, into benchmarks/results; by GPU_PYTHO
 
 benchmark: .venv/.dev ## table of the variants: parameters, GMAC, milliseconds on this CPU
 	$(PY) -m export benchmark --table
+
+# PIP_EXTRA_INDEX_URL reaches the stage that needs torch.
+IMAGE_BUILD = $(ENGINE) build --build-arg PIP_EXTRA_INDEX_URL $(IMAGE_FLAGS)
+
+image-cpu: ## image of the service for CPUs, segmif:cpu (ENGINE=podman for another engine)
+	$(IMAGE_BUILD) -f docker/service.cpu.Dockerfile -t segmif:cpu .
+
+image-gpu: ## image of the service for NVIDIA's GPUs, segmif:gpu
+	$(IMAGE_BUILD) -f docker/service.gpu.Dockerfile -t segmif:gpu .
+
+# JetPack 7 takes NVIDIA's images for servers; JetPack 6 has images, a driver and a Python of its own.
+ifeq ($(JETPACK),6)
+image-jetson: IMAGE_FLAGS += --build-arg BUILD_BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel \
+  --build-arg BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-runtime --build-arg IMAGE_CUDA=12 --build-arg CUDA_ARCHITECTURES=87
+endif
+image-jetson: ## image of the service for Jetson, segmif:jetson; JETPACK=6 or 7
+	$(IMAGE_BUILD) -f docker/service.jetson.Dockerfile -t segmif:jetson .
+
+image-train: ## image of training and export, segmif:train
+	$(IMAGE_BUILD) -f docker/train.Dockerfile -t segmif:train .
+
+image-check: ## start IMAGE (segmif:cpu) read-only, ask it, stop it, start it badly; the dashboard's queries
+	ENGINE="$(ENGINE)" IMAGE=$(IMAGE) $(PYTHON) -m pytest -m docker tests/docker -rs -s
+
+up: ## the service with Prometheus and Grafana; PROFILE=gpu for the other image; needs SEGMIF_TOKEN
+	$(ENGINE) compose -f docker/compose.yaml --profile $(PROFILE) up
+
+LOCK := uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make image-lock'
+
+image-lock: ## docker/requirements anew from pyproject.toml (needs uv); JetPack 6 has Python 3.10
+	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml -o cpu.txt
+	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml gpu.in -o gpu.txt
+	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes build.in -o build.txt
+	cd docker/requirements && $(LOCK) --python-version 3.11 ../../pyproject.toml --extra train --extra export \
+	  -o train.txt && sed -i -E '/^(cuda|nvidia|torch|triton)/d' train.txt  # these are the base image's
 
 clean: ## remove .venv, builds and caches
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

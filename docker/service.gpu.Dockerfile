@@ -1,4 +1,4 @@
-# The service on NVIDIA's GPUs: servers, x86-64 and Arm, and boards with JetPack 7.
+# The service on NVIDIA's GPUs in servers, x86-64 and Arm.
 #   docker build -f docker/service.gpu.Dockerfile -t segmif:gpu .
 ARG BASE=nvcr.io/nvidia/tensorrt:26.07-py3
 ARG TORCH_BASE=debian:13.7-slim

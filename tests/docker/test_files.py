@@ -4,28 +4,77 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import compose_spec
 import pytest
+import tomli
+from packaging.requirements import Requirement
 
 from service.settings import Settings, check_environment
 
-DOCKER = Path(__file__).parents[2] / "docker"
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+LOCKS = DOCKER / "requirements"
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
 def test_dockerfiles_are_as_they_should_be(dockerfile: Path) -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    assert hadolint, "hadolint is one of the tools of `make install`"
-    done = subprocess.run(
-        [hadolint, dockerfile.name, "--config", DOCKER.parent / ".hadolint.yaml"],
-        cwd=DOCKER,
-        capture_output=True,
-        text=True,
-    )
+    check("hadolint", str(dockerfile), "--config", ".hadolint.yaml")
+
+
+def test_workflows_keep_to_their_schema() -> None:
+    workflows = map(str, (ROOT / ".github" / "workflows").glob("*.yml"))
+    check("check-jsonschema", "--builtin-schema=vendor.github-workflows", *workflows)
+
+
+def check(tool: str, *words: str) -> None:
+    program = shutil.which(tool, path=str(Path(sys.executable).parent))
+    assert program, f"{tool} is one of the tools of `make install`"
+    done = subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("lock", "python", "extras", "source"),
+    [
+        ("cpu", "3.13", [], None),
+        ("gpu", "3.10", [], "gpu.in"),  # JetPack 6
+        ("gpu", "3.12", [], "gpu.in"),
+        ("train", "3.12", ["train", "export"], None),
+        ("build", "3.12", None, "build.in"),
+    ],
+)
+def test_locks_are_in_step(
+    lock: str, python: str, extras: list[str] | None, source: str | None
+) -> None:
+    project = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [] if extras is None else list(project["dependencies"])
+    wanted += [line for extra in extras or () for line in project["optional-dependencies"][extra]]
+    wanted += (LOCKS / source).read_text().splitlines() if source else []
+    held = dict(pins(LOCKS / f"{lock}.txt", python))
+    for requirement in requirements(wanted, python):
+        if requirement.name != "torch":  # the base image's
+            pin = held.get(requirement.name)
+            assert pin and pin in requirement.specifier, f"{requirement}: make image-lock is due"
+
+
+def pins(lock: Path, python: str) -> Iterator[tuple[str, str]]:
+    lines = [line.rstrip(" \\") for line in lock.read_text().splitlines() if line[:1].strip()]
+    for requirement in requirements(lines, python):
+        yield requirement.name, str(requirement.specifier).removeprefix("==")
+
+
+def requirements(lines: list[str], python: str) -> Iterator[Requirement]:
+    """What the lines ask for on Linux."""
+    here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    for line in lines:
+        if text := line.split("#")[0].strip():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate(here):
+                yield requirement
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
