@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calibration import aprilgrid, charuco
 from calibration.board import Board
+from calibration.extent import goes_on
 from segmif.rig import Floats
 from segmif.thermal import percentile_window, to_8bit
 
@@ -219,11 +220,14 @@ def _parts(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
 
 def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
     """Whole grids of points, or as much as the frame's edge leaves; a refusal for other grids."""
+    whole = (board.columns, board.rows)
     for view, size, points in _searched(frame, board, quick):
         ids = _place(points, size, board, frame.shape)
+        there, expected = (f"{c}x{r}" for c, r in (size, whole))
         if ids is None:
-            there, expected = (f"{c}x{r}" for c, r in (size, (board.columns, board.rows)))
             yield Refusal(f"{there} corners are in the frame, expected a board of {expected}")
+        elif board.kind == "chessboard" and size == whole and goes_on(view.fine, points, *size):
+            yield Refusal(f"more corners are in the frame than those of a board of {expected}")
         else:
             yield view, points, ids, _spacing_px(points, size)
 

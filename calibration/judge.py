@@ -23,7 +23,8 @@ from segmif.rig import Camera, Floats, Rig
 
 WELL, ROUGHLY = 0.01, 0.05  # standard deviation of the baseline over the baseline
 ROTATION = 0.05  # [degrees] that 95 of 100 calibrations should keep to
-IN_95 = 1.614  # root of a chi-square's 95 % with 3 degrees of freedom, over the root of 3
+GOOD_PX = 1.0  # stereo RMS that sharp frames of a stiff board keep below
+Z_95 = 1.644854  # standard deviations that 95 % of a normal distribution lie below
 HELD = 0.5  # a number is held by experience where the data leave more than this of its spread
 
 
@@ -64,9 +65,21 @@ class Solution:
         return float(np.degrees(np.sqrt(np.trace(self.pair_covariance[-6:-3, -6:-3]))))
 
     @property
+    def rotation_95(self) -> float:
+        """
+        The rotation's error that 95 of 100 such calibrations keep to [degrees].
+
+        The square of the error is a sum of weighed chi-squares: Satterthwaite's degrees of freedom,
+        and Wilson and Hilferty's quantile for them.
+        """
+        axes = np.linalg.eigvalsh(self.pair_covariance[-6:-3, -6:-3])
+        unit = 2 * (axes**2).sum() / (9 * axes.sum() ** 2)
+        return float(self.rotation_std * (1 - unit + Z_95 * np.sqrt(unit)) ** 1.5)
+
+    @property
     def views_wanted(self) -> int:
         """Views like these that would know the rotation to `ROTATION` in 95 of 100 cases."""
-        return math.ceil(len(self.views) * (IN_95 * self.rotation_std / ROTATION) ** 2)
+        return math.ceil(len(self.views) * (self.rotation_95 / ROTATION) ** 2)
 
     @property
     def verdict(self) -> list[str]:
@@ -161,11 +174,17 @@ def _verdict(solution: Solution) -> list[str]:
     share = solution.baseline_std_m / solution.rig.baseline_m
     word = "well" if share < WELL else "roughly" if share < ROUGHLY else "hardly"
     sentences = [f"The baseline is {word} known ({100 * share:.1f} %)."]
-    if solution.views_wanted > len(solution.views):
+    if (wanted := solution.views_wanted) > len(solution.views):
         sentences.append(
             f"The rotation is known to {solution.rotation_std:.2f} degrees (standard deviation): "
-            f"for {ROTATION:g} in 95 of 100 cases take about {solution.views_wanted} such views, "
-            "fewer where `live` asks for the poses or the board has more corners."
+            f"for {ROTATION:g} in 95 of 100 cases take "
+            f"about {round(wanted, 2 - len(str(wanted)))} such "
+            "views, fewer where `live` asks for the poses or the board has more corners."
+        )
+    if solution.stereo_rms_px > GOOD_PX:
+        sentences.append(
+            f"Corners are {solution.stereo_rms_px:.1f} px from where this rig puts them (RMS; good "
+            f"frames stay below {GOOD_PX:g}): are frames blurred, is the board flat and as stated?"
         )
     depth = np.median([view.depth_m for view in solution.views])
     moved_px = solution.rig.infrared.fx * solution.bundle.motion_m / depth

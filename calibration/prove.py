@@ -28,6 +28,7 @@ class Errors:
     epipolar_px: float
     baseline_covered: bool  # by the 95 % interval
     focal_covered: bool  # visible fx, by the covariance
+    rotation_covered: bool  # by what 95 of 100 should keep to
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,14 +86,16 @@ def compare(solution: Solution, truth: Rig) -> Errors:
     """Errors of a solution against the rig that made its corners."""
     rig = solution.rig
     cosine = (np.trace(rig.R @ truth.R.T) - 1) / 2
+    turned = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
     low, high = interval_m(solution)
     fx_std = float(np.sqrt(solution.pair_covariance[0, 0]))
     return Errors(
         visible_focal_percent=100 * abs(rig.visible.fx / truth.visible.fx - 1),
         infrared_focal_percent=100 * abs(rig.infrared.fx / truth.infrared.fx - 1),
-        rotation_degrees=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+        rotation_degrees=turned,
         baseline_percent=100 * abs(rig.baseline_m / truth.baseline_m - 1),
         epipolar_px=float(np.sqrt(np.mean([view.epipolar_px**2 for view in solution.views]))),
         baseline_covered=low <= truth.baseline_m <= high,
         focal_covered=abs(rig.visible.fx - truth.visible.fx) <= TWO_SIDED * fx_std,
+        rotation_covered=turned <= solution.rotation_95,
     )

@@ -83,7 +83,8 @@ def _numbers(solution: Solution) -> str:
         ),
         (
             "rotation visible to infrared",
-            _vector(turn, "&deg;") + " &plusmn; " + _vector(np.degrees(spread[-6:-3]), "&deg;"),
+            f"{_vector(turn, '&deg;')} &plusmn; {_vector(np.degrees(spread[-6:-3]), '&deg;')}, "
+            f"&plusmn; {solution.rotation_std:.3f}&deg; in all",
         ),
         *_camera_rows("visible", rig.visible.K, rig.visible.distortion, spread[:middle]),
         *_camera_rows("infrared", rig.infrared.K, rig.infrared.distortion, spread[middle:-6]),

@@ -159,7 +159,8 @@ def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -
 def in_words(numbers: dict[str, object]) -> str:
     refused = cast(dict[str, str], numbers["views_refused"])
     lines = [
-        f"baseline {numbers['baseline_mm']:.1f} +/- {numbers['baseline_std_mm']:.1f} mm",
+        f"baseline {numbers['baseline_mm']:.1f} +/- {numbers['baseline_std_mm']:.1f} mm, "
+        f"rotation +/- {numbers['rotation_std_degrees']:.2f} degrees",
         f"stereo RMS {numbers['stereo_rms_px']:.2f} px, "
         f"epipolar {numbers['epipolar_rms_px']:.2f} px",
         f"{len(cast(list[str], numbers['views_used']))} views used, {len(refused)} refused",

@@ -23,6 +23,7 @@ MIN_VIEWS = 5
 DISAGREES = 3.0  # times the median view: no view of a steady rig is that far off by chance
 DISAGREES_PX = 1.0  # and never for less than this
 REFUSED_SHARE = 1 / 3  # of the views: beyond it, the odd ones may be the right ones
+NO_RIG_PX = 5.0  # stereo RMS beyond which something else than noise is wrong
 START_NOISE = ((0.3, 0.3), 1e-3)  # of both cameras [px], of the board between exposures [m]
 START_FLAGS = (
     cv2.CALIB_FIX_PRINCIPAL_POINT
@@ -62,7 +63,13 @@ def calibrate(
     ]
     bundle = _join(views, board, starts)
     bundle, refused = _agreeing(solve(bundle))
-    return judge(bundle, refused, source)
+    solution = judge(bundle, refused, source)
+    if solution.stereo_rms_px > NO_RIG_PX:
+        raise ValueError(
+            f"no rig explains the corners: the nearest leaves them {solution.stereo_rms_px:.1f} px "
+            "off (RMS). Is the board the one stated, and are the frames of the same moments?"
+        )
+    return solution
 
 
 def _check_count(count: int, refused: dict[str, str]) -> None:

@@ -86,6 +86,14 @@ def test_another_board_is_named(moment: Moment) -> None:
     assert found.reason == "9x6 corners are in the frame, expected a board of 10x6"
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(8, 6), (9, 5)])
+def test_a_part_of_a_larger_board_is_no_board(moment: Moment, columns: int, rows: int) -> None:
+    for frame in (moment.visible, moment.infrared):
+        found = detect(frame, Board("chessboard", columns, rows, 0.0231))
+        assert isinstance(found, Refusal)
+        assert "corners are in the frame" in found.reason
+
+
 def test_asymmetric_circles() -> None:
     board = Board("circles", 4, 11, 0.02)
     truth = board.points()[:, :2] * 1500 + (150, 60)

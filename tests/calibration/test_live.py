@@ -77,6 +77,8 @@ def test_views_are_taken_refused_and_asked_for(
     assert [line.split(";")[0] for line in said[1:7]] == [f"view {n} taken" for n in range(1, 7)]
     assert "4 more before a first solution; next at the upper left" in said[1]
     assert "baseline" in said[6]
+    assert "rotation +/-" in said[6]
+    assert "views are wanted" in said[6]
     assert said[7] == "not taken: a view like one that was taken"
     assert said[8].startswith("not taken: the board moves (5.")
     assert said[9] == "not taken: visible: the frame is uniform (0 to 0)"

@@ -48,6 +48,7 @@ def test_the_stated_error_covers_the_truth() -> None:
     errors = [one_draw(unlike_rig(), BOARD, drawn(12, seed)) for seed in range(20)]
     assert sum(one.baseline_covered for one in errors) >= 17
     assert sum(one.focal_covered for one in errors) >= 17
+    assert sum(one.rotation_covered for one in errors) >= 17
 
 
 def test_boards_read_from_the_other_end_change_nothing() -> None:
@@ -73,6 +74,23 @@ def test_a_view_of_two_moments_is_left_out() -> None:
     assert list(found.refused) == [views[4].name]
     assert "did the board move" in found.refused[views[4].name]
     assert compare(found, unlike_rig()).baseline_percent < 2
+
+
+def test_corners_that_no_rig_explains_are_refused() -> None:
+    part = Board("chessboard", 8, 6, BOARD.spacing_m)
+    views = []
+    for index, view in enumerate(drawn(10)):
+        visible, infrared = (
+            replace(
+                seen,
+                points=seen.points.reshape(6, 9, 2)[:, at : at + 8].reshape(-1, 2),
+                ids=np.arange(48),
+            )
+            for seen, at in ((view.visible, 0), (view.infrared, index % 2))
+        )
+        views.append(replace(view, visible=visible, infrared=infrared))
+    with pytest.raises(ValueError, match="same moments"):
+        calibrate(views, part, SIZES)
 
 
 def test_a_board_that_moves_between_the_exposures_is_allowed_for() -> None:
@@ -110,6 +128,14 @@ def test_few_views_say_what_they_leave_to_experience() -> None:
     found = calibrate(rough, BOARD, SIZES)
     assert any("infrared k3" in held for held in found.held)
     assert any("rest on experience" in sentence for sentence in found.verdict)
+    assert any("The rotation is known to" in sentence for sentence in found.verdict)
+
+
+def test_more_views_of_a_kind_are_wanted_as_their_error_says(solution: Solution) -> None:
+    few = calibrate(solution.bundle.views[:15], BOARD, SIZES)
+    assert few.rotation_std > 1.5 * solution.rotation_std
+    assert few.rotation_95 > 1.6 * few.rotation_std
+    assert few.views_wanted == pytest.approx(solution.views_wanted, rel=0.5)
 
 
 def test_fisheye_lenses_are_solved_too() -> None:
@@ -170,9 +196,12 @@ def test_folders_of_frames_to_rig_and_report(
     low, high = numbers["baseline_95_percent_mm"]
     assert low < 1e3 * unlike_rig().baseline_m < high
     assert numbers["stereo_rms_px"] < 0.4
+    assert 0.01 < numbers["rotation_std_degrees"] < 0.5
+    assert numbers["views_wanted"] > 7
     assert len(numbers["views_used"]) + len(numbers["views_refused"]) == 7
     assert isinstance(read_rig(tmp_path / "rig.yaml"), Rig)
     page = (tmp_path / "report.html").read_text()
+    assert f"&plusmn; {numbers['rotation_std_degrees']:.3f}&deg; in all" in page
     assert page.count("data:image/jpeg;base64,") >= 4 + 2 * len(numbers["views_used"])
     assert "http" not in page
 
