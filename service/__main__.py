@@ -71,6 +71,7 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     try:
         config = server_config(app, settings)
         config.load()
+        app.state.tls = config.ssl
     except OSError as error:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
         return 2

@@ -63,6 +63,7 @@ def create_app(
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
     app.state.reopen = reopen
+    app.state.tls = None  # uvicorn's, where there is one
     app.state.regions = shared.Regions()
     memory = [shared.router] if settings.shared_memory else []
     for router in (routes.router, stream.router, inference.router, *memory):

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import Callable
 
 from fastapi import FastAPI
 
 from service.opening import Opened
+from service.settings import Settings
 
 # What the listening socket, the process and its log were made with.
 AT_START_ONLY = (
-    *("host", "port", "tls_certificate", "tls_key", "max_connections", "head_timeout_s"),
+    *("host", "port", "max_connections", "head_timeout_s"),
     *("drain_s", "memory_mib", "shared_memory", "log"),
 )
 
@@ -41,7 +43,23 @@ async def renew(app: FastAPI, reopen: Callable[[], Opened], lock: asyncio.Lock) 
             logger.error("nothing is renewed, all stays as it was: %s", error)
             return
         last, app.state.settings = app.state.settings, opened.settings
+        renew_certificate(app.state.tls, opened.settings)
     for name in AT_START_ONLY:
         if getattr(last, name) != getattr(opened.settings, name):
             logger.warning("%s has changed; it takes effect at the next start", name)
     logger.info("renewed; weights are %s", opened.runtime.manifest.sha256)
+
+
+def renew_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:
+    """Show new connections the certificate that the file now holds, or say in the log why not."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not (tls and certificate and key):
+        if tls or certificate:
+            logger.warning("TLS is turned on and off at the next start")
+        return
+    try:
+        # a wrong one must not spoil the one in use
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        tls.load_cert_chain(certificate, key)
+    except OSError as error:
+        logger.error("the TLS certificate stays as it was: %s", error)

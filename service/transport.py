@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import PROBLEM_TYPE
+from service.errors import PROBLEM_TYPE, OutOfMemory
 from service.settings import Settings
 
 MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
@@ -69,7 +70,11 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Say that this is no HTTP, or a body in too many chunks."""
+        """Say that this is no HTTP, or a body in too many chunks, or one without room for it."""
+        error = sys.exc_info()[1]
+        if error and isinstance(error.__context__, MemoryError):
+            self._refuse(503, OutOfMemory.kind, OutOfMemory.example)
+            return
         self._refuse(400, "bad_http", "this is not a request that HTTP/1.1 allows here")
 
     def _begin_head(self) -> None:

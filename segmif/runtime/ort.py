@@ -1,6 +1,7 @@
 """ONNX Runtime: the same file on every CPU, and on GPUs where its CUDA build is installed."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -8,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, asked_of, check_batch
+from segmif.frames import CONFIDENCE, INPUTS, MULTIPLE, OUTPUTS, asked_of, check_batch
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
 
@@ -29,8 +30,7 @@ class OnnxNetwork:
         self.manifest = manifest
         given = {node.name for node in session.get_outputs()}
         self.outputs = tuple(name for name in OUTPUTS if name in given)
-        self._options = ort.RunOptions()
-        self._options.only_execute_path_to_fetches = True  # confidence costs whom it is for
+        self._options = _run_options()
         self._session: ort.InferenceSession | None = session
 
     def run(
@@ -49,10 +49,21 @@ class OnnxNetwork:
         try:
             outputs = self._session.run(wanted, given, self._options)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-            if any(words in str(error) for words in NO_MEMORY):
-                raise MemoryError(f"ONNX Runtime: {error}") from error
-            raise
+            if not any(words in str(error) for words in NO_MEMORY):
+                raise
+            self._give_back()
+            raise MemoryError(f"ONNX Runtime: {error}") from error
         return cast(tuple[NDArray[np.uint8], ...], tuple(outputs))
+
+    def _give_back(self) -> None:
+        """Free what earlier runs left in the arena, which is far more than one more pair needs."""
+        options = _run_options()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        smallest = np.zeros((1, MULTIPLE, MULTIPLE), np.uint8)
+        pair = {"visible": np.stack([smallest] * 3, 3), "infrared": smallest}
+        with suppress(Exception):  # it was to help, and what went wrong before is said anyway
+            if self._session:
+                self._session.run(["fused", "labels"], pair, options)
 
     def close(self) -> None:
         """Free the session."""
@@ -83,6 +94,12 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
         raise ArtefactError(f"asked for the {provider}, but ONNX Runtime chose the {found}")
     _check_tensors(path, session)
     return OnnxNetwork(session, manifest)
+
+
+def _run_options() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True  # confidence costs whom it is for
+    return options
 
 
 def _options(threads: int | None) -> ort.SessionOptions:

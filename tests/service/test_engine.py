@@ -47,13 +47,20 @@ def test_a_lost_gpu_makes_the_service_unready(tmp_path: Path, serve: Serve) -> N
     with serve(Settings(weights=path), runtime) as client:
         assert ask(client, *files).status_code == 200
         FakeDevice.opened[-1].lost = True
-        answer = ask(client, *files)
-        assert answer.status_code == 500
-        assert "unplugged" not in answer.text  # what happened inside is for the log
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda _: ask(client, *files), range(8)))
+        assert {(answer.status_code, answer.json()["kind"]) for answer in answers} == {
+            (500, "engine_failed")
+        }
+        assert "unplugged" not in answers[0].text  # what happened inside is for the log
         deadline = time.monotonic() + 20
         while client.get("/readyz").status_code != 503:  # it tries the golden pair once more
             assert time.monotonic() < deadline, "a service without a GPU stays ready"
             time.sleep(0.02)
+        assert client.get("/readyz").json()["detail"] == (
+            "the golden pair did not come out right; the log says why"
+        )
+        assert "segmif_pending 0.0" in client.get("/metrics").text
 
 
 def test_an_engine_without_its_tensorrt_does_not_start(

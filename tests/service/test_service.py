@@ -4,12 +4,13 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,15 @@ import numpy as np
 import onnx
 import pytest
 import tomli
+import trustme
 
 from segmif import images
 from segmif.classes import MFNET
 from segmif.manifest import Manifest, sha256
 from service.__main__ import main
+from service.client import pack
 from service.routes import WEB
+from service.settings import DEFAULT_WEIGHTS
 from tests.conftest import stand_in_model
 
 ROOT = Path(__file__).parents[2]
@@ -111,17 +115,18 @@ def free_port() -> int:
 
 @contextmanager
 def started(
-    weights: Path, port: int | None = None, *flags: str
+    weights: Path, port: int | None = None, *flags: str, trusting: ssl.SSLContext | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """Run the service as its user does, without torch, until it is ready."""
     port = port or free_port()
     command = [sys.executable, "-c", START_WITHOUT_TORCH, "serve", "--port", str(port)]
     command += ["--weights", str(weights), "--threads", "1", *flags]
+    url = f"http{'s' if trusting else ''}://127.0.0.1:{port}"
     with (
         subprocess.Popen(
             command, cwd=ROOT, env=os.environ | {"SEGMIF_SHARED_MEMORY": "1"}
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+        httpx.Client(base_url=url, timeout=20, verify=trusting or True) as client,
     ):
         try:
             wait_until_ready(client)
@@ -229,6 +234,60 @@ def test_sighup_renews_network_and_settings_without_a_request_lost(
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: client.get("/classes").status_code == 401)
         assert client.get("/classes", headers={"Authorization": "Bearer new"}).is_success
+
+
+def issue(key: Path, certificate: Path) -> ssl.SSLContext:
+    """Write a new certificate; gives what trusts no other."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(key)
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return trusting
+
+
+def test_sighup_renews_the_certificate(stand_in_weights: Path, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    flags = ("--tls-certificate", str(certificate), "--tls-key", str(key))
+    first = issue(key, certificate)
+    with started(stand_in_weights, None, *flags, trusting=first) as (process, client):
+
+        def accepted_by(trusting: ssl.SSLContext) -> bool:
+            with suppress(httpx.ConnectError):
+                return httpx.get(f"{client.base_url}/livez", verify=trusting).is_success
+            return False
+
+        second = issue(key, certificate)
+        assert not accepted_by(second)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: accepted_by(second))
+        assert client.get("/livez").is_success  # on the connection of before
+        key.write_text("no key")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert accepted_by(second) and not accepted_by(first)
+
+
+def test_within_a_bound_on_memory_large_pairs_are_put_off_and_others_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEGMIF_MEMORY_MIB", "700")
+    headers = {"Content-Type": "application/octet-stream"}
+    stripes = np.tile(np.arange(2000, dtype=np.uint8), (1900, 1))
+
+    def post(size: int) -> tuple[int, str | None]:
+        frame = stripes[:size, :size]
+        body = pack(np.dstack([frame] * 3), frame)
+        answer = client.post("/fuse-segment", content=body, headers=headers, timeout=60)
+        return answer.status_code, answer.headers.get("Retry-After")
+
+    with started(DEFAULT_WEIGHTS) as (_, client), ThreadPoolExecutor(6) as posters:
+        answers = list(posters.map(post, [1900, 64] * 6))
+        assert set(answers[::2]) == {(503, "1")}
+        assert set(answers[1::2]) <= {(200, None), (503, "1")}
+        assert post(64) == (200, None)
+        assert client.get("/metrics").status_code == client.get("/readyz").status_code == 200
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -1,0 +1,107 @@
+"""Memory that runs out at any stage is a 503 with its Retry-After, and the service goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from segmif import images
+from service.__main__ import main
+from service.client import pack
+from service.wire import RawAnswer
+from tests.service.test_safety import pair, problem_of, unharmed
+
+
+def opencv_refuses(*_: object) -> None:
+    raise cv2.error("Insufficient memory")
+
+
+def python_refuses(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+def encoder_refuses(*_: object) -> tuple[bool, None]:
+    return False, None
+
+
+@pytest.mark.parametrize(
+    ("stage", "refuse"),
+    [
+        ("uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_body", python_refuses),
+        ("service.routes.read_pair", python_refuses),  # on the event loop
+        ("cv2.imdecode", opencv_refuses),
+        ("service.pipeline.images.infrared_levels", python_refuses),
+        ("service.batching.predict_batch", python_refuses),
+        ("cv2.imencode", encoder_refuses),
+        ("segmif.images.zlib.compress", python_refuses),  # of the mask
+        ("service.answers.mixed", python_refuses),
+    ],
+)
+def test_a_pair_without_memory_is_told_to_come_again(
+    client: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    refuse: Callable[..., object],
+) -> None:
+    files = pair()
+    with monkeypatch.context() as full:
+        full.setattr(cv2.error, "code", cv2.Error.StsNoMem, raising=False)
+        full.setattr(stage, refuse)
+        answer = client.post("/fuse-segment", files=files)
+    assert problem_of(answer) == (503, "out_of_memory")
+    assert answer.headers["retry-after"] == "1"
+    unharmed(client)
+
+
+@pytest.mark.parametrize("stage", ["service.stream.take_raw", "service.wire.RawAnswer.to_bytes"])
+def test_a_socket_without_memory_goes_on(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    refused: list[bool] = []
+    name, attribute = stage.rsplit(".", 1)
+    usual = getattr(resolve_name(name.replace(".RawAnswer", ":RawAnswer")), attribute)
+
+    def refuse_once(*arguments: Any) -> Any:
+        refused.append(True)
+        if len(refused) == 1:
+            raise MemoryError
+        return usual(*arguments)
+
+    monkeypatch.setattr(stage, refuse_once)
+    frame = np.arange(4096, dtype=np.uint8).reshape(64, 64)
+    message = pack(np.dstack([frame] * 3), frame)
+    with connect(str(client.base_url).replace("http", "ws").rstrip("/") + "/stream") as socket:
+        for status in (503, 200):
+            socket.send(message)
+            answer = socket.recv()
+            assert isinstance(answer, bytes)
+            assert RawAnswer.from_bytes(answer).status == status
+
+
+@pytest.mark.parametrize("kind", ["image/webp", "image/jpeg"])
+def test_a_picture_too_long_for_its_format_is_refused_in_words(
+    client: httpx.Client, kind: str
+) -> None:
+    long = np.zeros((20, 66_000), np.uint8)
+    long[:, ::2] = 255
+    files = {
+        "visible": images.encode_png(np.dstack([long] * 3)),
+        "infrared": images.encode_png(long),
+    }
+    answer = client.post("/fuse-segment", files=files, headers={"Accept": kind})
+    assert problem_of(answer) == (406, "not_acceptable")
+    assert "66000x20; accept image/png" in answer.json()["detail"]
+
+
+def test_a_bound_on_memory_that_leaves_no_room_is_refused(
+    stand_in_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMIF_MEMORY_MIB", "64")
+    assert main(["serve", "--weights", str(stand_in_weights)]) == 2
+    assert "memory_mib is 64; the service holds" in capsys.readouterr().err
