@@ -21,8 +21,8 @@ class FusionWeights:
     gradient: float = 5.0  # edges of the sensor that shows them more strongly
     structure: float = 2.0  # SSIM with both sensors
     edge_gain: float = 1.07  # edges are kept by this factor: a blend flattens them
-    kept_edges: float = 0.4  # Qabf: strength and angle of both sensors' edges
-    differences: float = 0.15  # SCD: what was added to one sensor is what the other saw
+    kept_edges: float = 0.6  # Qabf: strength and angle of both sensors' edges
+    differences: float = 0.3  # SCD: what was added to one sensor is what the other saw
 
 
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
