@@ -69,7 +69,8 @@ def _numbers(solution: Solution) -> str:
         (
             "baseline",
             f"{1e3 * rig.baseline_m:.2f} &plusmn; {1e3 * solution.baseline_std_m:.2f} mm "
-            f"(95 %: {1e3 * low_high[0]:.1f} to {1e3 * low_high[1]:.1f} mm)",
+            f"(95 %: {1e3 * low_high[0]:.1f} to {1e3 * low_high[1]:.1f} mm), "
+            "if the board measures what was stated: 1 % in it is 1 % here",
         ),
         ("board's motion between exposures", f"{1e3 * solution.bundle.motion_m:.2f} mm"),
         (

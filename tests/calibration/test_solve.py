@@ -239,7 +239,7 @@ def test_a_real_rig_with_a_heated_board(
     assert numbers["visible_found"] == 8
     assert numbers["infrared_found"] >= 6
     assert numbers["stereo_rms_px"] <= 0.70
-    # All four cameras of that rig, solved together, put this pair 78.9 mm apart (decision 6).
+    # By all four cameras of that rig, solved together (docs/results-rig.md).
     low, high = numbers["baseline_95_percent_mm"]
     assert low < 78.9 < high
     assert numbers["baseline_std_mm"] < 4
