@@ -108,6 +108,13 @@ def payload_bytes(header: bytes) -> int:
     return int(fields[10] + fields[14])
 
 
+def parts_bytes(header: bytes) -> int:
+    """Bytes of pixels that an answer's header announces between itself and the report."""
+    fields = ANSWER.unpack(header[:HEADER_BYTES])
+    picture, labels, confidence = fields[9], fields[10], fields[16]
+    return int(picture + labels + confidence)
+
+
 def _frame(part: str, format: int, sizes: list[int], data: memoryview) -> Frame | None:
     if format == MISSING and not len(data):
         return None

@@ -4,7 +4,7 @@ import { open } from "./door.js";
 
 const PARTS = ["visible", "infrared"];
 const STAGE_COLOURS = {
-  decode: "#6f9bd1", align: "#67b7a4", queue: "#5b6470", infer: "#f2a33c", encode: "#a58bd0",
+  receive: "#8d98a5", decode: "#6f9bd1", align: "#67b7a4", queue: "#5b6470", infer: "#f2a33c", encode: "#a58bd0",
 };
 
 const tile = (part) => document.querySelector(`[data-part="${part}"]`);

@@ -1,6 +1,7 @@
 """The client speaks to a real server; what only a busy one does is played to it."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ from segmif.runtime import open_runtime
 from service.client import Answer, AsyncClient, Client, ServiceError, pack
 from service.settings import Settings
 from service.wire import RGB8, Y8, RawAnswer
+from tests.conftest import UNSURE
 from tests.service.conftest import Serve
 
 Bytes = NDArray[np.uint8]
@@ -62,6 +64,41 @@ def test_token_is_sent(stand_in_weights: Path, serve: Serve) -> None:
             assert_right(ours.fuse(*frames()), *frames())
         with Client(url) as stranger, pytest.raises(ServiceError, match="401"):
             stranger.fuse(*frames())
+
+
+def test_pixels_may_lie_in_shared_memory(stand_in_weights: Path, serve: Serve) -> None:
+    there = set(Path("/dev/shm").iterdir())
+    settings = Settings(weights=stand_in_weights, shared_memory=True)
+    with (
+        serve(settings, open_runtime(stand_in_weights, threads=1)) as http,
+        Client(str(http.base_url), shared_memory=True) as ours,
+    ):
+
+        def ask(seed: int) -> None:
+            assert_right(ours.fuse(*frames(seed)), *frames(seed))
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(ask, range(12)))
+        regions = set(Path("/dev/shm").iterdir()) - there
+        assert 1 <= len(regions) <= 4  # they are used again
+        for region in regions:  # as the service takes those that nobody uses
+            assert http.delete(f"/shared-memory/{region.name.removeprefix('segmif-')}").is_success
+        large = [np.repeat(np.repeat(frame, 2, 0), 2, 1) for frame in frames()]
+        answer = ours.fuse(*large, confidence=True)
+        assert_right(answer, *large)
+        assert answer.confidence is not None and set(answer.confidence.ravel()) == {UNSURE, 255}
+        assert_right(ours.fuse(images.encode_png(frames()[0]), frames()[1]), *frames())
+        with pytest.raises(ServiceError, match="depth_m"):
+            ours.fuse(*frames(), depth_m="far")
+    assert set(Path("/dev/shm").iterdir()) == there
+
+
+def test_shared_memory_must_be_allowed(client: httpx.Client) -> None:
+    with (
+        Client(str(client.base_url), shared_memory=True) as ours,
+        pytest.raises(ServiceError, match="404"),
+    ):
+        ours.fuse(*frames())
 
 
 def answering(*statuses: int) -> tuple[httpx.MockTransport, list[int]]:

@@ -126,10 +126,13 @@ def test_visible_comes_as_the_camera_has_it(
 
 def test_raw_counts_take_the_same_road_as_those_of_a_png(client: httpx.Client) -> None:
     counts = 7_000 + INFRARED.astype("<u2") * 5
+    stride = 2 * WIDTH + 24
     raw = read(
         client.post(
             "/fuse-segment",
-            content=message(infrared=counts.tobytes(), formats=(2, 6)),
+            content=message(
+                infrared=padded(counts.view(np.uint8), stride), formats=(2, 6), strides=(0, stride)
+            ),
             headers=RAW,
         ).content
     )
