@@ -1,6 +1,7 @@
 """Says whether a rig still stands as its file says, from a recording of any scene."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from calibration.solve import pair_by_name
 from segmif.alignment import align, check_sizes, parallax_direction
 from segmif.images import infrared_levels, read_visible
 from segmif.refinement import ENOUGH, WATCHED, Drift, DriftWatch
-from segmif.rig import read_rig
+from segmif.rig import Homography, read_rig, write_rig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit-px", type=float, default=3.0, help="of the visible frame (%(default)s)"
     )
+    parser.add_argument(
+        "--out", type=Path, help="a rig file by `pick`, refined by what the scenes show, to write"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     rig = read_rig(args.rig)
+    if args.out and not isinstance(rig, Homography):
+        raise ValueError(f"{args.rig} was solved: scenes refine only a rig file by `pick`")
     warp = align(rig, args.depth_m)
     watch = DriftWatch(parallax_direction(rig), args.limit_px)
     pairs = pair_by_name(args.visible, args.infrared)
@@ -48,4 +54,8 @@ def main(args: argparse.Namespace) -> int:
             "more of it, or a scene with more edges"
         )
     print(drift)
+    if args.out and isinstance(rig, Homography):
+        A = np.vstack([watch.correction(*rig.visible_size), [0, 0, 1]])
+        write_rig(args.out, replace(rig, H_infrared_visible=rig.H_infrared_visible @ A))
+        print(f"{args.out}: refined by {drift.residual_px:.1f} px")
     return 1 if drift.moved else 0

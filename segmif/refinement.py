@@ -95,7 +95,7 @@ class DriftWatch:
         if len(self._residuals) < ENOUGH:
             return None
         residuals = np.array(self._residuals)
-        middle = np.median(residuals, axis=0)
+        middle = self._median()
         scale = np.sqrt(len(self._axes))  # both axes are of one distance
         residual = float(scale * np.sqrt((middle**2).mean()))
         # Median absolute deviation to a standard deviation, and that to one of a median.
@@ -103,6 +103,22 @@ class DriftWatch:
         std = float(1.4826 * 1.2533 * scatter / np.sqrt(len(residuals)))
         moved_far = residual - SURE * std > self.limit_px
         return Drift(residual, std, len(residuals), moved_far)
+
+    def correction(self, width: int, height: int) -> Floats:
+        """
+        The medians as an affine map (2, 3), visible pixel -> pixel of the aligned frame.
+
+        Raises ValueError with a direction of parallax: what lies along it may be depth, not error.
+        """
+        if len(self._axes) != 2:
+            raise ValueError("a rig of known depth is not mended by a scene: calibrate it again")
+        pixels = GRID * [[width - 1], [height - 1]]
+        moved = pixels + self._median().reshape(2, -1)
+        known = np.vstack([pixels, np.ones(pixels.shape[1])])
+        return cast(Floats, np.linalg.lstsq(known.T, moved.T, rcond=None)[0].T)
+
+    def _median(self) -> Floats:
+        return cast(Floats, np.median(np.array(self._residuals), axis=0))
 
 
 def refine(visible: Grey, infrared: Grey) -> Refinement:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calibration import check
+from calibration.synthetic import unlike_rig
 from segmif import cli
 from segmif.images import encode_png, read_infrared, read_visible
 from segmif.refinement import ENOUGH
@@ -16,8 +17,8 @@ from segmif.rig import Homography, write_rig
 from service import mounting
 
 
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
-    words = ["--rig", folder / "rig.yaml"]
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *more: object) -> int:
+    words = [*more, "--rig", folder / "rig.yaml"]
     words += ["--visible", folder / "visible", "--infrared", folder / "infrared"]
     monkeypatch.setattr(sys, "argv", ["calibration", "check", *map(str, words)])
     return cli.run("calibration", "", {"check": check})
@@ -44,8 +45,22 @@ def test_a_rig_that_moved_fails_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(tmp_path, ENOUGH, moved_px=6)
-    assert run(monkeypatch, tmp_path) == 1
+    refined = tmp_path / "refined.yaml"
+    assert run(monkeypatch, tmp_path, "--out", refined) == 1
     assert "the rig moved: calibrate it again (" in capsys.readouterr().out
+    refined.rename(tmp_path / "rig.yaml")
+    assert run(monkeypatch, tmp_path) == 0
+    assert "the rig stands as calibrated (0." in capsys.readouterr().out
+
+
+def test_scenes_do_not_refine_a_solved_rig(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, 1, moved_px=0)
+    write_rig(tmp_path / "rig.yaml", unlike_rig())
+    assert run(monkeypatch, tmp_path, "--out", tmp_path / "refined.yaml") == 1
+    assert "scenes refine only a rig file by `pick`" in capsys.readouterr().err
+    assert not (tmp_path / "refined.yaml").exists()
 
 
 def test_the_service_finds_out_beside_its_requests(
