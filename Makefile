@@ -95,7 +95,7 @@ image-train: ## image of training and export, segmif:train
 	$(IMAGE_BUILD) -f docker/train.Dockerfile -t segmif:train .
 
 image-check: ## start IMAGE (segmif:cpu) read-only, ask it, stop it, start it badly; the dashboard's queries
-	ENGINE="$(ENGINE)" IMAGE=$(IMAGE) $(PYTHON) -m pytest -m docker tests/docker -rs -s
+	ENGINE="$(ENGINE)" IMAGE=$(IMAGE) $(PYTHON) -m pytest -m docker tests/docker/test_image.py tests/docker/test_monitoring.py -rs -s
 
 up: ## the service with Prometheus and Grafana; PROFILE=gpu for the other image; needs SEGMIF_TOKEN
 	$(ENGINE) compose -f docker/compose.yaml --profile $(PROFILE) up
