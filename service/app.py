@@ -105,6 +105,7 @@ def answer_errors(app: FastAPI) -> None:
         (ClientGone, tell_nobody),
         (ClientDisconnect, tell_nobody),
         (MemoryError, tell_full),
+        (RuntimeError, tell_crowded),
         (Exception, tell_bug),
     ):
         app.add_exception_handler(kind, handler)
@@ -134,6 +135,13 @@ async def tell_nobody(request: Request, error: Exception) -> Response:
 async def tell_full(request: Request, error: Exception) -> Response:
     """Answer where memory was refused on the event loop, such as for a body."""
     return await tell(request, out_of_memory())
+
+
+async def tell_crowded(request: Request, error: Exception) -> Response:
+    """Answer where there was no memory for the stack of a thread, which Python says so."""
+    if "can't start new thread" not in str(error):
+        raise error
+    return await tell_full(request, error)
 
 
 async def tell_bug(request: Request, error: Exception) -> Response:

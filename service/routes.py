@@ -154,7 +154,7 @@ async def readyz(line: LineDep) -> State:
     return State(status="ready")
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=documented(errors.OutOfMemory))
 async def metrics(line: LineDep) -> Response:
     """Give the counters in the text format of Prometheus."""
     text = await to_thread(line.metrics.text)  # sensors may take their time

@@ -59,6 +59,18 @@ def test_a_pair_without_memory_is_told_to_come_again(
     unharmed(client)
 
 
+def test_a_thread_without_memory_is_no_fault_either(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr("service.routes.to_thread", refuse)
+        assert problem_of(client.get("/metrics")) == (503, "out_of_memory")
+    unharmed(client)
+
+
 @pytest.mark.parametrize("stage", ["service.stream.take_raw", "service.wire.RawAnswer.to_bytes"])
 def test_a_socket_without_memory_goes_on(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch, stage: str
