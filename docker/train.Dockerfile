@@ -5,8 +5,8 @@ COPY . /src
 WORKDIR /src
 RUN docker/steps/train.sh
 USER 10001
-WORKDIR /work
-VOLUME /work
+WORKDIR /runs
+VOLUME /runs
 ENV PATH=/opt/segmif/bin:$PATH SEGMIF_DATA=/data
 ENTRYPOINT ["python", "-m"]
 CMD ["training", "--help"]
