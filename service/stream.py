@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
 from uuid import uuid4
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.exceptions import HTTPException
 
 from service.answers import Wish, raw_answer
@@ -74,10 +75,19 @@ class Session:
         self._dropped = self._failed = 0
 
     async def run(self) -> None:
-        """Read until the client leaves; what is then in work is given up."""
-        self._keep(asyncio.create_task(self._send()))
+        """
+        Read and answer until the client leaves; what is then in work is given up.
+
+        The one who sends may notice first, while the one who reads waits for room.
+        """
+        ends = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+        for end in ends:
+            self._keep(end)
         try:
-            await self._receive()
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in done:
+                with suppress(WebSocketDisconnect):
+                    end.result()
         finally:
             for task in self._tasks:
                 task.cancel()

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from socket import SHUT_RDWR
+from time import monotonic, sleep
 from typing import Any
 
 import cv2
@@ -263,6 +265,18 @@ def test_a_socket_answers_in_order_and_counts_what_it_dropped(client: httpx.Clie
         assert [answer.sequence for answer in told] == list(range(12))
         assert told[0].formats == (1, 0)
         assert told[0].picture.startswith(b"\xff\xd8")
+
+
+def test_a_socket_that_vanishes_with_pairs_in_work_is_given_up(client: httpx.Client) -> None:
+    for _ in range(5):
+        with dial(client, "?live=false") as socket:
+            for _ in range(30):  # more than are taken up at a time
+                socket.send(message())
+            socket.socket.shutdown(SHUT_RDWR)
+    end = monotonic() + 20
+    while "segmif_stream_sockets 0.0" not in (told := client.get("/metrics").text):
+        assert monotonic() < end, told
+        sleep(0.1)
 
 
 def test_a_socket_survives_bad_messages_but_not_bad_manners(client: httpx.Client) -> None:
