@@ -157,7 +157,7 @@ class _EarlyFusion(PairNetwork):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training ablation`."""
-    experiment.add_arguments(parser, ARMS, "ablation")
+    experiment.add_arguments(parser, ARMS, "ablation", Path("training/configs/ablation.toml"))
     teacher = Path("weights/edge.safetensors")
     parser.add_argument("--teacher", type=Path, default=teacher, help="of the arm distilled")
 

@@ -66,6 +66,8 @@ class TrainConfig:
     phases: tuple[Phase, ...]
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
     focus: float = 0.75
+    favour: dict[str, float] = field(default_factory=dict)  # class: so often as others it is drawn
+    weigh_classes: bool = True  # rare ones count more: found sooner, but drawn too large
     augmentation: Augmentation = field(default_factory=Augmentation)
     fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     balance: Balancing = "dynamic"  # between fusion and segmentation

@@ -7,7 +7,7 @@ have seen. The data set knows neither mean nor std; pixels stay uint8.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +118,9 @@ def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
 
 
 def facts_of(frame: Labelled) -> Facts:
-    """Counts the pixels of each class and looks whether it was dark."""
-    return Facts(np.bincount(frame.labels.ravel(), minlength=256), is_dark(frame.visible))
+    """Counts the pixels of each class; looks whether it was dark where nobody has said it."""
+    dark = frame.light == "night" if frame.light else is_dark(frame.visible)
+    return Facts(np.bincount(frame.labels.ravel(), minlength=256), dark)
 
 
 def data_root() -> Path:
@@ -148,7 +149,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         self,
         frames: Sequence[Labelled],
         facts: Sequence[Facts],
-        classes: int,
+        taxonomy: Taxonomy,
         phase: Phase,
         config: TrainConfig,
         seed: tuple[int, ...],
@@ -156,14 +157,15 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         """
         `config.focus` is the share of crops that are centred on an object.
 
-        Its class is drawn evenly, then whether it is seen by day or by night: cars, say, are rare
-        after dark.
+        Its class is drawn evenly but for `config.favour`, then whether it is seen by day or by
+        night: cars, say, are rare after dark. Raises ValueError where no class has such a name.
         """
         self.frames, self.phase, self.config, self.seed = frames, phase, config, seed
         self.holders: dict[int, dict[bool, list[int]]] = {}  # class, dark: indices of frames
         for index, fact in enumerate(facts):
-            for id_ in np.flatnonzero(fact.pixels[1:classes]) + 1:
+            for id_ in np.flatnonzero(fact.pixels[1 : len(taxonomy.names)]) + 1:
                 self.holders.setdefault(int(id_), {}).setdefault(fact.dark, []).append(index)
+        self.shares = _shares(sorted(self.holders), taxonomy, config.favour)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng((*self.seed, index))
@@ -183,7 +185,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
         """A frame and the (row, column) its crop is centred on."""
         if self.holders and random.random() < self.config.focus:
-            id_ = random.choice(sorted(self.holders))
+            id_ = random.choice(sorted(self.holders), p=self.shares)
             lights = self.holders[id_]
             frame = self.frames[random.choice(lights[random.choice(sorted(lights))])]
             places = np.flatnonzero(frame.labels == id_)
@@ -193,6 +195,21 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         frame = self.frames[int(random.integers(len(self.frames)))]
         height, width = frame.labels.shape
         return frame, (random.uniform(0, height), random.uniform(0, width))
+
+
+def _shares(
+    ids: Sequence[int], taxonomy: Taxonomy, favour: Mapping[str, float]
+) -> NDArray[np.float64] | None:
+    """How often each class is drawn, all together 1; None where all are drawn alike."""
+    if unknown := favour.keys() - set(taxonomy.names):
+        raise ValueError(
+            f"favour names {', '.join(sorted(unknown))}; the classes of {taxonomy.name} are "
+            f"{', '.join(taxonomy.names)}"
+        )
+    if not favour:
+        return None
+    weights = np.array([favour.get(taxonomy.names[id_], 1.0) for id_ in ids])
+    return np.asarray(weights / weights.sum())
 
 
 def batches(
@@ -211,8 +228,8 @@ def batches(
             raise ValueError(f"a batch of {phase.batch} does not divide among {count} devices")
         steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
         begin += phase.steps
-        classes = len(frames.taxonomy.names)
-        samples = Samples(frames, frames.facts, classes, phase, config, (config.seed, index))
+        seed = (config.seed, index)
+        samples = Samples(frames, frames.facts, frames.taxonomy, phase, config, seed)
         yield from DataLoader(
             samples,
             batch_size=phase.batch // count,

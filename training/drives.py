@@ -45,8 +45,8 @@ ARMS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training drives`."""
-    experiment.add_arguments(parser, ARMS, "drives")
-    parser.set_defaults(config=Path("training/configs/drives.toml"), seeds=[0])
+    experiment.add_arguments(parser, ARMS, "drives", Path("training/configs/drives.toml"))
+    parser.set_defaults(seeds=[0])
 
 
 def main(args: argparse.Namespace) -> int:

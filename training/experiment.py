@@ -36,9 +36,10 @@ class Arm:
     judges_fusion: bool = True
 
 
-def add_arguments(parser: argparse.ArgumentParser, arms: Mapping[str, Arm], name: str) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, arms: Mapping[str, Arm], name: str, config: Path
+) -> None:
     """The flags of an experiment over `arms`; its results lie in a folder of its name."""
-    config = Path("training/configs/ablation.toml")
     parser.add_argument("--config", type=Path, default=config, help="what every arm gets")
     parser.add_argument("--data", type=Path, default=data.data_root(), help="real frames")
     parser.add_argument("--arms", nargs="+", choices=list(arms), default=list(arms))
@@ -144,7 +145,7 @@ def table(arms: Mapping[str, Arm], columns: Sequence[str], folder: Path) -> str:
             told += results
             cells = [_cell([one["numbers"].get(column) for one in results]) for column in columns]
             lines.append(f"| {name} | {arm.says} | {len(results)} | {' | '.join(cells)} |")
-    lines += ["", "Mean of the seeds ± standard deviation, from nothing."]
+    lines += ["", "Mean of the seeds ± standard deviation."]
     for fact in ("variant", "steps", "date", "device", "machine", "torch", "revision"):
         lines.append(f"- {fact}: {', '.join(sorted({str(one[fact]) for one in told}))}")
     return "\n".join(lines) + "\n"

@@ -146,7 +146,9 @@ class Session:
         cls, config: TrainConfig, fabric: Fabric, run: Run, frames: data.Frames, network: Network
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
-        learner = Learner(network, config, losses.class_weights(data.class_shares(frames)))
+        shares = data.class_shares(frames)
+        weights = losses.class_weights(shares) if config.weigh_classes else torch.ones_like(shares)
+        learner = Learner(network, config, weights)
         optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))

@@ -1,13 +1,15 @@
 """
 What a fused frame is worth: one segmenter, trained alike on each kind of picture.
 
-The segmenter is the network of the config with its infrared side black: it sees one colour picture.
-Judged on mfnet/val; every arm with several seeds. An arm that is done is not run again.
+The segmenter is not ours: ESPNetv2, which has learnt Cityscapes and goes on from there, as people
+who buy a fused picture would do it. Judged on mfnet/val; every arm with several seeds. An arm that
+is done is not run again.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 
 from segmif.frames import FramePair
 from segmif.metrics import luma
-from training import experiment
-from training.ablation import MASK_ALONE, with_visible_only
+from segmif.model.network import Network
+from training import data, experiment
+from training.ablation import MASK_ALONE
 from training.baselines import BASELINES
 from training.datasets import FrameSet, Labelled, changed
+from training.espnet import published_segmenter
 from training.evaluate import open_weights
 from training.experiment import Arm
 
@@ -33,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training worth`."""
     weights = Path("weights/edge.onnx")
     parser.add_argument("--weights", type=Path, default=weights, help="whose fused frames to judge")
-    experiment.add_arguments(parser, arms(lambda frame: frame.visible), "worth")
+    segmenter = data.data_root() / "weights/espnetv2_s_2.0_city_1024x512.pth"
+    parser.add_argument("--segmenter", type=Path, default=segmenter, help="ESPNetv2, Cityscapes")
+    known = arms(lambda frame: frame.visible, segmenter)
+    experiment.add_arguments(parser, known, "worth-espnetv2", Path("training/configs/worth.toml"))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -43,11 +50,11 @@ def main(args: argparse.Namespace) -> int:
     def fused(frame: Labelled) -> Picture:
         return predict(FramePair(frame.visible, frame.infrared)).fused
 
-    return experiment.run(arms(fused), COLUMNS, args, teacher=args.weights)
+    return experiment.run(arms(fused, args.segmenter), COLUMNS, args, teacher=args.weights)
 
 
-def arms(fused: Callable[[Labelled], Picture]) -> dict[str, Arm]:
-    """One arm for each kind of picture; `fused` gives ours."""
+def arms(fused: Callable[[Labelled], Picture], segmenter: Path) -> dict[str, Arm]:
+    """One arm a kind of picture; `fused` gives ours, `segmenter` are the weights to start from."""
 
     def by_rule(name: str) -> Callable[[Labelled], Picture]:
         def picture(frame: Labelled) -> Picture:
@@ -67,13 +74,18 @@ def arms(fused: Callable[[Labelled], Picture]) -> dict[str, Arm]:
     return {
         name: Arm(
             says,
-            change=with_visible_only,
+            change=partial(with_segmenter, weights=segmenter),
             view=showing(picture),
             settings=MASK_ALONE,
             judges_fusion=False,
         )
         for name, (says, picture) in pictures.items()
     }
+
+
+def with_segmenter(network: Network, *, weights: Path) -> None:
+    """In place of the core of a network, a published one for one picture."""
+    network.core = published_segmenter(weights, len(network.config.taxonomy.names))
 
 
 def showing(picture: Callable[[Labelled], Picture]) -> Callable[[FrameSet], FrameSet]:

@@ -324,7 +324,9 @@ def test_the_cache_changes_what_is_read_but_no_sample(room: int, kept: int) -> N
     frames = Frames([source], room * FRAME_BYTES / 2**30)
     assert sorted(source.reads) == [0, 1]
     phase = CONFIG.phases[0]
-    ours, theirs = (Samples(each, each.facts, 9, phase, CONFIG, (0,)) for each in (frames, unbound))
+    ours, theirs = (
+        Samples(each, each.facts, MFNET, phase, CONFIG, (0,)) for each in (frames, unbound)
+    )
     for index in range(8):
         for one, other in zip(ours[index], theirs[index], strict=True):
             assert torch.equal(one, other)

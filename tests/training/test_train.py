@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from segmif.classes import IGNORE, Taxonomy
+from segmif.classes import IGNORE, MFNET, Taxonomy
 from segmif.manifest import Manifest
 from segmif.metrics import fusion_metrics
 from segmif.model.network import Network
@@ -164,11 +164,44 @@ def test_pasted_objects_bring_their_labels_and_come_dark_into_a_night() -> None:
 
 def test_samples_depend_on_seed_and_index_alone() -> None:
     facts = [facts_of(frame())]
-    first, second = (Samples([frame()], facts, 9, TINY.phases[0], TINY, (3,)) for _ in range(2))
+    first, second = (Samples([frame()], facts, MFNET, TINY.phases[0], TINY, (3,)) for _ in range(2))
     for index in (7, 0):
         for ours, theirs in zip(first[index], second[index], strict=True):
             assert torch.equal(ours, theirs)
     assert not torch.equal(first[0][1], first[1][1])
+
+
+def test_favoured_classes_are_drawn_more_often() -> None:
+    labels = np.zeros((400, 400), np.uint8)
+    labels[:20, :20], labels[-20:, -20:] = 1, 2  # a car, a person: never in one crop
+    scene = Labelled("x", np.zeros((400, 400, 3), np.uint8), np.zeros((400, 400), np.uint8), labels)
+
+    def persons(favour: dict[str, float]) -> int:
+        config = replace(TINY, focus=1.0, favour=favour, augmentation=CALM)
+        samples = Samples([scene], [facts_of(scene)], MFNET, config.phases[0], config, (0,))
+        return sum(bool((samples[index][2] == 2).any()) for index in range(60))
+
+    assert 20 <= persons({}) <= 40  # 60 draws of a half: 30 give or take 2.6 deviations
+    assert persons({"person": 59.0}) >= 55
+    with pytest.raises(ValueError, match="favour names bus; the classes of mfnet are unlabelled, "):
+        persons({"bus": 2.0})
+
+
+@pytest.mark.parametrize("weigh", [True, False])
+def test_rare_classes_weigh_more_unless_told_otherwise(
+    weigh: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    plain = losses.segmentation
+
+    def watched(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        seen.append(weights)
+        return plain(logits, labels, weights)
+
+    monkeypatch.setattr(losses, "segmentation", watched)
+    config = replace(TINY, weigh_classes=weigh, phases=TINY.phases[:1], finish=None)
+    train(config, tmp_path / "no-data", tmp_path / "run", tmp_path / "nano.safetensors")
+    assert (seen[0][1:] > seen[0][0]).all() if weigh else (seen[0] == 1).all()
 
 
 def test_fusion_loss_prefers_what_keeps_both_sources() -> None:
