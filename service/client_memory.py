@@ -59,7 +59,8 @@ class SharedMemory:
         if not response.is_success:
             return response
         made = response.json()
-        with (MEMORY / made["name"]).open("r+b") as file:
+        # the last part alone: no service may name a file elsewhere
+        with (MEMORY / Path(made["name"]).name).open("r+b") as file:
             return Region(made["id"], mmap.mmap(file.fileno(), size))
 
     def _ask(self, region: Region, pair: bytes, query: dict[str, Any]) -> httpx.Response:
