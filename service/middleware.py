@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
+from starlette.websockets import WebSocket
 
 from service.errors import BodyTooLarge, BodyTooSlow, Busy, Unauthorized, problem_response
 from service.logs import access, current_request
@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.tracing import trace_id, trace_stages
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
+ANSWER_BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 # What a probe or a browser needs before anybody could give a token; none of it works or tells.
 PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -45,7 +46,7 @@ class RequestId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
@@ -54,7 +55,7 @@ class RequestId:
         current_request.set(request_id)
 
         async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ANSWER_BEGINS:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
@@ -130,10 +131,11 @@ class Bearer:
         if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), wanted):
             await self.app(scope, receive, send)
             return
-        if scope["type"] == "websocket":
-            await WebSocketClose(1008, "the bearer token is missing or wrong")(scope, receive, send)
-            return
         error = Unauthorized("send the operator's token as 'Authorization: Bearer TOKEN'")
+        if scope["type"] == "websocket":
+            socket = WebSocket(scope, receive, send)
+            await socket.send_denial_response(problem_response(socket, error))
+            return
         await problem_response(Request(scope), error)(scope, receive, send)
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from time import monotonic
-from uuid import uuid4
+from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.exceptions import HTTPException
@@ -21,16 +23,19 @@ from service.errors import (
     problem_response,
 )
 from service.line import Line, Submission
+from service.logs import access
 from service.negotiation import JPEG, PNG, RAW, WEBP, choose
 from service.schemas import Ask, StreamAsk
 from service.settings import Settings
 from service.submissions import take_raw, validated
+from service.transport import RESTARTING
 from service.wire import RawAnswer
 
 OUTSTANDING = 8  # pairs of a socket in work; beyond them it is not read, and TCP holds the client
 PICTURES = {"raw": RAW, "png": PNG, "jpeg": JPEG, "webp": WEBP}
 UNSUPPORTED_DATA = 1003  # RFC 6455, section 7.4.1
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 
 
@@ -41,7 +46,6 @@ async def stream(socket: WebSocket) -> None:
 
     A newer pair takes the place of one that still waits, unless the query says live=false.
     """
-    socket.state.request_id = uuid4().hex
     try:
         ask = validated(StreamAsk, dict(socket.query_params))
         choose(RAW, ask.views)
@@ -51,10 +55,12 @@ async def stream(socket: WebSocket) -> None:
     line: Line = socket.app.state.line
     await socket.accept()
     line.sockets += 1
+    session = Session(socket, line, socket.app.state.settings, ask)
     try:
-        await Session(socket, line, socket.app.state.settings, ask).run()
+        await session.run()
     finally:
         line.sockets -= 1
+        access.info("socket closed", extra={"fields": session.summary()})
 
 
 class Session:
@@ -72,11 +78,12 @@ class Session:
         self._room = asyncio.Semaphore(OUTSTANDING)
         self._answers: asyncio.Queue[asyncio.Task[RawAnswer | None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._dropped = self._failed = 0
+        self._answered = self._dropped = self._failed = 0
 
     async def run(self) -> None:
         """
-        Read and answer until the client leaves; what is then in work is given up.
+        Read and answer until the client leaves; what is then in work is given up. Where the
+        service stops, it is answered first.
 
         The one who sends may notice first, while the one who reads waits for room.
         """
@@ -93,11 +100,25 @@ class Session:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def summary(self) -> dict[str, Any]:
+        """What became of the pairs, for the log."""
+        return {
+            "request_id": self._id,
+            "client": self._client,
+            "route": "/stream",
+            "answered": self._answered,
+            "dropped": self._dropped,
+            "failed": self._failed,
+        }
+
     async def _receive(self) -> None:
         sequence = 0
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
+                if message.get("code") == RESTARTING:
+                    await self._answers.join()
+                    await self._socket.close(RESTARTING, "the service stops")
                 return
             if message.get("bytes") is None:
                 await self._socket.close(UNSUPPORTED_DATA, "pairs are binary messages")
@@ -128,6 +149,8 @@ class Session:
         except (HTTPException, MemoryError) as error:
             told = error if isinstance(error, HTTPException) else out_of_memory()
             outcome = getattr(told, "kind", "http")
+            if told.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.error("%s: %s", request_id, told, exc_info=told)
             return _refusal(told, request_id, sequence)
         finally:
             self._line.metrics.requests.labels("/stream", outcome).inc()
@@ -141,6 +164,8 @@ class Session:
                 self._failed += answer.status >= 300
                 counted = replace(answer, dropped=self._dropped, failed=self._failed)
                 await self._socket.send_bytes(self._message(counted))
+                self._answered += answer.status < 300
+            self._answers.task_done()
             self._room.release()
 
     def _message(self, answer: RawAnswer) -> bytes:

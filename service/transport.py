@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds on what it leaves open: heads, tiny chunks, connections."""
+"""uvicorn's protocols with bounds on what they leave open: heads, tiny chunks, connections."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from uuid import uuid4
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.errors import PROBLEM_TYPE, OutOfMemory
 from service.settings import Settings
@@ -17,6 +18,7 @@ MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
 # Each chunk costs the event loop a call: many are fine when they carry something.
 FREE_CHUNKS = 4096
 MIN_MEAN_CHUNK = 256  # [bytes] beyond the free ones
+RESTARTING = 1012  # RFC 6455's registry: the service goes, come again
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -119,6 +121,17 @@ class GuardedHttp(HttpToolsProtocol):
         self.transport.close()
 
 
+class PatientSocket(WebSocketsSansIOProtocol):
+    """Leaves an open socket to the route when the service stops: uvicorn would cut it at once."""
+
+    def shutdown(self) -> None:
+        """Tell the route, which answers what it has taken up and closes."""
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": RESTARTING})
+        else:
+            super().shutdown()
+
+
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs the service; raises OSError where the TLS files cannot be read."""
     bounds = {
@@ -130,6 +143,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http=type("Http", (GuardedHttp,), bounds),
+        ws=PatientSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # a small message could unfold into a large one
         ssl_certfile=settings.tls_certificate,

@@ -261,7 +261,9 @@ def test_a_token_is_asked_of_everybody_but_probes(start: Start) -> None:
             assert client.get(page).status_code == 200
         with pytest.raises(InvalidStatus) as refused:
             connect(str(client.base_url).replace("http", "ws").rstrip("/") + "/stream")
-        assert refused.value.response.status_code == 403
+        told = httpx.Response(401, content=bytes(refused.value.response.body))
+        assert refused.value.response.status_code == told.json()["status"] == 401
+        assert told.json()["kind"] == "unauthorized"
         client.headers["Authorization"] = "Bearer s3cret"
         unharmed(client)
 

@@ -20,6 +20,8 @@ import onnx
 import pytest
 import tomli
 import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from segmif import images
 from segmif.classes import MFNET
@@ -28,6 +30,7 @@ from service.__main__ import main
 from service.client import pack
 from service.routes import WEB
 from service.settings import DEFAULT_WEIGHTS
+from service.wire import RawAnswer
 from tests.conftest import stand_in_model
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +173,24 @@ def test_what_was_accepted_before_sigterm_is_answered(stand_in_weights: Path) ->
         answers = post_all(posters, client)
         process.send_signal(signal.SIGTERM)
         assert {answer.result().status_code for answer in answers} == {200}
+        assert process.wait(10) in (0, -signal.SIGTERM)
+
+
+def test_what_a_socket_gave_before_sigterm_is_answered(stand_in_weights: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1500, 3)).astype(np.uint8)
+    with started(stand_in_weights) as (process, client):
+        url = str(client.base_url).replace("http", "ws").rstrip("/")
+        with connect(f"{url}/stream?live=false&picture=png", max_size=None) as given:
+            for _ in range(4):
+                given.send(pack(noise, np.ascontiguousarray(noise[..., 0])))
+            wait_for(lambda: counted(client, "segmif_pending") == 4)
+            process.send_signal(signal.SIGTERM)
+            answers = [RawAnswer.from_bytes(bytes(given.recv(20))) for _ in range(4)]  # type: ignore[arg-type]
+            assert [(told.sequence, told.status) for told in answers] == [
+                (n, 200) for n in range(4)
+            ]
+            with pytest.raises(ConnectionClosed, match="1012"):
+                given.recv(20)
         assert process.wait(10) in (0, -signal.SIGTERM)
 
 
