@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
@@ -62,9 +63,14 @@ class Answer:
 
     def headers(self) -> dict[str, str]:
         """What a client may want to know without opening the body."""
-        timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in self.times.ms.items())
-        flags = self.condition.flags
-        return {"Server-Timing": timing} | ({FLAGS_HEADER: ", ".join(flags)} if flags else {})
+        return headers(self.times, self.condition.flags)
+
+
+def headers(times: Times, flags: Iterable[str]) -> dict[str, str]:
+    """Stages and faults as headers, which every form of answer over HTTP has."""
+    timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in times.ms.items())
+    faults = ", ".join(dict.fromkeys(flags))
+    return {"Server-Timing": timing} | ({FLAGS_HEADER: faults} if faults else {})
 
 
 @dataclass(frozen=True)

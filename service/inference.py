@@ -10,19 +10,20 @@ from fastapi.responses import JSONResponse, Response
 
 from segmif.frames import INPUTS, OUTPUTS
 from service import errors
-from service.answers import Result
+from service.answers import Result, headers
 from service.disconnects import unless_gone
 from service.documents import documented, schema_of
 from service.errors import UnknownModel
 from service.line import Line, Submission
 from service.schemas import State
-from service.submissions import client_of
+from service.submissions import client_of, due
 from service.tensors import LENGTH_HEADER, VERSION, InferRequest, read_inference, write_results
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+OF_A_MODEL = (errors.Unauthorized, errors.UnknownModel, errors.BadParameter)
 
 
-@router.get("")
+@router.get("", responses=documented(errors.Unauthorized))
 async def server(request: Request) -> dict[str, Any]:
     """Tell what this server is."""
     return {
@@ -45,7 +46,7 @@ async def ready(request: Request) -> State:
     return State(status="ready")
 
 
-@router.get("/models/{name}/ready", responses=documented(errors.UnknownModel, errors.NotReady))
+@router.get("/models/{name}/ready", responses=documented(*OF_A_MODEL, errors.NotReady))
 @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
 async def model_ready(request: Request, name: str, version: str = VERSION) -> State:
     """Tell that this network may be asked."""
@@ -54,7 +55,7 @@ async def model_ready(request: Request, name: str, version: str = VERSION) -> St
     return State(status="ready")
 
 
-@router.get("/models/{name}", responses=documented(errors.UnknownModel))
+@router.get("/models/{name}", responses=documented(*OF_A_MODEL))
 @router.get("/models/{name}/versions/{version}", include_in_schema=False)
 async def model(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
     """Describe the tensors of the network."""
@@ -77,7 +78,7 @@ def _shape(name: str) -> list[int]:
     return [-1, -1, -1, channels] if channels > 1 else [-1, -1, -1]  # -1: any
 
 
-@router.get("/models/{name}/config", responses=documented(errors.UnknownModel))
+@router.get("/models/{name}/config", responses=documented(*OF_A_MODEL))
 @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
 async def config(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
     """Describe the network as Triton does in its extension, which load tools ask for."""
@@ -105,14 +106,14 @@ def _configured(name: str) -> dict[str, Any]:
         }
     },
     responses=documented(
-        errors.UnknownModel,
+        *OF_A_MODEL,
         errors.BadWire,
         errors.BadFrame,
         errors.BadPair,
+        errors.Degraded,
         errors.FrameTooLarge,
         errors.BodyTooLarge,
         errors.BodyTooSlow,
-        errors.Unauthorized,
         errors.TooManyOfOne,
         errors.Busy,
         errors.CannotFinish,
@@ -136,20 +137,22 @@ async def infer(
     line = line_for(request, name, version)
     body = b"".join([chunk async for chunk in request.stream()])
     inference = await line.codecs.run(read_inference, body, length)
-    usual_s = request.app.state.settings.deadline_ms / 1000
-    due = request.state.received + min(inference.deadline_s(), usual_s)
-    received_s = monotonic() - request.state.received
     ask = inference.ask()
+    latest = due(request, ask, request.app.state.settings)
+    received_s = monotonic() - request.state.received
     submissions = [
-        Submission(*pair, ask, client_of(request), request.state.request_id, due, received_s)
+        Submission(*pair, ask, client_of(request), request.state.request_id, latest, received_s)
         for pair in inference.pairs
     ]
     results = await unless_gone(request, _all(line, submissions))
-    request.state.times = results[0].times
+    times = request.state.times = results[0].times
     answer, head = await line.codecs.run(write_results, inference.asked, results, line.runtime)
-    headers = {} if head is None else {LENGTH_HEADER: str(head)}
+    line.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
+    told = headers(times, (flag for each in results for flag in each.prepared.condition.flags))
+    if head is not None:
+        told[LENGTH_HEADER] = str(head)
     kind = "application/json" if head is None else "application/octet-stream"
-    return Response(answer, media_type=kind, headers=headers)
+    return Response(answer, media_type=kind, headers=told)
 
 
 async def _all(line: Line, submissions: Sequence[Submission]) -> list[Result]:

@@ -154,14 +154,21 @@ async def readyz(line: LineDep) -> State:
     return State(status="ready")
 
 
-@router.get("/metrics", response_class=Response, responses=documented(errors.OutOfMemory))
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **documented(errors.Unauthorized, errors.OutOfMemory),
+    },
+)
 async def metrics(line: LineDep) -> Response:
     """Give the counters in the text format of Prometheus."""
     text = await to_thread(line.metrics.text)  # sensors may take their time
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
-@router.get("/classes")
+@router.get("/classes", responses=documented(errors.Unauthorized))
 async def classes(line: LineDep) -> Classes:
     """List what the ids in a mask mean."""
     taxonomy = line.runtime.manifest.classes
@@ -176,7 +183,7 @@ async def classes(line: LineDep) -> Classes:
     )
 
 
-@router.get("/samples")
+@router.get("/samples", responses=documented(errors.Unauthorized))
 def samples() -> list[Sample]:
     """List the pairs that the service brings along."""
     names = sorted(folder.name for folder in SAMPLES.iterdir() if folder.is_dir())

@@ -1,6 +1,5 @@
 """Pairs in shared memory for a client on the same machine: only headers cross the socket."""
 
-from functools import partial
 from multiprocessing.shared_memory import SharedMemory
 from secrets import token_hex
 from time import monotonic
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from service import errors, wire
-from service.answers import Wish, raw_answer
+from service.answers import Wish, headers, raw_answer
 from service.disconnects import unless_gone
 from service.documents import documented, query_of
 from service.errors import BadWire, Busy, UnknownRegion
@@ -91,7 +90,11 @@ def regions_of(request: Request) -> Regions:
     return regions
 
 
-@router.post("", status_code=201, responses=documented(errors.BadParameter, errors.Busy))
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(errors.Unauthorized, errors.BadParameter, errors.Busy),
+)
 async def make(
     request: Request,
     size: Annotated[int, Query(alias="bytes", ge=1, le=MAX_REGION_BYTES)],
@@ -102,7 +105,9 @@ async def make(
 
 
 @router.delete(
-    "/{id}", status_code=204, responses=documented(errors.BadParameter, errors.UnknownRegion)
+    "/{id}",
+    status_code=204,
+    responses=documented(errors.Unauthorized, errors.BadParameter, errors.UnknownRegion),
 )
 async def drop(request: Request, id: Id) -> None:
     """Free a region."""
@@ -116,12 +121,15 @@ async def drop(request: Request, id: Id) -> None:
     responses=documented(
         errors.UnknownRegion,
         errors.BadWire,
+        errors.BadParameter,
         errors.BadFrame,
         errors.BadPair,
+        errors.Degraded,
         errors.UnknownType,
         errors.FrameTooLarge,
         errors.BodyTooLarge,
         errors.BodyTooSlow,
+        errors.Unauthorized,
         errors.NotAcceptable,
         errors.Superseded,
         errors.TooManyOfOne,
@@ -155,7 +163,11 @@ async def fuse_segment(request: Request, id: Id) -> Response:
         due(request, ask, request.app.state.settings),
         monotonic() - request.state.received,
     )
-    finish = partial(raw_answer, Wish(RAW, ask.views))
-    answer = await unless_gone(request, line.process(submission, finish))
+    wish = Wish(RAW, ask.views)
+    answer, result = await unless_gone(
+        request, line.process(submission, lambda result: (raw_answer(wish, result), result))
+    )
     regions.write(id, b"".join(answer.parts))
-    return Response(answer.head() + answer.report, media_type=RAW)
+    request.state.times = result.times
+    told = headers(result.times, result.prepared.condition.flags)
+    return Response(answer.head() + answer.report, media_type=RAW, headers=told)

@@ -12,15 +12,21 @@ from pydantic import BaseModel, Field, ValidationError
 
 from segmif.frames import CONFIDENCE
 from segmif.runtime import Runtime
-from service.answers import Result
+from service.answers import Result, describe
 from service.errors import BadWire
 from service.raw_frames import Frame, Layout
 from service.schemas import Ask
+from service.submissions import validated
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 BYTES_AN_ELEMENT = {"UINT8": 1, "UINT16": 2}
 VERSION = "1"  # of the one model
 MAX_TENSOR_BATCH = 64
+# What else may be said in this protocol, where parameters that nobody knows are passed over.
+PAIR_PARAMETERS = (
+    *("stream", "visible_ns", "infrared_ns", "shutter"),
+    *("depth_m", "degraded", "deadline_ms"),
+)
 MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
 
 
@@ -47,7 +53,11 @@ class InferRequest(BaseModel):
     id: str = Field(default="", max_length=64)
     inputs: list[Tensor] = Field(min_length=2, max_length=2)
     outputs: list[Output] = Field(default=[], max_length=3, description="none: all there are")
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(
+        default={},
+        description="timeout in microseconds, binary_data_output; of all pairs, as in the query "
+        f"of /fuse-segment: {', '.join(PAIR_PARAMETERS)}",
+    )
 
 
 @dataclass(frozen=True)
@@ -57,16 +67,17 @@ class Inference:
     asked: InferRequest
     pairs: list[tuple[Frame, Frame]]
 
-    def deadline_s(self) -> float:
-        """Seconds the client gives, by the `timeout` in microseconds that Triton knows."""
-        timeout = self.asked.parameters.get("timeout")
-        return timeout / 1e6 if isinstance(timeout, int | float) and timeout > 0 else math.inf
-
     def ask(self) -> Ask:
-        """What else is asked for."""
+        """What is said of the pairs, with Triton's `timeout` [us]; raises BadParameter."""
+        told = self.asked.parameters
+        fields = {name: told[name] for name in PAIR_PARAMETERS if name in told}
+        timeout = told.get("timeout")
+        if isinstance(timeout, int | float) and timeout > 0:
+            fields.setdefault("deadline_ms", timeout / 1000)
         wanted = [output.name for output in self.asked.outputs]
-        confidence = not wanted or CONFIDENCE in wanted
-        return Ask.model_validate({"return": CONFIDENCE} if confidence else {})
+        if not wanted or CONFIDENCE in wanted:
+            fields["return"] = CONFIDENCE
+        return validated(Ask, fields)
 
 
 def read_inference(body: bytes, length: int | None) -> Inference:
@@ -151,6 +162,28 @@ def write_results(
     asked: InferRequest, results: Sequence[Result], runtime: Runtime
 ) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON where binary tensors follow."""
+    with results[0].times.measure("encode"):
+        described, binary = _outputs(asked, results)
+    for result in results[1:]:
+        result.times.note("encode", results[0].times.ms["encode"])
+    told = {
+        "model_name": runtime.manifest.variant,
+        "model_version": VERSION,
+        "id": asked.id,
+        # parameters are no objects in this protocol
+        "parameters": {
+            "reports": json.dumps([describe(result).model_dump(mode="json") for result in results])
+        },
+        "outputs": described,
+    }
+    head = json.dumps(told).encode()
+    return b"".join((head, *binary)), len(head) if binary else None
+
+
+def _outputs(
+    asked: InferRequest, results: Sequence[Result]
+) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The outputs as the answer's JSON has them, and the bytes of those that follow it."""
     arrays = _arrays(results)
     wanted = asked.outputs or [Output.model_validate({"name": name}) for name in arrays]
     everywhere = bool(asked.parameters.get("binary_data_output"))
@@ -170,14 +203,7 @@ def write_results(
         else:
             entry["data"] = array.ravel().tolist()
         described.append(entry)
-    told = {
-        "model_name": runtime.manifest.variant,
-        "model_version": VERSION,
-        "id": asked.id,
-        "outputs": described,
-    }
-    head = json.dumps(told).encode()
-    return b"".join((head, *binary)), len(head) if binary else None
+    return described, binary
 
 
 def _arrays(results: Sequence[Result]) -> dict[str, NDArray[np.uint8]]:

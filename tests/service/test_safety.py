@@ -312,6 +312,20 @@ def test_what_the_operator_gets_wrong_is_said_before_a_port_opens(
     assert "s3cret" not in told
 
 
+def test_every_door_documents_its_errors_as_problems(start: Start) -> None:
+    probes = {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+    with start(shared_memory=True) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    assert {"/fuse-segment", "/shared-memory/{id}", "/v2/models/{name}/infer"} <= paths.keys()
+    for path, operations in paths.items():
+        for operation in operations.values():
+            failures = {s: a for s, a in operation["responses"].items() if s >= "400"}
+            assert ("401" in failures) == (path not in probes), path
+            for answer in failures.values():
+                [(kind, told)] = answer["content"].items()
+                assert (kind, bool(told["examples"])) == ("application/problem+json", True), path
+
+
 def test_every_error_is_documented_with_an_example(client: httpx.Client) -> None:
     answers = client.get("/openapi.json").json()["paths"]["/fuse-segment"]["post"]["responses"]
     shown = {

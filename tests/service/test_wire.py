@@ -339,6 +339,33 @@ def test_tritonclient_works_unmodified(tensors: triton.InferenceServerClient, bi
         np.testing.assert_array_equal(result.as_numpy("labels"), [LABELS] * 2)
 
 
+def test_tensors_have_reports_flags_and_stages(client: httpx.Client) -> None:
+    def post(**parameters: Any) -> httpx.Response:
+        tensors = [
+            {"name": name, "datatype": "UINT8", "shape": list(array.shape), "data": array.tolist()}
+            for name, array in (("visible", VISIBLE[None]), ("infrared", INFRARED[None] * 0))
+        ]
+        return client.post(
+            "/v2/models/nano/infer", json={"inputs": tensors, "parameters": parameters}
+        )
+
+    stamps = {"visible_ns": 0, "infrared_ns": 50_000_000}
+    for faults in (
+        ["infrared_black", "skewed"],
+        ["visible_frozen", "infrared_black", "skewed"],
+    ):
+        answer = post(stream="tensors", **stamps)
+        [report] = json.loads(answer.json()["parameters"]["reports"])
+        assert report["pair"]["flags"] == faults
+        assert report["pair"]["skew_ms"] == 50
+        assert len(report["weights_sha256"]) == 64
+        assert answer.headers["x-pair-flags"] == ", ".join(faults)
+        assert "encode;dur=" in answer.headers["server-timing"]
+    refused = post(degraded="refuse")
+    assert (refused.status_code, refused.json()["kind"]) == (422, "degraded")
+    assert post(stream="no name").json()["kind"] == "bad_parameter"
+
+
 def test_tritonclient_is_told_what_is_wrong(tensors: triton.InferenceServerClient) -> None:
     counts = INFRARED.astype(np.uint16) * 5 + 7_000
     labels = tensors.infer("nano", inputs(True, counts)).as_numpy("labels")
@@ -395,7 +422,9 @@ def test_a_region_carries_pixels_both_ways(serve: Any, stand_in_weights: Path) -
         with region.open("r+b") as memory:
             memory.write(body[64:])
         path = f"/shared-memory/{made['id']}/fuse-segment"
-        answer = client.post(path, content=body[:64]).content
+        whole = client.post(path, content=body[:64])
+        assert "infer;dur=" in whole.headers["server-timing"]
+        answer = whole.content
         pixels_there = region.read_bytes()
         told = read(answer[:64] + pixels_there[: LABELS.size * 4] + answer[64:])
         np.testing.assert_array_equal(pixels(told.picture, 3), VISIBLE)
