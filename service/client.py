@@ -2,8 +2,8 @@
 A client of the service: frames in, arrays out, over HTTP or, for a live rig, over a WebSocket.
 
 Frames are files (bytes, or a path) or arrays: visible (H, W, 3) uint8 RGB, infrared (h, w) uint8
-white hot or uint16 counts. Arrays travel raw: no encoding on either side; on the same machine they
-need not travel at all. Needs `segmif[client]`, no torch.
+white hot or uint16 counts; None where the sensor gives none. Arrays travel raw: no encoding on
+either side; on the same machine they need not travel at all. Needs `segmif[client]`, no torch.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,10 +24,12 @@ from typing_extensions import Self
 
 from service.client_memory import SharedMemory
 from service.negotiation import RAW
-from service.wire import ENCODED, RGB8, Y8, Y16, RawAnswer, pack_pair
+from service.wire import ENCODED, MISSING, RGB8, Y8, Y16, RawAnswer, pack_pair
 
-VisibleInput = NDArray[np.uint8] | bytes | Path
-InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path
+VisibleInput = NDArray[np.uint8] | bytes | Path | None
+InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path | None
+Pair = tuple[VisibleInput, InfraredInput]
+StampedPair = tuple[VisibleInput, InfraredInput, int, int]  # and when each was taken [ns]
 RAW_KINDS = {
     ("visible", 3, "uint8"): RGB8,
     ("infrared", 2, "uint8"): Y8,
@@ -45,6 +48,7 @@ class Answer:
     report: dict[str, Any]  # as the service's OpenAPI document describes it
     sequence: int = 0  # of the pair in its stream, from 0
     dropped: int = 0  # pairs of the stream that newer ones replaced, so far
+    visible_ns: int = 0  # when visible was taken, where the pair of a stream said so
 
 
 class ServiceError(Exception):
@@ -94,7 +98,7 @@ class Client:
         raises where the service cannot be reached.
         """
         body, query = pack(visible, infrared), _query(ask, confidence=confidence)
-        pixels = isinstance(visible, np.ndarray) and isinstance(infrared, np.ndarray)
+        pixels = are_pixels(visible, infrared)
         for left in reversed(range(self._attempts)):
             response = self._post(body, query, pixels=pixels)
             wait = _wait_s(response) if left else None
@@ -135,10 +139,13 @@ class AsyncClient:
         token: str | None = None,
         timeout_s: float = 30,
         attempts: int = 3,
+        shared_memory: bool = False,
     ) -> None:
-        """As `Client`."""
+        """As `Client`; what lies in shared memory is asked for in a thread."""
         self._url, self._token, self._attempts = url, token, attempts
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout_s)
+        near = partial(Client, url, token, timeout_s, attempts, shared_memory=True)
+        self._near = near() if shared_memory else None
 
     async def fuse(
         self,
@@ -149,6 +156,9 @@ class AsyncClient:
         **ask: Any,
     ) -> Answer:
         """As `Client.fuse`."""
+        if self._near and are_pixels(visible, infrared):
+            near = partial(self._near.fuse, visible, infrared, confidence=confidence, **ask)
+            return await asyncio.to_thread(near)
         body = await asyncio.to_thread(pack, visible, infrared)
         query = _query(ask, confidence=confidence)
         for left in reversed(range(self._attempts)):
@@ -161,7 +171,7 @@ class AsyncClient:
 
     async def stream(
         self,
-        pairs: AsyncIterable[tuple[VisibleInput, InfraredInput]],
+        pairs: AsyncIterable[Pair | StampedPair],
         *,
         confidence: bool = False,
         **ask: Any,
@@ -185,7 +195,9 @@ class AsyncClient:
                 sending.cancel()
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Gives memory back and closes the connections."""
+        if self._near:
+            await asyncio.to_thread(self._near.close)
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -200,14 +212,28 @@ class AsyncClient:
         await self.close()
 
 
-def pack(visible: VisibleInput, infrared: InfraredInput) -> bytes:
-    """A pair as the raw form of docs/wire.md; ValueError for arrays that are no frames."""
-    return pack_pair(_frame(visible, "visible"), _frame(infrared, "infrared"))
+def pack(
+    visible: VisibleInput, infrared: InfraredInput, visible_ns: int = 0, infrared_ns: int = 0
+) -> bytes:
+    """
+    A pair as the raw form of docs/wire.md, with the times at which it was taken (0: not known).
+
+    ValueError for arrays that are no frames.
+    """
+    frames = _frame(visible, "visible"), _frame(infrared, "infrared")
+    return pack_pair(*frames, visible_ns=visible_ns, infrared_ns=infrared_ns)
+
+
+def are_pixels(visible: VisibleInput, infrared: InfraredInput) -> bool:
+    """Tell whether a pair is arrays, which may lie in shared memory."""
+    return isinstance(visible, np.ndarray) and isinstance(infrared, np.ndarray)
 
 
 def _frame(
-    frame: NDArray[Any] | bytes | Path, part: str
+    frame: NDArray[Any] | bytes | Path | None, part: str
 ) -> tuple[int, tuple[int, int, int], bytes]:
+    if frame is None:
+        return MISSING, (0, 0, 0), b""
     if isinstance(frame, Path):
         frame = frame.read_bytes()
     if isinstance(frame, bytes):
@@ -262,14 +288,15 @@ def _unpack(raw: RawAnswer) -> Answer | ServiceError:
         report,
         raw.sequence,
         raw.dropped,
+        raw.visible_ns,
     )
 
 
-async def _send_all(socket: Any, pairs: AsyncIterable[tuple[VisibleInput, InfraredInput]]) -> int:
+async def _send_all(socket: Any, pairs: AsyncIterable[Pair | StampedPair]) -> int:
     """Sends all pairs; gives how many."""
     count = 0
-    async for visible, infrared in pairs:
-        await socket.send(await asyncio.to_thread(pack, visible, infrared))
+    async for pair in pairs:
+        await socket.send(await asyncio.to_thread(pack, *pair))
         count += 1
     return count
 

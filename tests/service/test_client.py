@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from segmif import images
 from segmif.runtime import open_runtime
-from service.client import Answer, AsyncClient, Client, ServiceError, pack
+from service.client import Answer, AsyncClient, Client, ServiceError, StampedPair, pack
 from service.settings import Settings
 from service.wire import RGB8, Y8, RawAnswer
 from tests.conftest import UNSURE
@@ -27,6 +27,10 @@ def frames(seed: int = 0) -> tuple[Bytes, Bytes]:
         random.integers(0, 256, (48, 60, 3), np.uint8),
         random.integers(0, 256, (48, 60), np.uint8),
     )
+
+
+def regions() -> set[Path]:
+    return set(Path("/dev/shm").iterdir())
 
 
 def assert_right(answer: Answer, visible: Bytes, infrared: Bytes) -> None:
@@ -54,6 +58,15 @@ def test_refusals_are_raised_with_the_services_words(client: httpx.Client) -> No
             ours.fuse(visible, infrared, depth_m="far")
     with pytest.raises(ValueError, match=r"infrared is float64"):
         pack(visible, infrared.astype(float))
+
+
+def test_a_sensor_that_gives_no_frame_is_left_out(client: httpx.Client) -> None:
+    visible, _ = frames()
+    with Client(str(client.base_url)) as ours:
+        answer = ours.fuse(visible, None)
+    np.testing.assert_array_equal(answer.fused, visible)
+    assert answer.report["pair"]["sensors"] == ["visible"]
+    assert answer.report["pair"]["flags"] == ["infrared_missing"]
 
 
 def test_token_is_sent(stand_in_weights: Path, serve: Serve) -> None:
@@ -139,6 +152,30 @@ def test_it_gives_up_after_its_attempts_and_never_repeats_a_failure() -> None:
     transport, asked = answering(500)
     with Client(transport=transport) as ours, pytest.raises(ServiceError, match="500: busy"):
         ours.fuse(*frames())
+
+
+@pytest.mark.anyio
+async def test_shared_memory_for_asyncio(stand_in_weights: Path, serve: Serve) -> None:
+    there = regions()
+    settings = Settings(weights=stand_in_weights, shared_memory=True)
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as http:
+        async with AsyncClient(str(http.base_url), shared_memory=True) as ours:
+            assert_right(await ours.fuse(*frames()), *frames())
+            assert len(regions() - there) == 1
+    assert regions() == there
+
+
+@pytest.mark.anyio
+async def test_pairs_of_a_stream_say_when_they_were_taken(client: httpx.Client) -> None:
+    async def pairs() -> AsyncIterator[StampedPair]:
+        for late_ns in (1_000_000, 90_000_000):
+            yield *frames(late_ns), 5, 5 + late_ns
+
+    async with AsyncClient(str(client.base_url)) as ours:
+        answers = [answer async for answer in ours.stream(pairs(), live="false")]
+    for answer, skew in zip(answers, ("within", "beyond"), strict=True):
+        assert isinstance(answer, Answer) and answer.visible_ns == 5
+        assert answer.report["pair"]["skew"] == skew
 
 
 @pytest.mark.anyio
