@@ -69,7 +69,7 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
         return 2
     app = create_app(settings, opened.runtime, opened.mounting, opened.reference, reopen)
     try:
-        config = server_config(app, settings)
+        config = server_config(app, settings, app.state.line.metrics.refused)
         config.load()
         app.state.tls = config.ssl
     except OSError as error:

@@ -89,6 +89,10 @@ class Metrics:
         if condition.skew_ms is not None:
             self.skew.observe(abs(condition.skew_ms) / 1000)
 
+    def refused(self, kind: str) -> None:
+        """Count what never became a request."""
+        self.requests.labels("none", kind).inc()
+
     def text(self) -> bytes:
         """Everything in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -13,7 +13,7 @@ from service.settings import Settings
 
 # What the listening socket, the process and its log were made with.
 AT_START_ONLY = (
-    *("host", "port", "max_connections", "head_timeout_s"),
+    *("host", "port", "max_connections", "head_timeout_s", "answer_total_s"),
     *("drain_s", "memory_mib", "shared_memory", "log"),
 )
 

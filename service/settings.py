@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     head_timeout_s: float = Field(default=10.0, gt=0)  # for the headers of a request
     body_idle_s: float = Field(default=5.0, gt=0)  # without a byte of the body
     body_total_s: float = Field(default=30.0, gt=0)  # for the whole body
+    answer_total_s: float = Field(default=60.0, gt=0)  # until a client has taken its answer
     max_pixels: int = Field(default=4_000_000, ge=1, le=MAX_PIXELS)  # of either frame
     max_pending: int = Field(default=16, ge=1)  # pairs being worked on or waiting for their turn
     # Of one address; None: as many as of all. Behind a proxy all clients have one address.

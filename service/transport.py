@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -21,16 +22,26 @@ MIN_MEAN_CHUNK = 256  # [bytes] beyond the free ones
 RESTARTING = 1012  # RFC 6455's registry: the service goes, come again
 
 
+Refused = Callable[[str], None]
+
+
+def not_counted(kind: str) -> None:
+    """Count no refusal: there is nothing yet to count in."""
+
+
 class GuardedHttp(HttpToolsProtocol):
-    """Closes connections whose head comes too slowly or is too large, and trickling bodies."""
+    """Closes connections that trickle: a head, a body of tiny chunks, or an answer not taken."""
 
     head_timeout_s = 10.0
+    answer_total_s = 60.0
     max_connections = 512
+    refused: Refused = staticmethod(not_counted)  # hears of the kind of each refusal
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
         self._patience: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
         self._begin_head()
         if len(self.connections) > self.max_connections:
             self._refuse(503, "busy", f"{self.max_connections} connections are open; try again")
@@ -38,7 +49,18 @@ class GuardedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._end_head()
+        self._end_taking()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the clock of a client that does not take its answer, which fills our memory."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(self.answer_total_s, self._cut)
+
+    def resume_writing(self) -> None:
+        """Stop the clock."""
+        super().resume_writing()
+        self._end_taking()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as long as the head is not too long."""
@@ -94,10 +116,19 @@ class GuardedHttp(HttpToolsProtocol):
         if self._patience:
             self._patience.cancel()
 
+    def _cut(self) -> None:
+        self.refused("answer_not_taken")
+        self.transport.abort()
+
+    def _end_taking(self) -> None:
+        if self._taking:
+            self._taking.cancel()
+
     def _refuse(self, status: int, kind: str, detail: str) -> None:
         self._end_head()
         if self.transport.is_closing():
             return
+        self.refused(kind)
         request_id = uuid4().hex
         phrase = HTTPStatus(status).phrase
         body = json.dumps(
@@ -132,11 +163,19 @@ class PatientSocket(WebSocketsSansIOProtocol):
             super().shutdown()
 
 
-def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs the service; raises OSError where the TLS files cannot be read."""
+def server_config(
+    app: ASGIApp, settings: Settings, refused: Refused = not_counted
+) -> uvicorn.Config:
+    """
+    How uvicorn runs the service; raises OSError where the TLS files cannot be read.
+
+    `refused` hears of the kind of each refusal of what never became a request.
+    """
     bounds = {
         "head_timeout_s": settings.head_timeout_s,
+        "answer_total_s": settings.answer_total_s,
         "max_connections": settings.max_connections,
+        "refused": staticmethod(refused),
     }
     return uvicorn.Config(
         app,

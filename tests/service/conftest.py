@@ -41,9 +41,8 @@ def serving(
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(
-            server_config(create_app(settings, runtime, mounting, reference), settings)
-        )
+        app = create_app(settings, runtime, mounting, reference)
+        server = uvicorn.Server(server_config(app, settings, app.state.line.metrics.refused))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -1,6 +1,7 @@
 """Clients that are slow, large, broken or hostile, and an operator who mistypes."""
 
 import json
+import re
 import socket
 import ssl
 import struct
@@ -72,8 +73,8 @@ def problem(raw: bytes) -> tuple[int, str]:
     return told["status"], told["kind"]
 
 
-def pair() -> dict[str, bytes]:
-    ramp = np.linspace(20, 220, 32 * 32).reshape(32, 32).astype(np.uint8)
+def pair(size: int = 32) -> dict[str, bytes]:
+    ramp = np.linspace(20, 220, size * size).reshape(size, size).astype(np.uint8)
     return {
         "visible": images.encode_png(np.dstack([ramp] * 3)),
         "infrared": images.encode_png(ramp),
@@ -111,6 +112,24 @@ def test_what_never_becomes_a_request_is_told_and_closed(
         wire.sendall(sent)
         assert problem(rest(wire)) == expected
     unharmed(hasty)
+    outcomes = re.findall(r'segmif_requests_total\{outcome="(\w+)"', hasty.get("/metrics").text)
+    assert expected[1] in outcomes
+
+
+def test_a_client_that_does_not_take_its_answer_is_cut_off(start: Start) -> None:
+    with start(answer_total_s=0.3) as client, socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.connect((client.base_url.host, client.base_url.port))
+        raw = {"Accept": "application/octet-stream"}  # 14 MB: more than what sockets hold
+        request = client.build_request("POST", "/fuse-segment", files=pair(1900), headers=raw)
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        wire.sendall(f"POST /fuse-segment HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        limit = time.monotonic() + 20
+        while 'outcome="answer_not_taken"' not in client.get("/metrics").text:
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        assert len(rest(wire)) < 1900 * 1900 * 4
+        unharmed(client)
 
 
 def test_a_client_of_a_byte_at_a_time_does_not_hold_the_service(hasty: httpx.Client) -> None:
