@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
-import uvicorn
-
 from segmif.manifest import ManifestError
 from segmif.runtime import Device
 from segmif.runtime.errors import ArtefactError, DeviceError
@@ -19,7 +17,7 @@ from service.logs import log_config
 from service.offline import infer_folders
 from service.opening import Opened, open_all
 from service.settings import FILE_VARIABLE, Settings, as_toml, load_settings
-from service.transport import server_config
+from service.transport import Server, server_config
 
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 
@@ -76,7 +74,7 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
         return 2
     logging.config.dictConfig(log_config(settings.log))
-    uvicorn.Server(config).run()
+    Server(config).run()
     return 0
 
 

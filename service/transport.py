@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import logging
+import os
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
+from socket import socket
+from threading import Timer
 from uuid import uuid4
 
 import uvicorn
@@ -19,9 +23,11 @@ MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
 # Each chunk costs the event loop a call: many are fine when they carry something.
 FREE_CHUNKS = 4096
 MIN_MEAN_CHUNK = 256  # [bytes] beyond the free ones
+CLOSE_S = 5  # to free network and threads, once drained
 RESTARTING = 1012  # RFC 6455's registry: the service goes, come again
 
 
+logger = logging.getLogger(__name__)
 Refused = Callable[[str], None]
 
 
@@ -161,6 +167,22 @@ class PatientSocket(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.disconnect", "code": RESTARTING})
         else:
             super().shutdown()
+
+
+class Server(uvicorn.Server):
+    """Stops within a limit also where a thread hangs in the network, which no task can end."""
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Drain and close, or end the process."""
+        limit_s = (self.config.timeout_graceful_shutdown or 0) + CLOSE_S
+        end = Timer(limit_s, self._end, [limit_s])
+        end.daemon = True  # it is not waited for where all goes well
+        end.start()
+        await super().shutdown(sockets)
+
+    def _end(self, limit_s: float) -> None:
+        logger.error("something hangs %s s after the word to stop; the process ends", limit_s)
+        os._exit(1)
 
 
 def server_config(

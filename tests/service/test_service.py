@@ -194,6 +194,39 @@ def test_what_a_socket_gave_before_sigterm_is_answered(stand_in_weights: Path) -
         assert process.wait(10) in (0, -signal.SIGTERM)
 
 
+HANG = """
+import time
+from segmif.runtime import ort
+ort.OnnxNetwork.run = lambda *pair, **asked: time.sleep(1000)
+"""
+
+
+def test_a_network_that_hangs_does_not_keep_the_process(stand_in_weights: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", HANG + START_WITHOUT_TORCH, "serve", "--port", str(port)]
+    with (
+        subprocess.Popen(
+            [*command, "--weights", str(stand_in_weights)],
+            cwd=ROOT,
+            env=os.environ | {"SEGMIF_DRAIN_S": "1"},
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+    ):
+        try:
+            wait_for(lambda: alive(client))
+            assert client.get("/readyz").status_code == 503
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 1
+        finally:
+            process.kill()
+
+
+def alive(client: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return client.get("/livez").is_success
+    return False
+
+
 def test_killed_under_load_it_starts_again_and_leaves_nothing_behind(
     stand_in_weights: Path,
 ) -> None:
