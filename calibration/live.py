@@ -1,6 +1,8 @@
 """Guides an operator: takes views of a board as they come and says which pose to show next."""
 
 import argparse
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from calibration.guide import next_pose
 from calibration.judge import WELL, Solution
 from calibration.page import Page
 from calibration.pictures import Colour, found_corners
-from calibration.sources import moments
+from calibration.served import Door, from_service
+from calibration.sources import Moment, moments
 from calibration.stereo import MIN_VIEWS, calibrate
 from segmif.images import encode_png, write_bytes
 from segmif.rig import Floats
@@ -30,9 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("visible", "infrared"):
         parser.add_argument(
             f"--{name}",
-            required=True,
             help="a camera's number, a device, a stream's address, or a folder that fills",
         )
+    parser.add_argument("--service", metavar="URL", help="a service that shows its pairs, instead")
+    parser.add_argument("--stream", help="name under which the service is sent the pairs")
+    parser.add_argument(
+        "--token", default=os.environ.get("SEGMIF_TOKEN"), help="of the service; else SEGMIF_TOKEN"
+    )
     add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
     parser.add_argument("--views", type=int, default=30, help="to take (%(default)s)")
@@ -40,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance-ms", type=float, default=20.0, help="between two exposures (%(default)s)"
     )
     parser.add_argument(
-        "--patience-s", type=float, default=10.0, help="for folders to go on (%(default)s)"
+        "--patience-s",
+        type=float,
+        default=10.0,
+        help="for folders or the service to go on (%(default)s)",
     )
     parser.add_argument(
         "--port", type=int, default=8010, help="of the page on this machine, 0 none (%(default)s)"
@@ -49,8 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     session = Session(board_from(args), args.keep)
-    tolerance_ns = round(args.tolerance_ms * 1e6)
-    stream = moments(args.visible, args.infrared, tolerance_ns, args.patience_s)
+    stream = source(args)
     with Page(args.port) as page:
         if args.port:
             print(f"pictures on http://127.0.0.1:{args.port}")
@@ -66,6 +75,17 @@ def main(args: argparse.Namespace) -> int:
             print("stopped")
     print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders")
     return 0 if len(session.views) >= MIN_VIEWS else 1
+
+
+def source(args: argparse.Namespace) -> Iterator[Moment]:
+    """Pairs from where the command line says; raises ValueError where it is not clear."""
+    tolerance_ns = round(args.tolerance_ms * 1e6)
+    if args.service and args.stream and not (args.visible or args.infrared):
+        door = Door(args.service, args.stream, args.token)
+        return from_service(door, tolerance_ns, args.patience_s)
+    if not (args.visible and args.infrared) or args.service or args.stream:
+        raise ValueError("give --visible with --infrared, or --service with --stream")
+    return moments(args.visible, args.infrared, tolerance_ns, args.patience_s)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from segmif.runtime import Runtime
-from service import inference, routes, shared, stream
+from service import inference, routes, shared, stream, tap
 from service.disconnects import ClientGone
 from service.errors import BadParameter, ServiceError, out_of_memory, problem_response
 from service.line import GOLDEN, Line
@@ -66,7 +66,7 @@ def create_app(
     app.state.tls = None  # uvicorn's, where there is one
     app.state.regions = shared.Regions()
     memory = [shared.router] if settings.shared_memory else []
-    for router in (routes.router, stream.router, inference.router, *memory):
+    for router in (routes.router, stream.router, inference.router, tap.router, *memory):
         app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))

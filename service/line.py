@@ -33,6 +33,7 @@ from service.raw_frames import Frame
 from service.schemas import Ask
 from service.settings import Settings
 from service.streams import Stream, Streams, Turn
+from service.tap import Tap
 from service.workers import Workers
 
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
@@ -87,6 +88,7 @@ class Line:
         self._trouble: str | None = "the golden pair has not come through yet"
         self._rules = settings.rules(mounting)
         self._streams = Streams()
+        self.tap = Tap() if settings.hand_out_pairs else None
         self.codecs = Workers(CODEC_THREADS, "codec")
         self._engine = Workers(MOST_SLOTS, "engine")
         self.batcher = Batcher(
@@ -182,6 +184,7 @@ class Line:
         self.runtime, self._reference, self._trouble = opened.runtime, opened.reference, None
         settings = opened.settings
         self._rules = settings.rules(opened.mounting)
+        self.tap = (self.tap or Tap()) if settings.hand_out_pairs else None
         self.admission.limit(settings.max_pending, settings.max_pending_per_client)
         self.metrics.introduce(opened.runtime)
         await self.batcher.change(
@@ -258,8 +261,11 @@ class Line:
         )
         try:
             async with stream.order:
+                decoded = await decoding
+                if self.tap:  # before `settle`: an uncalibrated pair may be one that it refuses
+                    await self.codecs.run(self.tap.keep, decoded, pair.ask)
                 prepared = await self.codecs.run(
-                    settle, await decoding, rules, times, pair.ask, stream.memory
+                    settle, decoded, rules, times, pair.ask, stream.memory
                 )
                 turn.job = self._submit(prepared, pair, times)
         finally:

@@ -8,6 +8,7 @@ from segmif.thermal import Method
 from service.negotiation import View
 
 Policy = Literal["refuse", "flag"]
+STREAM_NAME = r"^[\w.-]{1,64}$"
 
 
 def _listed(value: object) -> object:
@@ -38,7 +39,7 @@ class Ask(BaseModel):
     )
     stream: str | None = Field(
         default=None,
-        pattern=r"^[\w.-]{1,64}$",
+        pattern=STREAM_NAME,
         description="name of the rig; pairs of one stream keep their order",
     )
     live: bool = Field(
@@ -88,6 +89,15 @@ class StreamAsk(Ask):
     """What the query of a WebSocket may say: for all of its pairs."""
 
     picture: Literal["raw", "png", "jpeg", "webp"] = "raw"
+
+
+class Tapped(BaseModel):
+    """Whose pair is handed out, and of when; nanoseconds."""
+
+    stream: str
+    received_ns: int = Field(description="on the service's clock, since 1970")
+    visible_ns: int | None = Field(description="as the client said; null where it did not")
+    infrared_ns: int | None = Field(description="as the client said; null where it did not")
 
 
 class RegionMade(BaseModel):

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = None  # PEM; with tls_key
     tls_key: Path | None = None
     shared_memory: bool = False  # lets clients of this user and machine pass frames in memory
+    hand_out_pairs: bool = False  # lets clients see the newest raw pair of a stream: to calibrate
     max_connections: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     max_buffered_bytes: int = Field(default=256 * 2**20, ge=1)  # of all bodies at a time
@@ -87,6 +88,11 @@ class Settings(BaseSettings):
             )
         if self.shared_memory and not is_loopback(self.host):
             raise ValueError(f"shared memory is for this machine, host {self.host} is for others")
+        if self.hand_out_pairs and not (is_loopback(self.host) or self.token):
+            raise ValueError(
+                f"hand_out_pairs lets all who reach host {self.host} see through the cameras: set "
+                "SEGMIF_TOKEN"
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
         return self

@@ -284,10 +284,12 @@ def test_sighup_renews_network_and_settings_without_a_request_lost(
         assert engine_of(client) == last
 
         onnx.save(stand_in_model(hot=100), weights)
-        config.write_text('token = "new"')
+        config.write_text('token = "new"\nhand_out_pairs = true')
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: client.get("/classes").status_code == 401)
-        assert client.get("/classes", headers={"Authorization": "Bearer new"}).is_success
+        client.headers["Authorization"] = "Bearer new"
+        assert client.get("/classes").is_success
+        assert client.get("/streams/rig/pair").json()["kind"] == "no_pair"
 
 
 def issue(key: Path, certificate: Path) -> ssl.SSLContext:
