@@ -11,10 +11,12 @@ from calibration.bundle import PairView
 from calibration.guide import most_telling
 from calibration.judge import Solution, interval_m
 from calibration.stereo import MIN_VIEWS, calibrate
-from calibration.synthetic import BOARD, of_middle, poses, see, unlike_rig
+from calibration.synthetic import BOARD, in_view, of_middle, poses, see, unlike_rig
 from segmif.rig import Floats, Rig
 
 TWO_SIDED = 1.959964  # standard deviations around 95 % of a normal distribution
+# How far by chance a board is held from the pose asked for: (6,) standard deviations [rad, m].
+HAND = np.array([0.08, 0.08, 0.08, 0.02, 0.02, 0.02])
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", type=int, default=40, help="of the board in each (%(default)s)")
     parser.add_argument("--noise-px", type=float, default=0.2, help="of a corner (%(default)s)")
     parser.add_argument(
-        "--guided", action="store_true", help="the poses that `live` asks for, not by chance"
+        "--guided",
+        action="store_true",
+        help="about the poses that `live` asks for (5 degrees, 20 mm off), not by chance",
     )
 
 
@@ -66,7 +70,14 @@ def guided(truth: Rig, board: Board, views: int, noise_px: float) -> list[Floats
     first = list(poses(truth, board, MIN_VIEWS, random))
     solution = calibrate(see(truth, board, first, noise_px, random), board, sizes(truth))
     asked = most_telling(solution, board, views - MIN_VIEWS)
-    return first + [of_middle(one.pose, board) for one in asked]
+    return first + [held(truth, board, of_middle(one.pose, board), random) for one in asked]
+
+
+def held(truth: Rig, board: Board, asked: Floats, random: np.random.Generator) -> Floats:
+    """A pose (6,) near the one asked for, as a hand comes to it, that both cameras see whole."""
+    while not in_view(truth, board, pose := asked + random.normal(0, HAND)):
+        pass
+    return pose
 
 
 def one_draw(truth: Rig, board: Board, drawn: list[PairView]) -> Errors:

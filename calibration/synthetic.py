@@ -65,13 +65,15 @@ def poses(rig: Rig, board: Board, count: int, random: np.random.Generator) -> It
         depth = random.uniform(0.22, 0.6)
         place = np.array([*(random.uniform(-0.4, 0.4, 2) * depth), depth])
         pose = of_middle(np.concatenate([rotation, place]), board)
-        pair = points(rig, board, pose)
-        if all(
-            _inside(seen, camera)
-            for seen, camera in zip(pair, (rig.visible, rig.infrared), strict=True)
-        ):
+        if in_view(rig, board, pose):
             found += 1
             yield pose
+
+
+def in_view(rig: Rig, board: Board, pose: Floats) -> bool:
+    """Tell whether both cameras see a board in a pose (6,) whole."""
+    visible, infrared = points(rig, board, pose)
+    return _inside(visible, rig.visible) and _inside(infrared, rig.infrared)
 
 
 def of_middle(pose: Floats, board: Board) -> Floats:
