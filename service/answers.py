@@ -149,6 +149,7 @@ def describe(result: Result) -> Report:
         variant=manifest.variant,
         precision=manifest.precision,
         weights_sha256=manifest.sha256,
+        source_sha256=manifest.source_sha256,
     )
 
 

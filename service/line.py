@@ -119,6 +119,8 @@ class Line:
         ask = pair.ask
         if ask.depth_m is not None and not self._rules.mounting:
             raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
+        if ask.live and ask.stream is None:
+            raise BadParameter("live is for the pairs of a stream; name it with stream=")
         stream = self._streams.get(pair.client, ask.stream)
         if ask.live:
             stream.make_way()
@@ -226,8 +228,9 @@ class Line:
         turn: Turn,
         times: Times,
     ) -> T:
+        rules = self._rules  # those of the answer, should others come meanwhile
         with self.batcher.coming():
-            prepared = await self._prepare(pair, stream, turn, times)
+            prepared = await self._prepare(pair, rules, stream, turn, times)
         assert turn.job
         try:
             prediction: Prediction = await turn.job.result
@@ -238,7 +241,7 @@ class Line:
             prediction,
             prepared,
             turn.job.runtime or self.runtime,
-            self._rules.gain,
+            rules.gain,
             times,
             pair.request_id,
             pair.ask.stream,
@@ -248,10 +251,10 @@ class Line:
         return answer
 
     async def _prepare(
-        self, pair: Submission, stream: Stream, turn: Turn, times: Times
+        self, pair: Submission, rules: Rules, stream: Stream, turn: Turn, times: Times
     ) -> Prepared:
         """Decode beside the stream's other pairs; align and queue in the order of the stream."""
-        frames, rules, both = (pair.visible, pair.infrared), self._rules, self.codecs.both
+        frames, both = (pair.visible, pair.infrared), self.codecs.both
         if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
             prepared = await self.codecs.run(prepare, *frames, rules, times, pair.ask, both)
             turn.job = self._submit(prepared, pair, times)

@@ -193,7 +193,11 @@ class Report(BaseModel):
     engine: str
     variant: str
     precision: str
-    weights_sha256: str
+    weights_sha256: str = Field(description="of the file in service, an .onnx or .engine")
+    source_sha256: str | None = Field(
+        description="of what that file was made from: an engine from its ONNX, an ONNX from its "
+        "weights; null where its manifest does not say"
+    )
 
 
 class Class(BaseModel):

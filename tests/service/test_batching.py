@@ -212,6 +212,12 @@ async def test_a_live_stream_keeps_only_its_newest_waiting_pair(rig: OpenRig) ->
         await it.until("segmif_pending", 0)
 
 
+async def test_live_without_a_stream_is_refused(rig: OpenRig) -> None:
+    async with rig() as it:
+        refused = await it.post(1, live="true")
+    assert (refused.status_code, refused.json()["kind"]) == (422, "bad_parameter")
+
+
 async def test_what_cannot_finish_in_time_is_refused_before_its_body_is_read(rig: OpenRig) -> None:
     async with rig() as it:
         held = await it.hold()

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from segmif import images
+from segmif.manifest import Manifest
 from segmif.runtime.trt import open_engine
 from service.__main__ import main
 from service.settings import Settings
@@ -24,6 +26,8 @@ def ask(client: httpx.Client, visible: bytes, infrared: bytes) -> httpx.Response
 
 def test_pairs_go_through_the_engine_in_batches_that_it_takes(tmp_path: Path, serve: Serve) -> None:
     path = engine_file(tmp_path)  # takes batches of up to 4, a GPU's default is 8
+    made = replace(Manifest.read(path), source_sha256="0" * 64)
+    made.write(path)
     runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
     random = np.random.default_rng(0)
     visible = random.integers(0, 256, (90, 120, 3), np.uint8)
@@ -35,6 +39,12 @@ def test_pairs_go_through_the_engine_in_batches_that_it_takes(tmp_path: Path, se
         assert {answer.status_code for answer in answers} == {200}
         for answer in answers:
             np.testing.assert_array_equal(images.decode_visible(answer.content), visible)
+        told = client.post(
+            "/fuse-segment",
+            files=dict(zip(("visible", "infrared"), files, strict=True)),
+            headers={"accept": "application/json"},
+        ).json()["report"]
+    assert (told["weights_sha256"], told["source_sha256"]) == (made.sha256, made.source_sha256)
 
 
 def test_a_lost_gpu_makes_the_service_unready(tmp_path: Path, serve: Serve) -> None:

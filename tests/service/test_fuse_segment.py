@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segmif import images
 from segmif.classes import MFNET
 from segmif.frames import FramePair
-from segmif.manifest import Manifest
+from segmif.manifest import Manifest, sha256
 from segmif.runtime import Runtime, open_runtime
 from service.app import create_app
 from service.settings import Settings
@@ -81,7 +81,12 @@ def problem(answer: httpx.Response) -> tuple[int, str, str | None]:
 
 
 def test_the_default_answer_holds_fused_mask_and_report_in_this_order(
-    client: httpx.Client, files: Files, pair: FramePair, mask: NDArray[np.uint8], tmp_path: Path
+    client: httpx.Client,
+    files: Files,
+    pair: FramePair,
+    mask: NDArray[np.uint8],
+    tmp_path: Path,
+    stand_in_weights: Path,
 ) -> None:
     answer = client.post("/fuse-segment", files=files, headers={"X-Request-ID": "frame-17"})
     assert answer.status_code == 200
@@ -104,6 +109,7 @@ def test_the_default_answer_holds_fused_mask_and_report_in_this_order(
     assert list(report["times_ms"]) == stages
     assert report["variant"] == "nano"
     assert report["precision"] == "fp32"
+    assert report["weights_sha256"] == sha256(stand_in_weights)
 
 
 @pytest.mark.parametrize(
