@@ -5,19 +5,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from email import message_from_bytes
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from websockets.sync.client import connect
 
 from segmif import images
 from segmif.rig import Camera, Homography, Rig, write_rig
 from segmif.runtime import Runtime, open_runtime
 from service.__main__ import main
+from service.client import pack
 from service.mounting import Mounting
 from service.settings import Settings
+from service.wire import RawAnswer
 
 VISIBLE, INFRARED = (96, 64), (48, 32)  # width, height
 BASELINE_M, FOCAL_PX = 0.1, 80.0
@@ -102,6 +105,26 @@ def test_depth_moves_infrared_by_the_parallax(start: Serving, pair: Any, tmp_pat
     assert told["rig"]["far_parallax_px"] == 0
     assert near_told["rig"]["depth_m"] == near_m
     assert near_told["rig"]["far_parallax_px"] == pytest.approx(shift)
+
+
+def test_a_socket_names_the_depth_once_for_all_its_pairs(
+    start: Serving, pair: dict[str, tuple[str, bytes]]
+) -> None:
+    message = pack(pair["visible"][1], pair["infrared"][1])
+    columns, depths_m = [], []
+    with start(two_cameras()) as client:
+        url = str(client.base_url).replace("http", "ws", 1)
+        for query in ("", "&depth_m=2", "&depth_m=4"):
+            with connect(f"{url}/stream?live=false{query}") as socket:
+                for _ in range(2):
+                    socket.send(message)
+                    told = RawAnswer.from_bytes(cast(bytes, socket.recv(20)))
+                    labels = np.frombuffer(told.labels, np.uint8).reshape(VISIBLE[1], VISIBLE[0])
+                    columns.append(int(np.flatnonzero((labels == PERSON).any(axis=0))[0]))
+                    depths_m.append(json.loads(told.report)["rig"]["depth_m"])
+    assert depths_m == [None, None, 2, 2, 4, 4]
+    shifts = [round(FOCAL_PX * BASELINE_M * near) for near in (0, 0, 1 / 2, 1 / 2, 1 / 4, 1 / 4)]
+    np.testing.assert_allclose(np.array(columns) - columns[0], shifts, atol=1)
 
 
 def test_frames_that_the_rig_does_not_know(start: Serving, pair: Any) -> None:
