@@ -29,7 +29,10 @@ ENCODINGS: dict[str, tuple[str, int, tuple[int, ...]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bag", type=Path, required=True, help="a .bag file, or a rosbag2 folder (SQLite or MCAP)"
+        "--bag",
+        type=Path,
+        required=True,
+        help="a .bag or .mcap file, or a rosbag2 folder (SQLite or MCAP)",
     )
     for name in ("visible", "infrared"):
         parser.add_argument(f"--{name}", required=True, help=f"topic of the {name} camera")

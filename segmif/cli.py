@@ -17,7 +17,8 @@ def run(program: str, description: str | None, commands: Mapping[str, ModuleType
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module in commands.items():
-        command = choices.add_parser(name, help=(module.__doc__ or "").strip().splitlines()[0])
+        sentence = (module.__doc__ or "").strip().splitlines()[0]
+        command = choices.add_parser(name, help=sentence, description=sentence)
         module.add_arguments(command)
         command.set_defaults(main=module.main)
     args = parser.parse_args()

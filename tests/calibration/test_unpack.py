@@ -1,15 +1,17 @@
 """Recordings to folders of stamped frames."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rosbags import rosbag1
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from calibration import unpack
+from calibration import pair, unpack
 from segmif import cli, images
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -45,7 +47,13 @@ def record(folder: Path, storage: StoragePlugin, messages: dict[str, Any]) -> No
             writer.write(connection, STAMP_NS + 5, data)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, bag: Path, visible: str, infrared: str) -> int:
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    bag: Path,
+    visible: str,
+    infrared: str,
+    out: Path | None = None,
+) -> int:
     words = [
         "--bag",
         bag,
@@ -54,7 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch, bag: Path, visible: str, infrared: str)
         "--infrared",
         infrared,
         "--out",
-        bag.parent / "out",
+        out or bag.parent / "out",
     ]
     monkeypatch.setattr(sys, "argv", ["calibration", "unpack", *map(str, words)])
     return cli.run("calibration", "", {"unpack": unpack})
@@ -78,6 +86,40 @@ def test_frames_keep_their_pixels_and_stamps(
     assert run(monkeypatch, tmp_path / "bag", "/rgb/jpeg", "/thermal") == 0
     kept = (tmp_path / "out" / "visible" / f"{STAMP_NS + 1}.jpg").read_bytes()
     assert kept == images.encode_jpeg(COLOUR, 90)
+
+
+def rosbag_1(path: Path, messages: dict[str, Any]) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    with rosbag1.Writer(path) as writer:
+        for topic, message in messages.items():
+            stamp, kind = message.header.stamp, message.__msgtype__
+            old = store.types["std_msgs/msg/Header"](0, stamp, "camera")
+            sent = store.types[kind](old, *list(vars(message).values())[1:])
+            connection = writer.add_connection(topic, kind, typestore=store)
+            writer.write(connection, STAMP_NS, store.serialize_ros1(sent, kind))
+
+
+def test_from_a_single_file_to_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later_ns = STAMP_NS + 3_000_000
+    messages = {
+        "/rgb": image(COLOUR, "rgb8", STAMP_NS),
+        "/thermal": image(COUNTS, "mono16", later_ns),
+    }
+    rosbag_1(tmp_path / "old.bag", messages)
+    record(tmp_path / "folder", StoragePlugin.MCAP, messages)
+    frames = tmp_path / "out"
+    folders = ["--visible", frames / "visible", "--infrared", frames / "infrared"]
+    for recording in (tmp_path / "old.bag", tmp_path / "folder" / "folder.mcap"):
+        shutil.rmtree(frames, ignore_errors=True)
+        assert run(monkeypatch, recording, "/rgb", "/thermal", frames) == 0
+        command = ["calibration", "pair", *folders, "--tolerance-ms", 5, "--out", tmp_path / "csv"]
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        assert cli.run("calibration", "", {"pair": pair}) == 0
+        _, row = (tmp_path / "csv").read_text().splitlines()
+        assert row == f"{STAMP_NS}.png,{later_ns}.png,3.000"
+    assert "1 pairs within 5.0 ms" in capsys.readouterr().out
 
 
 def test_what_cannot_be_unpacked_is_said(
