@@ -17,18 +17,19 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif import thermal
-from segmif.headers import PNG_MAGIC, check_png, png_chunks, read_header
-from segmif.headers import ImageError as ImageError
-
 MAX_PIXELS = 50_000_000
 # Deflate, the best packer of the three formats' codecs, reaches 1032:1: what promises more lies.
 MAX_RATIO = 1100
 
-# OpenCV reads its limit once, when it is imported: the second line behind our header check.
+# OpenCV reads its limit once, when whoever is first imports it: the second line behind our header
+# check.
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is said in our exceptions
 import cv2  # noqa: E402  the limits above must come first
+
+from segmif import thermal  # noqa: E402
+from segmif.headers import PNG_MAGIC, check_png, png_chunks, read_header  # noqa: E402
+from segmif.headers import ImageError as ImageError  # noqa: E402
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -1,10 +1,13 @@
 """Clients that are slow, large, broken or hostile, and an operator who mistypes."""
 
 import json
+import os
 import re
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -246,6 +249,23 @@ def test_frames_that_would_unfold_or_run_something_are_refused_by_their_head(
 ) -> None:
     answer = client.post("/fuse-segment", files=pair() | {"visible": frame})
     assert problem_of(answer) == expected
+
+
+ASK_OPENCV = """
+import service.__main__
+import sys, cv2, numpy
+cv2.imdecode(numpy.frombuffer(sys.stdin.buffer.read(), numpy.uint8), -1)
+"""
+
+
+def test_opencv_has_a_limit_of_its_own_behind_ours() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", ASK_OPENCV],
+        input=png(8_000, 7_000, zlib.compress(bytes(100))),
+        env={name: value for name, value in os.environ.items() if "OPENCV" not in name},
+        capture_output=True,
+    )
+    assert b"CV_IO_MAX_IMAGE_PIXELS" in told.stderr, told
 
 
 def test_all_bodies_together_have_a_bound(start: Start) -> None:
