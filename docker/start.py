@@ -74,7 +74,10 @@ def main(arguments: list[str]) -> int:
     except CannotStart as error:
         log.error("%s", error)
         return error.code
-    return become("service", "serve", *arguments, "--weights", str(weights))
+    flags = ["--weights", str(weights)]
+    if weights != settings.weights and not settings.reference:
+        flags += ["--reference", str(settings.weights)]  # no engine serves that lost its answers
+    return become("service", "serve", *arguments, *flags)
 
 
 def become(*module_and_arguments: str) -> NoReturn:

@@ -116,6 +116,18 @@ def test_an_engine_is_built_once_and_again_where_it_does_not_fit(
     assert "one of both was replaced" in log.read_text() and "100 %" in log.read_text()
 
 
+def test_an_engine_that_is_not_as_its_onnx_never_serves(
+    stand_in_weights: Path, tmp_path: Path, port: int
+) -> None:
+    log = tmp_path / "log"
+    with container(stand_in_weights, tmp_path, port, log, FAKE_LOSS="1") as client:
+        for answer in answers(client):
+            assert answer.status_code == 503
+            if "did not come out right" in answer.text:
+                break
+    assert "agree with the reference" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "sentence"),
     [

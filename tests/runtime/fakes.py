@@ -116,6 +116,14 @@ class FakeContext:
         weakref.finalize(self, self._end, device, self.alive)
 
     @staticmethod
+    def labelled(seen: NDArray[np.uint8]) -> NDArray[Any]:
+        return seen > 100
+
+    @staticmethod
+    def sure(seen: NDArray[np.uint8]) -> NDArray[Any]:
+        return seen
+
+    @staticmethod
     def _end(device: FakeDevice, alive: list[bool]) -> None:
         device.contexts -= 1
         alive.clear()
@@ -140,9 +148,9 @@ class FakeContext:
             memory = {name: device.held[place] for name, place in addresses.items()}
             memory["fused"][: sizes["visible"]] = memory["visible"][: sizes["visible"]]
             seen = memory["infrared"][: sizes["infrared"]]
-            memory["labels"][: sizes["infrared"]] = seen > 100
+            memory["labels"][: sizes["infrared"]] = self.labelled(seen)
             if "confidence" in memory:
-                memory["confidence"][: sizes["infrared"]] = seen
+                memory["confidence"][: sizes["infrared"]] = self.sure(seen)
 
         device.enqueue(stream, compute)
         return len(device.held.get(self.device_memory, ())) == SCRATCH

@@ -2,7 +2,7 @@
 On PYTHONPATH, gives every Python a fake GPU and a fake TensorRT that also builds.
 
 FAKE_GPU (none: there is none), FAKE_DRIVER, FAKE_INTEGRATED, FAKE_FREE [bytes of every disk],
-FAKE_STEP_S [s of each of ten steps of a build].
+FAKE_STEP_S [s of each of ten steps of a build], FAKE_LOSS (set: the engine is not as its ONNX).
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 from segmif.runtime import device
 from segmif.runtime.errors import DeviceError
-from tests.runtime.fakes import FakeDevice, NewerEngine, fake_tensorrt
+from tests.runtime.fakes import FakeContext, FakeDevice, NewerEngine, fake_tensorrt
 
 
 def open_fake(index: int) -> FakeDevice:
@@ -59,6 +59,9 @@ def with_builder(trt: Any) -> Any:
     return trt
 
 
+if "FAKE_LOSS" not in os.environ:  # as `tests/conftest.py` has the network that is built
+    FakeContext.labelled = staticmethod(lambda seen: 2 * (seen > 200))  # type: ignore[method-assign]
+    FakeContext.sure = staticmethod(lambda seen: 51 + 204 * (seen > 200))  # type: ignore[method-assign]
 FakeDevice.driver = os.environ.get("FAKE_DRIVER", "13.0")
 FakeDevice.integrated = bool(os.environ.get("FAKE_INTEGRATED"))
 device.PycudaDevice = open_fake  # type: ignore[misc, assignment]
