@@ -51,7 +51,18 @@ def next_pose(kept: int, solution: Solution | None, board: Board) -> str:
     """Words for the pose to show after `kept` views, by the solution of them if there is one."""
     if solution is None:
         return FIRST[kept % len(FIRST)]
-    return most_telling(solution, board)[0].words
+    try:
+        return most_telling(solution, board)[0].words
+    except ValueError as error:
+        return f"wherever both cameras see it whole ({error})"
+
+
+def coverage(views: Sequence[Floats], size: Sequence[int]) -> float:
+    """Share [%] of an 8 x 6 grid over a frame (width, height) whose cells hold a point (N, 2)."""
+    if not views:
+        return 0.0
+    column, row = (np.vstack(views) / size * (8, 6)).astype(int).clip(0, (7, 5)).T
+    return 100 * len(set(zip(column.tolist(), row.tolist(), strict=True))) / 48
 
 
 def most_telling(solution: Solution, board: Board, count: int = 1) -> list[Candidate]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from calibration.board import Board, add_board_arguments, board_from
 from calibration.bundle import PairView
 from calibration.detect import Detection, Raw, Refusal, detect
-from calibration.guide import next_pose
+from calibration.guide import coverage, next_pose
 from calibration.judge import WELL, Solution
 from calibration.page import Page
 from calibration.pictures import Colour, found_corners
@@ -67,7 +67,8 @@ def main(args: argparse.Namespace) -> int:
         try:
             for stamp_ns, visible, infrared in stream:
                 said = session.take(stamp_ns, visible, infrared)
-                page.show(session.picture, [said, f"Show the board {session.wanted}."])
+                wanted = f"Show the board {session.wanted}."
+                page.show(session.picture, [said, wanted, session.covered])
                 print(said, flush=True)
                 if len(session.views) == args.views:
                     break
@@ -97,6 +98,7 @@ class Session:
     views: list[PairView] = field(default_factory=list)
     solution: Solution | None = None
     picture: Colour = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    covered: str = ""  # where boards have been, in words
     _before: tuple[int, Floats] | None = None  # stamp and corners of the pair before
 
     @property
@@ -108,8 +110,8 @@ class Session:
         """Look at a pair, visible (H, W, 3) and infrared (H, W); says what became of it."""
         grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
         found = detect(grey, self.board, quick=True), detect(infrared, self.board, quick=True)
-        self.picture = _side_by_side((grey, infrared), found)
         first, second = found
+        self._show((grey, infrared), found)
         if isinstance(first, Refusal):
             return f"not taken: visible: {first.reason}"
         if isinstance(second, Refusal):
@@ -148,6 +150,29 @@ class Session:
             "views are wanted"
         )
 
+    def _show(
+        self, frames: tuple[Raw, Raw], found: tuple[Detection | Refusal, Detection | Refusal]
+    ) -> None:
+        """Both frames side by side, with the corners of now and of all views so far."""
+        before = (
+            [view.visible.points for view in self.views],
+            [view.infrared.points for view in self.views],
+        )
+        together = zip(frames, found, before, strict=True)
+        pictures = [found_corners(frame, seen, WIDTH, old) for frame, seen, old in together]
+        height = max(one.shape[0] for one in pictures)
+        self.picture = np.hstack(
+            [np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures]
+        )
+        shares = [
+            coverage(old, frame.shape[1::-1]) for frame, old in zip(frames, before, strict=True)
+        ]
+        self.covered = (
+            "Blue dots: corners so far, near {:.0f} % of visible and {:.0f} % of infrared.".format(
+                *shares
+            )
+        )
+
     def _keep(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> None:
         for name, frame in (("visible", visible), ("infrared", infrared)):
             folder = self.keep / name
@@ -160,11 +185,3 @@ def _apart(first: Floats, second: Floats) -> float:
     if first.shape != second.shape:
         return float("inf")
     return float(np.linalg.norm(first - second, axis=1).mean())
-
-
-def _side_by_side(
-    frames: tuple[Raw, Raw], found: tuple[Detection | Refusal, Detection | Refusal]
-) -> Colour:
-    pictures = [found_corners(*each, WIDTH) for each in zip(frames, found, strict=True)]
-    height = max(one.shape[0] for one in pictures)
-    return np.hstack([np.pad(p, ((0, height - p.shape[0]), (0, 0), (0, 0))) for p in pictures])

@@ -1,5 +1,6 @@
 """The pictures of a calibration report."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -17,16 +18,25 @@ from segmif.rig import Camera, Floats, Rig
 Colour = NDArray[np.uint8]
 
 FOUND = (60, 220, 60)
+BEFORE = (70, 130, 255)
 LINE = (255, 190, 0)
 LINES = 12
 TILES = 10  # of a blend, along its width
 BACKGROUND_PX = 12.0  # shows a board's squares in an infrared frame of 480 rows
 
 
-def found_corners(frame: Raw, seen: Detection | Refusal, width: int) -> Colour:
-    """A frame (H, W) with its corners if any, joined in order, `width` pixels wide, RGB."""
+def found_corners(
+    frame: Raw, seen: Detection | Refusal, width: int, before: Sequence[Floats] = ()
+) -> Colour:
+    """
+    A frame (H, W) with its corners if any, joined in order, `width` pixels wide, RGB.
+
+    Over dots where corners (N, 2) were seen `before`: where there are none, boards are missing.
+    """
     scale = width / frame.shape[1]
     picture = _shrunk(_colour(_board_contrast(frame)), scale)
+    for x, y in np.rint(np.vstack(before) * scale).astype(int).tolist() if before else ():
+        cv2.circle(picture, (x, y), 1, BEFORE, -1)
     if isinstance(seen, Refusal):
         return picture
     at = [tuple(int(v) for v in point) for point in np.rint(seen.points * scale)]

@@ -12,6 +12,7 @@ from calibration import pictures
 from calibration.board import Board
 from calibration.bundle import residuals
 from calibration.detect import Raw
+from calibration.guide import coverage, next_pose
 from calibration.judge import Solution, interval_m
 from calibration.stereo import Size
 from segmif.alignment import parallax_px
@@ -50,7 +51,7 @@ def write_report(
         _numbers(solution),
         _views(solution, refused),
         _alignment(solution, files),
-        _maps(solution),
+        _maps(solution, board),
         _detections(solution, files),
         "</html>",
     ]
@@ -157,7 +158,7 @@ def _alignment(solution: Solution, files: Files) -> str:
     )
 
 
-def _maps(solution: Solution) -> str:
+def _maps(solution: Solution, board: Board) -> str:
     bundle = solution.bundle
     figures = []
     for which, (name, camera) in enumerate(
@@ -167,10 +168,12 @@ def _maps(solution: Solution) -> str:
         errors = [residuals(bundle, at)[which] for at in range(len(bundle.views))]
         size = (camera.width, camera.height)
         figures.append(_map(np.vstack(points), np.vstack(errors), size, name))
+    pose = next_pose(len(bundle.views), solution, board)
     return (
         "<h2>Coverage and residuals</h2><p>Each corner at its place in the frame; the arrow goes "
         f"from projected to seen, {ARROWS:g} times too long. Where no dots are, the lens is a "
-        f"guess.</p><div class=row>{''.join(figures)}</div>"
+        f"guess. The next view to tell most: the board {escape(pose)}.</p>"
+        f"<div class=row>{''.join(figures)}</div>"
     )
 
 
@@ -183,15 +186,9 @@ def _map(points: Floats, errors: Floats, size: Size, name: str) -> str:
     )
     return (
         f'<figure><svg width="580" viewBox="0 0 {size[0]} {size[1]}" stroke-width="{unit:.1f}">'
-        f"{marks}</svg><figcaption>{name}, {_coverage(points, size):.0f} % of the frame has been "
+        f"{marks}</svg><figcaption>{name}, {coverage([points], size):.0f} % of the frame has been "
         "near a corner</figcaption></figure>"
     )
-
-
-def _coverage(points: Floats, size: Size) -> float:
-    """Share [%] of an 8 x 6 grid over the frame whose cells hold a corner."""
-    column, row = (points / size * (8, 6)).astype(int).clip(0, (7, 5)).T
-    return 100 * len(set(zip(column.tolist(), row.tolist(), strict=True))) / 48
 
 
 def _detections(solution: Solution, files: Files) -> str:

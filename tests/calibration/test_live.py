@@ -1,5 +1,6 @@
 """Views taken as they come, and the pose that is asked for next."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,14 +14,16 @@ import pytest
 from calibration import live
 from calibration.guide import candidates, information_gains, most_telling
 from calibration.page import Page
+from calibration.pictures import BEFORE, Colour
 from calibration.sources import Read, Stamped, freshest
 from calibration.stereo import calibrate
-from calibration.synthetic import BOARD, Moment, draw, of_middle, render, unlike_rig
+from calibration.synthetic import BOARD, Moment, draw, of_middle, render, see, unlike_rig
 from segmif import cli
 from segmif.images import encode_png
 from segmif.rig import Camera, Floats, Rig
 
 EPOCH_S = 1_790_000_000
+ASKED = "in the middle, near, its left edge turned away"  # after five views that were not near
 
 
 def half_size() -> Rig:
@@ -59,9 +62,11 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
 def test_views_are_taken_refused_and_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    middle = [one for one in candidates(half_size(), BOARD) if "middle distance" in one.words]
-    tilted = [one.pose for one in middle if "facing" not in one.words]
-    poses = [tilted[at] for at in np.linspace(0, len(tilted) - 1, 6).astype(int)]
+    by_words = {one.words: one.pose for one in candidates(half_size(), BOARD)}
+    middle = [pose for words, pose in by_words.items() if "middle distance" in words]
+    tilted = [pose for pose in middle if pose[:3].any()]
+    poses = [tilted[at] for at in np.linspace(0, len(tilted) - 1, 5).astype(int)]
+    poses.append(by_words[ASKED])
     frames = [shown(pose) for pose in poses]
     for index, moment in enumerate(frames):
         save(tmp_path, f"{EPOCH_S + 10 * index}", moment.visible, moment.infrared)
@@ -71,17 +76,29 @@ def test_views_are_taken_refused_and_asked_for(
     dark = np.zeros_like(frames[0].visible)
     save(tmp_path, f"{EPOCH_S + 70}", dark, frames[0].infrared)
 
+    pages: list[tuple[Colour, list[str]]] = []
+    monkeypatch.setattr(Page, "show", lambda self, *shown: pages.append(shown))
     assert run(monkeypatch, tmp_path) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("show the board in the middle, facing")
     assert [line.split(";")[0] for line in said[1:7]] == [f"view {n} taken" for n in range(1, 7)]
     assert "4 more before a first solution; next at the upper left" in said[1]
+    asked = [line.rpartition("next ")[2] for line in said[1:7]]
+    assert len(set(asked[:5])) == 5
+    assert asked[4] == ASKED
+    assert asked[5] != ASKED  # it has been shown
     assert "baseline" in said[6]
     assert "rotation +/-" in said[6]
     assert "views are wanted" in said[6]
     assert said[7] == "not taken: a view like one that was taken"
     assert said[8].startswith("not taken: the board moves (5.")
     assert said[9] == "not taken: visible: the frame is uniform (0 to 0)"
+    shares = [sum(map(int, re.findall(r"(\d+) %", text[2]))) for _, text in pages]
+    dots = [int((picture == BEFORE).all(axis=-1).sum()) for picture, _ in pages]
+    for covered in (shares, dots):
+        assert covered[0] == 0
+        assert covered[1:6] == sorted(covered[1:6])
+        assert covered[5] > 2 * covered[1]
     for which in ("visible", "infrared"):
         names = sorted(path.stem for path in (tmp_path / "kept" / which).iterdir())
         assert names == [f"{(EPOCH_S + 10 * at) * 10**9}" for at in range(6)]
@@ -95,6 +112,18 @@ def test_asked_for_poses_tell_more_than_chance() -> None:
     best = most_telling(solution, BOARD)[0]
     asked = information_gains(solution, [best.pose])[0]
     assert asked > information_gains(solution, by_chance).max()
+
+
+@pytest.mark.parametrize(("covered", "missing"), [("upper", "lower"), ("lower", "upper")])
+def test_boards_are_asked_for_where_none_has_been(covered: str, missing: str) -> None:
+    rig, random = unlike_rig(), np.random.default_rng(1)
+    there = [one.pose for one in candidates(rig, BOARD) if covered in one.words]
+    places = [of_middle(there[at], BOARD) for at in random.permutation(len(there))[:8]]
+    sizes = ((1280, 960), (640, 480))
+    solution = calibrate(see(rig, BOARD, places, 0.2, random), BOARD, sizes)
+    words = " ".join(one.words for one in most_telling(solution, BOARD, 4))
+    assert missing in words
+    assert covered not in words.partition(missing)[0]
 
 
 def paced(stamps_ms: list[int], pause_s: float) -> Read:
