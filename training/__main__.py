@@ -1,14 +1,15 @@
-"""`python -m training COMMAND`: describe, train, evaluate, ablation, worth, drives, render."""
+"""`python -m training COMMAND`: from frames to weights, and what weights are worth."""
 
 import sys
 
 from segmif import cli
-from training import ablation, describe, drives, evaluate, render, train, worth
+from training import ablation, describe, drives, evaluate, render, train, tutor, worth
 
 if __name__ == "__main__":
     commands = {
         "describe": describe,
         "train": train,
+        "tutor": tutor,
         "evaluate": evaluate,
         "ablation": ablation,
         "worth": worth,

@@ -1,16 +1,24 @@
 """
-A segmenter of one picture for `worth`: ESPNetv2's encoder (Mehta et al., CVPR 2019) as trained on
-Cityscapes (MIT, by its authors), and a small decoder of ours that learns from nothing.
+ESPNetv2 (Mehta et al., CVPR 2019) that has learnt Cityscapes and goes on from there.
 
+Its encoder is as its authors published it (MIT), the small decoder is ours and learns from nothing.
+It judges pictures in `worth`, and with an encoder for each sensor it is the tutor of our networks.
 The names of the modules are those in the published file of weights, width scale 2.0.
 """
 
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segmif.manifest import Manifest
+from segmif.model.network import Network
+from segmif.model.weights import load_network
+from training import data
+
+TUTOR = "espnetv2-pair"  # the variant that manifests of a tutor name
 BRANCHES = 4
 WIDTHS = (32, 128, 256, 512)  # channels at strides 2, 4, 8 and 16
 BLOCKS = (0, 3, 7)  # after each of the three steps down
@@ -18,26 +26,38 @@ DECODER_WIDTH = 64
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it was trained
 
 
+def published_weights() -> Path:
+    """Where the published weights lie among the real frames."""
+    return data.data_root() / "weights" / "espnetv2_s_2.0_city_1024x512.pth"
+
+
 class Segmenter(nn.Module):
-    """Stands where the core of a network stands; sees the visible frame only."""
+    """Stands where a network's core stands; with `both` unset it sees the visible frame only."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, both: bool) -> None:
         super().__init__()
         self.base_net = _Encoder()
-        self.lateral = nn.ModuleList(nn.Conv2d(width, DECODER_WIDTH, 1) for width in WIDTHS[1:])
+        self.infrared_net = _Encoder() if both else None
+        sensors = 2 if both else 1
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(sensors * width, DECODER_WIDTH, 1) for width in WIDTHS[1:]
+        )
         self.pyramid = _Convolution(DECODER_WIDTH, DECODER_WIDTH, 3)
         self.classify = nn.Conv2d(DECODER_WIDTH, classes, 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
 
     def forward(
-        self, visible: Tensor, visible_luma: Tensor, _infrared: Tensor
+        self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The luma as it came (B, 1, H, W) and class logits (B, K, H/4, W/4)."""
-        levels = self.base_net((visible - self.mean) / self.deviation)
+        levels = self.base_net(self._normalised(visible))
+        if self.infrared_net is not None:
+            warm = self.infrared_net(self._normalised(infrared.expand_as(visible)))
+            levels = [torch.cat(both, dim=1) for both in zip(levels, warm, strict=True)]
         projected = [narrow(level) for narrow, level in zip(self.lateral, levels, strict=True)]
         merged = projected.pop()
         while projected:
@@ -45,20 +65,43 @@ class Segmenter(nn.Module):
             merged = level + functional.interpolate(merged, size=level.shape[2:], mode="bilinear")
         return visible_luma, self.classify(self.pyramid(merged))
 
+    def _normalised(self, picture: Tensor) -> Tensor:
+        return (picture - self.mean) / self.deviation
 
-def published_segmenter(weights: Path, classes: int) -> Segmenter:
-    """With the encoder of `weights`; FileNotFoundError, or RuntimeError for another network's."""
-    if not weights.is_file():
-        raise FileNotFoundError(
-            f"no weights of ESPNetv2 at {weights}: its authors publish them as EdgeNets; take the "
-            "segmentation network of width 2.0 for Cityscapes, 1024x512, and name it to --segmenter"
-        )
-    segmenter = Segmenter(classes)
-    published = torch.load(weights, map_location="cpu", weights_only=True)
-    prefix = "base_net."
-    encoder = {k.removeprefix(prefix): v for k, v in published.items() if k.startswith(prefix)}
-    segmenter.base_net.load_state_dict(encoder)
-    return segmenter
+    def start_from(self, weights: Path) -> None:
+        """The published encoder; FileNotFoundError, or RuntimeError for another network's."""
+        if not weights.is_file():
+            raise FileNotFoundError(
+                f"no weights of ESPNetv2 at {weights}: its authors publish them as EdgeNets; take "
+                "the segmentation network of width 2.0 for Cityscapes, 1024x512, and name it"
+            )
+        published = torch.load(weights, map_location="cpu", weights_only=True)
+        prefix = "base_net."
+        encoder = {k.removeprefix(prefix): v for k, v in published.items() if k.startswith(prefix)}
+        for net in (self.base_net, self.infrared_net):
+            if net is not None:
+                net.load_state_dict(encoder)
+
+
+def with_segmenter(network: Network, *, weights: Path | None, both: bool) -> None:
+    """Puts a segmenter in place of a network's core, from published weights if some are given."""
+    segmenter = Segmenter(len(network.config.taxonomy.names), both=both)
+    if weights:
+        segmenter.start_from(weights)
+    network.core = segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if both:
+        network.variant = TUTOR
+
+
+def load_teacher(path: Path, device: torch.device) -> Network:
+    """A tutor, or any variant; raises what `load_network` raises."""
+    manifest = Manifest.read(path)
+    if manifest.variant != TUTOR:
+        return load_network(path, device)
+    network = Network("nano", manifest.classes)
+    with_segmenter(network, weights=None, both=True)
+    network.load_state_dict(safetensors.torch.load_file(path))
+    return network.eval().to(device)
 
 
 class _Convolution(nn.Module):
@@ -163,12 +206,12 @@ class _Encoder(nn.Module):
         self.level4_0 = _Down(WIDTHS[2], WIDTHS[3], reach=9)
         self.level4 = nn.Sequential(*(_Block(WIDTHS[3], WIDTHS[3], 7) for _ in range(BLOCKS[2])))
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, picture: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to features at strides 4, 8 and 16."""
         quarter = _halved(_halved(picture))
         second = self.level2_0(self.level1(picture), quarter)
         third = self.level3(self.level3_0(second, eighth := _halved(quarter)))
-        return second, third, self.level4(self.level4_0(third, _halved(eighth)))
+        return [second, third, self.level4(self.level4_0(third, _halved(eighth)))]
 
 
 def _halved(features: Tensor) -> Tensor:

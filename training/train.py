@@ -31,6 +31,7 @@ from training import data, losses
 from training.choice import Choice
 from training.config import Source, TrainConfig, read_config
 from training.datasets import FrameSet
+from training.espnet import TUTOR, load_teacher
 from training.evaluate import predict_by
 from training.learner import Learner, parameter_groups, set_learning_rate, take_step
 from training.pace import Pace
@@ -113,7 +114,7 @@ def train(
     if change:
         change(network)
     session = Session.open(config, fabric, run, frames, network)
-    session.tutor = open_teacher(teacher, frames.taxonomy, fabric)
+    session.tutor = open_teacher(teacher, frames.taxonomy, config, fabric)
     first = run.restore(session.state)["step"] if resume else 0
     steps = learn(session, root, first, min(stop or config.steps, config.steps))
 
@@ -249,11 +250,15 @@ def first_network(variant: str, classes: Taxonomy, start: Path | None) -> Networ
     return network.train()
 
 
-def open_teacher(path: Path | None, classes: Taxonomy, fabric: Fabric) -> Network | None:
-    """The network to learn from; ValueError where it knows other classes."""
+def open_teacher(
+    path: Path | None, classes: Taxonomy, config: TrainConfig, fabric: Fabric
+) -> Network | None:
+    """The network to learn from; ValueError where it knows other classes, or no image."""
     if path is None:
         return None
-    teacher = load_network(path, fabric.device).requires_grad_(False)
+    teacher = load_teacher(path, fabric.device).requires_grad_(False)
+    if teacher.variant == TUTOR and config.distill.image:
+        raise ValueError(f"the tutor {path} makes no image: set image = 0.0 under [distill]")
     if teacher.config.taxonomy != classes:
         raise ValueError(
             f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from segmif.frames import FramePair
 from segmif.metrics import luma
-from segmif.model.network import Network
-from training import data, experiment
+from training import experiment
 from training.ablation import MASK_ALONE
 from training.baselines import BASELINES
 from training.datasets import FrameSet, Labelled, changed
-from training.espnet import published_segmenter
+from training.espnet import published_weights, with_segmenter
 from training.evaluate import open_weights
 from training.experiment import Arm
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training worth`."""
     weights = Path("weights/edge.onnx")
     parser.add_argument("--weights", type=Path, default=weights, help="whose fused frames to judge")
-    segmenter = data.data_root() / "weights/espnetv2_s_2.0_city_1024x512.pth"
+    segmenter = published_weights()
     parser.add_argument("--segmenter", type=Path, default=segmenter, help="ESPNetv2, Cityscapes")
     known = arms(lambda frame: frame.visible, segmenter)
     experiment.add_arguments(parser, known, "worth-espnetv2", Path("training/configs/worth.toml"))
@@ -74,18 +73,13 @@ def arms(fused: Callable[[Labelled], Picture], segmenter: Path) -> dict[str, Arm
     return {
         name: Arm(
             says,
-            change=partial(with_segmenter, weights=segmenter),
+            change=partial(with_segmenter, weights=segmenter, both=False),
             view=showing(picture),
             settings=MASK_ALONE,
             judges_fusion=False,
         )
         for name, (says, picture) in pictures.items()
     }
-
-
-def with_segmenter(network: Network, *, weights: Path) -> None:
-    """In place of the core of a network, a published one for one picture."""
-    network.core = published_segmenter(weights, len(network.config.taxonomy.names))
 
 
 def showing(picture: Callable[[Labelled], Picture]) -> Callable[[FrameSet], FrameSet]:

@@ -5,11 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from training import ablation, data, experiment, worth
+from training import ablation, experiment, worth
 from training.config import TrainConfig
-from training.espnet import Segmenter, published_segmenter
 from training.experiment import Arm
 
 ARMS = {"plain": Arm("as it is"), "no fusion": Arm("without", judges_fusion=False)}
@@ -47,23 +45,3 @@ def test_arms_that_are_done_are_not_run_again(
 def test_arms_have_files_of_their_own() -> None:
     for arms in (ablation.ARMS, worth.arms(lambda frame: frame.visible, Path())):
         assert len({name.replace(" ", "-") for name in arms}) == len(arms)
-
-
-ESPNET = data.data_root() / "weights/espnetv2_s_2.0_city_1024x512.pth"
-
-
-def test_the_segmenter_of_one_picture_never_looks_at_the_other() -> None:
-    segmenter = Segmenter(9).eval()
-    visible, infrared = torch.rand(2, 3, 64, 96), torch.rand(2, 1, 64, 96)
-    luma, logits = segmenter(visible, infrared, infrared)
-    assert torch.equal(luma, infrared) and logits.shape == (2, 9, 16, 24)
-    assert torch.equal(logits, segmenter(visible, luma, torch.zeros_like(infrared))[1])
-
-
-@pytest.mark.skipif(not ESPNET.is_file(), reason=f"the published weights are not at {ESPNET}")
-def test_the_published_segmenter_loads() -> None:
-    published = torch.load(ESPNET, map_location="cpu", weights_only=True)
-    state = published_segmenter(ESPNET, 9).state_dict()
-    encoder = {name for name in published if name.startswith("base_net.")}
-    assert encoder == {name for name in state if name.startswith("base_net.")}
-    assert all(torch.equal(state[name], published[name]) for name in encoder)
