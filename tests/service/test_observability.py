@@ -18,12 +18,15 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from websockets.sync.client import connect
 
 from segmif import images
 from segmif.manifest import Manifest
 from segmif.runtime import Runtime, open_runtime
 from service import hardware
+from service.client import pack
 from service.settings import Settings
+from service.wire import RawAnswer
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 ROOT = Path(__file__).parents[2]
@@ -100,6 +103,22 @@ def test_a_network_that_breaks_is_taken_out_of_ready(serve: Any, stand_in_weight
         told = readiness(client, 503).json()
         assert told["kind"] == "not_ready"
         assert "device is lost" not in json.dumps(told)
+
+
+def test_a_failure_on_a_socket_is_in_the_log_too(
+    serve: Any, stand_in_weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = Worn(open_runtime(stand_in_weights, threads=1), runs=1)
+    with serve(Settings(weights=stand_in_weights), runtime) as client:
+        readiness(client, 200)
+        url = str(client.base_url).replace("http", "ws").rstrip("/")
+        with connect(f"{url}/stream", additional_headers={"X-Request-ID": "drive-7"}) as socket:
+            assert socket.response and socket.response.headers["x-request-id"] == "drive-7"
+            socket.send(pack(pair()["visible"], pair()["infrared"]))
+            told = RawAnswer.from_bytes(bytes(socket.recv(20, decode=False)))
+        assert (told.status, json.loads(told.report)["request_id"]) == (500, "drive-7-0")
+    [record] = [record for record in caplog.records if record.name == "service.stream"]
+    assert "drive-7-0" in record.getMessage() and record.exc_info
 
 
 def test_counters_name_outcomes_and_take_no_label_from_a_client(client: httpx.Client) -> None:
