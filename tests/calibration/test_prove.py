@@ -9,12 +9,12 @@ from calibration import prove
 from segmif import cli
 
 
-def test_sixty_views_of_a_fine_board_know_the_rotation(
+def test_eighty_views_of_a_fine_board_know_the_rotation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What the README recommends; docs/results-rig.md has it of 100 draws.
     board = ["--corners", "14x10", "--square-mm", "23.1"]
-    command = ["calibration", "prove", "--guided", *board, "--views", "60", "--draws", "2"]
+    command = ["calibration", "prove", "--guided", *board, "--views", "80", "--draws", "2"]
     monkeypatch.setattr(sys, "argv", command)
     assert cli.run("calibration", "", {"prove": prove}) == 0
     told = json.loads(capsys.readouterr().out)
