@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -221,6 +222,31 @@ def test_what_cannot_be_solved_overwrites_nothing(
     assert "has the name of one in" in capsys.readouterr().err
     assert run(monkeypatch, *[*command, "--corners", "9by6"]) == 1
     assert "expected COLUMNSxROWS" in capsys.readouterr().err
+    assert (tmp_path / "rig.yaml").read_text() == "kept"
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_frames_without_use_are_each_told_why_and_overwrite_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dark = np.indices((7, 10)).sum(0) % 2
+    squares = np.pad(np.kron(dark, np.ones((30, 30))), ((60, 210), (60, 280)))
+    visible = np.repeat((200 - 150 * squares)[..., None], 3, axis=2).astype(np.uint8)
+    counts = (25_000 + 900 * squares).astype(np.uint16)
+    glare = counts.copy()
+    glare[150:] = 65_535
+    unusable = {"blurred": cv2.GaussianBlur(counts, (0, 0), 20), "saturated": glare}
+    for name in ("visible", "infrared"):
+        (tmp_path / name).mkdir()
+    for name, infrared in unusable.items():
+        (tmp_path / "visible" / f"{name}.png").write_bytes(encode_png(visible))
+        (tmp_path / "infrared" / f"{name}.png").write_bytes(encode_png(infrared))
+    (tmp_path / "rig.yaml").write_text("kept")
+    assert run(monkeypatch, *words(tmp_path / "visible", tmp_path / "infrared", tmp_path)) == 1
+    said = capsys.readouterr().err
+    assert "in 0 of 2 pairs, at least 5 are needed" in said
+    assert "blurred: infrared: no board found; the frame is blurred" in said
+    assert "saturated: infrared: no board found; 69 % of the frame is saturated" in said
     assert (tmp_path / "rig.yaml").read_text() == "kept"
     assert not (tmp_path / "report.html").exists()
 
