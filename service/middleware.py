@@ -71,7 +71,7 @@ class Outcomes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         status = 0
@@ -91,6 +91,8 @@ class Outcomes:
 
     def _note(self, scope: Scope, status: int) -> None:
         state = scope["state"]
+        if scope["type"] == "websocket" and "outcome" not in state:
+            return  # it was opened, and has said itself how it went
         route = getattr(scope.get("route"), "path", "none")
         outcome = state.get("outcome", "ok")
         self.metrics.requests.labels(route, outcome).inc()
@@ -102,7 +104,7 @@ class Outcomes:
             "request_id": state["request_id"],
             "trace_id": trace_id(),
             "client": scope["client"][0] if scope.get("client") else None,
-            "method": scope["method"],
+            "method": scope.get("method", "WEBSOCKET"),
             "route": route,
             "status": status,
             "outcome": outcome,

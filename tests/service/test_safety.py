@@ -304,6 +304,10 @@ def test_a_token_is_asked_of_everybody_but_probes(start: Start) -> None:
         assert refused.value.response.status_code == told.json()["status"] == 401
         assert told.json()["kind"] == "unauthorized"
         client.headers["Authorization"] = "Bearer s3cret"
+        # every one above: three posts, three for metrics, the socket
+        text = client.get("/metrics").text
+        counted = re.findall(r'requests_total\{outcome="unauthorized".* (\S+)', text)
+        assert sum(map(float, counted)) == 7
         unharmed(client)
 
 
