@@ -5,7 +5,6 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -28,6 +27,7 @@ from service.negotiation import JPEG, PNG, RAW, WEBP, choose
 from service.schemas import Ask, StreamAsk
 from service.settings import Settings
 from service.submissions import take_raw, validated
+from service.tracing import trace_stages
 from service.transport import RESTARTING
 from service.wire import RawAnswer
 
@@ -141,7 +141,10 @@ class Session:
             visible, infrared, ask = take_raw(message, self._ask)
             due = received + (ask.deadline_ms or self._deadline_ms) / 1000
             pair = Submission(visible, infrared, ask, self._client, request_id, due)
-            answer = await self._line.process(pair, partial(raw_answer, self._wish))
+            answer, result = await self._line.process(
+                pair, lambda result: (raw_answer(self._wish, result), result)
+            )
+            trace_stages(result.times)
             return replace(answer, sequence=sequence, visible_ns=ask.visible_ns or 0)
         except Superseded as error:
             outcome = error.kind

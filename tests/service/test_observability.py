@@ -247,6 +247,11 @@ def test_spans_continue_the_clients_trace(serve: Any, stand_in_weights: Path) ->
     with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
         headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
         assert client.post("/fuse-segment", files=pair(), headers=headers).status_code == 200
+        url = str(client.base_url).replace("http", "ws").rstrip("/")
+        headers = {"traceparent": f"00-{trace_id[::-1]}-00f067aa0ba902b7-01"}
+        with connect(f"{url}/stream", additional_headers=headers) as socket:
+            socket.send(pack(pair()["visible"], pair()["infrared"]))
+            socket.recv(20)
     stages = {"receive", "decode", "align", "queue", "infer", "encode"}
     found: Any = {
         span.name: span
@@ -259,3 +264,9 @@ def test_spans_continue_the_clients_trace(serve: Any, stand_in_weights: Path) ->
         span = found[stage]
         assert span.parent.span_id == whole.context.span_id
         assert whole.start_time <= span.end_time <= whole.end_time
+    on_socket = [
+        span.name
+        for span in exported.get_finished_spans()
+        if span.context and f"{span.context.trace_id:032x}" == trace_id[::-1]
+    ]
+    assert stages <= set(on_socket)
