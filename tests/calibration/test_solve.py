@@ -235,7 +235,8 @@ def test_frames_without_use_are_each_told_why_and_overwrite_nothing(
     counts = (25_000 + 900 * squares).astype(np.uint16)
     glare = counts.copy()
     glare[150:] = 65_535
-    unusable = {"blurred": cv2.GaussianBlur(counts, (0, 0), 20), "saturated": glare}
+    blurred = cv2.GaussianBlur(counts, (0, 0), 20).astype(np.uint16)
+    unusable = {"blurred": blurred, "saturated": glare}
     for name in ("visible", "infrared"):
         (tmp_path / name).mkdir()
     for name, infrared in unusable.items():
