@@ -2,11 +2,15 @@
 A larger network teaches a smaller one: its image, its mask, and where it looks.
 
 The teacher is any weights file of ours with the student's classes (`paper` for `edge`, `edge` for
-`nano`); it never changes and needs no labels, so unlabelled pairs teach the mask too.
+`nano`); it never changes and needs no labels, so unlabelled pairs teach the mask too. Several
+teach the mean of their masks, which knows more than any of them.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -45,6 +49,13 @@ def watch(network: Network, visible: Tensor, infrared: Tensor) -> Outputs:
     finally:
         hook.remove()  # or every later pass would be remembered
     return Outputs(fused, logits, attention_map(seen[0]))
+
+
+def lesson(teachers: Sequence[Network], visible: Tensor, infrared: Tensor) -> Outputs:
+    """What the first teacher says, but for its logits: those of the mean mask of all teachers."""
+    said = [watch(teacher, visible, infrared) for teacher in teachers]
+    masks = torch.stack([outputs.logits.log_softmax(dim=1) for outputs in said])
+    return replace(said[0], logits=masks.logsumexp(dim=0) - math.log(len(said)))
 
 
 def attention_map(features: Tensor) -> Tensor:

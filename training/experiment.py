@@ -91,7 +91,7 @@ def run_arm(
         args.data,
         args.folder,
         args.folder / "weights.safetensors",
-        teacher=teacher,
+        teachers=[teacher] if teacher else [],
         change=arm.change,
         view=arm.view,
     )

@@ -1,6 +1,7 @@
 """One step of training: a batch to losses, losses to another network."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def take_step(
     batch: list[Tensor],
     step: int,
     config: TrainConfig,
-    teacher: Network | None,
+    teachers: Sequence[Network],
 ) -> dict[str, Tensor]:
     """
     One step of the optimiser on a batch of bytes; gives the mean of each loss.
@@ -76,7 +77,7 @@ def take_step(
         visible, infrared, labels = fabric.to_device(portion)
         visible, infrared = visible / 255, infrared / 255
         with torch.no_grad():
-            lesson = distill.watch(teacher, visible, infrared) if teacher else None
+            lesson = distill.lesson(teachers, visible, infrared) if teachers else None
         with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
             parts = wrapped(visible, infrared, labels, lesson, fuse=step % config.fuse_every == 0)
             fabric.backward(parts["total"] / len(portions))

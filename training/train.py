@@ -9,7 +9,7 @@ again with --resume. On several GPUs: `torchrun --nproc-per-node N -m training t
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -53,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="weights to write [weights/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
     parser.add_argument("--weights", type=Path, help="of this variant, to start from")
-    parser.add_argument("--teacher", type=Path, help="weights of a larger variant to learn from")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="weights to learn from: a larger variant's, a tutor's, or several for their mean mask",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--steps", type=int, help="stop here instead of where the config says")
     parser.add_argument(
@@ -72,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         args.folder or Path("runs") / args.config.stem,
         args.out or Path("weights") / f"{config.variant}.safetensors",
         start=args.weights,
-        teacher=args.teacher,
+        teachers=args.teacher,
         resume=args.resume,
         stop=args.steps,
         precision=args.precision,
@@ -87,7 +93,7 @@ def train(
     out: Path,
     *,
     start: Path | None = None,
-    teacher: Path | None = None,
+    teachers: Sequence[Path] = (),
     resume: bool = False,
     stop: int | None = None,
     precision: str | None = None,
@@ -100,8 +106,9 @@ def train(
     For experiments: `change` makes another network of the variant before it learns, `view` other
     frames of the data.
     """
-    given = {"start": start, "teacher": teacher}
-    sources = {name: sha256(path) for name, path in given.items() if path}
+    sources: dict[str, object] = {"start": sha256(start)} if start else {}
+    if teachers:
+        sources["teachers"] = [sha256(teacher) for teacher in teachers]
     fabric = open_devices(precision)
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
@@ -114,7 +121,7 @@ def train(
     if change:
         change(network)
     session = Session.open(config, fabric, run, frames, network)
-    session.tutor = open_teacher(teacher, frames.taxonomy, config, fabric)
+    session.teachers = open_teachers(teachers, frames.taxonomy, config, fabric)
     first = run.restore(session.state)["step"] if resume else 0
     steps = learn(session, root, first, min(stop or config.steps, config.steps))
 
@@ -140,7 +147,7 @@ class Session:
     optimizer: torch.optim.Optimizer
     average: AveragedModel
     choice: Choice
-    tutor: Network | None = None
+    teachers: Sequence[Network] = ()
 
     @classmethod
     def open(
@@ -185,7 +192,7 @@ def learn(session: Session, root: Path, first: int, stop: int) -> int:
         step = done - 1
         set_learning_rate(session.optimizer, step, config)
         parts = take_step(
-            fabric, session.wrapped, session.optimizer, batch, step, config, session.tutor
+            fabric, session.wrapped, session.optimizer, batch, step, config, session.teachers
         )
         session.average.update_parameters(session.learner.network)
         if step % RECORD_EVERY == 0:
@@ -250,21 +257,23 @@ def first_network(variant: str, classes: Taxonomy, start: Path | None) -> Networ
     return network.train()
 
 
-def open_teacher(
-    path: Path | None, classes: Taxonomy, config: TrainConfig, fabric: Fabric
-) -> Network | None:
-    """The network to learn from; ValueError where it knows other classes, or no image."""
-    if path is None:
-        return None
-    teacher = load_teacher(path, fabric.device).requires_grad_(False)
-    if teacher.variant == TUTOR and config.distill.image:
-        raise ValueError(f"the tutor {path} makes no image: set image = 0.0 under [distill]")
-    if teacher.config.taxonomy != classes:
+def open_teachers(
+    paths: Sequence[Path], classes: Taxonomy, config: TrainConfig, fabric: Fabric
+) -> list[Network]:
+    """What to learn from; ValueError for other classes, or where the first makes no image."""
+    teachers = [load_teacher(path, fabric.device).requires_grad_(False) for path in paths]
+    for path, teacher in zip(paths, teachers, strict=True):
+        if teacher.config.taxonomy != classes:
+            raise ValueError(
+                f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
+                f"the frames are labelled by {classes.name}"
+            )
+    if teachers and teachers[0].variant == TUTOR and config.distill.image:
         raise ValueError(
-            f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
-            f"the frames are labelled by {classes.name}"
+            f"the tutor {paths[0]} makes no image: set image = 0.0 under [distill], or name a "
+            "teacher before it that makes one"
         )
-    return teacher
+    return teachers
 
 
 def finite(parts: dict[str, Tensor], step: int) -> dict[str, float]:

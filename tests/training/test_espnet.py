@@ -61,7 +61,7 @@ def test_a_tutor_is_saved_and_teaches_masks_alone(
     )
     out = tmp_path / "nano.safetensors"
     with pytest.raises(ValueError, match=r"makes no image: set image = 0\.0"):
-        train(SHORT, nowhere, tmp_path / "b", out, teacher=saved)
+        train(SHORT, nowhere, tmp_path / "b", out, teachers=[saved])
     taught = replace(SHORT, distill=DistillWeights(image=0.0))
-    train(taught, nowhere, tmp_path / "c", out, teacher=saved)
-    assert Manifest.read(out).training["teacher"] == Manifest.read(saved).sha256
+    train(taught, nowhere, tmp_path / "c", out, teachers=[saved])
+    assert Manifest.read(out).training["teachers"] == [Manifest.read(saved).sha256]

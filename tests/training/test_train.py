@@ -80,12 +80,12 @@ def test_run_starts_from_weights_and_learns_from_a_teacher(tmp_path: Path) -> No
     )
     train(TINY, nowhere, tmp_path / "a", first, stop=1)
     still = replace(TINY, learning_rate=0.0, finish=None)
-    train(still, nowhere, tmp_path / "b", second, start=first, teacher=first, stop=2)
+    train(still, nowhere, tmp_path / "b", second, start=first, teachers=[first], stop=2)
     ours, theirs = (dict(load_network(path).named_parameters()) for path in (first, second))
     for name, parameter in ours.items():
         assert torch.equal(parameter, theirs[name]), name
     noted = Manifest.read(second).training
-    assert noted["start"] == noted["teacher"] == Manifest.read(first).sha256
+    assert [noted["start"]] == noted["teachers"] == [Manifest.read(first).sha256]
     with pytest.raises(
         ValueError, match="holds nano with the classes mfnet; this run trains edge with mfnet"
     ):
