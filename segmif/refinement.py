@@ -45,6 +45,11 @@ class Refinement:
     confidence: float  # 0 to 1: how far the best place stands out from all others
     residual_px: float  # mean displacement that A describes over the frame
 
+    @property
+    def sure(self) -> bool:
+        """Whether it is to be relied on: frames of unlike scenes agree somewhere too."""
+        return self.confidence >= 0.5
+
     def apply(self, infrared: Grey) -> Grey:
         """Warp the infrared frame (H, W) that was given by the correction."""
         height, width = infrared.shape
@@ -87,7 +92,7 @@ class DriftWatch:
     def see(self, visible: Grey, aligned: Grey) -> Drift | None:
         """Judge one more pair, as `refine`; None until enough pairs had a confident residual."""
         found = refine(visible, aligned)
-        if found.confidence >= 0.5:
+        if found.sure:
             height, width = visible.shape
             pixels = GRID * [[width - 1], [height - 1]]
             moved = found.A @ np.vstack([pixels, np.ones(pixels.shape[1])]) - pixels

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.command == "serve":
         return serve(opened, lambda: open_all(settings_of(options)))
-    return infer(options.visible, options.infrared, options.out, opened)
+    return infer(options, opened)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -97,10 +97,14 @@ def bound_memory(mebibytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * 2**20, hardest))
 
 
-def infer(visible: Path, infrared: Path, out: Path, opened: Opened) -> int:
+def infer(options: argparse.Namespace, opened: Opened) -> int:
     """Work through two folders and say how it went."""
     try:
-        summary = infer_folders(visible, infrared, out, opened.runtime, opened.mounting)
+        summary = infer_folders(
+            *(options.visible, options.infrared, options.out),
+            *(opened.runtime, opened.mounting),
+            refine=options.refine,
+        )
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
@@ -167,6 +171,9 @@ def parser() -> argparse.ArgumentParser:
         ("out", "folder to write fused/NAME.png and mask/NAME.png to"),
     ):
         infer.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
+    infer.add_argument(
+        "--refine", action="store_true", help="mend what misalignment the pairs themselves show"
+    )
     commands.add_parser("bench", help="measure a running service (needs segmif[client])")
     return top
 

@@ -20,7 +20,7 @@ from service.condition import Condition
 from service.errors import BadParameter, NotAcceptable
 from service.negotiation import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 from service.pipeline import Both, Prepared, Times, mean_confidences, shares
-from service.schemas import ClassShare, Fitness, Gain, Report, RigUse, Size
+from service.schemas import ClassShare, Fitness, Gain, Refined, Report, RigUse, Size
 from service.wire import ENCODED, MISSING, RGB8, Y8, RawAnswer
 
 FLAGS_HEADER = "X-Pair-Flags"
@@ -138,6 +138,7 @@ def describe(result: Result) -> Report:
         pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
         alignment=prepared.alignment,
         rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
+        refinement=_refinement(result),
         gain=_gain(result),
         classes=[
             ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
@@ -242,6 +243,14 @@ def _picture(view: View, media_type: str, result: Result) -> bytes:
 
 def _size(shape: tuple[int, int] | None) -> Size | None:
     return Size(width=shape[1], height=shape[0]) if shape else None
+
+
+def _refinement(result: Result) -> Refined | None:
+    found = result.prepared.refinement
+    if found is None:
+        return None
+    residual, confidence = round(found.residual_px, 2), round(found.confidence, 3)
+    return Refined(residual_px=residual, confidence=confidence, applied=found.sure)
 
 
 def _gain(result: Result) -> Gain | None:

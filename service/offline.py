@@ -2,9 +2,10 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +20,7 @@ from service.errors import ServiceError
 from service.mounting import Mounting
 from service.pipeline import Prepared, Rules, Times, infer, prepare
 from service.raw_frames import Frame
+from service.schemas import Ask
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 CODEC_THREADS = 2
@@ -32,6 +34,9 @@ class Task:
     name: str
     visible: Path
     infrared: Path
+
+
+Read = Callable[[Task, Times], Prepared]
 
 
 @dataclass
@@ -77,19 +82,26 @@ def pair_up(visible: Path, infrared: Path) -> tuple[list[Task], list[str]]:
 
 
 def infer_folders(
-    visible: Path, infrared: Path, out: Path, runtime: Runtime, mounting: Mounting | None = None
+    visible: Path,
+    infrared: Path,
+    out: Path,
+    runtime: Runtime,
+    mounting: Mounting | None = None,
+    *,
+    refine: bool = False,
 ) -> Summary:
     """
     Fuse and label every pair; writes `out`/fused/NAME.png and `out`/mask/NAME.png.
 
-    With a mounting, its rig aligns the frames. What fails is said on stderr and noted in the
-    summary, and the others go on.
+    With a mounting, its rig aligns the frames; `refine` mends what is left, pair by pair. What
+    fails is said on stderr and noted in the summary, and the others go on.
     Raises OSError where a folder cannot be listed or made.
     """
     tasks, complaints = pair_up(visible, infrared)
     for folder in ("fused", "mask"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    summary, start, rules = Summary(), perf_counter(), Rules(MAX_PIXELS, mounting)
+    summary, start = Summary(), perf_counter()
+    rules, ask = Rules(MAX_PIXELS, mounting), Ask(refine=refine)
     with (
         ThreadPoolExecutor(CODEC_THREADS, "codec") as codecs,
         tqdm(total=len(tasks), unit="pair", file=sys.stderr) as bar,
@@ -97,7 +109,7 @@ def infer_folders(
         for complaint in complaints:
             summary.add(complaint)
             bar.write(complaint, file=sys.stderr)
-        for job, error in _finished(tasks, codecs, rules, runtime, out):
+        for job, error in _finished(tasks, codecs, partial(_read, rules, ask), runtime, out):
             trouble = f"{job.task.name}: {error}" if error else None
             summary.add(trouble, job.times)
             if trouble:
@@ -117,11 +129,11 @@ class Job:
 
 
 def _finished(
-    tasks: list[Task], codecs: Executor, rules: Rules, runtime: Runtime, out: Path
+    tasks: list[Task], codecs: Executor, read: Read, runtime: Runtime, out: Path
 ) -> Iterator[tuple[Job, BaseException | None]]:
     """Run the network here while other threads read ahead and write behind."""
     writing: deque[tuple[Job, Future[None]]] = deque()
-    for job in _read_ahead(tasks, codecs, rules):
+    for job in _read_ahead(tasks, codecs, read):
         writing.append((job, _infer_and_write(job, codecs, runtime, out)))
         if len(writing) > AHEAD:
             job, written = writing.popleft()
@@ -130,19 +142,19 @@ def _finished(
         yield job, written.exception()
 
 
-def _read_ahead(tasks: list[Task], codecs: Executor, rules: Rules) -> Iterator[Job]:
+def _read_ahead(tasks: list[Task], codecs: Executor, read: Read) -> Iterator[Job]:
     reading: deque[Job] = deque()
     for task in tasks:
         times = Times()
-        reading.append(Job(task, times, codecs.submit(_read, task, rules, times)))
+        reading.append(Job(task, times, codecs.submit(read, task, times)))
         if len(reading) > AHEAD:
             yield reading.popleft()
     yield from reading
 
 
-def _read(task: Task, rules: Rules, times: Times) -> Prepared:
+def _read(rules: Rules, ask: Ask, task: Task, times: Times) -> Prepared:
     visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
-    return prepare(visible, infrared, rules, times)
+    return prepare(visible, infrared, rules, times, ask)
 
 
 def _infer_and_write(job: Job, codecs: Executor, runtime: Runtime, out: Path) -> Future[None]:

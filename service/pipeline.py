@@ -16,6 +16,7 @@ from segmif import images
 from segmif.classes import Taxonomy
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.images import ImageError, Pixels
+from segmif.refinement import Refinement, refine
 from segmif.runtime import Runtime, predict
 from segmif.thermal import GainRule, Window
 from service.condition import SENSORS, Condition, Memory, examine
@@ -66,6 +67,7 @@ class Prepared:
     window: Window | None  # None: infrared came with 8 bit
     placed: Placed | None  # by the rig
     condition: Condition
+    refinement: Refinement | None = None  # None: nobody asked for one
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,9 @@ def settle(
         prepared = bring_together(decoded, rules, ask.depth_m, last, condition)
         if memory and prepared.window and "infrared" in condition.sensors:
             memory.window = prepared.window
-        return replace(prepared, pair=without_the_blind(prepared.pair, condition))
+        if len(condition.sensors) < len(SENSORS):
+            return replace(prepared, pair=without_the_blind(prepared.pair, condition))
+        return refined(prepared) if ask.refine else prepared
 
 
 def require(condition: Condition, policy: Policy) -> None:
@@ -223,6 +227,15 @@ def bring_together(
     return Prepared(pair, *shapes, alignment, window, None, condition)
 
 
+def refined(prepared: Prepared) -> Prepared:
+    """Mend what misalignment the pair itself shows, where that is sure."""
+    visible, infrared = prepared.pair.visible, prepared.pair.infrared
+    grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
+    found = refine(grey, infrared)
+    mended = found.apply(infrared) if found.sure else infrared
+    return replace(prepared, pair=FramePair(visible, mended), refinement=found)
+
+
 def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
     """Raise BadPair for frames (H, W, 3) and (h, w) of too different proportions."""
     (height, width), (infrared_height, infrared_width) = visible.shape[:2], infrared.shape
@@ -236,8 +249,6 @@ def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -
 
 def without_the_blind(pair: FramePair, condition: Condition) -> FramePair:
     """Black out a frame that shows nothing: white, or a shutter, would only veil the other."""
-    if len(condition.sensors) == len(SENSORS):
-        return pair
     return FramePair(
         pair.visible if "visible" in condition.sensors else np.zeros_like(pair.visible),
         pair.infrared if "infrared" in condition.sensors else np.zeros_like(pair.infrared),

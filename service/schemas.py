@@ -32,6 +32,11 @@ class Ask(BaseModel):
         gt=0,
         description="metres to the plane in which both views shall agree; only with a rig",
     )
+    refine: bool = Field(
+        default=False,
+        description="seek what misalignment is left in the pair itself, and mend it where that is "
+        "sure; takes one or two seconds of a core",
+    )
     deadline_ms: float | None = Field(
         default=None,
         gt=0,
@@ -172,6 +177,14 @@ class RigUse(BaseModel):
     )
 
 
+class Refined(BaseModel):
+    """What misalignment the pair itself showed."""
+
+    residual_px: float = Field(description="mean over the view, before it was mended")
+    confidence: float = Field(description="0 to 1: how far that place stands out from all others")
+    applied: bool = Field(description="false where the confidence is below a half")
+
+
 class Report(BaseModel):
     """How an answer came about."""
 
@@ -183,6 +196,7 @@ class Report(BaseModel):
         description="what was done to infrared to bring it into the visible camera's view"
     )
     rig: RigUse | None = Field(description="null where the service has no rig file")
+    refinement: Refined | None = Field(description="null unless asked for with refine=true")
     gain: Gain | None = Field(description="null where infrared came with 8 bit")
     classes: list[ClassShare]
     batch: int = Field(description="pairs that went through the network together")

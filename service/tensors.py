@@ -25,7 +25,7 @@ MAX_TENSOR_BATCH = 64
 # What else may be said in this protocol, where parameters that nobody knows are passed over.
 PAIR_PARAMETERS = (
     *("stream", "visible_ns", "infrared_ns", "shutter"),
-    *("depth_m", "degraded", "deadline_ms"),
+    *("depth_m", "refine", "degraded", "deadline_ms"),
 )
 MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
 

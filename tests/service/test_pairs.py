@@ -230,3 +230,25 @@ def test_gain_of_a_stream_follows_slowly_and_starts_anew_in_a_new_scene(camera: 
 def test_a_fixed_gain_without_its_counts_does_not_start() -> None:
     with pytest.raises(ValueError, match="needs the counts of black and white"):
         Settings(gain="fixed", gain_low=7_000)
+
+
+def test_a_pair_that_lies_apart_is_mended_where_asked_and_sure(camera: Camera) -> None:
+    folder = Path("service/web/samples/day")
+    visible = images.decode_visible((folder / "visible.png").read_bytes(), images.MAX_PIXELS)
+    infrared = images.decode_infrared((folder / "infrared.png").read_bytes(), images.MAX_PIXELS)
+    apart = moved(infrared, 12)
+    _, report = camera.post(visible, apart, refine=True)
+    told = report["refinement"]
+    assert told["residual_px"] == pytest.approx(12, abs=1)
+    assert told["applied"]
+    inner = np.s_[:, 20:-20]  # what was rolled over the edge is gone
+    off = np.abs(camera.heard.infrared[inner].astype(int) - infrared[inner]).mean()
+    assert off < np.abs(apart[inner].astype(int) - infrared[inner]).mean() / 3
+    _, report = camera.post(visible, apart)
+    assert report["refinement"] is None
+    np.testing.assert_array_equal(camera.heard.infrared, apart)
+    unlike = np.ascontiguousarray(apart[::-1])
+    _, report = camera.post(visible, unlike, refine=True)
+    assert report["refinement"]["confidence"] < 0.5
+    assert not report["refinement"]["applied"]
+    np.testing.assert_array_equal(camera.heard.infrared, unlike)
