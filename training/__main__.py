@@ -3,12 +3,13 @@
 import sys
 
 from segmif import cli
-from training import ablation, describe, drives, evaluate, render, train, tutor, worth
+from training import ablation, describe, drives, evaluate, mean, render, train, tutor, worth
 
 if __name__ == "__main__":
     commands = {
         "describe": describe,
         "train": train,
+        "mean": mean,
         "tutor": tutor,
         "evaluate": evaluate,
         "ablation": ablation,
