@@ -3,7 +3,18 @@
 import sys
 
 from segmif import cli
-from training import ablation, describe, drives, evaluate, mean, render, train, tutor, worth
+from training import (
+    ablation,
+    describe,
+    drives,
+    evaluate,
+    join,
+    mean,
+    render,
+    train,
+    tutor,
+    worth,
+)
 
 if __name__ == "__main__":
     commands = {
@@ -11,6 +22,7 @@ if __name__ == "__main__":
         "train": train,
         "mean": mean,
         "tutor": tutor,
+        "join": join,
         "evaluate": evaluate,
         "ablation": ablation,
         "worth": worth,

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from segmif.model.network import Network
-from segmif.model.paper import PaperNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,7 @@ class Outputs:
 def watch(network: Network, visible: Tensor, infrared: Tensor) -> Outputs:
     """Runs a network on visible (B, H, W, 3) and infrared (B, H, W), both in [0, 1]."""
     seen: list[Tensor] = []
-    part = "core.head.mix" if isinstance(network.core, PaperNetwork) else "core.pyramid"
-    hook = network.get_submodule(part).register_forward_hook(
+    hook = network.get_submodule(_semantics(network)).register_forward_hook(
         lambda _module, _inputs, features: seen.append(features)
     )
     try:
@@ -56,6 +54,13 @@ def lesson(teachers: Sequence[Network], visible: Tensor, infrared: Tensor) -> Ou
     said = [watch(teacher, visible, infrared) for teacher in teachers]
     masks = torch.stack([outputs.logits.log_softmax(dim=1) for outputs in said])
     return replace(said[0], logits=masks.logsumexp(dim=0) - math.log(len(said)))
+
+
+def _semantics(network: Network) -> str:
+    """The name of the module whose features know the most."""
+    parts = ("core.pyramid", "core.head.mix", "core.segmenter.pyramid")  # of pairs, paper, tutors
+    names = {name for name, _ in network.named_modules()}
+    return next(part for part in parts if part in names)
 
 
 def attention_map(features: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """
-`python -m training tutor`: a teacher for `train --teacher`, from a network that knows Cityscapes.
+`python -m training tutor`: from a network that knows Cityscapes, one that knows the rig's frames.
 
 An ESPNetv2 encoder for each sensor, both as published, and a decoder that learns from nothing: a
-few hundred steps on the labelled pairs. It makes masks only: [distill] wants image = 0.0.
+few hundred steps on the labelled pairs. `join` makes it the second encoder of `edge`; as a teacher
+(`train --teacher`) it makes masks only: [distill] wants image = 0.0.
 """
 
 import argparse

@@ -19,6 +19,7 @@ class PairConfig:
     interactions: int  # HIA stages
     heads: int
     label_stride: int  # resolution at which the classes compete; nearest neighbour from there
+    streets: bool  # a second encoder, which may know streets already, has a say in the mask
     taxonomy: Taxonomy = MFNET
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ VARIANTS: dict[str, PairConfig | PaperConfig] = {
         interactions=2,
         heads=5,
         label_stride=1,
+        streets=True,
     ),
     "nano": PairConfig(
         stem_width=8,
@@ -70,5 +72,6 @@ VARIANTS: dict[str, PairConfig | PaperConfig] = {
         interactions=1,
         heads=3,
         label_stride=2,
+        streets=False,
     ),
 }

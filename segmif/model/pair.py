@@ -6,15 +6,20 @@
     streams, pyramid  -> HIA (one or two stages) -> refined streams
     refined streams, stems   -> fusion decoder -> a weight and a correction for every pixel
     refined streams, pyramid -> mask
+    visible, infrared -> streets (`edge` only) -> another mask; the mean of both logits counts
 
-Both tasks read the refined streams, so both losses reach the attention.
+Both tasks read the refined streams, so both losses reach the attention. What streets look like
+takes more pictures to learn than rigs have labelled: `streets` may come from a published network.
 """
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from segmif.model.blocks import ConvNormAct, ResidualBlock, enlarge
 from segmif.model.config import PairConfig
+from segmif.model.espnet import Segmenter
 from segmif.model.interaction import HierarchicalInteractiveAttention
 
 CORRECTION = 0.3  # the decoder may leave the range between both sensors by this share of full scale
@@ -34,6 +39,10 @@ class PairNetwork(nn.Module):
         self.stages = nn.ModuleList(InteractionStage(config, width) for width in source_widths)
         self.fusion = FusionDecoder(config)
         self.mask = MaskHead(config)
+        self.streets = Segmenter(len(config.taxonomy.names), both=True) if config.streets else None
+        if self.streets:  # silent until it has learnt something
+            nn.init.zeros_(self.streets.classify.weight)
+            nn.init.zeros_(cast(Tensor, self.streets.classify.bias))
 
     def forward(
         self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
@@ -53,7 +62,10 @@ class PairNetwork(nn.Module):
         for stage, source in zip(self.stages, sources, strict=True):
             streams = stage(*streams, source)
         fused = self.fusion(visible_luma, infrared, visible_detail, infrared_detail, *streams)
-        return fused, self.mask(semantic, *streams)
+        logits: Tensor = self.mask(semantic, *streams)
+        if self.streets:
+            logits = (logits + self.streets(visible, infrared)) / 2
+        return fused, logits
 
 
 class Stem(nn.Module):

@@ -29,14 +29,25 @@ def to_half(network: Network) -> Network:
 
 
 def fold_norms(network: Network) -> Network:
-    """Makes every BatchNorm right behind a convolution a part of it, in place."""
+    """Makes every BatchNorm a part of the convolution before it, else one of its own, in place."""
     for module in network.modules():
         if not isinstance(module, nn.Sequential):
             continue
-        for place in range(len(module) - 1):
-            conv, norm = module[place], module[place + 1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                with torch.no_grad():
-                    module[place] = fuse_conv_bn_eval(conv, norm)
-                module[place + 1] = nn.Identity()
+        for place, norm in enumerate(module):
+            if not isinstance(norm, nn.BatchNorm2d):
+                continue
+            conv = module[place - 1] if place else None
+            with torch.no_grad():
+                if isinstance(conv, nn.Conv2d):
+                    module[place - 1], module[place] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+                else:
+                    module[place] = fuse_conv_bn_eval(_one_by_one(norm), norm)
     return network
+
+
+def _one_by_one(norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """A convolution that does nothing, for a norm that follows none."""
+    width = norm.num_features
+    conv = nn.Conv2d(width, width, 1, groups=width, bias=False).to(norm.running_var).eval()
+    nn.init.ones_(conv.weight)
+    return conv

@@ -1,6 +1,8 @@
 """The network as its users see it: pixels in, pixels out, and the budgets it was designed for."""
 
+import copy
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from segmif.manifest import ManifestError
 from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma, luma
 from segmif.model.network import Network
+from segmif.model.precision import fold_norms
 from segmif.model.weights import load_network, save_network
 
 PAIR_VARIANTS = ["edge", "nano"]
@@ -105,6 +108,23 @@ def test_weights_come_back_as_they_went(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ManifestError, match="one of both was replaced"):
         load_network(path)
+
+
+@pytest.mark.parametrize("variant", PAIR_VARIANTS)
+def test_folded_norms_say_the_same(variant: str) -> None:
+    torch.manual_seed(0)
+    network = Network(variant).eval().double()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for numbers in (module.weight, module.bias, module.running_mean, module.running_var):
+                torch.nn.init.uniform_(cast(Tensor, numbers), 0.5, 2.0)
+    folded = fold_norms(copy.deepcopy(network))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    visible, infrared = (array.double() / 255 for array in pixels(1, 64, 96))
+    for of_one, of_other in zip(
+        network.predict(visible, infrared), folded.predict(visible, infrared), strict=True
+    ):
+        torch.testing.assert_close(of_other, of_one)
 
 
 def test_unknown_variant_is_named() -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from segmif.manifest import Manifest
+from segmif.model.espnet import Segmenter
 from training import data
 from training.config import Phase, TrainConfig
 from training.distill import DistillWeights
-from training.espnet import TUTOR, Segmenter, load_teacher, published_weights, with_segmenter
+from training.espnet import TUTOR, load_teacher, published_weights, start_from, with_segmenter
 from training.train import train
 
 PUBLISHED = published_weights()
@@ -23,16 +24,16 @@ SHORT = TrainConfig(
 def test_a_segmenter_of_one_picture_never_looks_at_the_other() -> None:
     segmenter = Segmenter(9, both=False).eval()
     visible, infrared = torch.rand(2, 3, 64, 96), torch.rand(2, 1, 64, 96)
-    luma, logits = segmenter(visible, infrared, infrared)
-    assert torch.equal(luma, infrared) and logits.shape == (2, 9, 16, 24)
-    assert torch.equal(logits, segmenter(visible, luma, torch.zeros_like(infrared))[1])
+    logits = segmenter(visible, infrared)
+    assert logits.shape == (2, 9, 16, 24)
+    assert torch.equal(logits, segmenter(visible, torch.zeros_like(infrared)))
 
 
 @pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"published weights are not at {PUBLISHED}")
 def test_both_encoders_start_as_published() -> None:
     published = torch.load(PUBLISHED, map_location="cpu", weights_only=True)
     segmenter = Segmenter(9, both=True)
-    segmenter.start_from(PUBLISHED)
+    start_from(segmenter, PUBLISHED)
     names = [name for name in published if name.startswith("base_net.")]
     for encoder in (segmenter.base_net, segmenter.infrared_net):
         assert encoder is not None
@@ -43,7 +44,7 @@ def test_both_encoders_start_as_published() -> None:
 
 def test_missing_weights_are_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no weights of ESPNetv2 at .*nowhere.*EdgeNets"):
-        Segmenter(9, both=True).start_from(tmp_path / "nowhere.pth")
+        start_from(Segmenter(9, both=True), tmp_path / "nowhere.pth")
 
 
 def test_a_tutor_is_saved_and_teaches_masks_alone(

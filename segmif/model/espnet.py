@@ -1,0 +1,160 @@
+"""
+ESPNetv2 (Mehta et al., CVPR 2019) with an encoder for each sensor: what knows streets already.
+
+The encoder is as its authors published it (MIT), so that their weights fit: the names of the
+modules are those of their file, width scale 2.0. The small decoder is ours.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segmif.model.blocks import enlarge
+
+BRANCHES = 4
+WIDTHS = (32, 128, 256, 512)  # channels at strides 2, 4, 8 and 16
+BLOCKS = (0, 3, 7)  # after each of the three steps down
+DECODER_WIDTH = 64
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it was trained
+
+
+class Segmenter(nn.Module):
+    """A mask of its own from both frames; with `both` unset it sees the visible frame only."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, classes: int, *, both: bool) -> None:
+        super().__init__()
+        self.base_net = _Encoder()
+        self.infrared_net = _Encoder() if both else None
+        sensors = 2 if both else 1
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(sensors * width, DECODER_WIDTH, 1) for width in WIDTHS[1:]
+        )
+        self.pyramid = _Convolution(DECODER_WIDTH, DECODER_WIDTH, 3)
+        self.classify = nn.Conv2d(DECODER_WIDTH, classes, 1)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
+
+    def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
+        """Visible (B, 3, H, W), infrared (B, 1, H, W), in [0, 1]; logits (B, K, H/4, W/4)."""
+        levels = self.base_net(self._normalised(visible))
+        if self.infrared_net is not None:
+            warm = self.infrared_net(self._normalised(infrared.expand_as(visible)))
+            levels = [torch.cat(both, dim=1) for both in zip(levels, warm, strict=True)]
+        projected = [narrow(level) for narrow, level in zip(self.lateral, levels, strict=True)]
+        merged = projected.pop()
+        while projected:
+            merged = projected.pop() + enlarge(merged, 2)
+        logits: Tensor = self.classify(self.pyramid(merged))
+        return logits
+
+    def _normalised(self, picture: Tensor) -> Tensor:
+        return (picture - self.mean) / self.deviation
+
+
+class _Convolution(nn.Sequential):
+    """Convolution, BatchNorm and, unless `linear`, a PReLU with a slope for each channel."""
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        *,
+        linear: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels, width, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        self.bn = nn.BatchNorm2d(width)
+        self.act = nn.Identity() if linear else nn.PReLU(width)
+
+
+class _Dilated(nn.Module):
+    def __init__(self, width: int, dilation: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            width, width, 3, stride, dilation, dilation=dilation, groups=width, bias=False
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        seen: Tensor = self.conv(features)
+        return seen
+
+
+class _NormAct(nn.Sequential):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bn, self.act = nn.BatchNorm2d(width), nn.PReLU(width)
+
+
+class _Block(nn.Module):
+    """EESP: reduce, look at several dilations, add each to the next wider one, expand."""
+
+    def __init__(self, channels: int, width: int, reach: int, stride: int = 1) -> None:
+        """`reach`: pixels that a branch may span; wider ones fall back to 3."""
+        super().__init__()
+        narrow = width // BRANCHES
+        spans = sorted(span if span <= reach else 3 for span in range(3, 3 + 2 * BRANCHES, 2))
+        self.proj_1x1 = _Convolution(channels, narrow, 1, groups=BRANCHES)
+        self.spp_dw = nn.ModuleList(_Dilated(narrow, span // 2, stride) for span in spans)
+        self.br_after_cat = _NormAct(width)
+        self.conv_1x1_exp = _Convolution(width, width, 1, groups=BRANCHES, linear=True)
+        self.module_act = nn.PReLU(width)
+
+    def expanded(self, features: Tensor) -> Tensor:
+        reduced = self.proj_1x1(features)
+        sums = [self.spp_dw[0](reduced)]
+        for branch in self.spp_dw[1:]:
+            sums.append(sums[-1] + branch(reduced))
+        expanded: Tensor = self.conv_1x1_exp(self.br_after_cat(torch.cat(sums, dim=1)))
+        return expanded
+
+    def forward(self, features: Tensor) -> Tensor:
+        activated: Tensor = self.module_act(features + self.expanded(features))
+        return activated
+
+
+class _Down(nn.Module):
+    """To half the size: the mean of what was there beside a block's view, plus the picture."""
+
+    def __init__(self, channels: int, width: int, reach: int) -> None:
+        super().__init__()
+        self.eesp = _Block(channels, width - channels, reach, stride=2)
+        self.inp_reinf = nn.Sequential(
+            _Convolution(3, 3, 3), _Convolution(3, width, 1, linear=True)
+        )
+        self.act = nn.PReLU(width)
+
+    def forward(self, features: Tensor, picture: Tensor) -> Tensor:
+        """`picture` is already as small as the result."""
+        both = torch.cat((_halved(features), self.eesp.expanded(features)), dim=1)
+        activated: Tensor = self.act(both + self.inp_reinf(picture))
+        return activated
+
+
+class _Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.level1 = _Convolution(3, WIDTHS[0], 3, stride=2)
+        self.level2_0 = _Down(WIDTHS[0], WIDTHS[1], reach=13)
+        self.level3_0 = _Down(WIDTHS[1], WIDTHS[2], reach=11)
+        self.level3 = nn.Sequential(*(_Block(WIDTHS[2], WIDTHS[2], 9) for _ in range(BLOCKS[1])))
+        self.level4_0 = _Down(WIDTHS[2], WIDTHS[3], reach=9)
+        self.level4 = nn.Sequential(*(_Block(WIDTHS[3], WIDTHS[3], 7) for _ in range(BLOCKS[2])))
+
+    def forward(self, picture: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) to features at strides 4, 8 and 16."""
+        quarter = _halved(_halved(picture))
+        second = self.level2_0(self.level1(picture), quarter)
+        third = self.level3(self.level3_0(second, eighth := _halved(quarter)))
+        return [second, third, self.level4(self.level4_0(third, _halved(eighth)))]
+
+
+def _halved(features: Tensor) -> Tensor:
+    return functional.avg_pool2d(features, 3, stride=2, padding=1)
