@@ -6,7 +6,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from segmif.manifest import Manifest, entry_of, sha256
+from segmif.manifest import Manifest, ManifestError, entry_of, sha256
 from segmif.model.network import Network
 
 
@@ -28,9 +28,16 @@ def save_network(network: Network, path: Path, training: dict[str, Any]) -> None
 def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     """
     The network of a safetensors file, ready to run; ManifestError where file and manifest do not
-    fit.
+    fit, or the file is of a release with another network of that name.
     """
     manifest = Manifest.read(path)
     network = Network(manifest.variant, manifest.classes)
-    network.load_state_dict(safetensors.torch.load_file(path))
+    given, wanted = safetensors.torch.load_file(path), network.state_dict()
+    if strange := sorted(wanted.keys() ^ given.keys()):
+        raise ManifestError(
+            f"{path} holds another {manifest.variant} than this release's: it has {len(given)} "
+            f"tensors, {len(wanted)} are expected, and they differ in {strange[0]} and "
+            f"{len(strange) - 1} more; take weights of this release or train again"
+        )
+    network.load_state_dict(given)
     return network.eval().to(device)

@@ -110,6 +110,14 @@ def test_weights_come_back_as_they_went(tmp_path: Path) -> None:
         load_network(path)
 
 
+def test_weights_of_another_release_are_told_from_ours(tmp_path: Path) -> None:
+    path, network = tmp_path / "edge.safetensors", Network("edge")
+    del network.core.streets  # as it was before there was a second encoder
+    save_network(network, path, {"steps": 0})
+    with pytest.raises(ManifestError, match=r"another edge than this release's: .*core\.streets"):
+        load_network(path)
+
+
 @pytest.mark.parametrize("variant", PAIR_VARIANTS)
 def test_folded_norms_say_the_same(variant: str) -> None:
     torch.manual_seed(0)
