@@ -57,8 +57,8 @@ def test_without_a_fitting_manifest_nothing_runs(stand_in_weights: Path, tmp_pat
 
 def test_a_batch_without_memory_is_a_memory_error(stand_in_weights: Path) -> None:
     runtime = open_runtime(stand_in_weights, threads=1)
-    # a fused frame of 48 MiB: more than malloc ever keeps for another use, so it must ask for it
-    visible, infrared = np.zeros((1, 4096, 4096, 3), np.uint8), np.zeros((1, 4096, 4096), np.uint8)
+    # a fused frame of 96 MiB: malloc keeps up to 64 for another use, so it must ask for it
+    visible, infrared = np.zeros((1, 4096, 8192, 3), np.uint8), np.zeros((1, 4096, 8192), np.uint8)
     held = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
     usual = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (held + 2**20, usual[1]))
