@@ -7,11 +7,14 @@ is trained on in one half and judged in the other.
 """
 
 import argparse
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from training import experiment
 from training.ablation import MASK_ALONE
 from training.config import Source
+from training.espnet import published_weights, with_segmenter
 from training.experiment import Arm
 
 COLUMNS = (
@@ -47,8 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training drives`."""
     experiment.add_arguments(parser, ARMS, "drives", Path("training/configs/drives.toml"))
     parser.set_defaults(seeds=[0])
+    parser.add_argument(
+        "--tutor",
+        action="store_true",
+        help="train what `edge` has as second encoder, from Cityscapes, not a network from nothing",
+    )
+    parser.add_argument(
+        "--published", type=Path, default=published_weights(), help="ESPNetv2, Cityscapes"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs what is missing, prints the table, writes it where asked."""
-    return experiment.run(ARMS, COLUMNS, args, teacher=Path())
+    change = partial(with_segmenter, weights=args.published, both=True) if args.tutor else None
+    arms = {name: replace(arm, change=change) for name, arm in ARMS.items()}
+    return experiment.run(arms, COLUMNS, args, teacher=Path())

@@ -7,14 +7,13 @@ networks, and the second encoder of `edge`.
 
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from segmif.manifest import Manifest
 from segmif.model.espnet import Segmenter
 from segmif.model.network import Network
-from segmif.model.weights import load_network
+from segmif.model.weights import fill, load_network
 from training import data
 
 TUTOR = "espnetv2-pair"  # the variant that manifests of a tutor name
@@ -71,5 +70,5 @@ def load_teacher(path: Path, device: torch.device) -> Network:
         return load_network(path, device)
     network = Network("nano", manifest.classes)
     with_segmenter(network, weights=None, both=True)
-    network.load_state_dict(safetensors.torch.load_file(path))
+    fill(network, path)
     return network.eval().to(device)

@@ -32,12 +32,17 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     """
     manifest = Manifest.read(path)
     network = Network(manifest.variant, manifest.classes)
+    fill(network, path)
+    return network.eval().to(device)
+
+
+def fill(network: Network, path: Path) -> None:
+    """Puts a safetensors file into a network; ManifestError where its tensors do not fit."""
     given, wanted = safetensors.torch.load_file(path), network.state_dict()
     if strange := sorted(wanted.keys() ^ given.keys()):
         raise ManifestError(
-            f"{path} holds another {manifest.variant} than this release's: it has {len(given)} "
+            f"{path} holds another {network.variant} than this release's: it has {len(given)} "
             f"tensors, {len(wanted)} are expected, and they differ in {strange[0]} and "
             f"{len(strange) - 1} more; take weights of this release or train again"
         )
     network.load_state_dict(given)
-    return network.eval().to(device)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from segmif.manifest import Manifest
+from segmif.manifest import Manifest, ManifestError
 from segmif.model.espnet import Segmenter
+from segmif.model.network import Network
+from segmif.model.weights import save_network
 from training import data
 from training.config import Phase, TrainConfig
 from training.distill import DistillWeights
@@ -66,3 +68,12 @@ def test_a_tutor_is_saved_and_teaches_masks_alone(
     taught = replace(SHORT, distill=DistillWeights(image=0.0))
     train(taught, nowhere, tmp_path / "c", out, teachers=[saved])
     assert Manifest.read(out).training["teachers"] == [Manifest.read(saved).sha256]
+
+
+def test_a_tutor_of_another_release_is_refused(tmp_path: Path) -> None:
+    tutor = Network("nano")
+    with_segmenter(tutor, weights=None, both=True)
+    tutor.core.lateral = torch.nn.Conv2d(1, 1, 1)
+    save_network(tutor, tmp_path / "tutor.safetensors", {})
+    with pytest.raises(ManifestError, match=rf"another {TUTOR} than this release's: .*lateral"):
+        load_teacher(tmp_path / "tutor.safetensors", torch.device("cpu"))
