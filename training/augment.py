@@ -24,6 +24,7 @@ class Augmentation:
     stripes: float = 0.1  # columns of the thermal sensor that answer unlike their neighbours
     blur: float = 0.1  # of either frame: out of focus, or moving
     faint: float = 0.2  # infrared of little contrast: by night a parked car is as warm as the road
+    enhanced: float = 0.0  # infrared whose dark was stretched away, as some sets are published
     paste: float = 0.4  # with the objects of another frame: a van by night is seen once, else
 
 
@@ -105,6 +106,8 @@ def troubled(
     if random.random() < shares.stripes:
         infrared = _stripes(infrared, random)
     infrared = _noise(infrared, random)
+    if random.random() < shares.enhanced:
+        infrared = _enhanced(infrared, random)
     if random.random() < shares.dead_sensor:
         dead = visible if random.random() < 0.5 else infrared
         dead[:] = 0
@@ -173,6 +176,14 @@ def _faint(image: Bytes, random: np.random.Generator) -> Bytes:
     """A scene of little contrast, as the gain leaves it while something hot is in sight."""
     mean = image.mean()
     return np.asarray(mean + random.uniform(0.25, 0.8) * (image - mean), np.uint8)
+
+
+def _enhanced(image: Bytes, random: np.random.Generator) -> Bytes:
+    """Most of the scene near black, what is warm above it."""
+    low, high = np.percentile(image, (random.uniform(0, 3), random.uniform(97, 100))) / 255
+    levels = np.clip((np.arange(256) / 255 - low) / max(high - low, 0.1), 0, 1)
+    table = 255 * random.uniform(0.3, 1) * levels ** random.uniform(1.6, 3.2)
+    return np.asarray(cv2.LUT(image, np.asarray(table, np.uint8)), np.uint8)
 
 
 def _stripes(image: Bytes, random: np.random.Generator) -> Bytes:

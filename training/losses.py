@@ -10,6 +10,7 @@ from torch.nn import functional
 from segmif.classes import IGNORE
 from segmif.metrics import QABF_ANGLE, QABF_STRENGTH
 
+ENHANCED = (0.12, 0.18)  # median of infrared below which its dark was stretched away, and above not
 SCALES = (1, 2, 4, 8)  # pixels: an edge is kept whether it is fine or soft
 
 
@@ -17,7 +18,7 @@ SCALES = (1, 2, 4, 8)  # pixels: an edge is kept whether it is fine or soft
 class FusionWeights:
     """How much each property of the fused luma counts."""
 
-    intensity: float = 10.0  # as bright as the brighter sensor
+    intensity: float = 10.0  # as bright as both sensors together say
     gradient: float = 5.0  # edges of the sensor that shows them more strongly
     structure: float = 2.0  # SSIM with both sensors
     edge_gain: float = 1.07  # edges are kept by this factor: a blend flattens them
@@ -27,7 +28,7 @@ class FusionWeights:
 
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
     """Loss of a fused luma against both sources, each (B, H, W) in [0, 1]."""
-    intensity = functional.l1_loss(fused, torch.maximum(visible, infrared))
+    intensity = intensity_distance(fused, visible, infrared)
     edges = fused.new_zeros(())
     for scale in SCALES:
         scaled = [functional.avg_pool2d(x, scale) for x in (fused, visible, infrared)]
@@ -40,6 +41,22 @@ def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeig
         + weights.kept_edges * (1 - kept_edges(fused, visible, infrared))
         + weights.differences * (2 - correlations_of_differences(fused, visible, infrared))
     )
+
+
+def intensity_distance(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
+    """
+    Mean distance of (B, H, W) from the levels that both sensors leave open.
+
+    Where infrared is dark but for what is warm, as stretching leaves it, that is the brighter
+    sensor's level. Where it is not, its level is the gain control's, and the brighter of both would
+    veil the night and blind the day: from the mean of both to half way to the brighter one.
+    """
+    brighter, mean = torch.maximum(visible, infrared), (visible + infrared) / 2
+    dark, grey = ENHANCED
+    median = infrared.flatten(1).median(dim=1).values
+    enhanced = ((grey - median) / (grey - dark)).clamp(0, 1).view(-1, 1, 1)
+    low = mean + enhanced * (brighter - mean)
+    return (fused - fused.clamp(low, (low + brighter) / 2)).abs().mean()
 
 
 def edge_distance(fused: Tensor, visible: Tensor, infrared: Tensor, gain: float) -> Tensor:

@@ -14,12 +14,15 @@ import torch
 
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
-from segmif.model.weights import load_network, save_network
+from segmif.model.weights import save_network
+from training.espnet import load_teacher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training mean`."""
-    parser.add_argument("--weights", type=Path, nargs="+", required=True, help="of one variant")
+    parser.add_argument(
+        "--weights", type=Path, nargs="+", required=True, help="of one variant, or tutors"
+    )
     parser.add_argument("--shares", type=float, nargs="+", help="of each, sum 1 [the same]")
     parser.add_argument("--out", type=Path, required=True, help=".safetensors to write")
 
@@ -27,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Writes the mean; its manifest has the last one's training and names all of them."""
     shares = args.shares or [1 / len(args.weights)] * len(args.weights)
-    network = mean([load_network(path) for path in args.weights], shares)
+    networks = [load_teacher(path, torch.device("cpu")) for path in args.weights]
+    network = mean(networks, shares)
     parts = [
         {"share": share, "sha256": sha256(path)}
         for share, path in zip(shares, args.weights, strict=True)

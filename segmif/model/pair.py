@@ -6,7 +6,10 @@
     streams, pyramid  -> HIA (one or two stages) -> refined streams
     refined streams, stems   -> fusion decoder -> a weight and a correction for every pixel
     refined streams, pyramid -> mask
-    visible, infrared -> streets (`edge` only) -> another mask; the mean of both logits counts
+    visible, infrared -> streets (`edge` only) -> another mask, which counts for more
+
+Where a sensor shows nothing (its frame is black, as the service makes such frames), the mask is
+that of `streets` alone, which has learnt to do with one.
 
 Both tasks read the refined streams, so both losses reach the attention. What streets look like
 takes more pictures to learn than rigs have labelled: `streets` may come from a published network.
@@ -16,17 +19,22 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from segmif.frames import MULTIPLE
 from segmif.model.blocks import ConvNormAct, ResidualBlock, enlarge
 from segmif.model.config import PairConfig
 from segmif.model.espnet import Segmenter
 from segmif.model.interaction import HierarchicalInteractiveAttention
 
+OWN_SHARE = 0.25  # of the own mask beside that of `streets`, which has seen more (decision 10)
 CORRECTION = 0.3  # the decoder may leave the range between both sensors by this share of full scale
 
 
 class PairNetwork(nn.Module):
     """One encoder pass over the pair; see the module's docstring."""
+
+    without_infrared: Tensor
 
     def __init__(self, config: PairConfig) -> None:
         super().__init__()
@@ -37,12 +45,14 @@ class PairNetwork(nn.Module):
         # early semantics first, the pyramid's last: as in the published figure, shallow to deep
         source_widths = (config.encoder_widths[0], config.head_width)[-config.interactions :]
         self.stages = nn.ModuleList(InteractionStage(config, width) for width in source_widths)
-        self.fusion = FusionDecoder(config)
         self.mask = MaskHead(config)
+        self.fusion = FusionDecoder(config)
         self.streets = Segmenter(len(config.taxonomy.names), both=True) if config.streets else None
         if self.streets:  # silent until it has learnt something
             nn.init.zeros_(self.streets.classify.weight)
             nn.init.zeros_(cast(Tensor, self.streets.classify.bias))
+            # what logits gain without infrared: see `training join --without-infrared`
+            self.register_buffer("without_infrared", torch.zeros(len(config.taxonomy.names)))
 
     def forward(
         self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
@@ -64,8 +74,17 @@ class PairNetwork(nn.Module):
         fused = self.fusion(visible_luma, infrared, visible_detail, infrared_detail, *streams)
         logits: Tensor = self.mask(semantic, *streams)
         if self.streets:
-            logits = (logits + self.streets(visible, infrared)) / 2
+            logits = self._both_masks(logits, self.streets(visible, infrared), visible, infrared)
         return fused, logits
+
+    def _both_masks(
+        self, own: Tensor, streets: Tensor, visible: Tensor, infrared: Tensor
+    ) -> Tensor:
+        """The logits that count (B, K, H/4, W/4), from those of both masks and the frames."""
+        shows = [frame.amax((1, 2, 3), keepdim=True).sign() for frame in (visible, infrared)]
+        share = OWN_SHARE * shows[0] * shows[1]
+        missed = (1 - shows[1]) * self.without_infrared.view(1, -1, 1, 1)
+        return streets + share * (own - streets) + missed
 
 
 class Stem(nn.Module):
@@ -144,12 +163,17 @@ class InteractionStage(nn.Module):
 
 
 class FusionDecoder(nn.Module):
-    """Refined streams and both details to the fused luma."""
+    """
+    Refined streams and both details to the fused luma.
+
+    What a bright pixel means depends on how bright its frame is: gain controls differ by camera.
+    """
 
     def __init__(self, config: PairConfig) -> None:
         super().__init__()
         width = config.decoder_width
         self.reduce = ConvNormAct(2 * config.stream_width, width)
+        self.level = nn.Sequential(nn.Conv2d(2, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
         self.decode = nn.Sequential(
             ConvNormAct(width + 2 * config.stem_width, width),
             ConvNormAct(width, width),
@@ -166,13 +190,20 @@ class FusionDecoder(nn.Module):
         visible_stream: Tensor,
         infrared_stream: Tensor,
     ) -> Tensor:
-        context = enlarge(self.reduce(torch.cat((visible_stream, infrared_stream), dim=1)), 2)
+        context = self.reduce(torch.cat((visible_stream, infrared_stream), dim=1))
+        context = enlarge(context + self.level(_levels(visible_luma, infrared)), 2)
         choice, correction = self.decode(
             torch.cat((context, visible_detail, infrared_detail), dim=1)
         ).chunk(2, dim=1)
         weight = choice.sigmoid()
         blend = infrared + weight * (visible_luma - infrared)
         return (blend + CORRECTION * correction.tanh()).clamp(0, 1)
+
+
+def _levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:
+    """The mean of each frame (B, 2, 1, 1), in two steps: half precision cannot add up a frame."""
+    tiles = functional.avg_pool2d(torch.cat((visible_luma, infrared), dim=1), MULTIPLE)
+    return tiles.mean(dim=(2, 3), keepdim=True)
 
 
 class MaskHead(nn.Module):

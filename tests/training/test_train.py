@@ -212,8 +212,34 @@ def test_fusion_loss_prefers_what_keeps_both_sources() -> None:
     def loss(fused: torch.Tensor) -> float:
         return float(losses.fusion(fused, visible, infrared, weights))
 
-    assert loss(torch.maximum(visible, infrared)) < loss((visible + infrared) / 2)
     assert loss(torch.maximum(visible, infrared)) < loss(torch.zeros_like(visible))
+    assert loss((visible + infrared) / 2) < loss(torch.zeros_like(visible))
+
+
+@pytest.mark.parametrize(("level", "enhanced"), [(0.05, True), (0.5, False)])
+def test_infrared_is_as_bright_as_its_scale_says(level: float, enhanced: bool) -> None:
+    visible = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    infrared = torch.full_like(visible, level)
+    infrared[:, 8:16, 8:16] = 1  # something warm
+    brighter = torch.maximum(visible, infrared)
+    mean = (visible + infrared) / 2
+    distances = [
+        float(losses.intensity_distance(fused, visible, infrared))
+        for fused in (brighter, mean, (mean + brighter) / 2)
+    ]
+    assert [distance == pytest.approx(0, abs=1e-6) for distance in distances] == (
+        [True, False, False] if enhanced else [False, True, True]
+    )
+
+
+def test_enhanced_infrared_is_dark_but_for_what_is_warm() -> None:
+    frame = np.tile(np.linspace(70, 90, 64, dtype=np.uint8), (64, 1))
+    frame[:16, :16] = 200
+    shares = replace(CALM, enhanced=1.0)
+    visible = np.zeros((64, 64, 3), np.uint8)
+    _, infrared = troubled(visible, frame.copy(), shares, np.random.default_rng(3))
+    assert np.median(infrared) < np.median(frame) / 2
+    assert infrared[:16, :16].mean() > 2 * np.median(infrared)
 
 
 def test_losses_named_after_a_metric_are_that_metric() -> None:
