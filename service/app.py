@@ -81,6 +81,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     proof = asyncio.create_task(app.state.line.prove(GOLDEN))
     if app.state.reopen:
         on_hangup(app, app.state.reopen)
+    # the thread that reads metrics starts now: when memory is short, there is none for its stack
+    await asyncio.to_thread(app.state.line.metrics.text)
     yield
     await proof
     app.state.regions.close()
