@@ -328,7 +328,7 @@ def test_sighup_renews_the_certificate(stand_in_weights: Path, tmp_path: Path) -
 def test_within_a_bound_on_memory_large_pairs_are_put_off_and_others_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SEGMIF_MEMORY_MIB", "800")
+    monkeypatch.setenv("SEGMIF_MEMORY_MIB", "700")
     headers = {"Content-Type": "application/octet-stream"}
     stripes = np.tile(np.arange(2000, dtype=np.uint8), (1900, 1))
 
