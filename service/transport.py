@@ -9,6 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from socket import socket
 from threading import Timer
+from typing import Any
 from uuid import uuid4
 
 import uvicorn
@@ -23,6 +24,7 @@ MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
 # Each chunk costs the event loop a call: many are fine when they carry something.
 FREE_CHUNKS = 4096
 MIN_MEAN_CHUNK = 256  # [bytes] beyond the free ones
+LINGER_S = 2  # closed at once with bytes unread, a connection loses the answer on its way
 CLOSE_S = 5  # to free network and threads, once drained
 RESTARTING = 1012  # RFC 6455's registry: the service goes, come again
 
@@ -48,6 +50,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self._patience: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._refused = False
         self._begin_head()
         if len(self.connections) > self.max_connections:
             self._refuse(503, "busy", f"{self.max_connections} connections are open; try again")
@@ -70,7 +73,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as long as the head is not too long."""
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -132,8 +135,9 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _refuse(self, status: int, kind: str, detail: str) -> None:
         self._end_head()
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
         self.refused(kind)
         request_id = uuid4().hex
         phrase = HTTPStatus(status).phrase
@@ -155,7 +159,63 @@ class GuardedHttp(HttpToolsProtocol):
         started = self.cycle is not None and self.cycle.response_started
         if not started or self.cycle.response_complete:
             self.transport.write((head + body).encode())
-        self.transport.close()
+        if self.cycle is not None and self.cycle.more_body:
+            self._let_it_end()
+        else:
+            self.transport.close()
+
+    def _let_it_end(self) -> None:
+        """Drop what still comes of a refused body, for a while, so that the answer arrives."""
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+
+class Reader(asyncio.BufferedProtocol):
+    """
+    Has the event loop read into memory that is there already.
+
+    A loop that must find new memory for what came drops the connection where there is none; here
+    it is the protocol that does not find it, and says so. Connections share the memory: a loop on
+    a socket reads and hands over in one step.
+    """
+
+    http: type[GuardedHttp] = GuardedHttp
+    memory = memoryview(bytearray(256 * 2**10))
+
+    def __init__(self, **given: Any) -> None:
+        self._http = self.http(**given)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Pass on that a client is there."""
+        self._http.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on that it has gone."""
+        self._http.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Pass on that it has nothing more to say."""
+        self._http.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass on that it does not take its answer."""
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that it takes it again."""
+        self._http.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to read to."""
+        return self.memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand over what was read."""
+        self._http.data_received(self.memory[:nbytes])  # type: ignore[arg-type]  # any buffer does
 
 
 class PatientSocket(WebSocketsSansIOProtocol):
@@ -203,7 +263,7 @@ def server_config(
         app,
         host=settings.host,
         port=settings.port,
-        http=type("Http", (GuardedHttp,), bounds),
+        http=type("Http", (Reader,), {"http": type("BoundedHttp", (GuardedHttp,), bounds)}),
         ws=PatientSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # a small message could unfold into a large one

@@ -15,7 +15,9 @@ from segmif import images
 from service.__main__ import main
 from service.client import pack
 from service.wire import RawAnswer
-from tests.service.test_safety import pair, problem_of, unharmed
+from tests.service.test_safety import connected, pair, problem, problem_of, rest, unharmed
+
+UVICORN = "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol"
 
 
 def opencv_refuses(*_: object) -> None:
@@ -33,7 +35,7 @@ def encoder_refuses(*_: object) -> tuple[bool, None]:
 @pytest.mark.parametrize(
     ("stage", "refuse"),
     [
-        ("uvicorn.protocols.http.httptools_impl.HttpToolsProtocol.on_body", python_refuses),
+        (f"{UVICORN}.on_body", python_refuses),
         ("service.routes.read_pair", python_refuses),  # on the event loop
         ("cv2.imdecode", opencv_refuses),
         ("service.pipeline.images.infrared_levels", python_refuses),
@@ -68,6 +70,20 @@ def test_a_thread_without_memory_is_no_fault_either(
     with monkeypatch.context() as full:
         full.setattr("service.routes.to_thread", refuse)
         assert problem_of(client.get("/metrics")) == (503, "out_of_memory")
+    unharmed(client)
+
+
+def test_who_still_sends_a_refused_body_is_not_cut_off_from_the_answer(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "POST /fuse-segment HTTP/1.1\r\nHost: it\r\nContent-Length: 30000000\r\n"
+    head += "Content-Type: application/octet-stream\r\n\r\n"
+    with monkeypatch.context() as full, connected(client) as wire:
+        full.setattr(f"{UVICORN}.on_body", python_refuses)
+        wire.sendall(head.encode() + bytes(10_000))
+        assert problem(rest(wire)) == (503, "out_of_memory")
+        for _ in range(20):
+            wire.sendall(bytes(1_000_000))
     unharmed(client)
 
 
