@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--without-infrared",
-        type=_shift,
+        type=gain,
         nargs="+",
         default=[],
         metavar="CLASS=LOGITS",
@@ -40,9 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help=".safetensors to write")
 
 
-def _shift(text: str) -> tuple[str, float]:
+def gain(text: str) -> tuple[str, float]:
+    """A class and what its logit gains, of CLASS=LOGITS."""
     name, _, logits = text.partition("=")
-    return name, float(logits)
+    try:
+        return name, float(logits)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a class and its gain are meant, such as person=1.5"
+        ) from None
 
 
 def main(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from export.attention import local_function
-from export.to_onnx import ExportError, check, export, noise, to_model
+from export.to_onnx import ExportError, check, check_labels, export, noise, to_model
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
@@ -62,6 +62,14 @@ def test_a_wrong_file_does_not_pass(network: Network, model: onnx.ModelProto) ->
             initializer.CopyFrom(onnx.numpy_helper.from_array(50 * values, initializer.name))
     with pytest.raises(ExportError, match="differ from float64"):
         check(broken, network)
+
+
+def test_a_label_may_be_off_by_as_much_as_rounding_accounts_for() -> None:
+    scores = torch.tensor([1.0, 0.99, 0.9]).double().reshape(1, 3, 1, 1)
+    rounded = scores + torch.tensor([0.0, 0.003, -0.001]).reshape(1, 3, 1, 1)
+    check_labels(torch.tensor([[[1]]], dtype=torch.uint8), scores, rounded)  # 0.01 behind, of 0.012
+    with pytest.raises(ExportError, match=r"a class 0\.1 below the best one is named"):
+        check_labels(torch.tensor([[[2]]], dtype=torch.uint8), scores, rounded)
 
 
 @pytest.mark.parametrize("size", [(1, 8, 2, 1, 1), (2, 24, 3, 13, 7)])

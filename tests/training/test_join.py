@@ -1,6 +1,6 @@
 """A tutor as the second encoder of a network."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from functools import partial
 from pathlib import Path
 
@@ -72,3 +72,5 @@ def test_what_cannot_be_joined_is_said(tmp_path: Path) -> None:
         join.join(Network("edge", MFNET), Network("nano", MFNET), {})
     with pytest.raises(ValueError, match=r"no class 'horse'; there are .*person"):
         join.join(Network("edge", MFNET), tutor, {"horse": 1.0})
+    with pytest.raises(ArgumentTypeError, match="'person': a class and its gain are meant"):
+        join.gain("person")
