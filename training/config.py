@@ -63,7 +63,7 @@ class TrainConfig:
     )
     validation: Source = VALIDATION
     cache_gib: float = 2.0  # of decoded frames that are kept in memory
-    phases: tuple[Phase, ...]
+    phases: tuple[Phase, ...] = ()
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
     focus: float = 0.75
     favour: dict[str, float] = field(default_factory=dict)  # class: so often as others it is drawn
@@ -83,16 +83,24 @@ class TrainConfig:
     validate_every: int = 600  # steps
     patience: int | None = None  # validations without gain that end the run; None: run to the end
     fusion: FusionWeights = field(default_factory=FusionWeights)
+    fusion_enhanced: FusionWeights | None = None  # where infrared is dark; None: the same
     distill: DistillWeights = field(default_factory=DistillWeights)  # where there is a teacher
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}")
+        if not self.phases and not self.finish:
+            raise ValueError("there is nothing to do: give [[phases]], [finish] or both")
         if self.finish and not isinstance(VARIANTS[self.variant], PairConfig):
             raise ValueError(
                 f"{self.variant} has no [finish]: its mask is made from the fused frame, so the "
                 "fusion decoder cannot go on alone"
             )
+
+    @property
+    def fusion_weights(self) -> tuple[FusionWeights, FusionWeights]:
+        """For pairs of grey infrared, and of enhanced."""
+        return self.fusion, self.fusion_enhanced or self.fusion
 
     @property
     def steps(self) -> int:

@@ -46,7 +46,9 @@ class Learner(nn.Module):
         mask = losses.segmentation(seen.logits, labels, self.class_weights)
         fusion = None
         if fuse:
-            fusion = losses.fusion(seen.fused, luma(visible), infrared, self.config.fusion)
+            fusion = losses.fusion_of_both_kinds(
+                seen.fused, luma(visible), infrared, self.config.fusion_weights
+            )
         parts = {"total": self.balance(fusion, mask), "mask": mask.detach()}
         if fusion is not None:
             parts["fusion"] = fusion.detach()

@@ -43,6 +43,19 @@ def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeig
     )
 
 
+def fusion_of_both_kinds(
+    fused: Tensor, visible: Tensor, infrared: Tensor, weights: tuple[FusionWeights, FusionWeights]
+) -> Tensor:
+    """`fusion` with one set of weights for pairs of grey infrared, another for enhanced ones."""
+    enhanced = enhancement(infrared) >= 0.5
+    total = fused.new_zeros(())
+    for kind, of_kind in zip((~enhanced, enhanced), weights, strict=True):
+        if kind.any():
+            share = kind.sum() / len(kind)
+            total = total + share * fusion(fused[kind], visible[kind], infrared[kind], of_kind)
+    return total
+
+
 def intensity_distance(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     """
     Mean distance of (B, H, W) from the levels that both sensors leave open.
@@ -52,11 +65,15 @@ def intensity_distance(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tens
     veil the night and blind the day: from the mean of both to half way to the brighter one.
     """
     brighter, mean = torch.maximum(visible, infrared), (visible + infrared) / 2
+    low = mean + enhancement(infrared).view(-1, 1, 1) * (brighter - mean)
+    return (fused - fused.clamp(low, (low + brighter) / 2)).abs().mean()
+
+
+def enhancement(infrared: Tensor) -> Tensor:
+    """1 for a frame (B, H, W) whose dark was stretched away, 0 for one grey throughout, (B,)."""
     dark, grey = ENHANCED
     median = infrared.flatten(1).median(dim=1).values
-    enhanced = ((grey - median) / (grey - dark)).clamp(0, 1).view(-1, 1, 1)
-    low = mean + enhanced * (brighter - mean)
-    return (fused - fused.clamp(low, (low + brighter) / 2)).abs().mean()
+    return ((grey - median) / (grey - dark)).clamp(0, 1)
 
 
 def edge_distance(fused: Tensor, visible: Tensor, infrared: Tensor, gain: float) -> Tensor:

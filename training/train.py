@@ -26,6 +26,7 @@ from segmif.manifest import sha256
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
 from segmif.model.network import Network
+from segmif.model.pair import PairNetwork
 from segmif.model.weights import load_network, save_network
 from training import data, losses
 from training.choice import Choice
@@ -295,7 +296,8 @@ def finish_fusion(
     finish = config.finish
     if finish is None:
         return
-    decoder = network.get_submodule("core.fusion")
+    core = cast(PairNetwork, network.core)
+    decoder = core.fusion
     network.requires_grad_(False).eval()
     decoder.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(decoder.parameters(), config.learning_rate, weight_decay=0)
@@ -304,9 +306,11 @@ def finish_fusion(
     batches = data.batches(frames, fresh, 0, finish.steps)
     for batch in tqdm(batches, total=finish.steps, desc="fusion decoder", unit="step"):
         visible, infrared = (array.to(fabric.device) / 255 for array in batch[:2])
-        fused, _ = network.predict(visible, infrared)
+        seen = luma(visible)
+        fused = core.fuse(visible.permute(0, 3, 1, 2), seen.unsqueeze(1), infrared.unsqueeze(1))
+        loss = losses.fusion_of_both_kinds(fused.squeeze(1), seen, infrared, config.fusion_weights)
         optimizer.zero_grad(set_to_none=True)
-        losses.fusion(fused, luma(visible), infrared, config.fusion).backward()
+        loss.backward()
         optimizer.step()
         schedule.step()
     network.requires_grad_(True).eval()

@@ -27,6 +27,8 @@ from segmif.model.config import PairConfig
 from segmif.model.espnet import Segmenter
 from segmif.model.interaction import HierarchicalInteractiveAttention
 
+Two = tuple[Tensor, Tensor]  # of visible, of infrared
+
 OWN_SHARE = 0.25  # of the own mask beside that of `streets`, which has seen more (decision 10)
 CORRECTION = 0.3  # the decoder may leave the range between both sensors by this share of full scale
 
@@ -63,6 +65,21 @@ class PairNetwork(nn.Module):
         Takes visible (B, 3, H, W), its luma and infrared (B, 1, H, W), all in [0, 1]; H and W
         divide by 32.
         """
+        details, streams, semantic = self._refine(visible, infrared)
+        fused = self.fusion(visible_luma, infrared, *details, *streams)
+        logits: Tensor = self.mask(semantic, *streams)
+        if self.streets:
+            logits = self._both_masks(logits, self.streets(visible, infrared), visible, infrared)
+        return fused, logits
+
+    def fuse(self, visible: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
+        """The fused luma of `forward` without the work on the mask."""
+        details, streams, _ = self._refine(visible, infrared)
+        fused: Tensor = self.fusion(visible_luma, infrared, *details, *streams)
+        return fused
+
+    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[Two, Two, Tensor]:
+        """Both details at stride 2, both refined streams at stride 4, the semantic pyramid."""
         visible_detail, visible_stream = self.visible_stem(visible)
         infrared_detail, infrared_stream = self.infrared_stem(infrared)
         levels = self.encoder(torch.cat((visible_stream, infrared_stream), dim=1))
@@ -71,11 +88,7 @@ class PairNetwork(nn.Module):
         streams = visible_stream, infrared_stream
         for stage, source in zip(self.stages, sources, strict=True):
             streams = stage(*streams, source)
-        fused = self.fusion(visible_luma, infrared, visible_detail, infrared_detail, *streams)
-        logits: Tensor = self.mask(semantic, *streams)
-        if self.streets:
-            logits = self._both_masks(logits, self.streets(visible, infrared), visible, infrared)
-        return fused, logits
+        return (visible_detail, infrared_detail), streams, semantic
 
     def _both_masks(
         self, own: Tensor, streets: Tensor, visible: Tensor, infrared: Tensor

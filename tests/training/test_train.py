@@ -103,7 +103,21 @@ def test_config_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     "path", sorted(Path("training/configs").glob("*.toml")), ids=lambda p: p.stem
 )
 def test_shipped_configs_are_valid(path: Path) -> None:
-    assert read_config(path).steps > 0
+    config = read_config(path)
+    assert config.steps > 0 or config.finish
+
+
+def test_the_fusion_decoder_can_go_on_alone(tmp_path: Path) -> None:
+    nowhere = tmp_path / "none"
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    train(TINY, nowhere, tmp_path / "a", first, stop=1)
+    train(replace(TINY, phases=()), nowhere, tmp_path / "b", second, start=first)
+    ours, theirs = (load_network(path).state_dict() for path in (first, second))
+    changed = {name for name, value in ours.items() if not torch.equal(value, theirs[name])}
+    assert changed
+    assert all(name.startswith("core.fusion.") for name in changed)
+    with pytest.raises(ValueError, match="nothing to do: give"):
+        replace(TINY, phases=(), finish=None)
 
 
 def frame(height: int = 100, width: int = 140) -> Labelled:
@@ -230,6 +244,19 @@ def test_infrared_is_as_bright_as_its_scale_says(level: float, enhanced: bool) -
     assert [distance == pytest.approx(0, abs=1e-6) for distance in distances] == (
         [True, False, False] if enhanced else [False, True, True]
     )
+
+
+def test_enhanced_pairs_have_weights_of_their_own() -> None:
+    visible, infrared = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    infrared[1:] *= 0.1  # two of three are dark
+    fused = (visible + infrared) / 2
+    grey, dark = losses.FusionWeights(), losses.FusionWeights(edge_gain=2.0)
+    apart = [
+        losses.fusion(fused[:1], visible[:1], infrared[:1], grey),
+        losses.fusion(fused[1:], visible[1:], infrared[1:], dark),
+    ]
+    loss = losses.fusion_of_both_kinds(fused, visible, infrared, (grey, dark))
+    torch.testing.assert_close(loss, (apart[0] + 2 * apart[1]) / 3)
 
 
 def test_enhanced_infrared_is_dark_but_for_what_is_warm() -> None:
