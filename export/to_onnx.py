@@ -29,6 +29,7 @@ from segmif.model.precision import to_half
 from segmif.model.weights import load_network
 
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
+PATCH = 16  # pixels
 CHECKED_SIZES = ((1, 96, 160), (3, 64, 32))
 
 Bytes = NDArray[np.uint8]
@@ -131,8 +132,9 @@ def check(model: onnx.ModelProto, network: Network) -> str:
     Runs the ONNX and the network at sizes that were not exported at; ExportError where they differ.
 
     Both are compared with the network in float64, and the ONNX may err twice as much as torch in
-    the same precision. Rounding to bytes turns a tiny difference into a whole level, so of these it
-    is the share of pixels that counts (and one in ten thousand, where torch happens to meet none).
+    the same precision. Rounding to bytes turns a tiny difference into a whole level, so for the
+    fused frame and the confidence it is the share of pixels that counts (and one in ten thousand,
+    where torch happens to meet none), for labels what stands in `check_labels`.
     """
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -167,9 +169,13 @@ def check_labels(labels: Tensor, exact: Tensor, torchs: Tensor) -> None:
     Lets a label pass that is not the best one in float64 where rounding accounts for that.
 
     Takes labels uint8 (B, H, W) and scores (B, K, H, W), exact and as torch has them in the
-    precision of the labels. Two scores that are each off by at most twice torch's greatest error
-    may change places when they lie within four times that error. Raises ExportError.
+    network's precision. Two scores that are each off by at most twice torch's greatest error may
+    change places when they lie within four times that error. Raises ExportError.
     """
+    if not torchs.isfinite().all():
+        raise ExportError("torch's own scores are not finite in this precision: nothing to hold to")
+    if labels.max() >= exact.shape[1]:
+        raise ExportError(f"class {labels.max()} is named; there are {exact.shape[1]}")
     error = (torchs - exact).abs().max().item()
     chosen = exact.gather(1, labels.long().unsqueeze(1)).squeeze(1)
     behind = (exact.amax(dim=1) - chosen).max().item()
@@ -194,7 +200,18 @@ def _differing(given: Bytes, truth: Bytes) -> float:
 
 
 def noise(batch: int, height: int, width: int) -> tuple[Bytes, Bytes]:
-    """A pair of random frames: visible (B, H, W, 3), infrared (B, H, W)."""
+    """
+    A pair of random frames: visible (B, H, W, 3), infrared (B, H, W); PATCH divides H and W.
+
+    Noise upon random patches: a network that has learnt finds several classes there, where it finds
+    but one in noise alone.
+    """
     random = np.random.default_rng(batch * height * width)
-    visible = random.integers(0, 256, (batch, height, width, 3), np.uint8)
-    return visible, random.integers(0, 256, (batch, height, width), np.uint8)
+
+    def frame(*channels: int) -> Bytes:
+        patches = random.integers(0, 224, (batch, height // PATCH, width // PATCH, *channels))
+        patches = patches.repeat(PATCH, axis=1).repeat(PATCH, axis=2)
+        grain = random.integers(0, 32, (batch, height, width, *channels))
+        return (patches + grain).astype(np.uint8)
+
+    return frame(3), frame()

@@ -24,7 +24,8 @@ MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
 # Each chunk costs the event loop a call: many are fine when they carry something.
 FREE_CHUNKS = 4096
 MIN_MEAN_CHUNK = 256  # [bytes] beyond the free ones
-LINGER_S = 2  # closed at once with bytes unread, a connection loses the answer on its way
+LINGER_S = 2  # for a body that still comes: closed with bytes unread, a client loses the answer
+READ_BYTES = 256 * 2**10  # at a time
 CLOSE_S = 5  # to free network and threads, once drained
 RESTARTING = 1012  # RFC 6455's registry: the service goes, come again
 
@@ -50,7 +51,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self._patience: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
-        self._refused = False
+        self._lingering: asyncio.TimerHandle | None = None
+        self._ended = False
         self._begin_head()
         if len(self.connections) > self.max_connections:
             self._refuse(503, "busy", f"{self.max_connections} connections are open; try again")
@@ -59,7 +61,16 @@ class GuardedHttp(HttpToolsProtocol):
         """Forget the connection."""
         self._end_head()
         self._end_taking()
+        if self._lingering:
+            self._lingering.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Finish what is being answered; who was refused has been answered."""
+        if self._ended:
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         """Start the clock of a client that does not take its answer, which fills our memory."""
@@ -73,7 +84,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as long as the head is not too long."""
-        if self._refused or self.transport.is_closing():
+        if self._ended or self.transport.is_closing():
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -135,9 +146,9 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _refuse(self, status: int, kind: str, detail: str) -> None:
         self._end_head()
-        if self._refused or self.transport.is_closing():
+        if self._ended or self.transport.is_closing():
             return
-        self._refused = True
+        self._ended = True
         self.refused(kind)
         request_id = uuid4().hex
         phrase = HTTPStatus(status).phrase
@@ -156,10 +167,13 @@ class GuardedHttp(HttpToolsProtocol):
             f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
             "connection: close\r\n\r\n"
         )
-        started = self.cycle is not None and self.cycle.response_started
-        if not started or self.cycle.response_complete:
+        if self.pipeline:  # an answer now would be taken for that of an earlier request
+            self.transport.abort()
+            return
+        open_cycle = self.cycle is not None and not self.cycle.response_complete
+        if not open_cycle or not self.cycle.response_started:
             self.transport.write((head + body).encode())
-        if self.cycle is not None and self.cycle.more_body:
+        if open_cycle and self.cycle.more_body:
             self._let_it_end()
         else:
             self.transport.close()
@@ -171,7 +185,8 @@ class GuardedHttp(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(LINGER_S, self.transport.close)
+        # not `close`: with TLS that would wait for the client to agree
+        self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 class Reader(asyncio.BufferedProtocol):
@@ -179,12 +194,12 @@ class Reader(asyncio.BufferedProtocol):
     Has the event loop read into memory that is there already.
 
     A loop that must find new memory for what came drops the connection where there is none; here
-    it is the protocol that does not find it, and says so. Connections share the memory: a loop on
-    a socket reads and hands over in one step.
+    it is the protocol that does not find it, and says so. The connections of one event loop, but
+    not of two, share the memory: a loop reads and hands over in one step.
     """
 
-    http: type[GuardedHttp] = GuardedHttp
-    memory = memoryview(bytearray(256 * 2**10))
+    http: type[GuardedHttp]
+    memory: memoryview
 
     def __init__(self, **given: Any) -> None:
         self._http = self.http(**given)
@@ -259,11 +274,12 @@ def server_config(
         "max_connections": settings.max_connections,
         "refused": staticmethod(refused),
     }
+    http = type("BoundedHttp", (GuardedHttp,), bounds)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=type("Http", (Reader,), {"http": type("BoundedHttp", (GuardedHttp,), bounds)}),
+        http=type("Http", (Reader,), {"http": http, "memory": memoryview(bytearray(READ_BYTES))}),
         ws=PatientSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # a small message could unfold into a large one

@@ -83,7 +83,7 @@ class TrainConfig:
     validate_every: int = 600  # steps
     patience: int | None = None  # validations without gain that end the run; None: run to the end
     fusion: FusionWeights = field(default_factory=FusionWeights)
-    fusion_enhanced: FusionWeights | None = None  # where infrared is dark; None: the same
+    fusion_enhanced: FusionWeights | None = None  # all weights where infrared is dark; None: same
     distill: DistillWeights = field(default_factory=DistillWeights)  # where there is a teacher
 
     def __post_init__(self) -> None:

@@ -46,7 +46,13 @@ def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeig
 def fusion_of_both_kinds(
     fused: Tensor, visible: Tensor, infrared: Tensor, weights: tuple[FusionWeights, FusionWeights]
 ) -> Tensor:
-    """`fusion` with one set of weights for pairs of grey infrared, another for enhanced ones."""
+    """
+    `fusion` with one set of weights for pairs of grey infrared, another for enhanced ones.
+
+    Black infrared counts as enhanced.
+    """
+    if weights[0] == weights[1]:
+        return fusion(fused, visible, infrared, weights[0])
     enhanced = enhancement(infrared) >= 0.5
     total = fused.new_zeros(())
     for kind, of_kind in zip((~enhanced, enhanced), weights, strict=True):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from segmif.classes import Taxonomy
 from segmif.frames import FramePair
-from segmif.manifest import sha256
+from segmif.manifest import Manifest, sha256
 from segmif.metrics import ConfusionMatrix
 from segmif.model.color import luma
 from segmif.model.network import Network
@@ -107,6 +107,8 @@ def train(
     For experiments: `change` makes another network of the variant before it learns, `view` other
     frames of the data.
     """
+    if not config.phases and not start:
+        raise ValueError("a run of [finish] alone goes on from weights: give --weights")
     sources: dict[str, object] = {"start": sha256(start)} if start else {}
     if teachers:
         sources["teachers"] = [sha256(teacher) for teacher in teachers]
@@ -130,6 +132,8 @@ def train(
     finish_fusion(fabric, session.averaged, frames, config)
     if fabric.is_global_zero:
         facts = {"steps": steps, "frames": len(frames), **asdict(config), **sources}
+        if start and not config.phases:  # all but the decoder is as it was
+            facts = Manifest.read(start).training | {"finish_alone": facts}
         save_network(session.averaged, out, facts)
     fabric.barrier()
     return session.averaged

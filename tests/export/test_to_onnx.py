@@ -70,6 +70,10 @@ def test_a_label_may_be_off_by_as_much_as_rounding_accounts_for() -> None:
     check_labels(torch.tensor([[[1]]], dtype=torch.uint8), scores, rounded)  # 0.01 behind, of 0.012
     with pytest.raises(ExportError, match=r"a class 0\.1 below the best one is named"):
         check_labels(torch.tensor([[[2]]], dtype=torch.uint8), scores, rounded)
+    with pytest.raises(ExportError, match="class 3 is named; there are 3"):
+        check_labels(torch.tensor([[[3]]], dtype=torch.uint8), scores, rounded)
+    with pytest.raises(ExportError, match="scores are not finite"):
+        check_labels(torch.tensor([[[0]]], dtype=torch.uint8), scores, rounded / 0)
 
 
 @pytest.mark.parametrize("size", [(1, 8, 2, 1, 1), (2, 24, 3, 13, 7)])

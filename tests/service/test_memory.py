@@ -82,8 +82,8 @@ def test_who_still_sends_a_refused_body_is_not_cut_off_from_the_answer(
         full.setattr(f"{UVICORN}.on_body", python_refuses)
         wire.sendall(head.encode() + bytes(10_000))
         assert problem(rest(wire)) == (503, "out_of_memory")
-        for _ in range(20):
-            wire.sendall(bytes(1_000_000))
+        for _ in range(5):  # the first could still go out to a connection that is closed
+            wire.sendall(bytes(100_000))
     unharmed(client)
 
 

@@ -119,6 +119,13 @@ def test_what_never_becomes_a_request_is_told_and_closed(
     assert expected[1] in outcomes
 
 
+def test_a_refusal_is_not_taken_for_the_answer_of_a_request_before(hasty: httpx.Client) -> None:
+    with connected(hasty) as wire:
+        wire.sendall(2 * b"GET /livez HTTP/1.1\r\nHost: it\r\n\r\n" + b"ZZ\r\n\r\n")
+        assert not rest(wire)
+    unharmed(hasty)
+
+
 def test_a_client_that_does_not_take_its_answer_is_cut_off(start: Start) -> None:
     with start(answer_total_s=0.3) as client, socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -116,6 +116,12 @@ def test_the_fusion_decoder_can_go_on_alone(tmp_path: Path) -> None:
     changed = {name for name, value in ours.items() if not torch.equal(value, theirs[name])}
     assert changed
     assert all(name.startswith("core.fusion.") for name in changed)
+    facts = [Manifest.read(path).training for path in (first, second)]
+    alone = facts[1].pop("finish_alone")
+    assert facts[0] == facts[1]
+    assert alone["start"] == Manifest.read(first).sha256
+    with pytest.raises(ValueError, match="goes on from weights: give --weights"):
+        train(replace(TINY, phases=()), nowhere, tmp_path / "c", second)
     with pytest.raises(ValueError, match="nothing to do: give"):
         replace(TINY, phases=(), finish=None)
 
