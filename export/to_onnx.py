@@ -146,9 +146,8 @@ def check(model: onnx.ModelProto, network: Network) -> str:
         given = session.run(list(OUTPUTS), dict(zip(INPUTS, pair, strict=True)))
         with torch.no_grad():
             tensors = [torch.from_numpy(array) for array in pair]
-            plain = [out.numpy() for out in network(*tensors)]
-            exact = [out.numpy() for out in wide(*tensors)]
-            scores, torchs_scores = class_scores(wide, *tensors), class_scores(network, *tensors)
+            plain, torchs_scores = with_scores(network, *tensors)
+            exact, scores = with_scores(wide, *tensors)
         for name, ours, torchs, truth in zip(OUTPUTS, given, plain, exact, strict=True):
             if ours.shape != truth.shape:
                 raise ExportError(f"{name} at {size} has shape {ours.shape}, not {truth.shape}")
@@ -186,13 +185,14 @@ def check_labels(labels: Tensor, exact: Tensor, torchs: Tensor) -> None:
         )
 
 
-def class_scores(network: Network, visible: Tensor, infrared: Tensor) -> Tensor:
-    """The logits whose greatest is the label, float64 (B, K, H, W), of a pair as `forward` has."""
-    dtype = next(network.core.parameters()).dtype
-    wide = torch.promote_types(dtype, torch.float32)
-    rgb, thermal = ((frame.to(wide) / 255).to(dtype) for frame in (visible, infrared))
-    scores = enlarge(network.predict(rgb, thermal)[1], 4 // network.config.label_stride).double()
-    return functional.interpolate(scores, infrared.shape[1:], mode="nearest")
+def with_scores(network: Network, visible: Tensor, infrared: Tensor) -> tuple[list[Bytes], Tensor]:
+    """What `forward` gives, and the logits whose greatest is the label, float64 (B, K, H, W)."""
+    logits: list[Tensor] = []
+    hook = network.core.register_forward_hook(lambda core, given, made: logits.append(made[1]))
+    outputs = [output.numpy() for output in network(visible, infrared)]
+    hook.remove()
+    scores = enlarge(logits[0], 4 // network.config.label_stride).double()
+    return outputs, functional.interpolate(scores, infrared.shape[1:], mode="nearest")
 
 
 def _differing(given: Bytes, truth: Bytes) -> float:

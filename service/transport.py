@@ -150,6 +150,9 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._ended = True
         self.refused(kind)
+        if self.pipeline:  # an answer now would be taken for that of an earlier request
+            self.transport.abort()
+            return
         request_id = uuid4().hex
         phrase = HTTPStatus(status).phrase
         body = json.dumps(
@@ -167,9 +170,6 @@ class GuardedHttp(HttpToolsProtocol):
             f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
             "connection: close\r\n\r\n"
         )
-        if self.pipeline:  # an answer now would be taken for that of an earlier request
-            self.transport.abort()
-            return
         open_cycle = self.cycle is not None and not self.cycle.response_complete
         if not open_cycle or not self.cycle.response_started:
             self.transport.write((head + body).encode())
