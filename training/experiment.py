@@ -3,7 +3,10 @@
 import argparse
 import json
 import math
+import os
 import platform
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -13,6 +16,7 @@ from typing import Any
 
 import torch
 
+from segmif.machine import processor
 from segmif.model.network import Network
 from training import data
 from training.config import TrainConfig, read_config
@@ -125,10 +129,22 @@ def circumstances(config: TrainConfig) -> dict[str, Any]:
         "steps": config.steps,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "revision": git_revision(),
+        "command": command(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "processor": f"{processor()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
     }
+
+
+def command() -> str:
+    """What this program was called by, with its paths as seen from here."""
+
+    def from_here(word: str) -> str:
+        flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        return flag + equals + (os.path.relpath(value) if Path(value).is_absolute() else value)
+
+    return shlex.join(["python", "-m", "training", *map(from_here, sys.argv[1:])])
 
 
 def table(arms: Mapping[str, Arm], columns: Sequence[str], folder: Path) -> str:
@@ -146,8 +162,13 @@ def table(arms: Mapping[str, Arm], columns: Sequence[str], folder: Path) -> str:
             cells = [_cell([one["numbers"].get(column) for one in results]) for column in columns]
             lines.append(f"| {name} | {arm.says} | {len(results)} | {' | '.join(cells)} |")
     lines += ["", "Mean of the seeds ± standard deviation."]
-    for fact in ("variant", "steps", "date", "device", "machine", "torch", "revision"):
-        lines.append(f"- {fact}: {', '.join(sorted({str(one[fact]) for one in told}))}")
+    for fact in (
+        *("variant", "steps", "date", "device", "machine", "processor", "torch", "revision"),
+        "command",
+    ):
+        known = sorted({str(one[fact]) for one in told if fact in one})  # older ones lack some
+        if known:
+            lines.append(f"- {fact}: {', '.join(known)}")
     return "\n".join(lines) + "\n"
 
 

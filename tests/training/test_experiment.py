@@ -39,7 +39,24 @@ def test_arms_that_are_done_are_not_run_again(
     assert "| no fusion | without | 2 | 0.100 ± 0.141 | - |" in table
     assert table in capsys.readouterr().out
     result = json.loads(next(tmp_path.glob("results/nano-*/no-fusion-2.json")).read_text())
-    assert {"date", "revision", "device", "torch"} <= result.keys()
+    assert {"date", "revision", "device", "torch", "processor"} <= result.keys()
+
+
+def test_results_tell_their_command_without_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "run_arm", lambda *_: {"mIoU all": 0.5})
+    here = str(Path.cwd() / "runs")
+    words = ["ablation", "--folder", here, f"--data={here}", "--arms", "no fusion"]
+    monkeypatch.setattr("sys.argv", [str(Path.cwd() / "training/__main__.py"), *words])
+    args = asked(tmp_path, "--seeds", "0")
+    experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
+    command = "python -m training ablation --folder runs --data=runs --arms 'no fusion'"
+    path = next(tmp_path.glob("results/nano-*/plain-0.json"))
+    older = json.loads(path.read_text())
+    assert older.pop("command") == command
+    path.write_text(json.dumps(older))  # as those of before it was noted
+    assert f"- command: {command}\n" in experiment.table(ARMS, ["mIoU all"], path.parent)
 
 
 def test_arms_have_files_of_their_own() -> None:
