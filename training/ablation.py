@@ -19,6 +19,7 @@ from segmif.model.network import Network
 from segmif.model.pair import PairNetwork, Stem
 from training import experiment
 from training.experiment import Arm
+from training.losses import FusionWeights
 
 COLUMNS = (
     *("mIoU all", "mIoU day", "mIoU night", "person all", "car all"),
@@ -26,6 +27,7 @@ COLUMNS = (
     *("MI", "VIF", "Qabf", "SSIM"),
 )
 MASK_ALONE = {"fuse_every": 10**9}  # steps: never
+FUSION_FIRST = {"mask_from": 300}  # steps, of 1000
 
 
 def without_semantics(network: Network) -> None:
@@ -75,7 +77,10 @@ ARMS: dict[str, Arm] = {
     "SoAM only": Arm("HIA without MoAM", partial(with_half_of_attention, kept=0)),
     "MoAM only": Arm("HIA without SoAM", partial(with_half_of_attention, kept=1)),
     "concatenation": Arm("1x1 convolution in place of HIA", with_concatenation),
-    "fixed weights": Arm("both tasks at weight 1", settings={"balance": "fixed"}),
+    "fixed weights": Arm(
+        "both tasks at weight 1, as the published temperature of 1000 leaves them",
+        settings={"balance": "fixed"},
+    ),
     "uncertainty": Arm("task weights learnt (Kendall)", settings={"balance": "uncertainty"}),
     "mask alone": Arm("no fusion task", settings=MASK_ALONE, judges_fusion=False),
     "visible only": Arm(
@@ -92,6 +97,21 @@ ARMS: dict[str, Arm] = {
     ),
     "early fusion": Arm("one stem for four channels, no HIA", with_early_fusion),
     "distilled": Arm("as shipped, with edge as teacher", with_teacher=True),
+    "pretrained": Arm("300 steps of fusion alone, 700 of both tasks", settings=FUSION_FIRST),
+    "masked": Arm(
+        "as pretrained, a quarter of each sensor hidden while fusion is alone",
+        settings={**FUSION_FIRST, "hidden": 0.25},
+    ),
+    "alternating": Arm("fusion and mask in turn, a step each", settings={"alternate": True}),
+    "saliency": Arm(
+        "the published fusion loss: SSIM, level by saliency, gradient",
+        settings={"fusion": FusionWeights(published=True)},
+    ),
+    "no dice": Arm("cross-entropy alone for the mask", settings={"overlap": "none"}),
+    "Lovasz": Arm("Lovasz-softmax in place of Dice", settings={"overlap": "lovasz"}),
+    "boundary": Arm(
+        "cross-entropy three times within 3 pixels of another label", settings={"boundary": 3.0}
+    ),
 }
 
 

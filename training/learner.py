@@ -4,15 +4,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segmif.frames import MULTIPLE
 from segmif.model.color import luma
 from segmif.model.network import Network
 from training import distill, losses
 from training.balance import task_balance
 from training.config import TrainConfig
+
+BLOCK = MULTIPLE  # pixels: sides of what is hidden, which divide those of every view
 
 
 class Learner(nn.Module):
@@ -34,28 +39,63 @@ class Learner(nn.Module):
         labels: Tensor,
         lesson: distill.Outputs | None,
         *,
-        fuse: bool,
+        step: int,
     ) -> dict[str, Tensor]:
         """
-        The losses of a batch: `total` and what it is made of; fusion only where `fuse` is set.
+        The losses of a batch: `total` and what it is made of; fusion only where the step learns it.
 
         Takes visible (B, H, W, 3) and infrared (B, H, W) in [0, 1], labels (B, H, W) and, where
         there is a teacher, what it said of the same batch.
         """
-        seen = distill.watch(self.network, visible, infrared)
-        mask = losses.segmentation(seen.logits, labels, self.class_weights)
+        config = self.config
+        fuse, learns_mask = tasks_of(step, config)
+        shown = visible, infrared
+        if config.hidden and step < config.mask_from:
+            random = np.random.default_rng((config.seed, step))
+            shown = hide_blocks(visible, infrared, config.hidden, random)
+        seen = distill.watch(self.network, *shown)
+        mask = losses.segmentation(
+            seen.logits, labels, self.class_weights, config.overlap, config.boundary
+        )
+        if not learns_mask:
+            mask = mask.detach()
         fusion = None
         if fuse:
             fusion = losses.fusion_of_both_kinds(
-                seen.fused, luma(visible), infrared, self.config.fusion_weights
+                seen.fused, luma(visible), infrared, config.fusion_weights
             )
         parts = {"total": self.balance(fusion, mask), "mask": mask.detach()}
         if fusion is not None:
             parts["fusion"] = fusion.detach()
         if lesson is not None:
-            parts["distill"] = distill.distance(seen, lesson, self.config.distill)
+            parts["distill"] = distill.distance(seen, lesson, config.distill)
             parts["total"] = parts["total"] + parts["distill"]
         return parts
+
+
+def tasks_of(step: int, config: TrainConfig) -> tuple[bool, bool]:
+    """Whether a step learns the fusion, and whether it learns the mask."""
+    if step < config.mask_from:
+        return True, False
+    if config.alternate:
+        return step % 2 == 0, step % 2 == 1
+    return step % config.fuse_every == 0, True
+
+
+def hide_blocks(
+    visible: Tensor, infrared: Tensor, share: float, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Both frames (B, H, W, 3) and (B, H, W), each with a share of black blocks, none of both."""
+    count, (rows, columns) = len(infrared), (side // BLOCK for side in infrared.shape[1:])
+    order = random.permuted(np.tile(np.arange(rows * columns), (count, 1)), axis=1)
+    hidden = round(share * rows * columns)
+
+    def in_pixels(shows: NDArray[np.bool_]) -> Tensor:
+        blocks = torch.from_numpy(shows).view(count, rows, columns).to(infrared.device)
+        return blocks.repeat_interleave(BLOCK, dim=1).repeat_interleave(BLOCK, dim=2)
+
+    shows_visible, shows_infrared = order >= hidden, order < rows * columns - hidden
+    return visible * in_pixels(shows_visible).unsqueeze(-1), infrared * in_pixels(shows_infrared)
 
 
 def take_step(
@@ -81,14 +121,15 @@ def take_step(
         with torch.no_grad():
             lesson = distill.lesson(teachers, visible, infrared) if teachers else None
         with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
-            parts = wrapped(visible, infrared, labels, lesson, fuse=step % config.fuse_every == 0)
+            parts = wrapped(visible, infrared, labels, lesson, step=step)
             fabric.backward(parts["total"] / len(portions))
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value.detach() / len(portions)
     fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    wrapped.module.balance.observe(step, sums.get("fusion"), sums["mask"])
+    if step >= config.mask_from:
+        wrapped.module.balance.observe(step - config.mask_from, sums.get("fusion"), sums["mask"])
     return sums
 
 

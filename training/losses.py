@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from segmif.metrics import QABF_ANGLE, QABF_STRENGTH
 
 ENHANCED = (0.12, 0.18)  # median of infrared below which its dark was stretched away, and above not
 SCALES = (1, 2, 4, 8)  # pixels: an edge is kept whether it is fine or soft
+NEAR = 3  # pixels at the mask loss's own stride: so far does a boundary reach
+
+Overlap = Literal["dice", "lovasz", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +28,13 @@ class FusionWeights:
     edge_gain: float = 1.07  # edges are kept by this factor: a blend flattens them
     kept_edges: float = 0.6  # Qabf: strength and angle of both sensors' edges
     differences: float = 0.3  # SCD: what was added to one sensor is what the other saw
+    published: bool = False  # SegMiF's loss instead, by its own weights
 
 
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
     """Loss of a fused luma against both sources, each (B, H, W) in [0, 1]."""
+    if weights.published:
+        return published_fusion(fused, visible, infrared)
     intensity = intensity_distance(fused, visible, infrared)
     edges = fused.new_zeros(())
     for scale in SCALES:
@@ -41,6 +48,35 @@ def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeig
         + weights.kept_edges * (1 - kept_edges(fused, visible, infrared))
         + weights.differences * (2 - correlations_of_differences(fused, visible, infrared))
     )
+
+
+def published_fusion(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
+    """
+    SegMiF's loss (Liu et al., ICCV 2023), of (B, H, W) in [0, 1], by the factors of its code.
+
+    SSIM with both sensors, a level by saliency, and of first differences the stronger one.
+    """
+    share = 0.5 + (saliency(infrared) - saliency(visible)) / 2
+    target = share * infrared + (1 - share) * visible
+    structure = 1 - (ssim(fused, visible) + ssim(fused, infrared)) / 2
+    edges = edge_distance(fused, visible, infrared, gain=1.0)
+    return functional.mse_loss(fused, target) + edges + 1.1 * structure
+
+
+def saliency(image: Tensor) -> Tensor:
+    """
+    How far a pixel is from all others of its frame, 0 for the nearest and 1 for the farthest.
+
+    Global contrast by the histogram (Zhai & Shah, 2006): S(p) = sum_j hist(j) |I(p) - j|, of (B, H,
+    W) in [0, 1].
+    """
+    pixels = (image.detach().flatten(1) * 255).round().long()
+    ones = image.new_ones(pixels.shape)
+    shares = image.new_zeros(len(image), 256).scatter_add_(1, pixels, ones) / pixels.shape[1]
+    levels = torch.arange(256, device=image.device, dtype=image.dtype)
+    contrast = (shares @ (levels[:, None] - levels).abs()).gather(1, pixels)
+    contrast = contrast - contrast.amin(dim=1, keepdim=True)
+    return (contrast / contrast.amax(dim=1, keepdim=True).clamp_min(1e-3)).view_as(image)
 
 
 def fusion_of_both_kinds(
@@ -159,7 +195,13 @@ def class_weights(shares: Tensor) -> Tensor:
     return 1 / torch.log(1.4 + shares)
 
 
-def segmentation(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def segmentation(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    overlap: Overlap = "dice",
+    boundary: float = 1.0,
+) -> Tensor:
     """
     Weighted cross-entropy plus soft Dice of logits (B, K, h, w) against labels (B, H, W).
 
@@ -167,19 +209,70 @@ def segmentation(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
     Most pixels carry no object: the weights keep those from drowning the rest, Dice looks at each
     class as a whole. Pixels of the label IGNORE do not count; without any other the loss is 0.
+    `overlap` puts something else in Dice's place; pixels near a boundary count `boundary` times.
     """
     labels = labels[:, ::2, ::2].long()
     logits = functional.interpolate(logits, size=labels.shape[1:], mode="bilinear")
-    cross_entropy = functional.cross_entropy(
-        logits, labels, weights, ignore_index=IGNORE, reduction="sum"
-    )
     known = labels != IGNORE
-    total_weight = weights[labels[known]].sum().clamp_min(1)
+    if boundary == 1:
+        cross_entropy = functional.cross_entropy(
+            logits, labels, weights, ignore_index=IGNORE, reduction="sum"
+        )
+        cross_entropy = cross_entropy / weights[labels[known]].sum().clamp_min(1)
+    else:
+        cross_entropy = _boundary_cross_entropy(logits, labels, weights, boundary)
+    if overlap == "none":
+        return cross_entropy
     truth = functional.one_hot(torch.where(known, labels, 0), logits.shape[1]).movedim(-1, 1)
     truth = truth * known.unsqueeze(1)
     probability = logits.softmax(dim=1) * known.unsqueeze(1)
+    present = truth.sum(dim=(0, 2, 3)) > 0
+    missed = (lovasz if overlap == "lovasz" else dice)(probability, truth)
+    return cross_entropy + (missed * present).sum() / present.sum().clamp_min(1)
+
+
+def dice(probability: Tensor, truth: Tensor) -> Tensor:
+    """1 - soft Dice of each class, (K,), from (B, K, h, w)."""
     overlap = (probability * truth).sum(dim=(0, 2, 3))
     size = probability.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
-    present = truth.sum(dim=(0, 2, 3)) > 0
-    dice = 1 - (2 * overlap + 1) / (size + 1)
-    return cross_entropy / total_weight + (dice * present).sum() / present.sum().clamp_min(1)
+    return 1 - (2 * overlap + 1) / (size + 1)
+
+
+def lovasz(probability: Tensor, truth: Tensor) -> Tensor:
+    """
+    1 - IoU of each class, (K,), from (B, K, h, w), extended to probabilities.
+
+    By Lovasz (Berman et al., CVPR 2018): pixels become errors one by one, the worst first, and each
+    weighs by what 1 - IoU rises then.
+    """
+    probability, truth = (x.movedim(1, 0).flatten(1) for x in (probability, truth))
+    errors, order = (truth - probability).abs().sort(dim=1, descending=True)
+    right = truth.gather(1, order)
+    size = right.sum(dim=1, keepdim=True)
+    intersection = size - right.cumsum(dim=1)
+    union = size + (1 - right).cumsum(dim=1)
+    lost = 1 - intersection / union
+    return (errors * lost.diff(dim=1, prepend=torch.zeros_like(lost[:, :1]))).sum(dim=1)
+
+
+def _boundary_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, boundary: float
+) -> Tensor:
+    """Weighted mean cross-entropy where pixels near a boundary count `boundary` times."""
+    each = functional.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction="none")
+    factor = 1 + (boundary - 1) * near_boundary(labels)
+    known = labels != IGNORE
+    return (each * factor).sum() / (weights[labels[known]] * factor[known]).sum().clamp_min(1)
+
+
+def near_boundary(labels: Tensor) -> Tensor:
+    """Whether another label than a pixel's is NEAR it, (B, h, w); IGNORE is none."""
+    known = labels != IGNORE
+    size = 2 * NEAR + 1
+    highest, lowest = (
+        functional.max_pool2d(
+            torch.where(known, sign * labels, -IGNORE).to(torch.float32), size, 1, NEAR
+        )
+        for sign in (1, -1)
+    )
+    return known & (highest > -lowest)

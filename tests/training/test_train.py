@@ -4,6 +4,7 @@ Training as a user runs it: on rendered scenes, stopped and resumed, ending in w
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -214,9 +215,11 @@ def test_rare_classes_weigh_more_unless_told_otherwise(
     seen: list[torch.Tensor] = []
     plain = losses.segmentation
 
-    def watched(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def watched(
+        logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, *more: Any
+    ) -> torch.Tensor:
         seen.append(weights)
-        return plain(logits, labels, weights)
+        return plain(logits, labels, weights, *more)
 
     monkeypatch.setattr(losses, "segmentation", watched)
     config = replace(TINY, weigh_classes=weigh, phases=TINY.phases[:1], finish=None)
