@@ -20,6 +20,7 @@ class PairConfig:
     heads: int
     label_stride: int  # resolution at which the classes compete; nearest neighbour from there
     streets: bool  # a second encoder, which may know streets already, has a say in the mask
+    tint: float = 0.12  # share of its luma that a warm pixel's Cr gains for each of `color.warmth`
     taxonomy: Taxonomy = MFNET
 
     def __post_init__(self) -> None:
@@ -43,6 +44,7 @@ class PaperConfig:
     encoder_blocks: tuple[int, int, int, int] = (3, 4, 18, 3)
     head_width: int = 256
     label_stride: int = 1  # resolution at which the classes compete
+    tint: float = 0.0  # none was published
     taxonomy: Taxonomy = MFNET
 
 

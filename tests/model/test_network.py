@@ -11,7 +11,6 @@ from torch import Tensor
 from export.benchmark import count
 from segmif.manifest import ManifestError
 from segmif.model.blocks import enlarge
-from segmif.model.color import attach_chroma, luma
 from segmif.model.network import Network
 from segmif.model.precision import fold_norms
 from segmif.model.weights import load_network, save_network
@@ -87,13 +86,6 @@ def test_batch_does_not_mix() -> None:
     for of_both, of_one in zip(both, alone, strict=True):
         # a rounding edge may fall the other way in another batch
         assert (of_both[1:] != of_one).float().mean() < 1e-3
-
-
-def test_chroma_is_that_of_the_visible_frame() -> None:
-    rgb = torch.tensor([0.3, 0.5, 0.4]).expand(1, 2, 2, 3)
-    fused = attach_chroma(torch.full((1, 2, 2), 0.6), rgb)
-    torch.testing.assert_close(luma(fused), torch.full((1, 2, 2), 0.6))
-    torch.testing.assert_close(fused[..., 0] - fused[..., 1], rgb[..., 0] - rgb[..., 1])
 
 
 def test_weights_come_back_as_they_went(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""The colour of a fused frame: chroma of visible, luma of the fusion, a hue for temperature."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segmif.metrics import luma as luma_of_bytes
+from segmif.model.color import COLDEST, WARMEST, attach_chroma, luma, tinted, warmth
+from segmif.model.network import Network
+
+WARM, COLD = (slice(None), slice(8, 16), slice(8, 16)), (slice(None), slice(20, 28), slice(4, 30))
+
+
+def scene() -> Tensor:
+    """Infrared (1, 64, 64) in [0, 1]: ordinary ground with a warm and a cold thing."""
+    random = torch.Generator().manual_seed(5)
+    infrared = 0.4 + 0.02 * torch.randn(1, 64, 64, generator=random)
+    infrared[WARM], infrared[COLD] = 0.8, 0.2
+    return infrared
+
+
+def test_chroma_is_that_of_the_visible_frame() -> None:
+    rgb = torch.tensor([0.3, 0.5, 0.4]).expand(1, 2, 2, 3)
+    fused = attach_chroma(torch.full((1, 2, 2), 0.6), rgb)
+    torch.testing.assert_close(luma(fused), torch.full((1, 2, 2), 0.6))
+    torch.testing.assert_close(fused[..., 0] - fused[..., 1], rgb[..., 0] - rgb[..., 1])
+
+
+def test_warm_things_are_warm_whatever_the_gain_made_of_the_frame() -> None:
+    warm = warmth(scene())
+    assert warm[WARM].min() > 1 > -1 > warm[COLD].max()
+    assert warm.min() >= COLDEST and warm.max() <= WARMEST
+    ordinary = torch.ones(1, 64, 64, dtype=torch.bool)
+    ordinary[WARM] = ordinary[COLD] = False
+    assert (warm[ordinary] == 0).float().mean() > 0.9
+    torch.testing.assert_close(warmth(0.15 + 0.5 * scene()), warm, rtol=0, atol=1e-4)
+
+
+def test_what_no_sensor_looks_at_says_nothing_and_counts_for_nothing() -> None:
+    assert not warmth(torch.zeros(1, 32, 32)).any()
+    assert not warmth(torch.full((1, 32, 32), 0.7)).any()
+    bordered = torch.zeros(1, 96, 96)  # as a rig leaves it, whose infrared camera sees less
+    bordered[:, 16:80, 16:80] = scene()
+    torch.testing.assert_close(warmth(bordered)[:, 16:80, 16:80], warmth(scene()))
+    assert not warmth(bordered)[:, :16].any()
+
+
+@pytest.mark.parametrize("shift", [-0.2, 0.0, 0.3])
+def test_a_hue_leaves_the_luma_to_the_level(shift: float) -> None:
+    random = torch.Generator().manual_seed(3)
+    light = torch.rand(1, 64, 64, generator=random)
+    chroma = 0.1 * (torch.rand(1, 64, 64, 3, generator=random) - 0.5)
+    rgb = (light.unsqueeze(-1) + chroma).clamp(0, 1)
+    wanted = 0.1 + 0.8 * torch.rand(1, 64, 64, generator=random)
+    levels = tinted(wanted, rgb, shift * wanted)
+    assert torch.equal(levels, levels.round())
+    given = luma_of_bytes(levels.numpy().astype(np.uint8))
+    # green ends at 0 and 255 as well: few pixels have no room
+    assert (given == (wanted * 255).round().numpy()).mean() > 0.99
+    plain = tinted(wanted, rgb, torch.zeros_like(wanted))
+    red, blue = (levels - plain)[..., 0].mean(), (levels - plain)[..., 2].mean()
+    assert np.sign(shift) == torch.sign(red.round()) == -torch.sign(blue.round())
+
+
+def test_a_network_turns_warm_things_orange_and_leaves_their_luma() -> None:
+    torch.manual_seed(0)
+    network = Network("nano").eval()
+    visible = torch.full((1, 64, 64, 3), 120, dtype=torch.uint8)
+    infrared = (scene() * 255).to(torch.uint8)
+    with torch.no_grad():
+        fused, labels, _ = network(visible, infrared)
+        network.config = replace(network.config, tint=0.0)
+        plain, same, _ = network(visible, infrared)
+    assert torch.equal(labels, same)
+    assert np.array_equal(luma_of_bytes(fused.numpy()), luma_of_bytes(plain.numpy()))
+    change = fused.int() - plain.int()
+    assert change[WARM][..., 0].min() > 10 and change[WARM][..., 2].max() < -10  # orange
+    assert change[COLD][..., 0].max() < -5 and change[COLD][..., 2].min() > 5  # blue
