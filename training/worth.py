@@ -13,10 +13,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from segmif.frames import FramePair
 from segmif.metrics import luma
+from segmif.model import color
+from segmif.model.config import VARIANTS
 from training import experiment
 from training.ablation import MASK_ALONE
 from training.baselines import BASELINES
@@ -57,18 +60,24 @@ def arms(fused: Callable[[Labelled], Picture], segmenter: Path) -> dict[str, Arm
 
     def by_rule(name: str) -> Callable[[Labelled], Picture]:
         def picture(frame: Labelled) -> Picture:
-            seen = luma(frame.visible)
-            lifted = BASELINES[name](seen, frame.infrared).astype(np.int16) - seen
-            return np.clip(frame.visible + lifted[..., None], 0, 255).astype(np.uint8)
+            return coloured(frame, BASELINES[name](luma(frame.visible), frame.infrared))
 
         return picture
+
+    def untinted(frame: Labelled) -> Picture:
+        return coloured(frame, luma(fused(frame)))
+
+    def tinted_average(frame: Labelled) -> Picture:
+        return tint(frame, BASELINES["average"](luma(frame.visible), frame.infrared))
 
     pictures: dict[str, tuple[str, Callable[[Labelled], Picture]]] = {
         "visible": ("the visible frame, in colour", lambda frame: frame.visible),
         "infrared": ("the infrared frame", lambda frame: grey(frame.infrared)),
         "average": ("mean of both lumas, colour of the visible frame", by_rule("average")),
         "maximum": ("maximum of both lumas, colour of the visible frame", by_rule("maximum")),
-        "fused": ("our fused frame, in colour", fused),
+        "tinted average": ("mean of both lumas, hue by temperature as ours", tinted_average),
+        "untinted": ("our fused luma, colour of the visible frame", untinted),
+        "fused": ("our fused frame, hue by temperature", fused),
     }
     return {
         name: Arm(
@@ -90,6 +99,25 @@ def showing(picture: Callable[[Labelled], Picture]) -> Callable[[FrameSet], Fram
         return replace(frame, visible=picture(frame), infrared=dark)
 
     return lambda frames: changed(frames, change)
+
+
+def coloured(frame: Labelled, fused: NDArray[np.uint8]) -> Picture:
+    """A fused luma (H, W) with the colour of the visible frame."""
+    lifted = fused.astype(np.int16) - luma(frame.visible)
+    return np.clip(frame.visible + lifted[..., None], 0, 255).astype(np.uint8)
+
+
+def tint(frame: Labelled, fused: NDArray[np.uint8]) -> Picture:
+    """A fused luma (H, W) with the colour of the visible frame and the hue of `edge`."""
+    level, rgb, infrared = (
+        torch.from_numpy(array)[None] / 255 for array in (fused, frame.visible, frame.infrared)
+    )
+    config = VARIANTS["edge"]
+    return (
+        color.tinted(level, rgb, config.tint * level * color.warmth(infrared))[0]
+        .to(torch.uint8)
+        .numpy()
+    )
 
 
 def grey(image: NDArray[np.uint8]) -> Picture:
