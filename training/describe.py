@@ -2,7 +2,9 @@
 Check a data set on disk: counts, sizes, classes, alignment, and what to fix.
 
 `python -m training describe --kind fmb --folder FMB --split test` reads every file, stops at none,
-and ends with exit code 1 where something must be mended before the set can be used.
+and ends with exit code 1 where something must be mended before the set can be used. What a set
+lacks of the published one, and pairs that seem far apart, are told but leave the code at 0: a part
+may be wanted, and an estimate may err.
 """
 
 import argparse
@@ -49,7 +51,8 @@ def as_text(found: Survey) -> str:
         *_class_table(found),
         *(f"Note: {note}." for note in found.notes),
     ]
-    verdict = [f"- {sentence}" for sentence in found.to_fix] or ["nothing"]
+    sentences = (*found.to_fix, *found.to_look_at)
+    verdict = [f"- {sentence}" for sentence in sentences] or ["nothing"]
     return "\n".join([*lines, "", "What to fix:", *verdict])
 
 
@@ -65,7 +68,7 @@ def as_json(found: Survey) -> dict[str, Any]:
         "sizes": found.sizes,
         "light": found.lights,
         "missing": found.missing,
-        "broken": {m.name: m.broken for m in found.moments if m.broken},
+        "broken": {m.name: list(m.broken.values()) for m in found.moments if m.broken},
         "unequal": {m.name: m.sizes for m in found.uneven},
         "unknown_codes": [
             {"code": code, "pixels": pixels, "files": files}
@@ -79,10 +82,11 @@ def as_json(found: Survey) -> dict[str, Any]:
         "alignment": {
             "pairs": len(shifts),
             "median_px": float(np.median(shifts)) if len(shifts) else None,
-            "far": [m.name for m in found.moments if m.shift is not None and m.shift > FAR],
+            "far": [m.name for m in found.far],
         },
         "notes": found.notes,
         "to_fix": found.to_fix,
+        "to_look_at": found.to_look_at,
     }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segmif.classes import IGNORE, RGB, Taxonomy
 from segmif.headers import ImageError
 from segmif.images import read_labels, read_visible
+from training.datasets.published import FIGURES
 
 Code = int | RGB  # of a class in a label file: a grey level (or palette index), or a colour
 
@@ -25,6 +26,7 @@ class Coding:
 
     taxonomy: Taxonomy
     codes: Mapping[Code, int]  # to class ids, or to IGNORE
+    figures: frozenset[RGB] = frozenset()  # colours of pictures of labels, which are no codes
 
     def decode(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[Code, int]]:
         """
@@ -42,6 +44,11 @@ class Coding:
         found, counts = np.unique(packed[strange], return_counts=True)
         codes = found.tolist() if grey else [_unpack(code) for code in found.tolist()]
         return labels, dict(zip(codes, counts.tolist(), strict=True))
+
+    def are_figures(self, unknown: Mapping[Code, int]) -> bool:
+        """Whether most of these pixels, by code, have colours that only pictures of labels have."""
+        painted = sum(count for code, count in unknown.items() if code in self.figures)
+        return 2 * painted > sum(unknown.values())
 
     @cached_property
     def _by_grey(self) -> NDArray[np.uint8]:
@@ -67,7 +74,7 @@ def by_taxonomy(taxonomy: Taxonomy) -> Coding:
     codes: dict[Code, int] = {IGNORE: IGNORE}
     for id_, colour in enumerate(taxonomy.palette):
         codes |= {id_: id_, colour: id_}
-    return Coding(taxonomy, codes)
+    return Coding(taxonomy, codes, FIGURES.get(taxonomy.name, frozenset()))
 
 
 def read_class_map(path: Path) -> Coding:

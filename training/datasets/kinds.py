@@ -8,6 +8,7 @@ from pathlib import Path
 from segmif.classes import FMB, MFNET, PST900, Taxonomy
 from training.datasets.coding import Coding, by_taxonomy, read_class_map
 from training.datasets.pairs import PairSet, RgbaSet, files_by_name, listed
+from training.datasets.published import PUBLISHED, count_note
 
 CLASS_MAP = "dataset.toml"
 SPLITS = frozenset({"train", "val", "test"})
@@ -62,7 +63,13 @@ def locate(kind: str, root: Path, split: str | None = None, labels: Path | None 
     """As `open_set`, but takes a set whose moments are not all complete."""
     if kind not in KINDS:
         raise ValueError(f"the kind of data set is {kind!r}; there are {', '.join(KINDS)}")
-    return KINDS[kind](root, split, labels)
+    frames = KINDS[kind](root, split, labels)
+    published = PUBLISHED.get(kind)
+    if published is None:
+        return frames
+    counted = _counted(kind, root, split, frames)
+    notes = (*frames.notes, *published.traps, *counted)
+    return replace(frames, notes=notes, published=published)
 
 
 def _in_folders(layout: Layout, root: Path, split: str | None, labels: Path | None) -> PairSet:
@@ -144,10 +151,34 @@ def _coding(root: Path, layout: Layout) -> Coding:
 
 def _name(root: Path, split: str | None) -> str:
     """`mfnet/val`, whether the split was named or is the end of the path."""
+    folder, split = _with_split(root, split)
+    return f"{folder.name}/{split}" if split else folder.name
+
+
+def _with_split(root: Path, split: str | None) -> tuple[Path, str | None]:
     folder = root.resolve()
     if split is None and folder.name in SPLITS:
-        folder, split = folder.parent, folder.name
-    return f"{folder.name}/{split}" if split else folder.name
+        return folder.parent, folder.name
+    return folder, split
+
+
+def _counted(kind: str, root: Path, split: str | None, frames: PairSet) -> tuple[str, ...]:
+    """How the pairs compare with those that were published."""
+    folder, split = _with_split(root, split)
+    published, there = PUBLISHED[kind], len(frames.names)
+    if split and published.splits:
+        return count_note(frames.name, there, published.expected(split))
+    if split:
+        there = sum(_pairs_of(kind, folder, each) for each in SPLITS)
+    return count_note(f"{folder.name}, all splits together,", there, published.expected(split))
+
+
+def _pairs_of(kind: str, folder: Path, split: str) -> int:
+    """Complete pairs of a split; 0 where it cannot be opened, which is for its own check to say."""
+    try:
+        return len(KINDS[kind](folder, split, None).names)
+    except (OSError, ValueError):
+        return 0
 
 
 KINDS: dict[str, Callable[[Path, str | None, Path | None], PairSet]] = {

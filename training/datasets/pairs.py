@@ -14,9 +14,11 @@ from segmif.headers import ImageError
 from segmif.images import read_infrared, read_rgba, read_visible
 from training.datasets.coding import Code, Coding, read_codes
 from training.datasets.frame import Labelled, Light
+from training.datasets.published import Published
 
-# What we cannot decode (.bmp) is listed too: a file that is left out unsaid is a trap.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+# Listed, though the decoders of segmif.images leave it out: a file passed over unsaid is a trap.
+BITMAP = ".bmp"
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", BITMAP})
 SHOWN = 3  # names in a sentence about many
 
 LIGHTS: dict[str, Light] = {"D": "day", "N": "night"}
@@ -33,7 +35,8 @@ class PairSet:
     labels: Mapping[str, Path] | None  # None where nothing is labelled
     coding: Coding | None  # None as well
     grey: bool = False  # the visible camera may have been a grey one
-    notes: tuple[str, ...] = ()  # what was done about the traps of this benchmark
+    notes: tuple[str, ...] = ()  # what there is to mind, and what was done about it
+    published: Published | None = None  # what a whole download holds, where it is a benchmark
 
     @property
     def taxonomy(self) -> Taxonomy | None:
@@ -72,32 +75,29 @@ class PairSet:
                 f"{self.visible[name]}: visible is {size(visible)}, infrared {size(infrared)}, "
                 f"label {size(labels)}; bring them to one size and one view"
             )
-        if unknown and self.taxonomy:
-            codes = listed(f"{code} ({count} pixels)" for code, count in unknown.items())
-            raise ValueError(
-                f"{self.parts['label'][name]}: the label codes {codes} stand for none of the "
-                f"{len(self.taxonomy.names)} classes of {self.taxonomy.name}"
-            )
+        if unknown and self.coding:
+            raise ValueError(f"{self.parts['label'][name]}: {_objection(self.coding, unknown)}")
         return Labelled(name, visible, infrared, labels, light(name))
 
     def read_visible(self, name: str) -> NDArray[np.uint8]:
         """The visible frame of a moment, (H, W, 3) RGB."""
+        path = _no_bitmap(self.visible[name])
         try:
-            return read_visible(self.visible[name])
+            return read_visible(path)
         except ImageError as error:
             if error.kind != "channels" or not self.grey:
                 raise
-        return np.repeat(read_infrared(self.visible[name])[..., None], 3, axis=2)
+        return np.repeat(read_infrared(path)[..., None], 3, axis=2)
 
     def read_infrared(self, name: str) -> NDArray[np.uint8]:
         """The infrared frame of a moment, (H, W)."""
-        return read_infrared(self.infrared[name])
+        return read_infrared(_no_bitmap(self.infrared[name]))
 
     def read_labels(self, name: str) -> tuple[NDArray[np.uint8] | None, dict[Code, int]]:
         """Class ids (H, W), None where there are none, and the pixels of each unknown code."""
         if self.labels is None or self.coding is None:
             return None, {}
-        return self.coding.decode(read_codes(self.labels[name]))
+        return self.coding.decode(read_codes(_no_bitmap(self.labels[name])))
 
 
 class RgbaSet(PairSet):
@@ -105,7 +105,7 @@ class RgbaSet(PairSet):
 
     def read_infrared(self, name: str) -> NDArray[np.uint8]:
         """The alpha of a moment's file, (H, W)."""
-        return read_rgba(self.infrared[name])[1]
+        return read_rgba(_no_bitmap(self.infrared[name]))[1]
 
 
 def light(name: str) -> Light | None:
@@ -126,6 +126,29 @@ def files_by_name(folder: Path) -> dict[str, Path]:
             )
         found[path.stem] = path
     return found
+
+
+def _no_bitmap(path: Path) -> Path:
+    if path.suffix.lower() == BITMAP:
+        raise ImageError(
+            "unsupported_type", f"{path} is a BMP; convert it to PNG, which loses nothing"
+        )
+    return path
+
+
+def _objection(coding: Coding, unknown: Mapping[Code, int]) -> str:
+    """What is wrong with a label that has pixels of these codes."""
+    classes = coding.taxonomy
+    if coding.are_figures(unknown):
+        return (
+            f"the label has the colours of the figures in the paper on {classes.name}, not those "
+            "of its label files; take the label files as published"
+        )
+    codes = listed(f"{code} ({count} pixels)" for code, count in unknown.items())
+    return (
+        f"the label codes {codes} stand for none of the {len(classes.names)} classes of "
+        f"{classes.name}"
+    )
 
 
 def listed(words: Iterable[object], between: str = ", ") -> str:

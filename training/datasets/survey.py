@@ -2,10 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from segmif.classes import Taxonomy
 from training.datasets.alignment import shift
 from training.datasets.coding import Code
 from training.datasets.frame import Light
-from training.datasets.pairs import PairSet, light, listed, size
+from training.datasets.pairs import BITMAP, PairSet, light, listed, size
+from training.datasets.published import Published
 
 READERS = 8  # threads at most
 FAR = 4.0  # [px] beyond it, edges of both sensors are visibly two
@@ -31,9 +33,10 @@ class Moment:
     name: str
     light: Light | None
     sizes: dict[str, str] = field(default_factory=dict)  # by part, WIDTHxHEIGHT
-    broken: list[str] = field(default_factory=list)  # what could not be read, and why
+    broken: dict[Path, str] = field(default_factory=dict)  # what could not be read, and why
     pixels: NDArray[np.int64] | None = None  # (256,) by class id
     unknown: dict[Code, int] = field(default_factory=dict)  # pixels of codes outside the classes
+    painted: bool = False  # most of them in the colours of a paper's figures
     shift: float | None = None  # [px] between the sensors; None where a frame lacks or sizes differ
 
 
@@ -69,12 +72,7 @@ class Survey:
     @property
     def unknown(self) -> dict[Code, tuple[int, int]]:
         """Codes outside the classes: pixels, and files that hold them."""
-        pixels: Counter[Code] = Counter()
-        files: Counter[Code] = Counter()
-        for moment in self.moments:
-            pixels.update(moment.unknown)
-            files.update(moment.unknown.keys())
-        return {code: (count, files[code]) for code, count in pixels.most_common()}
+        return _codes(self.moments)
 
     @property
     def lights(self) -> Counter[str]:
@@ -110,22 +108,63 @@ class Survey:
         return np.array([m.shift for m in self.moments if m.shift is not None])
 
     @property
+    def far(self) -> list[Moment]:
+        """Moments whose sensors seem to be more than FAR apart, the worst first."""
+        apart = [(m.shift, m) for m in self.moments if m.shift is not None and m.shift > FAR]
+        return [moment for _, moment in sorted(apart, key=lambda pair: -pair[0])]
+
+    @property
     def to_fix(self) -> list[str]:
         """A sentence on each thing that keeps the set from being used."""
         lacking = [f"{name} ({', '.join(parts)})" for name, parts in self.missing.items()]
-        broken = [reason for m in self.moments for reason in m.broken]
         uneven = [f"{m.name} ({_sizes(m)})" for m in self.uneven]
-        of = self.counts.get("label", 0)
-        strange = [
-            f"{code} ({pixels} pixels in {files} of {of} labels)"
-            for code, (pixels, files) in self.unknown.items()
-        ]
         nothing = [] if self.moments else ["There are no frames; is it the right folder?"]
         return [
             *nothing,
             *_sentence("Moments that lack a part", lacking, "Get it, or remove them"),
-            *_sentence("Files that cannot be read", broken, "Get them again, or remove them"),
+            *self._unread(),
             *_sentence("Moments whose parts differ in size", uneven, "Bring them to one view"),
+            *self._mislabelled(),
+        ]
+
+    @property
+    def to_look_at(self) -> list[str]:
+        """A sentence on what may be wrong: an estimate says so, which a person must confirm."""
+        return _sentence(
+            f"Pairs whose sensors may be more than {FAR:.0f} px apart, the worst first",
+            [f"{m.name} ({m.shift:.0f} px)" for m in self.far],
+            "Look at them, and remove those that are",
+        )
+
+    def _unread(self) -> list[str]:
+        bitmaps, damaged = [], []
+        for path, why in (case for m in self.moments for case in m.broken.items()):
+            if path.suffix.lower() == BITMAP:
+                bitmaps.append(f"{path.parent.name}/{path.name}")
+            else:
+                damaged.append(why)
+        return [
+            *_sentence(
+                "Files that are BMP, which is not read",
+                bitmaps,
+                "Convert them to PNG, which loses nothing, and remove the BMP",
+            ),
+            *_sentence("Files that cannot be read", damaged, "Get them again, or remove them"),
+        ]
+
+    def _mislabelled(self) -> list[str]:
+        of = self.counts.get("label", 0)
+        strange = [
+            f"{code} ({pixels} pixels in {files} of {of} labels)"
+            for code, (pixels, files) in _codes(m for m in self.moments if not m.painted).items()
+        ]
+        return [
+            *_sentence(
+                "Labels in the colours of the paper's figures, which are not those of its label "
+                "files",
+                [m.name for m in self.moments if m.painted],
+                "Take the label files as published",
+            ),
             *_sentence(
                 "Codes in the labels that stand for no class",
                 strange,
@@ -146,7 +185,7 @@ def survey(frames: PairSet) -> Survey:
         {part: len(files) for part, files in frames.parts.items()},
         frames.missing,
         moments,
-        frames.notes,
+        (*frames.notes, *_size_note(frames.published, moments)),
     )
 
 
@@ -159,6 +198,7 @@ def _look(frames: PairSet, name: str) -> Moment:
 
     def read_label(name: str) -> Image | None:
         labels, moment.unknown = frames.read_labels(name)
+        moment.painted = frames.coding is not None and frames.coding.are_figures(moment.unknown)
         return labels
 
     labels = _try(read_label, moment, "label", frames)
@@ -176,11 +216,36 @@ def _try(
     try:
         image = read(moment.name)
     except (OSError, ValueError) as error:
-        moment.broken.append(str(error))
+        moment.broken[frames.parts[part][moment.name]] = str(error)
         return None
     if image is not None:
         moment.sizes[part] = size(image)
     return image
+
+
+def _codes(moments: Iterable[Moment]) -> dict[Code, tuple[int, int]]:
+    """Codes outside the classes, the most frequent first: pixels, and files that hold them."""
+    pixels: Counter[Code] = Counter()
+    files: Counter[Code] = Counter()
+    for moment in moments:
+        pixels.update(moment.unknown)
+        files.update(moment.unknown.keys())
+    return {code: (count, files[code]) for code, count in pixels.most_common()}
+
+
+def _size_note(published: Published | None, moments: Sequence[Moment]) -> list[str]:
+    """A sentence where images are not of the size that was published."""
+    sizes = Counter(found for m in moments for found in m.sizes.values())
+    other = [
+        (found, n) for found, n in sizes.most_common() if published and found != published.size
+    ]
+    if not published or not other:
+        return []
+    what = listed(f"{found} ({count})" for found, count in other)
+    return [
+        f"{sum(count for _, count in other)} of {sizes.total()} images are not "
+        f"{published.size} as published, but {what}: scaled or cut since, or another set"
+    ]
 
 
 def _sizes(moment: Moment) -> str:
