@@ -3,7 +3,7 @@ Judge weights: fusion metrics on pairs, intersection over union on labelled ones
 
 Without `--set`, fusion is judged on `msrs_test/{visible,infrared}` and masks on
 `mfnet/val/{visible,infrared,label}` under the data folder. With it, every named set gets fusion
-metrics and, where it is labelled, masks.
+metrics and, where it is labelled by the classes of the weights, masks.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from segmif.images import write_bytes
 from segmif.manifest import Manifest
 from training import report
 from training.datasets import KINDS, FrameSet, open_set
+from training.datasets.pairs import PairSet
 from training.judge import EvaluationError, Wanted, check, judge
 from training.quality import Predict
 from training.tables import as_json, as_text
@@ -57,7 +58,7 @@ class SetName:
             )
         return cls(*parts)
 
-    def open(self, root: Path) -> FrameSet:
+    def open(self, root: Path) -> PairSet:
         """Open the set under the data folder, as `open_set` does."""
         return open_set(self.kind, root / self.folder, self.split)
 
@@ -89,9 +90,14 @@ def main(args: argparse.Namespace) -> int:
     _check_folders(json_file, args.report)
     predict, runs_on = open_weights(args.weights)
     manifest = Manifest.read(args.weights)
-    sets = open_sets(args)
-    check_sets(sets, args.weights.name, manifest.classes)
-    results = [judge(predict, frames, wanted) for frames, wanted in sets]
+    sets = [
+        without_other_classes(frames, wanted, args.weights.name, manifest.classes)
+        for frames, wanted in open_sets(args)
+    ]
+    read_once([frames for frames, _ in sets])
+    results = [
+        replace(judge(predict, frames, wanted), notes=frames.notes) for frames, wanted in sets
+    ]
 
     weights = {"file": args.weights.name, "sha256": manifest.sha256}
     numbers = json.dumps({"weights": weights, **as_json(results, frames=args.frames)}, indent=2)
@@ -105,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_sets(args: argparse.Namespace) -> list[tuple[FrameSet, Wanted]]:
+def open_sets(args: argparse.Namespace) -> list[tuple[PairSet, Wanted]]:
     """The sets that the arguments name, each with what to measure on it."""
     with_report = args.report is not None
     wanted = Wanted(
@@ -121,19 +127,26 @@ def open_sets(args: argparse.Namespace) -> list[tuple[FrameSet, Wanted]]:
     ]
 
 
-def check_sets(sets: Sequence[tuple[FrameSet, Wanted]], weights: str, taxonomy: Taxonomy) -> None:
+def without_other_classes(
+    frames: PairSet, wanted: Wanted, weights: str, taxonomy: Taxonomy
+) -> tuple[PairSet, Wanted]:
     """
-    Compare the classes and read all frames once: what is wrong is known before minutes of judging.
+    A set whose labels have other classes than the weights: fusion alone, and a note that says so.
 
-    Raises EvaluationError where the labels have other classes than the weights, and what reading
-    raises.
+    Raises EvaluationError where only masks were wanted of it.
     """
-    for frames, wanted in sets:
-        if wanted.masks and frames.taxonomy not in (None, taxonomy):
-            raise EvaluationError(
-                f"{weights} labels by {taxonomy.name}; {frames.name} needs {frames.taxonomy.name}"
-            )
-    for frames, _ in sets:
+    if not wanted.masks or frames.taxonomy in (None, taxonomy):
+        return frames, wanted
+    unlike = f"{weights} labels by {taxonomy.name}; {frames.name} needs {frames.taxonomy.name}"
+    if not wanted.fusion:
+        raise EvaluationError(f"{unlike}; name the sets to judge with --set")
+    notes = (*frames.notes, f"masks are not judged: {unlike}")
+    return replace(frames, notes=notes), replace(wanted, masks=False)
+
+
+def read_once(sets: Sequence[FrameSet]) -> None:
+    """Read all frames, so that what is wrong is known before minutes of judging; raises as read."""
+    for frames in sets:
         for index in tqdm(range(len(frames.names)), desc=f"{frames.name}: reading", leave=False):
             check(frames.read(index), frames.name)
 

@@ -51,6 +51,7 @@ class SetResult:
     name: str
     taxonomy: Taxonomy | None
     frames: tuple[FrameResult, ...]
+    notes: tuple[str, ...] = ()  # what there is to mind in the set, and what was not judged
 
     def fusion(self, light: str = "all") -> dict[str, FusionMetrics]:
         """Mean metrics by method, of a light that the set has; empty where not judged."""

@@ -25,15 +25,20 @@ def as_json(results: Sequence[SetResult], frames: bool = False) -> dict[str, Any
     """
     The same for programs: an absent class, and what could not be told, is null.
 
-    `fusion` and `masks` are those of the first set that has them, `sets` holds all; `frames` adds
-    each frame's numbers.
+    `fusion` and `masks` are those of the first set that has them, `sets` holds all, `notes` what
+    there is to mind by set; `frames` adds each frame's numbers.
     """
     sets = [_set_as_json(result, frames) for result in results]
     firsts = {
         part: next((found[part] for found in sets if part in found), None)
         for part in ("fusion", "masks")
     }
-    return {**{part: found for part, found in firsts.items() if found}, "sets": sets}
+    notes = {result.name: list(result.notes) for result in results if result.notes}
+    return {
+        **{part: found for part, found in firsts.items() if found},
+        "sets": sets,
+        **({"notes": notes} if notes else {}),
+    }
 
 
 def _row_names(result: SetResult) -> list[str]:
@@ -53,6 +58,8 @@ def _tables(result: SetResult, width: int) -> Iterable[list[str]]:
         yield _mask_table(result, result.taxonomy, width)
     if _has_drop(result):
         yield _sensor_table(result, width)
+    if result.notes:
+        yield [f"Note on {result.name}: {note}." for note in result.notes]
 
 
 def _fusion_table(result: SetResult, fusion: Mapping[str, FusionMetrics], width: int) -> list[str]:

@@ -236,6 +236,28 @@ def test_weights_of_other_classes_are_refused(stand_in_weights: Path, frames_roo
         evaluate(other, frames_root)
 
 
+def test_fusion_is_judged_where_the_labels_have_other_classes(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (frames_root / "mfnet").rename(frames_root / "FMB")
+    written, page = frames_root / "numbers.json", frames_root / "page.html"
+    results = ("--json", str(written), "--report", str(page))
+    evaluate(stand_in_weights, frames_root, "--set", "fmb:FMB:val", "--sensor-drop", *results)
+    reason = "masks are not judged: stand_in.onnx labels by mfnet; FMB/val needs fmb"
+    (found,) = read_numbers(written)["sets"]
+    assert sorted(found) == ["fusion", "name", "pairs", "quality"]
+    assert reason in read_numbers(written)["notes"]["FMB/val"]
+    assert f"Note on FMB/val: {reason}." in capsys.readouterr().out
+    assert reason in page.read_text(encoding="utf-8")
+
+
+def test_a_part_of_a_benchmark_is_told_with_its_numbers(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(stand_in_weights, frames_root)
+    assert "Note on mfnet/val: mfnet/val has 2 of the 392 pairs" in capsys.readouterr().out
+
+
 def both(
     metric: Callable[[Luma, Luma], float], visible: Luma, infrared: Luma, fused: Luma
 ) -> float:

@@ -44,6 +44,7 @@ def about_set(result: SetResult) -> str:
     every, *lights = ((light, len(frames)) for light, frames in result.by_light().items())
     pairs = ", ".join([f"{every[1]} pairs", *(f"{count} by {light}" for light, count in lights)])
     parts = [f"<h2>{escape(result.name)}</h2>", paragraph(pairs)]
+    parts += [paragraph(f"Note: {note}.", "note") for note in result.notes]
     if result.fusion():
         parts += [_fusion(result), _spread(result), _quality(result)]
     if result.taxonomy:
