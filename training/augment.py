@@ -140,7 +140,8 @@ def _nightfall(image: Bytes, random: np.random.Generator) -> Bytes:
     """
     A few per cent of the light, as the camera's longer exposure leaves it, and its noise.
 
-    What was bright stays brightest: shadows close first.
+    What was bright stays brightest: shadows close first. Night never becomes day: what a frame
+    without light does not show cannot be computed back, it would have to be made up.
     """
     levels = np.arange(256) / 255
     gain = np.exp(random.uniform(np.log(0.04), np.log(0.5)))
