@@ -35,6 +35,10 @@ class Outputs:
     logits: Tensor  # (B, K, H/4, W/4)
     attention: Tensor  # (B, h, w), norm 1 over each image
 
+    def in_full(self) -> "Outputs":
+        """The same in float32."""
+        return Outputs(self.fused.float(), self.logits.float(), self.attention.float())
+
 
 def watch(network: Network, visible: Tensor, infrared: Tensor) -> Outputs:
     """Runs a network on visible (B, H, W, 3) and infrared (B, H, W), both in [0, 1]."""

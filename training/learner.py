@@ -37,23 +37,43 @@ class Learner(nn.Module):
         visible: Tensor,
         infrared: Tensor,
         labels: Tensor,
-        lesson: distill.Outputs | None,
+        teachers: Sequence[Network],
         *,
         step: int,
     ) -> dict[str, Tensor]:
         """
         The losses of a batch: `total` and what it is made of; fusion only where the step learns it.
 
-        Takes visible (B, H, W, 3) and infrared (B, H, W) in [0, 1], labels (B, H, W) and, where
-        there is a teacher, what it said of the same batch.
+        Takes bytes, visible (B, H, W, 3), infrared and labels (B, H, W), which no mixed precision
+        cuts, and the teachers, who see the same batch. Whatever the network computes in, its losses
+        are in full precision: half knows no variance of a window.
         """
+        visible, infrared = visible / 255, infrared / 255
+        with torch.no_grad():
+            lesson = distill.lesson(teachers, visible, infrared) if teachers else None
+        seen = self._watch(visible, infrared, step)
+        with torch.autocast(visible.device.type, enabled=False):
+            return self._losses(visible, infrared, labels, seen, lesson, step)
+
+    def _watch(self, visible: Tensor, infrared: Tensor, step: int) -> distill.Outputs:
         config = self.config
-        fuse, learns_mask = tasks_of(step, config)
         shown = visible, infrared
         if config.hidden and step < config.mask_from:
             random = np.random.default_rng((config.seed, step))
             shown = hide_blocks(visible, infrared, config.hidden, random)
-        seen = distill.watch(self.network, *shown)
+        return distill.watch(self.network, *shown)
+
+    def _losses(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        labels: Tensor,
+        seen: distill.Outputs,
+        lesson: distill.Outputs | None,
+        step: int,
+    ) -> dict[str, Tensor]:
+        config, seen = self.config, seen.in_full()
+        fuse, learns_mask = tasks_of(step, config)
         mask = losses.segmentation(
             seen.logits, labels, self.class_weights, config.overlap, config.boundary
         )
@@ -68,7 +88,7 @@ class Learner(nn.Module):
         if fusion is not None:
             parts["fusion"] = fusion.detach()
         if lesson is not None:
-            parts["distill"] = distill.distance(seen, lesson, config.distill)
+            parts["distill"] = distill.distance(seen, lesson.in_full(), config.distill)
             parts["total"] = parts["total"] + parts["distill"]
         return parts
 
@@ -111,20 +131,20 @@ def take_step(
     One step of the optimiser on a batch of bytes; gives the mean of each loss.
 
     `wrapped` is a learner that `fabric` has set up. The batch is worked off in `config.accumulate`
-    parts, for a GPU that cannot hold it at once.
+    parts, for a GPU that cannot hold it at once: the same step but for what looks at all of a batch
+    (BatchNorm, Dice, the weights of the classes), which sees each part alone.
     """
+    count = len(batch[0])
     portions = list(zip(*(array.chunk(config.accumulate) for array in batch), strict=True))
     sums: dict[str, Tensor] = {}
     for number, portion in enumerate(portions, start=1):
         visible, infrared, labels = fabric.to_device(portion)
-        visible, infrared = visible / 255, infrared / 255
-        with torch.no_grad():
-            lesson = distill.lesson(teachers, visible, infrared) if teachers else None
+        parts_like_this = count / len(labels)  # of 5 pairs in 2 parts, one has 3 and one 2
         with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
-            parts = wrapped(visible, infrared, labels, lesson, step=step)
-            fabric.backward(parts["total"] / len(portions))
+            parts = wrapped(visible, infrared, labels, teachers, step=step)
+            fabric.backward(parts["total"] / parts_like_this)
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0) + value.detach() / len(portions)
+            sums[name] = sums.get(name, 0) + value.detach() / parts_like_this
     fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -128,19 +128,19 @@ def test_hidden_blocks_are_a_quarter_of_each_frame_and_never_the_same() -> None:
 
 
 def test_masked_frames_are_to_be_made_whole() -> None:
-    visible, infrared, labels = noise()
-    visible, infrared = visible / 255, infrared / 255
+    batch = noise()
+    visible, infrared = batch[0] / 255, batch[1] / 255
     learner = Learner(Network("nano").train(), config_of("masked"), torch.ones(9))
     seen: list[torch.Tensor] = []
     learner.network.core.register_forward_hook(
         lambda _core, inputs, outputs: seen.extend((*inputs, outputs[0].squeeze(1)))
     )
-    parts = learner(visible, infrared, labels, None, step=0)
+    parts = learner(*batch, [], step=0)
     assert (seen[0] == 0).any() and (seen[2] == 0).any()
     whole = losses.fusion(seen[3], luma(visible), infrared, losses.FusionWeights())
     torch.testing.assert_close(parts["fusion"], whole.detach())
     seen.clear()
-    learner(visible, infrared, labels, None, step=300)
+    learner(*batch, [], step=300)
     assert torch.equal(seen[0], visible.movedim(-1, 1)) and (seen[2] > 0).all()
 
 
