@@ -10,9 +10,12 @@ RED, GREEN, BLUE = 0.299, 0.587, 0.114
 # Cr gained and Cb lost alike: towards orange, against it to blue, in red, green and blue
 ORANGE = (1.402, -0.714136 + 0.344136, -1.772)
 
-ORDINARY = 0.5  # standard deviations; nearer to the mean of infrared nothing is warm or cold
-COLDEST, WARMEST = -2.0, 3.0  # standard deviations beyond ORDINARY that are told apart
-LEAST_DEVIATION = 4 / 255  # less is a sensor's noise, or no sensor
+# in mean deviations of infrared from its mean
+ORDINARY = 1.0  # nearer to the mean nothing is warm or cold
+COLDEST, WARMEST = -3.0, 4.5  # beyond ORDINARY, that are told apart
+FAR = 2.0  # what lies further out counts as if it lay there: a warm thing that comes in must not
+# make all else cold
+LEAST_DEVIATION = 6 / 255  # less is a sensor's noise, or no sensor
 FAINT = 8 / 255  # below it infrared tells less and less: black is what no sensor looks at
 
 
@@ -39,16 +42,24 @@ def warmth(infrared: Tensor) -> Tensor:
     """
     How much warmer or colder than ordinary each pixel is, of infrared (B, H, W) in [0, 1].
 
-    In standard deviations beyond ORDINARY, (B, H, W) in [COLDEST, WARMEST]: what a gain does to
+    In mean deviations beyond ORDINARY, (B, H, W) in [COLDEST, WARMEST]: what a gain does to
     infrared as a whole changes nothing. Black pixels say nothing and count for nothing.
     """
     known = (infrared > 0).to(infrared.dtype)
-    pixels = _total(known).clamp_min(1)
-    above = infrared - _total(infrared) / pixels
-    variance = _total(above.square() * known) / pixels
-    warmer = above / variance.sqrt().clamp_min(LEAST_DEVIATION)
+    level, deviation = _ordinary(infrared, known)
+    level, deviation = _ordinary(
+        infrared.clamp(level - FAR * deviation, level + FAR * deviation), known
+    )
+    warmer = (infrared - level) / deviation.clamp_min(LEAST_DEVIATION)
     beyond = warmer - warmer.clamp(-ORDINARY, ORDINARY)
     return beyond.clamp(COLDEST, WARMEST) * (infrared / FAINT).clamp_max(1)
+
+
+def _ordinary(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and mean deviation, (B, 1, 1), of values (B, H, W) where they are `known` (1, else 0)."""
+    pixels = _total(known).clamp_min(1)
+    level = _total(values * known) / pixels
+    return level, _total((values - level).abs() * known) / pixels
 
 
 def _total(values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class PairConfig:
     heads: int
     label_stride: int  # resolution at which the classes compete; nearest neighbour from there
     streets: bool  # a second encoder, which may know streets already, has a say in the mask
-    tint: float = 0.12  # share of its luma that a warm pixel's Cr gains for each of `color.warmth`
+    tint: float = 0.08  # share of its luma that a warm pixel's Cr gains for each of `color.warmth`
     taxonomy: Taxonomy = MFNET
 
     def __post_init__(self) -> None:

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from segmif.metrics import luma as luma_of_bytes
-from segmif.model.color import COLDEST, WARMEST, attach_chroma, luma, tinted, warmth
+from segmif.model.color import COLDEST, FAR, WARMEST, attach_chroma, luma, tinted, warmth
 from segmif.model.network import Network
 
 WARM, COLD = (slice(None), slice(8, 16), slice(8, 16)), (slice(None), slice(20, 28), slice(4, 30))
 
 
-def scene() -> Tensor:
+def scene(texture: float = 0.01) -> Tensor:
     """Infrared (1, 64, 64) in [0, 1]: ordinary ground with a warm and a cold thing."""
     random = torch.Generator().manual_seed(5)
-    infrared = 0.4 + 0.02 * torch.randn(1, 64, 64, generator=random)
+    infrared = 0.4 + texture * torch.randn(1, 64, 64, generator=random).clamp(-3, 3)
     infrared[WARM], infrared[COLD] = 0.8, 0.2
     return infrared
 
@@ -29,14 +29,27 @@ def test_chroma_is_that_of_the_visible_frame() -> None:
     torch.testing.assert_close(fused[..., 0] - fused[..., 1], rgb[..., 0] - rgb[..., 1])
 
 
-def test_warm_things_are_warm_whatever_the_gain_made_of_the_frame() -> None:
+def test_warm_things_are_warm_and_noise_is_not() -> None:
     warm = warmth(scene())
     assert warm[WARM].min() > 1 > -1 > warm[COLD].max()
     assert warm.min() >= COLDEST and warm.max() <= WARMEST
     ordinary = torch.ones(1, 64, 64, dtype=torch.bool)
     ordinary[WARM] = ordinary[COLD] = False
     assert (warm[ordinary] == 0).float().mean() > 0.9
-    torch.testing.assert_close(warmth(0.15 + 0.5 * scene()), warm, rtol=0, atol=1e-4)
+
+
+def test_the_gain_of_a_sensor_changes_nothing() -> None:
+    infrared = scene(texture=0.08)
+    torch.testing.assert_close(warmth(0.15 + 0.5 * infrared), warmth(infrared), rtol=0, atol=1e-4)
+
+
+def test_a_warm_thing_that_comes_in_does_not_make_all_else_cold() -> None:
+    infrared = scene(texture=0.08)
+    before = warmth(infrared)
+    infrared[:, 48:, :8] = 1
+    elsewhere = (warmth(infrared) - before)[:, :48]
+    # a thirty-second of the frame counts FAR deviations at most, in the mean and in the deviation
+    assert elsewhere.abs().mean() < 2 * FAR / 32
 
 
 def test_what_no_sensor_looks_at_says_nothing_and_counts_for_nothing() -> None:
