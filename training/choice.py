@@ -7,6 +7,8 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import nn
 
+from training.run import save_at_once
+
 
 class Choice:
     """Keeps the best network so far; with `patience`, ends a run that no longer improves."""
@@ -23,7 +25,7 @@ class Choice:
         self.age += 1
         if score > self.best:
             self.best, self.age = score, 0
-            self.fabric.save(self.path, {"network": network})
+            save_at_once(self.fabric, self.path, {"network": network})
 
     @property
     def settled(self) -> bool:

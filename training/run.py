@@ -1,6 +1,7 @@
 """The folder of a run: what was asked, where it ran, its curves, and the state to go on from."""
 
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from segmif.classes import Taxonomy, colorize
@@ -19,9 +21,11 @@ from segmif.frames import Prediction
 from training.config import TrainConfig
 from training.datasets import Labelled
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.pt"  # of the phases
+FINISH = "finish.pt"  # of the fusion decoder alone, after them
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
+RECORD_EVERY = 20  # steps
 
 
 class Run:
@@ -38,20 +42,24 @@ class Run:
         To resume, FileNotFoundError without a checkpoint, ValueError where the settings have
         changed since: the run would not be the one that its folder says.
         """
-        settings = json.dumps(asdict(self.config), indent=2, sort_keys=True, default=str)
         noted = self.folder / CONFIG
         if resume:
-            if not (self.folder / CHECKPOINT).is_file():
-                raise FileNotFoundError(
-                    f"{self.folder / CHECKPOINT} does not exist: train without --resume to start"
-                )
-            _refuse_other_settings(json.loads(noted.read_text()), json.loads(settings), noted)
+            needed = self.folder / (CHECKPOINT if self.config.phases else FINISH)
+            if not needed.is_file():
+                raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
+            _refuse_other_settings(noted.read_text(encoding="utf-8"), self.settings, noted)
+        self.fabric.barrier()  # others may still be reading what the first now writes
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        noted.write_text(settings + "\n", encoding="utf-8")
+        noted.write_text(self.settings + "\n", encoding="utf-8")
         environment = json.dumps(describe_environment(self.fabric), indent=2)
         (self.folder / ENVIRONMENT).write_text(environment + "\n", encoding="utf-8")
+
+    @property
+    def settings(self) -> str:
+        """What was asked, as JSON."""
+        return json.dumps(asdict(self.config), indent=2, sort_keys=True, default=str)
 
     def open_curves(self, first: int) -> None:
         """Curves from the step `first` on; what an aborted run drew beyond it is hidden."""
@@ -83,17 +91,52 @@ class Run:
         if self.writer is not None:
             self.writer.close()
 
-    def save(self, state: dict[str, Any]) -> None:
-        """All that the next step depends on; the file is replaced at once, never half-written."""
-        beside = self.folder / f"{CHECKPOINT}.new"
-        self.fabric.save(beside, state)
-        if self.fabric.is_global_zero:
-            beside.replace(self.folder / CHECKPOINT)
-        self.fabric.barrier()
+    def save(self, state: dict[str, Any], name: str = CHECKPOINT) -> None:
+        """All that the next step depends on, and the settings that it is of."""
+        if self.writer is not None:
+            self.writer.flush()  # or a killed run's curves would end before its checkpoint
+        if name == CHECKPOINT and self.fabric.is_global_zero:
+            (self.folder / FINISH).unlink(missing_ok=True)  # went on from what is replaced now
+        save_at_once(self.fabric, self.folder / name, state | {"settings": self.settings})
 
-    def restore(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Puts modules and optimiser of `state` back in place; gives the rest of it."""
-        return dict(self.fabric.load(self.folder / CHECKPOINT, state, weights_only=True))
+    def holds(self, name: str) -> bool:
+        """Whether there is such a state to go on from; all devices get the first one's answer."""
+        return self.fabric.broadcast((self.folder / name).is_file())
+
+    def restore(self, state: dict[str, Any], name: str = CHECKPOINT) -> dict[str, Any]:
+        """
+        Puts modules and optimiser of `state` back in place; gives the rest of it.
+
+        ValueError where the file is of other settings, or lacks part of `state`.
+        """
+        path = self.folder / name
+        try:
+            rest = dict(self.fabric.load(path, state, weights_only=True))
+        except KeyError as error:
+            raise ValueError(
+                f"{path} lacks some of {', '.join(state)}: it was written in another precision or "
+                "by another release; resume with those, or start a new run"
+            ) from error
+        if "settings" in rest:  # older files lack it
+            _refuse_other_settings(rest["settings"], self.settings, path)
+        return rest
+
+
+def save_at_once(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+    """Writes a state from all devices; the file is replaced at once, never half-written."""
+    beside = path.with_name(f"{path.name}.new")
+    fabric.save(beside, state)
+    if fabric.is_global_zero:
+        beside.replace(path)
+    fabric.barrier()
+
+
+def finite(parts: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """Losses as numbers; FloatingPointError where one is none: what follows would be lost work."""
+    values = {name: value.item() for name, value in parts.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise FloatingPointError(f"the losses of step {step} are {values}")
+    return values
 
 
 def describe_environment(fabric: Fabric) -> dict[str, Any]:
@@ -122,7 +165,8 @@ def git_revision() -> str | None:
     return answer.stdout.strip()
 
 
-def _refuse_other_settings(noted: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+def _refuse_other_settings(noted_json: str, asked_json: str, path: Path) -> None:
+    noted, asked = json.loads(noted_json), json.loads(asked_json)
     changed = sorted(key for key in noted | asked if noted.get(key) != asked.get(key))
     if changed:
         raise ValueError(

@@ -7,13 +7,13 @@ again with --resume. On several GPUs: `torchrun --nproc-per-node N -m training t
 """
 
 import argparse
-import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -21,25 +21,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from segmif.classes import Taxonomy
-from segmif.frames import FramePair
 from segmif.manifest import Manifest, sha256
-from segmif.metrics import ConfusionMatrix
-from segmif.model.color import luma
 from segmif.model.network import Network
-from segmif.model.pair import PairNetwork
 from segmif.model.weights import load_network, save_network
 from training import data, losses
 from training.choice import Choice
-from training.config import Source, TrainConfig, read_config
+from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
 from training.espnet import TUTOR, load_teacher
-from training.evaluate import predict_by
+from training.finish import finish_fusion
 from training.learner import Learner, parameter_groups, set_learning_rate, take_step
 from training.pace import Pace
-from training.run import Run
-
-RECORD_EVERY = 20  # steps
-SHOW_EVERY = 10  # validation pairs
+from training.run import RECORD_EVERY, Run, finite
+from training.validation import open_validation, validate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +110,9 @@ def train(
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
     fabric.seed_everything(config.seed, verbose=False)
+    stop = min(stop or config.steps, config.steps)
     sets = data.training_sets(config, root)
+    validation = open_validation(config, root, data.common_taxonomy(sets), stop, view)
     frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
     fabric.print(f"{len(frames)} pairs of {root if root.is_dir() else 'rendered scenes'}")
 
@@ -125,11 +121,13 @@ def train(
         change(network)
     session = Session.open(config, fabric, run, frames, network)
     session.teachers = open_teachers(teachers, frames.taxonomy, config, fabric)
-    first = run.restore(session.state)["step"] if resume else 0
-    steps = learn(session, root, first, min(stop or config.steps, config.steps))
+    session.validation = validation
+    first = run.restore(session.state)["step"] if resume and config.phases else 0
+    steps = learn(session, first, stop)
 
     session.choice.restore_best(session.averaged)
-    finish_fusion(fabric, session.averaged, frames, config)
+    finish_fusion(run, session.averaged, frames, steps, resume=resume)
+    take_from_first(session.averaged, fabric)
     if fabric.is_global_zero:
         facts = {"steps": steps, "frames": len(frames), **asdict(config), **sources}
         if start and not config.phases:  # all but the decoder is as it was
@@ -153,6 +151,7 @@ class Session:
     average: AveragedModel
     choice: Choice
     teachers: Sequence[Network] = ()
+    validation: FrameSet | None = None
 
     @classmethod
     def open(
@@ -176,16 +175,21 @@ class Session:
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds, besides the step."""
-        return {
+        state = {
             "learner": self.learner,
             "average": self.average,
             "optimizer": self.optimizer,
             "choice": self.choice,
         }
+        precision = self.fabric.strategy.precision
+        # only that of float16 has any: the factor by which its losses are scaled
+        return state | ({"precision": precision} if precision.state_dict() else {})
 
 
-def learn(session: Session, root: Path, first: int, stop: int) -> int:
+def learn(session: Session, first: int, stop: int) -> int:
     """The steps first .. stop - 1, or fewer where the run settles; gives how many are done."""
+    if first >= stop or session.choice.settled:
+        return first
     config, fabric, run = session.config, session.fabric, session.run
     share = (fabric.global_rank, fabric.world_size)
     pace = Pace(data.batches(session.frames, config, first, stop, share), fabric.world_size)
@@ -195,6 +199,7 @@ def learn(session: Session, root: Path, first: int, stop: int) -> int:
     done = first
     for done, batch in enumerate(bar, start=first + 1):
         step = done - 1
+        seed_step(config.seed, step, fabric.global_rank)
         set_learning_rate(session.optimizer, step, config)
         parts = take_step(
             fabric, session.wrapped, session.optimizer, batch, step, config, session.teachers
@@ -203,10 +208,12 @@ def learn(session: Session, root: Path, first: int, stop: int) -> int:
         if step % RECORD_EVERY == 0:
             bar.set_postfix(record(session, step, parts))
         if done % config.validate_every == 0:
-            score = validate(session.averaged, config.validation, root, run, done)
+            # at `step`, the last one done: a run resumed from here hides what comes after it
+            score = validate(session.averaged, session.validation, run, step)
+            score = fabric.broadcast(score)  # or devices might disagree on when to stop
             bar.write(f"step {done}: mIoU on the validation frames {score:.3f}")
             session.choice.judge(score, session.averaged)
-        if done % config.save_every == 0 or done == stop:
+        if done % config.save_every == 0 or done == stop or session.choice.settled:
             finite(parts, step)
             run.save(session.state | {"step": done})
         if session.choice.settled:
@@ -214,6 +221,12 @@ def learn(session: Session, root: Path, first: int, stop: int) -> int:
     run.close()
     fabric.print(pace)
     return done
+
+
+def seed_step(seed: int, step: int, device: int) -> None:
+    """What a step draws (dropout) follows from its number, so a resumed run draws the same."""
+    drawn = np.random.SeedSequence((seed, step, device)).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn[0]))
 
 
 def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, str]:
@@ -281,62 +294,8 @@ def open_teachers(
     return teachers
 
 
-def finite(parts: dict[str, Tensor], step: int) -> dict[str, float]:
-    """Losses as numbers; FloatingPointError where one is none: what follows would be lost work."""
-    values = {name: value.item() for name, value in parts.items()}
-    if not all(map(math.isfinite, values.values())):
-        raise FloatingPointError(f"the losses of step {step} are {values}")
-    return values
-
-
-def finish_fusion(
-    fabric: Fabric, network: Network, frames: data.Frames, config: TrainConfig
-) -> None:
-    """
-    Trains the fusion decoder alone: what it reads no longer moves, and the mask stays as it is.
-
-    Next to the mask's loss it never settles (docs/decisions/0004).
-    """
-    finish = config.finish
-    if finish is None:
-        return
-    core = cast(PairNetwork, network.core)
-    decoder = core.fusion
-    network.requires_grad_(False).eval()
-    decoder.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(decoder.parameters(), config.learning_rate, weight_decay=0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, finish.steps)
-    fresh = replace(config, phases=(finish,), seed=config.seed + 1)
-    batches = data.batches(frames, fresh, 0, finish.steps)
-    for batch in tqdm(batches, total=finish.steps, desc="fusion decoder", unit="step"):
-        visible, infrared = (array.to(fabric.device) / 255 for array in batch[:2])
-        seen = luma(visible)
-        fused = core.fuse(visible.permute(0, 3, 1, 2), seen.unsqueeze(1), infrared.unsqueeze(1))
-        loss = losses.fusion_of_both_kinds(fused.squeeze(1), seen, infrared, config.fusion_weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    network.requires_grad_(True).eval()
-
-
-def validate(network: Network, source: Source, root: Path, run: Run, step: int) -> float:
-    """
-    mIoU of a network over all ids on the validation frames; NaN where there is no data at all.
-
-    Some of the pairs appear among the run's pictures.
-    """
-    if not root.is_dir():
-        return math.nan
-    predict = predict_by(network.eval())
-    frames = data.open_source(source, root)
-    classes = network.config.taxonomy
-    confusion = ConfusionMatrix.empty(len(classes.names))
-    for index in range(len(frames.names)):
-        frame = frames.read(index)
-        found = predict(FramePair(frame.visible, frame.infrared))
-        confusion = confusion.add(found.labels, frame.labels)
-        if index % SHOW_EVERY == 0:
-            run.show(step, frame, found, classes)
-    run.record(step, {"val_mean_iou": confusion.mean_iou})
-    return confusion.mean_iou
+def take_from_first(network: Network, fabric: Fabric) -> None:
+    """Gives every device the first one's network: BatchNorm on CPUs has statistics of its own."""
+    if fabric.world_size > 1:
+        numbers = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(fabric.broadcast(numbers))
