@@ -4,6 +4,8 @@
 PORT ?= 8000
 MINUTES ?= 10
 CONFIG ?= training/configs/nano.toml
+CONFIGS ?= training/configs
+TAUGHT ?= runs/taught
 VARIANT ?= nano
 ATTENTION ?= plugin
 GPU_PYTHON ?= python3
@@ -17,7 +19,7 @@ PYTHONS ?= python3.13 python3.12 python3.11 python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format soak train ablation worth export-onnx plugin export-trt gpu-check benchmark \
+.PHONY: help install serve test check format soak train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
   image-cpu image-gpu image-jetson image-train image-check image-lock up clean
 
 help: ## print this list
@@ -50,6 +52,13 @@ KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_P
 
 train: .venv/.dev ## train by CONFIG (training/configs/nano.toml)
 	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIG)
+
+teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taught); for a GPU, or CONFIGS=training/configs/rehearsal
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/paper.toml --folder $(TAUGHT)/paper --out $(TAUGHT)/paper.safetensors
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/edge.toml --folder $(TAUGHT)/edge --out $(TAUGHT)/edge.safetensors \
+	  --teacher $(TAUGHT)/paper.safetensors
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/nano.toml --folder $(TAUGHT)/nano --out $(TAUGHT)/nano.safetensors \
+	  --teacher $(TAUGHT)/edge.safetensors
 
 ablation: .venv/.dev ## what each part is worth: runs what has no result yet, writes docs/results-ablation.md
 	$(KEEP_MEMORY) $(PY) -m training ablation --table docs/results-ablation.md
