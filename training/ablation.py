@@ -102,6 +102,7 @@ ARMS: dict[str, Arm] = {
         "as pretrained, a quarter of each sensor hidden while fusion is alone",
         settings={**FUSION_FIRST, "hidden": 0.25},
     ),
+    "no class weights": Arm("all classes weigh alike", settings={"weigh_classes": False}),
     "alternating": Arm("fusion and mask in turn, a step each", settings={"alternate": True}),
     "saliency": Arm(
         "the published fusion loss: SSIM, level by saliency, gradient",
