@@ -109,15 +109,10 @@ def coloured(frame: Labelled, fused: NDArray[np.uint8]) -> Picture:
 
 def tint(frame: Labelled, fused: NDArray[np.uint8]) -> Picture:
     """A fused luma (H, W) with the colour of the visible frame and the hue of `edge`."""
-    level, rgb, infrared = (
-        torch.from_numpy(array)[None] / 255 for array in (fused, frame.visible, frame.infrared)
-    )
-    config = VARIANTS["edge"]
-    return (
-        color.tinted(level, rgb, config.tint * level * color.warmth(infrared))[0]
-        .to(torch.uint8)
-        .numpy()
-    )
+    levels = torch.from_numpy(coloured(frame, fused))[None].float()
+    warmer = color.warmth(torch.from_numpy(frame.infrared)[None] / 255)
+    turned = color.tinted(levels, VARIANTS["edge"].tint * color.luma(levels) * warmer)
+    return turned[0].to(torch.uint8).numpy()
 
 
 def grey(image: NDArray[np.uint8]) -> Picture:

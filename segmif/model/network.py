@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from segmif.classes import Taxonomy
 from segmif.model.blocks import enlarge
-from segmif.model.color import luma, tinted, warmth
+from segmif.model.color import attach_chroma, luma, tinted, warmth
 from segmif.model.config import VARIANTS, PairConfig
 from segmif.model.pair import PairNetwork
 from segmif.model.paper import PaperNetwork
@@ -55,8 +55,9 @@ class Network(nn.Module):
         wide = torch.promote_types(dtype, torch.float32)  # half knows a bright pixel to 1/16 level
         rgb, thermal = visible.to(wide) / 255, infrared.to(wide) / 255
         fused_luma, logits = self.predict(rgb.to(dtype), thermal.to(dtype))
-        fused_luma = fused_luma.to(wide)
-        fused = tinted(fused_luma, rgb, self.config.tint * fused_luma * warmth(thermal))
+        fused = (attach_chroma(fused_luma.to(wide), rgb) * 255).round()
+        if self.config.tint:
+            fused = tinted(fused, self.config.tint * luma(fused) * warmth(thermal))
         return fused.to(torch.uint8), *self._mask(logits)
 
     def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:
