@@ -1,5 +1,6 @@
 """The kernels' source, built for this CPU, computes what plain torch does, as exactly."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -207,3 +208,14 @@ def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
     command = [NVCC, *flags, "-fPIC", *architectures, newest, source, "-o", library]
     subprocess.run([str(part) for part in command], check=True)
     assert Kernels(library, "cuda")  # loads without a driver
+
+
+@pytest.mark.skipif(not NVCC or not shutil.which("cmake"), reason="no nvcc or no cmake")
+def test_a_build_for_a_gpu_that_is_not_there_says_what_to_name(tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "export" / "plugin"
+    command = ["cmake", "-S", str(source), "-B", str(tmp_path)]
+    nowhere = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=nowhere)
+    assert done.returncode != 0
+    told = " ".join(done.stderr.split())
+    assert "There is no GPU here to build for: name one by its compute capability" in told
