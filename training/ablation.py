@@ -103,6 +103,10 @@ ARMS: dict[str, Arm] = {
         settings={**FUSION_FIRST, "hidden": 0.25},
     ),
     "no class weights": Arm("all classes weigh alike", settings={"weigh_classes": False}),
+    "boundary, no class weights": Arm("both", settings={"weigh_classes": False, "boundary": 3.0}),
+    "cross-entropy": Arm(
+        "neither class weights nor Dice", settings={"weigh_classes": False, "overlap": "none"}
+    ),
     "alternating": Arm("fusion and mask in turn, a step each", settings={"alternate": True}),
     "saliency": Arm(
         "the published fusion loss: SSIM, level by saliency, gradient",
