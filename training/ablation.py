@@ -19,7 +19,6 @@ from segmif.model.network import Network
 from segmif.model.pair import PairNetwork, Stem
 from training import experiment
 from training.experiment import Arm
-from training.losses import FusionWeights
 
 COLUMNS = (
     *("mIoU all", "mIoU day", "mIoU night", "person all", "car all"),
@@ -27,7 +26,6 @@ COLUMNS = (
     *("MI", "VIF", "Qabf", "SSIM"),
 )
 MASK_ALONE = {"fuse_every": 10**9}  # steps: never
-FUSION_FIRST = {"mask_from": 300}  # steps, of 1000
 
 
 def without_semantics(network: Network) -> None:
@@ -81,7 +79,6 @@ ARMS: dict[str, Arm] = {
         "both tasks at weight 1, as the published temperature of 1000 leaves them",
         settings={"balance": "fixed"},
     ),
-    "uncertainty": Arm("task weights learnt (Kendall)", settings={"balance": "uncertainty"}),
     "mask alone": Arm("no fusion task", settings=MASK_ALONE, judges_fusion=False),
     "visible only": Arm(
         "infrared black, no fusion task",
@@ -97,20 +94,10 @@ ARMS: dict[str, Arm] = {
     ),
     "early fusion": Arm("one stem for four channels, no HIA", with_early_fusion),
     "distilled": Arm("as shipped, with edge as teacher", with_teacher=True),
-    "pretrained": Arm("300 steps of fusion alone, 700 of both tasks", settings=FUSION_FIRST),
-    "masked": Arm(
-        "as pretrained, a quarter of each sensor hidden while fusion is alone",
-        settings={**FUSION_FIRST, "hidden": 0.25},
-    ),
     "no class weights": Arm("all classes weigh alike", settings={"weigh_classes": False}),
     "boundary, no class weights": Arm("both", settings={"weigh_classes": False, "boundary": 3.0}),
     "cross-entropy": Arm(
         "neither class weights nor Dice", settings={"weigh_classes": False, "overlap": "none"}
-    ),
-    "alternating": Arm("fusion and mask in turn, a step each", settings={"alternate": True}),
-    "saliency": Arm(
-        "the published fusion loss: SSIM, level by saliency, gradient",
-        settings={"fusion": FusionWeights(published=True)},
     ),
     "no dice": Arm("cross-entropy alone for the mask", settings={"overlap": "none"}),
     "Lovasz": Arm("Lovasz-softmax in place of Dice", settings={"overlap": "lovasz"}),

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Balancing = Literal["fixed", "dynamic", "uncertainty"]
+Balancing = Literal["fixed", "dynamic"]
 
 
 class TaskBalance(nn.Module):
@@ -70,33 +70,6 @@ class DynamicWeightAverage(TaskBalance):
         self.sums.zero_()
 
 
-class Uncertainty(TaskBalance):
-    """
-    Weights learnt with the network (Kendall et al., CVPR 2018): exp(-s_k) loss_k + s_k.
-
-    A task whose loss stays high is taken for noisy and counts less.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_variance = nn.Parameter(torch.zeros(2))
-
-    def forward(self, fusion: Tensor | None, segmentation: Tensor) -> Tensor:
-        weights = (-self.log_variance).exp()
-        total = weights[1] * segmentation + self.log_variance[1]
-        if fusion is not None:
-            total = total + weights[0] * fusion + self.log_variance[0]
-        return total
-
-    def observe(self, step: int, fusion: Tensor | None, segmentation: Tensor) -> None:
-        """Nothing but the weights as they stand, for the curves."""
-        self.weights.copy_((-self.log_variance.detach()).exp())
-
-
 def task_balance(kind: Balancing) -> TaskBalance:
     """The balance of a name."""
-    return {
-        "fixed": TaskBalance,
-        "dynamic": DynamicWeightAverage,
-        "uncertainty": Uncertainty,
-    }[kind]()
+    return TaskBalance() if kind == "fixed" else DynamicWeightAverage()

@@ -71,9 +71,6 @@ class TrainConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
     fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     balance: Balancing = "dynamic"  # between fusion and segmentation
-    mask_from: int = 0  # step from which the mask is learnt; before it the fusion alone, every step
-    hidden: float = 0.0  # share of each sensor's blocks that are black before `mask_from`, to 0.5
-    alternate: bool = False  # fusion alone and mask alone in turn, in place of both at once
     overlap: Overlap = "dice"  # what the mask's loss has beside cross-entropy
     boundary: float = 1.0  # weight in the cross-entropy of pixels near another label
     accumulate: int = 1  # parts in which a batch is worked off

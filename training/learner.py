@@ -4,20 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segmif.frames import MULTIPLE
 from segmif.model.color import luma
 from segmif.model.network import Network
 from training import distill, losses
 from training.balance import task_balance
 from training.config import TrainConfig
-
-BLOCK = MULTIPLE  # pixels: sides of what is hidden, which divide those of every view
 
 
 class Learner(nn.Module):
@@ -51,17 +46,9 @@ class Learner(nn.Module):
         visible, infrared = visible / 255, infrared / 255
         with torch.no_grad():
             lesson = distill.lesson(teachers, visible, infrared) if teachers else None
-        seen = self._watch(visible, infrared, step)
+        seen = distill.watch(self.network, visible, infrared)
         with torch.autocast(visible.device.type, enabled=False):
             return self._losses(visible, infrared, labels, seen, lesson, step)
-
-    def _watch(self, visible: Tensor, infrared: Tensor, step: int) -> distill.Outputs:
-        config = self.config
-        shown = visible, infrared
-        if config.hidden and step < config.mask_from:
-            random = np.random.default_rng((config.seed, step))
-            shown = hide_blocks(visible, infrared, config.hidden, random)
-        return distill.watch(self.network, *shown)
 
     def _losses(
         self,
@@ -73,14 +60,11 @@ class Learner(nn.Module):
         step: int,
     ) -> dict[str, Tensor]:
         config, seen = self.config, seen.in_full()
-        fuse, learns_mask = tasks_of(step, config)
         mask = losses.segmentation(
             seen.logits, labels, self.class_weights, config.overlap, config.boundary
         )
-        if not learns_mask:
-            mask = mask.detach()
         fusion = None
-        if fuse:
+        if step % config.fuse_every == 0:
             fusion = losses.fusion_of_both_kinds(
                 seen.fused, luma(visible), infrared, config.fusion_weights
             )
@@ -91,31 +75,6 @@ class Learner(nn.Module):
             parts["distill"] = distill.distance(seen, lesson.in_full(), config.distill)
             parts["total"] = parts["total"] + parts["distill"]
         return parts
-
-
-def tasks_of(step: int, config: TrainConfig) -> tuple[bool, bool]:
-    """Whether a step learns the fusion, and whether it learns the mask."""
-    if step < config.mask_from:
-        return True, False
-    if config.alternate:
-        return step % 2 == 0, step % 2 == 1
-    return step % config.fuse_every == 0, True
-
-
-def hide_blocks(
-    visible: Tensor, infrared: Tensor, share: float, random: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Both frames (B, H, W, 3) and (B, H, W), each with a share of black blocks, none of both."""
-    count, (rows, columns) = len(infrared), (side // BLOCK for side in infrared.shape[1:])
-    order = random.permuted(np.tile(np.arange(rows * columns), (count, 1)), axis=1)
-    hidden = round(share * rows * columns)
-
-    def in_pixels(shows: NDArray[np.bool_]) -> Tensor:
-        blocks = torch.from_numpy(shows).view(count, rows, columns).to(infrared.device)
-        return blocks.repeat_interleave(BLOCK, dim=1).repeat_interleave(BLOCK, dim=2)
-
-    shows_visible, shows_infrared = order >= hidden, order < rows * columns - hidden
-    return visible * in_pixels(shows_visible).unsqueeze(-1), infrared * in_pixels(shows_infrared)
 
 
 def take_step(
@@ -148,8 +107,7 @@ def take_step(
     fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    if step >= config.mask_from:
-        wrapped.module.balance.observe(step - config.mask_from, sums.get("fusion"), sums["mask"])
+    wrapped.module.balance.observe(step, sums.get("fusion"), sums["mask"])
     return sums
 
 

@@ -28,13 +28,10 @@ class FusionWeights:
     edge_gain: float = 1.07  # edges are kept by this factor: a blend flattens them
     kept_edges: float = 0.6  # Qabf: strength and angle of both sensors' edges
     differences: float = 0.3  # SCD: what was added to one sensor is what the other saw
-    published: bool = False  # SegMiF's loss instead, by its own weights
 
 
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:
     """Loss of a fused luma against both sources, each (B, H, W) in [0, 1]."""
-    if weights.published:
-        return published_fusion(fused, visible, infrared)
     intensity = intensity_distance(fused, visible, infrared)
     edges = fused.new_zeros(())
     for scale in SCALES:
@@ -48,35 +45,6 @@ def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeig
         + weights.kept_edges * (1 - kept_edges(fused, visible, infrared))
         + weights.differences * (2 - correlations_of_differences(fused, visible, infrared))
     )
-
-
-def published_fusion(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
-    """
-    SegMiF's loss (Liu et al., ICCV 2023), of (B, H, W) in [0, 1], by the factors of its code.
-
-    SSIM with both sensors, a level by saliency, and of first differences the stronger one.
-    """
-    share = 0.5 + (saliency(infrared) - saliency(visible)) / 2
-    target = share * infrared + (1 - share) * visible
-    structure = 1 - (ssim(fused, visible) + ssim(fused, infrared)) / 2
-    edges = edge_distance(fused, visible, infrared, gain=1.0)
-    return functional.mse_loss(fused, target) + edges + 1.1 * structure
-
-
-def saliency(image: Tensor) -> Tensor:
-    """
-    How far a pixel is from all others of its frame, 0 for the nearest and 1 for the farthest.
-
-    Global contrast by the histogram (Zhai & Shah, 2006): S(p) = sum_j hist(j) |I(p) - j|, of (B, H,
-    W) in [0, 1].
-    """
-    pixels = (image.detach().flatten(1) * 255).round().long()
-    ones = image.new_ones(pixels.shape)
-    shares = image.new_zeros(len(image), 256).scatter_add_(1, pixels, ones) / pixels.shape[1]
-    levels = torch.arange(256, device=image.device, dtype=image.dtype)
-    contrast = (shares @ (levels[:, None] - levels).abs()).gather(1, pixels)
-    contrast = contrast - contrast.amin(dim=1, keepdim=True)
-    return (contrast / contrast.amax(dim=1, keepdim=True).clamp_min(1e-3)).view_as(image)
 
 
 def fusion_of_both_kinds(

@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch.nn import functional
 
 from segmif.classes import IGNORE
-from segmif.model.color import luma
 from segmif.model.network import Network
 from training import losses
 from training.ablation import ARMS
 from training.config import TrainConfig, read_config
-from training.learner import Learner, hide_blocks, take_step
 
 
 def two_steps(network: Network) -> torch.Tensor:
@@ -83,67 +80,6 @@ def test_every_arm_spends_the_same_steps(name: str) -> None:
     assert config_of(name).steps == config_of("joint").steps
 
 
-def noise() -> list[torch.Tensor]:
-    """A batch as `data.batches` gives it; of the labels, one patch is of a class."""
-    random = torch.Generator().manual_seed(0)
-    visible = torch.randint(1, 256, (2, 64, 96, 3), generator=random, dtype=torch.uint8)
-    infrared = torch.randint(1, 256, (2, 64, 96), generator=random, dtype=torch.uint8)
-    labels = torch.zeros(2, 64, 96, dtype=torch.uint8)
-    labels[:, 20:40, 30:60] = 1
-    return [visible, infrared, labels]
-
-
-def learns(config: TrainConfig, step: int) -> set[str]:
-    """Which of fusion decoder and mask head one step of training changes."""
-    learner = Learner(Network("nano").train(), config, torch.ones(9))
-    before = {name: value.clone() for name, value in learner.named_parameters()}
-    fabric = Fabric(accelerator="cpu", devices=1)
-    wrapped, optimizer = fabric.setup(learner, torch.optim.SGD(learner.parameters(), 0.1))
-    take_step(fabric, wrapped, optimizer, noise(), step, config, [])
-    after = dict(learner.named_parameters())
-    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    parts = {"fusion": "network.core.fusion.", "mask": "network.core.mask."}
-    return {part for part, start in parts.items() if any(x.startswith(start) for x in changed)}
-
-
-def test_fusion_comes_first_where_it_is_pretrained() -> None:
-    for name in ("pretrained", "masked"):
-        tasks = [learns(config_of(name), step) for step in (0, 1, 299, 300, 301)]
-        assert tasks == [{"fusion"}] * 3 + [{"fusion", "mask"}, {"mask"}]
-
-
-def test_tasks_alternate() -> None:
-    tasks = [learns(config_of("alternating"), step) for step in range(3)]
-    assert tasks == [{"fusion"}, {"mask"}, {"fusion"}]
-
-
-def test_hidden_blocks_are_a_quarter_of_each_frame_and_never_the_same() -> None:
-    frames = torch.ones(3, 192, 256, 3), torch.ones(3, 192, 256)
-    visible, infrared = hide_blocks(*frames, 0.25, np.random.default_rng(0))
-    assert (visible.mean(dim=(1, 2, 3)) == 0.75).all() and (infrared.mean(dim=(1, 2)) == 0.75).all()
-    assert (visible[..., 0] + infrared > 0).all()
-    blocks = infrared.unfold(1, 32, 32).unfold(2, 32, 32).mean(dim=(3, 4))
-    assert set(blocks.unique().tolist()) == {0, 1}
-    assert not torch.equal(blocks[0], blocks[1])
-
-
-def test_masked_frames_are_to_be_made_whole() -> None:
-    batch = noise()
-    visible, infrared = batch[0] / 255, batch[1] / 255
-    learner = Learner(Network("nano").train(), config_of("masked"), torch.ones(9))
-    seen: list[torch.Tensor] = []
-    learner.network.core.register_forward_hook(
-        lambda _core, inputs, outputs: seen.extend((*inputs, outputs[0].squeeze(1)))
-    )
-    parts = learner(*batch, [], step=0)
-    assert (seen[0] == 0).any() and (seen[2] == 0).any()
-    whole = losses.fusion(seen[3], luma(visible), infrared, losses.FusionWeights())
-    torch.testing.assert_close(parts["fusion"], whole.detach())
-    seen.clear()
-    learner(*batch, [], step=300)
-    assert torch.equal(seen[0], visible.movedim(-1, 1)) and (seen[2] > 0).all()
-
-
 def mask_loss(arm: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     config = config_of(arm)
     weights = torch.arange(1.0, 1 + logits.shape[1])
@@ -207,27 +143,3 @@ def test_pixels_near_another_label_count_three_times() -> None:
 
     assert cost(8) == pytest.approx(3 * cost(2), rel=1e-4)
     assert cost(21) == pytest.approx(0, abs=1e-4)
-
-
-def test_saliency_is_the_distance_from_all_pixels_of_the_frame() -> None:
-    levels = torch.tensor([[10, 10, 10, 200], [10, 10, 90, 10]])
-    contrast = (levels.flatten()[:, None] - levels.flatten()).abs().sum(dim=1).float()
-    expected = (contrast - contrast.min()) / (contrast.max() - contrast.min())
-    found = losses.saliency(levels[None] / 255)
-    torch.testing.assert_close(found, expected.view(1, 2, 4))
-    assert not losses.saliency(torch.full((1, 4, 4), 0.3)).any()
-
-
-def test_published_fusion_loss_wants_what_stands_out() -> None:
-    visible, infrared = torch.full((1, 32, 32), 0.4), torch.zeros(1, 32, 32)
-    infrared[:, 8:24, 8:24] = 1
-    weights = config_of("saliency").fusion
-    warm_kept = torch.where(infrared > 0, infrared, (visible + infrared) / 2)
-    best, mean, dark = (
-        float(losses.fusion(fused, visible, infrared, weights))
-        for fused in (warm_kept, (visible + infrared) / 2, torch.zeros_like(visible))
-    )
-    assert best < mean < dark
-    expected = 1.1 * (1 - (losses.ssim(warm_kept, visible) + losses.ssim(warm_kept, infrared)) / 2)
-    edges = losses.edge_distance(warm_kept, visible, infrared, 1.0)
-    assert best == pytest.approx(float(expected + edges), abs=1e-6)
