@@ -39,7 +39,7 @@ def main() -> int:
     """Runs all parts; returns the exit code, 1 where there is no GPU or the kernels are wrong."""
     args = arguments()
     if args.site:
-        sys.path.append(str(args.site))
+        sys.path.insert(0, str(args.site))  # before what the machine has of the same name
     if args.part:
         return run_part(args)
     report, end = Report(args.out, {"command": " ".join(sys.argv)}), time.monotonic() + args.seconds
@@ -124,9 +124,9 @@ class Report:
 def run_part(args: argparse.Namespace) -> int:
     """One part, in this process: prints its rows; the last says why, where it failed."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    import gpu_parts
-
     try:
+        import gpu_parts
+
         for row in gpu_parts.run(args):
             print(ROW + json.dumps(row, default=str), flush=True)
     except Exception as error:

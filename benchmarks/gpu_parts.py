@@ -6,7 +6,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def machine(check: Check) -> Iterator[Row]:
     """GPU, driver, versions, date, and what it copies and multiplies."""
     facts: Row = {
         "gpu": "rehearsal",
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}",
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%MZ}",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
