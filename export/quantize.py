@@ -3,7 +3,7 @@
 
 The convolutions at stride 4 and deeper compute in INT8: weights by channel, activations by tensor,
 with ranges from the frames given. The stems' detail, the fusion decoder and the last layer of the
-mask stay FP32, for their errors would be seen as they are; so do the attention and the pixels.
+mask stay FP32, for their errors would be seen as they are; so do biases, attention and pixels.
 TensorRT takes the scales from the graph; ONNX Runtime runs the same file.
 """
 
@@ -78,8 +78,12 @@ def quantize(source: Path, out: Path, data: Path, frames: int) -> int:
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
-        # TensorRT knows symmetric ranges only
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+        # TensorRT knows symmetric ranges only, and reads no biases of 32 bit
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+        },
     )
     replace(manifest, precision="int8", sha256=sha256(out), source_sha256=manifest.sha256).write(
         out

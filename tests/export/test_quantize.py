@@ -1,5 +1,7 @@
 """INT8 where it does no harm, FP32 where it would."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from segmif import images
 from segmif.frames import FramePair
 from segmif.manifest import Manifest
 from segmif.runtime import open_runtime, predict
+from tests.export.test_to_engine import BUILD
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "nano.onnx"
 SAMPLES = Path(__file__).parents[2] / "service" / "web" / "samples"
@@ -45,6 +48,16 @@ def test_int8_answers_nearly_as_fp32(pairs: Path, tmp_path: Path) -> None:
     assert np.abs(answers[0].fused.astype(int) - answers[1].fused).mean() < 1
     assert (answers[0].labels == answers[1].labels).mean() > 0.97
     assert (answers[0].fused != answers[1].fused).any()
+
+
+def test_nvidias_parser_reads_it_and_an_engine_is_built(pairs: Path, tmp_path: Path) -> None:
+    """TensorRT knows no INT32 that is quantized, as biases would be."""
+    pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    out = tmp_path / "nano.int8.onnx"
+    quantize(WEIGHTS, out, pairs, 1)
+    done = subprocess.run([sys.executable, "-c", BUILD, out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) > 100_000
 
 
 def test_only_fp32_is_quantized(pairs: Path, tmp_path: Path) -> None:
