@@ -35,7 +35,7 @@ CHECKED_SIZES = ((1, 96, 160), (3, 64, 32))
 Bytes = NDArray[np.uint8]
 
 
-class ExportError(RuntimeError):
+class ExportError(ValueError):
     """The written ONNX does not do what the network does."""
 
 

@@ -5,14 +5,16 @@ import sys
 from collections.abc import Mapping
 from types import ModuleType
 
+NO_MEMORY = "the memory of this machine does not suffice: give it less at a time, or free some"
+
 
 def run(program: str, description: str | None, commands: Mapping[str, ModuleType]) -> int:
     """
     Runs the command that the command line names; gives its exit code.
 
     A command is a module with `add_arguments(parser)` and `main(args) -> int`; the first line of
-    its docstring is its help. What the caller can mend (a path, a frame, a setting: OSError or
-    ValueError) is said in one sentence, exit code 1.
+    its docstring is its help. What the caller can mend (a path, a frame, a setting, a GPU: OSError,
+    ValueError or MemoryError) is said in one sentence, exit code 1.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -24,6 +26,7 @@ def run(program: str, description: str | None, commands: Mapping[str, ModuleType
     args = parser.parse_args()
     try:
         return int(args.main(args))
-    except (OSError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+    except (OSError, ValueError, MemoryError) as error:
+        said = str(error) or NO_MEMORY  # Python's own MemoryError says nothing
+        print(f"{parser.prog}: {said}", file=sys.stderr)
         return 1

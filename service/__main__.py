@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from segmif.manifest import ManifestError
 from segmif.runtime import Device
-from segmif.runtime.errors import ArtefactError, DeviceError
 from service.app import create_app
 from service.logs import log_config
 from service.offline import infer_folders
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(as_toml(settings), end="")
             return 0
         opened = open_all(settings)
-    except (ManifestError, ArtefactError, DeviceError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # what does not open here, ours among them
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":

@@ -98,7 +98,7 @@ class PycudaDevice:
             self._context = device.retain_primary_context()
             self._context.push()
         except cuda.Error as error:
-            raise DeviceError(f"GPU {index} cannot be opened: {error}") from error
+            raise _unopened(index, error) from error
         self.name = device.name()
         self.capability = device.compute_capability()
         self.driver = _version(cuda.get_driver_version())
@@ -167,12 +167,11 @@ class BindingsDevice:
         self._driver = driver
         try:
             self._call(driver.cuInit, 0)
-        except RuntimeError as error:  # the binding's own, where there is no driver to load
-            raise DeviceError(f"GPU {index} cannot be opened: {error}") from error
-        self._device = self._call(driver.cuDeviceGet, index)
-        self._call(
-            driver.cuCtxPushCurrent, self._call(driver.cuDevicePrimaryCtxRetain, self._device)
-        )
+            self._device = self._call(driver.cuDeviceGet, index)
+            context = self._call(driver.cuDevicePrimaryCtxRetain, self._device)
+        except (DeviceError, RuntimeError) as error:  # the binding's own, without a driver to load
+            raise _unopened(index, error) from error
+        self._call(driver.cuCtxPushCurrent, context)
         self.name = self._call(driver.cuDeviceGetName, 128, self._device).split(b"\0")[0].decode()
         self.capability = (
             self._attribute("COMPUTE_CAPABILITY_MAJOR"),
@@ -264,6 +263,13 @@ class _Graph:
             name = ctypes.c_char_p()
             self._library.cuGetErrorName(error, ctypes.byref(name))
             raise DeviceError(f"{function}: {(name.value or b'unknown error').decode()}")
+
+
+def _unopened(index: int, error: Exception) -> DeviceError:
+    return DeviceError(
+        f"GPU {index} cannot be opened ({error}): `nvidia-smi` must list it, which takes NVIDIA's "
+        "driver and, in a container, --gpus all; or run the .onnx file on the CPU"
+    )
 
 
 class _words:

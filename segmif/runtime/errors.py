@@ -5,5 +5,5 @@ class ArtefactError(ValueError):
     """The file is not a network that this runtime can run, or cannot run on the asked device."""
 
 
-class DeviceError(RuntimeError):
+class DeviceError(OSError):
     """A GPU did not do what it was asked for; what it holds may be lost."""
