@@ -20,7 +20,7 @@ from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import load_network
 from segmif.ops.interactive_attention import fast_forms, gram, plain
-from segmif.ops.native import KernelError, Kernels, use
+from segmif.ops.native import TEMPERATURE, KernelError, Kernels, use
 
 Row = dict[str, Any]
 ODD = [(2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (3, 16, 4, 5, 64), (1, 8, 2, 1, 1)]
@@ -91,7 +91,9 @@ class Check:
             1 + normal(2, channels) / 4,
             normal(2, channels) / 4,
         ]
-        return [array.to(dtype) for array in exact]
+        exact = [array.to(dtype) for array in exact]
+        exact[TEMPERATURE] = exact[TEMPERATURE].float()  # as a network in half has it
+        return exact
 
 
 def run(args: argparse.Namespace) -> Iterator[Row]:
