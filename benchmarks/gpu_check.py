@@ -11,10 +11,14 @@ of the kernels: its times mean nothing.
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,7 @@ def main() -> int:
         sys.path.insert(0, str(args.site))  # before what the machine has of the same name
     if args.part:
         return run_part(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and so its part ends too
     report, end = Report(args.out, {"command": " ".join(sys.argv)}), time.monotonic() + args.seconds
     for name in args.parts:
         report.part(name, end, args)
@@ -97,16 +102,13 @@ class Report:
         ceilings = self._machine.get("ceilings", {})
         given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
         command = [sys.executable, str(Path(__file__).resolve()), *given]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            timer = threading.Timer(max(end - start, 0), process.kill)
-            timer.start()
+        with _ending(command, max(end - start, 0)) as process:
             assert process.stdout
             for line in process.stdout:
                 print(line, end="", flush=True)
                 if line.startswith(ROW):
                     rows.append(json.loads(line.removeprefix(ROW)))
                     self.write()
-            timer.cancel()
         if process.returncode and not (rows and "left_out" in rows[-1]):
             late = time.monotonic() >= end
             rows.append({"left_out": "no time" if late else f"ended with {process.returncode}"})
@@ -119,6 +121,27 @@ class Report:
         unfinished = self.path.with_suffix(".part")
         unfinished.write_text(json.dumps(self._facts | self.parts, indent=1) + "\n")
         unfinished.replace(self.path)
+
+
+@contextmanager
+def _ending(command: list[str], seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A process with all that it starts, which would else keep its pipe open: killed when late."""
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, text=True, start_new_session=True) as process:
+        timer = threading.Timer(seconds, kill)
+        timer.start()
+        try:
+            yield process
+        except BaseException:  # what ends this process, Ctrl-C or another signal, reaches it alone
+            kill()
+            raise
+        finally:
+            timer.cancel()
 
 
 def run_part(args: argparse.Namespace) -> int:
