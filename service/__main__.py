@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(as_toml(settings), end="")
             return 0
         opened = open_all(settings)
-    except (OSError, ValueError) as error:  # what does not open here, ours among them
+    except (OSError, ValueError) as error:  # ours are among them
         print(error, file=sys.stderr)
         return 2
     if options.command == "serve":

@@ -11,12 +11,17 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from export import to_engine
 from export.to_engine import Build, Profile, check_room, prepare, up_to_date, wanted_facts
 from export.to_onnx import export
+from segmif import cli
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import save_network
+from segmif.runtime import trt
+from segmif.runtime.errors import DeviceError
 from segmif.runtime.trt import Machine
+from tests.runtime.fakes import fake_tensorrt
 
 MACHINE = Machine("10.16.1", "Fake GPU", "9.0", "13.0")
 
@@ -94,6 +99,28 @@ def test_a_full_disk_is_said_before_the_build(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=half.stat().st_size))
     with pytest.raises(OSError, match=r"has 2\.\d MB free, .* may take 9\.\d MB"):
         check_room(half, tmp_path / "nano.engine")
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """`python -m export engine` where there is a TensorRT and no GPU."""
+
+    def without_gpu() -> None:
+        raise DeviceError("GPU 0 cannot be opened (no driver): `nvidia-smi` must list it")
+
+    monkeypatch.setattr(trt, "import_tensorrt", fake_tensorrt)
+    monkeypatch.setattr(trt, "open_device", without_gpu)
+    monkeypatch.setattr("sys.argv", ["export", "engine", *map(str, arguments)])
+    return cli.run("export", "", {"engine": to_engine})
+
+
+def test_without_a_gpu_the_command_says_so(
+    half: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--onnx", half) == 1
+    said = capsys.readouterr().err
+    assert said == (
+        "python -m export: GPU 0 cannot be opened (no driver): `nvidia-smi` must list it\n"
+    )
 
 
 WITHOUT_TORCH = """

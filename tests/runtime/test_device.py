@@ -44,6 +44,8 @@ def refuse():
     raise DeviceError("refused")
 
 for wrong, words in (
+    (lambda: device.BindingsDevice(1), "GPU 1 cannot be opened (cuDeviceGet: CUDA_ERROR_INVALID_"),
+    (lambda: device.BindingsDevice(1), "`nvidia-smi` must list it"),
     (lambda: gpu.capture(stream, refuse), "refused"),
     (recording.launch, "cuGraphLaunch: INVALID_HANDLE"),
     (lambda: gpu.memory(1 << 31), ""),

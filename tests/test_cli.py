@@ -1,0 +1,41 @@
+"""What the caller can mend is a sentence; what only we can is a traceback."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from export.to_onnx import ExportError
+from segmif import cli
+from segmif.runtime.errors import ArtefactError, DeviceError
+
+
+def run(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A program whose command raises that."""
+
+    def main(_: object) -> int:
+        raise error
+
+    command: Any = SimpleNamespace(__doc__="Breaks.", add_arguments=lambda parser: None, main=main)
+    monkeypatch.setattr("sys.argv", ["it", "break"])
+    return cli.run("it", "", {"break": command})
+
+
+@pytest.mark.parametrize("kind", [DeviceError, ArtefactError, ExportError, MemoryError, OSError])
+def test_what_the_caller_can_mend_is_said(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(kind("this came: do that"), monkeypatch) == 1
+    assert capsys.readouterr().err == "python -m it: this came: do that\n"
+
+
+def test_memory_that_python_lacks_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(MemoryError(), monkeypatch) == 1
+    assert "give it less at a time" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="nobody foresaw"):
+        run(RuntimeError("nobody foresaw this"), monkeypatch)
