@@ -12,7 +12,8 @@ from anyio import move_on_after
 
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
-from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError
+from segmif.runtime.errors import SizeError
+from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit
 from service.pipeline import Times
 from service.workers import Workers
 
@@ -93,8 +94,8 @@ class Batcher:
         Put a pair at the end of the queue; its `result` may be cancelled until it computes.
 
         It holds the confidence where that is asked for and the network gives one.
-        The result raises DeadlineMissed where `due` passes before the network is free, and
-        EngineFailed whatever the network raises.
+        The result raises DeadlineMissed where `due` passes before the network is free,
+        UnfitSize where it was built for other sizes, and EngineFailed whatever else it raises.
         """
         job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence)
         self._waiting.append(job)
@@ -177,7 +178,7 @@ class Batcher:
                 for job in batch:
                     await self._compute([job], runtime)
                 return
-            _settle(batch[0], error if isinstance(error, OutOfMemory) else _failed(error))
+            _settle(batch[0], _refusal(batch[0].pair, error))
             return
         self.last_infer_s = perf_counter() - started
         self._note_size(len(batch))
@@ -192,10 +193,15 @@ def slots_of(runtime: Runtime) -> int:
     return getattr(runtime, "slots", 1)
 
 
-def _failed(error: Exception) -> EngineFailed:
-    failure = EngineFailed("the network gave no result; the log says why")
-    failure.__cause__ = error
-    return failure
+def _refusal(pair: FramePair, error: Exception) -> ServiceError:
+    """What whoever waits for the pair is told of an error of the network's."""
+    if isinstance(error, OutOfMemory):
+        return error
+    told: ServiceError = EngineFailed(EngineFailed.example)
+    if isinstance(error, SizeError):
+        told = unfit(pair.infrared.shape, error)
+    told.__cause__ = error
+    return told
 
 
 def _settle(job: Job, outcome: Prediction | ServiceError) -> None:

@@ -14,6 +14,7 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
     - FrameTooLarge    413
   - BadPair            422
     - Degraded         422
+  - UnfitSize          422
   - PairsWithheld      403
   - BodyTooLarge       413
   - BodyTooSlow        408
@@ -39,6 +40,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from segmif.images import ImageError
+from segmif.runtime.errors import SizeError
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -175,6 +177,18 @@ class Degraded(BadPair):
     example = "the pair is not whole: infrared_shutter; degraded=flag takes it, marked"
 
 
+class UnfitSize(ServiceError):
+    """The network was built for smaller or larger frames; the detail says which it takes."""
+
+    status = 422
+    kind = "unfit_size"
+    example = (
+        "a pair of 1920x1080 does not fit: frames of batch 1, 1088x1920: this engine takes "
+        "batch 1 to 8, height 32 to 1024, width 32 to 1280; give it such, or build it for others "
+        "(--batch, --height, --width)"
+    )
+
+
 class BodyTooLarge(ServiceError):
     """The body has more bytes than the service reads."""
 
@@ -274,6 +288,11 @@ class EngineFailed(ServiceError):
 def out_of_memory() -> OutOfMemory:
     """The error where memory was refused."""
     return OutOfMemory(OutOfMemory.example, retry_s=1)
+
+
+def unfit(shape: tuple[int, ...], error: SizeError) -> UnfitSize:
+    """The error for a pair of that shape (H, W) which a runtime was not built for."""
+    return UnfitSize(f"a pair of {shape[1]}x{shape[0]} does not fit: {error}")
 
 
 def bad_frame(part: str, error: ImageError) -> BadFrame:

@@ -111,6 +111,7 @@ def _configured(name: str) -> dict[str, Any]:
         errors.BadFrame,
         errors.BadPair,
         errors.Degraded,
+        errors.UnfitSize,
         errors.FrameTooLarge,
         errors.BodyTooLarge,
         errors.BodyTooSlow,

@@ -113,8 +113,8 @@ class Line:
 
         `finish` makes the answer from the result, in a thread of the codecs.
 
-        Raises BadFrame, BadPair, BadParameter, Superseded, EngineFailed, DeadlineMissed, or what
-        `Admission.check` raises.
+        Raises BadFrame, BadPair, BadParameter, UnfitSize, Superseded, EngineFailed, DeadlineMissed,
+        or what `Admission.check` raises.
         """
         ask = pair.ask
         if ask.depth_m is not None and not self._rules.mounting:

@@ -18,9 +18,10 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.images import ImageError, Pixels
 from segmif.refinement import Refinement, refine
 from segmif.runtime import Runtime, predict
+from segmif.runtime.errors import SizeError
 from segmif.thermal import GainRule, Window
 from service.condition import SENSORS, Condition, Memory, examine
-from service.errors import BadPair, Degraded, EngineFailed, bad_frame
+from service.errors import BadPair, Degraded, EngineFailed, bad_frame, unfit
 from service.mounting import Mounting, Placed
 from service.raw_frames import Frame, raw_infrared, raw_visible
 from service.schemas import Ask, Policy
@@ -260,10 +261,12 @@ def _shape(pixels: Pixels | None) -> tuple[int, int] | None:
 
 
 def infer(runtime: Runtime, pair: FramePair, times: Times) -> Prediction:
-    """Run the network on a pair; raises EngineFailed whatever the engine raises."""
+    """Run the network on a pair; raises UnfitSize, or EngineFailed whatever the engine raises."""
     try:
         with times.measure("infer"):
             return predict(runtime, pair)
+    except SizeError as error:
+        raise unfit(pair.infrared.shape, error) from error
     except Exception as error:
         raise EngineFailed(f"the network gave no result: {error}") from error
 

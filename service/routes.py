@@ -96,6 +96,7 @@ FORM_BODY = {
             errors.BadFrame,
             errors.BadPair,
             errors.Degraded,
+            errors.UnfitSize,
             errors.UnknownType,
             errors.FrameTooLarge,
             errors.BodyTooLarge,

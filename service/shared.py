@@ -125,6 +125,7 @@ async def drop(request: Request, id: Id) -> None:
         errors.BadFrame,
         errors.BadPair,
         errors.Degraded,
+        errors.UnfitSize,
         errors.UnknownType,
         errors.FrameTooLarge,
         errors.BodyTooLarge,

@@ -41,7 +41,8 @@ class Runtime(Protocol):
 
         Where it is asked for, the labels' confidence (B, H, W) follows. Colour is RGB, infrared
         white hot; H and W are multiples of 32 and `outputs` holds what is asked for, else
-        ValueError. MemoryError where there is no room for the batch just now.
+        ValueError; SizeError, which is one, where the network was built for other sizes alone.
+        MemoryError where there is no room for the batch just now.
         """
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from typing_extensions import Self
 from segmif.frames import asked_of, check_batch
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.device import DeviceBackend, open_device
-from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.errors import ArtefactError, DeviceError, SizeError
 from segmif.runtime.slot import SIZES, Bytes, Slot
 
 SLOTS = 2
@@ -233,7 +233,7 @@ class EngineNetwork:
     def run(
         self, visible: Bytes, infrared: Bytes, *, confidence: bool = False
     ) -> tuple[Bytes, ...]:
-        """See `segmif.runtime.Runtime.run`; DeviceError where the GPU is lost."""
+        """See `segmif.runtime.Runtime.run`; SizeError beyond the profile, DeviceError if lost."""
         check_batch(visible, infrared)
         asked_of(self.outputs, confidence)
         self._check_profile(infrared.shape)
@@ -258,9 +258,9 @@ class EngineNetwork:
         ]
         if any(not least <= n <= most for n, (_, least, most) in zip(size, limits, strict=True)):
             takes = ", ".join(f"{name} {least} to {most}" for name, least, most in limits)
-            raise ValueError(
+            raise SizeError(
                 f"frames of batch {size[0]}, {size[1]}x{size[2]}: this engine takes {takes}; "
-                "build it with another profile for more"
+                "give it such, or build it for others (--batch, --height, --width)"
             )
 
     def _own(

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from segmif import images
+from segmif.frames import FramePair
 from segmif.manifest import Manifest
 from segmif.runtime.trt import open_engine
 from service.__main__ import main
+from service.errors import UnfitSize
+from service.pipeline import Times, infer
 from service.settings import Settings
 from tests.runtime.fakes import FakeDevice, fake_tensorrt
 from tests.runtime.test_trt import engine_file
 from tests.service.conftest import Serve
+from tests.service.test_wire import RAW, dial, message, receive
 
 
 def ask(client: httpx.Client, visible: bytes, infrared: bytes) -> httpx.Response:
@@ -71,6 +75,46 @@ def test_a_lost_gpu_makes_the_service_unready(tmp_path: Path, serve: Serve) -> N
             "the golden pair did not come out right; the log says why"
         )
         assert "segmif_pending 0.0" in client.get("/metrics").text
+
+
+def test_a_size_that_the_engine_does_not_take_is_the_clients_to_mend(
+    tmp_path: Path, serve: Serve
+) -> None:
+    path = engine_file(tmp_path)  # takes a width of up to 640
+    random = np.random.default_rng(0)
+    visible = random.integers(0, 256, (96, 700, 3), np.uint8)
+    infrared = random.integers(0, 256, (96, 700), np.uint8)
+    body = message(visible.tobytes(), infrared.tobytes(), size=(700, 96))
+    tensors = [
+        {"name": name, "datatype": "UINT8", "shape": [1, *array.shape], "data": array.tolist()}
+        for name, array in (("visible", visible), ("infrared", infrared))
+    ]
+    runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    with serve(Settings(weights=path), runtime) as client:
+        form = ask(client, images.encode_png(visible), images.encode_png(infrared))
+        raw = client.post("/fuse-segment", content=body, headers=RAW)
+        v2 = client.post("/v2/models/nano/infer", json={"inputs": tensors})
+        with dial(client) as socket:
+            socket.send(body)
+            streamed = receive(socket).report
+        problems = [form.json(), raw.json(), v2.json(), streamed]
+        assert {answer.status_code for answer in (form, raw, v2)} == {422}
+        assert client.get("/readyz").status_code == 200  # no reason to doubt the network
+    for told in problems:
+        assert (told["status"], told["kind"]) == (422, "unfit_size")
+        assert told["detail"] == (
+            "a pair of 700x96 does not fit: frames of batch 1, 96x704: this engine takes batch 1 "
+            "to 4, height 32 to 640, width 32 to 640; give it such, or build it for others "
+            "(--batch, --height, --width)"
+        )
+
+
+def test_folders_say_which_size_the_engine_takes(tmp_path: Path) -> None:
+    runtime = open_engine(engine_file(tmp_path), trt=fake_tensorrt(), device=FakeDevice)
+    wide = FramePair(np.zeros((96, 700, 3), np.uint8), np.zeros((96, 700), np.uint8))
+    with pytest.raises(UnfitSize, match=r"700x96 does not fit: .* takes batch 1 to 4"):
+        infer(runtime, wide, Times())
+    runtime.close()
 
 
 def test_an_engine_without_its_tensorrt_does_not_start(
