@@ -114,7 +114,7 @@ class PycudaDevice:
 
     def buffer(self, size: int) -> Buffer:
         flags = MAPPED if self.integrated else 0
-        with _words(self._cuda.Error, f"{size} bytes of pinned memory"):
+        with _words(self._cuda.Error, f"{size:,} bytes of pinned memory"):
             host = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
             self._owned.append(host.base)
             if self.integrated:
@@ -122,7 +122,7 @@ class PycudaDevice:
         return Buffer(host, self.memory(size))
 
     def memory(self, size: int) -> int:
-        with _words(self._cuda.Error, f"{size} bytes of GPU memory"):
+        with _words(self._cuda.Error, f"{size:,} bytes of GPU memory"):
             self._owned.append(self._cuda.mem_alloc(size))
         return int(self._owned[-1])
 
@@ -187,7 +187,9 @@ class BindingsDevice:
         return int(stream)
 
     def buffer(self, size: int) -> Buffer:
-        pinned = self._call(self._driver.cuMemHostAlloc, size, MAPPED if self.integrated else 0)
+        flags = MAPPED if self.integrated else 0
+        with _words(DeviceError, f"{size:,} bytes of pinned memory"):
+            pinned = self._call(self._driver.cuMemHostAlloc, size, flags)
         self._closing.append(lambda: self._driver.cuMemFreeHost(pinned))
         host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(pinned)))
         if self.integrated:
@@ -195,7 +197,8 @@ class BindingsDevice:
         return Buffer(host, self.memory(size))
 
     def memory(self, size: int) -> int:
-        memory = self._call(self._driver.cuMemAlloc, size)
+        with _words(DeviceError, f"{size:,} bytes of GPU memory"):
+            memory = self._call(self._driver.cuMemAlloc, size)
         self._closing.append(lambda: self._driver.cuMemFree(memory))
         return int(memory)
 

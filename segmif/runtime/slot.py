@@ -60,15 +60,23 @@ class Slot:
         self._trt, self._engine, self._device, self._sizes = trt, engine, device, sizes
         self.outputs = _outputs_of(engine)
         self._stream = device.stream()
-        pixels = profile["batch"][2] * profile["height"][2] * profile["width"][2]
-        self._buffers = {
-            name: device.buffer(pixels * DEPTHS[name]) for name in (*INPUTS, *self.outputs)
-        }
-        # one for all sizes: contexts with scratch memory of their own would multiply it
         self._scratch_size = _scratch_size(engine)
-        self._scratch = device.memory(max(self._scratch_size, 1))
+        self._allocate(*(profile[name][2] for name in ("batch", "height", "width")))
         self._ready: OrderedDict[Size, _Ready] = OrderedDict()
         self._size: Size = (0, 0, 0)  # of the frames under way
+
+    def _allocate(self, batch: int, height: int, width: int) -> None:
+        """Takes memory for the largest frames; DeviceError where the GPU has too little."""
+        pixels, names = batch * height * width, (*INPUTS, *self.outputs)
+        try:
+            self._buffers = {name: self._device.buffer(pixels * DEPTHS[name]) for name in names}
+            # one for all sizes: contexts with scratch memory of their own would multiply it
+            self._scratch = self._device.memory(max(self._scratch_size, 1))
+        except DeviceError as error:
+            raise DeviceError(
+                f"{error}; asked for frames of up to batch {batch}, {height}x{width}: where memory "
+                "is short, build the engine with smaller --batch, --height or --width, or free some"
+            ) from error
 
     def start(self, visible: Bytes, infrared: Bytes) -> None:
         """Enqueues a batch; its arrays may change afterwards."""
@@ -122,7 +130,12 @@ class Slot:
         """TensorRT's state for frames of a size, bound to the buffers."""
         context = _bare_context(self._trt, self._engine)
         if context is None:
-            raise MemoryError("there is too little GPU memory for another size of frames")
+            batch, height, width = size
+            raise MemoryError(
+                f"no GPU memory is left for frames of batch {batch}, {height}x{width} beside the "
+                f"{self._scratch_size:,} bytes of scratch: give smaller frames or fewer sizes, or "
+                "build the engine with smaller --batch, --height or --width"
+            )
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(self._scratch, self._scratch_size)
         else:  # before 10.1

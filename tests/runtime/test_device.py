@@ -48,7 +48,7 @@ for wrong, words in (
     (lambda: device.BindingsDevice(1), "`nvidia-smi` must list it"),
     (lambda: gpu.capture(stream, refuse), "refused"),
     (recording.launch, "cuGraphLaunch: INVALID_HANDLE"),
-    (lambda: gpu.memory(1 << 31), ""),
+    (lambda: gpu.memory(1 << 31), "2,147,483,648 bytes of GPU memory: cuMemAlloc: CUDA_ERROR_OUT"),
 ):
     try:
         wrong()

@@ -14,7 +14,7 @@ from segmif.runtime import open_runtime
 from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.slot import SIZES
 from segmif.runtime.trt import EngineNetwork, open_engine
-from tests.runtime.fakes import FakeDevice, fake_tensorrt
+from tests.runtime.fakes import FakeDevice, NewerEngine, fake_tensorrt
 
 FACTS = {
     "tensorrt": "10.16.1",
@@ -147,6 +147,32 @@ def test_a_lost_gpu_is_said_to_all_who_come(tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(DeviceError, match=r"the GPU was lost \(fake device: unplugged\)"):
             runtime.run(*pair(1, 32, 32))
+    runtime.close()
+
+
+def test_a_profile_too_large_for_the_gpu_says_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: FakeDevice, size: int) -> int:
+        raise DeviceError(f"{size:,} bytes of GPU memory: cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY")
+
+    monkeypatch.setattr(FakeDevice, "memory", full)
+    words = r"4,915,200 bytes of .* up to batch 4, 640x640: .* smaller --batch, --height or --width"
+    with pytest.raises(DeviceError, match=words):
+        opened(tmp_path)
+    assert FakeDevice.opened[-1].closed
+
+
+def test_a_size_without_memory_is_named_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, _ = opened(tmp_path)
+    given = pair(1, 32, 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(NewerEngine, "create_execution_context", lambda engine, strategy: None)
+        with pytest.raises(MemoryError, match=r"batch 1, 32x32 beside the 1,234 bytes of scratch"):
+            runtime.run(*given)
+    assert_right(runtime.run(*given), *given)
     runtime.close()
 
 
