@@ -1,5 +1,7 @@
 """ONNX to engine: what each TensorRT must be shown, and NVIDIA's own parser where it is at hand."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,16 @@ import pytest
 import torch
 
 from export import to_engine
-from export.to_engine import Build, Profile, check_room, prepare, up_to_date, wanted_facts
+from export.to_engine import (
+    Build,
+    Profile,
+    attention_of,
+    attentions,
+    check_room,
+    prepare,
+    up_to_date,
+    wanted_facts,
+)
 from export.to_onnx import export
 from segmif import cli
 from segmif.manifest import Manifest, sha256
@@ -99,6 +110,25 @@ def test_a_full_disk_is_said_before_the_build(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=half.stat().st_size))
     with pytest.raises(OSError, match=r"has 2\.\d MB free, .* may take 9\.\d MB"):
         check_room(half, tmp_path / "nano.engine")
+
+
+@pytest.mark.parametrize(
+    ("plugins", "words"),
+    [(0, "native"), (1, r"mixed \(our plugin for 1 of 2 nodes\)"), (2, "plugin")],
+)
+def test_an_engine_says_which_attention_each_node_became(
+    monkeypatch: pytest.MonkeyPatch, plugins: int, words: str
+) -> None:
+    names = ["InteractiveAttention"] * plugins + ["Other"]
+    layers = [{"LayerType": "PluginV3", "PluginType": name} for name in names]
+    layers.append({"LayerType": "Reformat", "Name": "copy for InteractiveAttention"})
+    told = json.dumps({"Layers": layers})
+    inspector = SimpleNamespace(get_engine_information=lambda form: told)
+    opened = SimpleNamespace(create_engine_inspector=lambda: inspector)
+    monkeypatch.setattr(trt, "deserialize", lambda module, engine: opened)
+    module = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
+    edge = onnx.load(Path(__file__).parents[2] / "weights" / "edge.onnx")
+    assert re.fullmatch(words, attention_of(module, b"", attentions(edge)))
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
