@@ -1,5 +1,6 @@
 """The kernels' source, built for this CPU, computes what plain torch does, as exactly."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -174,14 +175,28 @@ def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_threads_and_tensor_cores_compute_the_same(gpu_form: Path, dtype: torch.dtype) -> None:
-    """256 threads a block, their barriers, warps and tiles of 16 x 16, on shared garbage."""
+@pytest.fixture(scope="module")
+def emulated(gpu_form: Path) -> Path:
+    """It as a library for this CPU."""
     library = gpu_form.with_suffix(".so")
     flags = [*EMULATED, "-O2", "-shared", "-fPIC"]
     subprocess.run([str(COMPILER), *flags, gpu_form, "-o", library], check=True)
+    return library
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_threads_and_tensor_cores_compute_the_same(emulated: Path, dtype: torch.dtype) -> None:
+    """256 threads a block, their barriers, warps and tiles of 16 x 16, on shared garbage."""
     for size in ((2, 24, 3, 13, 7), (1, 40, 5, 97, 1)):
-        assert_as_exact_as_torch(Kernels(library, "cpu"), arguments(size, 1.0, dtype))
+        assert_as_exact_as_torch(Kernels(emulated, "cpu"), arguments(size, 1.0, dtype))
+
+
+@pytest.mark.parametrize(("channels", "held"), [(16, 6), (48, 2), (64, 1)])
+def test_as_many_blocks_refine_as_a_gpu_holds(emulated: Path, channels: int, held: int) -> None:
+    """On one multiprocessor of 100 KiB and 1536 threads; a block of each stream there must be."""
+    Kernels(emulated, "cpu").attention(*arguments((1, channels, 8, 16, 32), 1.0, torch.float16))
+    blocks = ctypes.c_uint.in_dll(ctypes.CDLL(str(emulated)), "blocks_of_last_launch").value
+    assert blocks == max(held, 2)
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])

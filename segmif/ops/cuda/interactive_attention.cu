@@ -2,7 +2,9 @@
 #include "interactive_attention.h"
 
 #include <cmath>
-#if !defined(__CUDACC__)
+#if defined(__CUDACC__)
+#include <atomic>
+#else
 #include <vector>
 #endif
 
@@ -34,7 +36,7 @@ int sum_blocks(const SegmifAttention& s) {
 int padded(int channels) { return static_cast<int>(divide_up(channels, 16)) * 16; }
 
 #if defined(__CUDACC__)
-// Blocks that a multiprocessor shall hold at once: as many as the registers of 64 elements a thread allow.
+// Blocks that the registers of a multiprocessor shall hold at once, at least; its shared memory may hold fewer.
 template <class T>
 constexpr int RESIDENT = sizeof(T) == 2 ? 4 : 2;
 
@@ -69,16 +71,32 @@ cudaError_t allow(Kernel kernel, int bytes) {
     return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
-// Blocks an image and stream in pass 3: as many as the GPU holds at once, for each loads the weights anew.
-template <class T>
-cudaError_t refine_blocks(const SegmifAttention& s, const Arguments<T>& a, unsigned& blocks) {
-    int device = 0, processors = 0;
+constexpr int DEVICES = 64;  // whose room is remembered
+
+// Blocks of pass 3 that the current GPU holds at once, as its registers and shared memory allow: asked once a device.
+template <class T, int WIDE, bool CHANNELS_LAST>
+cudaError_t refine_room(int& room) {
+    static std::atomic<int> known[DEVICES];  // 0: not asked yet
+    int device = 0, processors = 0, held = 0;
     cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    const long tiles = divide_up(a.pixels, REFINE_PIXELS<T>);
-    const long room = divide_up(static_cast<long>(processors) * RESIDENT<T>, static_cast<long>(STREAMS) * s.batch);
-    blocks = static_cast<unsigned>(tiles < room ? tiles : room);
+    if (error != cudaSuccess) return error;
+    room = device < DEVICES ? known[device].load() : 0;
+    if (room) return error;
+    error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    if (error != cudaSuccess) return error;
+    error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&held, refine_kernel<T, WIDE, CHANNELS_LAST>, THREADS,
+                                                          refine_memory<T, WIDE, CHANNELS_LAST>());
+    room = processors * held;
+    if (error == cudaSuccess && device < DEVICES) known[device] = room;
     return error;
+}
+
+// Blocks an image and stream in pass 3: as many as the GPU holds at once, for each loads the weights anew, and one more
+// would wait until the others are done.
+template <class T>
+unsigned refine_blocks(const SegmifAttention& s, const Arguments<T>& a, int room) {
+    const long tiles = divide_up(a.pixels, REFINE_PIXELS<T>), share = room / (static_cast<long>(STREAMS) * s.batch);
+    return static_cast<unsigned>(tiles < share ? tiles : share < 1 ? 1 : share);
 }
 
 template <class T, int WIDE, bool CHANNELS_LAST>
@@ -86,9 +104,10 @@ int launch(const SegmifAttention& s, const Arguments<T>& a, cudaStream_t stream)
     constexpr int SUM = sum_tokens_memory<T, WIDE, CHANNELS_LAST>(), REFINE = refine_memory<T, WIDE, CHANNELS_LAST>();
     cudaError_t error = allow(sum_tokens_kernel<T, WIDE, CHANNELS_LAST>, SUM);
     if (error == cudaSuccess) error = allow(refine_kernel<T, WIDE, CHANNELS_LAST>, REFINE);
-    unsigned refining = 0;
-    if (error == cudaSuccess) error = refine_blocks(s, a, refining);
+    int room = 0;
+    if (error == cudaSuccess) error = refine_room<T, WIDE, CHANNELS_LAST>(room);
     if (error != cudaSuccess) return error;
+    const unsigned refining = refine_blocks(s, a, room);
     const long sums = static_cast<long>(s.batch) * SOURCES * WIDE * WIDE;
     const int mixing = mix_floats(a.channels, a.heads) * sizeof(float);
     sum_tokens_kernel<T, WIDE, CHANNELS_LAST><<<dim3(a.blocks, SOURCES, s.batch), THREADS, SUM, stream>>>(a);

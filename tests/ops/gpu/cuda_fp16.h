@@ -81,8 +81,19 @@ int cudaFuncSetAttribute(Kernel*, int, int bytes) {
 constexpr int cudaDevAttrMultiProcessorCount = 16;
 inline int cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline int cudaDeviceGetAttribute(int* value, int, int) { return *value = 1, cudaSuccess; }  // one multiprocessor
+// by the memory and the threads of a multiprocessor of an sm_86; the runtime takes 1 KiB of each block's share
+template <class Kernel>
+int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int threads, size_t shared_bytes) {
+    const int by_memory = 100 * 1024 / (static_cast<int>(shared_bytes) + 1024), by_threads = 1536 / threads;
+    *blocks = by_memory < by_threads ? by_memory : by_threads;
+    return cudaSuccess;
+}
 inline int cudaGetLastError() { return last_error; }
 inline const char* cudaGetErrorString(int) { return "an error of the emulated runtime"; }
+
+extern "C" {
+inline unsigned blocks_of_last_launch = 0;
+}
 
 template <class Kernel>
 struct Launch {
@@ -97,6 +108,7 @@ struct Launch {
             last_error = cudaErrorInvalidValue;
             return;
         }
+        blocks_of_last_launch = grid.x * grid.y * grid.z;
         Block shared_by_all{threads};
         std::vector<std::thread> team;
         for (unsigned rank = 0; rank < threads; ++rank) {
