@@ -104,6 +104,7 @@ def main(args: argparse.Namespace) -> int:
         timing_cache=args.timing_cache,
     )
     out = args.out or args.onnx.with_suffix(".engine")
+    Manifest.read(args.onnx)  # tells what is wrong with the file before what the machine lacks
     machine = runtime.Machine.here()
     if not args.rebuild and up_to_date(args.onnx, out, build, machine):
         print(f"{out} fits this ONNX and this machine; --rebuild builds it all the same")

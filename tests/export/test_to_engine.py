@@ -153,6 +153,13 @@ def test_without_a_gpu_the_command_says_so(
     )
 
 
+def test_a_missing_file_is_told_before_a_missing_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--onnx", tmp_path / "missing.onnx") == 1
+    assert "missing.onnx does not exist" in capsys.readouterr().err
+
+
 WITHOUT_TORCH = """
 import runpy, sys
 sys.modules["torch"] = None

@@ -9,6 +9,7 @@ import torch
 
 from export.__main__ import COMMANDS
 from export.to_onnx import export
+from export.verify import Trial
 from segmif import cli, images
 from segmif.model.network import Network
 from segmif.model.weights import save_network
@@ -68,3 +69,12 @@ def test_a_folder_without_pairs_is_named(
     code, _ = verify(folder, monkeypatch, "ours.onnx", data="visible")
     assert code == 1
     assert "has no pair" in capsys.readouterr().err
+
+
+def test_what_does_not_run_here_is_told_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Trial, "of", lambda *_: pytest.fail("float64 was computed"))
+    code, _ = verify(folder, monkeypatch, "ours.onnx", "ours.trt")
+    assert code == 1
+    assert "ours.trt is of an unknown kind" in capsys.readouterr().err
