@@ -1,6 +1,7 @@
 """What `gpu_check.py` runs, part by part; each gives its rows as it finds them."""
 
 import argparse
+import importlib
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ def machine(check: Check) -> Iterator[Row]:
         "date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%MZ}",
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "onnxruntime": _version("onnxruntime"),
+        "tensorrt": _version("tensorrt"),
     }
     if check.device == "cuda":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -59,6 +62,13 @@ def machine(check: Check) -> Iterator[Row]:
             "cuda": torch.version.cuda,
         }
     yield facts | {"ceilings": asdict(check.timer.ceilings())}
+
+
+def _version(module: str) -> str:
+    try:
+        return str(importlib.import_module(module).__version__)
+    except (ImportError, OSError, AttributeError) as error:  # OSError: a library of its own
+        return f"none: {error}"
 
 
 def attention_errors(check: Check) -> Iterator[Row]:

@@ -1,0 +1,115 @@
+"""Runs the parts of `gpu_check.py`, each in a process of its own, and keeps their rows in files."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+PROGRAM = Path(__file__).resolve().with_name("gpu_check.py")
+ROW = "row "  # how a part's process marks a line that is a row
+
+
+class Report:
+    """Rows of every part, in a JSON file and as tables in a text, both named by GPU and time."""
+
+    def __init__(self, folder: Path, facts: Row) -> None:
+        self.parts: dict[str, list[Row]] = {}
+        self._facts = facts
+        self._folder = folder
+        self._started = time.strftime("%Y-%m-%dT%H%MZ", time.gmtime())
+
+    @property
+    def _machine(self) -> Row:
+        return next(iter(self.parts.get("machine", [])), {})
+
+    @property
+    def path(self) -> Path:
+        gpu = self._machine.get("gpu", "none")
+        return self._folder / f"gpu-check-{gpu.lower().replace(' ', '-')}-{self._started}.json"
+
+    def part(self, name: str, end: float, args: argparse.Namespace) -> None:
+        """Runs a part until `end` and keeps its rows; the last says why there are no more."""
+        print(f"== {name}", flush=True)
+        start, rows = time.monotonic(), self.parts.setdefault(name, [])
+        end = min(end, start + args.most)
+        ceilings = self._machine.get("ceilings", {})
+        given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
+        command = [sys.executable, str(PROGRAM), *given]
+        with _ending(command, max(end - start, 0)) as process:
+            assert process.stdout
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                if line.startswith(ROW):
+                    rows.append(json.loads(line.removeprefix(ROW)))
+                    self.write()
+        if process.returncode and not (rows and "left_out" in rows[-1]):
+            late = time.monotonic() >= end
+            rows.append({"left_out": "no time" if late else f"ended with {process.returncode}"})
+        self.write()
+        print(f"   {time.monotonic() - start:.0f} s", flush=True)
+
+    def write(self) -> None:
+        """The files as they stand now."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        table = "\n".join(f"{name}\n{text(rows)}" for name, rows in self.parts.items())
+        words = {".json": json.dumps(self._facts | self.parts, indent=1) + "\n", ".txt": table}
+        for suffix, content in words.items():
+            unfinished = self.path.with_suffix(".part")
+            unfinished.write_text(content)
+            unfinished.replace(self.path.with_suffix(suffix))
+
+
+@contextmanager
+def _ending(command: list[str], seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A process with all that it starts, which would else keep its pipe open: killed when late."""
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, text=True, start_new_session=True) as process:
+        timer = threading.Timer(seconds, kill)
+        timer.start()
+        try:
+            yield process
+        except BaseException:  # what ends this process, Ctrl-C or another signal, reaches it alone
+            kill()
+            raise
+        finally:
+            timer.cancel()
+
+
+def text(rows: list[Row]) -> str:
+    """Rows as tables, a new one wherever the columns change."""
+    return "".join(_table(list(alike)) + "\n" for _, alike in groupby(map(_flat, rows), key=list))
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
+    lines = [dict(zip(widths, widths, strict=True)), *rows]
+    return "".join(
+        "  " + "  ".join(line[key].rjust(width) for key, width in widths.items()) + "\n"
+        for line in lines
+    )
+
+
+def _flat(row: Row, before: str = "") -> dict[str, str]:
+    """The row's cells by the names of their columns."""
+    cells: dict[str, str] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            cells |= _flat(value, f"{before}{key}.")
+        else:
+            cells[before + key] = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return cells
