@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -23,6 +22,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from export.to_engine import read_model
 from export.verify import read_frames
 from segmif.frames import fit
 from segmif.manifest import Manifest, sha256
@@ -56,7 +56,7 @@ def quantize(source: Path, out: Path, data: Path, frames: int) -> int:
     Raises ValueError where `source` is not an FP32 `edge` or `nano`, or `data` holds no pair.
     """
     manifest = Manifest.read(source)
-    model = onnx.load(source)
+    model = read_model(source)
     deep = [
         node.name
         for node in model.graph.node

@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 import onnx.inliner
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes so
 
 from export import old_parsers
 from export.progress import monitor
@@ -118,14 +119,13 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
     """
     Writes the engine `out` and its manifest; gives what the manifest says of the engine.
 
-    Raises ArtefactError where TensorRT refuses the network or the plugin is not to be found,
-    OSError where `out` has no room.
+    Raises ArtefactError where `source` is no ONNX, TensorRT refuses the network or the plugin is
+    not to be found, OSError where `out` has no room.
     """
-    manifest = Manifest.read(source)
+    manifest, model = Manifest.read(source), read_model(source)
     check_room(source, out)
     trt = runtime.import_tensorrt()
     plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
-    model = onnx.load(source)
     engine = serialize(trt, model, build)
     held = attention_of(trt, engine, attentions(model))
     wanted = "plugin" if build.plugin else "native"
@@ -144,6 +144,16 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
         engine=facts,
     ).write(out)
     return facts
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """A network from its ONNX file; ArtefactError where it is something else."""
+    try:
+        return onnx.load(path)
+    except DecodeError as error:
+        raise ArtefactError(
+            f"{path.name} is no ONNX ({error}): `python -m export onnx` writes one of the weights"
+        ) from error
 
 
 def wanted_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
@@ -220,7 +230,7 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     config = _configure(trt, builder, build)
     if not _is_typed(trt):
         _insist_on_types(trt, network, config)
-    cache = _open_timing_cache(config, build.timing_cache)
+    cache = _open_timing_cache(trt, config, build.timing_cache)
     watching = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
     if watching:
         config.progress_monitor = watching
@@ -272,12 +282,25 @@ def _configure(trt: Any, builder: Any, build: Build) -> Any:
     return config
 
 
-def _open_timing_cache(config: Any, path: Path | None) -> Any:
+def _open_timing_cache(trt: Any, config: Any, path: Path | None) -> Any:
+    """What earlier builds measured; nothing yet where this TensorRT and GPU cannot use the file."""
     if path is None:
         return None
-    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    held = path.read_bytes() if path.is_file() else b""
+    cache = _attached(config, held)
+    if cache is None and held:
+        print(
+            f"{path} holds no timings for TensorRT {trt.__version__} on this GPU: all is measured "
+            "anew, and takes its place"
+        )
+        cache = _attached(config, b"")
     return cache
+
+
+def _attached(config: Any, held: bytes) -> Any:
+    cache = config.create_timing_cache(held)
+    fits = cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache if fits else None
 
 
 def attentions(model: onnx.ModelProto) -> int:

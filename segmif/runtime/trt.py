@@ -24,7 +24,8 @@ from typing_extensions import Self
 from segmif.frames import asked_of, check_batch
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.device import DeviceBackend, open_device
-from segmif.runtime.errors import ArtefactError, DeviceError, SizeError
+from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.facts import check_facts, check_machine, check_size
 from segmif.runtime.slot import SIZES, Bytes, Slot
 
 SLOTS = 2
@@ -165,10 +166,7 @@ def open_engine(
     where the GPU cannot be opened.
     """
     manifest = Manifest.read(path)
-    if not manifest.engine:
-        raise ArtefactError(
-            f"the manifest of {path.name} says nothing of an engine: build it again"
-        )
+    check_facts(path, manifest.engine)
     trt = trt or import_tensorrt()
     if manifest.engine["attention"] == "plugin":
         _check_plugin(manifest, plugin)
@@ -187,19 +185,6 @@ def _check_plugin(manifest: Manifest, plugin: Path | None) -> None:
             f"{plugin.name} is not the plugin that this engine was built with: "
             "`python -m export engine --rebuild` makes one that fits"
         )
-
-
-def check_machine(manifest: Manifest, machine: Machine) -> None:
-    """ArtefactError where an engine was built for another TensorRT or another kind of GPU."""
-    built = manifest.engine
-    for what in ("tensorrt", "capability"):
-        if built[what] != machine.facts[what]:
-            raise ArtefactError(
-                f"this engine was built for TensorRT {built['tensorrt']} on {built['device']} "
-                f"({built['capability']}); here are TensorRT {machine.tensorrt} and "
-                f"{machine.device} ({machine.capability}): `python -m export engine --rebuild` "
-                "makes one that fits"
-            )
 
 
 @dataclass
@@ -236,7 +221,7 @@ class EngineNetwork:
         """See `segmif.runtime.Runtime.run`; SizeError beyond the profile, DeviceError if lost."""
         check_batch(visible, infrared)
         asked_of(self.outputs, confidence)
-        self._check_profile(infrared.shape)
+        check_size(self.manifest.engine["profile"], infrared.shape)
         job = _Job(visible, infrared, confidence)
         with self._lock:
             if self._end:
@@ -250,18 +235,6 @@ class EngineNetwork:
             self._end = self._end or ValueError("the runtime was closed")
             self._jobs.put(None)
         self._thread.join()
-
-    def _check_profile(self, size: tuple[int, ...]) -> None:
-        profile = self.manifest.engine["profile"]
-        limits = [
-            (name, profile[name][0], profile[name][2]) for name in ("batch", "height", "width")
-        ]
-        if any(not least <= n <= most for n, (_, least, most) in zip(size, limits, strict=True)):
-            takes = ", ".join(f"{name} {least} to {most}" for name, least, most in limits)
-            raise SizeError(
-                f"frames of batch {size[0]}, {size[1]}x{size[2]}: this engine takes {takes}; "
-                "give it such, or build it for others (--batch, --height, --width)"
-            )
 
     def _own(
         self,
@@ -289,7 +262,7 @@ class EngineNetwork:
 
     def _serve(self, engine: bytes, trt: Any, device: DeviceBackend, opened: "Future[str]") -> None:
         """Opens the engine and answers jobs until the end; everything of TensorRT ends with it."""
-        check_machine(self.manifest, Machine.of(trt, device))
+        check_machine(self.manifest.engine, Machine.of(trt, device).facts)
         words = Words(trt)  # must live as long as what it is given to
         network = deserialize(trt, engine, words)
         profile = self.manifest.engine["profile"]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import onnx
@@ -14,6 +16,7 @@ import pytest
 import torch
 
 from export import to_engine
+from export.quantize import quantize
 from export.to_engine import (
     Build,
     Profile,
@@ -30,7 +33,7 @@ from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.runtime import trt
-from segmif.runtime.errors import DeviceError
+from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.trt import Machine
 from tests.runtime.fakes import fake_tensorrt
 
@@ -158,6 +161,49 @@ def test_a_missing_file_is_told_before_a_missing_gpu(
 ) -> None:
     assert command(monkeypatch, "--onnx", tmp_path / "missing.onnx") == 1
     assert "missing.onnx does not exist" in capsys.readouterr().err
+
+
+def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nano.onnx"
+    path.write_bytes(b"not a protobuf at all")
+    Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
+    with pytest.raises(ArtefactError, match=r"nano\.onnx is no ONNX .*: `python -m export onnx`"):
+        to_engine.export(path, tmp_path / "nano.engine", Build(profile=Profile()), MACHINE)
+    with pytest.raises(ArtefactError, match=r"nano\.onnx is no ONNX"):
+        quantize(path, tmp_path / "nano.int8.onnx", tmp_path, 1)
+
+
+def builder_with(timings: dict[bytes, bool]) -> Any:
+    """A TensorRT that opens and takes (True), or opens only, the timing caches of those bytes."""
+    module, anything = fake_tensorrt(), MagicMock()
+    config = anything.create_builder_config.return_value
+    config.create_timing_cache = lambda held: (
+        SimpleNamespace(held=held, serialize=lambda: b"new") if held in timings else None
+    )
+    config.set_timing_cache = lambda cache, ignore_mismatch: timings[cache.held]
+    anything.build_serialized_network.return_value = b"engine"
+    module.Builder = lambda logger: anything
+    module.IProgressMonitor = object
+    for name in ("NetworkDefinitionCreationFlag", "OnnxParser", "ProfilingVerbosity"):
+        setattr(module, name, MagicMock())
+    return module
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [(b"", ""), (b"ours", ""), (b"foreign", "no timings"), (b"damaged", "no timings")],
+)
+def test_timings_that_do_not_fit_are_measured_anew(
+    half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, told: str
+) -> None:
+    cache = tmp_path / "timing.cache"
+    cache.write_bytes(held)
+    module = builder_with({b"": True, b"ours": True, b"foreign": False})
+    build = Build(profile=Profile(), timing_cache=cache)
+    assert to_engine.serialize(module, onnx.load(half), build) == b"engine"
+    said = capsys.readouterr().out
+    assert told in said and bool(said) == bool(told)
+    assert cache.read_bytes() == b"new"
 
 
 WITHOUT_TORCH = """

@@ -183,6 +183,22 @@ def test_an_engine_of_another_machine_is_refused(tmp_path: Path, facts: dict[str
     assert FakeDevice.opened[-1].closed
 
 
+@pytest.mark.parametrize("lost", [*FACTS.keys() - {"driver", "workspace_mib"}])
+def test_a_manifest_without_a_fact_is_refused(tmp_path: Path, lost: str) -> None:
+    path = engine_file(tmp_path)
+    manifest = Manifest.read(path)
+    del manifest.engine[lost]
+    manifest.write(path)
+    with pytest.raises(ArtefactError, match=rf"nano\.engine does not say {lost}.* --rebuild"):
+        open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+
+
+def test_a_manifest_with_half_a_profile_is_refused(tmp_path: Path) -> None:
+    path = engine_file(tmp_path, profile={"batch": [1, 1, 4], "height": [32, 480], "width": 640})
+    with pytest.raises(ArtefactError, match=r"does not say profile\.height, profile\.width of"):
+        open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+
+
 def test_a_truncated_engine_is_refused(tmp_path: Path) -> None:
     path = engine_file(tmp_path, b"fake eng")
     with pytest.raises(ArtefactError, match="the header is not mine"):
