@@ -24,12 +24,15 @@ PARTS = (  # the most wanted first: time may end before they do
     "attention_times",
     "torch_edge",
     "tensorrt_plugin",
+    "tensorrt_batch8",
     "tensorrt_native",
     "torch_nano",
     "torch_paper",
     "onnxruntime",
     "profile",
     "layers",
+    "tensorrt_nano",
+    "tensorrt_paper",
 )
 
 
@@ -63,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
     parser.add_argument("--seconds", type=float, default=510, help="no part runs on after [510]")
-    parser.add_argument("--most", type=float, default=150, help="seconds of one part [150]")
+    parser.add_argument("--most", type=float, help="seconds of a part [150; of an engine's 300]")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, for its errors only")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)

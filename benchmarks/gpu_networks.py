@@ -14,6 +14,7 @@ from gpu_timing import roofline_ms
 from torch import Tensor
 
 from segmif.frames import CONFIDENCE
+from segmif.manifest import Manifest, ManifestError
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.ops.interactive_attention import fast_forms
@@ -21,6 +22,7 @@ from segmif.ops.native import KernelError, use
 
 if TYPE_CHECKING:
     from segmif.runtime import Runtime
+    from segmif.runtime.device import DeviceBackend
 
 Compare = Callable[[Answer, int], Row]
 
@@ -104,36 +106,50 @@ def tensorrt(
     """
     from export import to_engine, to_onnx
     from segmif.runtime import trt
-    from segmif.runtime.device import DeviceBackend, open_device
-    from segmif.runtime.errors import DeviceError
-
-    def without_graphs() -> DeviceBackend:
-        device = open_device()
-
-        def refuse(*_: Any) -> Any:
-            raise DeviceError("graphs are left out here")
-
-        device.capture = refuse  # type: ignore[method-assign]
-        return device
+    from segmif.runtime.device import open_device
 
     machine = trt.Machine.here()
+    if plugin and not plugin.is_file():
+        raise FileNotFoundError(f"{plugin.name} is not there: `make plugin` builds it")
     folder = check.args.plugin.parent
     onnx, kind = folder / f"{variant}.fp16.onnx", "plugin" if plugin else "native"
     folder.mkdir(parents=True, exist_ok=True)
-    to_onnx.export(check.args.weights / f"{variant}.safetensors", onnx, "fp16")
+    weights = check.args.weights / f"{variant}.safetensors"
+    if not _made_of(onnx, weights):  # by an earlier part
+        to_onnx.export(weights, onnx, "fp16")
     sizes = to_engine.Profile(batch=(1, best, 8), height=(32, 480, 480), width=(32, 640, 640))
-    build = to_engine.Build(profile=sizes, plugin=plugin, timing_cache=folder / "timing.cache")
+    cache = folder / f"{machine.tensorrt}.cache"  # what one build measured, the next need not
+    build = to_engine.Build(profile=sizes, plugin=plugin, timing_cache=cache)
     kind = kind if best == 1 else f"{kind}.batch{best}"
     engine = folder / f"{variant}.{kind}.engine"
     start = time.monotonic()
     facts = to_engine.export(onnx, engine, build, machine)
     yield {"network": variant, "build_s": time.monotonic() - start} | facts
     compare = comparison(check, variant, "fp16")
-    for open_ in (open_device, without_graphs):
+    for open_ in (open_device, _without_graphs):
         network = trt.open_engine(engine, plugin, device=open_)
         facts = {"network": variant, "graph": open_ is open_device}
         yield from _served(check, network, compare, facts, () if best == 1 else (best,))
         network.close()
+
+
+def _made_of(onnx: Path, weights: Path) -> bool:
+    try:
+        return Manifest.read(onnx).source_sha256 == Manifest.read(weights).sha256
+    except ManifestError:
+        return False
+
+
+def _without_graphs() -> "DeviceBackend":
+    from segmif.runtime.device import open_device
+    from segmif.runtime.errors import DeviceError
+
+    def refuse(*_: Any) -> Any:
+        raise DeviceError("graphs are left out here")
+
+    device = open_device()
+    device.capture = refuse  # type: ignore[method-assign]
+    return device
 
 
 def layers(check: Check) -> Iterator[Row]:

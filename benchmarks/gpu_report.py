@@ -16,6 +16,7 @@ from typing import Any
 
 Row = dict[str, Any]
 PROGRAM = Path(__file__).resolve().with_name("gpu_check.py")
+PART_S, ENGINE_S = 150, 300  # what a part may take; one that builds an engine
 ROW = "row "  # how a part's process marks a line that is a row
 
 
@@ -41,7 +42,8 @@ class Report:
         """Runs a part until `end` and keeps its rows; the last says why there are no more."""
         print(f"== {name}", flush=True)
         start, rows = time.monotonic(), self.parts.setdefault(name, [])
-        end = min(end, start + args.most)
+        most = ENGINE_S if name.startswith("tensorrt") else PART_S
+        end = min(end, start + (args.most or most))
         ceilings = self._machine.get("ceilings", {})
         given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
         command = [sys.executable, str(PROGRAM), *given]
@@ -111,5 +113,7 @@ def _flat(row: Row, before: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             cells |= _flat(value, f"{before}{key}.")
         else:
-            cells[before + key] = f"{value:.4g}" if isinstance(value, float) else str(value)
+            cells[before + key] = (
+                f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+            )
     return cells
