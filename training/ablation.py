@@ -94,16 +94,6 @@ ARMS: dict[str, Arm] = {
     ),
     "early fusion": Arm("one stem for four channels, no HIA", with_early_fusion),
     "distilled": Arm("as shipped, with edge as teacher", with_teacher=True),
-    "no class weights": Arm("all classes weigh alike", settings={"weigh_classes": False}),
-    "boundary, no class weights": Arm("both", settings={"weigh_classes": False, "boundary": 3.0}),
-    "cross-entropy": Arm(
-        "neither class weights nor Dice", settings={"weigh_classes": False, "overlap": "none"}
-    ),
-    "no dice": Arm("cross-entropy alone for the mask", settings={"overlap": "none"}),
-    "Lovasz": Arm("Lovasz-softmax in place of Dice", settings={"overlap": "lovasz"}),
-    "boundary": Arm(
-        "cross-entropy three times within 3 pixels of another label", settings={"boundary": 3.0}
-    ),
 }
 
 

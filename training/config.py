@@ -13,7 +13,7 @@ from training.augment import Augmentation
 from training.balance import Balancing
 from training.datasets import KINDS
 from training.distill import DistillWeights
-from training.losses import FusionWeights, Overlap
+from training.losses import FusionWeights
 
 STRICT = ConfigDict(extra="forbid")  # a misspelt key must not be passed over
 
@@ -67,12 +67,9 @@ class TrainConfig:
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
     focus: float = 0.75
     favour: dict[str, float] = field(default_factory=dict)  # class: so often as others it is drawn
-    weigh_classes: bool = True  # rare ones count more: found sooner, but drawn too large
     augmentation: Augmentation = field(default_factory=Augmentation)
     fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     balance: Balancing = "dynamic"  # between fusion and segmentation
-    overlap: Overlap = "dice"  # what the mask's loss has beside cross-entropy
-    boundary: float = 1.0  # weight in the cross-entropy of pixels near another label
     accumulate: int = 1  # parts in which a batch is worked off
     learning_rate: float = 1.5e-3  # at its peak
     warmup: int = 200  # steps

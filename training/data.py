@@ -244,10 +244,3 @@ def workers(config: TrainConfig) -> int:
     if config.workers is not None:
         return config.workers
     return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-
-
-def class_shares(frames: Frames) -> torch.Tensor:
-    """Share of each class among the labelled pixels, (K,)."""
-    counts = np.sum([fact.pixels for fact in frames.facts], axis=0)
-    shares = torch.as_tensor(counts[: len(frames.taxonomy.names)], dtype=torch.float32)
-    return shares / shares.sum().clamp_min(1)

@@ -18,14 +18,11 @@ from training.config import TrainConfig
 class Learner(nn.Module):
     """A network and the weights of its tasks: what the optimiser moves."""
 
-    class_weights: Tensor
-
-    def __init__(self, network: Network, config: TrainConfig, class_weights: Tensor) -> None:
+    def __init__(self, network: Network, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
         self.config = config
         self.balance = task_balance(config.balance)
-        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(
         self,
@@ -60,9 +57,7 @@ class Learner(nn.Module):
         step: int,
     ) -> dict[str, Tensor]:
         config, seen = self.config, seen.in_full()
-        mask = losses.segmentation(
-            seen.logits, labels, self.class_weights, config.overlap, config.boundary
-        )
+        mask = losses.segmentation(seen.logits, labels)
         fusion = None
         if step % config.fuse_every == 0:
             fusion = losses.fusion_of_both_kinds(
@@ -91,7 +86,7 @@ def take_step(
 
     `wrapped` is a learner that `fabric` has set up. The batch is worked off in `config.accumulate`
     parts, for a GPU that cannot hold it at once: the same step but for what looks at all of a batch
-    (BatchNorm, Dice, the weights of the classes), which sees each part alone.
+    (BatchNorm, the overlap of a class), which sees each part alone.
     """
     count = len(batch[0])
     portions = list(zip(*(array.chunk(config.accumulate) for array in batch), strict=True))

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +12,6 @@ from segmif.metrics import QABF_ANGLE, QABF_STRENGTH
 
 ENHANCED = (0.12, 0.18)  # median of infrared below which its dark was stretched away, and above not
 SCALES = (1, 2, 4, 8)  # pixels: an edge is kept whether it is fine or soft
-NEAR = 3  # pixels at the mask loss's own stride: so far does a boundary reach
-
-Overlap = Literal["dice", "lovasz", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,45 +154,25 @@ def correlations_of_differences(fused: Tensor, visible: Tensor, infrared: Tensor
     return correlation(fused - visible, infrared) + correlation(fused - infrared, visible)
 
 
-def class_weights(shares: Tensor) -> Tensor:
-    """Weight of each class: 1 / ln(1.4 + its share of pixels), after ENet (Paszke et al., 2016)."""
-    return 1 / torch.log(1.4 + shares)
-
-
-def segmentation(
-    logits: Tensor,
-    labels: Tensor,
-    weights: Tensor,
-    overlap: Overlap = "dice",
-    boundary: float = 1.0,
-) -> Tensor:
+def segmentation(logits: Tensor, labels: Tensor) -> Tensor:
     """
-    Weighted cross-entropy plus soft Dice of logits (B, K, h, w) against labels (B, H, W).
+    Cross-entropy plus soft Dice of logits (B, K, h, w) against labels (B, H, W).
 
     Both meet at stride 2: a quarter of the work, and finer than the logits' own stride of 4.
 
-    Most pixels carry no object: the weights keep those from drowning the rest, Dice looks at each
-    class as a whole. Pixels of the label IGNORE do not count; without any other the loss is 0.
-    `overlap` puts something else in Dice's place; pixels near a boundary count `boundary` times.
+    Most pixels carry no object: Dice looks at each class as a whole. Pixels of the label IGNORE do
+    not count; without any other the loss is 0.
     """
     labels = labels[:, ::2, ::2].long()
     logits = functional.interpolate(logits, size=labels.shape[1:], mode="bilinear")
     known = labels != IGNORE
-    if boundary == 1:
-        cross_entropy = functional.cross_entropy(
-            logits, labels, weights, ignore_index=IGNORE, reduction="sum"
-        )
-        cross_entropy = cross_entropy / weights[labels[known]].sum().clamp_min(1)
-    else:
-        cross_entropy = _boundary_cross_entropy(logits, labels, weights, boundary)
-    if overlap == "none":
-        return cross_entropy
+    cross_entropy = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     truth = functional.one_hot(torch.where(known, labels, 0), logits.shape[1]).movedim(-1, 1)
     truth = truth * known.unsqueeze(1)
     probability = logits.softmax(dim=1) * known.unsqueeze(1)
     present = truth.sum(dim=(0, 2, 3)) > 0
-    missed = (lovasz if overlap == "lovasz" else dice)(probability, truth)
-    return cross_entropy + (missed * present).sum() / present.sum().clamp_min(1)
+    missed = (dice(probability, truth) * present).sum() / present.sum().clamp_min(1)
+    return cross_entropy / known.sum().clamp_min(1) + missed
 
 
 def dice(probability: Tensor, truth: Tensor) -> Tensor:
@@ -204,43 +180,3 @@ def dice(probability: Tensor, truth: Tensor) -> Tensor:
     overlap = (probability * truth).sum(dim=(0, 2, 3))
     size = probability.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
     return 1 - (2 * overlap + 1) / (size + 1)
-
-
-def lovasz(probability: Tensor, truth: Tensor) -> Tensor:
-    """
-    1 - IoU of each class, (K,), from (B, K, h, w), extended to probabilities.
-
-    By Lovasz (Berman et al., CVPR 2018): pixels become errors one by one, the worst first, and each
-    weighs by what 1 - IoU rises then.
-    """
-    probability, truth = (x.movedim(1, 0).flatten(1) for x in (probability, truth))
-    errors, order = (truth - probability).abs().sort(dim=1, descending=True)
-    right = truth.gather(1, order)
-    size = right.sum(dim=1, keepdim=True)
-    intersection = size - right.cumsum(dim=1)
-    union = size + (1 - right).cumsum(dim=1)
-    lost = 1 - intersection / union
-    return (errors * lost.diff(dim=1, prepend=torch.zeros_like(lost[:, :1]))).sum(dim=1)
-
-
-def _boundary_cross_entropy(
-    logits: Tensor, labels: Tensor, weights: Tensor, boundary: float
-) -> Tensor:
-    """Weighted mean cross-entropy where pixels near a boundary count `boundary` times."""
-    each = functional.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction="none")
-    factor = 1 + (boundary - 1) * near_boundary(labels)
-    known = labels != IGNORE
-    return (each * factor).sum() / (weights[labels[known]] * factor[known]).sum().clamp_min(1)
-
-
-def near_boundary(labels: Tensor) -> Tensor:
-    """Whether another label than a pixel's is NEAR it, (B, h, w); IGNORE is none."""
-    known = labels != IGNORE
-    size = 2 * NEAR + 1
-    highest, lowest = (
-        functional.max_pool2d(
-            torch.where(known, sign * labels, -IGNORE).to(torch.float32), size, 1, NEAR
-        )
-        for sign in (1, -1)
-    )
-    return known & (highest > -lowest)

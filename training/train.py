@@ -24,7 +24,7 @@ from segmif.classes import Taxonomy
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
-from training import data, losses
+from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
@@ -158,9 +158,7 @@ class Session:
         cls, config: TrainConfig, fabric: Fabric, run: Run, frames: data.Frames, network: Network
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
-        shares = data.class_shares(frames)
-        weights = losses.class_weights(shares) if config.weigh_classes else torch.ones_like(shares)
-        learner = Learner(network, config, weights)
+        learner = Learner(network, config)
         optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))

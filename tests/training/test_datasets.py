@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segmif.classes import FMB, IGNORE, MFNET, PST900, Taxonomy, colorize
 from segmif.images import encode_jpeg, write_bytes, write_png
 from training.config import Phase, Source, TrainConfig, read_config
-from training.data import Frames, Samples, batches, class_shares, training_sets
+from training.data import Frames, Samples, batches, training_sets
 from training.datasets import FrameSet, Labelled, open_set
 
 SIZE = (48, 64)
@@ -298,7 +298,7 @@ def test_one_run_has_one_meaning_of_ids(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="streets is labelled by mfnet, FMB/train by fmb"):
         Frames(training_sets(config, tmp_path), 1)
     frames = Frames(training_sets(replace(config, data=(other,)), tmp_path), 1)
-    assert class_shares(frames).shape == (len(FMB.names),)
+    assert frames.taxonomy == FMB
 
 
 @dataclass
@@ -332,13 +332,6 @@ def test_the_cache_changes_what_is_read_but_no_sample(room: int, kept: int) -> N
             assert torch.equal(one, other)
     assert set(source.reads[2:]) <= set(range(kept, 2))
     assert len(list(batches(frames, CONFIG, 0, 2))) == 2
-
-
-def test_class_shares_are_those_of_all_labelled_pixels() -> None:
-    frames = Frames([Counted(), Counted(taxonomy=None)], 0)
-    labels = np.concatenate([moment(name)[2] for name in NAMES])
-    expected = np.bincount(labels.ravel(), minlength=9) / labels.size
-    np.testing.assert_allclose(class_shares(frames).numpy(), expected, rtol=1e-6)
 
 
 def test_a_run_names_its_data(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def a_step(parts: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tenso
     monkeypatch.setattr(losses, "segmentation", lambda logits, *_: logits.mean())
     config = replace(ONE_STEP, accumulate=parts, fusion=losses.FusionWeights(kept_edges=0))
     torch.manual_seed(0)
-    learner = Learner(Network("nano").eval(), config, torch.ones(9))
+    learner = Learner(Network("nano").eval(), config)
     fabric = Fabric(accelerator="cpu", devices=1)
     wrapped, optimizer = fabric.setup(learner, torch.optim.SGD(learner.parameters(), 0.1))
     shapes = (5, 64, 64, 3), (5, 64, 64), (5, 64, 64)

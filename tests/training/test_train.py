@@ -4,7 +4,6 @@ Training as a user runs it: on rendered scenes, stopped and resumed, ending in w
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -208,25 +207,6 @@ def test_favoured_classes_are_drawn_more_often() -> None:
         persons({"bus": 2.0})
 
 
-@pytest.mark.parametrize("weigh", [True, False])
-def test_rare_classes_weigh_more_unless_told_otherwise(
-    weigh: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[torch.Tensor] = []
-    plain = losses.segmentation
-
-    def watched(
-        logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, *more: Any
-    ) -> torch.Tensor:
-        seen.append(weights)
-        return plain(logits, labels, weights, *more)
-
-    monkeypatch.setattr(losses, "segmentation", watched)
-    config = replace(TINY, weigh_classes=weigh, phases=TINY.phases[:1], finish=None)
-    train(config, tmp_path / "no-data", tmp_path / "run", tmp_path / "nano.safetensors")
-    assert (seen[0][1:] > seen[0][0]).all() if weigh else (seen[0] == 1).all()
-
-
 def test_fusion_loss_prefers_what_keeps_both_sources() -> None:
     random = torch.Generator().manual_seed(0)
     visible, infrared = torch.rand(2, 1, 32, 32, generator=random)
@@ -309,13 +289,25 @@ def test_fusion_loss_of_flat_frames_has_a_gradient() -> None:
 def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
     logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
     labels = torch.full((1, 8, 8), IGNORE, dtype=torch.uint8)
-    weights = torch.ones(3)
-    assert losses.segmentation(logits, labels, weights).item() == 0
+    assert losses.segmentation(logits, labels).item() == 0
     labels[0, 0, 0] = 1
-    losses.segmentation(logits, labels, weights).backward()
+    losses.segmentation(logits, labels).backward()
     assert logits.grad is not None
     assert logits.grad[0, :, 0, 0].abs().sum() > 0
     assert logits.grad[0, :, 1:].abs().sum() == 0
+
+
+def test_mask_loss_is_cross_entropy_and_what_each_class_there_lacks_of_its_overlap() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 8, 8, generator=random)
+    labels = torch.randint(0, 2, (2, 16, 16), generator=random, dtype=torch.uint8)  # no third
+    truth, likely = labels[:, ::2, ::2].long(), logits.softmax(dim=1)
+    lacking = [
+        1 - (2 * likely[:, k][truth == k].sum() + 1) / (likely[:, k].sum() + (truth == k).sum() + 1)
+        for k in (0, 1)
+    ]
+    expected = torch.nn.functional.cross_entropy(logits, truth) + sum(lacking) / 2
+    torch.testing.assert_close(losses.segmentation(logits, labels), expected)
 
 
 def test_task_that_stalls_gets_more_weight() -> None:
