@@ -51,6 +51,8 @@ class Comparison:
         self._trial = Trial([Frame(pair, None)], [exact(pair)], classes)
         plain = to_half(network).to(check.device) if precision == "fp16" else network
         self._plain = self._strays("plain torch", of_torch(plain, check.device), 1)
+        if check.device == "cuda":
+            torch.cuda.empty_cache()  # an engine takes memory of its own
 
     def row(self, answer: Answer, batch: int) -> Row:
         """How far the answers in a batch of that size stray, by the rule of `export verify`."""
