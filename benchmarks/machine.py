@@ -2,7 +2,7 @@
 
 import os
 import platform
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 
 from segmif.machine import processor
@@ -18,5 +18,5 @@ def fingerprint() -> dict[str, object]:
         "load": os.getloadavg(),  # of other programs too: above the number of cores, times lie
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
