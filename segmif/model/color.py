@@ -14,8 +14,8 @@ ORANGE = (1.402, -0.714136 + 0.344136, -1.772)
 # in mean deviations of infrared from its mean
 ORDINARY = 1.0  # nearer to the mean nothing is warm or cold
 COLDEST, WARMEST = -3.0, 4.5  # beyond ORDINARY, that are told apart
-FAR = 2.0  # what lies further out counts as if it lay there: a warm thing that comes in must not
-# make all else cold
+# what lies further out counts as if it lay there: a warm thing that comes in must not cool all else
+FAR = 2.0
 LEAST_DEVIATION = 6 / 255  # less is a sensor's noise, or no sensor
 FAINT = 8 / 255  # below it infrared tells less and less: black is what no sensor looks at
 
