@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segmif.frames import FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
-from segmif.runtime import ort, trt
+from segmif.runtime import trt
 from segmif.runtime.errors import ArtefactError
 
 Device = Literal["cpu", "cuda", "tensorrt"]  # of ONNX Runtime, for an .onnx
@@ -61,6 +61,8 @@ def open_runtime(
     cannot be opened.
     """
     if path.suffix == ".onnx":
+        from segmif.runtime import ort  # who has TensorRT needs no ONNX Runtime
+
         return ort.open_onnx(path, threads, device)
     if path.suffix == ".engine":
         return trt.open_engine(path, plugin)
