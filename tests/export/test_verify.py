@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from export import verify as program
 from export.__main__ import COMMANDS
 from export.to_onnx import export
-from export.verify import Trial
 from segmif import cli, images
 from segmif.model.network import Network
 from segmif.model.weights import save_network
@@ -74,7 +74,7 @@ def test_a_folder_without_pairs_is_named(
 def test_what_does_not_run_here_is_told_before_the_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Trial, "of", lambda *_: pytest.fail("float64 was computed"))
+    monkeypatch.setattr(program, "exactly", lambda *_: pytest.fail("float64 was computed"))
     code, _ = verify(folder, monkeypatch, "ours.onnx", "ours.trt")
     assert code == 1
     assert "ours.trt is of an unknown kind" in capsys.readouterr().err
