@@ -60,6 +60,7 @@ class Build:
     plugin: Path | None = None  # our plugin's library; None: TensorRT compiles the attention's body
     workspace_mib: int | None = None  # scratch and activations; None: all the GPU has
     timing_cache: Path | None = None  # what earlier builds on this machine measured
+    libraries: bool = True  # whether layers may run on cuBLAS and cuDNN, as some do before 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -271,6 +272,8 @@ def _configure(trt: Any, builder: Any, build: Build) -> Any:
     config = builder.create_builder_config()
     if build.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
+    if not build.libraries:
+        config.set_tactic_sources(0)
     # names and types of the layers stay in the engine: they tell which attention it holds
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if runtime.SHARING <= runtime.version_of(trt) < (10,):  # there it has to be asked for

@@ -206,6 +206,15 @@ def test_timings_that_do_not_fit_are_measured_anew(
     assert cache.read_bytes() == b"new"
 
 
+def test_an_engine_may_go_without_cublas_and_cudnn(half: Path) -> None:
+    module = builder_with({})
+    config = module.Builder(None).create_builder_config()
+    to_engine.serialize(module, onnx.load(half), Build(profile=Profile()))
+    config.set_tactic_sources.assert_not_called()
+    to_engine.serialize(module, onnx.load(half), Build(profile=Profile(), libraries=False))
+    config.set_tactic_sources.assert_called_once_with(0)
+
+
 WITHOUT_TORCH = """
 import runpy, sys
 sys.modules["torch"] = None
