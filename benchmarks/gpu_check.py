@@ -11,12 +11,14 @@ of the kernels: its times mean nothing.
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_report import ROW, Report
+from gpu_report import ROW, Report, of_engine
 
 PARTS = (  # the most wanted first: time may end before they do
     "machine",
@@ -39,13 +41,13 @@ PARTS = (  # the most wanted first: time may end before they do
 def main() -> int:
     """Runs all parts; returns the exit code, 1 where there is no GPU or an answer is wrong."""
     args = arguments()
-    if args.site:
+    if args.site and not (args.tensorrt_python and of_engine(args.part)):
         sys.path.insert(0, str(args.site))  # before what the machine has of the same name
     if args.part:
         return run_part(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and so its part ends too
     report, end = Report(args.out, {"command": " ".join(sys.argv)}), time.monotonic() + args.seconds
-    for name in args.parts:
+    for name in with_exports(args.parts):
         report.part(name, end, args)
         if name == "machine" and "left_out" in report.parts[name][-1]:
             return 1
@@ -65,22 +67,40 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kernels", type=Path, default=build / "libsegmif_attention.so")
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
+    parser.add_argument("--tensorrt-python", help="program that runs the parts of TensorRT [this]")
     parser.add_argument("--seconds", type=float, default=510, help="no part runs on after [510]")
     parser.add_argument("--most", type=float, help="seconds of a part [150; of an engine's 300]")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, for its errors only")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--part", default="", help=argparse.SUPPRESS)
     parser.add_argument("--ceilings", type=json.loads, default={}, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.tensorrt_python and not shutil.which(args.tensorrt_python):
+        parser.error(f"--tensorrt-python {args.tensorrt_python}: no program of that name")
+    return args
+
+
+def with_exports(parts: Sequence[str]) -> list[str]:
+    """The parts, and before those of engines the ones that write what they read."""
+    wanted: list[str] = []
+    for name in parts:
+        if name.startswith("tensorrt"):
+            variant = name.rpartition("_")[2]
+            wanted.append(f"onnx_{variant if variant in ('nano', 'paper') else 'edge'}")
+        wanted.append(name)
+    return list(dict.fromkeys(wanted))
 
 
 def run_part(args: argparse.Namespace) -> int:
     """One part, in this process: prints its rows; the last says why, where it failed."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     try:
-        import gpu_parts
+        if of_engine(args.part):
+            from gpu_engines import run
+        else:
+            from gpu_parts import run
 
-        for row in gpu_parts.run(args):
+        for row in run(args):
             print(ROW + json.dumps(row, default=str), flush=True)
     except Exception as error:
         print(ROW + json.dumps({"left_out": f"{type(error).__name__}: {error}"}), flush=True)

@@ -1,91 +1,92 @@
-"""Whether what a network runs on answers rightly: how far it strays from float64, beside torch."""
+"""How fast a runtime answers and whether rightly: its strays from float64, beside torch's own."""
 
-import copy
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from gpu_setting import Check, Row
-from numpy.typing import NDArray
+from gpu_setting import Bytes, Row, Setting, host_milliseconds
+from typing_extensions import Self
 
-from segmif.frames import FramePair, Prediction
-from segmif.model.network import Network
-from segmif.model.precision import to_half
+from export.strays import Frame, Strays, Trial
+from segmif.frames import CONFIDENCE, FramePair, Prediction
 
 if TYPE_CHECKING:
-    from export.verify import Strays
+    from segmif.runtime import Runtime
 
-SAMPLE = Path(__file__).parents[1] / "service/web/samples/day"
 SHOWN = ("fused_differs", "fused_mean", "labels_differ")  # of Strays
 
-Bytes = NDArray[np.uint8]
 Answer = Callable[[Bytes, Bytes], Sequence[Bytes]]  # frames (B, H, W, 3), (B, H, W) to outputs
+Compare = Callable[[Answer, int], Row]
 
 
-def comparison(check: Check, variant: str, precision: str) -> Callable[[Answer, int], Row]:
-    """What compares answers with torch; where it cannot, it says why, for times count without."""
+@dataclass(frozen=True)
+class Reference:
+    """A pair with the exact answer to it, and how far plain torch strays from that."""
+
+    trial: Trial  # of that pair alone
+    plain: Strays  # of torch in the precision of what is compared
+
+    def row(self, answer: Answer, batch: int) -> Row:
+        """How far the answers in a batch of that size stray, by the rule of `export verify`."""
+        try:
+            found = self.trial.strays("found", at_the_end(answer, batch))
+        except Exception as error:
+            return {"right": False, "why": f"{type(error).__name__}: {error}"}
+        faults = found.exceeds(self.plain)
+        row = shown(found) | {"plain_torch": shown(self.plain), "right": not faults}
+        return row | ({"why": faults} if faults else {})
+
+    def write(self, path: Path, source: str) -> None:
+        """Keeps it for a process without torch; `source` is the hash of the weights."""
+        (frame,), (exact,) = self.trial.frames, self.trial.exact
+        facts = {"source": source, "classes": self.trial.classes, "plain": asdict(self.plain)}
+        frames = vars(frame.pair) | vars(exact)
+        np.savez(
+            path, facts=json.dumps(facts), **{k: v for k, v in frames.items() if v is not None}
+        )
+
+    @classmethod
+    def read(cls, path: Path, source: str) -> Self:
+        """What `write` kept; ValueError where it is of other weights."""
+        with np.load(path) as held:
+            frames = {name: held[name] for name in held.files}
+        facts = json.loads(frames.pop("facts").item())
+        if facts["source"] != source:
+            raise ValueError(f"{path.name} is of other weights than the ONNX")
+        pair = FramePair(frames.pop("visible"), frames.pop("infrared"))
+        trial = Trial([Frame(pair, None)], [Prediction(**frames)], facts["classes"])
+        return cls(trial, Strays(**facts["plain"]))
+
+
+def shown(strays: Strays) -> Row:
+    """The columns of a row."""
+    return {name: getattr(strays, name) for name in SHOWN}
+
+
+def comparison(reference: Callable[[], Reference]) -> Compare:
+    """What compares answers; where there is no reference, it says why, for times count without."""
     try:
-        return Comparison(check, check.network(variant), precision).row
+        return reference().row
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         return lambda answer, batch: {"not_compared": reason}
 
 
-class Comparison:
-    """The repository's sample pair, and what torch makes of it exactly and in one precision."""
-
-    def __init__(self, check: Check, network: Network, precision: str) -> None:
-        """Asks the network, in FP32 and on the device, in float64 and `precision`."""
-        from export.verify import Frame, Trial
-        from segmif import images
-
-        frames = (
-            images.read_visible(SAMPLE / "visible.png"),
-            images.read_infrared(SAMPLE / "infrared.png"),
-        )
-        pair = FramePair(*(_middle(frame, check.height, check.width) for frame in frames))
-        exact = _at_the_end(of_torch(copy.deepcopy(network).double(), check.device), 1)
-        classes = len(network.config.taxonomy.names)
-        self._trial = Trial([Frame(pair, None)], [exact(pair)], classes)
-        plain = to_half(network).to(check.device) if precision == "fp16" else network
-        self._plain = self._strays("plain torch", of_torch(plain, check.device), 1)
-        if check.device == "cuda":
-            torch.cuda.empty_cache()  # an engine takes memory of its own
-
-    def row(self, answer: Answer, batch: int) -> Row:
-        """How far the answers in a batch of that size stray, by the rule of `export verify`."""
-        try:
-            found = self._strays("found", answer, batch)
-        except Exception as error:
-            return {"right": False, "why": f"{type(error).__name__}: {error}"}
-        faults = found.exceeds(self._plain)
-        row = {name: getattr(found, name) for name in SHOWN}
-        row["plain_torch"] = {name: getattr(self._plain, name) for name in SHOWN}
-        return row | {"right": not faults} | ({"why": faults} if faults else {})
-
-    def _strays(self, name: str, answer: Answer, batch: int) -> "Strays":
-        return self._trial.strays(name, _at_the_end(answer, batch))
+def served(
+    setting: Setting, runtime: "Runtime", compare: Compare, facts: Row, batches: Sequence[int] = ()
+) -> Iterator[Row]:
+    """Times of whole pairs through a runtime, and whether its answers are right afterwards."""
+    answer = partial(runtime.run, confidence=CONFIDENCE in runtime.outputs)
+    for batch in batches or setting.batches:
+        times = host_milliseconds(partial(runtime.run, *setting.frames(batch)), setting.runs)
+        yield facts | {"batch": batch, "host_ms": times} | compare(answer, batch)
 
 
-def of_torch(network: Callable[..., Any], device: str) -> Answer:
-    """The answers of a network that is on the device."""
-
-    def answer(*frames: Bytes) -> Sequence[Bytes]:
-        with torch.no_grad():
-            given = (torch.from_numpy(np.ascontiguousarray(each)).to(device) for each in frames)
-            return [output.cpu().numpy() for output in network(*given)]
-
-    return answer
-
-
-def _middle(frame: Bytes, height: int, width: int) -> Bytes:
-    top, left = (frame.shape[0] - height) // 2, (frame.shape[1] - width) // 2
-    return frame[top : top + height, left : left + width]
-
-
-def _at_the_end(answer: Answer, batch: int) -> Callable[[FramePair], Prediction]:
+def at_the_end(answer: Answer, batch: int) -> Callable[[FramePair], Prediction]:
     """Answers a pair as the last of a batch, whose other pairs are upside down."""
 
     def predict(pair: FramePair) -> Prediction:

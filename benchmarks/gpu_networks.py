@@ -1,35 +1,28 @@
-"""The parts of `gpu_check.py` that run whole networks: in torch, ONNX Runtime and TensorRT."""
+"""The parts of `gpu_check.py` that run whole networks in torch and ONNX Runtime."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
-from gpu_compare import Answer, comparison, of_torch
-from gpu_setting import Check, Row
+from gpu_compare import Compare, comparison, served, shown
+from gpu_exact import of_torch, reference
+from gpu_setting import Row
 from gpu_timing import roofline_ms
+from gpu_torch import Check
 from torch import Tensor
 
-from segmif.frames import CONFIDENCE
 from segmif.manifest import Manifest, ManifestError
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.ops.interactive_attention import fast_forms
 from segmif.ops.native import KernelError, use
 
-if TYPE_CHECKING:
-    from segmif.runtime import Runtime
-    from segmif.runtime.device import DeviceBackend
-
-Compare = Callable[[Answer, int], Row]
-
 
 def network_times(check: Check, variant: str) -> Iterator[Row]:
     """Milliseconds of whole pairs, pixels to pixels, in FP16: eager, on our kernels, compiled."""
-    compare = comparison(check, variant, "fp16")
+    compare = comparison(partial(reference, check, variant, "fp16"))
     half, turned = (to_half(check.network(variant)).to(check.device) for _ in range(2))
     turned.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
     ms = check.timer.milliseconds
@@ -82,55 +75,24 @@ def onnx_runtime(check: Check) -> Iterator[Row]:
             yield {"network": variant, "left_out": f"{path.name} is not there"}
             continue
         runtime = open_runtime(path, device=check.device)  # type: ignore[arg-type]
-        yield from _served(check, runtime, comparison(check, variant, "fp32"), {"network": variant})
+        compare = comparison(partial(reference, check, variant, "fp32"))
+        yield from served(check, runtime, compare, {"network": variant})
         runtime.close()
 
 
-def _served(
-    check: Check, runtime: "Runtime", compare: Compare, facts: Row, batches: Sequence[int] = ()
-) -> Iterator[Row]:
-    """Times of whole pairs through a runtime, and whether its answers are right afterwards."""
-    answer = partial(runtime.run, confidence=CONFIDENCE in runtime.outputs)
-    for batch in batches or check.batches:
-        times = check.timer.host_milliseconds(partial(runtime.run, *check.frames(batch)))
-        yield facts | {"batch": batch, "host_ms": times} | compare(answer, batch)
+def exported(check: Check, variant: str) -> Iterator[Row]:
+    """What the parts of engines read: the FP16 ONNX, and what to compare its engines with."""
+    from export import to_onnx
 
-
-def tensorrt(
-    check: Check, plugin: Path | None, variant: str = "edge", best: int = 1
-) -> Iterator[Row]:
-    """
-    Builds the FP16 engine and times whole pairs, frames on the host, with CUDA graphs or not.
-
-    `best`: the batch that the engine is built for; where it is not 1, it alone is timed.
-    """
-    from export import to_engine, to_onnx
-    from segmif.runtime import trt
-    from segmif.runtime.device import open_device
-
-    machine = trt.Machine.here()
-    if plugin and not plugin.is_file():
-        raise FileNotFoundError(f"{plugin.name} is not there: `make plugin` builds it")
-    folder = check.args.plugin.parent
-    onnx, kind = folder / f"{variant}.fp16.onnx", "plugin" if plugin else "native"
-    folder.mkdir(parents=True, exist_ok=True)
     weights = check.args.weights / f"{variant}.safetensors"
-    if not _made_of(onnx, weights):  # by an earlier part
-        to_onnx.export(weights, onnx, "fp16")
-    sizes = to_engine.Profile(batch=(1, best, 8), height=(32, 480, 480), width=(32, 640, 640))
-    cache = folder / f"{machine.tensorrt}.cache"  # what one build measured, the next need not
-    build = to_engine.Build(profile=sizes, plugin=plugin, timing_cache=cache)
-    kind = kind if best == 1 else f"{kind}.batch{best}"
-    engine = folder / f"{variant}.{kind}.engine"
+    onnx = check.folder / f"{variant}.fp16.onnx"
     start = time.monotonic()
-    facts = to_engine.export(onnx, engine, build, machine)
-    yield {"network": variant, "build_s": time.monotonic() - start} | facts
-    compare = comparison(check, variant, "fp16")
-    for open_ in (open_device, _without_graphs):
-        network = trt.open_engine(engine, plugin, device=open_)
-        facts = {"network": variant, "graph": open_ is open_device}
-        yield from _served(check, network, compare, facts, () if best == 1 else (best,))
-        network.close()
+    if not _made_of(onnx, weights):  # by an earlier run
+        to_onnx.export(weights, onnx, "fp16")
+    yield {"network": variant, "export_s": time.monotonic() - start}
+    kept = reference(check, variant, "fp16")
+    kept.write(check.folder / f"{variant}.reference.npz", Manifest.read(weights).sha256)
+    yield {"network": variant, "plain_torch": shown(kept.plain)}
 
 
 def _made_of(onnx: Path, weights: Path) -> bool:
@@ -138,61 +100,3 @@ def _made_of(onnx: Path, weights: Path) -> bool:
         return Manifest.read(onnx).source_sha256 == Manifest.read(weights).sha256
     except ManifestError:
         return False
-
-
-def _without_graphs() -> "DeviceBackend":
-    from segmif.runtime.device import open_device
-    from segmif.runtime.errors import DeviceError
-
-    def refuse(*_: Any) -> Any:
-        raise DeviceError("graphs are left out here")
-
-    device = open_device()
-    device.capture = refuse  # type: ignore[method-assign]
-    return device
-
-
-def layers(check: Check) -> Iterator[Row]:
-    """Where the time of the engine of the part tensorrt_plugin goes, batch 1, as TensorRT says."""
-    from segmif.runtime import trt as runtime
-
-    trt = runtime.import_tensorrt()
-    runtime.load_plugin(trt, check.args.plugin)
-    words = runtime.Words(trt)
-    path = check.args.plugin.parent / "edge.plugin.engine"
-    context = runtime.deserialize(trt, path.read_bytes(), words).create_execution_context()
-    tensors = _bound(context, check)
-    totals: Counter[str] = Counter()
-
-    class Profiler(trt.IProfiler):  # type: ignore[misc]  # the module is only known when it runs
-        def __init__(self) -> None:
-            trt.IProfiler.__init__(self)
-
-        def report_layer_time(self, layer_name: str, ms: float) -> None:
-            totals[layer_name] += ms
-
-    profiler = Profiler()  # TensorRT keeps no reference to it
-    for number in range(1 + check.timer.runs):
-        if number == 1:  # the run before it was to warm up
-            context.profiler = profiler
-        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
-        torch.cuda.synchronize()
-    for name, ms in totals.most_common(40):
-        yield {"layer": name[:160], "us_a_pair": 1000 * ms / check.timer.runs}
-    del tensors  # the engine wrote there until now
-
-
-def _bound(context: Any, check: Check) -> list[Tensor]:
-    """The tensors that the context reads and writes for one pair: bytes, all of them."""
-    from segmif.frames import INPUTS
-
-    tensors = dict(zip(INPUTS, check.pair(1), strict=True))
-    for name, frames in tensors.items():
-        context.set_input_shape(name, tuple(frames.shape))
-    engine = context.engine
-    for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
-        if name not in tensors:
-            size = tuple(context.get_tensor_shape(name))
-            tensors[name] = torch.empty(size, dtype=torch.uint8, device=check.device)
-        context.set_tensor_address(name, tensors[name].data_ptr())
-    return list(tensors.values())

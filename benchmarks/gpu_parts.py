@@ -1,4 +1,4 @@
-"""What `gpu_check.py` runs, part by part; each gives its rows as it finds them."""
+"""What `gpu_check.py` runs in torch, part by part; each gives its rows as it finds them."""
 
 import argparse
 import importlib
@@ -10,8 +10,9 @@ from datetime import datetime, timezone
 from functools import partial
 
 import torch
-from gpu_networks import layers, network_times, onnx_runtime, tensorrt
-from gpu_setting import Check, Row
+from gpu_networks import exported, network_times, onnx_runtime
+from gpu_setting import Row
+from gpu_torch import Check
 from torch import Tensor
 
 from segmif.model.precision import to_half
@@ -30,16 +31,11 @@ def run(args: argparse.Namespace) -> Iterator[Row]:
         "machine": machine,
         "attention_errors": attention_errors,
         "attention_times": attention_times,
-        "tensorrt_plugin": partial(tensorrt, plugin=args.plugin),
-        "tensorrt_batch8": partial(tensorrt, plugin=args.plugin, best=8),
-        "tensorrt_native": partial(tensorrt, plugin=None),
-        "tensorrt_nano": partial(tensorrt, plugin=args.plugin, variant="nano"),
-        "tensorrt_paper": partial(tensorrt, plugin=args.plugin, variant="paper"),
         "onnxruntime": onnx_runtime,
         "profile": profile,
-        "layers": layers,
     }
-    return parts.get(args.part, partial(network_times, variant=variant))(Check(args))
+    whole = exported if args.part.startswith("onnx_") else network_times
+    return parts.get(args.part, partial(whole, variant=variant))(Check(args))
 
 
 def machine(check: Check) -> Iterator[Row]:
@@ -144,7 +140,7 @@ def profile(check: Check) -> Iterator[Row]:
     with torch.no_grad():
         network(*pair)
         with torch.profiler.profile(activities=activities) as recorded:
-            for _ in range(check.timer.runs):
+            for _ in range(check.runs):
                 network(*pair)
     on_cpu = check.device == "cpu"
     totals = {
@@ -152,4 +148,4 @@ def profile(check: Check) -> Iterator[Row]:
         for each in recorded.key_averages()
     }
     for name in sorted(totals, key=lambda key: -totals[key])[:25]:
-        yield {"kernel": name[:120], "us_a_pair": totals[name] / check.timer.runs}
+        yield {"kernel": name[:120], "us_a_pair": totals[name] / check.runs}

@@ -1,13 +1,12 @@
 """Times on a GPU: medians by events, of recorded work, with its data in the cache or not."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from gpu_setting import host_milliseconds
 from torch import Tensor, nn
 
 FLUSH = 256 << 20  # bytes that are written to empty the L2 cache: several times the largest
@@ -38,7 +37,8 @@ class Timer:
         `cold`: the L2 cache holds nothing of its data.
         """
         if self.device == "cpu":
-            return self.host_milliseconds(work)["p50"]
+            with torch.no_grad():
+                return host_milliseconds(work, self.runs)["p50"]
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream), torch.no_grad():
             for _ in range(3):
@@ -49,17 +49,6 @@ class Timer:
             return statistics.median(
                 _event_ms(run, stream, flush, ahead=graph) for _ in range(self.runs)
             )
-
-    def host_milliseconds(self, work: Callable[[], Any]) -> dict[str, float]:
-        """Median and 99th percentile of the time that a caller waits."""
-        times = []
-        with torch.no_grad():
-            for _ in range(self.runs + 3):
-                start = time.perf_counter()
-                work()
-                times.append(1e3 * (time.perf_counter() - start))
-        p50, p99 = np.percentile(times[3:], (50, 99))
-        return {"p50": float(p50), "p99": float(p99)}
 
     def ceilings(self) -> Ceilings:
         """Measured by a large copy and a large matrix product."""

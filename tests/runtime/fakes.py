@@ -110,6 +110,7 @@ class FakeContext:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.device_memory = 0
+        self.profiler: Any = None
         self.may_run = shares_profile or not device.contexts
         self.alive = [True]
         device.contexts += 1
@@ -135,6 +136,9 @@ class FakeContext:
         self.shapes[name] = tuple(shape)
         return True
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes["visible" if name == "fused" else "infrared"]
+
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
         return True
@@ -142,9 +146,12 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
         device, alive, addresses = self.device, self.alive, self.addresses
+        profiler = self.profiler
 
         def compute() -> None:
             assert alive, "the context of this work is gone"
+            if profiler:
+                profiler.report_layer_time("network", 0.5)
             memory = {name: device.held[place] for name, place in addresses.items()}
             memory["fused"][: sizes["visible"]] = memory["visible"][: sizes["visible"]]
             seen = memory["infrared"][: sizes["infrared"]]
@@ -157,6 +164,8 @@ class FakeContext:
 
 
 class NewerContext(FakeContext):
+    engine: "NewerEngine"
+
     def set_device_memory(self, address: int, size: int) -> None:
         assert size == SCRATCH
         self.device_memory = address
@@ -194,9 +203,12 @@ class NewerEngine(Tensors):
 
     device_memory_size_v2 = SCRATCH
 
-    def create_execution_context(self, strategy: str) -> FakeContext:
-        assert strategy == "user managed"
-        return NewerContext(FakeDevice.opened[-1], shares_profile=True)
+    def create_execution_context(self, strategy: str = "static") -> FakeContext:
+        context = NewerContext(FakeDevice.opened[-1], shares_profile=True)
+        context.engine = self
+        if strategy == "static":  # with memory of its own
+            context.set_device_memory(context.device.memory(SCRATCH), SCRATCH)
+        return context
 
 
 def fake_tensorrt(version: str = "10.16.1") -> Any:

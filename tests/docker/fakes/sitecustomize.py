@@ -42,6 +42,7 @@ def with_builder(trt: Any) -> Any:
         create_timing_cache=lambda blob: nothing,
         set_timing_cache=lambda cache, ignore_mismatch: True,
         add_optimization_profile=lambda profile: 0,
+        set_tactic_sources=lambda sources: True,
     )
     trt.Builder = lambda logger: SimpleNamespace(
         create_network=lambda flags: None,
@@ -54,6 +55,7 @@ def with_builder(trt: Any) -> Any:
     trt.ProfilingVerbosity = SimpleNamespace(DETAILED=1)
     trt.LayerInformationFormat = SimpleNamespace(JSON=1)
     trt.IProgressMonitor = type("IProgressMonitor", (), {})
+    trt.IProfiler = type("IProfiler", (), {})
     inspector = SimpleNamespace(get_engine_information=lambda form: '{"Layers": []}')
     NewerEngine.create_engine_inspector = lambda engine: inspector  # type: ignore[attr-defined]
     return trt

@@ -1,0 +1,52 @@
+"""What torch makes of a pair, exactly and in one precision: what the others are compared with."""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_compare import Answer, Reference, at_the_end
+from gpu_setting import Bytes
+from gpu_torch import Check
+
+from export.strays import Frame, Trial
+from segmif import images
+from segmif.frames import FramePair
+from segmif.model.precision import to_half
+
+SAMPLE = Path(__file__).parents[1] / "service/web/samples/day"
+
+
+def reference(check: Check, variant: str, precision: str) -> Reference:
+    """The repository's sample pair through the network in float64, and in `precision`."""
+    network = check.network(variant)
+    frames = (
+        images.read_visible(SAMPLE / "visible.png"),
+        images.read_infrared(SAMPLE / "infrared.png"),
+    )
+    pair = FramePair(*(_middle(frame, check.height, check.width) for frame in frames))
+    exact = at_the_end(of_torch(copy.deepcopy(network).double(), check.device), 1)
+    trial = Trial([Frame(pair, None)], [exact(pair)], len(network.config.taxonomy.names))
+    plain = to_half(network).to(check.device) if precision == "fp16" else network
+    strays = trial.strays("plain torch", at_the_end(of_torch(plain, check.device), 1))
+    if check.device == "cuda":
+        torch.cuda.empty_cache()  # what is compared takes memory of its own
+    return Reference(trial, strays)
+
+
+def of_torch(network: Callable[..., Any], device: str) -> Answer:
+    """The answers of a network that is on the device."""
+
+    def answer(*frames: Bytes) -> Sequence[Bytes]:
+        with torch.no_grad():
+            given = (torch.from_numpy(np.ascontiguousarray(each)).to(device) for each in frames)
+            return [output.cpu().numpy() for output in network(*given)]
+
+    return answer
+
+
+def _middle(frame: Bytes, height: int, width: int) -> Bytes:
+    top, left = (frame.shape[0] - height) // 2, (frame.shape[1] - width) // 2
+    return frame[top : top + height, left : left + width]

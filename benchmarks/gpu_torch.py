@@ -1,0 +1,72 @@
+"""What the parts of `gpu_check.py` that run in torch measure: tensors, kernels and networks."""
+
+import argparse
+
+import torch
+from gpu_setting import Setting
+from gpu_timing import Ceilings, Timer
+from torch import Tensor
+
+from segmif.model.network import Network
+from segmif.model.weights import load_network
+from segmif.ops.native import TEMPERATURE, Kernels
+
+
+class Check(Setting):
+    """The setting in torch."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        self.device = "cpu" if args.rehearse else "cuda"
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("torch sees no GPU here")
+        self.timer = Timer(self.device, self.runs)
+        self.ceilings = Ceilings(**args.ceilings)
+        rows, columns = self.height // 4, self.width // 4
+        self.attentions = {  # channels, heads, height, width of the maps
+            "nano": (24, 3, rows, columns),
+            "edge": (40, 5, rows, columns),
+            "paper": (64, 8, self.height, self.width),
+        }
+
+    def kernels(self) -> Kernels:
+        """Our kernels; KernelError where they are not built."""
+        return Kernels(self.args.kernels, self.device)
+
+    def pair(self, batch: int) -> list[Tensor]:
+        """Random pixels on the device."""
+        return [torch.from_numpy(frames).to(self.device) for frames in self.frames(batch)]
+
+    def network(self, variant: str) -> Network:
+        """Trained weights where there are any; times are the same without."""
+        path = self.args.weights / f"{variant}.safetensors"
+        if path.is_file():
+            return load_network(path, self.device)
+        torch.manual_seed(0)
+        return Network(variant).eval().to(self.device)
+
+    def attention_arguments(
+        self, batch: int, channels: int, heads: int, height: int, width: int, dtype: torch.dtype
+    ) -> list[Tensor]:
+        """Random maps and parameters of HIA, as its tests make them."""
+        random = torch.Generator(self.device).manual_seed(channels * height)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=random, device=self.device)
+
+        weight = channels**-0.5
+        exact = [
+            *(normal(batch, channels, height, width) for _ in range(3)),
+            weight * normal(3, 2 * channels, channels),
+            normal(3, 2 * channels) / 4,
+            weight * normal(3, channels, channels),
+            weight * normal(3, channels, channels),
+            4 * normal(3, heads).exp(),
+            weight * normal(2, channels, 2 * channels),
+            normal(2, channels) / 4,
+            1 + normal(2, channels) / 4,
+            normal(2, channels) / 4,
+        ]
+        exact = [array.to(dtype) for array in exact]
+        exact[TEMPERATURE] = exact[TEMPERATURE].float()  # as a network in half has it
+        return exact
