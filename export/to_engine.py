@@ -17,7 +17,7 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes so
 
-from export import old_parsers
+from export import folding, old_parsers
 from export.progress import monitor
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
@@ -210,7 +210,7 @@ def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -
         model.functions.extend(kept)
     elif not plugin:
         model = onnx.inliner.inline_local_functions(model)
-    return model if version >= OPSET_18 else old_parsers.reword(model)
+    return model if version >= OPSET_18 else old_parsers.reword(folding.fold(model))
 
 
 def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:

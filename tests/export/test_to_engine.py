@@ -14,8 +14,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from onnx import numpy_helper
 
 from export import to_engine
+from export.folding import fold
 from export.quantize import quantize
 from export.to_engine import (
     Build,
@@ -53,6 +55,19 @@ def attention(model: onnx.ModelProto) -> tuple[bool, bool]:
     """Whether the model holds the node, and whether it holds its body."""
     node = any(n.op_type == "InteractiveAttention" for n in model.graph.node)
     return node, any(f.name == "InteractiveAttention" for f in model.functions)
+
+
+def test_what_quantizes_a_constant_is_no_constant() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y)
+    <float[2] w = {1.5, 2.5}, float s = {0.5}, int8 z = {0}> {
+      twice = Add(w, w)  q = QuantizeLinear(twice, s, z)
+      d = DequantizeLinear(q, s, z)  y = Mul(x, d)
+    }"""
+    folded = fold(onnx.parser.parse_model(text))
+    kinds = [node.op_type for node in folded.graph.node]
+    assert kinds == ["QuantizeLinear", "DequantizeLinear", "Mul"]
+    (twice,) = (each for each in folded.graph.initializer if each.name == "twice")
+    assert numpy_helper.to_array(twice).tolist() == [3, 5]
 
 
 @pytest.mark.parametrize(
@@ -276,6 +291,9 @@ def test_parsers_before_9_are_shown_the_same_network_in_their_words(half: Path) 
         ("", 17)
     ]
     assert "CastLike" not in {node.op_type for node in older.graph.node}
+    weights = {each.name for each in older.graph.initializer}
+    convolutions = [node for node in older.graph.node if node.op_type == "Conv"]
+    assert all(weights.issuperset(node.input[1:]) for node in convolutions)
     random = np.random.default_rng(0)
     pair = {
         "visible": random.integers(0, 256, (2, 64, 96, 3), np.uint8),
