@@ -188,9 +188,9 @@ def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
         quantize(path, tmp_path / "nano.int8.onnx", tmp_path, 1)
 
 
-def builder_with(timings: dict[bytes, bool]) -> Any:
+def builder_with(timings: dict[bytes, bool], version: str = "10.16.1") -> Any:
     """A TensorRT that opens and takes (True), or opens only, the timing caches of those bytes."""
-    module, anything = fake_tensorrt(), MagicMock()
+    module, anything = fake_tensorrt(version), MagicMock()
     config = anything.create_builder_config.return_value
     config.create_timing_cache = lambda held: (
         SimpleNamespace(held=held, serialize=lambda: b"new") if held in timings else None
@@ -228,6 +228,22 @@ def test_an_engine_may_go_without_cublas_and_cudnn(half: Path) -> None:
     config.set_tactic_sources.assert_not_called()
     to_engine.serialize(module, onnx.load(half), Build(profile=Profile(), libraries=False))
     config.set_tactic_sources.assert_called_once_with(0)
+
+
+def test_8_6_is_asked_in_its_own_words(half: Path) -> None:
+    module = builder_with({}, "8.6.0")
+    builder = module.Builder(None)
+    builder.create_network.return_value.num_layers = 0
+    module.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0)
+    for name in ("BuilderFlag", "LayerType", "PreviewFeature"):
+        setattr(module, name, MagicMock())
+    to_engine.serialize(module, onnx.load(half), Build(profile=Profile()))
+    builder.create_network.assert_called_once_with(1)
+    config, sharing = builder.create_builder_config(), module.PreviewFeature.PROFILE_SHARING_0806
+    config.set_preview_feature.assert_called_once_with(sharing, True)
+    config.set_flag.assert_any_call(module.BuilderFlag.FP16)
+    (model,) = module.OnnxParser.return_value.parse.call_args.args
+    assert onnx.ModelProto.FromString(model).opset_import[0].version == 17
 
 
 WITHOUT_TORCH = """
