@@ -16,7 +16,7 @@ from typing import Any
 
 Row = dict[str, Any]
 PROGRAM = Path(__file__).resolve().with_name("gpu_check.py")
-PART_S, ENGINE_S = 150, 300  # what a part may take; one that builds an engine
+PART_S, ENGINE_S = 150, 300  # what a part may take; one that makes an engine or its ONNX
 ROW = "row "  # how a part's process marks a line that is a row
 
 
@@ -47,7 +47,7 @@ class Report:
         """Runs a part until `end` and keeps its rows; the last says why there are no more."""
         print(f"== {name}", flush=True)
         start, rows = time.monotonic(), self.parts.setdefault(name, [])
-        most = ENGINE_S if name.startswith("tensorrt") else PART_S
+        most = ENGINE_S if name.startswith(("tensorrt", "onnx_")) else PART_S
         end = min(end, start + (args.most or most))
         ceilings = self._machine.get("ceilings", {})
         given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
