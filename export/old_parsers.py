@@ -7,7 +7,15 @@ over all of them, a Shape gives all sizes whatever its `start` and `end`.
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 
 OPSET = 17
 NEWER_ATTRIBUTES = {"Split": {"num_outputs"}, "Resize": {"antialias", "keep_aspect_ratio_policy"}}
@@ -65,11 +73,23 @@ def _older(
     if node.op_type == "CastLike":
         cast = helper.make_node("Cast", node.input[:1], node.output, to=types[node.input[1]])
         return [cast]
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        _check_int8(node, types)
     unknown = NEWER_ATTRIBUTES.get(node.op_type, set())
     kept = [each for each in node.attribute if each.name not in unknown]
     del node.attribute[:]
     node.attribute.extend(kept)
     return [node]
+
+
+def _check_int8(node: NodeProto, types: dict[str, int]) -> None:
+    """Those parsers read every scale as FP32, and every QDQ as INT8."""
+    kinds = [types.get(name) for name in node.input[1:]]
+    if kinds[0] != TensorProto.FLOAT or kinds[-1] != TensorProto.INT8:
+        raise ValueError(
+            f"{node.op_type} of {node.input[0]}: TensorRT 8 knows INT8 with scales in FP32, as "
+            "`python -m export quantize` makes it of the FP32 ONNX"
+        )
 
 
 def _reduce(node: NodeProto, constants: dict[str, list[int]]) -> NodeProto:

@@ -259,12 +259,22 @@ def _creation_flags(trt: Any) -> int:
 
 
 def _insist_on_types(trt: Any, network: Any, config: Any) -> None:
-    """Before 10: half in the ONNX is allowed by a flag alone, and what is float must stay so."""
-    config.set_flag(trt.BuilderFlag.FP16)
-    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+    """Before 10: half and INT8 are allowed by flags alone, and what is float must stay so."""
+    kinds, flags = trt.LayerType, trt.BuilderFlag
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    config.set_flag(flags.FP16)
+    config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+    if any(layer.type == kinds.QUANTIZE for layer in layers):
+        config.set_flag(flags.INT8)
+    through_int8: set[str] = set()  # tensors that are float in name only
+    for layer in layers:
+        given, output = layer.get_input(0), layer.get_output(0)
+        reads = given is not None and given.name in through_int8
+        if layer.type == kinds.DEQUANTIZE or (reads and layer.type == kinds.CONVOLUTION):
+            through_int8.add(output.name)
+        free = reads or layer.type in (kinds.CONSTANT, kinds.QUANTIZE, kinds.DEQUANTIZE)
         # a sum over the pixels in half would be infinite
-        if layer.type != trt.LayerType.CONSTANT and layer.get_output(0).dtype == trt.float32:
+        if not free and output.dtype == trt.float32:
             layer.precision = trt.float32
 
 

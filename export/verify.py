@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
         name = f"{path.name} ({runtime.name})"
         answer = partial(predict, runtime, confidence=CONFIDENCE in runtime.outputs)
         found.append(trial.strays(name, answer))
-        if runtime.manifest.precision in plain:  # INT8 is no rounding: its accuracy is measured
+        if runtime.manifest.precision in plain:  # eight bits are measured by `evaluate`
             faults += found[-1].exceeds(plain[runtime.manifest.precision])
         runtime.close()
     print(table(found))
