@@ -164,13 +164,16 @@ def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     if probe.returncode:
         pytest.skip("this C++ compiler has no half")
+    folder = tmp_path_factory.mktemp("gpu")
+    for part in (*SOURCES.glob("*.cuh"), *SOURCES.glob("*.h"), GPU / "tensor_core.cuh"):
+        shutil.copy(part, folder)  # the last takes the place of the instruction itself
     source = (SOURCES / "interactive_attention.cu").read_text()
     source = source.replace(
         "extern __shared__ __align__(128) char shared[];", "char* shared = dynamic_shared();"
     )
     source, launches = re.subn(r"(\w+_kernel<[^<>]*>)<<<(.*?)>>>\(", r"launch_of(\1, \2)(", source)
     assert launches == 4
-    path = tmp_path_factory.mktemp("gpu") / "interactive_attention.cpp"
+    path = folder / "interactive_attention.cpp"
     path.write_text(source)
     return path
 
@@ -184,19 +187,30 @@ def emulated(gpu_form: Path) -> Path:
     return library
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_threads_and_tensor_cores_compute_the_same(emulated: Path, dtype: torch.dtype) -> None:
-    """256 threads a block, their barriers, warps and tiles of 16 x 16, on shared garbage."""
-    for size in ((2, 24, 3, 13, 7), (1, 40, 5, 97, 1)):
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [
+        (torch.float16, [(2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (1, 64, 8, 5, 16)]),
+        (
+            torch.float32,
+            [(1, 24, 3, 5, 7)],
+        ),  # few pixels: its lanes wait for each other all the time
+    ],
+)
+def test_threads_and_tensor_cores_compute_the_same(
+    emulated: Path, dtype: torch.dtype, sizes: list[tuple[int, ...]]
+) -> None:
+    """256 threads a block, their barriers, warps and tensor cores, on shared garbage."""
+    for size in sizes:
         assert_as_exact_as_torch(Kernels(emulated, "cpu"), arguments(size, 1.0, dtype))
 
 
 @pytest.mark.parametrize(("channels", "held"), [(16, 6), (48, 2), (64, 1)])
 def test_as_many_blocks_refine_as_a_gpu_holds(emulated: Path, channels: int, held: int) -> None:
-    """On one multiprocessor of 100 KiB and 1536 threads; a block of each stream there must be."""
-    Kernels(emulated, "cpu").attention(*arguments((1, channels, 8, 16, 32), 1.0, torch.float16))
+    """On one multiprocessor of 100 KiB and 1536 threads."""
+    Kernels(emulated, "cpu").attention(*arguments((1, channels, 8, 32, 64), 1.0, torch.float16))
     blocks = ctypes.c_uint.in_dll(ctypes.CDLL(str(emulated)), "blocks_of_last_launch").value
-    assert blocks == max(held, 2)
+    assert blocks == held
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
@@ -218,10 +232,17 @@ def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
     architectures = [f"-gencode=arch=compute_{cc},code=sm_{cc}" for cc in TARGETS]
     newest = f"-gencode=arch=compute_{TARGETS[-1]},code=compute_{TARGETS[-1]}"
     library = tmp_path / "libsegmif_attention.so"
-    flags = ["-std=c++17", "-O3", "--threads=0", "-Werror=all-warnings", "-shared", "-Xcompiler"]
+    flags = ["-std=c++17", "-O3", "--threads=0", "-Werror=all-warnings", "-shared", "-Xptxas=-v"]
     source = SOURCES / "interactive_attention.cu"
-    command = [NVCC, *flags, "-fPIC", *architectures, newest, source, "-o", library]
-    subprocess.run([str(part) for part in command], check=True)
+    command = [NVCC, *flags, "-Xcompiler=-fPIC", *architectures, newest, source, "-o", library]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    spills = (
+        r"properties for \S*(?:sum_tokens|refine)_kernelI6__half\S*\n.* (\d+) bytes spill stores"
+    )
+    spilled = [int(size) for size in re.findall(spills, done.stderr)]
+    # nvcc 13.0 spills nothing; another may spill a few words, where a product would be hundreds
+    assert len(spilled) == 8 * len(TARGETS) and max(spilled) <= 64
     assert Kernels(library, "cuda")  # loads without a driver
 
 

@@ -1,6 +1,7 @@
 // Launches the kernels of interactive_attention.cuh on a GPU; built as C++ for the host, runs their blocks one by one.
 #include "interactive_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #if defined(__CUDACC__)
 #include <atomic>
@@ -16,34 +17,11 @@ namespace {
 long divide_up(long value, long by) { return (value + by - 1) / by; }
 size_t round_up(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
-// The scratch memory of a call: where its three arrays begin.
-struct Workspace {
-    size_t gram, matrix, end;  // bytes; the partial sums begin at 0
-
-    Workspace(const SegmifAttention& s, int wide, int blocks) {
-        const size_t square = static_cast<size_t>(wide) * wide * sizeof(float) * s.batch * SOURCES;
-        gram = round_up(square * blocks);
-        matrix = gram + round_up(square);
-        end = matrix + round_up(static_cast<size_t>(wide) * 2 * wide * sizeof(float) * s.batch * STREAMS);
-    }
-};
-
-int sum_blocks(const SegmifAttention& s) {
-    const long tiles = divide_up(static_cast<long>(s.height) * s.width, SUM_PIXELS);
-    return static_cast<int>(tiles < SUM_BLOCKS ? tiles : SUM_BLOCKS);
-}
-
-int padded(int channels) { return static_cast<int>(divide_up(channels, 16)) * 16; }
-
 #if defined(__CUDACC__)
-// Blocks that the registers of a multiprocessor shall hold at once, at least; its shared memory may hold fewer.
-template <class T>
-constexpr int RESIDENT = sizeof(T) == 2 ? 4 : 2;
-
-template <class T, int WIDE, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS, RESIDENT<T>) sum_tokens_kernel(const __grid_constant__ Arguments<T> a) {
+template <class T, int WIDE>
+__global__ void __launch_bounds__(THREADS) sum_tokens_kernel(const __grid_constant__ Arguments<T> a) {
     extern __shared__ __align__(128) char shared[];
-    sum_tokens<T, WIDE, CHANNELS_LAST>(Team{}, a, blockIdx.x, blockIdx.z, blockIdx.y, shared);
+    sum_tokens<T, WIDE>(Team{}, a, blockIdx.x, blockIdx.z, blockIdx.y, shared);
 }
 
 template <class T, int WIDE>
@@ -58,10 +36,10 @@ __global__ void __launch_bounds__(THREADS) mix_kernel(const __grid_constant__ Ar
     mix<T, WIDE>(Team{}, a, blockIdx.x, blockIdx.y, blockIdx.z, reinterpret_cast<float*>(shared));
 }
 
-template <class T, int WIDE, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS, RESIDENT<T>) refine_kernel(const __grid_constant__ Arguments<T> a) {
+template <class T, int WIDE>
+__global__ void __launch_bounds__(THREADS) refine_kernel(const __grid_constant__ Arguments<T> a) {
     extern __shared__ __align__(128) char shared[];
-    refine<T, WIDE, CHANNELS_LAST>(Team{}, a, blockIdx.x, gridDim.x, blockIdx.y, blockIdx.z, shared);
+    refine<T, WIDE>(Team{}, a, blockIdx.x, gridDim.x, blockIdx.y, shared);
 }
 
 // A block gets more than 48 KiB only after this was asked for, on every device anew.
@@ -73,9 +51,9 @@ cudaError_t allow(Kernel kernel, int bytes) {
 
 constexpr int DEVICES = 64;  // whose room is remembered
 
-// Blocks of pass 3 that the current GPU holds at once, as its registers and shared memory allow: asked once a device.
-template <class T, int WIDE, bool CHANNELS_LAST>
-cudaError_t refine_room(int& room) {
+// Blocks of a pass that the current GPU holds at once, as its registers and shared memory allow: asked once a device.
+template <class T, int WIDE, int PASS, class Kernel>
+cudaError_t ask_room(Kernel kernel, int shared_bytes, int& room) {
     static std::atomic<int> known[DEVICES];  // 0: not asked yet
     int device = 0, processors = 0, held = 0;
     cudaError_t error = cudaGetDevice(&device);
@@ -83,110 +61,138 @@ cudaError_t refine_room(int& room) {
     room = device < DEVICES ? known[device].load() : 0;
     if (room) return error;
     error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess) error = allow(kernel, shared_bytes);
     if (error != cudaSuccess) return error;
-    error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&held, refine_kernel<T, WIDE, CHANNELS_LAST>, THREADS,
-                                                          refine_memory<T, WIDE, CHANNELS_LAST>());
+    error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&held, kernel, THREADS, shared_bytes);
     room = processors * held;
     if (error == cudaSuccess && device < DEVICES) known[device] = room;
     return error;
 }
 
-// Blocks an image and stream in pass 3: as many as the GPU holds at once, for each loads the weights anew, and one more
-// would wait until the others are done.
-template <class T>
-unsigned refine_blocks(const SegmifAttention& s, const Arguments<T>& a, int room) {
-    const long tiles = divide_up(a.pixels, REFINE_PIXELS<T>), share = room / (static_cast<long>(STREAMS) * s.batch);
-    return static_cast<unsigned>(tiles < share ? tiles : share < 1 ? 1 : share);
+template <class T, int WIDE>
+int ask_rooms(int& sum, int& refine) {
+    const int error = ask_room<T, WIDE, 1>(sum_tokens_kernel<T, WIDE>, sum_tokens_memory<T, WIDE>(), sum);
+    return error ? error : ask_room<T, WIDE, 3>(refine_kernel<T, WIDE>, refine_memory<T, WIDE>(), refine);
 }
 
-template <class T, int WIDE, bool CHANNELS_LAST>
-int launch(const SegmifAttention& s, const Arguments<T>& a, cudaStream_t stream) {
-    constexpr int SUM = sum_tokens_memory<T, WIDE, CHANNELS_LAST>(), REFINE = refine_memory<T, WIDE, CHANNELS_LAST>();
-    cudaError_t error = allow(sum_tokens_kernel<T, WIDE, CHANNELS_LAST>, SUM);
-    if (error == cudaSuccess) error = allow(refine_kernel<T, WIDE, CHANNELS_LAST>, REFINE);
-    int room = 0;
-    if (error == cudaSuccess) error = refine_room<T, WIDE, CHANNELS_LAST>(room);
-    if (error != cudaSuccess) return error;
-    const unsigned refining = refine_blocks(s, a, room);
-    const long sums = static_cast<long>(s.batch) * SOURCES * WIDE * WIDE;
+template <class T, int WIDE>
+int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void* queue) {
+    cudaStream_t stream = static_cast<cudaStream_t>(queue);
+    const long sums = static_cast<long>(s.batch) * SOURCES * half_gram<WIDE>;
+    constexpr int SUM = sum_tokens_memory<T, WIDE>(), REFINE = refine_memory<T, WIDE>();
     const int mixing = mix_floats(a.channels, a.heads) * sizeof(float);
-    sum_tokens_kernel<T, WIDE, CHANNELS_LAST><<<dim3(a.blocks, SOURCES, s.batch), THREADS, SUM, stream>>>(a);
+    sum_tokens_kernel<T, WIDE><<<dim3(a.blocks, SOURCES, s.batch), THREADS, SUM, stream>>>(a);
     add_sums_kernel<T, WIDE><<<divide_up(sums, THREADS), THREADS, 0, stream>>>(a, sums);
     mix_kernel<T, WIDE><<<dim3(a.heads, SOURCES, s.batch), THREADS, mixing, stream>>>(a);
-    refine_kernel<T, WIDE, CHANNELS_LAST><<<dim3(refining, STREAMS, s.batch), THREADS, REFINE, stream>>>(a);
+    refine_kernel<T, WIDE><<<dim3(refining, s.batch), THREADS, REFINE, stream>>>(a);
     return cudaGetLastError();
 }
 #else
-template <class T, int WIDE, bool CHANNELS_LAST>
-int launch(const SegmifAttention& s, const Arguments<T>& a, void*) {
+template <class T, int WIDE>
+int ask_rooms(int& sum, int& refine) {
+    sum = 264;  // blocks share a sum, as on a GPU
+    refine = 1;
+    return 0;
+}
+
+template <class T, int WIDE>
+int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void*) {
     std::vector<float> mixing(mix_floats(a.channels, a.heads));
-    // vectors of this type begin at multiples of 16 bytes, as a run of a tile needs
+    // vectors of this type begin at multiples of 16 bytes, as a run needs
     struct alignas(16) Chunk {
         char bytes[16];
     };
-    std::vector<Chunk> shared((sum_tokens_memory<T, WIDE, CHANNELS_LAST>() + refine_memory<T, WIDE, CHANNELS_LAST>()) / 16);
+    std::vector<Chunk> shared((sum_tokens_memory<T, WIDE>() + refine_memory<T, WIDE>()) / 16);
     char* memory = shared.data()->bytes;
     const Team team;
     for (int image = 0; image < s.batch; ++image) {
         for (int source = 0; source < SOURCES; ++source) {
-            for (int block = 0; block < a.blocks; ++block) {
-                sum_tokens<T, WIDE, CHANNELS_LAST>(team, a, block, image, source, memory);
-            }
+            for (int block = 0; block < a.blocks; ++block) sum_tokens<T, WIDE>(team, a, block, image, source, memory);
         }
     }
-    for (long i = 0; i < static_cast<long>(s.batch) * SOURCES * WIDE * WIDE; ++i) add_sums<T, WIDE>(a, i);
+    for (long i = 0; i < static_cast<long>(s.batch) * SOURCES * half_gram<WIDE>; ++i) add_sums<T, WIDE>(a, i);
     for (int image = 0; image < s.batch; ++image) {
         for (int source = 0; source < SOURCES; ++source) {
             for (int head = 0; head < a.heads; ++head) mix<T, WIDE>(team, a, head, source, image, mixing.data());
         }
-        for (int stream = 0; stream < STREAMS; ++stream) {
-            refine<T, WIDE, CHANNELS_LAST>(team, a, 0, 1, stream, image, memory);
-        }
+        for (int block = 0; block < refining; ++block) refine<T, WIDE>(team, a, block, refining, image, memory);
     }
     return 0;
 }
 #endif
 
-template <class T>
-Arguments<T> arguments(const SegmifAttention& s, const void* const* in, void* const* out, char* workspace) {
-    const Workspace space(s, padded(s.channels), sum_blocks(s));
-    auto input = [&](int i) { return static_cast<const T*>(in[i]); };
-    Arguments<T> a{};
-    for (int i = 0; i < SOURCES; ++i) a.maps[i] = input(i);
-    a.embed_weight = input(3), a.embed_bias = input(4), a.key_weight = input(5), a.value_weight = input(6);
-    a.temperature = static_cast<const float*>(in[7]);
-    a.out_weight = input(8), a.out_bias = input(9), a.norm_weight = input(10), a.norm_bias = input(11);
-    for (int i = 0; i < STREAMS; ++i) a.refined[i] = static_cast<T*>(out[i]);
-    a.partial = reinterpret_cast<float*>(workspace);
-    a.gram = reinterpret_cast<float*>(workspace + space.gram);
-    a.matrix = reinterpret_cast<T*>(workspace + space.matrix);
-    a.channels = s.channels, a.heads = s.heads, a.pixels = s.height * s.width, a.blocks = sum_blocks(s);
-    a.epsilon = s.epsilon;
-    return a;
-}
+// What a call needs that depends on the type of its maps and on their channels.
+template <class T, int WIDE>
+class Call {
+public:
+    explicit Call(const SegmifAttention& attention) : s(attention) {
+        error_ = ask_rooms<T, WIDE>(sum_room_, refine_room_);
+        // A batch that is larger than the room has a block an image and source; no smaller one has more in all.
+        const size_t images = s.batch, sums = std::max<size_t>(sum_room_, SOURCES * images);
+        gram_ = round_up(sums * half_gram<WIDE> * sizeof(float));
+        matrix_ = gram_ + round_up(SOURCES * images * WIDE * WIDE * sizeof(float));
+        end_ = matrix_ + round_up(STREAMS * images * WIDE * 2 * WIDE * sizeof(T));
+    }
 
-template <class T, bool CHANNELS_LAST, class Stream>
-int launch_wide(const SegmifAttention& s, const Arguments<T>& a, Stream stream) {
-    switch (padded(s.channels)) {
-        case 16: return launch<T, 16, CHANNELS_LAST>(s, a, stream);
-        case 32: return launch<T, 32, CHANNELS_LAST>(s, a, stream);
-        case 48: return launch<T, 48, CHANNELS_LAST>(s, a, stream);
-        default: return launch<T, 64, CHANNELS_LAST>(s, a, stream);
+    size_t workspace() const { return end_; }
+
+    int run(const void* const* in, void* const* out, char* workspace, void* stream) const {
+        if (error_) return error_;
+        const auto input = [&](int i) { return static_cast<const T*>(in[i]); };
+        Arguments<T> a{};
+        for (int i = 0; i < SOURCES; ++i) a.maps[i] = input(i);
+        a.embed_weight = input(3), a.embed_bias = input(4), a.key_weight = input(5), a.value_weight = input(6);
+        a.temperature = static_cast<const float*>(in[7]);
+        a.out_weight = input(8), a.out_bias = input(9), a.norm_weight = input(10), a.norm_bias = input(11);
+        for (int i = 0; i < STREAMS; ++i) a.refined[i] = static_cast<T*>(out[i]);
+        a.partial = reinterpret_cast<float*>(workspace);
+        a.gram = reinterpret_cast<float*>(workspace + gram_);
+        a.matrix = reinterpret_cast<T*>(workspace + matrix_);
+        a.channels = s.channels, a.heads = s.heads, a.pixels = s.height * s.width;
+        a.blocks = share(sum_room_, SOURCES);
+        a.channels_last = s.layout == SEGMIF_CHANNELS_LAST;
+        a.epsilon = s.epsilon;
+        return launch<T, WIDE>(s, a, share(refine_room_, 1), stream);
+    }
+
+private:
+    // Blocks an image and map: as many as the GPU holds at once, for each loads the weights anew, and one more would
+    // wait until the others are done.
+    int share(int room, int maps) const {
+        const long most = divide_up(static_cast<long>(s.height) * s.width, STRIP * WARPS);
+        const long own = room / (static_cast<long>(maps) * s.batch);
+        return static_cast<int>(most < own ? most : own < 1 ? 1 : own);
+    }
+
+    const SegmifAttention& s;
+    int sum_room_ = 0, refine_room_ = 0, error_ = 0;
+    size_t gram_, matrix_, end_;  // bytes of the workspace before each; the partial sums come first
+};
+
+template <class T, class Work>
+auto with_width(const SegmifAttention& s, Work work) {
+    switch (divide_up(s.channels, 16)) {
+        case 1: return work(Call<T, 16>(s));
+        case 2: return work(Call<T, 32>(s));
+        case 3: return work(Call<T, 48>(s));
+        default: return work(Call<T, 64>(s));
     }
 }
 
-template <class T, class Stream>
-int launch_layout(const SegmifAttention& s, const Arguments<T>& a, Stream stream) {
-    return s.layout == SEGMIF_CHANNELS_LAST ? launch_wide<T, true>(s, a, stream) : launch_wide<T, false>(s, a, stream);
+// work(call) for what was asked, which `check` let pass.
+template <class Work>
+auto with_call(const SegmifAttention& s, Work work) {
+    return s.type == SEGMIF_HALF ? with_width<Half>(s, work) : with_width<float>(s, work);
 }
 
 int check(const SegmifAttention& s) {
     for (int size : {s.batch, s.channels, s.heads, s.height, s.width}) {
         if (size < 1) return SEGMIF_BAD_SIZE;
     }
-    // positions inside an image are counted in int
-    // and images and streams by the second and third number of a grid
-    if (s.batch > 65535 || s.channels % s.heads || static_cast<int64_t>(s.height) * s.width * 64 > INT32_MAX) return SEGMIF_BAD_SIZE;
+    // positions inside an image are counted in int, images by the second or third number of a grid
+    const int64_t pixels = static_cast<int64_t>(s.height) * s.width + STRIP;
+    const bool countable = s.batch <= 65535 && pixels * 64 <= INT32_MAX;
+    if (!countable || s.channels % s.heads) return SEGMIF_BAD_SIZE;
     if (s.channels > 64) return SEGMIF_TOO_WIDE;
     const bool type = s.type == SEGMIF_FLOAT || s.type == SEGMIF_HALF;
     const bool layout = s.layout == SEGMIF_CHANNELS_FIRST || s.layout == SEGMIF_CHANNELS_LAST;
@@ -219,28 +225,20 @@ const char* segmif_attention_error(int error) {
 
 size_t segmif_attention_workspace(const SegmifAttention* attention) {
     if (segmif::check(*attention)) return 0;
-    return segmif::Workspace(*attention, segmif::padded(attention->channels), segmif::sum_blocks(*attention)).end;
+    return segmif::with_call(*attention, [](const auto& call) { return call.workspace(); });
 }
 
 int segmif_attention(const SegmifAttention* attention, const void* const inputs[12], void* const outputs[2],
                      void* workspace, size_t workspace_bytes, void* stream) {
-    const SegmifAttention& s = *attention;
-    if (const int error = segmif::check(s)) return error;
-    if (workspace_bytes < segmif_attention_workspace(attention)) return SEGMIF_SMALL_WORKSPACE;
+    if (const int error = segmif::check(*attention)) return error;
     bool fits = segmif::aligned(workspace);
     for (int i = 0; i < 3; ++i) fits = fits && segmif::aligned(inputs[i]);
     for (int i = 0; i < 2; ++i) fits = fits && segmif::aligned(outputs[i]);
     if (!fits) return SEGMIF_UNALIGNED;
-    char* memory = static_cast<char*>(workspace);
-#if defined(__CUDACC__)
-    cudaStream_t queue = static_cast<cudaStream_t>(stream);
-#else
-    void* queue = stream;
-#endif
-    if (s.type == SEGMIF_HALF) {
-        return segmif::launch_layout(s, segmif::arguments<segmif::Half>(s, inputs, outputs, memory), queue);
-    }
-    return segmif::launch_layout(s, segmif::arguments<float>(s, inputs, outputs, memory), queue);
+    return segmif::with_call(*attention, [&](const auto& call) {
+        if (workspace_bytes < call.workspace()) return static_cast<int>(SEGMIF_SMALL_WORKSPACE);
+        return call.run(inputs, outputs, static_cast<char*>(workspace), stream);
+    });
 }
 
 }  // extern "C"

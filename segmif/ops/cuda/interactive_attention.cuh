@@ -6,27 +6,23 @@
 //                             of one matrix a stream
 //   3. refine                 one more read: embed, multiply with that matrix, residual, LayerNorm, one write
 //
-// Sums over pixels are made in an order that depends on the sizes alone: the same input gives the same output, bit
-// for bit, on every run. Channels are padded to WIDE, a multiple of 16, with zeros that change nothing.
+// In passes 1 and 3 each warp goes from strip to strip on its own: from memory into registers, through its products,
+// back to memory (warp.cuh). Shared memory has only the weights, so no warp waits for another there.
+//
+// Sums over pixels are made in an order that depends on the sizes and the GPU alone: the same input gives the same
+// output, bit for bit, on every run. Channels are padded to WIDE, a multiple of 16, with zeros that change nothing.
 #pragma once
 
-#include "team.cuh"
+#include "warp.cuh"
 
 namespace segmif {
 
 constexpr int SOURCES = 3;      // visible, infrared, semantic
 constexpr int STREAMS = 2;      // visible, infrared: those that are refined
-constexpr int SUM_PIXELS = 64;  // a tile of pass 1
-constexpr int SUM_BLOCKS = 88;  // at most, an image and source: two a multiprocessor of an H100 or H200 for one image
-constexpr int PAD = 8;          // elements after each row of a shared matrix, so that its rows start in unlike banks
-
-// Tiles of pass 3: what they need must fit the 99 KiB of an sm_86 (64 KiB of an sm_75, in Half).
-template <class T>
-constexpr int REFINE_PIXELS = sizeof(T) == 2 ? 32 : 16;
 
 template <class T>
 struct Arguments {
-    const T* maps[SOURCES];    // (B, C, N), or (B, N, C) where CHANNELS_LAST
+    const T* maps[SOURCES];    // (B, C, N), or (B, N, C) where channels_last
     const T* embed_weight;     // (3, 2C, C)
     const T* embed_bias;       // (3, 2C)
     const T* key_weight;       // (3, C, C)
@@ -37,130 +33,23 @@ struct Arguments {
     const T* norm_weight;      // (2, C)
     const T* norm_bias;        // (2, C)
     T* refined[STREAMS];       // as the maps
-    float* partial;            // (B, 3, blocks, WIDE, WIDE)
+    float* partial;            // (B, 3, blocks, half_gram<WIDE>)
     float* gram;               // (B, 3, WIDE, WIDE)
     T* matrix;                 // (B, 2, WIDE, 2 WIDE)
     int channels, heads, pixels, blocks;
+    bool channels_last;
     float epsilon;
-};
 
-// Elements that are moved at once: 16 bytes.
-template <class T>
-struct alignas(16) Run {
-    static constexpr int LENGTH = 16 / sizeof(T);
-    T element[LENGTH];
-};
+    // Map `source` or the refined map `stream` of an image.
+    SEGMIF_INLINE Map<const T> map(int source, int image) const { return of_image<const T>(maps[source], image); }
+    SEGMIF_INLINE Map<T> out(int stream, int image) const { return of_image<T>(refined[stream], image); }
 
-// Copies `count` elements (0 to a run's length) and puts zeros after them; `whole`: a full run may be moved at once.
-template <class T>
-SEGMIF_INLINE void copy_run(T* to, const T* from, int count, bool whole) {
-    if (count == Run<T>::LENGTH && whole) {
-        *reinterpret_cast<Run<T>*>(to) = *reinterpret_cast<const Run<T>*>(from);
-    } else {
-        for (int k = 0; k < Run<T>::LENGTH; ++k) to[k] = k < count ? from[k] : from_float<T>(0);
-    }
-}
-
-SEGMIF_INLINE bool begins_run(const void* place) { return reinterpret_cast<std::uintptr_t>(place) % 16 == 0; }
-
-// How many of a run's elements exist where `left` do from its start on.
-template <class T>
-SEGMIF_INLINE int clamp_run(int left) {
-    return left < 0 ? 0 : left < Run<T>::LENGTH ? left : Run<T>::LENGTH;
-}
-
-// A tile of one map in shared memory: pixels x WIDE. It lies there as the map lies in memory, so that copying is
-// straight either way; zeros where there is no channel or no pixel.
-template <class T, int PIXELS, int WIDE, bool CHANNELS_LAST>
-struct Tile {
-    static constexpr Order ORDER = CHANNELS_LAST ? Order::ROWS : Order::COLUMNS;
-    static constexpr int STRIDE = (CHANNELS_LAST ? WIDE : PIXELS) + PAD;
-    static constexpr int SIZE = (CHANNELS_LAST ? PIXELS : WIDE) * STRIDE;
-    static constexpr int RUN = Run<T>::LENGTH;
-
-    T* data;
-
-    SEGMIF_INLINE Matrix<T, ORDER> matrix() const { return {data, STRIDE}; }
-    SEGMIF_INLINE Matrix<const T, ORDER> read() const { return {data, STRIDE}; }
-
-    // Calls copy(shared, global, count) for each run of the tile that starts at pixel `first` of an image at `map`,
-    // with count elements that exist (0 to RUN).
-    template <class Copy>
-    SEGMIF_INLINE void runs(Team team, int first, int pixels, int channels, Copy copy) const {
-        constexpr int LENGTH = CHANNELS_LAST ? WIDE : PIXELS, LINES = CHANNELS_LAST ? PIXELS : WIDE;
-        const int lines = CHANNELS_LAST ? pixels - first : channels, length = CHANNELS_LAST ? channels : pixels - first;
-        const long pitch = CHANNELS_LAST ? channels : pixels;
-        const long origin = CHANNELS_LAST ? first * pitch : first;
-        team.each(LINES * (LENGTH / RUN), [&](int i) {
-            const int line = i / (LENGTH / RUN), start = i % (LENGTH / RUN) * RUN;
-            const int left = line < lines ? length - start : 0;
-            copy(line * STRIDE + start, origin + line * pitch + start, clamp_run<T>(left));
-        });
-    }
-
-    SEGMIF_INLINE void load(Team team, const T* map, int first, int pixels, int channels) const {
-        const bool whole = (CHANNELS_LAST ? channels : pixels) % RUN == 0 && begins_run(map);
-        runs(team, first, pixels, channels,
-             [&](int shared, long global, int count) { copy_run(data + shared, map + global, count, whole); });
-    }
-
-    SEGMIF_INLINE void store(Team team, T* map, int first, int pixels, int channels) const {
-        const bool whole = (CHANNELS_LAST ? channels : pixels) % RUN == 0 && begins_run(map);
-        runs(team, first, pixels, channels, [&](int shared, long global, int count) {
-            if (count == RUN && whole) {
-                *reinterpret_cast<Run<T>*>(map + global) = *reinterpret_cast<const Run<T>*>(data + shared);
-            } else {
-                for (int k = 0; k < count; ++k) map[global + k] = data[shared + k];
-            }
-        });
+private:
+    template <class Value>
+    SEGMIF_INLINE Map<Value> of_image(Value* map, int image) const {
+        return {map + static_cast<long>(image) * channels * pixels, pixels, channels, channels_last};
     }
 };
-
-// A weight (WIDE x WIDE, output by input) in shared memory.
-template <class T, int WIDE>
-struct Weight {
-    using Rows = Tile<T, WIDE, WIDE, true>;  // its outputs are the pixels of such a tile
-    static constexpr int STRIDE = Rows::STRIDE, SIZE = Rows::SIZE;
-    T* data;
-
-    SEGMIF_INLINE void load(Team team, const T* weight, int channels) const {
-        Rows{data}.load(team, weight, 0, channels, channels);
-    }
-
-    // As a factor on the right of pixels x inputs.
-    SEGMIF_INLINE Matrix<const T, Order::COLUMNS> turned() const { return {data, STRIDE}; }
-};
-
-// A vector of parameters as WIDE floats in shared memory, zeros after its channels.
-template <int WIDE, class T>
-SEGMIF_INLINE void load_vector(Team team, float* out, const T* vector, int channels) {
-    team.each(WIDE, [&](int i) { out[i] = i < channels ? to_float(vector[i]) : 0; });
-}
-
-// relu(pixels x weight^T + bias), PIXELS x WIDE, into `tokens`; through `scratch` (float, PIXELS x (WIDE + PAD)).
-// Rows from `rows` on, which are no pixels, become zero.
-template <class T, int PIXELS, int WIDE, bool CHANNELS_LAST>
-SEGMIF_INLINE void embed(Team team, Tile<T, PIXELS, WIDE, CHANNELS_LAST> tile, Weight<T, WIDE> weight,
-                         const float* bias, int rows, float* scratch, T* tokens, int stride) {
-    Product<T, PIXELS, WIDE, sizeof(T) == 2> product;
-    product.clear();
-    product.template add<WIDE>(team, tile.read(), weight.turned());
-    product.store(team, scratch, WIDE + PAD);
-    team.sync();
-    constexpr int LENGTH = Run<T>::LENGTH, ACROSS = WIDE / LENGTH;
-    team.each(PIXELS * ACROSS, [&](int i) {
-        const int row = i / ACROSS, start = i % ACROSS * LENGTH;
-        const float* sums = scratch + row * (WIDE + PAD) + start;
-        Run<T> run;
-        SEGMIF_UNROLL
-        for (int k = 0; k < LENGTH; ++k) {
-            const float token = sums[k] + bias[start + k];
-            run.element[k] = from_float<T>(token < 0 || row >= rows ? 0 : token);  // keeps what is not a number
-        }
-        *reinterpret_cast<Run<T>*>(tokens + row * stride + start) = run;
-    });
-    team.sync();
-}
 
 // Shared memory, cut into arrays one after the other.
 struct Carver {
@@ -177,54 +66,153 @@ struct Carver {
     }
 };
 
-template <class T, int WIDE, bool CHANNELS_LAST>
-constexpr int sum_tokens_memory() {
-    using Pixels = Tile<T, SUM_PIXELS, WIDE, CHANNELS_LAST>;
-    return Carver::bytes<T>(Weight<T, WIDE>::SIZE) + Carver::bytes<T>(Pixels::SIZE) +
-           Carver::bytes<T>(SUM_PIXELS * (WIDE + PAD)) + Carver::bytes<float>(SUM_PIXELS * (WIDE + PAD)) +
-           Carver::bytes<float>(WIDE);
+// A vector of parameters as WIDE floats in shared memory, zeros after its channels.
+template <int WIDE, class T>
+SEGMIF_INLINE void load_vector(Team team, float* out, const T* vector, int channels) {
+    team.each(WIDE, [&](int i) { out[i] = i < channels ? to_float(vector[i]) : 0; });
 }
 
-// Pass 1: block `block` of `blocks` sums Y Y^T over every blocks-th tile of one image and source.
-template <class T, int WIDE, bool CHANNELS_LAST>
+SEGMIF_INLINE float relu(float value) { return value < 0 ? 0 : value; }  // keeps what is not a number
+
+// A Gram matrix is symmetric: only its tiles (16 rows x 8 columns) on and above the diagonal are summed, one row of
+// tiles after the other, each as a D.
+template <int WIDE>
+constexpr int gram_tiles = WIDE / 16 * (WIDE / 16 + 1);
+
+template <int WIDE>
+constexpr int half_gram = gram_tiles<WIDE> * LANES * 4;  // values
+
+constexpr int SHARERS = WARPS / 2;  // warps whose sums are in shared memory at once
+
+template <class T, int WIDE>
+constexpr int sum_tokens_memory() {
+    return Carver::bytes<Run<T>>(Weight<T, WIDE>::SIZE) + Carver::bytes<float>(WIDE) +
+           Carver::bytes<float>(SHARERS * half_gram<WIDE>);
+}
+
+// Y = relu(weight x map + bias) of a half strip's 16 pixels, channels as rows, for the sum that follows: of 16 channels
+// each, as A. Zeros where there is no pixel.
+template <class T, int WIDE>
+SEGMIF_INLINE void embed_turned(Warp warp, const Strip<T, WIDE>& map, int m, Weight<T, WIDE> weight,
+                                const float* bias, int pixels, A<T> (&tokens)[WIDE / 16]) {
+    SEGMIF_UNROLL
+    for (int row = 0; row < WIDE / 16; ++row) {
+        D product[2];  // columns are the pixels of rows group + 8 h
+        SEGMIF_UNROLL
+        for (D& each : product) clear(warp, each);
+        SEGMIF_UNROLL
+        for (int part = 0; part < WIDE / 16; ++part) {
+            const A<T> rows = weight.rows(warp, row, part);
+            SEGMIF_UNROLL
+            for (int h = 0; h < 2; ++h) multiply(warp, product[h], rows, map.pixels(warp, m, part, h));
+        }
+        warp.each([&](int lane) {
+            const int group = lane / 4, place = lane % 4;
+            SEGMIF_UNROLL
+            for (int i = 0; i < 4; ++i) {  // rows group + 8 h of the channels, pixels of product q
+                const int h = i % 2, q = i / 2, pixel = 8 * place + 2 * m + q;
+                const float added = bias[16 * row + 8 * h + group];
+                const float x = relu(product[q].at(lane, 2 * h) + added);
+                const float y = relu(product[q].at(lane, 2 * h + 1) + added);
+                tokens[row].at(lane, i) = to_pair<T>(pixel < pixels ? x : 0, pixel + 4 < pixels ? y : 0);
+            }
+        });
+    }
+}
+
+// sum += Y Y^T
+template <class T, int WIDE>
+SEGMIF_INLINE void add_gram(Warp warp, const A<T> (&tokens)[WIDE / 16], D (&sum)[gram_tiles<WIDE>]) {
+    int tile = 0;
+    SEGMIF_UNROLL
+    for (int row = 0; row < WIDE / 16; ++row) {
+        SEGMIF_UNROLL
+        for (int column = 2 * row; column < WIDE / 8; ++column, ++tile) {
+            B<T> turned;
+            warp.each([&](int lane) {
+                for (int q = 0; q < 2; ++q) turned.at(lane, q) = tokens[column / 2].at(lane, column % 2 + 2 * q);
+            });
+            multiply(warp, sum[tile], tokens[row], turned);
+        }
+    }
+}
+
+// The sums of a block's warps, added pair by pair through shared memory; warp 0 has them then.
+template <int TILES>
+SEGMIF_INLINE void add_warps(Team team, Warp warp, D (&sum)[TILES], float* shared) {
+    const auto each_value = [&](int place, auto work) {
+        warp.each([&](int lane) {
+            SEGMIF_UNROLL
+            for (int i = 0; i < 4 * TILES; ++i) {
+                work(shared[(place * 4 * TILES + i) * LANES + lane], sum[i / 4].at(lane, i % 4));
+            }
+        });
+    };
+    for (int left = WARPS / 2; left > 0; left /= 2) {
+        if (warp.number >= left && warp.number < 2 * left) {
+            each_value(warp.number - left, [](float& there, float here) { there = here; });
+        }
+        team.sync();
+        if (warp.number < left) each_value(warp.number, [](float there, float& here) { here += there; });
+        team.sync();
+    }
+}
+
+// Pass 1: block `block` of `blocks` sums Y Y^T over its share of the strips of one image and source.
+template <class T, int WIDE>
 SEGMIF_INLINE void sum_tokens(Team team, const Arguments<T>& a, int block, int image, int source, char* shared) {
-    constexpr int STRIDE = WIDE + PAD;
     Carver carver{shared};
-    const Weight<T, WIDE> weight{carver.take<T>(Weight<T, WIDE>::SIZE)};
-    using Pixels = Tile<T, SUM_PIXELS, WIDE, CHANNELS_LAST>;
-    const Pixels tile{carver.take<T>(Pixels::SIZE)};
-    T* tokens = carver.take<T>(SUM_PIXELS * STRIDE);
-    float* scratch = carver.take<float>(SUM_PIXELS * STRIDE);
+    const Weight<T, WIDE> weight{carver.take<Run<T>>(Weight<T, WIDE>::SIZE)};
     float* bias = carver.take<float>(WIDE);
+    float* exchange = carver.take<float>(SHARERS * half_gram<WIDE>);
 
     // keys and values of a modality come from its Y, those of the semantic map from its U
     const int row = (2 * source + (source == 2 ? 1 : 0)) * a.channels;
-    weight.load(team, a.embed_weight + row * a.channels, a.channels);
+    weight.template load<Order::STRAIGHT, Order::RUNS>(team, a.embed_weight + row * a.channels, a.channels, a.channels);
     load_vector<WIDE>(team, bias, a.embed_bias + row, a.channels);
-    const T* map = a.maps[source] + static_cast<long>(image) * a.channels * a.pixels;
+    const Map<const T> map = a.map(source, image);
+    team.sync();
 
-    Product<T, WIDE, WIDE, sizeof(T) == 2> sum;
-    sum.clear();
-    for (int first = block * SUM_PIXELS; first < a.pixels; first += a.blocks * SUM_PIXELS) {
-        tile.load(team, map, first, a.pixels, a.channels);
-        team.sync();
-        embed(team, tile, weight, bias, a.pixels - first, scratch, tokens, STRIDE);
-        const Matrix<const T, Order::COLUMNS> turned{tokens, STRIDE};
-        const Matrix<const T, Order::ROWS> straight{tokens, STRIDE};
-        sum.template add<SUM_PIXELS>(team, turned, straight);
+    const Warp warp = warp_of(team);
+    D sum[gram_tiles<WIDE>];
+    SEGMIF_UNROLL
+    for (D& each : sum) clear(warp, each);
+    for (int first = (block * WARPS + warp.number) * STRIP; first < a.pixels; first += a.blocks * WARPS * STRIP) {
+        Strip<T, WIDE> strip;
+        strip.load(warp, map, first);
+        SEGMIF_UNROLL
+        for (int m = 0; m < 2; ++m) {
+            A<T> tokens[WIDE / 16];
+            embed_turned(warp, strip, m, weight, bias, a.pixels - first, tokens);
+            add_gram<T, WIDE>(warp, tokens, sum);
+        }
     }
+    add_warps(team, warp, sum, exchange);
+    if (warp.number) return;
     const long place = (static_cast<long>(image) * SOURCES + source) * a.blocks + block;
-    sum.store(team, a.partial + place * WIDE * WIDE, WIDE);
+    warp.each([&](int lane) {
+        SEGMIF_UNROLL
+        for (int i = 0; i < 4 * gram_tiles<WIDE>; ++i) {
+            a.partial[place * half_gram<WIDE> + i * LANES + lane] = sum[i / 4].at(lane, i % 4);
+        }
+    });
 }
 
-// Between passes 1 and 2: the blocks' sums added up and divided by N; `element` counts over (B, 3, WIDE, WIDE).
+// Between passes 1 and 2: the blocks' sums added up and divided by N; `element` counts over (B, 3, half_gram).
 template <class T, int WIDE>
 SEGMIF_INLINE void add_sums(const Arguments<T>& a, long element) {
-    constexpr int AREA = WIDE * WIDE;
-    const float* partial = a.partial + element / AREA * a.blocks * AREA + element % AREA;
+    constexpr int AREA = half_gram<WIDE>;
+    const int place = static_cast<int>(element % AREA), lane = place % LANES, i = place / LANES % 4;
+    const long gram = element / AREA;
+    const float* partial = a.partial + gram * a.blocks * AREA + place;
     float sum = 0;
     for (int block = 0; block < a.blocks; ++block) sum += partial[static_cast<long>(block) * AREA];
-    a.gram[element] = sum / a.pixels;
+    int tile = place / LANES / 4, across = 0;  // of 16 rows, then of 16 columns
+    for (; tile >= WIDE / 8 - 2 * across; ++across) tile -= WIDE / 8 - 2 * across;
+    const int row = 16 * across + i / 2 * 8 + lane / 4, column = 16 * across + 8 * tile + lane % 4 * 2 + i % 2;
+    float* out = a.gram + gram * WIDE * WIDE;
+    out[row * WIDE + column] = sum / a.pixels;
+    if (tile > 1) out[column * WIDE + row] = sum / a.pixels;  // the square on the diagonal was summed whole
 }
 
 // Floats that pass 2 needs: the attention of a head (d x d) and half its context (d x C).
@@ -282,95 +270,193 @@ SEGMIF_INLINE void mix(Team team, const Arguments<T>& a, int head, int source, i
     }
 }
 
-constexpr int VECTORS = 5;  // of pass 3: two biases of the embedding, that of the output, the LayerNorm's two
+// Streams that pass 3 refines at a time, with the semantic map read and embedded once: in float, the weights of both
+// would not fit the 99 KiB of an sm_86.
+template <class T>
+constexpr int TOGETHER = sizeof(T) == 2 ? STREAMS : 1;
 
-template <class T, int WIDE, bool CHANNELS_LAST>
+constexpr int MATRICES = 3;  // a stream: the embedding of its map, what Y and U are looked up in
+constexpr int VECTORS = 4;   // a stream: the biases of embedding and output, the LayerNorm's two
+
+template <class T, int WIDE>
 constexpr int refine_memory() {
-    constexpr int PIXELS = REFINE_PIXELS<T>;
-    using Pixels = Tile<T, PIXELS, WIDE, CHANNELS_LAST>;
-    return 2 * Carver::bytes<T>(Weight<T, WIDE>::SIZE) + Carver::bytes<T>(WIDE * (2 * WIDE + PAD)) +
-           2 * Carver::bytes<T>(Pixels::SIZE) + Carver::bytes<T>(PIXELS * (2 * WIDE + PAD)) +
-           Carver::bytes<float>(PIXELS * (WIDE + PAD)) + Carver::bytes<float>(VECTORS * WIDE);
+    return Carver::bytes<Run<T>>((1 + MATRICES * TOGETHER<T>) * Weight<T, WIDE>::SIZE) +
+           Carver::bytes<float>((1 + VECTORS * TOGETHER<T>) * WIDE);
 }
 
-// LayerNorm over the channels of map + looked_up + bias, in float, back into the tile of the map. `vectors`: that bias,
-// the factors and the summands of the LayerNorm, WIDE each; zeros where there is no channel, so these stay zero.
-template <class T, int PIXELS, int WIDE, bool CHANNELS_LAST>
-SEGMIF_INLINE void normalise(Team team, const Arguments<T>& a, const float* vectors, const float* looked_up,
-                             Tile<T, PIXELS, WIDE, CHANNELS_LAST> tile) {
-    const float *bias = vectors, *factor = vectors + WIDE, *summand = vectors + 2 * WIDE;
-    team.each_row<PIXELS>([&](int row, Lanes lanes) {
-        constexpr int LANES = Team::lanes<PIXELS>(), OWN = WIDE / LANES;
-        const auto matrix = tile.matrix();
-        float refined[OWN], sum = 0, squares = 0;
-        SEGMIF_UNROLL
-        for (int k = 0; k < OWN; ++k) {
-            const int channel = lanes.rank + k * LANES;
-            refined[k] = to_float(matrix.at(row, channel)) + looked_up[row * (WIDE + PAD) + channel] + bias[channel];
-            sum += refined[k];
-        }
-        const float mean = lanes.sum(sum) / a.channels;
-        SEGMIF_UNROLL
-        for (int k = 0; k < OWN; ++k) {
-            refined[k] -= mean;
-            if (lanes.rank + k * LANES < a.channels) squares += refined[k] * refined[k];
-        }
-        const float scale = 1 / sqrtf(lanes.sum(squares) / a.channels + a.epsilon);
-        SEGMIF_UNROLL
-        for (int k = 0; k < OWN; ++k) {
-            const int channel = lanes.rank + k * LANES;
-            matrix.at(row, channel) = from_float<T>(refined[k] * scale * factor[channel] + summand[channel]);
-        }
-    });
-}
+// The parameters of pass 3 in shared memory: of the semantic map's embedding, then of each stream.
+template <class T, int WIDE>
+struct Parameters {
+    struct Stream {
+        Weight<T, WIDE> to_u, from_y, from_u;
+        const float *embed_bias, *out_bias, *factor, *summand;
+    };
+    Run<T>* matrices;
+    float* vectors;
 
-// Pass 3: block `block` of `blocks` refines every blocks-th tile of one image and stream.
-template <class T, int WIDE, bool CHANNELS_LAST>
-SEGMIF_INLINE void refine(Team team, const Arguments<T>& a, int block, int blocks, int stream, int image,
-                          char* shared) {
-    constexpr int PIXELS = REFINE_PIXELS<T>, BOTH = 2 * WIDE + PAD;
-    using Pixels = Tile<T, PIXELS, WIDE, CHANNELS_LAST>;
-    Carver carver{shared};
-    const Weight<T, WIDE> to_y{carver.take<T>(Weight<T, WIDE>::SIZE)}, to_u{carver.take<T>(Weight<T, WIDE>::SIZE)};
-    T* matrix = carver.take<T>(WIDE * BOTH);
-    const Pixels semantic{carver.take<T>(Pixels::SIZE)}, modality{carver.take<T>(Pixels::SIZE)};
-    T* tokens = carver.take<T>(PIXELS * BOTH);
-    float* scratch = carver.take<float>(PIXELS * (WIDE + PAD));
-    float* vectors = carver.take<float>(VECTORS * WIDE);
+    SEGMIF_INLINE explicit Parameters(char* shared) {
+        Carver carver{shared};
+        matrices = carver.take<Run<T>>((1 + MATRICES * TOGETHER<T>) * Weight<T, WIDE>::SIZE);
+        vectors = carver.take<float>((1 + VECTORS * TOGETHER<T>) * WIDE);
+    }
 
-    const int channels = a.channels, y = 2 * 2 * channels, u = (2 * stream + 1) * channels;  // rows of the embedding
-    to_y.load(team, a.embed_weight + y * channels, channels);
-    to_u.load(team, a.embed_weight + u * channels, channels);
-    const T* mixed = a.matrix + (static_cast<long>(image) * STREAMS + stream) * WIDE * 2 * WIDE;
-    constexpr int LENGTH = Run<T>::LENGTH, ACROSS = 2 * WIDE / LENGTH;
-    team.each(WIDE * ACROSS, [&](int i) {
-        const int row = i / ACROSS, start = i % ACROSS * LENGTH;
-        const int count = clamp_run<T>(row < channels ? channels - start % WIDE : 0);
-        copy_run(matrix + row * BOTH + start, mixed + row * 2 * WIDE + start, count, true);
-    });
-    const T* sources[VECTORS] = {a.embed_bias + y, a.embed_bias + u, a.out_bias + stream * channels,
-                                 a.norm_weight + stream * channels, a.norm_bias + stream * channels};
+    SEGMIF_INLINE Weight<T, WIDE> to_y() const { return {matrices}; }
+    SEGMIF_INLINE float* embed_bias() const { return vectors; }
+    SEGMIF_INLINE Stream of(int place) const {
+        constexpr int SIZE = Weight<T, WIDE>::SIZE;
+        Run<T>* own = matrices + (1 + MATRICES * place) * SIZE;
+        const float* vector = vectors + (1 + VECTORS * place) * WIDE;
+        return {{own}, {own + SIZE}, {own + 2 * SIZE}, vector, vector + WIDE, vector + 2 * WIDE, vector + 3 * WIDE};
+    }
+
+    // Those of the streams from `begin` on.
+    SEGMIF_INLINE void load(Team team, const Arguments<T>& a, int image, int begin) const {
+        constexpr Order STRAIGHT = Order::STRAIGHT, RUNS = Order::RUNS;
+        const int channels = a.channels, y = 2 * 2 * channels;  // rows of the embedding
+        to_y().template load<STRAIGHT, RUNS>(team, a.embed_weight + y * channels, channels, channels);
+        load_vector<WIDE>(team, vectors, a.embed_bias + y, channels);
+        for (int place = 0; place < TOGETHER<T>; ++place) {
+            const int stream = begin + place, u = (2 * stream + 1) * channels;
+            const T* mixed = a.matrix + (static_cast<long>(image) * STREAMS + stream) * WIDE * 2 * WIDE;
+            const Stream own = of(place);
+            own.to_u.template load<STRAIGHT, RUNS>(team, a.embed_weight + u * channels, channels, channels);
+            own.from_y.template load<RUNS, STRAIGHT>(team, mixed, 2 * WIDE, channels);
+            own.from_u.template load<RUNS, STRAIGHT>(team, mixed + WIDE, 2 * WIDE, channels);
+            const int row = stream * channels;
+            const T* sources[VECTORS] = {a.embed_bias + u, a.out_bias + row, a.norm_weight + row, a.norm_bias + row};
+            SEGMIF_UNROLL
+            for (int i = 0; i < VECTORS; ++i) {
+                load_vector<WIDE>(team, vectors + (1 + VECTORS * place + i) * WIDE, sources[i], channels);
+            }
+        }
+    }
+};
+
+// relu(map x weight + bias) of both halves, pixels as rows, 16 channels from 16 part on as columns.
+template <class T, int WIDE>
+SEGMIF_INLINE void embed(Warp warp, const Strip<T, WIDE>& map, Weight<T, WIDE> weight, const float* bias,
+                         int part, A<T> (&tokens)[2]) {
+    D product[2][2];  // of each half, 8 channels each
     SEGMIF_UNROLL
-    for (int i = 0; i < VECTORS; ++i) load_vector<WIDE>(team, vectors + i * WIDE, sources[i], channels);
-    const long image_start = static_cast<long>(image) * channels * a.pixels;
-    for (int first = block * PIXELS; first < a.pixels; first += blocks * PIXELS) {
-        semantic.load(team, a.maps[2] + image_start, first, a.pixels, channels);
-        modality.load(team, a.maps[stream] + image_start, first, a.pixels, channels);
+    for (int i = 0; i < 4; ++i) clear(warp, product[i / 2][i % 2]);
+    SEGMIF_UNROLL
+    for (int depth = 0; depth < WIDE / 16; ++depth) {
+        SEGMIF_UNROLL
+        for (int q = 0; q < 2; ++q) {
+            const B<T> outputs = weight.outputs(warp, 2 * part + q, depth);
+            SEGMIF_UNROLL
+            for (int m = 0; m < 2; ++m) multiply(warp, product[m][q], map.half[m][depth], outputs);
+        }
+    }
+    warp.each([&](int lane) {
+        SEGMIF_UNROLL
+        for (int q = 0; q < 2; ++q) {
+            const float* added = bias + 16 * part + 8 * q + lane % 4 * 2;
+            SEGMIF_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                const int m = i / 2, h = i % 2;
+                const D& sums = product[m][q];
+                const float x = relu(sums.at(lane, 2 * h) + added[0]), y = relu(sums.at(lane, 2 * h + 1) + added[1]);
+                tokens[m].at(lane, h + 2 * q) = to_pair<T>(x, y);
+            }
+        }
+    });
+}
+
+// sums += tokens x weight, for 16 channels of the tokens.
+template <class T, int WIDE>
+SEGMIF_INLINE void look_up(Warp warp, const A<T> (&tokens)[2], Weight<T, WIDE> weight, int part,
+                           D (&sums)[2][WIDE / 8]) {
+    SEGMIF_UNROLL
+    for (int tile = 0; tile < WIDE / 8; ++tile) {
+        const B<T> outputs = weight.outputs(warp, tile, part);
+        SEGMIF_UNROLL
+        for (int m = 0; m < 2; ++m) multiply(warp, sums[m][tile], tokens[m], outputs);
+    }
+}
+
+// LayerNorm over the channels of map + looked_up + bias, in float, in the map's place. There are zeros where there is
+// no channel, so these stay zero.
+template <class T, int WIDE>
+SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Parameters<T, WIDE>::Stream& stream,
+                             D (&looked_up)[2][WIDE / 8], Strip<T, WIDE>& map) {
+    Registers<float, 4> total, squares;  // of a lane's four pixels, row group + 8 h of half m at 2 m + h
+    clear(warp, total), clear(warp, squares);
+    // calls work(lane, pixel, channel, value, pair of the map, which of its two) for all that lanes hold
+    const auto each_value = [&](auto work) {
+        warp.each([&](int lane) {
+            SEGMIF_UNROLL
+            for (int tile = 0; tile < WIDE / 8; ++tile) {
+                SEGMIF_UNROLL
+                for (int i = 0; i < 8; ++i) {
+                    const int m = i / 4, h = i / 2 % 2, e = i % 2, q = tile % 2;
+                    const int channel = tile / 2 * 16 + lane % 4 * 4 + 2 * q + e;
+                    Pair<T>& pair = map.half[m][tile / 2].at(lane, h + 2 * q);
+                    work(lane, 2 * m + h, channel, looked_up[m][tile].at(lane, 2 * h + e), e ? pair.y : pair.x);
+                }
+            }
+        });
+    };
+    each_value([&](int lane, int pixel, int channel, float& value, T& there) {
+        value += to_float(there) + stream.out_bias[channel];
+        total.at(lane, pixel) += value;
+    });
+    add_group(warp, total);
+    each_value([&](int lane, int pixel, int channel, float& value, T&) {
+        value -= total.at(lane, pixel) / a.channels;
+        if (channel < a.channels) squares.at(lane, pixel) += value * value;
+    });
+    add_group(warp, squares);
+    each_value([&](int lane, int pixel, int channel, float& value, T& there) {
+        const float scale = 1 / sqrtf(squares.at(lane, pixel) / a.channels + a.epsilon);
+        there = from_float<T>(value * scale * stream.factor[channel] + stream.summand[channel]);
+    });
+}
+
+// A strip of pass 3, from pixel `first` on: the streams from `begin` on.
+template <class T, int WIDE>
+SEGMIF_INLINE void refine_strip(Warp warp, const Arguments<T>& a, const Parameters<T, WIDE>& parameters, int begin,
+                                int image, int first) {
+    Strip<T, WIDE> semantic, map[TOGETHER<T>];
+    semantic.load(warp, a.map(2, image), first);
+    map[0].load(warp, a.map(begin, image), first);
+    A<T> y[WIDE / 16][2];
+    SEGMIF_UNROLL
+    for (int part = 0; part < WIDE / 16; ++part) {
+        embed(warp, semantic, parameters.to_y(), parameters.embed_bias(), part, y[part]);
+    }
+    SEGMIF_UNROLL
+    for (int i = 1; i < TOGETHER<T>; ++i) map[i].load(warp, a.map(begin + i, image), first);  // while map 0 is refined
+    SEGMIF_UNROLL
+    for (int i = 0; i < TOGETHER<T>; ++i) {
+        const auto stream = parameters.of(i);
+        D looked_up[2][WIDE / 8];
+        SEGMIF_UNROLL
+        for (int tile = 0; tile < WIDE / 4; ++tile) clear(warp, looked_up[tile % 2][tile / 2]);
+        SEGMIF_UNROLL
+        for (int part = 0; part < WIDE / 16; ++part) {
+            A<T> u[2];
+            embed(warp, map[i], stream.to_u, stream.embed_bias, part, u);
+            look_up<T, WIDE>(warp, y[part], stream.from_y, part, looked_up);
+            look_up<T, WIDE>(warp, u, stream.from_u, part, looked_up);
+        }
+        normalise(warp, a, stream, looked_up, map[i]);
+        map[i].store(warp, a.out(begin + i, image), first);
+    }
+}
+
+// Pass 3: block `block` of `blocks` refines its share of the strips of one image.
+template <class T, int WIDE>
+SEGMIF_INLINE void refine(Team team, const Arguments<T>& a, int block, int blocks, int image, char* shared) {
+    const Parameters<T, WIDE> parameters(shared);
+    const Warp warp = warp_of(team);
+    for (int begin = 0; begin < STREAMS; begin += TOGETHER<T>) {
+        parameters.load(team, a, image, begin);
         team.sync();
-        const int rows = a.pixels - first;
-        embed(team, semantic, to_y, vectors, rows, scratch, tokens, BOTH);
-        embed(team, modality, to_u, vectors + WIDE, rows, scratch, tokens + WIDE, BOTH);
-        Product<T, PIXELS, WIDE, sizeof(T) == 2> looked_up;
-        looked_up.clear();
-        const Matrix<const T, Order::ROWS> left{tokens, BOTH};
-        const Matrix<const T, Order::COLUMNS> right{matrix, BOTH};
-        looked_up.template add<2 * WIDE>(team, left, right);
-        looked_up.store(team, scratch, WIDE + PAD);
-        team.sync();
-        normalise(team, a, vectors + 2 * WIDE, scratch, modality);
-        team.sync();
-        modality.store(team, a.refined[stream] + image_start, first, a.pixels, channels);
-        team.sync();
+        for (int first = (block * WARPS + warp.number) * STRIP; first < a.pixels; first += blocks * WARPS * STRIP) {
+            refine_strip(warp, a, parameters, begin, image, first);
+        }
+        if (TOGETHER<T> < STREAMS) team.sync();
     }
 }
 

@@ -13,7 +13,7 @@ enum { SEGMIF_CHANNELS_FIRST = 0, SEGMIF_CHANNELS_LAST = 1 };
 
 typedef struct {
     int32_t batch, channels, heads, height, width;
-    int32_t type;    // SEGMIF_FLOAT or SEGMIF_HALF: of the maps and of all parameters but the temperature, which is float
+    int32_t type;    // SEGMIF_FLOAT or SEGMIF_HALF: of the maps and all parameters but the temperature, which is float
     int32_t layout;  // of the maps: (B, C, H, W), or (B, H, W, C)
     float epsilon;   // of the LayerNorm
 } SegmifAttention;
@@ -30,14 +30,15 @@ enum {
 // An error in words.
 const char* segmif_attention_error(int error);
 
-// Bytes of scratch memory on the device that a call needs; 0 where the sizes are refused.
+// Bytes of scratch memory on the current device that a call needs, or one of a smaller batch or smaller maps; 0 where
+// the sizes are refused.
 size_t segmif_attention_workspace(const SegmifAttention* attention);
 
 // Enqueues the attention on `stream` (a cudaStream_t; not used by the host build).
 //
-// `inputs` are visible, infrared, semantic, embed_weight, embed_bias, key_weight, value_weight, temperature, out_weight,
-// out_bias, norm_weight, norm_bias as `plain` in segmif/ops/interactive_attention.py takes them, contiguous;
-// `outputs` are the refined visible and infrared, which may not overlap the inputs.
+// `inputs` are visible, infrared, semantic, embed_weight, embed_bias, key_weight, value_weight, temperature,
+// out_weight, out_bias, norm_weight, norm_bias as `plain` in segmif/ops/interactive_attention.py takes them,
+// contiguous; `outputs` are the refined visible and infrared, which may not overlap the inputs.
 int segmif_attention(const SegmifAttention* attention, const void* const inputs[12], void* const outputs[2],
                      void* workspace, size_t workspace_bytes, void* stream);
 

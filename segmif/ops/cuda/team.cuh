@@ -1,7 +1,7 @@
 // One source for two machines: the threads of a CUDA block, or one thread of a CPU doing the work of all of them.
 //
-// A kernel's body is a function of a Team. It may only share work through Team::each, Team::each_row and Product,
-// so a host compiler builds the very same body for the tests on machines without a GPU.
+// A kernel's body is a function of a Team. It may only share work through Team::each and what warp.cuh has, so a host
+// compiler builds the very same body for the tests on machines without a GPU.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,6 @@
 
 #if defined(__CUDACC__)
 #include <cuda_fp16.h>
-#include <mma.h>
 #define SEGMIF_INLINE __device__ __forceinline__
 #define SEGMIF_BOTH __host__ __device__  // sizes that a launch computes as well
 #define SEGMIF_UNROLL _Pragma("unroll")   // so that an array whose index is known while compiling stays in registers
@@ -94,21 +93,12 @@ SEGMIF_INLINE Half from_float<Half>(float value) {
 #endif
 }
 
-// Some threads that work on one row together.
-struct Lanes {
-    int rank, size;
-
-    // Sum over the lanes, known to all of them.
-    SEGMIF_INLINE float sum(float value) const {
 #if defined(__CUDACC__)
-        for (int step = size / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, step, size);
-#endif
-        return value;
-    }
-};
-
-constexpr int THREADS = 256;
+constexpr int THREADS = 256;  // of a block
 constexpr int WARPS = THREADS / 32;
+#else
+constexpr int WARPS = 1;
+#endif
 
 struct Team {
 #if defined(__CUDACC__)
@@ -126,126 +116,6 @@ struct Team {
     SEGMIF_INLINE void each(int count, Work work) const {
         for (int i = rank(); i < count; i += SIZE) work(i);
     }
-
-    // How many threads work on each of ROWS rows: a power of two, at most a warp.
-    template <int ROWS>
-    static SEGMIF_BOTH constexpr int lanes() {
-        return SIZE / ROWS < 1 ? 1 : SIZE / ROWS < 32 ? SIZE / ROWS : 32;
-    }
-
-    // Calls work(row, lanes) for each of ROWS rows by `lanes` threads.
-    template <int ROWS, class Work>
-    SEGMIF_INLINE void each_row(Work work) const {
-#if defined(__CUDACC__)
-        constexpr int LANES = lanes<ROWS>();
-        static_assert(LANES >= 1 && (LANES & (LANES - 1)) == 0, "lanes are shuffled by halves");
-        for (int row = rank() / LANES; row < ROWS; row += THREADS / LANES) work(row, Lanes{rank() % LANES, LANES});
-#else
-        for (int row = 0; row < ROWS; ++row) work(row, Lanes{0, 1});
-#endif
-    }
 };
-
-// How a matrix lies in memory: element (row, column) is at row * stride + column, or at column * stride + row.
-enum class Order { ROWS, COLUMNS };
-
-template <class T, Order ORDER>
-struct Matrix {
-    T* data;
-    int stride;
-
-    SEGMIF_INLINE T& at(int row, int column) const {
-        return ORDER == Order::ROWS ? data[row * stride + column] : data[column * stride + row];
-    }
-};
-
-// A float matrix of ROWS x COLUMNS, kept in the registers of a team's threads, that sums products of shared matrices.
-// This form: each thread has some elements. Below, for Half on a GPU: each warp has some 16 x 16 tiles.
-template <class T, int ROWS, int COLUMNS, bool TENSOR_CORES>
-struct Product {
-    static constexpr int OWN = (ROWS * COLUMNS + Team::SIZE - 1) / Team::SIZE;
-    float element[OWN];
-
-    SEGMIF_INLINE void clear() {
-        for (int i = 0; i < OWN; ++i) element[i] = 0;
-    }
-
-    // += left (ROWS x DEPTH) * right (DEPTH x COLUMNS)
-    template <int DEPTH, Order LEFT, Order RIGHT>
-    SEGMIF_INLINE void add(Team team, Matrix<const T, LEFT> left, Matrix<const T, RIGHT> right) {
-        own(team, [&](int row, int column, float& sum) {
-#if defined(__CUDACC__)
-#pragma unroll 4
-#endif
-            for (int k = 0; k < DEPTH; ++k) sum += to_float(left.at(row, k)) * to_float(right.at(k, column));
-        });
-    }
-
-    SEGMIF_INLINE void store(Team team, float* out, int stride) {
-        own(team, [&](int row, int column, float& sum) { out[row * stride + column] = sum; });
-    }
-
-private:
-    template <class Work>
-    SEGMIF_INLINE void own(Team team, Work work) {
-        SEGMIF_UNROLL
-        for (int k = 0; k < OWN; ++k) {
-            const int i = team.rank() + k * Team::SIZE;
-            if (i < ROWS * COLUMNS) work(i / COLUMNS, i % COLUMNS, element[k]);
-        }
-    }
-};
-
-#if defined(__CUDACC__)
-template <Order ORDER>
-struct WmmaOrder {
-    using type = nvcuda::wmma::row_major;
-};
-template <>
-struct WmmaOrder<Order::COLUMNS> {
-    using type = nvcuda::wmma::col_major;
-};
-
-template <int ROWS, int COLUMNS>
-struct Product<Half, ROWS, COLUMNS, true> {
-    static constexpr int EDGE = 16;
-    static constexpr int ACROSS = COLUMNS / EDGE, TILES = ROWS / EDGE * ACROSS;
-    static constexpr int OWN = (TILES + WARPS - 1) / WARPS;
-    nvcuda::wmma::fragment<nvcuda::wmma::accumulator, EDGE, EDGE, EDGE, float> tile[OWN];
-
-    __device__ void clear() {
-        for (int i = 0; i < OWN; ++i) nvcuda::wmma::fill_fragment(tile[i], 0.0f);
-    }
-
-    template <int DEPTH, Order LEFT, Order RIGHT>
-    __device__ void add(Team team, Matrix<const Half, LEFT> left, Matrix<const Half, RIGHT> right) {
-        namespace wmma = nvcuda::wmma;
-        wmma::fragment<wmma::matrix_a, EDGE, EDGE, EDGE, Half, typename WmmaOrder<LEFT>::type> a;
-        wmma::fragment<wmma::matrix_b, EDGE, EDGE, EDGE, Half, typename WmmaOrder<RIGHT>::type> b;
-#pragma unroll
-        for (int i = 0; i < OWN; ++i) {
-            const int number = team.rank() / 32 + i * WARPS;
-            if (number >= TILES) break;
-            const int row = number / ACROSS * EDGE, column = number % ACROSS * EDGE;
-#pragma unroll
-            for (int k = 0; k < DEPTH; k += EDGE) {
-                wmma::load_matrix_sync(a, &left.at(row, k), left.stride);
-                wmma::load_matrix_sync(b, &right.at(k, column), right.stride);
-                wmma::mma_sync(tile[i], a, b, tile[i]);
-            }
-        }
-    }
-
-    __device__ void store(Team team, float* out, int stride) {
-#pragma unroll
-        for (int i = 0; i < OWN; ++i) {
-            const int number = team.rank() / 32 + i * WARPS;
-            if (number >= TILES) break;
-            float* corner = out + number / ACROSS * EDGE * stride + number % ACROSS * EDGE;
-            nvcuda::wmma::store_matrix_sync(corner, tile[i], stride, nvcuda::wmma::mem_row_major);
-        }
-    }
-};
-#endif
 
 }  // namespace segmif

@@ -14,12 +14,20 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
 #define __grid_constant__
 #define __launch_bounds__(...)
 
 struct dim3 {
     unsigned x, y, z;
     dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
 };
 
 using cudaError_t = int;
@@ -30,6 +38,10 @@ constexpr int UNASKED = 48 * 1024, MOST = 99 * 1024;  // shared memory a block g
 using __half = _Float16;
 inline float __half2float(__half value) { return value; }
 inline __half __float2half_rn(float value) { return static_cast<__half>(value); }
+struct alignas(4) __half2 {
+    __half x, y;
+};
+inline __half2 __floats2half2_rn(float x, float y) { return {static_cast<__half>(x), static_cast<__half>(y)}; }
 
 class Barrier {
 public:
@@ -44,7 +56,10 @@ private:
 
 struct Warp {
     Barrier barrier{32};
-    float exchange[3][256];
+    float exchange[32];
+    struct {
+        float left[16][16], right[16][8];
+    } factors;
 };
 
 struct Block {
@@ -63,14 +78,16 @@ inline unsigned lane() { return threadIdx.x % 32; }
 inline void __syncthreads() { block->barrier.wait(); }
 inline char* dynamic_shared() { return block->shared; }
 
-inline float __shfl_xor_sync(unsigned, float value, int step, int) {
-    float* exchange = warp().exchange[0];
+// what lane `from` holds
+inline float __shfl_sync(unsigned, float value, unsigned from) {
+    float* exchange = warp().exchange;
     exchange[lane()] = value;
     warp().barrier.wait();
-    const float other = exchange[lane() ^ step];
+    const float other = exchange[from];
     warp().barrier.wait();
     return other;
 }
+inline float __shfl_xor_sync(unsigned all, float value, unsigned step) { return __shfl_sync(all, value, lane() ^ step); }
 
 template <class Kernel>
 int cudaFuncSetAttribute(Kernel*, int, int bytes) {

@@ -27,13 +27,15 @@ static int run(const SegmifAttention& s) {
 }
 
 int main() {
-    const int sizes[][5] = {{2, 24, 3, 13, 7}, {1, 64, 8, 5, 16}};
-    for (int type : {SEGMIF_FLOAT, SEGMIF_HALF}) {
-        for (int i : {0, 1}) {
-            const auto& z = sizes[i];
-            const int layout = i == type ? SEGMIF_CHANNELS_FIRST : SEGMIF_CHANNELS_LAST;
-            if (const int error = run({z[0], z[1], z[2], z[3], z[4], type, layout, 1e-5f})) return error;
-        }
+    constexpr int FIRST = SEGMIF_CHANNELS_FIRST, LAST = SEGMIF_CHANNELS_LAST;
+    const SegmifAttention attentions[] = {
+        {2, 24, 3, 13, 7, SEGMIF_HALF, FIRST, 1e-5f},
+        {1, 64, 8, 5, 16, SEGMIF_HALF, LAST, 1e-5f},
+        {1, 24, 3, 5, 7, SEGMIF_FLOAT, LAST, 1e-5f},
+        {1, 8, 2, 1, 5, SEGMIF_FLOAT, FIRST, 1e-5f},
+    };
+    for (const auto& attention : attentions) {
+        if (const int error = run(attention)) return error;
     }
     return 0;
 }

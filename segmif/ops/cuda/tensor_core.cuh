@@ -1,0 +1,29 @@
+// The one instruction that a host compiler does not know.
+#pragma once
+
+#include <cuda_fp16.h>
+
+namespace segmif {
+
+__device__ __forceinline__ unsigned word(const __half2& pair) { return *reinterpret_cast<const unsigned*>(&pair); }
+
+// d += a b, laid out as warp.cuh says.
+__device__ __forceinline__ void tensor_core(float (&d)[4], const __half2 (&a)[4], const __half2 (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(word(a[0])), "r"(word(a[1])), "r"(word(a[2])), "r"(word(a[3])), "r"(word(b[0])), "r"(word(b[1])));
+#else  // sm_75: half as deep
+    for (int q = 0; q < 2; ++q) {
+        asm volatile(
+            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+            "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+            : "r"(word(a[2 * q])), "r"(word(a[2 * q + 1])), "r"(word(b[q])));
+    }
+#endif
+}
+
+}  // namespace segmif
