@@ -9,7 +9,7 @@ import torch
 from gpu_setting import host_milliseconds
 from torch import Tensor, nn
 
-FLUSH = 256 << 20  # bytes that are written to empty the L2 cache: several times the largest
+FLUSH = 256 << 20  # bytes that are read to empty the L2 cache: several times the largest
 AHEAD = 200_000  # cycles that the GPU waits, so that what is timed is enqueued before it begins
 
 
@@ -45,7 +45,7 @@ class Timer:
                 work()
             stream.synchronize()
             run = _recorded(work, stream) if graph else work
-            flush = torch.empty(FLUSH if cold else 0, dtype=torch.uint8, device="cuda")
+            flush = torch.zeros(FLUSH if cold else 0, dtype=torch.uint8, device="cuda")
             return statistics.median(
                 _event_ms(run, stream, flush, ahead=graph) for _ in range(self.runs)
             )
@@ -73,7 +73,7 @@ def _event_ms(
 ) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     if flush.numel():
-        flush.zero_()
+        flush.max()  # read, not written: what is timed shall not wait for the cache to be written back
     if ahead:
         torch.cuda._sleep(AHEAD)
     start.record(stream)

@@ -20,6 +20,7 @@ class Check(Setting):
         self.device = "cpu" if args.rehearse else "cuda"
         if self.device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("torch sees no GPU here")
+        torch.backends.cudnn.benchmark = True  # torch at its best is what we compare with
         self.timer = Timer(self.device, self.runs)
         self.ceilings = Ceilings(**args.ceilings)
         rows, columns = self.height // 4, self.width // 4
