@@ -73,7 +73,7 @@ def _event_ms(
 ) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     if flush.numel():
-        flush.max()  # read, not written: what is timed shall not wait for the cache to be written back
+        flush.max()  # read alone: what is timed shall not wait until the cache is written back
     if ahead:
         torch.cuda._sleep(AHEAD)
     start.record(stream)
