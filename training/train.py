@@ -24,6 +24,7 @@ from segmif.classes import Taxonomy
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
+from segmif.ops import native
 from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
@@ -62,11 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["32-true", "bf16-mixed", "16-mixed"],
         help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true]",
     )
+    parser.add_argument(
+        "--kernels",
+        type=Path,
+        help="library of our attention kernels (`make plugin`) to train on; less memory [torch]",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
     config = read_config(args.config)
+    if args.kernels:
+        native.use(native.Kernels(args.kernels, "cuda" if torch.cuda.is_available() else "cpu"))
     train(
         config,
         args.data,

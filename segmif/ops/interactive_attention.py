@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-5  # of the LayerNorm
+TEMPERATURE = 7  # its place among the arguments: the one parameter that is never narrower than FP32
 
 # Kind of device -> what computes there instead of `gram`; `segmif.ops.native.use` puts it here.
 fast_forms: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {}
@@ -180,4 +181,15 @@ def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]
             version=1,
         )
         return refined[0], refined[1]
-    return fast_forms.get(maps_and_parameters[0].device.type, gram)(*maps_and_parameters)
+    kind = maps_and_parameters[0].device.type
+    form = fast_forms.get(kind, gram)
+    if not torch.is_autocast_enabled(kind):
+        return form(*maps_and_parameters)
+    # autocast would sum over the pixels in half, which ends at 65504; the forms know better
+    narrow = torch.get_autocast_dtype(kind)
+    cast = [
+        each if place == TEMPERATURE else each.to(narrow)
+        for place, each in enumerate(maps_and_parameters)
+    ]
+    with torch.autocast(kind, enabled=False):
+        return form(*cast)

@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmif.ops.interactive_attention import EPSILON, fast_forms, gram
+from segmif.ops.interactive_attention import EPSILON, TEMPERATURE, fast_forms, gram
 
 SOURCES = Path(__file__).parent / "cuda"
 TYPES = {torch.float32: 0, torch.float16: 1}
 MOST_CHANNELS = 64  # that the kernels take
-TEMPERATURE = 7  # its place among the arguments: the one parameter that is always float
 
 
-class KernelError(RuntimeError):
+class KernelError(ValueError):
     """The kernels cannot be loaded, or refused a call."""
 
 

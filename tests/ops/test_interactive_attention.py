@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segmif.ops.interactive_attention import gram, plain
+from segmif.ops.interactive_attention import TEMPERATURE, gram, interactive_attention, plain
 
 SIZES = [(1, 8, 2, 1, 1), (2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (3, 16, 4, 5, 64)]  # B, C, h, H, W
 
@@ -70,3 +70,17 @@ def test_half_precision_survives_bright_maps() -> None:
     bright = [map_ + 20 for map_ in arguments((1, 16, 2, 48, 48))[:3]]
     given = [array.half() for array in bright + arguments((1, 16, 2, 48, 48))[3:]]
     assert all(map_.isfinite().all() for map_ in gram(*given))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_sums_over_the_pixels_in_fp32(dtype: torch.dtype) -> None:
+    """It computes what a network in that precision does, to the bit; gradients are FP32 again."""
+    maps, parameters = arguments((1, 16, 2, 48, 48))[:3], arguments((1, 16, 2, 48, 48))[3:]
+    given = [array.float().requires_grad_() for array in [map_ + 20 for map_ in maps] + parameters]
+    narrow = [a if i == TEMPERATURE else a.to(dtype) for i, a in enumerate(given)]
+    with torch.autocast("cpu", dtype=dtype):
+        refined = interactive_attention(*given)
+    for ours, wanted in zip(refined, gram(*narrow), strict=True):
+        assert ours.isfinite().all() and torch.equal(ours, wanted)
+    gradients = torch.autograd.grad(refined[0].sum() + refined[1].sum(), given)
+    assert all(each.dtype == torch.float32 and each.isfinite().all() for each in gradients)

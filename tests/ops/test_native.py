@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,14 @@ import torch
 from torch import Tensor
 
 from segmif.model.network import Network
-from segmif.ops.interactive_attention import fast_forms, gram, interactive_attention, plain
-from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels, operator, use
+from segmif.ops.interactive_attention import (
+    TEMPERATURE,
+    fast_forms,
+    gram,
+    interactive_attention,
+    plain,
+)
+from segmif.ops.native import SOURCES, KernelError, Kernels, operator, use
 from tests.ops.test_interactive_attention import arguments as exact_arguments
 from tests.ops.test_interactive_attention import error
 
@@ -123,17 +128,21 @@ def test_operator_keeps_torchs_rules() -> None:
 
 
 @pytest.mark.usefixtures("in_use")
-def test_training_goes_on_through_the_kernels() -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_training_goes_on_through_the_kernels(mixed: bool) -> None:
     given = [array.requires_grad_() for array in arguments((2, 24, 3, 6, 9), 1.0, torch.float32)]
     weights = [torch.randn(2, 24, 6, 9, generator=torch.Generator().manual_seed(i)) for i in (1, 2)]
 
-    def gradients(form: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
-        refined = form(*given)
+    def gradients() -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", dtype=torch.float16, enabled=mixed):
+            refined = interactive_attention(*given)
         losses = [(map_ * weight).sum() for map_, weight in zip(refined, weights, strict=True)]
         return torch.autograd.grad(losses[0] + losses[1], given)
 
-    for ours, torchs in zip(gradients(interactive_attention), gradients(gram), strict=True):
-        torch.testing.assert_close(ours, torchs)
+    ours = gradients()
+    fast_forms["cpu"] = gram
+    for found, wanted in zip(ours, gradients(), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.usefixtures("in_use")

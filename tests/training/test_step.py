@@ -1,5 +1,6 @@
 """One step of training: in parts, in mixed precision, on two devices; and how long it waited."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from training import data, losses
 from training.config import Phase, TrainConfig
 from training.learner import Learner, take_step
 from training.pace import Pace
-from training.train import train
+from training.train import add_arguments, main, train
 
 ONE_STEP = TrainConfig(
     variant="nano", phases=(Phase(steps=1, batch=2, crop=(64, 64)),), warmup=1, fuse_every=1
@@ -153,3 +154,13 @@ def test_pace_tells_loading_from_work(monkeypatch: pytest.MonkeyPatch) -> None:
         now += 4  # work
     assert (watched.pairs, watched.waited, watched.seconds) == (24, 4, 20)
     assert str(watched) == "1.2 pairs/s, 20.0% of the time spent on loading"
+
+
+def test_kernels_that_cannot_be_loaded_end_a_run_before_it_begins(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    config = str(Path(training.__file__).parent / "configs/nano.toml")
+    flags = ["--config", config, "--folder", str(tmp_path), "--kernels", str(tmp_path / "none.so")]
+    with pytest.raises(ValueError, match=r"none\.so is not a build of the kernels"):
+        main(parser.parse_args(flags))
+    assert not list(tmp_path.iterdir())
