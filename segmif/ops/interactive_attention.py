@@ -183,7 +183,7 @@ def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]
         return refined[0], refined[1]
     kind = maps_and_parameters[0].device.type
     form = fast_forms.get(kind, gram)
-    if not torch.is_autocast_enabled(kind):
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
         return form(*maps_and_parameters)
     # autocast would sum over the pixels in half, which ends at 65504; the forms know better
     narrow = torch.get_autocast_dtype(kind)
