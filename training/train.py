@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=["32-true", "bf16-mixed", "16-mixed"],
-        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true]",
+        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true; with --kernels "
+        "16-mixed]",
     )
     parser.add_argument(
         "--kernels",
@@ -74,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
     config = read_config(args.config)
     if args.kernels:
-        native.use(native.Kernels(args.kernels, "cuda" if torch.cuda.is_available() else "cpu"))
+        args.precision = take_kernels(args.kernels, args.precision)
     train(
         config,
         args.data,
@@ -242,6 +243,15 @@ def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, s
     tasks = {"task_weight/fusion": fusion, "task_weight/mask": mask}
     session.run.record(step, {f"loss/{name}": value for name, value in values.items()} | tasks)
     return {name: f"{value:.3f}" for name, value in values.items()}
+
+
+def take_kernels(path: Path, precision: str | None) -> str:
+    """Has HIA run on the kernels of a library; gives the precision to train in."""
+    precision = precision or "16-mixed"
+    if precision == "bf16-mixed":
+        raise ValueError(f"{path.name} knows no {precision}: --precision 16-mixed or 32-true")
+    native.use(native.Kernels(path, "cuda" if torch.cuda.is_available() else "cpu"))
+    return precision
 
 
 def open_devices(precision: str | None) -> Fabric:

@@ -163,4 +163,6 @@ def test_kernels_that_cannot_be_loaded_end_a_run_before_it_begins(tmp_path: Path
     flags = ["--config", config, "--folder", str(tmp_path), "--kernels", str(tmp_path / "none.so")]
     with pytest.raises(ValueError, match=r"none\.so is not a build of the kernels"):
         main(parser.parse_args(flags))
+    with pytest.raises(ValueError, match=r"none\.so knows no bf16-mixed: --precision 16-mixed"):
+        main(parser.parse_args([*flags, "--precision", "bf16-mixed"]))
     assert not list(tmp_path.iterdir())
