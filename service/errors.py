@@ -285,6 +285,28 @@ class EngineFailed(ServiceError):
     example = "the network gave no result; the log says why"
 
 
+# that may be met on every way in and out of the network
+OF_A_PAIR = (
+    BadWire,
+    BadParameter,
+    BadFrame,
+    BadPair,
+    Degraded,
+    UnfitSize,
+    FrameTooLarge,
+    BodyTooLarge,
+    BodyTooSlow,
+    Unauthorized,
+    TooManyOfOne,
+    Busy,
+    CannotFinish,
+    DeadlineMissed,
+    OutOfMemory,
+    EngineFailed,
+    ServiceError,
+)
+
+
 def out_of_memory() -> OutOfMemory:
     """The error where memory was refused."""
     return OutOfMemory(OutOfMemory.example, retry_s=1)

@@ -106,22 +106,8 @@ def _configured(name: str) -> dict[str, Any]:
         }
     },
     responses=documented(
-        *OF_A_MODEL,
-        errors.BadWire,
-        errors.BadFrame,
-        errors.BadPair,
-        errors.Degraded,
-        errors.UnfitSize,
-        errors.FrameTooLarge,
-        errors.BodyTooLarge,
-        errors.BodyTooSlow,
-        errors.TooManyOfOne,
-        errors.Busy,
-        errors.CannotFinish,
-        errors.DeadlineMissed,
-        errors.OutOfMemory,
-        errors.EngineFailed,
-        errors.ServiceError,
+        errors.UnknownModel,
+        *errors.OF_A_PAIR,
     ),
 )
 @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
