@@ -20,6 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from export.outputs import spare_source
 from export.to_engine import read_model
 from export.verify import read_frames
 from segmif.frames import FramePair, fit
@@ -86,9 +87,10 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
     """
     Writes `out` and its manifest; gives the number of convolutions in `precision`, int8 or fp8.
 
-    Raises ValueError where `source` is not an `edge` or `nano` in FP32 or FP16, or `data` holds no
-    pair.
+    Raises ValueError where `source` is not an `edge` or `nano` in FP32 or FP16, `data` holds no
+    pair, or `out` is `source`.
     """
+    spare_source(source, out)
     manifest, model, kind = Manifest.read(source), read_model(source), PRECISIONS[precision]
     layers = deep_layers(model, kind)
     if manifest.precision not in ("fp32", "fp16") or not layers or manifest.variant == "paper":

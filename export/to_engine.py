@@ -18,6 +18,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes so
 
 from export import folding, old_parsers
+from export.outputs import spare_source
 from export.progress import monitor
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
@@ -106,6 +107,7 @@ def main(args: argparse.Namespace) -> int:
         timing_cache=args.timing_cache,
     )
     out = args.out or args.onnx.with_suffix(".engine")
+    spare_source(args.onnx, out)
     Manifest.read(args.onnx)  # tells what is wrong with the file before what the machine lacks
     machine = runtime.Machine.here()
     if not args.rebuild and up_to_date(args.onnx, out, build, machine):
@@ -150,11 +152,14 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
 def read_model(path: Path) -> onnx.ModelProto:
     """A network from its ONNX file; ArtefactError where it is something else."""
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
+        if not model.graph.node:  # an empty file is read as that
+            raise DecodeError("nothing in it")
     except DecodeError as error:
         raise ArtefactError(
             f"{path.name} is no ONNX ({error}): `python -m export onnx` writes one of the weights"
         ) from error
+    return model
 
 
 def wanted_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from export.attention import OPSET, local_function
+from export.outputs import spare_source
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.manifest import Manifest, sha256
 from segmif.model.blocks import enlarge
@@ -68,6 +69,7 @@ def export(weights: Path, out: Path, precision: str = "fp32") -> str:
 
     `precision` (fp32 or fp16) is in the graph itself: a strongly typed engine takes it as it is.
     """
+    spare_source(weights, out)
     network = load_network(weights)
     if precision == "fp16":
         network = to_half(network)

@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Compares as the arguments say; returns the exit code: 1 where anything strays too far."""
+    if args.json and not args.json.parent.is_dir():
+        raise FileNotFoundError(f"--json {args.json}: make the folder {args.json.parent} first")
     network = load_network(args.weights)
     frames = read_frames(args.data, args.frames)
     for path in args.artefacts:  # what does not run here is told before float64 takes its time
@@ -46,27 +48,34 @@ def main(args: argparse.Namespace) -> int:
         "fp32": trial.strays("torch fp32", by_torch(network)),
         "fp16": trial.strays("torch fp16", by_torch(to_half(network))),
     }
-    found, faults = list(plain.values()), []
+    found, faults, measured = list(plain.values()), [], []
     for path in args.artefacts:
         runtime = open_runtime(path, plugin=args.plugin)
         name = f"{path.name} ({runtime.name})"
         answer = partial(predict, runtime, confidence=CONFIDENCE in runtime.outputs)
         found.append(trial.strays(name, answer))
-        if runtime.manifest.precision in plain:  # eight bits are measured by `evaluate`
+        if runtime.manifest.precision in plain:
             faults += found[-1].exceeds(plain[runtime.manifest.precision])
+        else:
+            measured.append(path.name)
         runtime.close()
     print(table(found))
-    print(
-        "\n".join(faults)
-        or f"all within twice what rounding costs torch, {len(trial.frames)} pairs"
-    )
+    for name in measured:
+        print(f"{name}: eight bits, not judged here; `training evaluate` does that")
+    judged = len(args.artefacts) - len(measured)
+    if judged:
+        pairs = len(trial.frames)
+        said = f"{judged} judged, all within twice what rounding costs torch, {pairs} pairs"
+        print("\n".join(faults) or said)
     if args.json:
         args.json.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
     return 1 if faults else 0
 
 
 def read_frames(folder: Path, count: int) -> list[Frame]:
-    """Up to `count` pairs of a folder, evenly spread over it; ValueError where there is none."""
+    """Up to `count` pairs of a folder, evenly spread over it; ValueError where that is none."""
+    if count < 1:
+        raise ValueError(f"--frames is {count}: at least 1 pair is needed")
     names = sorted(
         path.name
         for path in (folder / "visible").glob("*")

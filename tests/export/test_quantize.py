@@ -105,6 +105,13 @@ def test_what_cannot_be_quantized_is_refused(pairs: Path, tmp_path: Path) -> Non
         quantize(tmp_path / "once.onnx", tmp_path / "twice.onnx", pairs, 1, "fp8")
     with pytest.raises(ValueError, match="has no pair"):
         quantize(WEIGHTS, tmp_path / "none.onnx", tmp_path, 1)
+    with pytest.raises(ValueError, match="--frames is 0: at least 1 pair"):
+        quantize(WEIGHTS, tmp_path / "none.onnx", pairs, 0)  # its ranges would be empty
+    before = WEIGHTS.read_bytes()
+    with pytest.raises(ValueError, match="is the file that it is made from: name another"):
+        quantize(WEIGHTS, WEIGHTS.parent / "../weights/nano.onnx", pairs, 1)
+    assert WEIGHTS.read_bytes() == before
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def test_tensorrt_8_takes_int8_of_fp32_alone(quantized: tuple[Path, Path]) -> None:

@@ -178,9 +178,17 @@ def test_a_missing_file_is_told_before_a_missing_gpu(
     assert "missing.onnx does not exist" in capsys.readouterr().err
 
 
-def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
+def test_an_engine_does_not_take_the_place_of_its_onnx(
+    half: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--onnx", half, "--out", half) == 1
+    assert f"--out {half} is the file that it is made from: name another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"not a protobuf at all", b""])
+def test_what_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "nano.onnx"
-    path.write_bytes(b"not a protobuf at all")
+    path.write_bytes(content)
     Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
     with pytest.raises(ArtefactError, match=r"nano\.onnx is no ONNX .*: `python -m export onnx`"):
         to_engine.export(path, tmp_path / "nano.engine", Build(profile=Profile()), MACHINE)

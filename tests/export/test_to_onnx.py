@@ -42,6 +42,15 @@ def test_exported_file_runs_and_says_what_it_is(network: Network, tmp_path: Path
     assert (labels.dtype, labels.shape) == (np.uint8, infrared.shape)
 
 
+def test_weights_are_not_written_over(network: Network, tmp_path: Path) -> None:
+    weights = tmp_path / "ours.safetensors"
+    save_network(network, weights, {})
+    before = weights.read_bytes()
+    with pytest.raises(ValueError, match="is the file that it is made from: name another one"):
+        export(weights, tmp_path / "." / "ours.safetensors")
+    assert weights.read_bytes() == before
+
+
 def test_attention_is_one_node_with_its_body(model: onnx.ModelProto) -> None:
     nodes = [node for node in model.graph.node if node.domain == "segmif"]
     assert [node.op_type for node in nodes] == ["InteractiveAttention"]

@@ -9,6 +9,7 @@ import torch
 
 from export import verify as program
 from export.__main__ import COMMANDS
+from export.quantize import quantize
 from export.to_onnx import export
 from segmif import cli, images
 from segmif.model.network import Network
@@ -63,6 +64,19 @@ def test_a_file_of_another_network_does_not(
     assert "other.fp16.onnx" in capsys.readouterr().out
 
 
+def test_eight_bits_are_measured_and_not_said_to_be_within_rounding(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantize(folder / "ours.onnx", folder / "ours.int8.onnx", folder, 2)
+    code, found = verify(folder, monkeypatch, "ours.int8.onnx")
+    said = capsys.readouterr().out
+    assert code == 0 and len(found) == 3
+    assert "ours.int8.onnx: eight bits, not judged here" in said and "rounding" not in said
+    code, _ = verify(folder, monkeypatch, "ours.int8.onnx", "ours.onnx")
+    assert code == 0
+    assert "1 judged, all within twice what rounding costs torch" in capsys.readouterr().out
+
+
 def test_a_folder_without_pairs_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,3 +92,8 @@ def test_what_does_not_run_here_is_told_before_the_work(
     code, _ = verify(folder, monkeypatch, "ours.onnx", "ours.trt")
     assert code == 1
     assert "ours.trt is of an unknown kind" in capsys.readouterr().err
+    arguments = ["--data", str(folder), "--weights", str(folder / "ours.safetensors")]
+    flags = [str(folder / "ours.onnx"), *arguments, "--json", str(folder / "none/found.json")]
+    monkeypatch.setattr("sys.argv", ["export", "verify", *flags])
+    assert cli.run("export", "", COMMANDS) == 1
+    assert f"make the folder {folder / 'none'} first" in capsys.readouterr().err
