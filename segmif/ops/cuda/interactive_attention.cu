@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(THREADS) refine_kernel(const __grid_constant__
     refine<T, WIDE>(Team{}, a, blockIdx.x, gridDim.x, blockIdx.y, shared);
 }
 
-// A block gets more than 48 KiB only after this was asked for, on every device anew.
+// A block gets more than 48 KiB only after this was asked for, in every context of a device anew.
 template <class Kernel>
 cudaError_t allow(Kernel kernel, int bytes) {
     if (bytes <= 48 * 1024) return cudaSuccess;
@@ -57,11 +57,11 @@ cudaError_t ask_room(Kernel kernel, int shared_bytes, int& room) {
     static std::atomic<int> known[DEVICES];  // 0: not asked yet
     int device = 0, processors = 0, held = 0;
     cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = allow(kernel, shared_bytes);
     if (error != cudaSuccess) return error;
     room = device < DEVICES ? known[device].load() : 0;
     if (room) return error;
     error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    if (error == cudaSuccess) error = allow(kernel, shared_bytes);
     if (error != cudaSuccess) return error;
     error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&held, kernel, THREADS, shared_bytes);
     room = processors * held;
@@ -126,9 +126,8 @@ template <class T, int WIDE>
 class Call {
 public:
     explicit Call(const SegmifAttention& attention) : s(attention) {
-        error_ = ask_rooms<T, WIDE>(sum_room_, refine_room_);
         // A batch that is larger than the room has a block an image and source; no smaller one has more in all.
-        const size_t images = s.batch, sums = std::max<size_t>(sum_room_, SOURCES * images);
+        const size_t images = s.batch, sums = std::max<size_t>(MOST_SUMS, SOURCES * images);
         gram_ = round_up(sums * half_gram<WIDE> * sizeof(float));
         matrix_ = gram_ + round_up(SOURCES * images * WIDE * WIDE * sizeof(float));
         end_ = matrix_ + round_up(STREAMS * images * WIDE * 2 * WIDE * sizeof(T));
@@ -137,7 +136,8 @@ public:
     size_t workspace() const { return end_; }
 
     int run(const void* const* in, void* const* out, char* workspace, void* stream) const {
-        if (error_) return error_;
+        int sum_room = 0, refine_room = 0;
+        if (const int error = ask_rooms<T, WIDE>(sum_room, refine_room)) return error;
         const auto input = [&](int i) { return static_cast<const T*>(in[i]); };
         Arguments<T> a{};
         for (int i = 0; i < SOURCES; ++i) a.maps[i] = input(i);
@@ -149,10 +149,10 @@ public:
         a.gram = reinterpret_cast<float*>(workspace + gram_);
         a.matrix = reinterpret_cast<T*>(workspace + matrix_);
         a.channels = s.channels, a.heads = s.heads, a.pixels = s.height * s.width;
-        a.blocks = share(sum_room_, SOURCES);
+        a.blocks = share(std::min(sum_room, MOST_SUMS), SOURCES);
         a.channels_last = s.layout == SEGMIF_CHANNELS_LAST;
         a.epsilon = s.epsilon;
-        return launch<T, WIDE>(s, a, share(refine_room_, 1), stream);
+        return launch<T, WIDE>(s, a, share(refine_room, 1), stream);
     }
 
 private:
@@ -164,8 +164,11 @@ private:
         return static_cast<int>(most < own ? most : own < 1 ? 1 : own);
     }
 
+    // Blocks that sum at a time: 2 MiB of sums, more than the GPUs of today hold. No GPU is asked, for TensorRT may
+    // have planned on another one, and never tells how much it planned.
+    static constexpr int MOST_SUMS = (2 << 20) / (half_gram<WIDE> * static_cast<int>(sizeof(float)));
+
     const SegmifAttention& s;
-    int sum_room_ = 0, refine_room_ = 0, error_ = 0;
     size_t gram_, matrix_, end_;  // bytes of the workspace before each; the partial sums come first
 };
 

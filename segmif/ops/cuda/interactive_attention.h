@@ -30,8 +30,8 @@ enum {
 // An error in words.
 const char* segmif_attention_error(int error);
 
-// Bytes of scratch memory on the current device that a call needs, or one of a smaller batch or smaller maps; 0 where
-// the sizes are refused.
+// Bytes of scratch memory that a call needs, or one of a smaller batch or smaller maps, on any GPU; 0 where the sizes
+// are refused.
 size_t segmif_attention_workspace(const SegmifAttention* attention);
 
 // Enqueues the attention on `stream` (a cudaStream_t; not used by the host build).
