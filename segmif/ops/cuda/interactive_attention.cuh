@@ -69,10 +69,29 @@ struct Carver {
 // A vector of parameters as WIDE floats in shared memory, zeros after its channels.
 template <int WIDE, class T>
 SEGMIF_INLINE void load_vector(Team team, float* out, const T* vector, int channels) {
-    team.each(WIDE, [&](int i) { out[i] = i < channels ? to_float(vector[i]) : 0; });
+    team.template each<WIDE>([&](int i) { out[i] = i < channels ? to_float(fetch(vector + i)) : 0; });
 }
 
 SEGMIF_INLINE float relu(float value) { return value < 0 ? 0 : value; }  // keeps what is not a number
+
+template <class T>
+SEGMIF_INLINE Pair<T> relu_pair(float x, float y) {
+    return to_pair<T>(relu(x), relu(y));
+}
+#if defined(__CUDACC__)
+template <>
+SEGMIF_INLINE Pair<Half> relu_pair<Half>(float x, float y) {
+    return half_relu(x, y);
+}
+#endif
+
+SEGMIF_INLINE float inverse_root(float value) {
+#if defined(__CUDACC__)
+    return rsqrtf(value);
+#else
+    return 1 / sqrtf(value);
+#endif
+}
 
 // A Gram matrix is symmetric: only its tiles (16 rows x 8 columns) on and above the diagonal are summed, one row of
 // tiles after the other, each as a D.
@@ -93,13 +112,15 @@ constexpr int sum_tokens_memory() {
 // Y = relu(weight x map + bias) of a half strip's 16 pixels, channels as rows, for the sum that follows: of 16 channels
 // each, as A. Zeros where there is no pixel.
 template <class T, int WIDE>
-SEGMIF_INLINE void embed_turned(Warp warp, const Strip<T, WIDE>& map, int m, Weight<T, WIDE> weight,
+SEGMIF_INLINE void embed_turned(Warp warp, const Strip<T, WIDE>& map, int m, Weight<T, WIDE, true> weight,
                                 const float* bias, int pixels, A<T> (&tokens)[WIDE / 16]) {
     SEGMIF_UNROLL
     for (int row = 0; row < WIDE / 16; ++row) {
         D product[2];  // columns are the pixels of rows group + 8 h
         SEGMIF_UNROLL
-        for (D& each : product) clear(warp, each);
+        for (D& each : product) {
+            fill(warp, each, [&](int lane, int i) { return bias[16 * row + i / 2 * 8 + lane / 4]; });
+        }
         SEGMIF_UNROLL
         for (int part = 0; part < WIDE / 16; ++part) {
             const A<T> rows = weight.rows(warp, row, part);
@@ -107,17 +128,23 @@ SEGMIF_INLINE void embed_turned(Warp warp, const Strip<T, WIDE>& map, int m, Wei
             for (int h = 0; h < 2; ++h) multiply(warp, product[h], rows, map.pixels(warp, m, part, h));
         }
         warp.each([&](int lane) {
-            const int group = lane / 4, place = lane % 4;
             SEGMIF_UNROLL
             for (int i = 0; i < 4; ++i) {  // rows group + 8 h of the channels, pixels of product q
-                const int h = i % 2, q = i / 2, pixel = 8 * place + 2 * m + q;
-                const float added = bias[16 * row + 8 * h + group];
-                const float x = relu(product[q].at(lane, 2 * h) + added);
-                const float y = relu(product[q].at(lane, 2 * h + 1) + added);
-                tokens[row].at(lane, i) = to_pair<T>(pixel < pixels ? x : 0, pixel + 4 < pixels ? y : 0);
+                const int h = i % 2, q = i / 2;
+                tokens[row].at(lane, i) = relu_pair<T>(product[q].at(lane, 2 * h), product[q].at(lane, 2 * h + 1));
             }
         });
     }
+    if (pixels >= STRIP) return;  // the same for all lanes
+    warp.each([&](int lane) {
+        SEGMIF_UNROLL
+        for (int i = 0; i < WIDE / 4; ++i) {
+            const int pixel = lane % 4 * 8 + 2 * m + i % 4 / 2;
+            Pair<T>& pair = tokens[i / 4].at(lane, i % 4);
+            if (pixel >= pixels) pair.x = from_float<T>(0);
+            if (pixel + 4 >= pixels) pair.y = from_float<T>(0);
+        }
+    });
 }
 
 // sum += Y Y^T
@@ -162,7 +189,7 @@ SEGMIF_INLINE void add_warps(Team team, Warp warp, D (&sum)[TILES], float* share
 template <class T, int WIDE>
 SEGMIF_INLINE void sum_tokens(Team team, const Arguments<T>& a, int block, int image, int source, char* shared) {
     Carver carver{shared};
-    const Weight<T, WIDE> weight{carver.take<Run<T>>(Weight<T, WIDE>::SIZE)};
+    const Weight<T, WIDE, true> weight{carver.take<Run<T>>(Weight<T, WIDE>::SIZE)};
     float* bias = carver.take<float>(WIDE);
     float* exchange = carver.take<float>(SHARERS * half_gram<WIDE>);
 
@@ -338,7 +365,10 @@ SEGMIF_INLINE void embed(Warp warp, const Strip<T, WIDE>& map, Weight<T, WIDE> w
                          int part, A<T> (&tokens)[2]) {
     D product[2][2];  // of each half, 8 channels each
     SEGMIF_UNROLL
-    for (int i = 0; i < 4; ++i) clear(warp, product[i / 2][i % 2]);
+    for (int i = 0; i < 4; ++i) {
+        const float* own = bias + 16 * part + i % 2 * 8;
+        fill(warp, product[i / 2][i % 2], [&](int lane, int e) { return own[lane % 4 * 2 + e % 2]; });
+    }
     SEGMIF_UNROLL
     for (int depth = 0; depth < WIDE / 16; ++depth) {
         SEGMIF_UNROLL
@@ -351,13 +381,11 @@ SEGMIF_INLINE void embed(Warp warp, const Strip<T, WIDE>& map, Weight<T, WIDE> w
     warp.each([&](int lane) {
         SEGMIF_UNROLL
         for (int q = 0; q < 2; ++q) {
-            const float* added = bias + 16 * part + 8 * q + lane % 4 * 2;
             SEGMIF_UNROLL
             for (int i = 0; i < 4; ++i) {
                 const int m = i / 2, h = i % 2;
                 const D& sums = product[m][q];
-                const float x = relu(sums.at(lane, 2 * h) + added[0]), y = relu(sums.at(lane, 2 * h + 1) + added[1]);
-                tokens[m].at(lane, h + 2 * q) = to_pair<T>(x, y);
+                tokens[m].at(lane, h + 2 * q) = relu_pair<T>(sums.at(lane, 2 * h), sums.at(lane, 2 * h + 1));
             }
         }
     });
@@ -375,13 +403,14 @@ SEGMIF_INLINE void look_up(Warp warp, const A<T> (&tokens)[2], Weight<T, WIDE> w
     }
 }
 
-// LayerNorm over the channels of map + looked_up + bias, in float, in the map's place. There are zeros where there is
-// no channel, so these stay zero.
+// LayerNorm over the channels of map + looked_up, in float, in the map's place. There are zeros where there is no
+// channel, so these stay zero.
 template <class T, int WIDE>
 SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Parameters<T, WIDE>::Stream& stream,
                              D (&looked_up)[2][WIDE / 8], Strip<T, WIDE>& map) {
     Registers<float, 4> total, squares;  // of a lane's four pixels, row group + 8 h of half m at 2 m + h
     clear(warp, total), clear(warp, squares);
+    const float share = 1.0f / a.channels;  // of a channel in a mean
     // calls work(lane, pixel, channel, value, pair of the map, which of its two) for all that lanes hold
     const auto each_value = [&](auto work) {
         warp.each([&](int lane) {
@@ -397,18 +426,18 @@ SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Pa
             }
         });
     };
-    each_value([&](int lane, int pixel, int channel, float& value, T& there) {
-        value += to_float(there) + stream.out_bias[channel];
+    each_value([&](int lane, int pixel, int, float& value, T& there) {
+        value += to_float(there);
         total.at(lane, pixel) += value;
     });
     add_group(warp, total);
     each_value([&](int lane, int pixel, int channel, float& value, T&) {
-        value -= total.at(lane, pixel) / a.channels;
+        value -= total.at(lane, pixel) * share;
         if (channel < a.channels) squares.at(lane, pixel) += value * value;
     });
     add_group(warp, squares);
     each_value([&](int lane, int pixel, int channel, float& value, T& there) {
-        const float scale = 1 / sqrtf(squares.at(lane, pixel) / a.channels + a.epsilon);
+        const float scale = inverse_root(squares.at(lane, pixel) * share + a.epsilon);
         there = from_float<T>(value * scale * stream.factor[channel] + stream.summand[channel]);
     });
 }
@@ -432,7 +461,11 @@ SEGMIF_INLINE void refine_strip(Warp warp, const Arguments<T>& a, const Paramete
         const auto stream = parameters.of(i);
         D looked_up[2][WIDE / 8];
         SEGMIF_UNROLL
-        for (int tile = 0; tile < WIDE / 4; ++tile) clear(warp, looked_up[tile % 2][tile / 2]);
+        for (int tile = 0; tile < WIDE / 4; ++tile) {
+            fill(warp, looked_up[tile % 2][tile / 2], [&](int lane, int e) {
+                return stream.out_bias[channel_at<Order::RUNS>(tile / 2 * 8 + lane % 4 * 2 + e % 2)];
+            });
+        }
         SEGMIF_UNROLL
         for (int part = 0; part < WIDE / 16; ++part) {
             A<T> u[2];

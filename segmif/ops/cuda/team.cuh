@@ -93,6 +93,16 @@ SEGMIF_INLINE Half from_float<Half>(float value) {
 #endif
 }
 
+// What lies at `from`, which nobody writes while a kernel runs: so a compiler may read ahead of stores.
+template <class T>
+SEGMIF_INLINE T fetch(const T* from) {
+#if defined(__CUDACC__)
+    return __ldg(from);
+#else
+    return *from;
+#endif
+}
+
 #if defined(__CUDACC__)
 constexpr int THREADS = 256;  // of a block
 constexpr int WARPS = THREADS / 32;
@@ -115,6 +125,15 @@ struct Team {
     template <class Work>
     SEGMIF_INLINE void each(int count, Work work) const {
         for (int i = rank(); i < count; i += SIZE) work(i);
+    }
+
+    // The same for a count known while compiling, so that the reads of all rounds are under way at once.
+    template <int COUNT, class Work>
+    SEGMIF_INLINE void each(Work work) const {
+        SEGMIF_UNROLL
+        for (int first = 0; first < COUNT; first += SIZE) {
+            if (first + SIZE <= COUNT || first + rank() < COUNT) work(first + rank());
+        }
     }
 };
 

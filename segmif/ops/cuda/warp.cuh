@@ -83,7 +83,7 @@ struct WordOf<Half> {
 template <class T>
 SEGMIF_INLINE Run<T> read_run(const T* from) {
     using Word = typename WordOf<T>::type;
-    const Word word = *reinterpret_cast<const Word*>(from);
+    const Word word = fetch(reinterpret_cast<const Word*>(from));
     Run<T> run;
     std::memcpy(&run, &word, sizeof run);
     return run;
@@ -102,7 +102,7 @@ template <class T>
 SEGMIF_INLINE Run<T> read_some(const T* from, int count) {
     Run<T> run;
     SEGMIF_UNROLL
-    for (int i = 0; i < 4; ++i) run.set(i, i < count ? from[i] : from_float<T>(0));
+    for (int i = 0; i < 4; ++i) run.set(i, i < count ? fetch(from + i) : from_float<T>(0));
     return run;
 }
 
@@ -150,12 +150,18 @@ template <class T>
 struct B : Registers<Pair<T>, 2> {};
 struct D : Registers<float, 4> {};
 
-template <int N>
-SEGMIF_INLINE void clear(Warp warp, Registers<float, N>& values) {
+// Each value becomes value(lane, i).
+template <int N, class Value>
+SEGMIF_INLINE void fill(Warp warp, Registers<float, N>& values, Value value) {
     warp.each([&](int lane) {
         SEGMIF_UNROLL
-        for (int i = 0; i < N; ++i) values.at(lane, i) = 0;
+        for (int i = 0; i < N; ++i) values.at(lane, i) = value(lane, i);
     });
+}
+
+template <int N>
+SEGMIF_INLINE void clear(Warp warp, Registers<float, N>& values) {
+    fill(warp, values, [](int, int) { return 0.0f; });
 }
 
 #if defined(__CUDACC__)
@@ -247,8 +253,16 @@ struct Map {
     bool channels_last;  // a pixel's channels lie side by side, or a channel's pixels
 
     // Whether each run of a strip exists whole or not at all.
-    SEGMIF_INLINE bool has_whole_runs(int first) const {
-        return (channels_last ? channels : pixels) % 4 == 0 && (channels_last || first + STRIP <= pixels);
+    SEGMIF_INLINE bool has_whole_runs() const { return (channels_last ? channels : pixels) % 4 == 0; }
+
+    // Calls work(map) in one of two places, at each of which a compiler knows the layout.
+    template <class Work>
+    SEGMIF_INLINE void by_layout(Work work) const {
+        if (channels_last) {
+            work(Map{data, pixels, channels, true});
+        } else {
+            work(Map{data, pixels, channels, false});
+        }
     }
 };
 
@@ -262,17 +276,22 @@ struct Strip {
 
     // From pixel `first` on; zeros where there is no channel or no pixel.
     SEGMIF_INLINE void load(Warp warp, Map<const T> map, int first) {
-        if (map.has_whole_runs(first)) {
-            load_by(warp, map, first, [](const T* from, int count) { return count > 0 ? read_run(from) : Run<T>{}; });
+        if (map.has_whole_runs()) {
+            map.by_layout([&](auto known) {
+                const auto read = [](const T* from, int count) { return count > 0 ? read_run(from) : Run<T>{}; };
+                load_by(warp, known, first, read);
+            });
         } else {
             load_by(warp, map, first, [](const T* from, int count) { return read_some(from, count); });
         }
     }
 
     SEGMIF_INLINE void store(Warp warp, Map<T> map, int first) const {
-        if (map.has_whole_runs(first)) {
-            store_by(warp, map, first, [](T* to, const Run<T>& run, int count) {
-                if (count > 0) write_run(to, run);
+        if (map.has_whole_runs()) {
+            map.by_layout([&](auto known) {
+                store_by(warp, known, first, [](T* to, const Run<T>& run, int count) {
+                    if (count > 0) write_run(to, run);
+                });
             });
         } else {
             store_by(warp, map, first, [](T* to, const Run<T>& run, int count) { write_some(to, run, count); });
@@ -354,9 +373,9 @@ private:
     };
 };
 
-// A weight (WIDE outputs x WIDE inputs) in shared memory, as lanes read it: a run has what a lane holds of the B whose
-// columns are 8 outputs and whose rows are 16 inputs.
-template <class T, int WIDE>
+// A weight (WIDE outputs x WIDE inputs) in shared memory, in runs of two pairs that a lane needs side by side: as B,
+// both q of 8 outputs (columns) and 16 inputs; as A, both h of 16 outputs (rows) and 8 inputs.
+template <class T, int WIDE, bool AS_A = false>
 struct Weight {
     static constexpr int PARTS = WIDE / 16, TILES = WIDE / 8, SIZE = TILES * PARTS * LANES;  // runs
     Run<T>* data;
@@ -364,15 +383,16 @@ struct Weight {
     // From rows of `pitch` values; zeros beyond `channels`.
     template <Order OUTPUTS, Order INPUTS>
     SEGMIF_INLINE void load(Team team, const T* weight, int pitch, int channels) const {
-        team.each(SIZE, [&](int i) {
+        team.template each<SIZE>([&](int i) {
             const int lane = i % LANES, part = i / LANES % PARTS, tile = i / LANES / PARTS;
-            const int output = channel_at<OUTPUTS>(8 * tile + lane / 4);
             Run<T> run;
             SEGMIF_UNROLL
             for (int k = 0; k < 4; ++k) {
-                const int input = channel_at<INPUTS>(16 * part + k / 2 * 8 + lane % 4 * 2 + k % 2);
+                const int h = AS_A ? k / 2 : tile % 2, q = AS_A ? tile % 2 : k / 2;
+                const int output = channel_at<OUTPUTS>(tile / 2 * 16 + 8 * h + lane / 4);
+                const int input = channel_at<INPUTS>(16 * part + 8 * q + lane % 4 * 2 + k % 2);
                 const bool exists = output < channels && input < channels;
-                run.set(k, exists ? weight[output * pitch + input] : from_float<T>(0));
+                run.set(k, exists ? fetch(weight + output * pitch + input) : from_float<T>(0));
             }
             data[i] = run;
         });
@@ -394,9 +414,8 @@ struct Weight {
         A<T> a;
         warp.each([&](int lane) {
             SEGMIF_UNROLL
-            for (int h = 0; h < 2; ++h) {
-                const Run<T> run = data[((2 * row + h) * PARTS + part) * LANES + lane];
-                for (int q = 0; q < 2; ++q) a.at(lane, h + 2 * q) = run.pair[q];
+            for (int i = 0; i < 4; ++i) {
+                a.at(lane, i) = data[((2 * row + i / 2) * PARTS + part) * LANES + lane].pair[i % 2];
             }
         });
         return a;

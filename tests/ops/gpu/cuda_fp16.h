@@ -5,6 +5,7 @@
 #pragma once
 #include <pthread.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -42,6 +43,11 @@ struct alignas(4) __half2 {
     __half x, y;
 };
 inline __half2 __floats2half2_rn(float x, float y) { return {static_cast<__half>(x), static_cast<__half>(y)}; }
+template <class T>
+T __ldg(const T* from) {
+    return *from;
+}
+inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 
 class Barrier {
 public:
@@ -87,7 +93,9 @@ inline float __shfl_sync(unsigned, float value, unsigned from) {
     warp().barrier.wait();
     return other;
 }
-inline float __shfl_xor_sync(unsigned all, float value, unsigned step) { return __shfl_sync(all, value, lane() ^ step); }
+inline float __shfl_xor_sync(unsigned all, float value, unsigned step) {
+    return __shfl_sync(all, value, lane() ^ step);
+}
 
 template <class Kernel>
 int cudaFuncSetAttribute(Kernel*, int, int bytes) {

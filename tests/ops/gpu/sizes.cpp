@@ -31,6 +31,7 @@ int main() {
     const SegmifAttention attentions[] = {
         {2, 24, 3, 13, 7, SEGMIF_HALF, FIRST, 1e-5f},
         {1, 64, 8, 5, 16, SEGMIF_HALF, LAST, 1e-5f},
+        {2, 10, 2, 9, 4, SEGMIF_HALF, LAST, 1e-5f},
         {1, 24, 3, 5, 7, SEGMIF_FLOAT, LAST, 1e-5f},
         {1, 8, 2, 1, 5, SEGMIF_FLOAT, FIRST, 1e-5f},
     };
