@@ -109,9 +109,19 @@ class TrainConfig:
 
 def read_config(path: Path) -> TrainConfig:
     """The run that a TOML file describes; ValueError names what is unknown or out of range."""
-    settings = tomli.loads(path.read_text(encoding="utf-8"))
+    try:
+        settings = tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist: training/configs holds some") from None
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
     try:
         return TypeAdapter(TrainConfig).validate_python(settings)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ValueError(f"{path}: {'; '.join(faults)}") from error
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise ValueError(
+            f"{path}: {'; '.join(each.removeprefix(': ') for each in faults)}"
+        ) from error

@@ -24,13 +24,13 @@ from segmif.classes import Taxonomy
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
-from segmif.ops import native
 from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
 from training.espnet import TUTOR, load_teacher
 from training.finish import finish_fusion
+from training.kernels import take_kernels
 from training.learner import Learner, parameter_groups, set_learning_rate, take_step
 from training.pace import Pace
 from training.run import RECORD_EVERY, Run, finite
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=["32-true", "bf16-mixed", "16-mixed"],
-        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true; with --kernels "
-        "16-mixed]",
+        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true; on a GPU with "
+        "--kernels 16-mixed]",
     )
     parser.add_argument(
         "--kernels",
@@ -74,13 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
     config = read_config(args.config)
+    if args.steps is not None and args.steps < 1:
+        raise ValueError(f"--steps is {args.steps}: at least 1 expected")
+    out = args.out or Path("weights") / f"{config.variant}.safetensors"
+    check_place(out)
     if args.kernels:
         args.precision = take_kernels(args.kernels, args.precision)
     train(
         config,
         args.data,
         args.folder or Path("runs") / args.config.stem,
-        args.out or Path("weights") / f"{config.variant}.safetensors",
+        out,
         start=args.weights,
         teachers=args.teacher,
         resume=args.resume,
@@ -245,13 +249,13 @@ def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, s
     return {name: f"{value:.3f}" for name, value in values.items()}
 
 
-def take_kernels(path: Path, precision: str | None) -> str:
-    """Has HIA run on the kernels of a library; gives the precision to train in."""
-    precision = precision or "16-mixed"
-    if precision == "bf16-mixed":
-        raise ValueError(f"{path.name} knows no {precision}: --precision 16-mixed or 32-true")
-    native.use(native.Kernels(path, "cuda" if torch.cuda.is_available() else "cpu"))
-    return precision
+def check_place(out: Path) -> None:
+    """Makes the folder of the weights; OSError, hours before they come, where they cannot lie."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise OSError(
+            f"{out} cannot be written: --out names a file, in a folder that you may write"
+        )
 
 
 def open_devices(precision: str | None) -> Fabric:

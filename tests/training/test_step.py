@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import training
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network
+from segmif.ops.interactive_attention import fast_forms
 from training import data, losses
 from training.config import Phase, TrainConfig
 from training.learner import Learner, take_step
@@ -156,13 +158,49 @@ def test_pace_tells_loading_from_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(watched) == "1.2 pairs/s, 20.0% of the time spent on loading"
 
 
-def test_kernels_that_cannot_be_loaded_end_a_run_before_it_begins(tmp_path: Path) -> None:
+def trained(folder: Path, *flags: str) -> int:
+    """The command, on the config of `nano`; nothing may be left of a run that it refuses."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     config = str(Path(training.__file__).parent / "configs/nano.toml")
-    flags = ["--config", config, "--folder", str(tmp_path), "--kernels", str(tmp_path / "none.so")]
+    return main(parser.parse_args(["--config", config, "--folder", str(folder), *flags]))
+
+
+def test_kernels_that_cannot_be_loaded_end_a_run_before_it_begins(tmp_path: Path) -> None:
+    flags = ["--kernels", str(tmp_path / "none.so")]
     with pytest.raises(ValueError, match=r"none\.so is not a build of the kernels"):
-        main(parser.parse_args(flags))
-    with pytest.raises(ValueError, match=r"none\.so knows no bf16-mixed: --precision 16-mixed"):
-        main(parser.parse_args([*flags, "--precision", "bf16-mixed"]))
+        trained(tmp_path, *flags)
+    with pytest.raises(ValueError, match=r"none\.so knows no bf16-mixed on \w+: --precision"):
+        trained(tmp_path, *flags, "--precision", "bf16-mixed")
     assert not list(tmp_path.iterdir())
+
+
+def test_kernels_for_a_gpu_end_a_run_without_one_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    source, library, run = tmp_path / "refuse.c", tmp_path / "refuse.so", tmp_path / "run"
+    source.write_text(
+        "unsigned long segmif_attention_workspace(void *shape) { return 16; }\n"
+        "int segmif_attention(void) { return 35; }\n"
+        'const char *segmif_attention_error(int error) { return "no driver"; }\n'
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library], check=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"refuse\.so does not run on cpu, .*no driver"):
+        trained(run, "--kernels", str(library))
+    with pytest.raises(ValueError, match="knows no 16-mixed on cpu: --precision 32-true"):
+        trained(run, "--kernels", str(library), "--precision", "16-mixed")  # Fabric: bfloat16
+    assert not run.exists() and "cpu" not in fast_forms
+
+
+def test_what_would_be_missed_at_the_end_ends_a_run_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    run = tmp_path / "run"
+    with pytest.raises(OSError, match="folder cannot be written: --out names a file"):
+        trained(run, "--out", str(tmp_path / "folder"))
+    with pytest.raises(ValueError, match="--steps is 0: at least 1 expected"):
+        trained(run, "--steps", "0")
+    assert not run.exists()

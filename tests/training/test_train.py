@@ -97,6 +97,14 @@ def test_config_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     path.write_text('variant = "nano"\nlerning_rate = 1.0\n')
     with pytest.raises(ValueError, match=r"run\.toml: .*lerning_rate: Unexpected"):
         read_config(path)
+    path.write_text('variant = "mega"')
+    with pytest.raises(ValueError, match=r"run\.toml: variant is 'mega'; there are paper, edge"):
+        read_config(path)
+    path.write_text("# A run\nof nano")
+    with pytest.raises(ValueError, match=r"run\.toml is not TOML: Expected '='"):
+        read_config(path)
+    with pytest.raises(FileNotFoundError, match=r"none\.toml does not exist: training/configs"):
+        read_config(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
