@@ -15,7 +15,7 @@ from service.logs import log_config
 from service.offline import infer_folders
 from service.opening import Opened, open_all
 from service.settings import FILE_VARIABLE, Settings, as_toml, load_settings
-from service.transport import Server, server_config
+from service.transport import Server, check_door, server_config
 
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 
@@ -70,6 +70,15 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
         app.state.tls = config.ssl
     except OSError as error:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
+        return 2
+    try:
+        check_door(settings)
+    except OSError as error:
+        print(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): stop what "
+            "does, or choose another --port or --host",
+            file=sys.stderr,
+        )
         return 2
     logging.config.dictConfig(log_config(settings.log))
     Server(config).run()

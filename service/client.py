@@ -26,8 +26,8 @@ from service.client_memory import SharedMemory
 from service.negotiation import RAW
 from service.wire import ENCODED, MISSING, RGB8, Y8, Y16, RawAnswer, pack_pair
 
-VisibleInput = NDArray[np.uint8] | bytes | Path | None
-InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path | None
+VisibleInput = NDArray[np.uint8] | bytes | Path | str | None  # str: a path
+InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path | str | None
 Pair = tuple[VisibleInput, InfraredInput]
 StampedPair = tuple[VisibleInput, InfraredInput, int, int]  # and when each was taken [ns]
 RAW_KINDS = {
@@ -230,12 +230,12 @@ def are_pixels(visible: VisibleInput, infrared: InfraredInput) -> bool:
 
 
 def _frame(
-    frame: NDArray[Any] | bytes | Path | None, part: str
+    frame: NDArray[Any] | bytes | Path | str | None, part: str
 ) -> tuple[int, tuple[int, int, int], bytes]:
     if frame is None:
         return MISSING, (0, 0, 0), b""
-    if isinstance(frame, Path):
-        frame = frame.read_bytes()
+    if isinstance(frame, (Path, str)):
+        frame = Path(frame).read_bytes()
     if isinstance(frame, bytes):
         return ENCODED, (0, 0, 0), frame
     kind = RAW_KINDS.get((part, frame.ndim, str(frame.dtype)))

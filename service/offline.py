@@ -66,6 +66,8 @@ class Summary:
             yield f"ms per pair, stages overlapping: {stages}"
         if self.failures:
             yield f"{len(self.failures)} failed"
+        if not self.done and not self.failures:
+            yield "nothing done: neither folder holds a frame"
 
 
 def pair_up(visible: Path, infrared: Path) -> tuple[list[Task], list[str]]:
@@ -177,6 +179,8 @@ def _write(prediction: Prediction, taxonomy: Taxonomy, out: Path, job: Job) -> N
 
 def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Files of a folder by stem, and complaints about those that cannot take part."""
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is no folder: expected one of JPEG, PNG or TIFF frames")
     files: dict[str, Path] = {}
     complaints = []
     for path in sorted(folder.iterdir()):

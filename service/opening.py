@@ -1,5 +1,6 @@
 """All that settings name, opened: network, rig and reference."""
 
+import math
 from dataclasses import dataclass
 
 from segmif.runtime import Runtime, open_runtime
@@ -29,6 +30,8 @@ def open_all(settings: Settings) -> Opened:
 
     Raises ManifestError, ArtefactError, DeviceError, OSError or ValueError.
     """
+    if not settings.rig and settings.depth_m != math.inf:
+        raise ValueError(f"depth_m is {settings.depth_m}, but there is no rig: give --rig as well")
     mounting = Mounting(settings.rig, settings.depth_m) if settings.rig else None
     runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
     reference = open_runtime(settings.reference) if settings.reference else None

@@ -135,7 +135,10 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     try:
         return Settings(**(below | above))
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise ValueError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
-from socket import socket
+from socket import AF_INET, AF_INET6, create_server, socket
 from threading import Timer
 from typing import Any
 from uuid import uuid4
@@ -258,6 +258,12 @@ class Server(uvicorn.Server):
     def _end(self, limit_s: float) -> None:
         logger.error("something hangs %s s after the word to stop; the process ends", limit_s)
         os._exit(1)
+
+
+def check_door(settings: Settings) -> None:
+    """Raise OSError where the service could not listen."""
+    family = AF_INET6 if ":" in settings.host else AF_INET
+    create_server((settings.host, settings.port), family=family).close()
 
 
 def server_config(

@@ -45,7 +45,8 @@ def test_arrays_bytes_and_paths_are_answered_alike(client: httpx.Client, tmp_pat
     images.write_png(path, visible)
     with Client(str(client.base_url)) as ours:
         assert_right(ours.fuse(visible, infrared), visible, infrared)
-        assert_right(ours.fuse(path, images.encode_png(infrared)), visible, infrared)
+        for given in (path, str(path)):
+            assert_right(ours.fuse(given, images.encode_png(infrared)), visible, infrared)
 
 
 def test_refusals_are_raised_with_the_services_words(client: httpx.Client) -> None:

@@ -343,6 +343,7 @@ def test_tls_serves_and_plain_http_does_not_pass(start: Start, tmp_path: Path) -
         ([], {"SEGMIF_MAX_BATHC": "9"}, "MAX_BATHC is none of this program's; is SEGMIF_MAX_BATCH"),
         ([], {"SEGMIF_MAX_PIXELS": "many"}, "max_pixels"),
         (["--tls-key", "key.pem"], {"SEGMIF_TOKEN": "s3cret"}, "needs both"),
+        (["--depth-m", "8"], {}, "depth_m is 8.0, but there is no rig: give --rig as well"),
         (["--tls-key", "no.pem", "--tls-certificate", "no.pem"], {}, "cannot be used"),
     ],
 )  # fmt: skip
@@ -359,7 +360,19 @@ def test_what_the_operator_gets_wrong_is_said_before_a_port_opens(
     assert main(["serve", "--weights", str(stand_in_weights), *arguments]) == 2
     told = capsys.readouterr().err
     assert words in told
-    assert "s3cret" not in told
+    assert "s3cret" not in told and "Value error" not in told
+
+
+def test_a_port_that_is_taken_is_named_in_one_line(
+    stand_in_weights: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--weights", str(stand_in_weights), "--port", str(port)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"cannot listen on 127.0.0.1 port {port} (Address already in use")
+    assert said.endswith("): stop what does, or choose another --port or --host\n")
+    assert said.count("\n") == 1
 
 
 def test_every_door_documents_its_errors_as_problems(start: Start) -> None:
