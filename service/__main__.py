@@ -74,9 +74,10 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     try:
         check_door(settings)
     except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # Python adds the address
         print(
-            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): stop what "
-            "does, or choose another --port or --host",
+            f"cannot listen on {settings.host} port {settings.port} ({why}): stop what does, or "
+            "choose another --port or --host",
             file=sys.stderr,
         )
         return 2

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class Run:
         """
         Puts modules and optimiser of `state` back in place; gives the rest of it.
 
-        ValueError where the file is of other settings, or lacks part of `state`.
+        ValueError where the file is damaged, of other settings, or lacks part of `state`.
         """
         path = self.folder / name
         try:
@@ -116,6 +117,11 @@ class Run:
             raise ValueError(
                 f"{path} lacks some of {', '.join(state)}: it was written in another precision or "
                 "by another release; resume with those, or start a new run"
+            ) from error
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            said = str(error).partition("\n")[0]
+            raise ValueError(
+                f"{path} cannot be read ({said}): where it is damaged, start a new run"
             ) from error
         if "settings" in rest:  # older files lack it
             _refuse_other_settings(rest["settings"], self.settings, path)

@@ -370,9 +370,10 @@ def test_a_port_that_is_taken_is_named_in_one_line(
         port = taken.getsockname()[1]
         assert main(["serve", "--weights", str(stand_in_weights), "--port", str(port)]) == 2
     said = capfd.readouterr().err
-    assert said.startswith(f"cannot listen on 127.0.0.1 port {port} (Address already in use")
-    assert said.endswith("): stop what does, or choose another --port or --host\n")
-    assert said.count("\n") == 1
+    assert said == (
+        f"cannot listen on 127.0.0.1 port {port} (Address already in use): stop what does, or "
+        "choose another --port or --host\n"
+    )
 
 
 def test_every_door_documents_its_errors_as_problems(start: Start) -> None:

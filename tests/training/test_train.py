@@ -65,6 +65,16 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
         train(TINY, tmp_path, tmp_path / "run", tmp_path / "n.safetensors", resume=True)
 
 
+@pytest.mark.parametrize("kept", [0, 1000])  # bytes
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
+    run, out = tmp_path / "run", tmp_path / "n.safetensors"
+    train(TINY, tmp_path / "none", run, out, stop=1)
+    checkpoint = run / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read \(.*\): where it is dam"):
+        train(TINY, tmp_path / "none", run, out, resume=True)
+
+
 def test_changed_settings_are_not_resumed(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "n.safetensors"
     train(TINY, tmp_path / "none", run, out, stop=1)
