@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from export.to_onnx import noise, to_model
-from segmif.frames import INPUTS, OUTPUTS
+from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
 
@@ -33,14 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m export benchmark`."""
     parser.add_argument("--table", action="store_true", help="print the table (the default)")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--size", default="480x640", help="height x width, multiples of 32")
+    parser.add_argument(
+        "--size", type=_size, default="480x640", help="height x width, multiples of 32"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--runs", type=int, default=9, help="timed runs per variant; 0 counts only")
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints the table; returns the exit code."""
-    height, width = (int(side) for side in args.size.split("x"))
+    if args.runs < 0 or args.threads < 1:
+        raise ValueError(f"{args.runs} runs on {args.threads} threads: 0 and 1 are the least")
+    height, width = args.size
     costs = [measure(v, height, width, args.threads, args.runs) for v in args.variants]
     print(table(costs))
     print(
@@ -49,6 +53,16 @@ def main(args: argparse.Namespace) -> int:
         f"{platform.machine()}, {datetime.now(timezone.utc):%Y-%m-%d}"
     )
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width in pixels."""
+    sides = [int(side) if side.isdecimal() else 0 for side in text.split("x")]
+    if len(sides) != 2 or any(side == 0 or side % MULTIPLE for side in sides):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size: expected multiples of {MULTIPLE}, such as 480x640"
+        )
+    return sides[0], sides[1]
 
 
 def measure(variant: str, height: int, width: int, threads: int, runs: int) -> Cost:

@@ -110,13 +110,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """Puts each load on the service, prints and writes what came of it."""
+    for number in (*(args.clients or []), *(args.rate or []), args.window_s):
+        if number <= 0:
+            raise ValueError(f"clients, rates and seconds are more than 0, and {number:g} is not")
     pairs = read_pairs(args.visible, args.infrared)
+    earlier = read_earlier(args.against) if args.against else {}
     if args.rate:
         loads = [Load(rate=rate) for rate in args.rate]
     else:
         loads = [Load(clients=clients) for clients in args.clients or (1, 4)]
     results = asyncio.run(measure_all(args.url, args.token, pairs, loads, args.window_s))
-    earlier = json.loads(args.against.read_text())["loads"] if args.against else {}
     for name, result in results.items():
         print(line(name, result, earlier.get(name)))
     if args.json:
@@ -131,6 +134,15 @@ def read_pairs(visible: Path, infrared: Path) -> list[Pair]:
     if not names:
         raise ValueError(f"{visible} and {infrared} have no frame of the same name")
     return [((visible / name).read_bytes(), (infrared / name).read_bytes()) for name in names]
+
+
+def read_earlier(path: Path) -> dict[str, dict[str, Any]]:
+    """The loads of a file that --json wrote; ValueError where it is something else."""
+    told = json.loads(path.read_text())
+    if not isinstance(told, dict) or "loads" not in told:
+        raise ValueError(f"{path} holds no loads: --against takes a file that --json wrote")
+    loads: dict[str, dict[str, Any]] = told["loads"]
+    return loads
 
 
 async def measure_all(

@@ -1,0 +1,37 @@
+"""The table of what variants cost, and what it is not asked for."""
+
+import pytest
+
+from export.__main__ import COMMANDS
+from segmif import cli
+
+
+def benchmark(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
+    monkeypatch.setattr("sys.argv", ["export", "benchmark", "--variants", "nano", *flags])
+    return cli.run("export", "", COMMANDS)
+
+
+def test_the_readmes_counts_are_these(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmark(monkeypatch, "--runs", "0") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[1].split() == ["nano", "1.16", "M", "2.54", "-", "-"]
+    assert "one pair at 480x640" in told[2]
+
+
+@pytest.mark.parametrize("size", ["30x30", "480", "480x640x3", "x", "0x32"])
+def test_sizes_that_are_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        benchmark(monkeypatch, "--size", size)
+    assert ended.value.code == 2
+    assert f"{size!r} is no size: expected multiples of 32" in capsys.readouterr().err
+
+
+def test_fewer_runs_than_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmark(monkeypatch, "--runs", "-1", "--threads", "2") == 1
+    assert "-1 runs on 2 threads: 0 and 1 are the least" in capsys.readouterr().err
