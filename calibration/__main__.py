@@ -1,8 +1,11 @@
-"""`python -m calibration`: target, live, unpack, pair, solve, pick, check, convert, prove."""
+"""
+`python -m calibration COMMAND`: target, live, unpack, pair, solve, pick, align, check, convert,
+prove.
+"""
 
 import sys
 
-from calibration import check, convert, live, pair, pick, prove, solve, target, unpack
+from calibration import align, check, convert, live, pair, pick, prove, solve, target, unpack
 from segmif import cli
 
 if __name__ == "__main__":
@@ -13,6 +16,7 @@ if __name__ == "__main__":
         "pair": pair,
         "solve": solve,
         "pick": pick,
+        "align": align,
         "check": check,
         "convert": convert,
         "prove": prove,

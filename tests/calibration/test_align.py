@@ -1,0 +1,70 @@
+"""A recording of a rig as training reads it: one size, one view."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration import align
+from segmif import cli
+from segmif.images import encode_png, read_infrared, read_visible
+from segmif.rig import Homography, write_rig
+
+HOT = (slice(10, 20), slice(30, 40))  # of the infrared frame
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Two moments; infrared in 16 bit, of half the size, its left quarter out of sight."""
+    random = np.random.default_rng(0)
+    for name in ("visible", "infrared"):
+        (tmp_path / name).mkdir()
+    for index in range(2):
+        colour = random.integers(0, 256, (64, 96, 3), np.uint8)
+        counts = np.full((32, 48), 7000, np.uint16)
+        counts[HOT] = 9000
+        (tmp_path / "visible" / f"{index}.jpg").write_bytes(encode_png(colour))
+        (tmp_path / "infrared" / f"{index}.png").write_bytes(encode_png(counts))
+    shift = np.array([[0.5, 0, -12], [0, 0.5, 0], [0, 0, 1.0]])  # visible to infrared
+    write_rig(tmp_path / "rig.yaml", Homography((96, 64), (48, 32), shift))
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    words = ["--rig", folder / "rig.yaml", "--out", folder / "out"]
+    words += ["--visible", folder / "visible", "--infrared", folder / "infrared"]
+    monkeypatch.setattr(sys, "argv", ["calibration", "align", *map(str, words)])
+    return cli.run("calibration", "", {"align": align})
+
+
+def test_infrared_comes_into_the_visible_view(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, recording) == 0
+    assert "out: 2 pairs; infrared sees 74% of the visible view" in capsys.readouterr().out
+    visible = read_visible(recording / "out/visible/1.png")
+    infrared = read_infrared(recording / "out/infrared/1.png")
+    assert (visible == read_visible(recording / "visible/1.jpg")).all()
+    assert infrared.shape == visible.shape[:2] and not infrared[:, :22].any()
+    # what was hot at (30..40, 10..20) lies at twice that, 24 pixels to the right
+    assert infrared[24:36, 88:94].min() > 200 > infrared[:16].max()
+
+
+def test_nothing_is_written_over(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recording / "out").mkdir()
+    (recording / "out/notes.txt").write_text("mine")
+    assert run(monkeypatch, recording) == 1
+    assert "out is not empty: name a new folder" in capsys.readouterr().err
+    assert [path.name for path in (recording / "out").iterdir()] == ["notes.txt"]
+
+
+def test_frames_of_another_size_are_named(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recording / "infrared/1.png").write_bytes(encode_png(np.zeros((30, 48), np.uint16)))
+    assert run(monkeypatch, recording) == 1
+    said = capsys.readouterr().err
+    assert "1.png: the infrared frame is 48x30, the rig was calibrated at 48x32" in said
