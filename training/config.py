@@ -49,6 +49,10 @@ class Source:
             raise ValueError(f"kind of data is {self.kind!r}; there are {', '.join(KINDS)}")
 
 
+DATA = (
+    Source(kind="mfnet", folder="mfnet", split="train"),
+    Source(kind="pairs", folder="roadscene"),
+)
 VALIDATION = Source(kind="mfnet", folder="mfnet", split="val")
 
 
@@ -57,10 +61,7 @@ class TrainConfig:
     """One run; `focus` as in `data.Samples`."""
 
     variant: str
-    data: tuple[Source, ...] = (
-        Source(kind="mfnet", folder="mfnet", split="train"),
-        Source(kind="pairs", folder="roadscene"),
-    )
+    data: tuple[Source, ...] = DATA
     validation: Source = VALIDATION
     cache_gib: float = 2.0  # of decoded frames that are kept in memory
     phases: tuple[Phase, ...] = ()

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from segmif.classes import MFNET, Taxonomy
 from training.augment import Views, is_dark, paste, troubled, view
-from training.config import Phase, Source, TrainConfig
+from training.config import DATA, Phase, Source, TrainConfig
 from training.datasets import FrameSet, only, open_set
 from training.datasets import Labelled as Labelled
 from training.datasets.rendered import RenderedSet
@@ -129,8 +129,17 @@ def data_root() -> Path:
 
 
 def training_sets(config: TrainConfig, root: Path) -> list[FrameSet]:
-    """The sets of `config.data` under `root`; where there is no such folder, rendered scenes."""
+    """
+    The sets of `config.data` under `root`.
+
+    Where there is no such folder: rendered scenes, or ValueError if the config names its own sets.
+    """
     if not root.is_dir():
+        if config.data != DATA:
+            raise ValueError(
+                f"there is no folder {root}, under which the config's [[data]] lie: name it by "
+                "--data or SEGMIF_DATA"
+            )
         return [RenderedSet(RENDERED_SCENES)]
     return [open_source(source, root) for source in config.data]
 

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from segmif.images import write_png
 from training import data
-from training.config import Phase, Source, TrainConfig
+from training.config import DATA, Phase, Source, TrainConfig
 from training.datasets import FrameSet, changed
 from training.train import train
 
@@ -72,7 +72,12 @@ def test_where_there_is_no_data_training_goes_on_unjudged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "RENDERED_SCENES", 2)
-    train(CONFIG, tmp_path / "none", tmp_path / "run", tmp_path / "n.safetensors")
+    config = replace(CONFIG, data=DATA)
+    train(config, tmp_path / "none", tmp_path / "run", tmp_path / "n.safetensors")
+
+
+def test_no_rendered_scene_takes_the_place_of_frames_that_a_config_names(tmp_path: Path) -> None:
+    refused(CONFIG, tmp_path / "none", r"no folder .*none, under which the config's \[\[data\]\]")
 
 
 def test_frames_are_judged_as_they_are_trained_on(
