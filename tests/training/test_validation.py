@@ -77,7 +77,9 @@ def test_where_there_is_no_data_training_goes_on_unjudged(
 
 
 def test_no_rendered_scene_takes_the_place_of_frames_that_a_config_names(tmp_path: Path) -> None:
-    refused(CONFIG, tmp_path / "none", r"no folder .*none, under which the config's \[\[data\]\]")
+    told = r"no folder .*none, under which the config's \[\[data\]\] lie: name it by --data"
+    with pytest.raises(ValueError, match=told):
+        train(CONFIG, tmp_path / "none", tmp_path / "run", tmp_path / "n.safetensors")
 
 
 def test_frames_are_judged_as_they_are_trained_on(
