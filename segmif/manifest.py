@@ -2,13 +2,21 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import Self
 
 from segmif.classes import TAXONOMIES, Taxonomy
+
+NEEDED: dict[str, type | tuple[type, ...]] = {
+    "variant": str,
+    "taxonomy": (str, dict),
+    "precision": str,
+    "sha256": str,
+}
+OPTIONAL = ("tools", "training", "engine")  # objects, which older manifests lack
 
 
 class ManifestError(ValueError):
@@ -63,18 +71,23 @@ class Manifest:
         """The manifest of an artefact, checked against the artefact's content."""
         path = cls.beside(artefact)
         if not artefact.is_file():
-            raise ManifestError(f"{artefact} does not exist")
+            raise ManifestError(f"{artefact} does not exist: expected an artefact, check its path")
         if not path.is_file():
             raise ManifestError(
                 f"{artefact.name} has no manifest: expected {path.name} beside it, "
                 "as the exporter writes it"
             )
         try:
-            manifest = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (TypeError, ValueError) as error:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            wrong = _wrong(told)
+        except ValueError as error:
+            wrong = f"it is no JSON ({error})"
+        if wrong:
             raise ManifestError(
-                f"{path.name} is not a manifest of this version: {error}"
-            ) from error
+                f"{path.name} is not a manifest of this version: {wrong}; restore it, or have the "
+                f"command that made {artefact.name} write both anew"
+            )
+        manifest = cls(**told)
         manifest._check(artefact)
         return manifest
 
@@ -106,3 +119,14 @@ class Manifest:
             return TAXONOMIES[self.taxonomy]
         red_green_blue = (tuple(colour) for colour in self.taxonomy["palette"])
         return Taxonomy(self.taxonomy["name"], tuple(self.taxonomy["names"]), tuple(red_green_blue))
+
+
+def _wrong(told: Any) -> str:
+    """What keeps a JSON value from being a manifest; nothing where it is one."""
+    if not isinstance(told, dict):
+        return f"it holds a {type(told).__name__}, expected an object"
+    if strange := sorted(told.keys() - {each.name for each in fields(Manifest)}):
+        return f"it has {', '.join(strange)}, which is not expected"
+    missing = [name for name, kind in NEEDED.items() if not isinstance(told.get(name), kind)]
+    missing += [name for name in OPTIONAL if not isinstance(told.get(name, {}), dict)]
+    return f"it lacks {', '.join(missing)}, or has another kind of value there" if missing else ""

@@ -5,6 +5,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from segmif.manifest import Manifest, ManifestError, entry_of, sha256
 from segmif.model.network import Network
@@ -37,8 +38,14 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
 
 
 def fill(network: Network, path: Path) -> None:
-    """Puts a safetensors file into a network; ManifestError where its tensors do not fit."""
-    given, wanted = safetensors.torch.load_file(path), network.state_dict()
+    """Puts a safetensors file into a network; ManifestError where it is none or does not fit."""
+    try:
+        given, wanted = safetensors.torch.load_file(path), network.state_dict()
+    except SafetensorError as error:
+        raise ManifestError(
+            f"{path} is no safetensors file ({error}): name weights as training writes them, such "
+            "as weights/nano.safetensors"
+        ) from error
     if strange := sorted(wanted.keys() ^ given.keys()):
         raise ManifestError(
             f"{path} holds another {network.variant} than this release's: it has {len(given)} "

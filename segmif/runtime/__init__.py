@@ -66,7 +66,10 @@ def open_runtime(
         return ort.open_onnx(path, threads, device)
     if path.suffix == ".engine":
         return trt.open_engine(path, plugin)
-    raise ArtefactError(f"{path.name} is of an unknown kind; this version runs .onnx and .engine")
+    raise ArtefactError(
+        f"{path.name} is of an unknown kind; .onnx and .engine run without torch: `python -m "
+        "export onnx` makes one of a .safetensors"
+    )
 
 
 def predict(runtime: Runtime, pair: FramePair, *, confidence: bool = False) -> Prediction:

@@ -92,7 +92,10 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
             path.read_bytes(), _options(threads), providers=wanted, disabled_optimizers=HARMFUL
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-        raise ArtefactError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        raise ArtefactError(
+            f"ONNX Runtime {ort.__version__} cannot load {path.name} ({error}): export it again, "
+            "or install a newer ONNX Runtime where it lacks an opset or an operator"
+        ) from error
     if session.get_providers()[0] != provider:
         # It falls back to the CPU in silence, twenty times slower.
         found = session.get_providers()[0]

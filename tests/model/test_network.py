@@ -110,6 +110,11 @@ def test_weights_of_another_release_are_told_from_ours(tmp_path: Path) -> None:
         load_network(path)
 
 
+def test_an_artefact_of_another_kind_is_no_weights() -> None:
+    with pytest.raises(ManifestError, match=r"nano\.onnx is no safetensors file \(.*\): name weig"):
+        load_network(Path("weights/nano.onnx"))
+
+
 @pytest.mark.parametrize("variant", PAIR_VARIANTS)
 def test_folded_norms_say_the_same(variant: str) -> None:
     torch.manual_seed(0)

@@ -55,6 +55,26 @@ def test_without_a_fitting_manifest_nothing_runs(stand_in_weights: Path, tmp_pat
         open_runtime(path)
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("[]", "it holds a list, expected an object"),
+        ('{"variant": "na', "it is no JSON .Unterminated string"),
+        ('{"variant": "nano", "taxonomy": "mfnet", "precision": 16}', "it lacks precision, sha256"),
+        ('{"variant": "nano", "author": "me"}', "it has author, which is not expected"),
+    ],
+)
+def test_a_damaged_manifest_is_told(
+    stand_in_weights: Path, tmp_path: Path, written: str, words: str
+) -> None:
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(stand_in_weights.read_bytes())
+    Manifest.beside(path).write_text(written)
+    remedy = r".*; restore it, or have the command that made copy\.onnx write both anew"
+    with pytest.raises(ManifestError, match=r"copy\.onnx\.json is not a .*: " + words + remedy):
+        open_runtime(path)
+
+
 def test_a_batch_without_memory_is_a_memory_error(stand_in_weights: Path) -> None:
     runtime = open_runtime(stand_in_weights, threads=1)
     # a fused frame of 96 MiB: malloc keeps up to 64 for another use, so it must ask for it
@@ -107,7 +127,7 @@ def weights_outside(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        (garbage, "cannot load"),
+        (garbage, "cannot load .*: export it again"),
         (other_tensors, "export it again"),
         (weights_outside, "External data path|/dev/null/w.bin"),  # by the age of ONNX Runtime
     ],
