@@ -36,6 +36,7 @@ from training.tables import as_json, as_text
 if TYPE_CHECKING:
     from segmif.model.network import Network
 
+WEIGHTS = (".safetensors", ".onnx", ".engine")
 FUSION_SET, MASK_SET = "folder:msrs_test", "mfnet:mfnet:val"
 
 
@@ -66,7 +67,7 @@ class SetName:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `python -m training evaluate` takes."""
     add = parser.add_argument
-    add("--weights", type=Path, required=True, help=".safetensors, .onnx or an engine")
+    add("--weights", type=Path, required=True, help=", ".join(WEIGHTS))
     add("--data", type=Path, required=True, help="folder that the sets lie in")
     add(
         "--set",
@@ -87,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Judge the weights, print the tables and write the files that were asked for."""
     json_file = None if args.json in (None, "-") else Path(args.json)
-    _check_folders(json_file, args.report)
+    check_places(json_file, args.report)
     predict, runs_on = open_weights(args.weights)
     manifest = Manifest.read(args.weights)
     sets = [
@@ -156,8 +157,12 @@ def open_weights(path: Path) -> tuple[Predict, str]:
     Weights as pair -> prediction, and in words what they run on.
 
     .safetensors runs in torch, on a GPU if there is one; of all else `open_runtime` decides whether
-    it can run, and raises as it says.
+    it can run, and raises as it says. EvaluationError where the file is of neither kind.
     """
+    if path.suffix not in WEIGHTS:
+        raise EvaluationError(
+            f"{path.name} is of an unknown kind; expected weights in {', '.join(WEIGHTS)}"
+        )
     if path.suffix != ".safetensors":
         opened = runtime.open_runtime(path)
         return partial(runtime.predict, opened), opened.name
@@ -186,9 +191,11 @@ def predict_by(network: "Network") -> Predict:
     return predict
 
 
-def _check_folders(*files: Path | None) -> None:
+def check_places(*files: Path | None) -> None:
     """Judging takes minutes: say before it that there is no place for its result."""
     for path in files:
+        if path and path.is_dir():
+            raise EvaluationError(f"{path} cannot be written, it is a folder: name a file")
         if path and not path.parent.is_dir():
             raise EvaluationError(f"{path} cannot be written: make the folder {path.parent} first")
 

@@ -21,7 +21,7 @@ from segmif.model.network import Network
 from training import data
 from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
-from training.evaluate import predict_by
+from training.evaluate import check_places, predict_by
 from training.judge import Wanted, judge
 from training.results import BOTH
 from training.run import git_revision
@@ -65,6 +65,7 @@ def run(
     All arms of one seed come first, so that the table is fair whenever the command is stopped.
     """
     config = read_config(args.config)
+    check_places(args.table)
     results = args.results / f"{config.variant}-{config.steps}"  # budgets never share a table
     for seed in args.seeds:
         for name in args.arms:

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from segmif.classes import Taxonomy
-from segmif.manifest import Manifest, sha256
+from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training import data
@@ -77,7 +77,6 @@ def main(args: argparse.Namespace) -> int:
     if args.steps is not None and args.steps < 1:
         raise ValueError(f"--steps is {args.steps}: at least 1 expected")
     out = args.out or Path("weights") / f"{config.variant}.safetensors"
-    check_place(out)
     if args.kernels:
         args.precision = take_kernels(args.kernels, args.precision)
     train(
@@ -116,9 +115,10 @@ def train(
     """
     if not config.phases and not start:
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
-    sources: dict[str, object] = {"start": sha256(start)} if start else {}
+    check_places(folder, out)
+    sources: dict[str, object] = {"start": Manifest.read(start).sha256} if start else {}
     if teachers:
-        sources["teachers"] = [sha256(teacher) for teacher in teachers]
+        sources["teachers"] = [Manifest.read(teacher).sha256 for teacher in teachers]
     fabric = open_devices(precision)
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
@@ -249,13 +249,17 @@ def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, s
     return {name: f"{value:.3f}" for name, value in values.items()}
 
 
-def check_place(out: Path) -> None:
-    """Makes the folder of the weights; OSError, hours before they come, where they cannot lie."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise OSError(
-            f"{out} cannot be written: --out names a file, in a folder that you may write"
-        )
+def check_places(folder: Path, out: Path) -> None:
+    """OSError, hours before they come, where the run's own files or its weights cannot lie."""
+    for path, asked in (
+        (folder, "--folder names a folder that you may write, or a new one"),
+        (out.parent, "--out names a file, in a folder that you may write"),
+    ):
+        there = next(each for each in (path, *path.parents) if each.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise OSError(f"{path} cannot be written: {asked}")
+    if out.is_dir():
+        raise OSError(f"{out} cannot be written: --out names a file, this is a folder")
 
 
 def open_devices(precision: str | None) -> Fabric:

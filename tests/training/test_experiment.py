@@ -42,6 +42,14 @@ def test_arms_that_are_done_are_not_run_again(
     assert {"date", "revision", "device", "torch", "processor"} <= result.keys()
 
 
+def test_a_table_without_a_place_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    for table, words in ((tmp_path / "none/t.md", "make the folder"), (tmp_path, "is a folder")):
+        args = asked(tmp_path, "--table", str(table))
+        with pytest.raises(ValueError, match=f"cannot be written.*{words}"):
+            experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
+    assert not (tmp_path / "results").exists()
+
+
 def test_results_tell_their_command_without_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

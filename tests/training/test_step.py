@@ -201,6 +201,14 @@ def test_what_would_be_missed_at_the_end_ends_a_run_before_it_begins(tmp_path: P
     run = tmp_path / "run"
     with pytest.raises(OSError, match="folder cannot be written: --out names a file"):
         trained(run, "--out", str(tmp_path / "folder"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file cannot be written: --out names a file, in a folder"):
+        trained(run, "--out", str(tmp_path / "file" / "nano.safetensors"))
+    with pytest.raises(OSError, match="file cannot be written: --folder names a folder"):
+        trained(tmp_path / "file")
+    for flag in ("--weights", "--teacher"):
+        with pytest.raises(ValueError, match=r"none\.safetensors does not exist: expected an"):
+            trained(run, flag, str(tmp_path / "none.safetensors"))
     with pytest.raises(ValueError, match="--steps is 0: at least 1 expected"):
         trained(run, "--steps", "0")
     assert not run.exists()
