@@ -43,6 +43,11 @@ class Report:
         gpu = self._machine.get("gpu", "none")
         return self._folder / f"gpu-check-{gpu.lower().replace(' ', '-')}-{self._started}.json"
 
+    @property
+    def measured(self) -> bool:
+        """Whether any part found anything."""
+        return any("left_out" not in row for rows in self.parts.values() for row in rows)
+
     def part(self, name: str, end: float, args: argparse.Namespace) -> None:
         """Runs a part until `end` and keeps its rows; the last says why there are no more."""
         print(f"== {name}", flush=True)
@@ -68,7 +73,9 @@ class Report:
         print(f"   {time.monotonic() - start:.0f} s", flush=True)
 
     def write(self) -> None:
-        """The files as they stand now."""
+        """The files as they stand now; none where nothing was measured, as without a GPU."""
+        if not self.measured:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         table = "\n".join(f"{name}\n{text(rows)}" for name, rows in self.parts.items())
         words = {".json": json.dumps(self._facts | self.parts, indent=1) + "\n", ".txt": table}

@@ -1,6 +1,11 @@
 """What the parts of `gpu_check.py` that run in torch measure: tensors, kernels and networks."""
 
 import argparse
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from gpu_setting import Setting
@@ -9,7 +14,7 @@ from torch import Tensor
 
 from segmif.model.network import Network
 from segmif.model.weights import load_network
-from segmif.ops.native import TEMPERATURE, Kernels
+from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels
 
 
 class Check(Setting):
@@ -31,8 +36,8 @@ class Check(Setting):
         }
 
     def kernels(self) -> Kernels:
-        """Our kernels; KernelError where they are not built."""
-        return Kernels(self.args.kernels, self.device)
+        """Our kernels, for a rehearsal built now; KernelError where they are not built."""
+        return Kernels(self.args.kernels, self.device) if self.args.kernels else built_for_cpu()
 
     def pair(self, batch: int) -> list[Tensor]:
         """Random pixels on the device."""
@@ -71,3 +76,21 @@ class Check(Setting):
         exact = [array.to(dtype) for array in exact]
         exact[TEMPERATURE] = exact[TEMPERATURE].float()  # as a network in half has it
         return exact
+
+
+@cache
+def built_for_cpu() -> Kernels:
+    """The kernels' source as this CPU runs it; KernelError where no compiler makes it."""
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        raise KernelError(
+            "there is no C++ compiler to build the kernels for this CPU: install g++, or name a "
+            "build with --kernels"
+        )
+    with TemporaryDirectory() as folder:  # a library that is loaded may be deleted
+        library, source = Path(folder) / "kernels.so", SOURCES / "interactive_attention.cu"
+        flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-x", "c++"]
+        made = subprocess.run([compiler, *flags, source, "-o", library], check=False)
+        if made.returncode:
+            raise KernelError(f"{compiler} cannot build {source.name}: what it says stands above")
+        return Kernels(library, "cpu")

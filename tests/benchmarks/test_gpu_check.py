@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 ENGINE_PYTHON = f"""#!/bin/sh
@@ -25,8 +27,8 @@ def rehearsed(out: Path, *flags: str) -> tuple[int, dict[str, Any], str]:
 
 
 def test_rows_say_where_how_fast_and_whether_rightly(tmp_path: Path) -> None:
-    code, found, text = rehearsed(tmp_path, "--parts", "machine", "onnxruntime")
-    assert code == 0
+    parts = ["machine", "attention_errors", "onnxruntime"]
+    code, found, text = rehearsed(tmp_path, "--parts", *parts)
     (machine,) = found["machine"]
     assert machine["gpu"] == "rehearsal" and machine["ceilings"]["copy_gb_s"] > 0
     assert machine["onnxruntime"][0].isdigit() and "tensorrt" in machine
@@ -36,6 +38,12 @@ def test_rows_say_where_how_fast_and_whether_rightly(tmp_path: Path) -> None:
     assert all(row["right"] and row["host_ms"]["p50"] > 0 for row in timed)
     assert paper == {"network": "paper", "left_out": "paper.onnx is not there"}
     assert "rehearsal" in text and "host_ms.p50" in text
+    if shutil.which("g++") or shutil.which("c++"):  # which builds the kernels for this CPU
+        assert all(row["right"] for row in found["attention_errors"])
+        assert len(found["attention_errors"]) == 28
+        assert code == 0
+    else:
+        assert "there is no C++ compiler" in found["attention_errors"][0]["left_out"]
 
 
 def test_fast_but_wrong_is_told(tmp_path: Path) -> None:
@@ -101,6 +109,20 @@ def test_engines_need_no_torch_and_no_newer_python() -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_a_part_ends_in_time(tmp_path: Path) -> None:
-    code, found, _ = rehearsed(tmp_path, "--parts", "machine", "--most", "0.2")
-    assert code == 1 and found["machine"] == [{"left_out": "no time"}]
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--rehearse", "--most", "0.2"], "no time"),
+        ([], "RuntimeError: torch sees no GPU here"),
+    ],
+)
+def test_a_machine_that_cannot_be_measured_leaves_no_file(
+    tmp_path: Path, flags: list[str], why: str
+) -> None:
+    program = str(ROOT / "benchmarks" / "gpu_check.py")
+    command = [sys.executable, program, *flags, "--out", str(tmp_path), "--parts", "machine"]
+    without = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=without, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.endswith(f"nothing was measured ({why}): without a GPU, try --rehearse\n")
+    assert not list(tmp_path.iterdir())
