@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.print_config:
             print(as_toml(settings), end="")
             return 0
+        if options.plugin and settings.weights.suffix == ".onnx":  # images set it for all weights
+            raise ValueError(
+                f"--plugin {options.plugin} is for an engine that was built with it, and "
+                f"{settings.weights.name} is none: leave it out, or name the engine with --weights"
+            )
         opened = open_all(settings)
     except (OSError, ValueError) as error:  # ours are among them
         print(error, file=sys.stderr)

@@ -185,7 +185,11 @@ async function listSamples() {
   }));
   const wanted = new URLSearchParams(location.search).get("sample");
   const place = samples.findIndex(({ name }) => name === wanted);
-  if (place >= 0) await useSample(samples[place], byId("samples").children[place]);
+  if (place >= 0) {
+    await useSample(samples[place], byId("samples").children[place]);
+  } else if (wanted !== null) {
+    say(`There is no sample ${wanted}; there are ${samples.map(({ name }) => name).join(", ")}.`);
+  }
 }
 
 async function useSample(sample, button) {

@@ -35,9 +35,9 @@ def recording(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def infer(recording: Path, weights: Path) -> int:
+def infer(recording: Path, weights: Path, *flags: str) -> int:
     folders = [f"--{name}={recording / name}" for name in ("visible", "infrared", "out")]
-    return main(["infer", *folders, f"--weights={weights}", "--threads=1"])
+    return main(["infer", *folders, f"--weights={weights}", "--threads=1", *flags])
 
 
 def test_every_pair_becomes_a_picture_and_a_mask(
@@ -83,6 +83,14 @@ def test_what_fails_is_named_and_the_others_are_written(
         assert re.search(words, said.err), words
     assert "8 pairs in" in said.out
     assert "6 failed" in said.out
+
+
+def test_a_plugin_for_an_onnx_is_refused(
+    recording: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer(recording, stand_in_weights, "--plugin=none.so") == 2
+    assert "none.so is for an engine that was built with it, and" in capsys.readouterr().err
+    assert not (recording / "out").exists()
 
 
 def test_no_pair_at_all_is_a_failure(
