@@ -106,7 +106,7 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
     onnx.save_model(model, out)
     replace(
         manifest,
-        precision=precision,
+        precision=f"{precision}+{manifest.precision}",
         sha256=sha256(out),
         source_sha256=manifest.sha256,
         tools={**manifest.tools, "opset": str(opset)},

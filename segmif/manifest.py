@@ -54,7 +54,7 @@ class Manifest:
 
     variant: str  # which of the networks: paper, edge, nano
     taxonomy: str | dict[str, Any]  # what the ids in the mask mean, as `entry_of` writes it
-    precision: str  # of weights and activations: fp32, fp16; of most convolutions: int8, fp8
+    precision: str  # of weights and activations: fp32, fp16; most convolutions in eight: int8+fp16
     sha256: str
     source_sha256: str | None = None
     tools: dict[str, str] = field(default_factory=dict)  # tool -> version that wrote the file

@@ -54,7 +54,7 @@ def quantized(
     precision, source = request.param.split(" of ")
     out = tmp_path_factory.mktemp("quantized") / f"nano.{source}.{precision}.onnx"
     quantize(sources[source], out, pairs, 3, precision)
-    assert Manifest.read(out).precision == precision
+    assert Manifest.read(out).precision == f"{precision}+{source}"
     return out, sources[source]
 
 
@@ -101,7 +101,7 @@ def test_nvidias_parser_reads_it_and_an_engine_is_built(quantized: tuple[Path, P
 
 def test_what_cannot_be_quantized_is_refused(pairs: Path, tmp_path: Path) -> None:
     quantize(WEIGHTS, tmp_path / "once.onnx", pairs, 1)
-    with pytest.raises(ValueError, match="nano in int8: FP8 is made from the FP32 or FP16 ONNX of"):
+    with pytest.raises(ValueError, match=r"nano in int8\+fp32: FP8 is made from the FP32 or FP16"):
         quantize(tmp_path / "once.onnx", tmp_path / "twice.onnx", pairs, 1, "fp8")
     with pytest.raises(ValueError, match="has no pair"):
         quantize(WEIGHTS, tmp_path / "none.onnx", tmp_path, 1)
