@@ -23,7 +23,7 @@ from tqdm import tqdm
 from segmif.classes import Taxonomy
 from segmif.manifest import Manifest
 from segmif.model.network import Network
-from segmif.model.weights import load_network, save_network
+from segmif.model.weights import load_network, read_tensors, save_network
 from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
@@ -116,9 +116,9 @@ def train(
     if not config.phases and not start:
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
     check_places(folder, out)
-    sources: dict[str, object] = {"start": Manifest.read(start).sha256} if start else {}
+    sources: dict[str, object] = {"start": digest(start)} if start else {}
     if teachers:
-        sources["teachers"] = [Manifest.read(teacher).sha256 for teacher in teachers]
+        sources["teachers"] = [digest(teacher) for teacher in teachers]
     fabric = open_devices(precision)
     run = Run(folder, config, fabric)
     run.begin(resume=resume)
@@ -260,6 +260,13 @@ def check_places(folder: Path, out: Path) -> None:
             raise OSError(f"{path} cannot be written: {asked}")
     if out.is_dir():
         raise OSError(f"{out} cannot be written: --out names a file, this is a folder")
+
+
+def digest(weights: Path) -> str:
+    """Their sha256; ManifestError, before a run begins, where they are none."""
+    manifest = Manifest.read(weights)
+    read_tensors(weights)
+    return manifest.sha256
 
 
 def open_devices(precision: str | None) -> Fabric:

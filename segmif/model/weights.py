@@ -37,15 +37,20 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     return network.eval().to(device)
 
 
-def fill(network: Network, path: Path) -> None:
-    """Puts a safetensors file into a network; ManifestError where it is none or does not fit."""
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """What a safetensors file holds; ManifestError where it is none."""
     try:
-        given, wanted = safetensors.torch.load_file(path), network.state_dict()
+        return safetensors.torch.load_file(path)
     except SafetensorError as error:
         raise ManifestError(
             f"{path} is no safetensors file ({error}): name weights as training writes them, such "
             "as weights/nano.safetensors"
         ) from error
+
+
+def fill(network: Network, path: Path) -> None:
+    """Puts a safetensors file into a network; ManifestError where it is none or does not fit."""
+    given, wanted = read_tensors(path), network.state_dict()
     if strange := sorted(wanted.keys() ^ given.keys()):
         raise ManifestError(
             f"{path} holds another {network.variant} than this release's: it has {len(given)} "

@@ -209,6 +209,8 @@ def test_what_would_be_missed_at_the_end_ends_a_run_before_it_begins(tmp_path: P
     for flag in ("--weights", "--teacher"):
         with pytest.raises(ValueError, match=r"none\.safetensors does not exist: expected an"):
             trained(run, flag, str(tmp_path / "none.safetensors"))
+        with pytest.raises(ValueError, match=r"nano\.onnx is no safetensors file"):
+            trained(run, flag, "weights/nano.onnx")
     with pytest.raises(ValueError, match="--steps is 0: at least 1 expected"):
         trained(run, "--steps", "0")
     assert not run.exists()
