@@ -128,6 +128,17 @@ def data_root() -> Path:
     return Path(os.environ.get("SEGMIF_DATA", "../shared/data"))
 
 
+def named_root(named: Path | None) -> Path:
+    """`named`, else `data_root`; ValueError where either was named and is no folder."""
+    root = named or data_root()
+    if (named or "SEGMIF_DATA" in os.environ) and not root.is_dir():
+        raise ValueError(
+            f"there is no folder {root}, which --data or SEGMIF_DATA names: without either, and "
+            "without ../shared/data, training renders scenes"
+        )
+    return root
+
+
 def training_sets(config: TrainConfig, root: Path) -> list[FrameSet]:
     """
     The sets of `config.data` under `root`.

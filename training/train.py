@@ -41,10 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training train`."""
     parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
     parser.add_argument(
-        "--data",
-        type=Path,
-        default=data.data_root(),
-        help="real frames; rendered scenes where there is no such folder",
+        "--data", type=Path, help=f"real frames [{data.data_root()}; else rendered scenes]"
     )
     parser.add_argument("--out", type=Path, help="weights to write [weights/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
@@ -81,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         args.precision = take_kernels(args.kernels, args.precision)
     train(
         config,
-        args.data,
+        data.named_root(args.data),
         args.folder or Path("runs") / args.config.stem,
         out,
         start=args.weights,

@@ -214,3 +214,14 @@ def test_what_would_be_missed_at_the_end_ends_a_run_before_it_begins(tmp_path: P
     with pytest.raises(ValueError, match="--steps is 0: at least 1 expected"):
         trained(run, "--steps", "0")
     assert not run.exists()
+
+
+def test_no_rendered_scene_takes_the_place_of_a_folder_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "no folder nowhere, which --data or SEGMIF_DATA names"
+    with pytest.raises(ValueError, match=told):
+        trained(tmp_path, "--data", "nowhere")
+    monkeypatch.setenv("SEGMIF_DATA", "nowhere")
+    with pytest.raises(ValueError, match=told):
+        trained(tmp_path)
