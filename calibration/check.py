@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from calibration.frames import read_raw
+from calibration.frames import add_recording, read_raw
 from calibration.solve import pair_by_name
 from segmif.alignment import align, check_sizes, parallax_direction
 from segmif.images import infrared_levels, read_visible
@@ -17,11 +17,7 @@ from segmif.rig import Homography, read_rig, write_rig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rig", type=Path, required=True, help="the rig file")
-    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
-    parser.add_argument(
-        "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
-    )
+    add_recording(parser)
     parser.add_argument(
         "--depth-m", type=float, default=np.inf, help="of most of the scene (%(default)s)"
     )

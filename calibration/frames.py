@@ -1,5 +1,6 @@
 """Board frames from files."""
 
+import argparse
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,15 @@ from calibration.detect import Raw
 from segmif.images import decode_infrared, read_visible
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+
+
+def add_recording(parser: argparse.ArgumentParser) -> None:
+    """The flags that name a rig file and a recording of that rig."""
+    parser.add_argument("--rig", type=Path, required=True, help="the rig file")
+    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
+    parser.add_argument(
+        "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
+    )
 
 
 def frames_in(folder: Path) -> dict[str, Path]:
