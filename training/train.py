@@ -112,7 +112,7 @@ def train(
     """
     if not config.phases and not start:
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
-    check_places(folder, out)
+    check_writable(folder, out)
     sources: dict[str, object] = {"start": digest(start)} if start else {}
     if teachers:
         sources["teachers"] = [digest(teacher) for teacher in teachers]
@@ -246,7 +246,7 @@ def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, s
     return {name: f"{value:.3f}" for name, value in values.items()}
 
 
-def check_places(folder: Path, out: Path) -> None:
+def check_writable(folder: Path, out: Path) -> None:
     """OSError, hours before they come, where the run's own files or its weights cannot lie."""
     for path, asked in (
         (folder, "--folder names a folder that you may write, or a new one"),
