@@ -2,23 +2,16 @@
 
 import sys
 
-from export import to_engine
 from segmif import cli
 
-COMMANDS = {"engine": to_engine}
-try:
-    from export import benchmark, quantize, to_onnx, verify
-except ModuleNotFoundError as missing:
-    if missing.name != "torch":
-        raise  # images for GPUs hold no torch: there, an engine is all that is made
-else:
-    COMMANDS = {
-        "onnx": to_onnx,
-        "quantize": quantize,
-        "engine": to_engine,
-        "verify": verify,
-        "benchmark": benchmark,
-    }
+# By name: each is imported only when it is asked for, as images for GPUs hold no torch.
+COMMANDS = {
+    "onnx": "export.to_onnx",
+    "quantize": "export.quantize",
+    "engine": "export.to_engine",
+    "verify": "export.verify",
+    "benchmark": "export.benchmark",
+}
 
 if __name__ == "__main__":
-    sys.exit(cli.run("export", __doc__, COMMANDS))
+    sys.exit(cli.run("export", __doc__, COMMANDS, extra="export"))

@@ -1,32 +1,83 @@
 """One way to run the commands of a program."""
 
 import argparse
+import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 NO_MEMORY = "the memory of this machine does not suffice: give it less at a time, or free some"
 
 
-def run(program: str, description: str | None, commands: Mapping[str, ModuleType]) -> int:
+class NotInstalled(Exception):
+    """A command needs a package that this install lacks."""
+
+
+def run(
+    program: str,
+    description: str | None,
+    commands: Mapping[str, ModuleType | str],
+    extra: str | None = None,
+) -> int:
     """
     Runs the command that the command line names; gives its exit code.
 
-    A command is a module with `add_arguments(parser)` and `main(args) -> int`; the first line of
-    its docstring is its help. What the caller can mend (a path, a frame, a setting, a GPU: OSError,
-    ValueError or MemoryError) is said in one sentence, exit code 1.
+    A command is a module with `add_arguments(parser)` and `main(args) -> int`, or the name of one,
+    which is imported only when the command is named; the first line of its docstring is its help.
+    What the caller can mend (a path, a frame, a setting, a GPU: OSError, ValueError or MemoryError;
+    a package of the `extra` that is not installed) is said in one sentence, exit code 1.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in commands.items():
-        sentence = (module.__doc__ or "").strip().splitlines()[0]
-        command = choices.add_parser(name, help=sentence, description=sentence)
-        module.add_arguments(command)
-        command.set_defaults(main=module.main)
-    args = parser.parse_args()
+    named = sys.argv[1] if len(sys.argv) > 1 else None
     try:
-        return int(args.main(args))
-    except (OSError, ValueError, MemoryError) as error:
+        for name, module in commands.items():
+            sentence = _first_line(module)
+            command = choices.add_parser(name, help=sentence, description=sentence)
+            if name == named:
+                whole = _imported(module, f"{program} {name}", extra)
+                whole.add_arguments(command)
+                command.set_defaults(main=whole.main)
+        args = parser.parse_args()
+        return int(_with_packages(lambda: args.main(args), f"{program} {named}", extra))
+    except (OSError, ValueError, MemoryError, NotInstalled) as error:
         said = str(error) or NO_MEMORY  # Python's own MemoryError says nothing
         print(f"{parser.prog}: {said}", file=sys.stderr)
         return 1
+
+
+def _first_line(module: ModuleType | str) -> str:
+    """Of the docstring; that of a name is read from the file, as its imports may be missing."""
+    if isinstance(module, str):
+        spec = find_spec(module)
+        assert spec and spec.origin, f"{module} is no module of this project"
+        docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    else:
+        docstring = module.__doc__
+    return (docstring or "").strip().splitlines()[0]
+
+
+def _imported(module: ModuleType | str, command: str, extra: str | None) -> ModuleType:
+    if isinstance(module, str):
+        return _with_packages(lambda: import_module(module), command, extra)
+    return module
+
+
+def _with_packages(do: Callable[[], Result], command: str, extra: str | None) -> Result:
+    """What `do` gives; NotInstalled if it needs a package that is not ours and not here."""
+    try:
+        return do()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        ours = command.partition(" ")[0]
+        if extra is None or missing in ("", "segmif", ours):
+            raise
+        raise NotInstalled(
+            f"{command} needs {missing}, which is not installed: pip install 'segmif[{extra}]'"
+        ) from error

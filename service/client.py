@@ -7,10 +7,8 @@ either side; on the same machine they need not travel at all. Needs `segmif[clie
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from service.client_answers import Answer as Answer
+from service.client_answers import ServiceError as ServiceError
+from service.client_answers import unpack, wanted
 from service.client_memory import SharedMemory
 from service.negotiation import RAW
 from service.wire import ENCODED, MISSING, RGB8, Y8, Y16, RawAnswer, pack_pair
@@ -36,27 +37,6 @@ RAW_KINDS = {
     ("infrared", 2, "uint16"): Y16,
 }
 BUSY = (429, 503)  # try again later; the answer says when
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the service made of a pair."""
-
-    fused: NDArray[np.uint8]  # (H, W, 3) RGB, in the visible frame's pixels
-    labels: NDArray[np.uint8]  # (H, W) class ids
-    confidence: NDArray[np.uint8] | None  # (H, W) of the labels, 255: certain; if asked for
-    report: dict[str, Any]  # as the service's OpenAPI document describes it
-    sequence: int = 0  # of the pair in its stream, from 0
-    dropped: int = 0  # pairs of the stream that newer ones replaced, so far
-    visible_ns: int = 0  # when visible was taken, where the pair of a stream said so
-
-
-class ServiceError(Exception):
-    """The service refused or failed; `problem` is its answer (RFC 9457)."""
-
-    def __init__(self, status: int, problem: dict[str, Any], retry_after_s: float | None = None):
-        super().__init__(f"{status}: {problem.get('detail', problem.get('title', 'no reason'))}")
-        self.status, self.problem, self.retry_after_s = status, problem, retry_after_s
 
 
 class Client:
@@ -94,10 +74,12 @@ class Client:
         """
         The answer to one pair; `ask` are fields of the query, such as `depth_m` or `stream`.
 
+        `**{"return": "overlay,mask"}` names the pictures that the answer holds.
+
         Raises ServiceError for a refusal, ValueError for arrays of a wrong kind, and what httpx
         raises where the service cannot be reached.
         """
-        body, query = pack(visible, infrared), _query(ask, confidence=confidence)
+        body, query = pack(visible, infrared), wanted(ask, confidence=confidence)
         pixels = are_pixels(visible, infrared)
         for left in reversed(range(self._attempts)):
             response = self._post(body, query, pixels=pixels)
@@ -105,7 +87,7 @@ class Client:
             if wait is None:
                 break
             time.sleep(wait)
-        return _answer(response)
+        return _answer(response, query)
 
     def _post(self, body: bytes, query: dict[str, Any], *, pixels: bool) -> httpx.Response:
         if self._memory and pixels:
@@ -160,14 +142,14 @@ class AsyncClient:
             near = partial(self._near.fuse, visible, infrared, confidence=confidence, **ask)
             return await asyncio.to_thread(near)
         body = await asyncio.to_thread(pack, visible, infrared)
-        query = _query(ask, confidence=confidence)
+        query = wanted(ask, confidence=confidence)
         for left in reversed(range(self._attempts)):
             response = await self._http.post("/fuse-segment", content=body, params=query)
             wait = _wait_s(response) if left else None
             if wait is None:
                 break
             await asyncio.sleep(wait)
-        return _answer(response)
+        return _answer(response, query)
 
     async def stream(
         self,
@@ -183,13 +165,13 @@ class AsyncClient:
         """
         from websockets.asyncio.client import connect
 
-        query = urlencode(_query(ask, confidence=confidence))
-        address = self._url.replace("http", "ws", 1) + "/stream?" + query
+        query = wanted(ask, confidence=confidence)
+        address = self._url.replace("http", "ws", 1) + "/stream?" + urlencode(query)
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         async with connect(address, additional_headers=headers, max_size=None) as socket:
             sending = asyncio.create_task(_send_all(socket, pairs))
             try:
-                async for answer in _receive(socket, sending):
+                async for answer in _receive(socket, sending, query):
                     yield answer
             finally:
                 sending.cancel()
@@ -248,10 +230,6 @@ def _frame(
     return kind, (frame.shape[1], frame.shape[0], 0), little.tobytes()
 
 
-def _query(ask: dict[str, Any], *, confidence: bool) -> dict[str, Any]:
-    return ask | ({"return": "fused,mask,confidence"} if confidence else {})
-
-
 def _headers(token: str | None) -> dict[str, str]:
     authorization = {"Authorization": f"Bearer {token}"} if token else {}
     return {"Content-Type": RAW, "Accept": RAW} | authorization
@@ -263,9 +241,9 @@ def _wait_s(response: httpx.Response) -> float | None:
     return float(stated) if response.status_code in BUSY and stated.isdigit() else None
 
 
-def _answer(response: httpx.Response) -> Answer:
+def _answer(response: httpx.Response, query: dict[str, Any]) -> Answer:
     if response.status_code == 200:
-        found = _unpack(RawAnswer.from_bytes(response.content))
+        found = unpack(RawAnswer.from_bytes(response.content), query)
         if isinstance(found, Answer):
             return found
         raise found
@@ -274,22 +252,6 @@ def _answer(response: httpx.Response) -> Answer:
     except ValueError:
         problem = {"detail": response.text[:200]}
     raise ServiceError(response.status_code, problem, _wait_s(response))
-
-
-def _unpack(raw: RawAnswer) -> Answer | ServiceError:
-    report = json.loads(raw.report)
-    if raw.status >= 300:
-        return ServiceError(raw.status, report)
-    size = (raw.height, raw.width)
-    return Answer(
-        np.frombuffer(raw.picture, np.uint8).reshape(*size, 3),
-        np.frombuffer(raw.labels, np.uint8).reshape(size),
-        np.frombuffer(raw.confidence, np.uint8).reshape(size) if raw.confidence else None,
-        report,
-        raw.sequence,
-        raw.dropped,
-        raw.visible_ns,
-    )
 
 
 async def _send_all(socket: Any, pairs: AsyncIterable[Pair | StampedPair]) -> int:
@@ -302,7 +264,7 @@ async def _send_all(socket: Any, pairs: AsyncIterable[Pair | StampedPair]) -> in
 
 
 async def _receive(
-    socket: Any, sending: "asyncio.Task[int]"
+    socket: Any, sending: "asyncio.Task[int]", query: dict[str, Any]
 ) -> AsyncIterator[Answer | ServiceError]:
     """What comes until the last pair that was sent is answered: newer ones never replace that."""
     last, receiving = -1, asyncio.create_task(socket.recv(decode=False))
@@ -314,6 +276,6 @@ async def _receive(
                 raw = RawAnswer.from_bytes(receiving.result())
                 receiving = asyncio.create_task(socket.recv(decode=False))
                 last = raw.sequence
-                yield _unpack(raw)
+                yield unpack(raw, query)
     finally:
         receiving.cancel()

@@ -3,30 +3,20 @@
 import sys
 
 from segmif import cli
-from training import (
-    ablation,
-    describe,
-    drives,
-    evaluate,
-    join,
-    mean,
-    render,
-    train,
-    tutor,
-    worth,
-)
+
+# By name: each is imported only when it is asked for, as the base install holds no torch.
+COMMANDS = {
+    "describe": "training.describe",
+    "train": "training.train",
+    "mean": "training.mean",
+    "tutor": "training.tutor",
+    "join": "training.join",
+    "evaluate": "training.evaluate",
+    "ablation": "training.ablation",
+    "worth": "training.worth",
+    "drives": "training.drives",
+    "render": "training.render",
+}
 
 if __name__ == "__main__":
-    commands = {
-        "describe": describe,
-        "train": train,
-        "mean": mean,
-        "tutor": tutor,
-        "join": join,
-        "evaluate": evaluate,
-        "ablation": ablation,
-        "worth": worth,
-        "drives": drives,
-        "render": render,
-    }
-    sys.exit(cli.run("training", __doc__, commands))
+    sys.exit(cli.run("training", __doc__, COMMANDS, extra="train"))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from segmif import images
+from segmif.classes import MFNET, overlay
 from segmif.runtime import open_runtime
 from service.client import Answer, AsyncClient, Client, ServiceError, StampedPair, pack
 from service.settings import Settings
@@ -105,6 +107,61 @@ def test_pixels_may_lie_in_shared_memory(stand_in_weights: Path, serve: Serve) -
         with pytest.raises(ServiceError, match="depth_m"):
             ours.fuse(*frames(), depth_m="far")
     assert set(Path("/dev/shm").iterdir()) == there
+
+
+RETURNED = {
+    "overlay": {"overlay"},
+    "mask": {"mask"},
+    "fused,mask": {"fused", "mask"},
+    "mask,overlay,confidence": {"mask", "overlay", "confidence"},
+}
+
+
+@pytest.mark.parametrize("shared_memory", [False, True], ids=["http", "shared memory"])
+@pytest.mark.anyio
+async def test_an_answer_holds_the_pictures_that_were_asked_for(
+    stand_in_weights: Path, serve: Serve, shared_memory: bool
+) -> None:
+    async def pairs() -> AsyncIterator[tuple[Bytes, Bytes]]:
+        yield frames()
+
+    (visible, infrared), answers = frames(), []
+    settings = Settings(weights=stand_in_weights, shared_memory=shared_memory)
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as http:
+        url = str(http.base_url)
+        for returned in RETURNED:
+            query: dict[str, Any] = {"return": returned}
+            with Client(url, shared_memory=shared_memory) as ours:
+                answers.append((returned, ours.fuse(visible, infrared, **query)))
+            async with AsyncClient(url, shared_memory=shared_memory) as theirs:
+                answers.append((returned, await theirs.fuse(visible, infrared, **query)))
+                async for answer in theirs.stream(pairs(), **query):
+                    assert isinstance(answer, Answer)
+                    answers.append((returned, answer))
+    assert len(answers) == 3 * len(RETURNED)
+    labels = np.where(infrared > 200, 2, 0).astype(np.uint8)
+    expected = {"fused": visible, "mask": labels, "overlay": overlay(visible, labels, MFNET)}
+    for returned, answer in answers:
+        assert set(answer.pictures) == RETURNED[returned]
+        for view in RETURNED[returned] - {"confidence"}:
+            np.testing.assert_array_equal(answer.pictures[view], expected[view])
+        assert (answer.confidence is not None) == ("confidence" in returned)
+        if "fused" not in returned:
+            with pytest.raises(AttributeError, match=r"ask for fused by return=.*,fused"):
+                assert answer.fused is None
+
+
+def test_a_picture_beside_confidence_and_what_cannot_come_as_arrays(client: httpx.Client) -> None:
+    visible, infrared = frames()
+    overlaid: dict[str, Any] = {"return": "overlay"}
+    both: dict[str, Any] = {"return": "fused,overlay"}
+    with Client(str(client.base_url)) as ours:
+        answer = ours.fuse(visible, infrared, confidence=True, **overlaid)
+        assert set(answer.pictures) == {"overlay", "confidence"}
+        with pytest.raises(ServiceError, match="406"):
+            ours.fuse(visible, infrared, **both)
+        with pytest.raises(ValueError, match="the client gives arrays, which come raw"):
+            ours.fuse(visible, infrared, picture="jpeg")
 
 
 def test_shared_memory_must_be_allowed(client: httpx.Client) -> None:
