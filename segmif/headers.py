@@ -41,6 +41,7 @@ class Header:
     format: Format
     width: int  # [px]
     height: int  # [px]
+    significant_bits: int | None = None  # of a sample, if the file states them
 
 
 def read_header(data: bytes) -> Header:
@@ -55,13 +56,14 @@ def read_header(data: bytes) -> Header:
     format = detect_format(data)
     try:
         width, height = SIZE_READERS[format](data)
+        significant = _png_significant(data) if format == "png" else None
     except struct.error:
         raise ImageError("damaged", f"the {format.upper()} breaks off within its header") from None
     if width == 0 or height == 0:
         raise ImageError(
             "damaged", f"the {format.upper()} header states a size of {width}x{height}"
         )
-    return Header(format, width, height)
+    return Header(format, width, height, significant)
 
 
 def detect_format(data: bytes) -> Format:
@@ -92,6 +94,15 @@ def _png_size(data: bytes) -> tuple[int, int]:
     if kind != b"IHDR":
         raise ImageError("damaged", "the PNG does not start with its IHDR chunk")
     return width, height
+
+
+def _png_significant(data: bytes) -> int | None:
+    for kind, content in png_chunks(data):
+        if kind == b"sBIT":
+            return max(content[:3], default=None)
+        if kind in (b"IDAT", b"IEND"):
+            break
+    return None
 
 
 def check_png(data: bytes) -> None:

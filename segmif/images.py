@@ -10,6 +10,7 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -28,7 +29,8 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is said in 
 import cv2  # noqa: E402  the limits above must come first
 
 from segmif import thermal  # noqa: E402
-from segmif.headers import PNG_MAGIC, check_png, png_chunks, read_header  # noqa: E402
+from segmif.depth import BitsFrom, significant_bits, to_8_bit  # noqa: E402
+from segmif.headers import PNG_MAGIC, Header, check_png, png_chunks, read_header  # noqa: E402
 from segmif.headers import ImageError as ImageError  # noqa: E402
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -44,21 +46,50 @@ LARGEST_SIDE = {".jpg": 65_500, ".webp": 16_383}  # in pixels, by format and enc
 GREY_TOLERANCE = 8 / 255  # of full scale: what JPEG chroma may add to a grey frame saved as colour
 
 
-def decode_visible(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """
-    Decode a colour frame (H, W, 3) uint8 RGB; 16 bit keeps the upper eight, alpha is dropped.
+@dataclass(frozen=True)
+class VisibleFrame:
+    """A decoded colour frame, and how many bits of its samples were taken to be significant."""
 
-    Raises ImageError: not an image, damaged, more than `max_pixels`, or not 3 or 4 channels.
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB
+    bits: int = 8  # 1 to 16
+    bits_from: BitsFrom = "file"  # "guessed": from the frame's maximum, to be flagged
+
+
+def decode_visible_frame(
+    data: bytes, max_pixels: int = MAX_PIXELS, bits: int | None = None
+) -> VisibleFrame:
     """
-    pixels = _decode(data, max_pixels)
+    Decode a colour frame; of deeper samples the upper eight significant bits, alpha is dropped.
+
+    How many bits are significant is what the file states, else `bits` (8 to 16), else the least
+    of 8, 10, 12, 14 and 16 that holds the frame's maximum.
+    Raises ImageError: not an image, damaged, more than `max_pixels`, not 3 or 4 channels, or a
+    maximum that `bits` cannot hold.
+    """
+    pixels, header = _decode(data, max_pixels)
     if pixels.ndim != 3:
         raise ImageError(
             "channels",
             "the visible frame has 1 channel, expected 3 (RGB); perhaps the two files are swapped",
         )
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    return cast(NDArray[np.uint8], cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB))
+    colour = pixels[..., :3]
+    if colour.dtype == np.uint8:
+        rgb = cast(NDArray[np.uint8], cv2.cvtColor(colour, cv2.COLOR_BGR2RGB))
+        return VisibleFrame(rgb)
+    deep = cast(NDArray[np.uint16], colour)
+    found, bits_from = significant_bits(deep, header.significant_bits, bits)
+    return VisibleFrame(
+        cast(NDArray[np.uint8], cv2.cvtColor(to_8_bit(deep, found), cv2.COLOR_BGR2RGB)),
+        found,
+        bits_from,
+    )
+
+
+def decode_visible(
+    data: bytes, max_pixels: int = MAX_PIXELS, bits: int | None = None
+) -> NDArray[np.uint8]:
+    """Decode a colour frame (H, W, 3) uint8 RGB as `decode_visible_frame` does."""
+    return decode_visible_frame(data, max_pixels, bits).pixels
 
 
 def decode_infrared(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -68,7 +99,7 @@ def decode_infrared(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     A grey frame that was saved as colour is taken as grey. Raises ImageError as `decode_visible`,
     and for a frame in (pseudo-)colours: those cannot be turned back into temperatures.
     """
-    pixels = _decode(data, max_pixels)
+    pixels, _ = _decode(data, max_pixels)
     if pixels.ndim == 2:
         return pixels
     if _colour_spread(pixels) > GREY_TOLERANCE:
@@ -104,7 +135,7 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises ImageError with the path, also for a file without 4 channels of 8 bit; or OSError.
     """
     try:
-        pixels = _decode(path.read_bytes(), MAX_PIXELS)
+        pixels, _ = _decode(path.read_bytes(), MAX_PIXELS)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -136,7 +167,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
         read_header(data)
         depth = _indexed_depth(data)
-        pixels = _decode(_as_grey(data) if depth else data, MAX_PIXELS)
+        pixels, _ = _decode(_as_grey(data) if depth else data, MAX_PIXELS)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
@@ -213,7 +244,7 @@ def resize(
     return cast(NDArray[np.uint8], cv2.resize(array, (width, height), interpolation=method))
 
 
-def _decode(data: bytes, max_pixels: int) -> Pixels:
+def _decode(data: bytes, max_pixels: int) -> tuple[Pixels, Header]:
     header = read_header(data)
     if header.width * header.height > max_pixels:
         raise ImageError(
@@ -239,7 +270,7 @@ def _decode(data: bytes, max_pixels: int) -> Pixels:
         raise ImageError("damaged", f"the {header.format.upper()} cannot be decoded: it is damaged")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError("depth", f"the image has {pixels.dtype} pixels, expected 8 or 16 bit")
-    return cast(Pixels, pixels)
+    return cast(Pixels, pixels), header
 
 
 def _colour_spread(pixels: Pixels) -> float:

@@ -193,3 +193,36 @@ def test_resized_labels_stay_ids() -> None:
     labels = np.tile(np.array([0, 7], np.uint8), (8, 4))
     assert set(np.unique(images.resize(labels, 5, 5, nearest=True))) <= {0, 7}
     assert images.resize(np.zeros((8, 8, 3), np.uint8), 4, 6).shape == (4, 6, 3)
+
+
+def deep_png(samples: NDArray[np.uint16], significant: int | None = None) -> bytes:
+    """A 16-bit RGB PNG, with an sBIT chunk if bits are stated."""
+    data = images.encode_png(samples)
+    said = chunk(b"sBIT", bytes([significant] * 3)) if significant else b""
+    return data[:33] + said + data[33:]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_visible_of_more_than_8_bit_keeps_its_colour(colours: NDArray[np.uint8], bits: int) -> None:
+    largest = np.uint16(2**bits - 1)
+    samples = (colours.astype(np.uint16) << (bits - 8)) | np.uint16(1)
+    samples[0, 0] = largest
+    right = (samples >> (bits - 8)).astype(np.uint8)
+    moved = (samples << np.uint16(16 - bits)) | (samples >> np.uint16(max(2 * bits - 16, 0)))
+    for data, stated, bits_from in (
+        (deep_png(samples, bits), None, "file"),
+        (deep_png(samples), bits, "stated"),
+        (deep_png(samples), None, "file" if bits == 16 else "guessed"),
+        (deep_png(samples << np.uint16(16 - bits), bits), None, "file"),
+        (deep_png(moved, bits), None, "file"),
+    ):
+        frame = images.decode_visible_frame(data, bits=stated)
+        np.testing.assert_array_equal(frame.pixels, right)
+        assert frame.bits_from == bits_from
+
+
+def test_visible_brighter_than_the_stated_bits_is_refused(colours: NDArray[np.uint8]) -> None:
+    data = deep_png(colours.astype(np.uint16) << np.uint16(6))
+    with pytest.raises(ImageError, match="which 12 bits cannot hold") as raised:
+        images.decode_visible(data, bits=12)
+    assert raised.value.kind == "depth"
