@@ -17,15 +17,25 @@ PYTHON ?= $(PY)
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 
 PY := .venv/bin/python
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help install serve test check format soak train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
-  image-cpu image-gpu image-jetson image-train image-check image-lock up clean
+# Real servers that tests talk to, and what watches ours; without them those tests are skipped.
+SERVERS := nginx-light prometheus strace
+
+.PHONY: help install servers serve test check format soak train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
+  image-cpu image-gpu image-jetson image-train image-check image-lock image-digests sbom up clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.dev ## set up .venv with everything that training, export and the tests need
+
+# No server starts by itself: RUNLEVEL=1 tells Debian's scripts so.
+servers: ## install the real servers that tests talk to (Debian, Ubuntu)
+	$(SUDO) apt-get update -qq
+	$(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 $(SERVERS)
 
 serve: .venv/.serve ## run the service on PORT (8000); sets itself up, needs no torch
 	$(PY) -m service serve --port $(PORT)
@@ -104,9 +114,10 @@ image-train: ## image of training and export, segmif:train
 	$(IMAGE_BUILD) -f docker/train.Dockerfile -t segmif:train .
 
 image-check: ## start IMAGE (segmif:cpu) read-only, ask it, stop it, start it badly; the dashboard's queries
-	ENGINE="$(ENGINE)" IMAGE=$(IMAGE) $(PYTHON) -m pytest -m docker tests/docker/test_image.py tests/docker/test_monitoring.py -rs -s
+	ENGINE="$(ENGINE)" IMAGE=$(IMAGE) $(PYTHON) -m pytest -m docker tests/docker/test_image.py -rs -s
+	$(PYTHON) -m pytest tests/docker/test_monitoring.py -rs
 
-up: ## the service with Prometheus and Grafana; PROFILE=gpu for the other image; needs SEGMIF_TOKEN
+up: ## the service with Prometheus and Grafana; PROFILE=gpu for the other image; needs SEGMIF_TOKEN, GRAFANA_PASSWORD
 	$(ENGINE) compose -f docker/compose.yaml --profile $(PROFILE) up
 
 LOCK := uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make image-lock'
@@ -115,8 +126,14 @@ image-lock: ## docker/requirements anew from pyproject.toml (needs uv); JetPack 
 	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml -o cpu.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml gpu.in -o gpu.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes build.in -o build.txt
-	cd docker/requirements && $(LOCK) --python-version 3.11 ../../pyproject.toml --extra train --extra export \
-	  -o train.txt && sed -i -E '/^(cuda|nvidia|torch|triton)/d' train.txt  # these are the base image's
+	cd docker/requirements && $(LOCK) --python-version 3.11 --generate-hashes ../../pyproject.toml --extra train --extra export -o train.txt
+	sed -i -E '/^(cuda|nvidia|torch|triton)/,/[^\\]$$/d' docker/requirements/train.txt  # these are the base image's
+
+image-digests: ## pin base images by digest, as ENGINE pulls them today (needs their registries)
+	python3 docker/digests.py $(ENGINE)
+
+sbom: .venv/.dev ## what each image carries, with licences: build/sbom/*.cdx.json (asks the package index)
+	$(PY) docker/sbom.py build/sbom
 
 clean: ## remove .venv, builds and caches
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,7 +5,7 @@ Camera frames: x to the right, y down, z forward along the optical axis, in metr
 the centre of the top left pixel is (0, 0).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,7 +14,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from segmif.camera import Cameras, cameras_from, cameras_text
 from segmif.images import write_bytes
 from segmif.manifest import sha256
 
@@ -139,7 +138,6 @@ class Rig:
     T_infrared_visible: Floats  # (4, 4) [m]
     baseline_std_m: float | None = None  # [m] one standard deviation
     source: str = ""  # what it was made from, in words
-    frames: Cameras = field(default_factory=Cameras)  # what is stated of their pixels
 
     def __post_init__(self) -> None:
         T = self.T_infrared_visible
@@ -186,7 +184,6 @@ class Homography:
     visible_size: tuple[int, int]  # width, height [px]
     infrared_size: tuple[int, int]  # width, height [px]
     H_infrared_visible: Floats  # (3, 3) pixel (x, y, 1) in visible -> in infrared, up to scale
-    frames: Cameras = field(default_factory=Cameras)  # what is stated of their pixels
 
     def __post_init__(self) -> None:
         H = self.H_infrared_visible
@@ -276,8 +273,7 @@ def _rig(document: dict[str, object]) -> Rig:
     std = document.get("baseline_std_m")
     T = numbers(document["T_infrared_visible"], "T_infrared_visible")
     source = str(document.get("source") or "")
-    std_m = None if std is None else float(cast(float, std))
-    rig = Rig(cameras[0], cameras[1], T, std_m, source, cameras_from(document.get("frames")))
+    rig = Rig(cameras[0], cameras[1], T, None if std is None else float(cast(float, std)), source)
     if "infrared_position_m" in document:
         _check_position(rig, numbers(document["infrared_position_m"], "infrared_position_m"))
     return rig
@@ -300,7 +296,7 @@ def _homography(document: dict[str, object]) -> Homography:
         raise ValueError("visible_size and infrared_size must be [width, height] in pixels")
     (a, b), (c, d) = (size.astype(int).tolist() for size in sizes)
     H = numbers(document["H_infrared_visible"], "H_infrared_visible")
-    return Homography((a, b), (c, d), H, cameras_from(document.get("frames")))
+    return Homography((a, b), (c, d), H)
 
 
 def _rig_text(rig: Rig) -> str:
@@ -321,7 +317,7 @@ T_infrared_visible:
 infrared_position_m: {rig.infrared_position_m.tolist()}
 baseline_m: {rig.baseline_m!r}
 baseline_std_m: {std}
-{cameras_text(rig.frames)}"""
+"""
 
 
 def _camera_text(camera: Camera) -> str:
@@ -342,7 +338,7 @@ infrared_size: {list(homography.infrared_size)}  # width, height, px
 # (x, y, 1)_infrared ~ H_infrared_visible @ (x, y, 1)_visible, pixels.
 H_infrared_visible:
 {_rows(homography.H_infrared_visible, 2)}
-{cameras_text(homography.frames)}"""
+"""
 
 
 def _rows(matrix: Floats, indent: int) -> str:

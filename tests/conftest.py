@@ -1,5 +1,12 @@
-"""A network small enough to be written down: visible passes through, the hot is a person."""
+"""
+A network small enough to be written down: visible passes through, the hot is a person.
 
+With CI=true a test that is skipped for another reason than EXPECTED_SKIPS fails the run.
+"""
+
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +19,40 @@ from segmif.manifest import Manifest, sha256
 HOT = 200
 PERSON = 2  # in the mfnet taxonomy
 UNSURE = 51  # confidence where nothing is hot: a fifth
+
+# What a machine of CI may lack: real frames, published weights, a GPU's tools. Compilers and the
+# servers of `make servers` are not among them.
+EXPECTED_SKIPS = re.compile(
+    "SEGMIF_DATA|frames are not in|frames of two sizes are not in|known misalignments are not in"
+    "|published weights are not at"
+    "|no nvcc|C\\+\\+ compiler has no half|could not import '(tensorrt_rtx|cuda.bindings.driver)'"
+    "|TensorRT is installed here|ONNX Runtime has CUDA"
+)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run where CI skips what it is not expected to."""
+    if os.environ.get("CI") == "true" and list(unexpected_skips(session.config)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    """Say which skips fail the run."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter:
+        for line in unexpected_skips(config):
+            reporter.write_line(
+                f"UNEXPECTED SKIP {line} (make servers? or EXPECTED_SKIPS)", red=True
+            )
+
+
+def unexpected_skips(config: pytest.Config) -> Iterator[str]:
+    """Give place and reason of every skip that nobody foresaw."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for report in reporter.stats.get("skipped", []) if reporter else []:
+        path, line, reason = report.longrepr
+        if not EXPECTED_SKIPS.search(reason):
+            yield f"{path}:{line}: {reason}"
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,7 @@
 # runs go to /runs.
 set -eu
 
-python3 -m venv --system-site-packages /opt/segmif
-/opt/segmif/bin/python -m pip --disable-pip-version-check --no-cache-dir install --quiet \
-  --constraint docker/requirements/train.txt '.[train,export]'
+SITE=--system-site-packages docker/steps/install.sh docker/requirements/train.txt
+/opt/segmif/bin/python -m training --help > /dev/null  # the base image's torch is there and fits
 useradd --uid 10001 --user-group --no-create-home --home-dir /runs --shell /usr/sbin/nologin segmif
 install -d -o segmif -g segmif /runs

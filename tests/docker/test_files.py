@@ -10,6 +10,7 @@ from pathlib import Path
 import compose_spec
 import pytest
 import tomli
+import yaml
 from packaging.requirements import Requirement
 
 from service.settings import Settings, check_environment
@@ -101,3 +102,41 @@ def test_compose_keeps_to_its_specification() -> None:
         assert (DOCKER / file).is_file(), file
     grace = re.search(r"stop_grace_period: (\d+)s", text)
     assert grace and int(grace[1]) > Settings().drain_s
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "prometheus", "grafana"])
+def test_every_service_of_compose_is_bounded_and_without_rights(name: str) -> None:
+    service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert 0 < service["pids_limit"] <= 512
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert int(service["logging"]["options"]["max-file"]) <= 3  # a log does not fill the disk
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_compose_has_no_password_of_its_own() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    secrets = [services["cpu"]["environment"]["SEGMIF_TOKEN"]]
+    secrets += [services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]]
+    for secret in secrets:
+        assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", secret), secret  # refused where it is missing
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    files = (ROOT / ".github" / "workflows").glob("*.yml")
+    uses = [line for file in files for line in re.findall(r"uses: (.+)", file.read_text())]
+    assert uses
+    for use in uses:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", use), use
+
+
+@pytest.mark.parametrize("lock", sorted(LOCKS.glob("*.txt")), ids=lambda path: path.stem)
+def test_every_pin_of_a_lock_has_its_hashes(lock: Path) -> None:
+    entries = re.findall(r"^[a-z0-9].*?[^\\]\n", lock.read_text(), re.MULTILINE | re.DOTALL)
+    assert entries
+    assert all("--hash=sha256:" in entry for entry in entries)
+    for step in (DOCKER / "steps").glob("*.sh"):
+        if f"requirements/{lock.name}" in (text := step.read_text()):
+            assert "--require-hashes" in text or "install.sh" in text, step
