@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from calibration.rectify import rectifying_rotations
-from segmif.images import write_bytes
+from segmif.files import write_bytes
 from segmif.rig import Camera, Floats, Model, Rig, numbers, read_rig, write_rig
 
 KALIBR_MODELS: dict[Model, str] = {"radtan": "radtan", "fisheye": "equidistant"}

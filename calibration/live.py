@@ -20,7 +20,8 @@ from calibration.pictures import Colour, found_corners
 from calibration.served import Door, from_service
 from calibration.sources import Moment, moments
 from calibration.stereo import MIN_VIEWS, calibrate
-from segmif.images import encode_png, write_bytes
+from segmif.files import write_bytes
+from segmif.images import encode_png
 from segmif.rig import Floats
 
 REST_NS = 500_000_000  # pairs so near in time must show the board at one place

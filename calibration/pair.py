@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration.frames import frames_in, read_grey, read_raw
-from segmif.images import write_bytes
+from segmif.files import write_bytes
 from segmif.pairing import Floats, Offset, Pairs, Stamps, clock_offset, pair
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

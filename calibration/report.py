@@ -16,7 +16,8 @@ from calibration.guide import coverage, next_pose
 from calibration.judge import Solution, interval_m
 from calibration.stereo import Size
 from segmif.alignment import parallax_px
-from segmif.images import decode_infrared, encode_jpeg, read_visible, write_bytes
+from segmif.files import write_bytes
+from segmif.images import decode_infrared, encode_jpeg, read_visible
 from segmif.rig import Floats
 
 ARROWS = 40.0  # drawn length over true length

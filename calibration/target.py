@@ -7,7 +7,7 @@ from pathlib import Path
 
 from calibration import aprilgrid, charuco
 from calibration.board import GAP, Board, add_board_arguments, board_from
-from segmif.images import write_bytes
+from segmif.files import write_bytes
 
 MM_PER_POINT = 25.4 / 72  # PDF's unit (ISO 32000-1, 8.3.2.3)
 RADIUS = 0.35  # of the spacing; neighbours of a grid are 1.41 spacings apart

@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration.detect import Raw
-from segmif.images import encode_png, write_bytes
+from segmif.files import write_bytes
+from segmif.images import encode_png
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader

@@ -24,7 +24,6 @@ from export.outputs import spare_source
 from export.to_engine import read_model
 from export.verify import read_frames
 from segmif.frames import FramePair, fit
-from segmif.manifest import Manifest, sha256
 
 # of the names of their weights; `edge` and `nano`
 DEEP = ("stem.stream", "encoder.", "pyramid.", "fusion.reduce", "mask.reduce", "mask.mix")
@@ -91,7 +90,7 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
     pair, or `out` is `source`.
     """
     spare_source(source, out)
-    manifest, model, kind = Manifest.read(source), read_model(source), PRECISIONS[precision]
+    manifest, model, kind = *read_model(source), PRECISIONS[precision]
     layers = deep_layers(model, kind)
     if manifest.precision not in ("fp32", "fp16") or not layers or manifest.variant == "paper":
         raise ValueError(
@@ -103,14 +102,12 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
     insert(model, layers, scales_of(model, layers, activations, kind.largest), kind)
     opset = raise_opset(model, max(kind.opset, HALF_SCALES if manifest.precision == "fp16" else 0))
     out.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(model, out)
     replace(
         manifest,
         precision=f"{precision}+{manifest.precision}",
-        sha256=sha256(out),
         source_sha256=manifest.sha256,
         tools={**manifest.tools, "opset": str(opset)},
-    ).write(out)
+    ).save(out, model.SerializeToString())
     return len(layers)
 
 

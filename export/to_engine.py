@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from export import folding, old_parsers
 from export.outputs import spare_source
 from export.progress import monitor
+from segmif.files import read_bytes, write_bytes
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
 from segmif.runtime import trt as runtime
@@ -125,7 +126,7 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
     Raises ArtefactError where `source` is no ONNX, TensorRT refuses the network or the plugin is
     not to be found, OSError where `out` has no room.
     """
-    manifest, model = Manifest.read(source), read_model(source)
+    manifest, model = read_model(source)
     check_room(source, out)
     trt = runtime.import_tensorrt()
     plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
@@ -138,28 +139,27 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
             "our plugin for each node; is the library built for this TensorRT?"
         )
     facts = wanted_facts(build, machine) | {"attention": held, "plugin_sha256": plugin}
-    out.write_bytes(engine)
     replace(
         manifest,
-        sha256=sha256(out),
         source_sha256=manifest.sha256,
         tools={**manifest.tools, "tensorrt": trt.__version__},
         engine=facts,
-    ).write(out)
+    ).save(out, engine)
     return facts
 
 
-def read_model(path: Path) -> onnx.ModelProto:
-    """A network from its ONNX file; ArtefactError where it is something else."""
+def read_model(path: Path) -> tuple[Manifest, onnx.ModelProto]:
+    """The manifest and the network of an ONNX file; ArtefactError where it is something else."""
+    manifest, content = Manifest.open(path)
     try:
-        model = onnx.load(path)
+        model = onnx.load_model_from_string(content)
         if not model.graph.node:  # an empty file is read as that
             raise DecodeError("nothing in it")
     except DecodeError as error:
         raise ArtefactError(
             f"{path.name} is no ONNX ({error}): `python -m export onnx` writes one of the weights"
         ) from error
-    return model
+    return manifest, model
 
 
 def wanted_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
@@ -248,7 +248,7 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
         )
     if build.timing_cache and cache is not None:
         build.timing_cache.parent.mkdir(parents=True, exist_ok=True)
-        build.timing_cache.write_bytes(bytes(cache.serialize()))
+        write_bytes(build.timing_cache, bytes(cache.serialize()))
     return bytes(engine)
 
 
@@ -304,7 +304,7 @@ def _open_timing_cache(trt: Any, config: Any, path: Path | None) -> Any:
     """What earlier builds measured; nothing yet where this TensorRT and GPU cannot use the file."""
     if path is None:
         return None
-    held = path.read_bytes() if path.is_file() else b""
+    held = read_bytes(path) if path.exists() else b""
     cache = _attached(config, held)
     if cache is None and held:
         print(

@@ -23,11 +23,10 @@ from torch.nn import functional
 from export.attention import OPSET, local_function
 from export.outputs import spare_source
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
-from segmif.manifest import Manifest, sha256
 from segmif.model.blocks import enlarge
 from segmif.model.network import Network
 from segmif.model.precision import to_half
-from segmif.model.weights import load_network
+from segmif.model.weights import open_network
 
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
 PATCH = 16  # pixels
@@ -70,23 +69,20 @@ def export(weights: Path, out: Path, precision: str = "fp32") -> str:
     `precision` (fp32 or fp16) is in the graph itself: a strongly typed engine takes it as it is.
     """
     spare_source(weights, out)
-    network = load_network(weights)
+    network, source = open_network(weights)
     if precision == "fp16":
         network = to_half(network)
     model = to_model(network)
     onnx.checker.check_model(model, full_check=True)
     difference = check(model, network)
     out.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(model, out)
-    source = Manifest.read(weights)
     tools = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)}
     replace(
         source,
         precision=precision,
-        sha256=sha256(out),
         source_sha256=source.sha256,
         tools=tools,
-    ).write(out)
+    ).save(out, model.SerializeToString())
     return difference
 
 

@@ -16,6 +16,7 @@ import torch
 
 from export.strays import Frame, Predict, Strays, Trial
 from segmif import images
+from segmif.files import write_text
 from segmif.frames import CONFIDENCE, FramePair, Prediction, fit, unfit
 from segmif.model.network import Network
 from segmif.model.precision import to_half
@@ -68,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         said = f"{judged} judged, all within twice what rounding costs torch, {pairs} pairs"
         print("\n".join(faults) or said)
     if args.json:
-        args.json.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
+        write_text(args.json, json.dumps([asdict(each) for each in found], indent=2) + "\n")
     return 1 if faults else 0
 
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ import cv2  # noqa: E402  the limits above must come first
 
 from segmif import thermal  # noqa: E402
 from segmif.depth import BitsFrom, significant_bits, to_8_bit  # noqa: E402
+from segmif.files import write_bytes  # noqa: E402
 from segmif.headers import PNG_MAGIC, Header, check_png, png_chunks, read_header  # noqa: E402
 from segmif.headers import ImageError as ImageError  # noqa: E402
 
@@ -219,17 +219,6 @@ def encode_indexed_png(
 def write_png(path: Path, array: Pixels, compression: int = 6) -> None:
     """Write (H, W) or RGB (H, W, 3) as PNG, whole or not at all."""
     write_bytes(path, encode_png(array, compression))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader never meets half of it."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def resize(

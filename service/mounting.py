@@ -19,9 +19,8 @@ from segmif.alignment import (
     parallax_direction,
     parallax_px,
 )
-from segmif.manifest import sha256
 from segmif.refinement import Drift, DriftWatch
-from segmif.rig import Rig, read_rig
+from segmif.rig import Rig, open_rig
 from service.errors import BadPair
 
 KEPT_WARPS = 8  # depths in use at a time; each takes 7 bytes a visible pixel
@@ -53,7 +52,7 @@ class Mounting:
 
     def __init__(self, path: Path, depth_m: float) -> None:
         """`depth_m` of the plane to align unless a request says otherwise; raises as `read_rig`."""
-        self.rig, self.sha256, self.depth_m = read_rig(path), sha256(path), depth_m
+        (self.rig, self.sha256), self.depth_m = open_rig(path), depth_m
         self._warp = lru_cache(KEPT_WARPS)(self._make_warp)
         self._drift: Drift | None = None
         self._watch = DriftWatch(parallax_direction(self.rig))

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from segmif import images
+from segmif import files, images
 from segmif.classes import Taxonomy
 from segmif.frames import Prediction
 from segmif.images import MAX_PIXELS
@@ -173,8 +173,8 @@ def _write(prediction: Prediction, taxonomy: Taxonomy, out: Path, job: Job) -> N
     with job.times.measure("encode"):
         fused = images.encode_png(prediction.fused)
         mask = images.encode_indexed_png(prediction.labels, taxonomy.palette)
-    images.write_bytes(out / "fused" / f"{job.task.name}.png", fused)
-    images.write_bytes(out / "mask" / f"{job.task.name}.png", mask)
+    files.write_bytes(out / "fused" / f"{job.task.name}.png", fused)
+    files.write_bytes(out / "mask" / f"{job.task.name}.png", mask)
 
 
 def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:

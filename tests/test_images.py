@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segmif import images
+from segmif.files import write_bytes
 from segmif.headers import PNG_MAGIC, png_chunks
 from segmif.images import ImageError
 
@@ -159,7 +160,7 @@ def test_mask_is_an_indexed_png_that_reads_back_as_ids(tmp_path: Path) -> None:
     assert (header[8], header[9]) == (8, 3)
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(shown, np.array(palette, np.uint8)[labels])
-    images.write_bytes(tmp_path / "mask.png", data)
+    write_bytes(tmp_path / "mask.png", data)
     np.testing.assert_array_equal(images.read_labels(tmp_path / "mask.png"), labels)
 
 
@@ -185,7 +186,7 @@ def test_reading_names_the_file_at_fault(tmp_path: Path, colours: NDArray[np.uin
 def test_a_failed_write_leaves_neither_half_a_file_nor_its_trace(tmp_path: Path) -> None:
     (tmp_path / "taken.png").mkdir()
     with pytest.raises(OSError, match=r"taken\.png"):
-        images.write_bytes(tmp_path / "taken.png", b"content")
+        write_bytes(tmp_path / "taken.png", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 

@@ -65,10 +65,10 @@ def with_segmenter(network: Network, *, weights: Path | None, both: bool) -> Non
 
 def load_teacher(path: Path, device: torch.device) -> Network:
     """A tutor, or any variant; raises what `load_network` raises."""
-    manifest = Manifest.read(path)
+    manifest, content = Manifest.open(path)
     if manifest.variant != TUTOR:
         return load_network(path, device)
     network = Network("nano", manifest.classes)
     with_segmenter(network, weights=None, both=True)
-    fill(network, path)
+    fill(network, content, path)
     return network.eval().to(device)

@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from segmif import runtime
 from segmif.classes import Taxonomy
+from segmif.files import write_bytes
 from segmif.frames import FramePair, Prediction, fit, unfit
-from segmif.images import write_bytes
 from segmif.manifest import Manifest
 from training import report
 from training.datasets import KINDS, FrameSet, open_set

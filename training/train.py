@@ -23,7 +23,7 @@ from tqdm import tqdm
 from segmif.classes import Taxonomy
 from segmif.manifest import Manifest
 from segmif.model.network import Network
-from segmif.model.weights import load_network, read_tensors, save_network
+from segmif.model.weights import load_network, save_network, tensors_of
 from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
@@ -261,8 +261,8 @@ def check_writable(folder: Path, out: Path) -> None:
 
 def digest(weights: Path) -> str:
     """Their sha256; ManifestError, before a run begins, where they are none."""
-    manifest = Manifest.read(weights)
-    read_tensors(weights)
+    manifest, content = Manifest.open(weights)
+    tensors_of(content, weights)
     return manifest.sha256
 
 

@@ -76,7 +76,7 @@ class OnnxNetwork:
 
 def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     """Open an ONNX file that fits manifest and contract; see `segmif.runtime.open_runtime`."""
-    manifest = Manifest.read(path)
+    manifest, content = Manifest.open(path)
     provider = PROVIDERS[device]
     if device != "cpu" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA's libraries where they came as Python packages
@@ -89,7 +89,7 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
         # what TensorRT leaves out shall run on the GPU too
         wanted = [provider, PROVIDERS["cuda"]] if device == "tensorrt" else [provider]
         session = ort.InferenceSession(
-            path.read_bytes(), _options(threads), providers=wanted, disabled_optimizers=HARMFUL
+            content, _options(threads), providers=wanted, disabled_optimizers=HARMFUL
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(

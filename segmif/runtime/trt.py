@@ -165,13 +165,13 @@ def open_engine(
     Raises ManifestError, ArtefactError where the engine does not fit this machine, DeviceError
     where the GPU cannot be opened.
     """
-    manifest = Manifest.read(path)
+    manifest, content = Manifest.open(path)
     check_facts(path, manifest.engine)
     trt = trt or import_tensorrt()
     if manifest.engine["attention"] == "plugin":
         _check_plugin(manifest, plugin)
         load_plugin(trt, plugin or Path())
-    return EngineNetwork(path.read_bytes(), manifest, trt, device)
+    return EngineNetwork(content, manifest, trt, device)
 
 
 def _check_plugin(manifest: Manifest, plugin: Path | None) -> None:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from segmif.classes import FMB, IGNORE, MFNET, PST900, Taxonomy, colorize
-from segmif.images import encode_jpeg, write_bytes, write_png
+from segmif.files import write_bytes
+from segmif.images import encode_jpeg, write_png
 from training.config import Phase, Source, TrainConfig, read_config
 from training.data import Frames, Samples, batches, training_sets
 from training.datasets import FrameSet, Labelled, open_set

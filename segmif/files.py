@@ -1,0 +1,170 @@
+"""
+Files of other people in, files of ours out: what is read is bounded, what is written is whole.
+
+Only regular files are read, up to a limit. What is written lies under a temporary name first, on
+the disk itself, and takes its own name at once.
+"""
+
+import codecs
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+TEXT_BYTES = 1 << 20  # settings, cameras and manifests of real rigs take a hundredth of it
+TABLE_BYTES = 64 << 20  # a CSV file of a million stamps
+ARTEFACT_BYTES = 4 << 30  # protobuf ends at 2 GiB, so an ONNX is smaller
+WIDE_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+    stat.S_IFSOCK: "socket",
+}
+
+
+class FileError(OSError, ValueError):
+    """The path is no regular file, or its content is too large or no text."""
+
+
+def read_bytes(path: Path, limit: int = ARTEFACT_BYTES) -> bytes:
+    """
+    The content of a regular file of at most `limit` bytes, read once.
+
+    Raises FileError for anything else that the path may name, and OSError as `open` does.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        _check_kind(path, os.fstat(handle))
+        pieces, size = [], 0
+        while size <= limit and (piece := file.read(min(limit + 1 - size, 1 << 24))):
+            pieces.append(piece)
+            size += len(piece)
+    if size > limit:
+        raise FileError(
+            f"{shown(path)} has more than {limit:,} bytes, at most that many are read: is it the "
+            "file that was meant?"
+        )
+    return b"".join(pieces)
+
+
+def read_text(path: Path, limit: int = TEXT_BYTES, *, names_files: bool = False) -> str:
+    """
+    The text of a regular file: UTF-8 with or without a byte-order mark, line ends as `\\n`.
+
+    `names_files` keeps bytes that are no UTF-8 as Python keeps them in paths. Raises FileError with
+    the line of what is no text, and as `read_bytes`.
+    """
+    return text_of(read_bytes(path, limit), path, names_files=names_files)
+
+
+def text_of(data: bytes, path: Path, *, names_files: bool = False) -> str:
+    """The text that `data` from `path` holds, as `read_text`."""
+    for mark, name in WIDE_MARKS.items():
+        if data.startswith(mark):
+            raise FileError(f"{shown(path)} is {name} text, expected UTF-8: save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = data.decode("utf-8", "surrogateescape" if names_files else "strict")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FileError(
+            f"{shown(path)}, line {line}: the byte 0x{data[error.start]:02x} is no UTF-8, expected "
+            "UTF-8 text: save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise FileError(
+            f"{shown(path)}, line {line}: a zero byte, expected UTF-8 text: is the file "
+            "binary, or UTF-16?"
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader never meets half of it, nor does a power cut."""
+    write_all({path: data})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 as `write_bytes`; what no UTF-8 can hold, as names of files may, is escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_all(contents: dict[Path, bytes]) -> None:
+    """Write files in this order, each as `write_bytes`; none before all of them are on the disk."""
+    with ExitStack() as parts:
+        ready = {path: parts.enter_context(staged(path, data)) for path, data in contents.items()}
+        for path, part in ready.items():
+            part.replace(path)
+            sync_folder(path.parent)
+
+
+@contextmanager
+def staged(path: Path, data: bytes) -> Iterator[Path]:
+    """A temporary file beside `path` that holds `data`, on the disk; removed at the end."""
+    check_target(path)
+    part = path.with_name(f"{stem_of(path)}-{uuid4().hex[:8]}.part")
+    try:
+        with part.open("xb", buffering=0) as file:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def stem_of(path: Path) -> str:
+    """How names beside `path` begin that belong to it: 17 bytes, however long its own is."""
+    return "." + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+
+
+def check_target(path: Path) -> None:
+    """Raise FileError where a file cannot take the place of `path`: it is a folder or a device."""
+    try:
+        _check_kind(path, path.stat())
+    except FileNotFoundError:
+        return
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk hold what was written to a file."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold a folder's names; file systems that cannot do it are let be."""
+    with suppress(OSError):
+        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def shown(name: object) -> str:
+    """A name of a file in characters that can be printed, logged and written as UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_kind(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "thing of its own")
+        raise FileError(f"{shown(path)} is a {kind}, expected a regular file")
