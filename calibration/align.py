@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from calibration.frames import add_recording, read_raw
-from calibration.solve import pair_by_name
+from calibration.frames import add_recording, paired, read_raw
 from segmif.alignment import Alignment, align, check_sizes
 from segmif.images import infrared_levels, read_visible, write_png
 from segmif.rig import Homography, Rig, read_rig
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     rig = read_rig(args.rig)
-    warp, pairs = align(rig, args.depth_m), pair_by_name(args.visible, args.infrared)
+    warp, pairs = align(rig, args.depth_m), paired(args)
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise ValueError(f"{args.out} is not empty: name a new folder")
     for name in ("visible", "infrared"):

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from calibration.frames import add_recording, read_raw
-from calibration.solve import pair_by_name
+from calibration.frames import add_recording, paired, read_raw
 from segmif.alignment import align, check_sizes, parallax_direction
 from segmif.images import infrared_levels, read_visible
 from segmif.refinement import ENOUGH, WATCHED, Drift, DriftWatch
@@ -35,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.rig} was solved: scenes refine only a rig file by `pick`")
     warp = align(rig, args.depth_m)
     watch = DriftWatch(parallax_direction(rig), args.limit_px)
-    pairs = pair_by_name(args.visible, args.infrared)
+    pairs = paired(args)
     drift: Drift | None = None
     # Evenly over the recording: neighbours show the same scene, and tell the same.
     chosen = np.unique(np.linspace(0, len(pairs) - 1, WATCHED).round().astype(int))

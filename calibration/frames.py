@@ -1,15 +1,17 @@
 """Board frames from files."""
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import cv2
 
 from calibration.detect import Raw
+from segmif import pair_files
 from segmif.images import decode_infrared, read_visible
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+from segmif.pair_files import EVERY
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +21,38 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
+    pair_files.add_arguments(parser)
 
 
-def frames_in(folder: Path) -> dict[str, Path]:
-    """The frames of a folder by their names without suffix, sorted; ValueError for no folder."""
+def frames_in(folder: Path, pattern: str = EVERY) -> dict[str, Path]:
+    """The frames of a folder by the names that fit; ValueError for no folder and for doubles."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    found = pair_files.list_frames(folder, pattern)
+    if found.ambiguous:
+        raise ValueError(found.ambiguous[0])
+    say(found.passed_over)
+    return dict(found.files)
+
+
+def paired(args: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """
+    The pairs (visible, infrared) that the flags name, sorted by name or as the pairs file has them.
+
+    What has no partner is said on stderr. Raises ValueError where nothing pairs, or OSError.
+    """
+    how = pair_files.pairing_of(args)
+    found = pair_files.pair_files(args.visible, args.infrared, how)
+    say((*found.notes, *found.complaints))
+    if not found.pairs:
+        raise ValueError(f"no frame in {args.visible} pairs with one in {args.infrared}")
+    return [(pair.visible, pair.infrared) for pair in found.pairs]
+
+
+def say(sentences: Iterable[str]) -> None:
+    """Prints what is to be known of the files, a line each, on stderr."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
 
 
 def read_grey(path: Path) -> Raw:

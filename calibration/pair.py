@@ -1,4 +1,4 @@
-"""Frames of two folders paired by their time stamps, into a CSV file that `solve --pairs` reads."""
+"""Frames of two folders paired by their time stamps, into a CSV file that --pairs reads."""
 
 import argparse
 import csv
@@ -14,7 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration.frames import frames_in, read_grey, read_raw
+from segmif import pair_files
 from segmif.files import write_bytes
+from segmif.pair_files import EVERY
 from segmif.pairing import Floats, Offset, Pairs, Stamps, clock_offset, pair
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -41,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clock.add_argument(
         "--offset-from-motion", action="store_true", help="find it from what both cameras see move"
     )
+    pair_files.add_patterns(parser)
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
 
 
 def main(args: argparse.Namespace) -> int:
-    visible = stamped(args.visible, args.visible_stamps, args.unit)
-    infrared = stamped(args.infrared, args.infrared_stamps, args.unit)
+    patterns = pair_files.patterns_of(args)
+    visible = stamped(args.visible, args.visible_stamps, args.unit, patterns[0])
+    infrared = stamped(args.infrared, args.infrared_stamps, args.unit, patterns[1])
     stamps = [np.array(list(each), np.int64) for each in (visible, infrared)]
     offset_ns = round(args.offset_ms * UNITS["ms"])
     if args.offset_from_motion:
@@ -74,13 +78,16 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def stamped(folder: Path, stamps: Path | None, unit: str | None) -> dict[int, Path]:
+def stamped(
+    folder: Path, stamps: Path | None, unit: str | None, pattern: str = EVERY
+) -> dict[int, Path]:
     """Frames by their stamps [ns], sorted; raises OSError, or ValueError in words."""
-    files = frames_in(folder)
+    files = frames_in(folder, pattern)
     if stamps is not None:
         found = _stamps_in(stamps, files)
     else:
-        found = [(stamp_of(path, unit), path) for path in files.values()]
+        named = ((path.with_name(name + path.suffix), path) for name, path in files.items())
+        found = [(stamp_of(name, unit), path) for name, path in named]
     by_stamp = dict(sorted(found))
     if len(by_stamp) < len(found):
         raise ValueError(f"{stamps or folder}: {len(found) - len(by_stamp)} frames share a stamp")
@@ -102,19 +109,6 @@ def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
             "file of stamps"
         )
     return _nanoseconds(numbers[-1], unit)
-
-
-def read_pairs(path: Path, visible: Path, infrared: Path) -> list[tuple[Path, Path]]:
-    """The files that a CSV file of this command names; raises OSError or ValueError."""
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if missing := {"visible", "infrared"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: the columns {sorted(missing)} are missing")
-        pairs = [(visible / row["visible"], infrared / row["infrared"]) for row in rows]
-    for one in (one for each in pairs for one in each):
-        if not one.is_file():
-            raise ValueError(f"{path}: {one} is not a file")
-    return pairs
 
 
 def offset_from_motion(visible: Mapping[int, Path], infrared: Mapping[int, Path]) -> Offset:

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from calibration.board import add_board_arguments, board_from
 from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
-from calibration.frames import frames_in, read_grey, read_raw
+from calibration.frames import paired, read_grey, read_raw
 from calibration.judge import Solution, interval_m
-from calibration.pair import read_pairs
 from calibration.report import write_report
 from calibration.stereo import MIN_VIEWS, calibrate
+from segmif import pair_files
 from segmif.rig import COEFFICIENTS, write_rig
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
-    parser.add_argument("--pairs", type=Path, help="a CSV file by `pair`, for other names")
+    pair_files.add_arguments(parser)
     add_board_arguments(parser)
     for name in ("visible", "infrared"):
         parser.add_argument(
@@ -54,10 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     board = board_from(args)
-    if args.pairs:
-        paths = read_pairs(args.pairs, args.visible, args.infrared)
-    else:
-        paths = pair_by_name(args.visible, args.infrared)
+    paths = paired(args)
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
         visible, infrared = read_grey(visible_path), read_raw(infrared_path)
@@ -82,18 +79,6 @@ def main(args: argparse.Namespace) -> int:
     write_rig(args.out, solution.rig)
     print(json.dumps(numbers, indent=2) if args.json else in_words(numbers))
     return 0
-
-
-def pair_by_name(visible: Path, infrared: Path) -> list[tuple[Path, Path]]:
-    """Frames of both folders with the same name, sorted; raises ValueError where none has."""
-    folders = frames_in(visible), frames_in(infrared)
-    names = sorted(folders[0].keys() & folders[1].keys())
-    if not names:
-        raise ValueError(
-            f"no frame in {visible} ({len(folders[0])} frames) has the name of one in {infrared} "
-            f"({len(folders[1])} frames)"
-        )
-    return [(folders[0][name], folders[1][name]) for name in names]
 
 
 def reasons(shots: Sequence[Shot]) -> dict[str, str]:

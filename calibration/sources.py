@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.detect import Raw
-from calibration.frames import frames_in, read_raw
+from calibration.frames import read_raw
 from calibration.pair import stamp_of
 from segmif.images import read_visible
+from segmif.pair_files import list_frames, same_names
 from segmif.pairing import Pairer
 
 LOOK_AGAIN_S = 0.1
@@ -42,7 +43,7 @@ def from_folders(visible: Path, infrared: Path, patience_s: float) -> Iterator[M
     given: set[str] = set()
     until = time.monotonic() + patience_s
     while True:
-        first, second = frames_in(visible), frames_in(infrared)
+        first, second = same_names(*(list_frames(each).files for each in (visible, infrared)))
         fresh = sorted((first.keys() & second.keys()) - given)
         for name in fresh:
             colour, warm = read_visible(first[name]), read_raw(second[name])

@@ -21,6 +21,7 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction, fit, unfit
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import load_network
+from segmif.pair_files import FilePair, list_frames, pair_files
 from segmif.runtime import open_runtime, predict
 
 
@@ -77,26 +78,22 @@ def read_frames(folder: Path, count: int) -> list[Frame]:
     """Up to `count` pairs of a folder, evenly spread over it; ValueError where that is none."""
     if count < 1:
         raise ValueError(f"--frames is {count}: at least 1 pair is needed")
-    names = sorted(
-        path.name
-        for path in (folder / "visible").glob("*")
-        if (folder / "infrared" / path.name).is_file()
-    )
-    if not names:
+    folders = folder / "visible", folder / "infrared"
+    paired = pair_files(*folders) if all(each.is_dir() for each in folders) else None
+    if not (paired and paired.pairs):
         raise ValueError(
             f"{folder} has no pair: expected visible/NAME and infrared/NAME of the same name"
         )
-    chosen = [names[i * len(names) // count] for i in range(min(count, len(names)))]
-    return [_read(folder, name) for name in chosen]
+    total = len(paired.pairs)
+    count = min(count, total)
+    chosen = [paired.pairs[i * total // count] for i in range(count)]
+    labels = list_frames(folder / "label").files if (folder / "label").is_dir() else {}
+    return [_read(pair, labels.get(pair.name)) for pair in chosen]
 
 
-def _read(folder: Path, name: str) -> Frame:
-    pair = FramePair(
-        images.read_visible(folder / "visible" / name),
-        images.read_infrared(folder / "infrared" / name),
-    )
-    labels = folder / "label" / name
-    return Frame(pair, images.read_labels(labels) if labels.is_file() else None)
+def _read(files: FilePair, labels: Path | None) -> Frame:
+    pair = FramePair(images.read_visible(files.visible), images.read_infrared(files.infrared))
+    return Frame(pair, images.read_labels(labels) if labels else None)
 
 
 def by_torch(network: Network) -> Predict:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
+from segmif import pair_files
 from segmif.runtime import Device
 from service.app import create_app
 from service.logs import log_config
@@ -116,9 +117,10 @@ def infer(options: argparse.Namespace, opened: Opened) -> int:
         summary = infer_folders(
             *(options.visible, options.infrared, options.out),
             *(opened.runtime, opened.mounting),
+            how=pair_files.pairing_of(options),
             refine=options.refine,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     finally:
@@ -184,6 +186,7 @@ def parser() -> argparse.ArgumentParser:
         ("out", "folder to write fused/NAME.png and mask/NAME.png to"),
     ):
         infer.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
+    pair_files.add_arguments(infer)
     infer.add_argument(
         "--refine", action="store_true", help="mend what misalignment the pairs themselves show"
     )

@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx
 
+from segmif import pair_files
 from service.client import AsyncClient, ServiceError
 
 STEADY = 3  # windows in a row that must agree
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", help="that the service wants")
     parser.add_argument("--visible", type=Path, required=True, help="folder of frames to send")
     parser.add_argument("--infrared", type=Path, required=True, help="those of the same names")
+    pair_files.add_arguments(parser)
     loads = parser.add_mutually_exclusive_group()
     loads.add_argument("--clients", type=int, nargs="+", help="closed loop; several: one by one")
     loads.add_argument("--rate", type=float, nargs="+", help="open loop, pairs/s; a ramp: several")
@@ -113,7 +115,7 @@ def bench(args: argparse.Namespace) -> int:
     for number in (*(args.clients or []), *(args.rate or []), args.window_s):
         if number <= 0:
             raise ValueError(f"clients, rates and seconds are more than 0, and {number:g} is not")
-    pairs = read_pairs(args.visible, args.infrared)
+    pairs = read_pairs(args.visible, args.infrared, pair_files.pairing_of(args))
     earlier = read_earlier(args.against) if args.against else {}
     if args.rate:
         loads = [Load(rate=rate) for rate in args.rate]
@@ -128,12 +130,14 @@ def bench(args: argparse.Namespace) -> int:
     return 0 if all(result["steady"] for result in results.values()) else 1
 
 
-def read_pairs(visible: Path, infrared: Path) -> list[Pair]:
-    """Frames of the same name in two folders, as they lie there; ValueError where there is none."""
-    names = sorted(path.name for path in visible.glob("*") if (infrared / path.name).is_file())
-    if not names:
+def read_pairs(visible: Path, infrared: Path, how: pair_files.Pairing) -> list[Pair]:
+    """The pairs of two folders as they lie there; ValueError where there is none."""
+    paired = pair_files.pair_files(visible, infrared, how)
+    for sentence in (*paired.notes, *paired.complaints):
+        print(sentence, file=sys.stderr)
+    if not paired.pairs:
         raise ValueError(f"{visible} and {infrared} have no frame of the same name")
-    return [((visible / name).read_bytes(), (infrared / name).read_bytes()) for name in names]
+    return [(pair.visible.read_bytes(), pair.infrared.read_bytes()) for pair in paired.pairs]
 
 
 def read_earlier(path: Path) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,7 @@ from segmif import files, images
 from segmif.classes import Taxonomy
 from segmif.frames import Prediction
 from segmif.images import MAX_PIXELS
+from segmif.pair_files import BY_NAME, FilePair, Pairing, pair_files
 from segmif.runtime import Runtime
 from service.errors import ServiceError
 from service.mounting import Mounting
@@ -22,21 +23,11 @@ from service.pipeline import Prepared, Rules, Times, infer, prepare
 from service.raw_frames import Frame
 from service.schemas import Ask
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 CODEC_THREADS = 2
 AHEAD = 4  # pairs decoded before, and written after, the one in the network
 
 
-@dataclass(frozen=True)
-class Task:
-    """Two files of one name."""
-
-    name: str
-    visible: Path
-    infrared: Path
-
-
-Read = Callable[[Task, Times], Prepared]
+Read = Callable[[FilePair, Times], Prepared]
 
 
 @dataclass
@@ -70,19 +61,6 @@ class Summary:
             yield "nothing done: neither folder holds a frame"
 
 
-def pair_up(visible: Path, infrared: Path) -> tuple[list[Task], list[str]]:
-    """Match the files of two folders by stem; also says in words what has no partner."""
-    visible_files, complaints = _by_stem(visible)
-    infrared_files, more = _by_stem(infrared)
-    complaints += more
-    for name in sorted(visible_files.keys() ^ infrared_files.keys()):
-        alone = visible_files.get(name) or infrared_files[name]
-        other = infrared if name in visible_files else visible
-        complaints.append(f"{alone}: no file of this name in {other}")
-    common = sorted(visible_files.keys() & infrared_files.keys())
-    return [Task(name, visible_files[name], infrared_files[name]) for name in common], complaints
-
-
 def infer_folders(
     visible: Path,
     infrared: Path,
@@ -90,6 +68,7 @@ def infer_folders(
     runtime: Runtime,
     mounting: Mounting | None = None,
     *,
+    how: Pairing = BY_NAME,
     refine: bool = False,
 ) -> Summary:
     """
@@ -97,21 +76,24 @@ def infer_folders(
 
     With a mounting, its rig aligns the frames; `refine` mends what is left, pair by pair. What
     fails is said on stderr and noted in the summary, and the others go on.
-    Raises OSError where a folder cannot be listed or made.
+    Raises OSError where a folder cannot be listed or made, ValueError for a wrong pairs file.
     """
-    tasks, complaints = pair_up(visible, infrared)
+    paired = pair_files(visible, infrared, how)
     for folder in ("fused", "mask"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     summary, start = Summary(), perf_counter()
     rules, ask = Rules(MAX_PIXELS, mounting), Ask(refine=refine)
     with (
         ThreadPoolExecutor(CODEC_THREADS, "codec") as codecs,
-        tqdm(total=len(tasks), unit="pair", file=sys.stderr) as bar,
+        tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr) as bar,
     ):
-        for complaint in complaints:
+        for note in paired.notes:
+            bar.write(note, file=sys.stderr)
+        for complaint in paired.complaints:
             summary.add(complaint)
             bar.write(complaint, file=sys.stderr)
-        for job, error in _finished(tasks, codecs, partial(_read, rules, ask), runtime, out):
+        read = partial(_read, rules, ask)
+        for job, error in _finished(paired.pairs, codecs, read, runtime, out):
             trouble = f"{job.task.name}: {error}" if error else None
             summary.add(trouble, job.times)
             if trouble:
@@ -125,13 +107,13 @@ def infer_folders(
 class Job:
     """A pair that is being read."""
 
-    task: Task
+    task: FilePair
     times: Times
     reading: Future[Prepared]
 
 
 def _finished(
-    tasks: list[Task], codecs: Executor, read: Read, runtime: Runtime, out: Path
+    tasks: Sequence[FilePair], codecs: Executor, read: Read, runtime: Runtime, out: Path
 ) -> Iterator[tuple[Job, BaseException | None]]:
     """Run the network here while other threads read ahead and write behind."""
     writing: deque[tuple[Job, Future[None]]] = deque()
@@ -144,7 +126,7 @@ def _finished(
         yield job, written.exception()
 
 
-def _read_ahead(tasks: list[Task], codecs: Executor, read: Read) -> Iterator[Job]:
+def _read_ahead(tasks: Sequence[FilePair], codecs: Executor, read: Read) -> Iterator[Job]:
     reading: deque[Job] = deque()
     for task in tasks:
         times = Times()
@@ -154,7 +136,7 @@ def _read_ahead(tasks: list[Task], codecs: Executor, read: Read) -> Iterator[Job
     yield from reading
 
 
-def _read(rules: Rules, ask: Ask, task: Task, times: Times) -> Prepared:
+def _read(rules: Rules, ask: Ask, task: FilePair, times: Times) -> Prepared:
     visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
     return prepare(visible, infrared, rules, times, ask)
 
@@ -175,23 +157,3 @@ def _write(prediction: Prediction, taxonomy: Taxonomy, out: Path, job: Job) -> N
         mask = images.encode_indexed_png(prediction.labels, taxonomy.palette)
     files.write_bytes(out / "fused" / f"{job.task.name}.png", fused)
     files.write_bytes(out / "mask" / f"{job.task.name}.png", mask)
-
-
-def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Files of a folder by stem, and complaints about those that cannot take part."""
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder: expected one of JPEG, PNG or TIFF frames")
-    files: dict[str, Path] = {}
-    complaints = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            complaints.append(
-                f"{path}: not an image by its name, expected {sorted(IMAGE_SUFFIXES)}"
-            )
-        elif path.stem in files:
-            complaints.append(f"{path}: {files[path.stem].name} has the same name")
-        else:
-            files[path.stem] = path
-    return files, complaints
