@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
             "(--offset-ms, --offset-from-motion)?"
         )
     names = [[path.name for path in each.values()] for each in (visible, infrared)]
-    write_bytes(args.out, as_csv(pairs, names[0], names[1]).encode())
+    write_bytes(args.out, as_csv(pairs, names[0], names[1]).encode(errors="surrogateescape"))
     skew = np.abs(pairs.skew_ns) / 1e6
     print(
         f"{len(skew)} pairs within {pairs.tolerance_ns / 1e6:.1f} ms (skew: median "

@@ -78,7 +78,7 @@ def test_what_fails_is_named_and_the_others_are_written(
         r"007: visible is 70x50, infrared 50x70",
         r"notes\.txt: not an image",
         r"009\.jpg: 009\.png is taken, which has no loss",
-        r"011: .*Is a directory",
+        r"011: .*is a folder, expected a regular file",
     ):
         assert re.search(words, said.err), words
     assert "8 pairs in" in said.out
