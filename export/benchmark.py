@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-import onnxruntime
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +15,7 @@ from export.to_onnx import noise, to_model
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
+from segmif.runtime.ort import onnxruntime
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -24,6 +23,7 @@ from export.outputs import spare_source
 from export.to_engine import read_model
 from export.verify import read_frames
 from segmif.frames import FramePair, fit
+from segmif.runtime.ort import onnxruntime
 
 # of the names of their weights; `edge` and `nano`
 DEEP = ("stem.stream", "encoder.", "pyramid.", "fusion.reduce", "mask.reduce", "mask.mix")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,6 +26,7 @@ from segmif.model.blocks import enlarge
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import open_network
+from segmif.runtime.ort import onnxruntime
 
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
 PATCH = 16  # pixels

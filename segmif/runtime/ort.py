@@ -1,4 +1,8 @@
-"""ONNX Runtime: the same file on every CPU, and on GPUs where its CUDA build is installed."""
+"""
+ONNX Runtime: the same file on every CPU, and on GPUs where its CUDA build is installed.
+
+Everybody imports `onnxruntime` from here: its telemetry is off before it loads.
+"""
 
 import os
 from contextlib import suppress
@@ -6,12 +10,16 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE, INPUTS, MULTIPLE, OUTPUTS, asked_of, check_batch
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
+
+# It is read when the library loads. ONNX Runtime 1.32 else looks up its maker's host and keeps a
+# database of events in the home folder.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime as onnxruntime
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -29,13 +37,13 @@ NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")  # as it
 class OnnxNetwork:
     """A network in an ONNX Runtime session."""
 
-    def __init__(self, session: ort.InferenceSession, manifest: Manifest) -> None:
-        self.name = f"onnxruntime {ort.__version__} {session.get_providers()[0]}"
+    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+        self.name = f"onnxruntime {onnxruntime.__version__} {session.get_providers()[0]}"
         self.manifest = manifest
         given = {node.name for node in session.get_outputs()}
         self.outputs = tuple(name for name in OUTPUTS if name in given)
         self._options = _run_options()
-        self._session: ort.InferenceSession | None = session
+        self._session: onnxruntime.InferenceSession | None = session
 
     def run(
         self,
@@ -78,9 +86,9 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     """Open an ONNX file that fits manifest and contract; see `segmif.runtime.open_runtime`."""
     manifest, content = Manifest.open(path)
     provider = PROVIDERS[device]
-    if device != "cpu" and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA's libraries where they came as Python packages
-    if provider not in ort.get_available_providers():
+    if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's libraries where they came as Python packages
+    if provider not in onnxruntime.get_available_providers():
         raise ArtefactError(
             f"device {device!r} needs the {provider}, which the installed ONNX Runtime lacks; "
             "install segmif[gpu] as its notes say, or choose the CPU"
@@ -88,13 +96,13 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     try:
         # what TensorRT leaves out shall run on the GPU too
         wanted = [provider, PROVIDERS["cuda"]] if device == "tensorrt" else [provider]
-        session = ort.InferenceSession(
+        session = onnxruntime.InferenceSession(
             content, _options(threads), providers=wanted, disabled_optimizers=HARMFUL
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(
-            f"ONNX Runtime {ort.__version__} cannot load {path.name} ({error}): export it again, "
-            "or install a newer ONNX Runtime where it lacks an opset or an operator"
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {path.name} ({error}): export it "
+            "again, or install a newer ONNX Runtime where it lacks an opset or an operator"
         ) from error
     if session.get_providers()[0] != provider:
         # It falls back to the CPU in silence, twenty times slower.
@@ -105,14 +113,14 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     return OnnxNetwork(session, manifest)
 
 
-def _run_options() -> ort.RunOptions:
-    options = ort.RunOptions()
+def _run_options() -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True  # confidence costs whom it is for
     return options
 
 
-def _options(threads: int | None) -> ort.SessionOptions:
-    options = ort.SessionOptions()
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -125,7 +133,7 @@ def _options(threads: int | None) -> ort.SessionOptions:
     return options
 
 
-def _check_tensors(path: Path, session: ort.InferenceSession) -> None:
+def _check_tensors(path: Path, session: onnxruntime.InferenceSession) -> None:
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
     wanted_inputs, wanted_outputs = _contract(INPUTS), _contract(OUTPUTS)

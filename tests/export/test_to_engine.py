@@ -11,7 +11,6 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
@@ -36,6 +35,7 @@ from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.runtime import trt
 from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.ort import onnxruntime
 from segmif.runtime.trt import Machine
 from tests.runtime.fakes import fake_tensorrt
 
@@ -323,11 +323,11 @@ def test_parsers_before_9_are_shown_the_same_network_in_their_words(half: Path) 
         "visible": random.integers(0, 256, (2, 64, 96, 3), np.uint8),
         "infrared": random.integers(0, 256, (2, 64, 96), np.uint8),
     }
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     answers = [
-        ort.InferenceSession(each.SerializeToString(), options).run(None, pair)
+        onnxruntime.InferenceSession(each.SerializeToString(), options).run(None, pair)
         for each in (model, older)
     ]
     for ours, theirs in zip(*answers, strict=True):

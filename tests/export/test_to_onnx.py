@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.ops.interactive_attention import gram, plain
+from segmif.runtime.ort import onnxruntime
 from tests.ops.test_interactive_attention import arguments, error
 
 

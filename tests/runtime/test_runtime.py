@@ -13,6 +13,7 @@ from segmif.frames import FramePair
 from segmif.manifest import Manifest, ManifestError, sha256
 from segmif.runtime import open_runtime, predict
 from segmif.runtime.errors import ArtefactError
+from segmif.runtime.ort import onnxruntime
 
 
 def write_manifest(path: Path) -> Path:
@@ -96,8 +97,6 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_device_that_this_build_lacks_is_refused(stand_in_weights: Path) -> None:
-    import onnxruntime
-
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this build of ONNX Runtime has CUDA")
     with pytest.raises(ArtefactError, match="CUDAExecutionProvider"):
