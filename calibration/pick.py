@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    sizes = _size(args.visible_size), _size(args.infrared_size)
+    sizes = size_from(args.visible_size), size_from(args.infrared_size)
     points = read_points(args.points, *sizes)
     H, errors, used = fit(points)
     write_rig(args.out, Homography(*sizes, H))
@@ -74,7 +74,7 @@ def fit(pairs: Floats) -> tuple[Floats, Floats, np.ndarray[tuple[int], np.dtype[
     return np.asarray(H, np.float64), np.asarray(errors, np.float64), used.ravel().astype(bool)
 
 
-def _size(text: str) -> tuple[int, int]:
+def size_from(text: str) -> tuple[int, int]:
     width, times, height = text.lower().partition("x")
     if not (times and width.isdecimal() and height.isdecimal()):
         raise ValueError(f"{text}: expected WIDTHxHEIGHT, such as 640x480")

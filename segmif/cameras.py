@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Model = Literal["radtan", "fisheye"]
 
 COEFFICIENTS: dict[Model, tuple[int, ...]] = {"radtan": (5, 8), "fisheye": (4,)}
+# Counts that others write of radtan: without k3, or with thin prisms and a tilted sensor.
+WRITTEN = (4, 5, 8, 12, 14)
 BASELINE_M = (1e-3, 5.0)
 MAX_SIDE = 16_384  # [px] of a frame; the largest sensors have a half of it
 FOCAL_SHARE = (0.02, 1000.0)  # of the longer side: a field of view of 175 to 0.06 degrees
@@ -49,8 +51,8 @@ class Camera:
 
     def __post_init__(self) -> None:
         check_size((self.width, self.height))
-        if self.model not in COEFFICIENTS:
-            raise ValueError(f"the lens model is {self.model!r}, expected radtan or fisheye")
+        if not isinstance(self.model, str) or self.model not in COEFFICIENTS:
+            raise ValueError(f"the lens model is {brief(self.model)!r}, expected radtan or fisheye")
         self._check_numbers()
         self._check_matrix()
 
@@ -231,6 +233,24 @@ class Homography:
         unit = H / largest if largest > 0 else H
         if not abs(np.linalg.det(unit)) >= 1e-12 * np.linalg.norm(unit) ** 3 > 0:
             raise ValueError("H_infrared_visible flattens the frame to a line: it has no inverse")
+
+
+def same_lens(coefficients: Floats, model: Model) -> Floats:
+    """
+    The coefficients of a lens as `Camera` takes them, however many zeros they are written with.
+
+    Raises ValueError where what is cut off is not zero: the lens would be another one.
+    """
+    count = coefficients.size
+    if model != "radtan" or coefficients.ndim != 1 or count not in WRITTEN:
+        return coefficients  # `Camera` says what it takes
+    if count > 8 and coefficients[8:].any():
+        raise ValueError(
+            f"the distortion has {count} numbers, and thin prisms or a tilted sensor in "
+            f"{brief(coefficients[8:].tolist())}: calibrate with 5 or 8"
+        )
+    kept = 8 if coefficients[5:8].any() else 5
+    return np.resize(np.append(coefficients, np.zeros(8)), kept)
 
 
 def check_size(size: tuple[int, int]) -> None:

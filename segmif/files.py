@@ -44,12 +44,14 @@ def read_bytes(path: Path, limit: int = ARTEFACT_BYTES) -> bytes:
     """
     # Without O_NONBLOCK, opening a pipe waits for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    try:
         _check_kind(path, os.fstat(handle))
         pieces, size = [], 0
-        while size <= limit and (piece := file.read(min(limit + 1 - size, 1 << 24))):
+        while size <= limit and (piece := os.read(handle, min(limit + 1 - size, 1 << 24))):
             pieces.append(piece)
             size += len(piece)
+    finally:
+        os.close(handle)
     if size > limit:
         raise FileError(
             f"{shown(path)} has more than {limit:,} bytes, at most that many are read: is it the "

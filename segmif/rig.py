@@ -13,6 +13,7 @@ from segmif.cameras import Floats as Floats
 from segmif.cameras import Homography as Homography
 from segmif.cameras import Model as Model
 from segmif.cameras import Rig as Rig
+from segmif.cameras import same_lens as same_lens
 from segmif.files import read_bytes, text_of, write_bytes
 from segmif.parsing import MAX_YAML_BYTES, brief, yaml_value
 
@@ -56,12 +57,13 @@ def write_rig(path: Path, rig: Rig | Homography) -> None:
 
 def camera_from(document: dict[str, object]) -> Camera:
     """A camera from the fields of rig.yaml; raises KeyError, TypeError or ValueError."""
+    model, lens = cast(Model, document["model"]), numbers(document["distortion"], "distortion")
     return Camera(
         _whole(document["width"], "width"),
         _whole(document["height"], "height"),
         numbers(document["K"], "K"),
-        numbers(document["distortion"], "distortion"),
-        cast(Model, document["model"]),
+        same_lens(lens, model) if lens.size > 5 else lens,  # four are a fisheye's
+        model,
     )
 
 
@@ -83,7 +85,10 @@ def _rig(document: dict[str, object]) -> Rig:
     cameras = []
     for name in ("visible", "infrared"):
         try:
-            cameras.append(camera_from(cast(dict[str, object], document[name])))
+            told = document[name]
+            if not isinstance(told, dict):
+                raise ValueError(f"it must have fields, got {brief(told)}")
+            cameras.append(camera_from(told))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the {name} camera: {error}") from None
     std = None if document.get("baseline_std_m") is None else _std(document["baseline_std_m"])

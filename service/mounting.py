@@ -21,7 +21,7 @@ from segmif.alignment import (
 )
 from segmif.refinement import Drift, DriftWatch
 from segmif.rig import Rig, open_rig
-from service.errors import BadPair
+from service.errors import BadPair, BadParameter
 
 KEPT_WARPS = 8  # depths in use at a time; each takes 7 bytes a visible pixel
 NEAR_SHARE = 0.5  # of the plane's depth: where a thing counts as near
@@ -87,14 +87,18 @@ class Mounting:
         """
         Infrared (H, W) in the pixels of visible (H, W, 3), 0 where its camera does not see.
 
-        Raises BadPair for frames of other sizes than the rig's.
+        Raises BadPair for frames of other sizes than the rig's, BadParameter for a depth at which
+        the infrared camera sees nothing of the visible view.
         """
         sizes = [(image.shape[1], image.shape[0]) for image in (visible, infrared)]
         try:
             check_sizes(self.rig, *sizes)
         except ValueError as error:
             raise BadPair(str(error)) from error
-        warp, placed = self._warp(self.depth_m if depth_m is None else depth_m)
+        try:
+            warp, placed = self._warp(self.depth_m if depth_m is None else depth_m)
+        except ValueError as error:
+            raise BadParameter(f"depth_m: {error}") from error
         aligned = warp.apply(infrared)
         if monotonic() - self._checked > CHECK_EVERY_S and self._checking.acquire(blocking=False):
             self._checked = monotonic()

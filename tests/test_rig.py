@@ -1,5 +1,7 @@
 """A rig in its file, and the infrared frame in the visible view."""
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +103,97 @@ def test_a_broken_file_is_refused_in_words(tmp_path: Path, old: str, new: str, s
     assert sentence.startswith(f"{path}: ")
     with pytest.raises(ValueError, match=said):
         read_rig(path)
+
+
+NESTED, FAR_NESTED = ("[" * depth + "]" * depth for depth in (100, 5000))
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("format:", BOMB + "format:", r"line 2: aliases \(\*a\) are not taken"),
+        ("format:", f"extra: {NESTED}\nformat:", "nested more than 32 deep"),
+        ("format:", f"extra: {FAR_NESTED}\nformat:", "not YAML: .*nest"),
+        ("format:", "format: segmif-rig 1\nformat:", "the key 'format' stands twice"),
+        ("format:", "[a, b]: 1\nformat:", "keys must be plain words"),
+        ("format:", "extra: !!python/object/apply:os.getcwd []\nformat:", "not YAML"),
+        (
+            "width: 320",
+            "width: 200000",
+            "200000x240 pixels, expected 1 to 16,384 a side",
+        ),
+        ("width: 320", f"width: {'9' * 4000}", r"a frame of 9+ \.\.\. 9+x240 pixels"),
+        ("width: 320", f"width: {'9' * 9000}", "not YAML"),
+        ("width: 320", "width: true", "whole number"),
+        ("[300.0, 0.0, 157.0]", "[1.0e-300, 0.0, 157.0]", "differ more than any lens"),
+        ("K:  # px\n", "K: [[1.0e-300, 0, 157], [0, 1.0e-300, 125], [0, 0, 1]]\n  old:\n", "focal"),
+        (
+            "K:  # px\n",
+            "K: [[3.0e+9, 0, 157], [0, 3.0e+9, 125], [0, 0, 1]]\n  old:\n",
+            "focal length",
+        ),
+        (
+            "[-0.2, 0.05, 1e-05",
+            "[1.0e+300, 0.05, 1e-05",
+            "the visible camera: .* folds",
+        ),
+        ("[-0.2, 0.05, 1e-05", "[-30.0, 0.05, 1e-05", "the visible camera: .* folds"),
+        ("[0.02, -0.01,", "[1.0e+200, -0.01,", "the infrared camera: .* folds the picture"),
+        ("[0.02, -0.01,", f"[{'9' * 400}, -0.01,", "the infrared camera: .*rows of numbers"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, 1.0, 0.0, 1.0e+300]", "the baseline is 1e"),
+        ("[0.0, 1.0, 0.0, 0.01]", "[0.0, 1.0e+300, 0.0, 0.01]", "not orthonormal"),
+        ("baseline_std_m: 0.002", "baseline_std_m: .nan", "baseline_std_m must be a length"),
+        ("visible:\n", "visible: 5\nold:\n", "the visible camera: it must have fields"),
+    ],
+)
+def test_a_file_that_would_harm_is_refused_in_words(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    sentence = broken(tmp_path / "rig.yaml", old, new)
+    assert re.search(said, sentence)
+    assert len(sentence) < 700
+    assert "\n" not in sentence
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    write_rig(path, rig())
+    text = path.read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert isinstance(read_rig(path), Rig)  # with a byte-order mark it is as good
+    os.mkfifo(tmp_path / "pipe")
+    for data, said in (
+        (text.encode("utf-16"), "rig.yaml is UTF-16 text, expected UTF-8: save it as UTF-8"),
+        (text.encode("utf-16-le"), "rig.yaml, line 1: a zero byte, expected UTF-8 text"),
+        (text.replace("rig\\", "K\u00f6ln").encode("latin-1"), "rig.yaml, line 2: the byte 0xf6"),
+        (text.encode() + b" " * 300_000, "rig.yaml has more than 262,144 bytes"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=said):
+            read_rig(path)
+    for other, kind in ((tmp_path / "pipe", "pipe"), (tmp_path, "folder"), (Path("/dev/zero"), "")):
+        with pytest.raises(ValueError, match=f"is a {kind}.*, expected a regular file"):
+            read_rig(other)
+
+
+@pytest.mark.parametrize("count", [8, 12, 14])
+def test_a_lens_written_with_zeros_is_the_same_lens(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "rig.yaml"
+    write_rig(path, rig())
+    five = "[-0.2, 0.05, 1e-05, -0.0004, 0.01"
+    text = path.read_text()
+    path.write_text(text.replace(five, five + ", 0" * (count - 5)))
+    back = read_rig(path)
+    assert isinstance(back, Rig)
+    np.testing.assert_array_equal(back.visible.distortion, rig().visible.distortion)
+    if count > 8:
+        path.write_text(text.replace(five, five + ", 0" * (count - 6) + ", 0.1"))
+        with pytest.raises(ValueError, match="thin prisms or a tilted sensor"):
+            read_rig(path)
 
 
 @pytest.mark.parametrize("model", ["radtan", "fisheye"])

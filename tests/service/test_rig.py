@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any, cast
@@ -135,6 +136,33 @@ def test_frames_that_the_rig_does_not_know(start: Serving, pair: Any) -> None:
     assert refused.status_code == nonsense.status_code == 422
     assert "the infrared frame is 96x64, the rig was calibrated at 48x32" in refused.text
     assert "depth_m" in nonsense.json()["detail"]
+
+
+@pytest.mark.parametrize("depth_m", ["0.001", "1e-300", "5e-324"])
+def test_a_depth_at_which_nothing_is_seen_is_refused(
+    start: Serving, pair: Any, tmp_path: Path, depth_m: str
+) -> None:
+    with start(two_cameras()) as client:
+        refused = client.post(f"/fuse-segment?depth_m={depth_m}", files=pair)
+        as_far = client.post("/fuse-segment?depth_m=1e300", files=pair)
+        columns, _ = answer(client.post("/fuse-segment", files=pair), tmp_path)
+    assert refused.status_code == 422
+    assert "depth_m: the rig brings no picture into the visible view" in refused.json()["detail"]
+    np.testing.assert_array_equal(answer(as_far, tmp_path)[0], columns)
+
+
+def test_a_rig_that_shows_nothing_never_serves(start: Serving) -> None:
+    away = two_cameras().T_infrared_visible.copy()
+    away[:3, :3] = np.diag([-1.0, 1.0, -1.0])  # the cameras look away from one another
+    for rig, depth_m in (
+        (replace(two_cameras(), T_infrared_visible=away), np.inf),
+        (two_cameras(), 1e-3),
+        (Homography(VISIBLE, INFRARED, np.diag([1e-4, 1e-4, 1.0])), np.inf),  # one pixel of it
+        (Homography(VISIBLE, INFRARED, np.diag([1e4, 1e4, 1.0])), np.inf),
+        (Homography(VISIBLE, INFRARED, np.array([[1.0, 0, 900], [0, 1, 0], [0, 0, 1]])), np.inf),
+    ):
+        with pytest.raises(ValueError, match="brings no picture into the visible view"):
+            start(rig, depth_m)
 
 
 def test_depth_needs_a_rig(client: httpx.Client, pair: Any) -> None:
