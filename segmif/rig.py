@@ -7,14 +7,15 @@ from typing import cast
 import numpy as np
 import yaml
 
-from segmif.cameras import COEFFICIENTS as COEFFICIENTS
-from segmif.cameras import Camera as Camera
-from segmif.cameras import Floats as Floats
-from segmif.cameras import Homography as Homography
-from segmif.cameras import Model as Model
-from segmif.cameras import Rig as Rig
-from segmif.cameras import same_lens as same_lens
+from segmif.camera import cameras_from, cameras_text
 from segmif.files import read_bytes, text_of, write_bytes
+from segmif.geometry import COEFFICIENTS as COEFFICIENTS
+from segmif.geometry import Camera as Camera
+from segmif.geometry import Floats as Floats
+from segmif.geometry import Homography as Homography
+from segmif.geometry import Model as Model
+from segmif.geometry import Rig as Rig
+from segmif.geometry import same_lens as same_lens
 from segmif.parsing import MAX_YAML_BYTES, brief, yaml_value
 
 POSITION_TOLERANCE = 1e-3  # of the baseline
@@ -94,7 +95,7 @@ def _rig(document: dict[str, object]) -> Rig:
     std = None if document.get("baseline_std_m") is None else _std(document["baseline_std_m"])
     T = numbers(document["T_infrared_visible"], "T_infrared_visible")
     source = str(document.get("source") or "")
-    rig = Rig(cameras[0], cameras[1], T, std, source)
+    rig = Rig(cameras[0], cameras[1], T, std, source, cameras_from(document.get("frames")))
     if "infrared_position_m" in document:
         _check_position(rig, numbers(document["infrared_position_m"], "infrared_position_m"))
     return rig
@@ -126,7 +127,7 @@ def _homography(document: dict[str, object]) -> Homography:
             raise ValueError(f"{name} must be [width, height] in pixels, got {brief(size)}")
         sizes.append((_whole(size[0], name), _whole(size[1], name)))
     H = numbers(document["H_infrared_visible"], "H_infrared_visible")
-    return Homography(sizes[0], sizes[1], H)
+    return Homography(sizes[0], sizes[1], H, cameras_from(document.get("frames")))
 
 
 def _rig_text(rig: Rig) -> str:
@@ -147,7 +148,7 @@ T_infrared_visible:
 infrared_position_m: {rig.infrared_position_m.tolist()}
 baseline_m: {rig.baseline_m!r}
 baseline_std_m: {std}
-"""
+{cameras_text(rig.frames)}"""
 
 
 def _camera_text(camera: Camera) -> str:
@@ -168,7 +169,7 @@ infrared_size: {list(homography.infrared_size)}  # width, height, px
 # (x, y, 1)_infrared ~ H_infrared_visible @ (x, y, 1)_visible, pixels.
 H_infrared_visible:
 {_rows(homography.H_infrared_visible, 2)}
-"""
+{cameras_text(homography.frames)}"""
 
 
 def _rows(matrix: Floats, indent: int) -> str:

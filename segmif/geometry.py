@@ -5,13 +5,14 @@ Camera frames: x to the right, y down, z forward along the optical axis, in metr
 the centre of the top left pixel is (0, 0).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.camera import Cameras
 from segmif.images import MAX_PIXELS
 from segmif.parsing import brief
 
@@ -164,6 +165,7 @@ class Rig:
     T_infrared_visible: Floats  # (4, 4) [m]
     baseline_std_m: float | None = None  # [m] one standard deviation
     source: str = ""  # what it was made from, in words
+    frames: Cameras = field(default_factory=Cameras)  # what is stated of their pixels
 
     def __post_init__(self) -> None:
         T = self.T_infrared_visible
@@ -220,6 +222,7 @@ class Homography:
     visible_size: tuple[int, int]  # width, height [px]
     infrared_size: tuple[int, int]  # width, height [px]
     H_infrared_visible: Floats  # (3, 3) pixel (x, y, 1) in visible -> in infrared, up to scale
+    frames: Cameras = field(default_factory=Cameras)  # what is stated of their pixels
 
     def __post_init__(self) -> None:
         H = self.H_infrared_visible
