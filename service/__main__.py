@@ -12,10 +12,11 @@ from typing import get_args
 from segmif import pair_files
 from segmif.runtime import Device
 from service.app import create_app
+from service.environment import FILE_VARIABLE
 from service.logs import log_config
 from service.offline import infer_folders
 from service.opening import Opened, open_all
-from service.settings import FILE_VARIABLE, Settings, as_toml, load_settings
+from service.settings import Settings, as_toml, load_settings
 from service.transport import Server, check_door, server_config
 
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room

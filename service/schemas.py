@@ -9,6 +9,8 @@ from service.negotiation import View
 
 Policy = Literal["refuse", "flag"]
 STREAM_NAME = r"^[\w.-]{1,64}$"
+MAX_NS = 2**63 - 1  # until the year 2262, if counted since 1970
+MAX_DEADLINE_MS = 2**32 - 1  # what the raw header holds: 49 days
 
 
 def _listed(value: object) -> object:
@@ -40,6 +42,7 @@ class Ask(BaseModel):
     deadline_ms: float | None = Field(
         default=None,
         gt=0,
+        le=MAX_DEADLINE_MS,
         description="milliseconds from the request's arrival after which it is useless",
     )
     stream: str | None = Field(
@@ -52,11 +55,12 @@ class Ask(BaseModel):
         description="a newer pair of the stream takes the place of this one while it waits",
     )
     visible_ns: int | None = Field(
-        default=None, ge=0, description="nanoseconds: when the visible frame was taken"
+        default=None, ge=0, le=MAX_NS, description="nanoseconds: when the visible frame was taken"
     )
     infrared_ns: int | None = Field(
         default=None,
         ge=0,
+        le=MAX_NS,
         description="nanoseconds on the same clock: when the infrared frame was taken",
     )
     shutter: bool = Field(

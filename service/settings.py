@@ -1,33 +1,52 @@
 """What an operator may choose: by flags, the environment (SEGMIF_...) or a file of TOML."""
 
 import json
+import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import tomli
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from typing_extensions import Self
 
 from segmif.images import MAX_PIXELS
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method, Window
+from service.environment import PREFIX, check_environment, closest, is_service_link
 from service.logs import LogFormat
 from service.mounting import Mounting
 from service.pipeline import Rules
 from service.schemas import Policy
 
-PREFIX = "SEGMIF_"
-FILE_VARIABLE = "SEGMIF_CONFIG"  # names the file
-OTHER_PROGRAMS = frozenset({"SEGMIF_DATA", "SEGMIF_ATTENTION"})  # read these
-
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
+
+
+COUNTS = 2**16 - 1  # the largest of 16-bit infrared
+
+logger = logging.getLogger(__name__)
+
+
+class Environment(EnvSettingsSource):
+    """The variables of the environment, without those that Kubernetes sets for a Service."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value of a setting; None if nobody set it."""
+        value, key, is_complex = super().get_field_value(field, field_name)
+        if isinstance(value, str) and is_service_link(PREFIX + field_name, value):
+            return None, key, is_complex
+        return value, key, is_complex
 
 
 class Settings(BaseSettings):
@@ -37,17 +56,21 @@ class Settings(BaseSettings):
 
     weights: Path = DEFAULT_WEIGHTS  # .onnx or .engine, its manifest beside it
     plugin: Path | None = None  # library of our attention, for an engine that was built with it
-    threads: int | None = Field(default=None, ge=1)  # of the CPU; None: one per core
+    threads: int | None = Field(default=None, ge=1, le=1024)  # of the CPU; None: one per core
     device: Device = "cpu"  # of an .onnx; an .engine is for a GPU
     rig: Path | None = None  # rig.yaml of the cameras; None: frames come aligned
-    depth_m: float = Field(default=math.inf, gt=0)  # of the plane that the rig aligns
+    depth_m: float = Field(default=math.inf, gt=0, le=math.inf)  # of the plane that the rig aligns
     reference: Path | None = None  # an .onnx that the weights must agree with before they serve
     log: LogFormat = "text"
     gain: Method = "percentile"  # of 16-bit infrared
-    gain_low: float | None = None  # counts shown as black; with gain=fixed
-    gain_high: float | None = None  # counts shown as white; with gain=fixed
+    gain_low: float | None = Field(
+        default=None, ge=0, le=COUNTS
+    )  # counts shown as black; with gain=fixed
+    gain_high: float | None = Field(
+        default=None, ge=0, le=COUNTS
+    )  # counts shown as white; with gain=fixed
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
-    max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0)  # half a frame at 30 Hz
+    max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)  # 0: any that is free
@@ -57,22 +80,44 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     shared_memory: bool = False  # lets clients of this user and machine pass frames in memory
     hand_out_pairs: bool = False  # lets clients see the newest raw pair of a stream: to calibrate
-    max_connections: int = Field(default=512, ge=1)
-    max_body_bytes: int = Field(default=32 * 2**20, ge=1)
-    max_buffered_bytes: int = Field(default=256 * 2**20, ge=1)  # of all bodies at a time
-    head_timeout_s: float = Field(default=10.0, gt=0)  # for the headers of a request
-    body_idle_s: float = Field(default=5.0, gt=0)  # without a byte of the body
-    body_total_s: float = Field(default=30.0, gt=0)  # for the whole body
-    answer_total_s: float = Field(default=60.0, gt=0)  # until a client has taken its answer
+    max_connections: int = Field(default=512, ge=1, le=100_000)
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1, le=2**31)
+    max_buffered_bytes: int = Field(default=256 * 2**20, ge=1, le=2**40)  # of all bodies at a time
+    head_timeout_s: float = Field(default=10.0, gt=0, le=3600)  # for the headers of a request
+    body_idle_s: float = Field(default=5.0, gt=0, le=3600)  # without a byte of the body
+    body_total_s: float = Field(default=30.0, gt=0, le=3600)  # for the whole body
+    answer_total_s: float = Field(
+        default=60.0, gt=0, le=3600
+    )  # until a client has taken its answer
     max_pixels: int = Field(default=4_000_000, ge=1, le=MAX_PIXELS)  # of either frame
-    max_pending: int = Field(default=16, ge=1)  # pairs being worked on or waiting for their turn
+    max_pending: int = Field(
+        default=16, ge=1, le=10_000
+    )  # pairs being worked on or waiting for their turn
     # Of one address; None: as many as of all. Behind a proxy all clients have one address.
-    max_pending_per_client: int | None = Field(default=None, ge=1)
+    max_pending_per_client: int | None = Field(default=None, ge=1, le=10_000)
     max_batch: int | None = Field(default=None, ge=1, le=64)  # None: 1 on a CPU, 8 on a GPU
-    batch_delay_ms: float = Field(default=2.0, ge=0)  # how long a pair waits for others to join
-    deadline_ms: float = Field(default=math.inf, gt=0)  # of requests that name none
-    memory_mib: int | None = Field(default=None, ge=1)  # the process may take; beyond it: 503
-    drain_s: int = Field(default=20, ge=1)  # how long accepted pairs may take after SIGTERM
+    batch_delay_ms: float = Field(
+        default=2.0, ge=0, le=10_000
+    )  # how long a pair waits for others to join
+    deadline_ms: float = Field(default=math.inf, gt=0, le=math.inf)  # of requests that name none
+    memory_mib: int | None = Field(
+        default=None, ge=1, le=2**30
+    )  # the process may take; beyond it: 503
+    drain_s: int = Field(
+        default=20, ge=1, le=86_400
+    )  # how long accepted pairs may take after SIGTERM
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from: what is given, else the environment."""
+        return init_settings, Environment(settings_cls)
 
     @model_validator(mode="after")
     def _window_where_fixed(self) -> Self:
@@ -127,8 +172,9 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
 
     Raises ValueError in one line, also for what is misspelt.
     """
-    check_environment(os.environ)
-    stated = {name.upper() for name in os.environ}
+    for warning in check_environment(os.environ, Settings.model_fields):
+        logger.warning("%s", warning)
+    stated = {name.upper() for name, v in os.environ.items() if not is_service_link(name, v)}
     told = _read_toml(file) if file else {}
     below = {n: value for n, value in told.items() if f"{PREFIX}{n}".upper() not in stated}
     above = {n: v for n, v in flags.items() if n in Settings.model_fields and v is not None}
@@ -150,13 +196,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
     except tomli.TOMLDecodeError as error:
         raise ValueError(f"{file} is not TOML: {error}") from error
     for name in told.keys() - Settings.model_fields.keys():
-        raise ValueError(f"{file}: {name} is no setting{_hint(name, Settings.model_fields)}")
+        close = closest(name, Settings.model_fields)
+        hint = f"; is {close} meant?" if close else ""
+        raise ValueError(f"{file}: {name} is no setting{hint}")
     return told
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; is {close[0]} meant?" if close else ""
 
 
 def as_toml(settings: Settings) -> str:
@@ -176,13 +219,3 @@ def _line(name: str, value: object) -> str:
             return f"{name} = {value}"
         case _:
             return f"{name} = {json.dumps(str(value), ensure_ascii=False)}"
-
-
-def check_environment(environment: Mapping[str, str]) -> None:
-    """Raise ValueError for a SEGMIF_ variable that no setting reads: it would change nothing."""
-    names = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    known = names | OTHER_PROGRAMS | {FILE_VARIABLE}
-    for name in environment:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            hint = _hint(name.upper(), known)
-            raise ValueError(f"the variable {name} is none of this program's{hint}")

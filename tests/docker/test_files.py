@@ -13,7 +13,8 @@ import tomli
 import yaml
 from packaging.requirements import Requirement
 
-from service.settings import Settings, check_environment
+from service.environment import check_environment
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -89,7 +90,7 @@ def test_every_step_is_a_script_that_is_there(dockerfile: Path) -> None:
 def test_settings_of_images_are_the_services() -> None:
     files = [*DOCKERFILES, DOCKER / "compose.yaml"]
     named = {name for file in files for name in re.findall(r"\bSEGMIF_\w+", file.read_text())}
-    check_environment(dict.fromkeys(named, ""))
+    assert check_environment(dict.fromkeys(named, ""), Settings.model_fields) == []
     assert "SEGMIF_HOST" in named
 
 
