@@ -16,11 +16,13 @@ from starlette.responses import Response
 
 from segmif.runtime import Runtime
 from service import inference, routes, shared, stream, tap
+from service.accounts import Buffered
 from service.disconnects import ClientGone
 from service.errors import BadParameter, ServiceError, out_of_memory, problem_response
+from service.limits import check_entries
 from service.line import GOLDEN, Line
 from service.metrics import Metrics
-from service.middleware import Bearer, BodyLimit, Buffered, Outcomes, RequestId
+from service.middleware import Bearer, BodyLimit, Outcomes, RequestId
 from service.mounting import Mounting
 from service.opening import Opened
 from service.renewal import on_hangup
@@ -63,6 +65,8 @@ def create_app(
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
     app.state.reopen = reopen
+    app.state.buffered = Buffered()
+    app.state.connections = None  # the server's, where there is one
     app.state.tls = None  # uvicorn's, where there is one
     app.state.regions = shared.Regions()
     memory = [shared.router] if settings.shared_memory else []
@@ -70,6 +74,7 @@ def create_app(
         app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
     app.mount("/web", StaticFiles(directory=routes.WEB))
+    check_entries(app.routes)
     surround(app, app.state.line.metrics)
     answer_errors(app)
     return app
@@ -91,8 +96,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def surround(app: FastAPI, metrics: Metrics) -> None:
     """Put the middleware around the application, the innermost first."""
-    buffered = Buffered()
-    metrics.watch("buffered_bytes", "Bytes of bodies that are held", lambda: buffered.bytes)
+    buffered = app.state.buffered
+    metrics.watch(
+        "buffered_bytes",
+        "Bytes held of bodies, WebSocket messages and answers that are not taken",
+        lambda: buffered.bytes,
+    )
+    metrics.watch("connections", "Open connections", lambda: len(app.state.connections or ()))
     app.add_middleware(BodyLimit, buffered=buffered)
     app.add_middleware(Bearer)
     app.add_middleware(Outcomes, metrics=metrics)

@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from service.errors import BodyTooLarge, BodyTooSlow, Busy, Unauthorized, problem_response
+from service.accounts import Buffered, client_key
+from service.errors import BodyTooLarge, BodyTooSlow, Unauthorized, problem_response
+from service.limits import PROBES, Limits, entry_of
 from service.logs import access, current_request
 from service.metrics import Metrics
 from service.settings import Settings
@@ -22,8 +24,6 @@ from service.tracing import trace_id, trace_stages
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
 ANSWER_BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
-# What a probe or a browser needs before anybody could give a token; none of it works or tells.
-PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 OPEN_PATHS = PROBES | {"/", "/docs"}
 
 
@@ -141,19 +141,6 @@ class Bearer:
         await problem_response(Request(scope), error)(scope, receive, send)
 
 
-class Buffered:
-    """The bytes of all bodies that are held at a time."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def take(self, size: int, max_bytes: int) -> None:
-        """Account for bytes; raises Busy where they are too many together."""
-        self.bytes += size
-        if self.bytes > max_bytes:
-            raise Busy(f"bodies of {self.bytes:,} bytes are held already; try again", retry_s=1)
-
-
 class BodyLimit:
     """Bounds a body before anything parses it: its bytes, its time, and all bodies together."""
 
@@ -166,10 +153,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        settings = settings_of(scope)
-        most = settings.max_body_bytes
-        stated = Headers(scope=scope).get("content-length", "0")
-        latest = asyncio.get_running_loop().time() + settings.body_total_s
+        headers, client = Headers(scope=scope), client_of(scope)
+        entry = entry_of(scope["path"], headers.get("content-type", "").lower())
+        # a path that is not there is answered without its body
+        limits = settings_of(scope).limits[entry or "page"]
+        most, stated = limits.body_bytes, headers.get("content-length", "0")
+        latest = asyncio.get_running_loop().time() + limits.body_total_s
         received, more = 0, True
 
         async def limited() -> Message:
@@ -178,10 +167,10 @@ class BodyLimit:
                 return await receive()
             if stated.isdecimal() and int(stated) > most:
                 raise too_large(int(stated), most)
-            message = await in_time(receive, settings, latest)
+            message = await in_time(receive, limits, latest)
             size, more = len(message.get("body", b"")), message.get("more_body", False)
             received += size
-            self.buffered.take(size, settings.max_buffered_bytes)
+            self.buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
             if received > most:
                 raise too_large(received, most)
             return message
@@ -189,19 +178,24 @@ class BodyLimit:
         try:
             await self.app(scope, limited, send)
         finally:
-            self.buffered.bytes -= received
+            self.buffered.give(client, received)
 
 
-async def in_time(receive: Receive, settings: Settings, latest: float) -> Message:
+def client_of(scope: Scope) -> str | None:
+    """Whose share of the bytes a request takes."""
+    return client_key(scope["client"][0]) if scope.get("client") else None
+
+
+async def in_time(receive: Receive, limits: Limits, latest: float) -> Message:
     """Receive the next piece soon enough and before `latest`; raises BodyTooSlow."""
     left = latest - asyncio.get_running_loop().time()
     try:
-        with fail_after(min(settings.body_idle_s, left)):
+        with fail_after(min(limits.body_idle_s, left)):
             return await receive()
     except TimeoutError:
         raise BodyTooSlow(
-            f"the body is not whole; {settings.body_idle_s:g} s without a byte and "
-            f"{settings.body_total_s:g} s in all are waited"
+            f"the body is not whole; {limits.body_idle_s:g} s without a byte and "
+            f"{limits.body_total_s:g} s in all are waited"
         ) from None
 
 

@@ -13,8 +13,8 @@ from service.settings import Settings
 
 # What the listening socket, the process and its log were made with.
 AT_START_ONLY = (
-    *("host", "port", "max_connections", "head_timeout_s", "answer_total_s"),
-    *("drain_s", "memory_mib", "shared_memory", "log"),
+    *("host", "port", "max_connections", "max_connections_per_client", "head_timeout_s"),
+    *("answer_total_s", "keep_alive_s", "drain_s", "memory_mib", "shared_memory", "log"),
 )
 
 logger = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from typing_extensions import Self
 from segmif.images import MAX_PIXELS
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method, Window
+from service.accounts import share_of
 from service.environment import PREFIX, check_environment, closest, is_service_link
+from service.limits import Entry, Limits, table
 from service.logs import LogFormat
 from service.mounting import Mounting
 from service.pipeline import Rules
@@ -81,20 +84,21 @@ class Settings(BaseSettings):
     shared_memory: bool = False  # lets clients of this user and machine pass frames in memory
     hand_out_pairs: bool = False  # lets clients see the newest raw pair of a stream: to calibrate
     max_connections: int = Field(default=512, ge=1, le=100_000)
+    # Of one address, as all `..._per_client`; None: three quarters of what all may have.
+    max_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, le=2**31)
-    max_buffered_bytes: int = Field(default=256 * 2**20, ge=1, le=2**40)  # of all bodies at a time
+    # Of bodies, WebSocket messages and answers that are not taken, all at a time.
+    max_buffered_bytes: int = Field(default=256 * 2**20, ge=1, le=2**40)
+    max_buffered_bytes_per_client: int | None = Field(default=None, ge=1, le=2**40)
     head_timeout_s: float = Field(default=10.0, gt=0, le=3600)  # for the headers of a request
-    body_idle_s: float = Field(default=5.0, gt=0, le=3600)  # without a byte of the body
-    body_total_s: float = Field(default=30.0, gt=0, le=3600)  # for the whole body
-    answer_total_s: float = Field(
-        default=60.0, gt=0, le=3600
-    )  # until a client has taken its answer
+    body_idle_s: float = Field(default=5.0, gt=0, le=3600)  # without a byte of a body or message
+    body_total_s: float = Field(default=30.0, gt=0, le=3600)  # for the whole body or message
+    answer_total_s: float = Field(default=60.0, gt=0, le=3600)  # until a client has its answer
+    keep_alive_s: int = Field(default=5, ge=1, le=3600)  # between two requests of a connection
     max_pixels: int = Field(default=4_000_000, ge=1, le=MAX_PIXELS)  # of either frame
-    max_pending: int = Field(
-        default=16, ge=1, le=10_000
-    )  # pairs being worked on or waiting for their turn
-    # Of one address; None: as many as of all. Behind a proxy all clients have one address.
+    max_pending: int = Field(default=16, ge=1, le=10_000)  # pairs in work or waiting
     max_pending_per_client: int | None = Field(default=None, ge=1, le=10_000)
+    max_heavy_pending: int = Field(default=4, ge=1, le=1024)  # pairs that order more than others
     max_batch: int | None = Field(default=None, ge=1, le=64)  # None: 1 on a CPU, 8 on a GPU
     batch_delay_ms: float = Field(
         default=2.0, ge=0, le=10_000
@@ -141,6 +145,27 @@ class Settings(BaseSettings):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
         return self
+
+    @cached_property
+    def limits(self) -> Mapping[Entry, Limits]:
+        """What bounds each entry point."""
+        return table(self)
+
+    @property
+    def connections_of_one(self) -> int:
+        """Connections that one client may have."""
+        return self.max_connections_per_client or share_of(self.max_connections)
+
+    @property
+    def buffered_of_one(self) -> int:
+        """Bytes that may be held for one client: its share, but always a whole body."""
+        share = max(share_of(self.max_buffered_bytes), self.max_body_bytes)
+        return self.max_buffered_bytes_per_client or min(share, self.max_buffered_bytes)
+
+    @property
+    def pending_of_one(self) -> int:
+        """Pairs that one client may have in work."""
+        return self.max_pending_per_client or share_of(self.max_pending)
 
     @property
     def on_gpu(self) -> bool:

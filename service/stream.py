@@ -12,9 +12,11 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.exceptions import HTTPException
 
+from service.accounts import Buffered, client_key
 from service.answers import Wish, raw_answer
 from service.errors import (
     BadParameter,
+    Busy,
     NotAcceptable,
     Superseded,
     out_of_memory,
@@ -28,10 +30,9 @@ from service.schemas import Ask, StreamAsk
 from service.settings import Settings
 from service.submissions import take_raw, validated
 from service.tracing import trace_stages
-from service.transport import RESTARTING
+from service.websocket_protocol import RESTARTING
 from service.wire import RawAnswer
 
-OUTSTANDING = 8  # pairs of a socket in work; beyond them it is not read, and TCP holds the client
 PICTURES = {"raw": RAW, "png": PNG, "jpeg": JPEG, "webp": WEBP}
 UNSUPPORTED_DATA = 1003  # RFC 6455, section 7.4.1
 
@@ -75,7 +76,11 @@ class Session:
         fields = ask.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
         self._ask = Ask.model_validate({"stream": self._id, "live": True} | fields)
         self._client = socket.client.host if socket.client else "unknown"
-        self._room = asyncio.Semaphore(OUTSTANDING)
+        # Beyond so many pairs in work the socket is not read, and TCP holds the client.
+        self._limits = settings.limits["websocket"]
+        self._room = asyncio.Semaphore(self._limits.outstanding)
+        self._buffered: Buffered = socket.app.state.buffered
+        self._held = 0  # bytes of messages in work and answers that wait
         self._answers: asyncio.Queue[asyncio.Task[RawAnswer | None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[object]] = set()
         self._answered = self._dropped = self._failed = 0
@@ -99,6 +104,7 @@ class Session:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._give(self._held)
 
     def summary(self) -> dict[str, Any]:
         """What became of the pairs, for the log."""
@@ -113,21 +119,43 @@ class Session:
 
     async def _receive(self) -> None:
         sequence = 0
-        while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                if message.get("code") == RESTARTING:
-                    await self._answers.join()
-                    await self._socket.close(RESTARTING, "the service stops")
-                return
-            if message.get("bytes") is None:
-                await self._socket.close(UNSUPPORTED_DATA, "pairs are binary messages")
-                return
-            await self._room.acquire()
-            task = asyncio.create_task(self._answer(sequence, message["bytes"]))
+        while (data := await self._next()) is not None:
+            size = len(data)
+            try:
+                self._take(size)
+                await self._room.acquire()
+                task = asyncio.create_task(self._answer(sequence, data))
+            except Busy as error:
+                self._give(size)
+                await self._room.acquire()
+                task = asyncio.create_task(self._refuse(sequence, error))
             self._keep(task)
             self._answers.put_nowait(task)
             sequence += 1
+
+    async def _next(self) -> bytes | None:
+        """The next message; None once the socket is closed, or closes because it sends others."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            if message.get("code") == RESTARTING:
+                await self._answers.join()
+                await self._socket.close(RESTARTING, "the service stops")
+            return None
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            await self._socket.close(UNSUPPORTED_DATA, "pairs are binary messages")
+        return data
+
+    def _take(self, size: int) -> None:
+        """Account for bytes; raises Busy if they are too many, and holds them even then."""
+        self._held += size
+        limits = self._limits
+        client = client_key(self._client)
+        self._buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
+
+    def _give(self, size: int) -> None:
+        self._held -= size
+        self._buffered.give(client_key(self._client), size)
 
     def _keep(self, task: asyncio.Task[RawAnswer | None] | asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -145,6 +173,7 @@ class Session:
                 pair, lambda result: (raw_answer(self._wish, result), result)
             )
             trace_stages(result.times)
+            self._hold(answer)
             return replace(answer, sequence=sequence, visible_ns=ask.visible_ns or 0)
         except Superseded as error:
             outcome = error.kind
@@ -156,20 +185,37 @@ class Session:
                 logger.error("%s: %s", request_id, told, exc_info=told)
             return _refusal(told, request_id, sequence)
         finally:
+            self._give(len(message))
             self._line.metrics.requests.labels("/stream", outcome).inc()
+
+    async def _refuse(self, sequence: int, error: Busy) -> RawAnswer:
+        """The answer to a message for which there is no room."""
+        self._line.metrics.requests.labels("/stream", error.kind).inc()
+        return _refusal(error, f"{self._id}-{sequence}", sequence)
+
+    def _hold(self, answer: RawAnswer) -> None:
+        """Account for an answer until it is sent; raises Busy."""
+        try:
+            self._take(answer.size)
+        except Busy:
+            self._give(answer.size)
+            raise
 
     async def _send(self) -> None:
         while True:
-            answer = await (await self._answers.get())
-            if answer is None:
-                self._dropped += 1
-            else:
-                self._failed += answer.status >= 300
-                counted = replace(answer, dropped=self._dropped, failed=self._failed)
-                await self._socket.send_bytes(self._message(counted))
-                self._answered += answer.status < 300
+            await self._deliver(await (await self._answers.get()))
             self._answers.task_done()
             self._room.release()
+
+    async def _deliver(self, answer: RawAnswer | None) -> None:
+        if answer is None:
+            self._dropped += 1
+            return
+        self._failed += answer.status >= 300
+        counted = replace(answer, dropped=self._dropped, failed=self._failed)
+        await self._socket.send_bytes(self._message(counted))
+        self._give(answer.size)
+        self._answered += answer.status < 300
 
     def _message(self, answer: RawAnswer) -> bytes:
         try:

@@ -200,6 +200,11 @@ class RawAnswer:
             self.confidence_format,
         )
 
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures."""
+        return sum(map(len, self.parts))
+
     def to_bytes(self) -> bytes:
         """Header and parts in one piece."""
         return b"".join((self.head(), *self.parts, self.report))
