@@ -15,7 +15,7 @@ def significant_bits(
     samples: NDArray[np.uint16], in_file: int | None, stated: int | None
 ) -> tuple[int, BitsFrom]:
     """
-    Tell how many bits of samples (H, W, C) are significant, counted from the lowest, and who says.
+    Tell how many bits of samples are significant, counted from the lowest, and who says.
 
     `in_file` is what the file says of itself. It is passed over if the samples are larger, unless
     they were moved up to 16 bits, as the PNG specification asks of files with sBIT.
@@ -39,10 +39,20 @@ def significant_bits(
     return stated, "stated"
 
 
-def to_8_bit(samples: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
-    """The upper eight of that many significant bits; fewer than eight are moved up."""
-    moved = samples >> (bits - 8) if bits >= 8 else samples << (8 - bits)
-    return cast(NDArray[np.uint8], moved.astype(np.uint8))
+def levels(
+    samples: NDArray[np.uint8] | NDArray[np.uint16], in_file: int | None, stated: int | None
+) -> tuple[NDArray[np.uint8], int, BitsFrom]:
+    """
+    Samples (H, W) or (H, W, C) as 8 bit: the upper eight of the significant ones.
+
+    Also tells how many are significant and who says; raises ImageError as `significant_bits`.
+    """
+    if samples.dtype == np.uint8:
+        return cast(NDArray[np.uint8], samples), 8, "file"
+    deep = cast(NDArray[np.uint16], samples)
+    bits, bits_from = significant_bits(deep, in_file, stated)
+    moved = deep >> (bits - 8) if bits >= 8 else deep << (8 - bits)
+    return cast(NDArray[np.uint8], moved.astype(np.uint8)), bits, bits_from
 
 
 def _moved_up(samples: NDArray[np.uint16], bits: int) -> bool:

@@ -17,25 +17,23 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_PIXELS = 50_000_000
-# Deflate, the best packer of the three formats' codecs, reaches 1032:1: what promises more lies.
-MAX_RATIO = 1100
+from segmif.image_header import MAX_PIXELS
 
 # OpenCV reads its limit once, when whoever is first imports it: the second line behind our header
 # check.
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is said in our exceptions
-import cv2  # noqa: E402  the limits above must come first
+import cv2
 
-from segmif import thermal  # noqa: E402
-from segmif.depth import BitsFrom, significant_bits, to_8_bit  # noqa: E402
-from segmif.files import write_bytes  # noqa: E402
-from segmif.headers import PNG_MAGIC, Header, check_png, png_chunks, read_header  # noqa: E402
-from segmif.headers import ImageError as ImageError  # noqa: E402
+from segmif import png, thermal
+from segmif.depth import BitsFrom, levels
+from segmif.files import write_bytes
+from segmif.headers import Header, read_header
+from segmif.headers import ImageError as ImageError
+from segmif.monochrome import monochrome
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-PNG_INDEXED = 3  # colour type in IHDR: one palette index a pixel
 # One fixed filter and run lengths only: on street scenes half the time of level 1 with the filters
 # that OpenCV tries, at about the same size (10 ms against 20 ms at 640x480).
 FAST_PNG = [
@@ -43,7 +41,6 @@ FAST_PNG = [
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
 ]
 LARGEST_SIDE = {".jpg": 65_500, ".webp": 16_383}  # in pixels, by format and encoder
-GREY_TOLERANCE = 8 / 255  # of full scale: what JPEG chroma may add to a grey frame saved as colour
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,8 @@ class VisibleFrame:
     pixels: NDArray[np.uint8]  # (H, W, 3) RGB
     bits: int = 8  # 1 to 16
     bits_from: BitsFrom = "file"  # "guessed": from the frame's maximum, to be flagged
+    depth: int = 8  # bits of a sample in the file: 8 or 16
+    grey: bool = False  # the file has one channel
 
 
 def decode_visible_frame(
@@ -63,26 +62,17 @@ def decode_visible_frame(
 
     How many bits are significant is what the file states, else `bits` (8 to 16), else the least
     of 8, 10, 12, 14 and 16 that holds the frame's maximum.
-    Raises ImageError: not an image, damaged, more than `max_pixels`, not 3 or 4 channels, or a
-    maximum that `bits` cannot hold.
+    A grey frame becomes RGB with three equal channels.
+    Raises ImageError as `read_header`, or for a maximum that `bits` cannot hold.
     """
     pixels, header = _decode(data, max_pixels)
-    if pixels.ndim != 3:
-        raise ImageError(
-            "channels",
-            "the visible frame has 1 channel, expected 3 (RGB); perhaps the two files are swapped",
-        )
-    colour = pixels[..., :3]
-    if colour.dtype == np.uint8:
-        rgb = cast(NDArray[np.uint8], cv2.cvtColor(colour, cv2.COLOR_BGR2RGB))
-        return VisibleFrame(rgb)
-    deep = cast(NDArray[np.uint16], colour)
-    found, bits_from = significant_bits(deep, header.significant_bits, bits)
-    return VisibleFrame(
-        cast(NDArray[np.uint8], cv2.cvtColor(to_8_bit(deep, found), cv2.COLOR_BGR2RGB)),
-        found,
-        bits_from,
-    )
+    samples, bits, bits_from = levels(pixels, header.significant_bits, bits)
+    grey = samples.ndim == 2
+    if grey:
+        rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB)
+    else:
+        rgb = cv2.cvtColor(samples[..., :3], cv2.COLOR_BGR2RGB)
+    return VisibleFrame(cast(NDArray[np.uint8], rgb), bits, bits_from, header.depth, grey)
 
 
 def decode_visible(
@@ -96,19 +86,11 @@ def decode_infrared(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """
     Decode a thermal frame (H, W), white hot: uint8 levels, or uint16 counts without any loss.
 
-    A grey frame that was saved as colour is taken as grey. Raises ImageError as `decode_visible`,
-    and for a frame in (pseudo-)colours: those cannot be turned back into temperatures.
+    A grey frame that was saved as colour is taken as grey, see `monochrome`. Raises ImageError as
+    `decode_visible_frame`, and for a frame in (pseudo-)colours.
     """
     pixels, _ = _decode(data, max_pixels)
-    if pixels.ndim == 2:
-        return pixels
-    if _colour_spread(pixels) > GREY_TOLERANCE:
-        raise ImageError(
-            "channels",
-            "the infrared frame has 3 different channels, expected 1 (white hot); send it without "
-            "false colours, and check that the two files are not swapped",
-        )
-    return cast(Pixels, np.ascontiguousarray(pixels[..., 1]))
+    return pixels if pixels.ndim == 2 else monochrome(pixels)
 
 
 def read_visible(path: Path) -> NDArray[np.uint8]:
@@ -164,17 +146,16 @@ def infrared_levels(
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read class ids (H, W) uint8 from a grey or an indexed PNG: the index, never its colour."""
     try:
-        data = path.read_bytes()
-        read_header(data)
-        depth = _indexed_depth(data)
-        pixels, _ = _decode(_as_grey(data) if depth else data, MAX_PIXELS)
+        header = read_header(path.read_bytes(), MAX_PIXELS, as_indices=True)
+        pixels = decode_header(header)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         found = f"{pixels.dtype} {pixels.shape}"
         raise ImageError("channels", f"{path}: a label image is 8-bit (H, W), this is {found}")
-    # The decoder stretches narrow greys over 0..255; dividing gives the index back.
-    return cast(NDArray[np.uint8], pixels // (255 // (2**depth - 1)) if depth else pixels)
+    # The decoder stretches narrow indices over 0..255; dividing gives the index back.
+    largest = 2**header.index_bits - 1
+    return cast(NDArray[np.uint8], pixels // (255 // largest) if header.index_bits else pixels)
 
 
 def encode_png(array: Pixels, compression: int = 1) -> bytes:
@@ -206,12 +187,12 @@ def encode_indexed_png(
     rows[:, 1:] = labels
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette
-    return PNG_MAGIC + b"".join(
+    return png.MAGIC + b"".join(
         (
-            _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, PNG_INDEXED, 0, 0, 0)),
-            _png_chunk(b"PLTE", colours.tobytes()),
-            _png_chunk(b"IDAT", zlib.compress(rows.tobytes(), compression)),
-            _png_chunk(b"IEND", b""),
+            png.chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, png.INDEXED, 0, 0, 0)),
+            png.chunk(b"PLTE", colours.tobytes()),
+            png.chunk(b"IDAT", zlib.compress(rows.tobytes(), compression)),
+            png.chunk(b"IEND", b""),
         )
     )
 
@@ -233,40 +214,39 @@ def resize(
     return cast(NDArray[np.uint8], cv2.resize(array, (width, height), interpolation=method))
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[Pixels, Header]:
-    header = read_header(data)
-    if header.width * header.height > max_pixels:
-        raise ImageError(
-            "too_large",
-            f"the image is {header.width}x{header.height}, at most {max_pixels:,} pixels are taken",
-        )
-    if header.width * header.height > MAX_RATIO * len(data):
-        raise ImageError(
-            "damaged",
-            f"the {header.format.upper()} cannot be decoded: it states {header.width}x"
-            f"{header.height} pixels, which its {len(data)} bytes cannot hold",
-        )
-    if header.format == "png":
-        check_png(data)
+def decode_header(header: Header) -> Pixels:
+    """
+    Decode what a header has judged: (H, W) or BGR(A) (H, W, C), uint8 or uint16, white hot.
+
+    Raises ImageError if it is damaged or the decoder gives anything but what the header states.
+    """
+    format = header.format.upper()
     try:
         # "Unchanged" also means: bit depth kept, EXIF orientation not applied.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(header.decodable, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:  # the image is not to blame
             raise MemoryError(str(error)) from error
         pixels = None
     if pixels is None:
-        raise ImageError("damaged", f"the {header.format.upper()} cannot be decoded: it is damaged")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError("depth", f"the image has {pixels.dtype} pixels, expected 8 or 16 bit")
-    return cast(Pixels, pixels), header
+        raise ImageError("damaged", f"the {format} cannot be decoded: it is damaged")
+    if pixels.shape != header.shape or pixels.dtype != f"uint{header.depth}":
+        raise ImageError(
+            "damaged",
+            f"the {format} cannot be decoded: it gives {pixels.dtype} {pixels.shape}, its header "
+            f"states uint{header.depth} {header.shape}",
+        )
+    given = cast(Pixels, pixels)
+    if header.unused_bits:
+        given = cast(Pixels, given >> header.unused_bits)
+    if header.inverted:
+        given = cast(Pixels, given ^ header.largest)  # all of its bits are ones
+    return given
 
 
-def _colour_spread(pixels: Pixels) -> float:
-    """Largest difference between channels, as a share of full scale."""
-    blue, green, red = (pixels[..., channel] for channel in range(3))
-    spread = max(int(cv2.absdiff(green, other).max()) for other in (blue, red))
-    return spread / int(np.iinfo(pixels.dtype).max)
+def _decode(data: bytes, max_pixels: int) -> tuple[Pixels, Header]:
+    header = read_header(data, max_pixels)
+    return decode_header(header), header
 
 
 def _encode(suffix: str, array: Pixels, parameters: list[int]) -> bytes:
@@ -281,29 +261,3 @@ def _encode(suffix: str, array: Pixels, parameters: list[int]) -> bytes:
     if not done:  # which is how OpenCV says that an encoder had no memory
         raise MemoryError(f"no memory to encode {array.dtype} {array.shape} as {suffix}")
     return encoded.tobytes()
-
-
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
-    checked = kind + content
-    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-
-def _indexed_depth(data: bytes) -> int:
-    """Bits a palette index has, 0 for anything but an indexed PNG."""
-    if not data.startswith(PNG_MAGIC) or len(data) < 26 or data[25] != PNG_INDEXED:
-        return 0
-    return data[24]
-
-
-def _as_grey(data: bytes) -> bytes:
-    """Declare the indices of a PNG grey levels, because OpenCV would give the palette's colours."""
-    kept = [PNG_MAGIC]
-    try:
-        for kind, content in png_chunks(data):
-            if kind == b"IHDR":
-                kept.append(_png_chunk(kind, content[:9] + b"\0" + content[10:]))
-            elif kind not in (b"PLTE", b"tRNS"):
-                kept.append(_png_chunk(kind, content))
-    except struct.error:
-        raise ImageError("damaged", "the PNG breaks off within a chunk") from None
-    return b"".join(kept)

@@ -5,6 +5,7 @@ import time
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,10 +86,16 @@ def test_infrared_saved_as_colour_is_grey_but_pseudo_colour_is_refused(
     assert raised.value.kind == "channels"
 
 
-def test_grey_visible_hints_at_swapped_files(colours: NDArray[np.uint8]) -> None:
-    error = refusal(images.encode_png(colours[..., 0]))
-    assert error.kind == "channels"
-    assert "swapped" in str(error)
+def test_a_grey_visible_frame_is_taken_as_grey_and_noted(
+    colours: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    grey = np.ascontiguousarray(colours[..., 0])
+    frame = images.decode_visible_frame(images.encode_png(grey))
+    np.testing.assert_array_equal(frame.pixels, np.dstack([grey] * 3))
+    assert frame.grey
+    assert not images.decode_visible_frame(images.encode_png(colours)).grey
+    with pytest.raises(ImageError, match="not swapped"):
+        images.decode_infrared(images.encode_png(colours))
 
 
 @pytest.mark.parametrize(
@@ -196,9 +203,9 @@ def test_resized_labels_stay_ids() -> None:
     assert images.resize(np.zeros((8, 8, 3), np.uint8), 4, 6).shape == (4, 6, 3)
 
 
-def deep_png(samples: NDArray[np.uint16], significant: int | None = None) -> bytes:
+def deep_png(samples: NDArray[Any], significant: int | None = None) -> bytes:
     """A 16-bit RGB PNG, with an sBIT chunk if bits are stated."""
-    data = images.encode_png(samples)
+    data = images.encode_png(samples.astype(np.uint16))
     said = chunk(b"sBIT", bytes([significant] * 3)) if significant else b""
     return data[:33] + said + data[33:]
 

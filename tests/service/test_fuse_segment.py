@@ -219,7 +219,6 @@ TINY_BUT_HUGE = b"\x89PNG\r\n\x1a\n" + struct.pack(
         ("infrared", b"\x89PNG\r\n\x1a\n", (422, "damaged", "infrared")),
         ("visible", TINY_BUT_HUGE, (413, "too_large", "visible")),
         ("infrared", TINY_BUT_HUGE, (413, "too_large", "infrared")),
-        ("visible", blank(122, 90), (422, "channels", "visible")),
         ("infrared", blank(90, 122), (422, "bad_pair", None)),
         ("infrared", blank(122, 80), (422, "bad_pair", None)),
     ],
@@ -239,7 +238,7 @@ def test_swapped_files_are_refused_with_a_hint(client: httpx.Client, files: File
     answer = client.post(
         "/fuse-segment", files={"visible": files["infrared"], "infrared": files["visible"]}
     )
-    assert problem(answer) == (422, "channels", "visible")
+    assert problem(answer) == (422, "channels", "infrared")
     assert "swapped" in answer.json()["detail"]
 
 

@@ -256,8 +256,11 @@ def cut_off(root: Path) -> str:
 
 
 def swap(root: Path) -> str:
-    write_png(root / "visible/00002N.png", np.zeros(SIZE, np.uint8))
-    return "00002N.png: .*perhaps the two files are swapped"
+    visible, infrared = (root / f"{part}/00002N.png" for part in ("visible", "infrared"))
+    first, second = visible.read_bytes(), infrared.read_bytes()
+    write_bytes(visible, second)
+    write_bytes(infrared, first)
+    return "infrared.00002N.png: .*check that the two files are not swapped"
 
 
 DAMAGES = [shrink, stray_id, stray_colour, cut_off, swap]

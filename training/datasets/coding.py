@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB, Taxonomy
 from segmif.headers import ImageError
-from segmif.images import read_labels, read_visible
+from segmif.images import decode_visible_frame, read_labels
 from training.datasets.published import FIGURES
 
 Code = int | RGB  # of a class in a label file: a grey level (or palette index), or a colour
@@ -116,9 +116,12 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
         if error.kind != "channels":
             raise
         try:
-            return read_visible(path)
+            frame = decode_visible_frame(path.read_bytes())
         except ImageError:
             raise error from None
+        if frame.grey or frame.depth != 8:
+            raise
+        return frame.pixels
 
 
 def _codes(classes: list[dict[str, Any]], ignored: list[Any]) -> dict[Code, int]:

@@ -22,7 +22,6 @@ class Layout:
     infrared: tuple[str, ...]
     labels: tuple[str, ...] = ()  # none: its frames are not labelled
     taxonomy: Taxonomy | None = None  # None: as `dataset.toml` says, else as `training render`
-    grey: bool = False  # as PairSet says
 
 
 FOLDER = Layout(("visible",), ("infrared",), ("label",))
@@ -30,7 +29,6 @@ FOLDER = Layout(("visible",), ("infrared",), ("label",))
 PAIRS = Layout(
     ("visible", "vis", "vi", "rgb", "crop_lr_visible"),
     ("infrared", "ir", "thermal", "cropinfrared"),
-    grey=True,
 )
 MSRS = Layout(("vi",), ("ir",), ("segmentation_labels",), MFNET)
 FMB_FOLDERS = Layout(("visible",), ("infrared",), ("label",), FMB)
@@ -85,7 +83,6 @@ def _in_folders(layout: Layout, root: Path, split: str | None, labels: Path | No
         infrared=infrared,
         labels=labelled,
         coding=_coding(root, layout) if found else None,
-        grey=layout.grey,
     )
 
 

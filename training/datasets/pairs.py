@@ -34,7 +34,6 @@ class PairSet:
     infrared: Mapping[str, Path]
     labels: Mapping[str, Path] | None  # None where nothing is labelled
     coding: Coding | None  # None as well
-    grey: bool = False  # the visible camera may have been a grey one
     notes: tuple[str, ...] = ()  # what there is to mind, and what was done about it
     published: Published | None = None  # what a whole download holds, where it is a benchmark
 
@@ -80,14 +79,8 @@ class PairSet:
         return Labelled(name, visible, infrared, labels, light(name))
 
     def read_visible(self, name: str) -> NDArray[np.uint8]:
-        """The visible frame of a moment, (H, W, 3) RGB."""
-        path = _no_bitmap(self.visible[name])
-        try:
-            return read_visible(path)
-        except ImageError as error:
-            if error.kind != "channels" or not self.grey:
-                raise
-        return np.repeat(read_infrared(path)[..., None], 3, axis=2)
+        """The visible frame of a moment, (H, W, 3) RGB; a grey one has three equal channels."""
+        return read_visible(_no_bitmap(self.visible[name]))
 
     def read_infrared(self, name: str) -> NDArray[np.uint8]:
         """The infrared frame of a moment, (H, W)."""
