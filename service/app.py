@@ -25,6 +25,7 @@ from service.metrics import Metrics
 from service.middleware import Bearer, BodyLimit, Outcomes, RequestId
 from service.mounting import Mounting
 from service.opening import Opened
+from service.regions import Regions, remove_leftovers
 from service.renewal import on_hangup
 from service.settings import Settings
 
@@ -68,8 +69,10 @@ def create_app(
     app.state.buffered = Buffered()
     app.state.connections = None  # the server's, where there is one
     app.state.tls = None  # uvicorn's, where there is one
-    app.state.regions = shared.Regions()
+    app.state.regions = Regions()
     memory = [shared.router] if settings.shared_memory else []
+    if settings.shared_memory:
+        remove_leftovers()
     for router in (routes.router, stream.router, inference.router, tap.router, *memory):
         app.include_router(router)
     app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
@@ -102,6 +105,7 @@ def surround(app: FastAPI, metrics: Metrics) -> None:
         "Bytes held of bodies, WebSocket messages and answers that are not taken",
         lambda: buffered.bytes,
     )
+    metrics.watch("shared_memory_bytes", "Bytes of regions", app.state.regions.reserved)
     metrics.watch("connections", "Open connections", lambda: len(app.state.connections or ()))
     app.add_middleware(BodyLimit, buffered=buffered)
     app.add_middleware(Bearer)

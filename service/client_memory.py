@@ -1,6 +1,6 @@
 """The client's side of shared memory: pixels lie where both see them, only headers are sent."""
 
-import mmap
+import os
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,8 @@ class Region:
     """Memory that the service made for us."""
 
     id: str
-    memory: mmap.mmap
+    file: int  # descriptor; not mapped, as a file cut short would end this process (SIGBUS)
+    size: int
 
 
 class SharedMemory:
@@ -36,13 +37,18 @@ class SharedMemory:
             region = self._free.pop() if known else self._make(pair)
             if isinstance(region, httpx.Response):
                 return region
-            if len(region.memory) < room(pair):
+            if region.size < room(pair):
                 self._drop(region)
                 continue
-            response = self._ask(region, pair, query)
+            try:
+                response = self._ask(region, pair, query)
+            except BaseException:
+                os.close(region.file)  # not used again: the service may write yet
+                raise
             if response.status_code != HTTPStatus.NOT_FOUND:
-                self._free.append(region)  # unless something was raised: the service may write yet
+                self._free.append(region)
                 return response
+            os.close(region.file)
             if not known:
                 return response
             # else it was left alone for a minute, and is gone
@@ -60,23 +66,28 @@ class SharedMemory:
             return response
         made = response.json()
         # the last part alone: no service may name a file elsewhere
-        with (MEMORY / Path(made["name"]).name).open("r+b") as file:
-            return Region(made["id"], mmap.mmap(file.fileno(), size))
+        path = MEMORY / Path(made["name"]).name
+        return Region(made["id"], os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), size)
 
     def _ask(self, region: Region, pair: bytes, query: dict[str, Any]) -> httpx.Response:
         header, pixels = pair[:HEADER_BYTES], memoryview(pair)[HEADER_BYTES:]
-        region.memory[: len(pixels)] = pixels
+        at = 0
+        while at < len(pixels):
+            at += os.pwrite(region.file, pixels[at:], at)
         path = f"/shared-memory/{region.id}/fuse-segment"
         response = self._http.post(path, content=header, params=query)
         if not response.is_success:
             return response
         told = response.content
-        parts = region.memory[: parts_bytes(told)]
+        size = parts_bytes(told)
+        parts = os.pread(region.file, size, 0)
+        if len(parts) < size:
+            raise OSError(f"{size} bytes were expected in the region, {len(parts)} are there")
         whole = b"".join((told[:HEADER_BYTES], parts, told[HEADER_BYTES:]))
         return httpx.Response(response.status_code, content=whole)
 
     def _drop(self, region: Region) -> None:
-        region.memory.close()
+        os.close(region.file)
         self._http.delete(f"/shared-memory/{region.id}")
 
 

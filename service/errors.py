@@ -28,6 +28,7 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - OutOfMemory        503  with Retry-After
   - NotReady           503  with Retry-After
   - EngineFailed       500
+  - NoSharedMemory     507
 
 The sentence of each class is what the OpenAPI document says about it.
 """
@@ -275,6 +276,17 @@ class OutOfMemory(ServiceError):
     status = 503
     kind = "out_of_memory"
     example = "there is no memory for it now; try again, or with smaller frames"
+
+
+class NoSharedMemory(ServiceError):
+    """The shared memory of this machine has no room for a region."""
+
+    status = 507
+    kind = "no_shared_memory"
+    example = (
+        "a region of 67,108,864 bytes has no room in /dev/shm (60,000,000 are free for it): free "
+        "regions, or give it more (docker run --shm-size)"
+    )
 
 
 class EngineFailed(ServiceError):

@@ -114,7 +114,7 @@ def table(settings: "Settings") -> Mapping[Entry, Limits]:
         "raw": limits(large, pairs=True, heavy=True),
         "websocket": limits(large, pieces=FRAMES, outstanding=8, pairs=True, heavy=True),
         "shared_memory": limits(SMALL_BODY, pairs=True, heavy=True),
-        "open_inference": limits(large, pairs=True),
+        "open_inference": limits(large, pairs=True, heavy=True),
         "latest_pair": limits(0),
         "probe": limits(0, reserve=True),
         "page": limits(0),

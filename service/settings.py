@@ -30,6 +30,7 @@ from service.limits import Entry, Limits, table
 from service.logs import LogFormat
 from service.mounting import Mounting
 from service.pipeline import Rules
+from service.regions import MEMORY
 from service.schemas import Policy
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
@@ -137,6 +138,8 @@ class Settings(BaseSettings):
             )
         if self.shared_memory and not is_loopback(self.host):
             raise ValueError(f"shared memory is for this machine, host {self.host} is for others")
+        if self.shared_memory and not MEMORY.is_dir():
+            raise ValueError(f"shared memory needs {MEMORY}, which Linux has")
         if self.hand_out_pairs and not (is_loopback(self.host) or self.token):
             raise ValueError(
                 f"hand_out_pairs lets all who reach host {self.host} see through the cameras: set "
