@@ -7,9 +7,10 @@ have seen. The data set knows neither mean nor std; pixels stay uint8.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from tqdm import tqdm
 from segmif.classes import MFNET, Taxonomy
 from training.augment import Views, is_dark, paste, troubled, view
 from training.config import DATA, Phase, Source, TrainConfig
-from training.datasets import FrameSet, only, open_set
+from training.datasets import FrameSet, notes_of, only, open_set
 from training.datasets import Labelled as Labelled
+from training.datasets.label_facts import LabelFacts, depth_notes
 from training.datasets.rendered import RenderedSet
 
 RENDERED_SCENES = 64
@@ -38,6 +40,7 @@ class Facts:
 
     pixels: NDArray[np.int64]  # (256,) of each class id
     dark: bool
+    bits: Mapping[str, int] = field(default_factory=dict)  # of a sample in the file, by sensor
 
 
 class Frames(Sequence[Labelled]):
@@ -56,6 +59,7 @@ class Frames(Sequence[Labelled]):
             raise ValueError("there are no frames to train on; name data sets under [[data]]")
         self._kept: dict[int, Labelled] = {}
         self.facts = self._check(int(cache_gib * 2**30))
+        self.remarks = self._judge(sets)  # sentences on what there is to mind
 
     def __len__(self) -> int:
         return len(self._places)
@@ -89,6 +93,27 @@ class Frames(Sequence[Labelled]):
             raise ValueError(_sentence(broken, len(self)))
         return facts
 
+    def _judge(self, sets: Sequence[FrameSet]) -> tuple[str, ...]:
+        """What to mind in the sets; ValueError where labels of a set, or of all, teach nothing."""
+        remarks: list[str] = []
+        together = np.zeros(256, np.int64)
+        for frames in sets:
+            of_set = zip(self._places, self.facts, strict=True)
+            facts = [fact for (each, _), fact in of_set if each is frames]
+            said = [*notes_of(frames), *depth_notes(_depths(facts))]
+            if frames.taxonomy:
+                pixels = np.sum([fact.pixels for fact in facts], axis=0)
+                labels = LabelFacts(frames.taxonomy, pixels)
+                together = together + labels.pixels
+                if labels.fault and not labels.known:
+                    raise ValueError(f"{frames.name}: {labels.fault}")
+                if labels.void:
+                    said.append(f"{labels.void:.1%} of the pixels are not labelled (255)")
+            remarks += (f"{frames.name}: {each}" for each in said)
+        if fault := LabelFacts(self.taxonomy, together).fault:
+            raise ValueError(fault)
+        return tuple(remarks)
+
     def _look(self, index: int) -> tuple[Labelled, Facts] | str:
         """A frame and its facts, or what is wrong with it."""
         try:
@@ -96,6 +121,15 @@ class Frames(Sequence[Labelled]):
         except (OSError, ValueError) as error:
             return str(error)
         return frame, facts_of(frame)
+
+
+def _depths(facts: Sequence[Facts]) -> dict[str, Counter[int]]:
+    """How many frames have how many bits a sample, by sensor."""
+    depths: dict[str, Counter[int]] = {}
+    for fact in facts:
+        for sensor, bits in fact.bits.items():
+            depths.setdefault(sensor, Counter())[bits] += 1
+    return depths
 
 
 def _sentence(broken: list[str], all_frames: int) -> str:
@@ -120,7 +154,7 @@ def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
 def facts_of(frame: Labelled) -> Facts:
     """Counts the pixels of each class; looks whether it was dark where nobody has said it."""
     dark = frame.light == "night" if frame.light else is_dark(frame.visible)
-    return Facts(np.bincount(frame.labels.ravel(), minlength=256), dark)
+    return Facts(np.bincount(frame.labels.ravel(), minlength=256), dark, frame.bits)
 
 
 def data_root() -> Path:

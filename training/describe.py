@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from segmif.pair_files import SHOWN
 from training.datasets.kinds import KINDS, locate
-from training.datasets.pairs import SHOWN
 from training.datasets.survey import FAR, UNKNOWN, Survey, survey
 
 
@@ -44,7 +44,7 @@ def as_text(found: Survey) -> str:
     lights = ", ".join(f"{count} {light}" for light, count in sorted(found.lights.items()))
     lines = [
         f"{found.name}: {found.complete} complete moments of {len(found.moments)} ({counts})",
-        *(f"{part:9} {_tally(sizes)}" for part, sizes in found.sizes.items()),
+        *(f"{part:9} {_tally(sizes)}{_depths(found, part)}" for part, sizes in found.sizes.items()),
         f"light     {lights}",
         f"alignment {alignment(found)}",
         "",
@@ -79,6 +79,8 @@ def as_json(found: Survey) -> dict[str, Any]:
             for name, (share, frames) in found.classes.items()
         },
         "absent": found.absent,
+        "void": found.labels.void if found.labels else None,
+        "depths": found.depths,
         "alignment": {
             "pairs": len(shifts),
             "median_px": float(np.median(shifts)) if len(shifts) else None,
@@ -111,6 +113,12 @@ def _tally(sizes: Counter[str]) -> str:
     return f"{len(sizes)} sizes from {by_area[0]} to {by_area[-1]}"
 
 
+def _depths(found: Survey, part: str) -> str:
+    depths = found.depths.get(part, Counter())
+    told = ", ".join(f"{bits} bit ({count})" for bits, count in sorted(depths.items()))
+    return f"; {told}" if told else ""
+
+
 def _class_table(found: Survey) -> list[str]:
     if found.taxonomy is None:
         return ["not labelled"]
@@ -119,6 +127,8 @@ def _class_table(found: Survey) -> list[str]:
     for name, (share, frames) in found.classes.items():
         numbers = f"{100 * share:8.3f}  {frames:6d}" if frames else f"{'absent':>8}  {0:6d}"
         rows.append(f"{name:{width}}  {numbers}")
+    if found.labels and found.labels.void:
+        rows.append(f"not labelled (255): {found.labels.void:.1%} of the labels' pixels")
     if found.absent:
         rows.append(
             f"Note: {', '.join(found.absent)} {'is' if len(found.absent) == 1 else 'are'} absent "

@@ -125,6 +125,8 @@ def train(
     validation = open_validation(config, root, data.common_taxonomy(sets), stop, view)
     frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
     fabric.print(f"{len(frames)} pairs of {root if root.is_dir() else 'rendered scenes'}")
+    for remark in frames.remarks:
+        fabric.print(f"note: {remark}")
 
     network = first_network(config.variant, frames.taxonomy, start)
     if change:

@@ -192,7 +192,8 @@ def remove_partner(root: Path) -> None:
 
 
 def double(root: Path) -> None:
-    write_bytes(root / "visible/00001D.jpg", encode_jpeg(moment("a")[0]))
+    frame = cv2.imencode(".tif", moment("a")[0])[1].tobytes()  # neither has a loss: which is it?
+    write_bytes(root / "visible/00001D.tif", frame)
 
 
 def rename_folder(root: Path) -> None:
@@ -208,7 +209,7 @@ def empty(root: Path) -> None:
     ("damage", "sentence"),
     [
         (remove_partner, r"1 of 2 moments .* first is 00002N \(no infrared\)"),
-        (double, "00001D.jpg and 00001D.png"),
+        (double, r"00001D\.png: 00001D\.tif has the same name; remove one of them"),
         (rename_folder, "one folder named infrared, but there is label, lwir, visible"),
         (empty, "holds no frames"),
     ],
@@ -252,7 +253,7 @@ def stray_colour(root: Path) -> str:
 def cut_off(root: Path) -> str:
     path = root / "visible/00002N.png"
     path.write_bytes(path.read_bytes()[:40])
-    return "visible.00002N.png: .*its chunks do not fit together"
+    return "visible.00002N.png: .*(breaks off|its chunks do not fit together)"
 
 
 def swap(root: Path) -> str:

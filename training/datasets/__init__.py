@@ -6,4 +6,5 @@ from training.datasets.frame import Light as Light
 from training.datasets.kinds import KINDS as KINDS
 from training.datasets.kinds import open_set as open_set
 from training.datasets.views import changed as changed
+from training.datasets.views import notes_of as notes_of
 from training.datasets.views import only as only

@@ -11,8 +11,9 @@ import tomli
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB, Taxonomy
+from segmif.files import read_text
 from segmif.headers import ImageError
-from segmif.images import decode_visible_frame, read_labels
+from segmif.images import VisibleFrame, decode_visible_frame, read_labels
 from training.datasets.published import FIGURES
 
 Code = int | RGB  # of a class in a label file: a grey level (or palette index), or a colour
@@ -27,6 +28,8 @@ class Coding:
     taxonomy: Taxonomy
     codes: Mapping[Code, int]  # to class ids, or to IGNORE
     figures: frozenset[RGB] = frozenset()  # colours of pictures of labels, which are no codes
+    by_palette: bool = False  # what an indexed PNG holds are the colours of its palette, not ids
+    assumed: bool = False  # nothing beside the labels says that these are their classes
 
     def decode(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[Code, int]]:
         """
@@ -69,15 +72,16 @@ class Coding:
         return table
 
 
-def by_taxonomy(taxonomy: Taxonomy) -> Coding:
+def by_taxonomy(taxonomy: Taxonomy, *, assumed: bool = False) -> Coding:
     """Labels hold the ids of a benchmark, or the colours of its palette; 255 is IGNORE."""
     codes: dict[Code, int] = {IGNORE: IGNORE}
     for id_, colour in enumerate(taxonomy.palette):
         codes |= {id_: id_, colour: id_}
-    return Coding(taxonomy, codes, FIGURES.get(taxonomy.name, frozenset()))
+    figures = FIGURES.get(taxonomy.name, frozenset())
+    return Coding(taxonomy, codes, figures, assumed=assumed)
 
 
-def read_class_map(path: Path) -> Coding:
+def read_class_map(path: Path) -> Coding | None:
     """
     The classes that a `dataset.toml` tells, the position in `classes` being the id:
 
@@ -88,17 +92,22 @@ def read_class_map(path: Path) -> Coding:
         colour = [220, 20, 60]         # to show it in
         codes = [24, 25]               # ids or colours in the label files [position and colour]
 
-    Raises ValueError for an unknown key, and for a code that is none or stands for two classes.
+    None where it tells only `files` (see `own_files`). Raises ValueError for an unknown key, for
+    two classes of one name, and for a code that is none or stands for two classes.
     """
     try:
-        settings = tomli.loads(path.read_text(encoding="utf-8"))
-        _refuse_unknown(settings, ("name", "ignore", "classes"))
+        settings = tomli.loads(read_text(path))
+        _refuse_unknown(settings, ("name", "ignore", "classes", "files"))
+        if "files" in settings and "classes" not in settings:
+            return None
         classes: list[dict[str, Any]] = settings["classes"]
         taxonomy = Taxonomy(
             str(settings["name"]),
             tuple(str(item["name"]) for item in classes),
             tuple(_colour(item["colour"]) for item in classes),
         )
+        if len(set(taxonomy.names)) < len(taxonomy.names):
+            raise ValueError(f"two classes have one name: {', '.join(sorted(taxonomy.names))}")
         return Coding(taxonomy, _codes(classes, settings.get("ignore", [])))
     except KeyError as error:
         raise ValueError(f"{path}: the key {error} is missing") from None
@@ -115,13 +124,18 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
     except ImageError as error:
         if error.kind != "channels":
             raise
-        try:
-            frame = decode_visible_frame(path.read_bytes())
-        except ImageError:
-            raise error from None
-        if frame.grey or frame.depth != 8:
-            raise
+        frame = _colours(path)
+        if frame is None or frame.grey or frame.depth != 8:
+            advice = "save it as PNG of 8 bit, a class id or a colour a pixel"
+            raise ImageError(error.kind, f"{error}; {advice}") from None
         return frame.pixels
+
+
+def _colours(path: Path) -> VisibleFrame | None:
+    try:
+        return decode_visible_frame(path.read_bytes())
+    except ImageError:
+        return None
 
 
 def _codes(classes: list[dict[str, Any]], ignored: list[Any]) -> dict[Code, int]:

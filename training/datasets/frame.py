@@ -1,7 +1,7 @@
 """One moment: what both sensors saw and what it shows; a set of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ class Labelled:
     infrared: NDArray[np.uint8]  # (H, W)
     labels: NDArray[np.uint8]  # (H, W) class ids, IGNORE where nobody labelled
     light: Light | None = None  # None where the data set does not say
+    bits: Mapping[str, int] = field(default_factory=dict)  # of a sample in the file, by sensor
 
 
 class FrameSet(Protocol):

@@ -1,28 +1,17 @@
 """How each benchmark lays out its folders, and the one door to all of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segmif.classes import FMB, MFNET, PST900, Taxonomy
-from training.datasets.coding import Coding, by_taxonomy, read_class_map
-from training.datasets.pairs import PairSet, RgbaSet, files_by_name, listed
+from segmif.classes import FMB, MFNET, PST900
+from segmif.pair_files import listed
+from training.datasets.coding import by_taxonomy
+from training.datasets.layouts import SPLITS, Layout, part_folder, set_name, with_split
+from training.datasets.own import own_set
+from training.datasets.pairs import PairSet, RgbaSet, list_images, pair_set
 from training.datasets.published import PUBLISHED, count_note
-
-CLASS_MAP = "dataset.toml"
-SPLITS = frozenset({"train", "val", "test"})
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Names that the folders of a split may have, in lower case: archives differ in it."""
-
-    visible: tuple[str, ...]
-    infrared: tuple[str, ...]
-    labels: tuple[str, ...] = ()  # none: its frames are not labelled
-    taxonomy: Taxonomy | None = None  # None: as `dataset.toml` says, else as `training render`
-
 
 FOLDER = Layout(("visible",), ("infrared",), ("label",))
 # RoadScene: cropinfrared, crop_LR_visible; M3FD: Ir, Vis; TNO as commonly packed: ir, vi
@@ -45,9 +34,11 @@ def open_set(
     OSError where a folder is not as published, or where a moment lacks a frame or a label.
     """
     frames = locate(kind, root, split, labels)
-    advice = "get or remove them; python -m training describe names them all"
+    if frames.obstacles:
+        raise ValueError(f"{frames.name}: {frames.obstacles[0]}")
     if frames.missing:
         name, parts = next(iter(frames.missing.items()))
+        advice = frames.naming or "get or remove them; python -m training describe names them all"
         raise FileNotFoundError(
             f"{frames.name}: {len(frames.missing)} of {len(frames.moments)} moments are not "
             f"complete, the first is {name} (no {', '.join(parts)}); {advice}"
@@ -71,18 +62,14 @@ def locate(kind: str, root: Path, split: str | None = None, labels: Path | None 
 
 
 def _in_folders(layout: Layout, root: Path, split: str | None, labels: Path | None) -> PairSet:
+    """A benchmark whose taxonomy is known: a folder of a split holds a folder of each part."""
+    assert layout.taxonomy is not None
     folder = root / split if split else root
-    visible = files_by_name(_part(folder, layout.visible))
-    infrared = files_by_name(_part(folder, layout.infrared))
-    found = labels or _label_folder(folder, layout)
-    labelled = files_by_name(found) if found else None
-    return PairSet(
-        name=_name(root, split),
-        moments=tuple(sorted(visible.keys() | infrared.keys() | (labelled or {}).keys())),
-        visible=visible,
-        infrared=infrared,
-        labels=labelled,
-        coding=_coding(root, layout) if found else None,
+    visible = list_images(part_folder(folder, layout.visible))
+    infrared = list_images(part_folder(folder, layout.infrared))
+    labelled = list_images(labels or part_folder(folder, layout.labels))
+    return pair_set(
+        set_name(root, split), (visible, infrared, labelled), by_taxonomy(layout.taxonomy)
     )
 
 
@@ -102,7 +89,7 @@ def _mfnet(root: Path, split: str | None, labels: Path | None) -> PairSet:
     mirrored = len(names) - len(moments)
     note = f"{mirrored} mirrored copies (_flip) are left out: training mirrors frames itself"
     return RgbaSet(
-        name=_name(root, split),
+        name=set_name(root, split),
         moments=moments,
         visible=images,
         infrared=images,
@@ -113,55 +100,13 @@ def _mfnet(root: Path, split: str | None, labels: Path | None) -> PairSet:
 
 
 def _of(moments: tuple[str, ...], folder: Path) -> dict[str, Path]:
-    files = files_by_name(folder)
+    files = list_images(folder).files
     return {name: files[name] for name in moments if name in files}
-
-
-def _part(folder: Path, names: tuple[str, ...]) -> Path:
-    """The one folder in `folder` that has one of `names`, whatever its case."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    held = sorted(path for path in folder.iterdir() if path.is_dir())
-    fitting = [path for path in held if path.name.lower() in names]
-    if len(fitting) == 1:
-        return fitting[0]
-    there = ", ".join(path.name for path in fitting or held) or "no folder"
-    raise FileNotFoundError(
-        f"{folder} should hold one folder named {' or '.join(names)}, but there is {there}; "
-        "is a split missing, or is it another kind of data set?"
-    )
-
-
-def _label_folder(folder: Path, layout: Layout) -> Path | None:
-    """Where labels lie; a benchmark must have them, a folder of one's own may."""
-    if layout.taxonomy is None and not any((folder / name).is_dir() for name in layout.labels):
-        return None
-    return _part(folder, layout.labels)
-
-
-def _coding(root: Path, layout: Layout) -> Coding:
-    class_map = root / CLASS_MAP
-    if layout.taxonomy is None and class_map.is_file():
-        return read_class_map(class_map)
-    return by_taxonomy(layout.taxonomy or MFNET)
-
-
-def _name(root: Path, split: str | None) -> str:
-    """`mfnet/val`, whether the split was named or is the end of the path."""
-    folder, split = _with_split(root, split)
-    return f"{folder.name}/{split}" if split else folder.name
-
-
-def _with_split(root: Path, split: str | None) -> tuple[Path, str | None]:
-    folder = root.resolve()
-    if split is None and folder.name in SPLITS:
-        return folder.parent, folder.name
-    return folder, split
 
 
 def _counted(kind: str, root: Path, split: str | None, frames: PairSet) -> tuple[str, ...]:
     """How the pairs compare with those that were published."""
-    folder, split = _with_split(root, split)
+    folder, split = with_split(root, split)
     published, there = PUBLISHED[kind], len(frames.names)
     if split and published.splits:
         return count_note(frames.name, there, published.expected(split))
@@ -179,8 +124,8 @@ def _pairs_of(kind: str, folder: Path, split: str) -> int:
 
 
 KINDS: dict[str, Callable[[Path, str | None, Path | None], PairSet]] = {
-    "folder": partial(_in_folders, FOLDER),
-    "pairs": partial(_in_folders, PAIRS),
+    "folder": partial(own_set, FOLDER),
+    "pairs": partial(own_set, PAIRS),
     "mfnet": _mfnet,
     "msrs": partial(_in_folders, MSRS),
     "fmb": partial(_in_folders, FMB_FOLDERS),

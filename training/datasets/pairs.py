@@ -1,7 +1,8 @@
 """Pairs in folders: frames and labels of one moment share a file name up to its suffix."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +12,17 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, Taxonomy
 from segmif.headers import ImageError
-from segmif.images import read_infrared, read_rgba, read_visible
-from training.datasets.coding import Code, Coding, read_codes
+from segmif.images import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
+from segmif.name_patterns import suggested
+from segmif.pair_files import EVERY, Listing, list_frames, listed, same_names
+from training.datasets.coding import Code, Coding
 from training.datasets.frame import Labelled, Light
+from training.datasets.label_facts import counted_from_one
+from training.datasets.label_maps import read_label
 from training.datasets.published import Published
 
 # Listed, though the decoders of segmif.images leave it out: a file passed over unsaid is a trap.
 BITMAP = ".bmp"
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", BITMAP})
-SHOWN = 3  # names in a sentence about many
 
 LIGHTS: dict[str, Light] = {"D": "day", "N": "night"}
 
@@ -36,6 +39,7 @@ class PairSet:
     coding: Coding | None  # None as well
     notes: tuple[str, ...] = ()  # what there is to mind, and what was done about it
     published: Published | None = None  # what a whole download holds, where it is a benchmark
+    obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
 
     @property
     def taxonomy(self) -> Taxonomy | None:
@@ -62,10 +66,43 @@ class PairSet:
         }
         return {name: parts for name, parts in lacks.items() if parts}
 
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """A sentence on what nothing beside the files says."""
+        if not (self.coding and self.coding.assumed):
+            return ()
+        names = ", ".join(self.coding.taxonomy.names)
+        return (
+            f"no dataset.toml names the classes: ids are read as {self.coding.taxonomy.name}'s, "
+            f"{names}",
+        )
+
+    @property
+    def naming(self) -> str | None:
+        """What would pair most of the moments that are not complete; None where nothing would."""
+        patterns: dict[str, str] = {}
+        count = 0
+        for part in set(self.parts) - {"visible"}:
+            others = self.parts[part]
+            lonely = [self.visible[name].stem for name in self.visible if name not in others]
+            there = [others[name].stem for name in others if name not in self.visible]
+            if found := suggested(lonely, there):
+                patterns |= {"visible": found.patterns[0], part: found.patterns[1]}
+                count = max(count, found.pairs)
+        if not patterns:
+            return None
+        places = {
+            part: f"{next(iter(files.values())).parent.name}/{patterns.get(part, EVERY)}"
+            for part, files in self.parts.items()
+        }
+        told = ", ".join(f'{part} = "{place}"' for part, place in places.items())
+        return f"[files] in dataset.toml with {told} would pair {count} of them"
+
     def read(self, index: int) -> Labelled:
         """As FrameSet says; ValueError for unequal sizes and for labels outside the classes."""
         name = self.names[index]
-        visible, infrared = self.read_visible(name), self.read_infrared(name)
+        visible, visible_bits = self.visible_of(name)
+        infrared, infrared_bits = self.infrared_of(name)
         labels, unknown = self.read_labels(name)
         if labels is None:
             labels = np.full(infrared.shape, IGNORE, np.uint8)
@@ -75,30 +112,42 @@ class PairSet:
                 f"label {size(labels)}; bring them to one size and one view"
             )
         if unknown and self.coding:
-            raise ValueError(f"{self.parts['label'][name]}: {_objection(self.coding, unknown)}")
-        return Labelled(name, visible, infrared, labels, light(name))
+            raise ValueError(
+                f"{self.parts['label'][name]}: {_objection(self.coding, labels, unknown)}"
+            )
+        bits = {"visible": visible_bits, "infrared": infrared_bits}
+        return Labelled(name, visible, infrared, labels, light(name), bits)
 
-    def read_visible(self, name: str) -> NDArray[np.uint8]:
-        """The visible frame of a moment, (H, W, 3) RGB; a grey one has three equal channels."""
-        return read_visible(_no_bitmap(self.visible[name]))
+    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
+        """The visible frame of a moment, (H, W, 3) RGB, and the bits of a sample in its file."""
+        path = _no_bitmap(self.visible[name])
+        with naming_the_file(path):
+            frame = decode_visible_frame(path.read_bytes())
+        return frame.pixels, frame.depth
 
-    def read_infrared(self, name: str) -> NDArray[np.uint8]:
-        """The infrared frame of a moment, (H, W)."""
-        return read_infrared(_no_bitmap(self.infrared[name]))
+    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
+        """The infrared frame of a moment, (H, W), and the bits of a sample in its file."""
+        path = _no_bitmap(self.infrared[name])
+        with naming_the_file(path):
+            return _levels(path.read_bytes())
 
     def read_labels(self, name: str) -> tuple[NDArray[np.uint8] | None, dict[Code, int]]:
         """Class ids (H, W), None where there are none, and the pixels of each unknown code."""
         if self.labels is None or self.coding is None:
             return None, {}
-        return self.coding.decode(read_codes(_no_bitmap(self.labels[name])))
+        return read_label(self.coding, _no_bitmap(self.labels[name]))
 
 
 class RgbaSet(PairSet):
     """Pairs in one file each: red, green, blue and, as alpha, infrared."""
 
-    def read_infrared(self, name: str) -> NDArray[np.uint8]:
-        """The alpha of a moment's file, (H, W)."""
-        return read_rgba(_no_bitmap(self.infrared[name]))[1]
+    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
+        """The colours of a moment's file, (H, W, 3) RGB; 8 bit."""
+        return read_rgba(_no_bitmap(self.visible[name]))[0], 8
+
+    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
+        """The alpha of a moment's file, (H, W); 8 bit."""
+        return read_rgba(_no_bitmap(self.infrared[name]))[1], 8
 
 
 def light(name: str) -> Light | None:
@@ -107,18 +156,45 @@ def light(name: str) -> Light | None:
     return LIGHTS[match[1]] if match else None
 
 
-def files_by_name(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name without suffix, in order; ValueError where two share one."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise ValueError(
-                f"{folder} holds {found[path.stem].name} and {path.name}; remove one of them"
-            )
-        found[path.stem] = path
+def list_images(folder: Path, pattern: str = EVERY) -> Listing:
+    """The images of a folder, BMP too; ValueError where two of them share a name alike."""
+    found = list_frames(folder, pattern, also=(BITMAP,))
+    if found.ambiguous:
+        raise ValueError(found.ambiguous[0])
     return found
+
+
+def pair_set(
+    name: str,
+    lists: Sequence[Listing],
+    coding: Coding | None,
+) -> PairSet:
+    """A set of files: visible, infrared and, where it is labelled, labels."""
+    files = same_names(*(each.files for each in lists))
+    return PairSet(
+        name=name,
+        moments=tuple(sorted(set[str]().union(*files))),
+        visible=files[0],
+        infrared=files[1],
+        labels=files[2] if len(files) > 2 else None,
+        coding=coding,
+        notes=tuple(sentence for each in lists for sentence in each.passed_over),
+    )
+
+
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """ImageError with the path before its words."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from error
+
+
+def _levels(data: bytes) -> tuple[NDArray[np.uint8], int]:
+    """A thermal frame in 8 bit, and the bits of a sample in its file."""
+    pixels = decode_infrared(data)
+    return infrared_levels(pixels)[0], 8 * pixels.itemsize
 
 
 def _no_bitmap(path: Path) -> Path:
@@ -129,7 +205,7 @@ def _no_bitmap(path: Path) -> Path:
     return path
 
 
-def _objection(coding: Coding, unknown: Mapping[Code, int]) -> str:
+def _objection(coding: Coding, labels: NDArray[np.uint8], unknown: Mapping[Code, int]) -> str:
     """What is wrong with a label that has pixels of these codes."""
     classes = coding.taxonomy
     if coding.are_figures(unknown):
@@ -138,17 +214,11 @@ def _objection(coding: Coding, unknown: Mapping[Code, int]) -> str:
             "of its label files; take the label files as published"
         )
     codes = listed(f"{code} ({count} pixels)" for code, count in unknown.items())
+    shifted = counted_from_one(unknown, classes, int((labels == 0).sum()))
     return (
         f"the label codes {codes} stand for none of the {len(classes.names)} classes of "
-        f"{classes.name}"
+        f"{classes.name}{shifted and f'. {shifted}'}"
     )
-
-
-def listed(words: Iterable[object], between: str = ", ") -> str:
-    """The first few of many, and how many more there are."""
-    shown = [str(word) for word in words]
-    more = len(shown) - SHOWN
-    return between.join(shown[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def size(image: NDArray[np.uint8]) -> str:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from segmif.classes import Taxonomy
+from segmif.pair_files import listed
 from training.datasets.alignment import shift
 from training.datasets.coding import Code
 from training.datasets.frame import Light
-from training.datasets.pairs import BITMAP, PairSet, light, listed, size
+from training.datasets.label_facts import LabelFacts, counted_from_one, depth_notes
+from training.datasets.pairs import BITMAP, PairSet, light, size
 from training.datasets.published import Published
 
 READERS = 8  # threads at most
@@ -37,6 +39,7 @@ class Moment:
     pixels: NDArray[np.int64] | None = None  # (256,) by class id
     unknown: dict[Code, int] = field(default_factory=dict)  # pixels of codes outside the classes
     painted: bool = False  # most of them in the colours of a paper's figures
+    bits: dict[str, int] = field(default_factory=dict)  # of a sample in the file, by part
     shift: float | None = None  # [px] between the sensors; None where a frame lacks or sizes differ
 
 
@@ -50,6 +53,8 @@ class Survey:
     missing: dict[str, list[str]]  # the parts that an incomplete moment lacks
     moments: tuple[Moment, ...]
     notes: tuple[str, ...]
+    naming: str | None = None  # what would pair the moments that lack a part
+    obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
 
     @property
     def complete(self) -> int:
@@ -70,6 +75,25 @@ class Survey:
         return [m for m in self.moments if len(set(m.sizes.values())) > 1]
 
     @property
+    def depths(self) -> dict[str, Counter[int]]:
+        """How many frames have how many bits a sample, by part."""
+        return {
+            part: Counter(m.bits[part] for m in self.moments if part in m.bits)
+            for part in ("visible", "infrared")
+        }
+
+    @property
+    def labels(self) -> LabelFacts | None:
+        """The pixels of all labels; None where nothing is labelled."""
+        if self.taxonomy is None:
+            return None
+        counts = [m.pixels for m in self.moments if m.pixels is not None]
+        pixels = np.array([np.zeros(256, np.int64), *counts], np.int64)
+        return LabelFacts(
+            self.taxonomy, pixels.sum(0), sum(count for count, _ in self.unknown.values())
+        )
+
+    @property
     def unknown(self) -> dict[Code, tuple[int, int]]:
         """Codes outside the classes: pixels, and files that hold them."""
         return _codes(self.moments)
@@ -87,9 +111,9 @@ class Survey:
         counts = [
             m.pixels[: len(self.taxonomy.names)] for m in self.moments if m.pixels is not None
         ]
-        table = np.array(counts, np.int64).reshape(len(counts), -1)
-        if not table.size:
+        if not counts:
             return dict.fromkeys(self.taxonomy.names, (0.0, 0))
+        table = np.array(counts, np.int64)
         shares = table.sum(0) / max(table.sum(), 1)
         frames = (table > 0).sum(0)
         return {
@@ -118,10 +142,17 @@ class Survey:
         """A sentence on each thing that keeps the set from being used."""
         lacking = [f"{name} ({', '.join(parts)})" for name, parts in self.missing.items()]
         uneven = [f"{m.name} ({_sizes(m)})" for m in self.uneven]
-        nothing = [] if self.moments else ["There are no frames; is it the right folder?"]
+        nothing = (
+            []
+            if self.moments or self.obstacles
+            else ["There are no frames; is it the right folder?"]
+        )
         return [
             *nothing,
-            *_sentence("Moments that lack a part", lacking, "Get it, or remove them"),
+            *self.obstacles,
+            *_sentence(
+                "Moments that lack a part", lacking, self.naming or "Get it, or remove them"
+            ),
             *self._unread(),
             *_sentence("Moments whose parts differ in size", uneven, "Bring them to one view"),
             *self._mislabelled(),
@@ -130,11 +161,14 @@ class Survey:
     @property
     def to_look_at(self) -> list[str]:
         """A sentence on what may be wrong: an estimate says so, which a person must confirm."""
-        return _sentence(
-            f"Pairs whose sensors may be more than {FAR:.0f} px apart, the worst first",
-            [f"{m.name} ({m.shift:.0f} px)" for m in self.far],
-            "Look at them, and remove those that are",
-        )
+        return [
+            *depth_notes(self.depths),
+            *_sentence(
+                f"Pairs whose sensors may be more than {FAR:.0f} px apart, the worst first",
+                [f"{m.name} ({m.shift:.0f} px)" for m in self.far],
+                "Look at them, and remove those that are",
+            ),
+        ]
 
     def _unread(self) -> list[str]:
         bitmaps, damaged = [], []
@@ -170,7 +204,15 @@ class Survey:
                 strange,
                 "Correct the labels or, of a set of your own, name the codes in its dataset.toml",
             ),
+            *self._untaught(),
         ]
+
+    def _untaught(self) -> list[str]:
+        facts = self.labels
+        if facts is None:
+            return []
+        shifted = counted_from_one(self.unknown, facts.taxonomy, int(facts.pixels[0]))
+        return [f"{sentence}." for sentence in (shifted, facts.fault) if sentence]
 
 
 def survey(frames: PairSet) -> Survey:
@@ -185,14 +227,24 @@ def survey(frames: PairSet) -> Survey:
         {part: len(files) for part, files in frames.parts.items()},
         frames.missing,
         moments,
-        (*frames.notes, *_size_note(frames.published, moments)),
+        (*frames.notes, *frames.assumptions, *_size_note(frames.published, moments)),
+        frames.naming,
+        frames.obstacles,
     )
 
 
 def _look(frames: PairSet, name: str) -> Moment:
     moment = Moment(name, light(name))
-    visible = _try(frames.read_visible, moment, "visible", frames)
-    infrared = _try(frames.read_infrared, moment, "infrared", frames)
+
+    def read(part: str, of: Callable[[str], tuple[Image, int]]) -> Callable[[str], Image]:
+        def noting_bits(name: str) -> Image:
+            image, moment.bits[part] = of(name)
+            return image
+
+        return noting_bits
+
+    visible = _try(read("visible", frames.visible_of), moment, "visible", frames)
+    infrared = _try(read("infrared", frames.infrared_of), moment, "infrared", frames)
     if visible is not None and infrared is not None and visible.shape[:2] == infrared.shape:
         moment.shift = shift(visible, infrared)
 

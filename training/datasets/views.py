@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 
 from segmif.classes import Taxonomy
 from training.datasets.frame import FrameSet, Labelled
+from training.datasets.pairs import PairSet
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class View:
         """As FrameSet says, changed."""
         frame = self.frames.read(self.places[index])
         return self.change(frame) if self.change else frame
+
+
+def notes_of(frames: FrameSet) -> tuple[str, ...]:
+    """Sentences on what there is to mind in a set, whatever view it is seen by."""
+    while isinstance(frames, View):
+        frames = frames.frames
+    return (*frames.notes, *frames.assumptions) if isinstance(frames, PairSet) else ()
 
 
 def only(frames: FrameSet, patterns: Sequence[str]) -> FrameSet:

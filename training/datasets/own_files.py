@@ -1,0 +1,56 @@
+"""
+Where the files of a data set lie whose cameras name them in their own way, as `dataset.toml` says:
+
+    [files]
+    visible = "JPEGImages/FLIR_*_RGB"           # folder and name without suffix
+    infrared = "JPEGImages/FLIR_*_PreviewData"  # * is what the names of a moment share
+    label = "masks/{split}/*"                   # {split}: the split that is asked for
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from segmif.files import read_text
+from segmif.pair_files import check_pattern
+
+PARTS = ("visible", "infrared", "label")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and the pattern of the names in it that count."""
+
+    folder: Path
+    pattern: str
+
+
+def read_files(path: Path, split: str | None) -> Mapping[str, Place] | None:
+    """
+    The places of each part that a `dataset.toml` tells; None where it tells none.
+
+    Raises ValueError for a part that is none or missing, for a pattern without one `*`, and for
+    `{split}` where no split was asked for.
+    """
+    try:
+        told = tomli.loads(read_text(path)).get("files")
+        return None if told is None else _places(path.parent, told, split)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _places(root: Path, told: Any, split: str | None) -> dict[str, Place]:
+    if not isinstance(told, dict) or not {"visible", "infrared"} <= told.keys() <= set(PARTS):
+        raise ValueError(f"[files] has visible, infrared and perhaps label, this has {told!r}")
+    return {part: _place(root, str(text), split) for part, text in told.items()}
+
+
+def _place(root: Path, text: str, split: str | None) -> Place:
+    if "{split}" in text and split is None:
+        raise ValueError(f"{text!r} holds several splits: say which one")
+    folder, _, pattern = text.replace("{split}", split or "").rpartition("/")
+    check_pattern(pattern)
+    return Place(root / folder, pattern)
