@@ -18,6 +18,7 @@ from segmif import pair_files
 from segmif.files import write_bytes
 from segmif.pair_files import EVERY
 from segmif.pairing import Floats, Offset, Pairs, Stamps, clock_offset, pair
+from segmif.parsing import brief, read_table
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 # Digits of a time since 1970 in whole units, from 2001 to 2286.
@@ -130,24 +131,23 @@ def as_csv(pairs: Pairs, visible: list[str], infrared: list[str]) -> str:
 
 
 def _stamps_in(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        columns = [name for name in rows.fieldnames or () if name in map("stamp_{}".format, UNITS)]
-        if "file" not in (rows.fieldnames or ()) or len(columns) != 1:
-            raise ValueError(
-                f"{path}: expected the columns file and stamp_ns (or stamp_us, stamp_ms, stamp_s), "
-                f"got {rows.fieldnames}"
-            )
-        unit = columns[0].removeprefix("stamp_")
-        by_name = {frame.name: frame for frame in files.values()} | dict(files)
-        found = []
-        for row in rows:
-            if row["file"] not in by_name:
-                raise ValueError(f"{path}, line {rows.line_num}: no frame {row['file']!r}")
-            text = row[columns[0]] or ""
-            if not re.fullmatch(r"\d+(\.\d+)?", text):
-                raise ValueError(f"{path}, line {rows.line_num}: {text!r} is not a time in {unit}")
-            found.append((_nanoseconds(text, unit), by_name[row["file"]]))
+    header, rows = read_table(path, ())
+    columns = [name for name in header if name in map("stamp_{}".format, UNITS)]
+    if "file" not in header or len(columns) != 1:
+        raise ValueError(
+            f"{path}: expected the columns file and stamp_ns (or stamp_us, stamp_ms, stamp_s), "
+            f"got {brief(header)}"
+        )
+    unit = columns[0].removeprefix("stamp_")
+    by_name = {frame.name: frame for frame in files.values()} | dict(files)
+    found = []
+    for line, row in rows:
+        if row["file"] not in by_name:
+            raise ValueError(f"{path}, line {line}: no frame {brief(row['file'])!r}")
+        text = row[columns[0]]
+        if not re.fullmatch(r"\d{1,25}(\.\d{1,25})?", text):
+            raise ValueError(f"{path}, line {line}: {brief(text)!r} is not a time in {unit}")
+        found.append((_nanoseconds(text, unit), by_name[row["file"]]))
     return found
 
 
@@ -155,7 +155,10 @@ def _nanoseconds(text: str, unit: str) -> int:
     # Digits, not floats: a double holds 1.7e18 ns only to the next 256.
     whole, _, part = text.partition(".")
     scale = UNITS[unit]
-    return int(whole) * scale + int((part + "0" * 9)[:9]) * scale // 10**9
+    found = int(whole) * scale + int((part + "0" * 9)[:9]) * scale // 10**9
+    if found >= 1 << 63:
+        raise ValueError(f"{text} {unit} is more than any clock of nanoseconds holds")
+    return found
 
 
 def _small(frame: np.ndarray) -> Floats:

@@ -1,12 +1,12 @@
 """Point pairs picked by hand to a homography, for a rig that saw no board."""
 
 import argparse
-import csv
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from segmif.parsing import read_table
 from segmif.rig import Floats, Homography, write_rig
 
 COLUMNS = ("visible_x", "visible_y", "infrared_x", "infrared_y")
@@ -41,16 +41,12 @@ def main(args: argparse.Namespace) -> int:
 
 def read_points(path: Path, visible: tuple[int, int], infrared: tuple[int, int]) -> Floats:
     """Pairs (N, 4) in pixels from a CSV file; raises OSError, or ValueError with the line."""
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if missing := set(COLUMNS) - set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: the columns {sorted(missing)} are missing")
-        points = []
-        for row in rows:
-            try:
-                points.append([float(row[name]) for name in COLUMNS])
-            except (TypeError, ValueError):
-                raise ValueError(f"{path}, line {rows.line_num}: four numbers expected") from None
+    points = []
+    for line, row in read_table(path, COLUMNS)[1]:
+        try:
+            points.append([float(row[name]) for name in COLUMNS])
+        except ValueError:
+            raise ValueError(f"{path}, line {line}: four numbers expected") from None
     if len(points) < MIN_PAIRS:
         raise ValueError(f"{path}: {len(points)} pairs, at least {MIN_PAIRS} are needed")
     pairs = np.array(points)

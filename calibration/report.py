@@ -16,7 +16,7 @@ from calibration.guide import coverage, next_pose
 from calibration.judge import Solution, interval_m
 from calibration.stereo import Size
 from segmif.alignment import parallax_px
-from segmif.files import write_bytes
+from segmif.files import write_text
 from segmif.images import decode_infrared, encode_jpeg, read_visible
 from segmif.rig import Floats
 
@@ -56,7 +56,7 @@ def write_report(
         _detections(solution, files),
         "</html>",
     ]
-    write_bytes(path, "\n".join(parts).encode())
+    write_text(path, "\n".join(parts))
 
 
 def _numbers(solution: Solution) -> str:

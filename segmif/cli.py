@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import io
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -33,6 +34,8 @@ def run(
     What the caller can mend (a path, a frame, a setting, a GPU: OSError, ValueError or MemoryError;
     a package of the `extra` that is not installed) is said in one sentence, exit code 1.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no UTF-8
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
     named = sys.argv[1] if len(sys.argv) > 1 else None

@@ -7,7 +7,6 @@ accents are composed, are the same. Of two files of one name, the one without lo
 """
 
 import argparse
-import csv
 import re
 import unicodedata
 from collections import Counter
@@ -15,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmif.files import TABLE_BYTES, read_text
 from segmif.name_patterns import Patterns, suggested
+from segmif.parsing import read_table
 
 # The lower, the rather taken: pixels as they were, pixels with loss.
 LOSS = {".png": 0, ".tif": 0, ".tiff": 0, ".jpg": 1, ".jpeg": 1}
@@ -192,11 +191,8 @@ def read_pairs(path: Path, visible: Path, infrared: Path) -> tuple[FilePair, ...
     Raises OSError, or ValueError for a file that is none of that kind, for frames that are not
     there and for two pairs of one visible frame.
     """
-    text = read_text(path, TABLE_BYTES, names_files=True)
-    rows = csv.DictReader(text.splitlines(keepends=True))
-    if missing := {"visible", "infrared"} - set(rows.fieldnames or ()):
-        raise ValueError(f"{path}: the columns {sorted(missing)} are missing")
-    pairs = [_row(path, rows.line_num, row, visible, infrared) for row in rows]
+    rows = read_table(path, ("visible", "infrared"))[1]
+    pairs = [_row(path, line, row, visible, infrared) for line, row in rows]
     if not pairs:
         raise ValueError(f"{path} names no pair: have `calibration pair` write it anew")
     names = Counter(pair.name for pair in pairs)

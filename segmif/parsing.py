@@ -113,12 +113,14 @@ def read_table(
     path: Path, columns: Sequence[str], limit: int = TABLE_BYTES
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """
-    The header of a CSV file and its rows, each with its line; every row has all of `columns`.
+    The header of a CSV file, which has all of `columns`, and its rows, each with its line.
 
     Raises ParseError for missing or repeated columns and for rows that are no CSV, and as
     `read_text`; bytes that are no UTF-8 are kept, since such a table may name files.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path, limit, names_files=True), newline=""))
+    rows = csv.DictReader(
+        io.StringIO(read_text(path, limit, names_files=True), newline=""), restval=""
+    )
     try:
         header = [name.strip() for name in rows.fieldnames or ()]
         rows.fieldnames = header
@@ -130,7 +132,7 @@ def read_table(
     except csv.Error as error:
         raise ParseError(f"{shown(path)}, line {rows.line_num}: no CSV ({error})") from None
     for line, row in found:
-        if None in row or None in row.values():
+        if None in row:
             raise ParseError(f"{shown(path)}, line {line}: expected {len(header)} values")
     return header, found
 

@@ -25,6 +25,8 @@ from typing import Any
 import httpx
 
 from segmif import pair_files
+from segmif.files import TABLE_BYTES, write_text
+from segmif.parsing import parse_json
 from service.client import AsyncClient, ServiceError
 
 STEADY = 3  # windows in a row that must agree
@@ -126,7 +128,7 @@ def bench(args: argparse.Namespace) -> int:
         print(line(name, result, earlier.get(name)))
     if args.json:
         told = {"loads": results, "command": " ".join(sys.argv), "machine": fingerprint()}
-        args.json.write_text(json.dumps(told, indent=2) + "\n")
+        write_text(args.json, json.dumps(told, indent=2) + "\n")
     return 0 if all(result["steady"] for result in results.values()) else 1
 
 
@@ -142,7 +144,7 @@ def read_pairs(visible: Path, infrared: Path, how: pair_files.Pairing) -> list[P
 
 def read_earlier(path: Path) -> dict[str, dict[str, Any]]:
     """The loads of a file that --json wrote; ValueError where it is something else."""
-    told = json.loads(path.read_text())
+    told = parse_json(path, TABLE_BYTES)
     if not isinstance(told, dict) or "loads" not in told:
         raise ValueError(f"{path} holds no loads: --against takes a file that --json wrote")
     loads: dict[str, dict[str, Any]] = told["loads"]

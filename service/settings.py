@@ -10,7 +10,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import tomli
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -22,6 +21,7 @@ from pydantic_settings import (
 from typing_extensions import Self
 
 from segmif.images import MAX_PIXELS
+from segmif.parsing import parse_toml
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method, Window
 from service.accounts import share_of
@@ -218,11 +218,9 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        told = tomli.loads(file.read_text())
+        told = parse_toml(file)
     except OSError as error:
         raise ValueError(f"the settings cannot be read: {error}") from error
-    except tomli.TOMLDecodeError as error:
-        raise ValueError(f"{file} is not TOML: {error}") from error
     for name in told.keys() - Settings.model_fields.keys():
         close = closest(name, Settings.model_fields)
         hint = f"; is {close} meant?" if close else ""

@@ -3,12 +3,12 @@
 from dataclasses import field
 from pathlib import Path
 
-import tomli
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from segmif.frames import MULTIPLE
 from segmif.model.config import VARIANTS, PairConfig
+from segmif.parsing import parse_toml
 from training.augment import Augmentation
 from training.balance import Balancing
 from training.datasets import KINDS
@@ -111,11 +111,9 @@ class TrainConfig:
 def read_config(path: Path) -> TrainConfig:
     """The run that a TOML file describes; ValueError names what is unknown or out of range."""
     try:
-        settings = tomli.loads(path.read_text(encoding="utf-8"))
+        settings = parse_toml(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist: training/configs holds some") from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
     try:
         return TypeAdapter(TrainConfig).validate_python(settings)
     except ValidationError as error:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from segmif import runtime
 from segmif.classes import Taxonomy
-from segmif.files import write_bytes
+from segmif.files import write_text
 from segmif.frames import FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
 from training import report
@@ -104,11 +104,11 @@ def main(args: argparse.Namespace) -> int:
     numbers = json.dumps({"weights": weights, **as_json(results, frames=args.frames)}, indent=2)
     print(numbers if args.json == "-" else as_text(results))
     if json_file:
-        write_bytes(json_file, numbers.encode() + b"\n")
+        write_text(json_file, numbers + "\n")
     if args.report:
         judged = [(frames, result) for (frames, _), result in zip(sets, results, strict=True)]
         page = report.page(_provenance(args.weights, manifest, runs_on), judged, predict)
-        write_bytes(args.report, page.encode())
+        write_text(args.report, page)
     return 0
 
 

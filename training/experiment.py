@@ -16,8 +16,10 @@ from typing import Any
 
 import torch
 
+from segmif.files import write_text
 from segmif.machine import processor
 from segmif.model.network import Network
+from segmif.parsing import parse_json
 from training import data
 from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
@@ -75,11 +77,11 @@ def run(
                 numbers = run_arm(arm, settings, args, teacher if arm.with_teacher else None)
                 result.parent.mkdir(parents=True, exist_ok=True)
                 told = json.dumps({"numbers": numbers, **circumstances(settings)}, indent=2)
-                result.write_text(told + "\n", encoding="utf-8")
+                write_text(result, told + "\n")
     text = table(arms, columns, results)
     print(text)
     if args.table:
-        args.table.write_text(text, encoding="utf-8")
+        write_text(args.table, text)
     return 0
 
 
@@ -157,7 +159,7 @@ def table(arms: Mapping[str, Arm], columns: Sequence[str], folder: Path) -> str:
     ]
     for name, arm in arms.items():
         files = sorted(folder.glob(_result_path(Path(), name, "[0-9]*").name))
-        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        results = [parse_json(file) for file in files]
         if results:
             told += results
             cells = [_cell([one["numbers"].get(column) for one in results]) for column in columns]

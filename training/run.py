@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,7 +19,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from segmif.classes import Taxonomy, colorize
+from segmif.files import read_text, shown, stem_of, sync_file, sync_folder, write_text
 from segmif.frames import Prediction
+from segmif.parsing import json_value
 from training.config import TrainConfig
 from training.datasets import Labelled
 
@@ -48,14 +51,14 @@ class Run:
             needed = self.folder / (CHECKPOINT if self.config.phases else FINISH)
             if not needed.is_file():
                 raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
-            _refuse_other_settings(noted.read_text(encoding="utf-8"), self.settings, noted)
+            _refuse_other_settings(read_text(noted), self.settings, noted)
         self.fabric.barrier()  # others may still be reading what the first now writes
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        noted.write_text(self.settings + "\n", encoding="utf-8")
         environment = json.dumps(describe_environment(self.fabric), indent=2)
-        (self.folder / ENVIRONMENT).write_text(environment + "\n", encoding="utf-8")
+        write_text(self.folder / ENVIRONMENT, environment + "\n")
+        write_text(noted, self.settings + "\n")
 
     @property
     def settings(self) -> str:
@@ -85,7 +88,7 @@ class Run:
             infrared = np.repeat(frame.infrared[..., None], 3, axis=2)
             mask = colorize(found.labels, classes)
             panel = np.hstack((infrared, frame.visible, found.fused, mask))
-            self.writer.add_image(f"pairs/{frame.name}", panel, step, dataformats="HWC")
+            self.writer.add_image(f"pairs/{shown(frame.name)}", panel, step, dataformats="HWC")
 
     def close(self) -> None:
         """Writes what is still held back."""
@@ -130,10 +133,18 @@ class Run:
 
 def save_at_once(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     """Writes a state from all devices; the file is replaced at once, never half-written."""
-    beside = path.with_name(f"{path.name}.new")
-    fabric.save(beside, state)
-    if fabric.is_global_zero:
-        beside.replace(path)
+    beside = path.with_name(f"{stem_of(path)}.part")  # the next state takes its place if this fails
+    try:
+        fabric.save(beside, state)
+        if fabric.is_global_zero:
+            sync_file(beside)
+            beside.replace(path)
+            sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's own for a disk that is full
+        with suppress(OSError):
+            beside.unlink()
+        said = str(error).partition("\n")[0]
+        raise OSError(f"{path} cannot be written ({said}): make room, then --resume") from error
     fabric.barrier()
 
 
@@ -172,7 +183,10 @@ def git_revision() -> str | None:
 
 
 def _refuse_other_settings(noted_json: str, asked_json: str, path: Path) -> None:
-    noted, asked = json.loads(noted_json), json.loads(asked_json)
+    try:
+        noted, asked = json_value(noted_json), json.loads(asked_json)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)}: its settings: {error}; start a new run") from None
     changed = sorted(key for key in noted | asked if noted.get(key) != asked.get(key))
     if changed:
         raise ValueError(

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB, Taxonomy
-from segmif.files import read_text
 from segmif.headers import ImageError
 from segmif.images import VisibleFrame, decode_visible_frame, read_labels
+from segmif.parsing import parse_toml
 from training.datasets.published import FIGURES
 
 Code = int | RGB  # of a class in a label file: a grey level (or palette index), or a colour
@@ -95,8 +94,8 @@ def read_class_map(path: Path) -> Coding | None:
     None where it tells only `files` (see `own_files`). Raises ValueError for an unknown key, for
     two classes of one name, and for a code that is none or stands for two classes.
     """
+    settings = parse_toml(path)
     try:
-        settings = tomli.loads(read_text(path))
         _refuse_unknown(settings, ("name", "ignore", "classes", "files"))
         if "files" in settings and "classes" not in settings:
             return None

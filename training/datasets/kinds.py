@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from segmif.classes import FMB, MFNET, PST900
+from segmif.files import TABLE_BYTES, read_text
 from segmif.pair_files import listed
 from training.datasets.coding import by_taxonomy
 from training.datasets.layouts import SPLITS, Layout, part_folder, set_name, with_split
@@ -82,7 +83,7 @@ def _mfnet(root: Path, split: str | None, labels: Path | None) -> PairSet:
         raise FileNotFoundError(
             f"{root} has no list of the split {split!r}; there are {listed(lists) or 'none'}"
         )
-    names = (root / f"{split}.txt").read_text(encoding="utf-8").split()
+    names = read_text(root / f"{split}.txt", TABLE_BYTES, names_files=True).split()
     # Mirrored copies, which a script of the archive makes, are no frames of their own.
     moments = tuple(name for name in names if not name.endswith("_flip"))
     images = _of(moments, root / "images")
