@@ -23,7 +23,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 # Real servers that tests talk to, and what watches ours; without them those tests are skipped.
 SERVERS := nginx-light prometheus strace
 
-.PHONY: help install servers serve test check format soak train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
+.PHONY: help install servers serve test check format soak fuzz train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
   image-cpu image-gpu image-jetson image-train image-check image-lock image-digests sbom up clean
 
 help: ## print this list
@@ -55,6 +55,10 @@ format: .venv/.dev ## put imports and layout in order
 
 soak: .venv/.dev ## load the service for MINUTES (10) with clients that crash; fails where it grows or forgets an answer
 	$(PY) benchmarks/service_soak.py --minutes $(MINUTES)
+
+fuzz: MINUTES = 1
+fuzz: .venv/.dev ## structured input into readers and service for MINUTES (1), always new; fails if anything breaks
+	$(PY) -m tests.hostile.fuzz $(MINUTES)
 
 # A step allocates and frees gigabytes; glibc would hand each large block back to the kernel and fault its pages in anew
 # (a step took 2.3 s so, 1.8 s with the blocks kept).

@@ -12,7 +12,11 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """The classes of one benchmark: the position in `names` and `palette` is the id in the mask."""
+    """
+    The classes of one benchmark: the position in `names` and `palette` is the id in the mask.
+
+    Raises ValueError for more ids than a mask has beside IGNORE, and for what is no colour.
+    """
 
     name: str
     names: tuple[str, ...]
@@ -23,6 +27,17 @@ class Taxonomy:
             raise ValueError(
                 f"taxonomy {self.name!r}: {len(self.names)} names, {len(self.palette)} colours"
             )
+        if not 1 <= len(self.names) <= IGNORE:
+            raise ValueError(
+                f"taxonomy {self.name!r}: {len(self.names)} classes, expected 1 to {IGNORE}: a "
+                "mask has 8 bits"
+            )
+        for colour in self.palette:
+            if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
+                raise ValueError(
+                    f"taxonomy {self.name!r}: {colour} is no colour, expected [red, green, blue] "
+                    "of 0 to 255"
+                )
 
 
 MFNET = Taxonomy(

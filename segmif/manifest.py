@@ -30,7 +30,7 @@ from segmif.files import (
     sync_folder,
     write_text,
 )
-from segmif.parsing import json_value
+from segmif.parsing import brief, json_value
 
 NEEDED: dict[str, type | tuple[type, ...]] = {
     "variant": str,
@@ -145,8 +145,9 @@ class Manifest:
             manifest.classes  # noqa: B018  # asked for what it raises
         except (KeyError, TypeError, ValueError) as error:
             raise ManifestError(
-                f"{shown(artefact.name)} was trained on the classes {manifest.taxonomy!r}; this "
-                f"build knows {sorted(TAXONOMIES)}, others must be told by name, names and palette"
+                f"{shown(artefact.name)} was trained on the classes {brief(manifest.taxonomy)}; "
+                f"this build knows {sorted(TAXONOMIES)}, others must be told by name, names and "
+                f"palette ({brief(error)})"
             ) from error
         return manifest
 
