@@ -107,6 +107,10 @@ SMALL_FILES = [
               '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
               + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
               + "]><opencv_storage><M1>&j;</M1></opencv_storage>"), "document type"),
+    SmallFile("classes_byte_order_mark", "classes", lambda: b"\xef\xbb\xbf" + CLASSES.encode(),
+              None),
+    SmallFile("classes_utf16", "classes", lambda: CLASSES.encode("utf-16"), "UTF-16"),
+    SmallFile("classes_nested_5000_deep", "classes", text("a = " + "[" * 5000), "nested"),
     SmallFile("manifest", "manifest", manifest(), None),
     SmallFile("manifest_nested_50000_deep", "manifest", text("[" * 50_000), "nested"),
     SmallFile("manifest_number_of_5000_digits", "manifest",
