@@ -15,6 +15,7 @@ COMMANDS = {
     "ablation": "training.ablation",
     "worth": "training.worth",
     "drives": "training.drives",
+    "holdout": "training.holdout",
     "render": "training.render",
 }
 

@@ -11,6 +11,7 @@ from segmif.classes import IGNORE
 Bytes = NDArray[np.uint8]
 
 MISALIGNMENT = 3  # pixels
+ENHANCED_BELOW = 40  # median level of an infrared frame whose dark was stretched away
 NIGHT = 50  # mean level of a visible frame below which it was taken after dark
 
 
@@ -20,11 +21,14 @@ class Augmentation:
 
     nightfall: float = 0.3  # the visible frame as after dark: shapes must be known by their warmth
     dead_sensor: float = 0.06  # one of both frames black: the other must do alone
-    misalignment: float = 0.2  # infrared off by up to MISALIGNMENT pixels, as a rig in use is
+    misalignment: float = 0.2  # infrared off by up to `farthest` pixels, as a rig in use is
+    farthest: float = MISALIGNMENT
+    parallax: float = 0.0  # infrared off by as much, but unlike from place to place, as depth does
     stripes: float = 0.1  # columns of the thermal sensor that answer unlike their neighbours
     blur: float = 0.1  # of either frame: out of focus, or moving
     faint: float = 0.2  # infrared of little contrast: by night a parked car is as warm as the road
     enhanced: float = 0.0  # infrared whose dark was stretched away, as some sets are published
+    raised: float = 0.0  # such infrared as a camera's own gain might have left it
     paste: float = 0.4  # with the objects of another frame: a van by night is seen once, else
 
 
@@ -53,7 +57,7 @@ def view(
 
     infrared_to_frame = to_frame.copy()
     if random.random() < shares.misalignment:
-        infrared_to_frame[:, 2] += random.uniform(-MISALIGNMENT, MISALIGNMENT, 2)
+        infrared_to_frame[:, 2] += random.uniform(-shares.farthest, shares.farthest, 2)
 
     def warp(image: Bytes, matrix: NDArray[np.float64], interpolation: int, border: int) -> Bytes:
         height, width = crop
@@ -65,6 +69,8 @@ def view(
 
     seen = warp(visible, to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
     warmth = warp(infrared, infrared_to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    if random.random() < shares.parallax:
+        warmth = parallax(warmth, shares.farthest, random)
     return seen, warmth, warp(labels, to_frame, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 
@@ -100,6 +106,8 @@ def troubled(
     if random.random() < shares.nightfall:
         visible = _nightfall(visible, random)
     visible = _noise(_blur(_visible_light(visible, random), shares, random), random)
+    if random.random() < shares.raised:
+        infrared = raised(infrared, random)
     if random.random() < shares.faint:
         infrared = _faint(infrared, random)
     infrared = _blur(_gain_control(infrared, random), shares, random)
@@ -185,6 +193,31 @@ def _enhanced(image: Bytes, random: np.random.Generator) -> Bytes:
     levels = np.clip((np.arange(256) / 255 - low) / max(high - low, 0.1), 0, 1)
     table = 255 * random.uniform(0.3, 1) * levels ** random.uniform(1.6, 3.2)
     return np.asarray(cv2.LUT(image, np.asarray(table, np.uint8)), np.uint8)
+
+
+def raised(image: Bytes, random: np.random.Generator) -> Bytes:
+    """The dark of an enhanced frame as grey; a frame that is grey throughout as it was."""
+    if np.median(image) >= ENHANCED_BELOW:
+        return image
+    low, high = random.uniform(30, 100), random.uniform(170, 255)
+    levels = (np.arange(256) / 255) ** random.uniform(0.35, 0.75)
+    return np.asarray(cv2.LUT(image, np.asarray(low + (high - low) * levels, np.uint8)), np.uint8)
+
+
+def parallax(image: Bytes, farthest: float, random: np.random.Generator) -> Bytes:
+    """Moved along one direction, by distances that differ from region to region."""
+    height, width = image.shape
+    angle, grid = (
+        random.uniform(0, 2 * np.pi),
+        (int(random.integers(2, 6)), int(random.integers(2, 6))),
+    )
+    near = random.uniform(0, farthest, grid).astype(np.float32)
+    far = cv2.resize(near, (width, height), interpolation=cv2.INTER_LINEAR)
+    y, x = np.indices(image.shape, np.float32)
+    x += np.float32(np.cos(angle)) * far
+    y += np.float32(np.sin(angle)) * far
+    moved = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(moved, np.uint8)
 
 
 def _stripes(image: Bytes, random: np.random.Generator) -> Bytes:

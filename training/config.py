@@ -66,6 +66,7 @@ class TrainConfig:
     cache_gib: float = 2.0  # of decoded frames that are kept in memory
     phases: tuple[Phase, ...] = ()
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
+    leave_out: int | None = None  # group of `training/folds.toml` that MFNet and MSRS go without
     focus: float = 0.75
     favour: dict[str, float] = field(default_factory=dict)  # class: so often as others it is drawn
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -89,6 +90,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}")
+        if self.leave_out not in (None, 1, 2, 3, 4):
+            raise ValueError(f"leave_out is {self.leave_out}: a group from 1 to 4 expected")
         if not self.phases and not self.finish:
             raise ValueError("there is nothing to do: give [[phases]], [finish] or both")
         if self.finish and not isinstance(VARIANTS[self.variant], PairConfig):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from segmif.classes import MFNET, Taxonomy
+from training import folds
 from training.augment import Views, is_dark, paste, troubled, view
 from training.config import DATA, Phase, Source, TrainConfig
 from training.datasets import FrameSet, notes_of, only, open_set
@@ -186,7 +187,14 @@ def training_sets(config: TrainConfig, root: Path) -> list[FrameSet]:
                 "--data or SEGMIF_DATA"
             )
         return [RenderedSet(RENDERED_SCENES)]
-    return [open_source(source, root) for source in config.data]
+    sets = [open_source(source, root) for source in config.data]
+    fold = config.leave_out
+    if fold is None:
+        return sets
+    return [
+        folds.without(frames, fold) if source.kind in folds.NUMBERED else frames
+        for source, frames in zip(config.data, sets, strict=True)
+    ]
 
 
 def open_source(source: Source, root: Path) -> FrameSet:

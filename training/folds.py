@@ -10,7 +10,10 @@ from pathlib import Path
 
 import tomli
 
+from training.datasets import FrameSet, only
+
 FOLDS = Path(__file__).with_name("folds.toml")
+NUMBERED = ("mfnet", "msrs")  # kinds of data sets whose frames are named by these numbers
 SEAM = 10  # numbers between two groups, at least
 
 
@@ -44,6 +47,12 @@ def number_of(name: str) -> int:
 def trains(name: str, groups: Sequence[Group], fold: int) -> bool:
     """Whether a frame is trained on when the group `fold` (1 is the first) is left out."""
     return any(group.holds(name) for number, group in enumerate(groups, 1) if number != fold)
+
+
+def without(frames: FrameSet, fold: int) -> FrameSet:
+    """The frames of MFNet or MSRS that are trained on when the group `fold` is left out."""
+    groups = read_folds()
+    return only(frames, [name for name in frames.names if trains(name, groups, fold)])
 
 
 def judges(name: str, groups: Sequence[Group], fold: int) -> bool:

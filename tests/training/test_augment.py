@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import training.augment
-from training.augment import MISALIGNMENT, Augmentation, troubled, view
+from training.augment import MISALIGNMENT, Augmentation, parallax, raised, troubled, view
 
 SIZE = (60, 80)
 SEEDS = range(40)
@@ -172,6 +172,25 @@ def test_misalignment_shifts_infrared_alone(ramp: Callable[[Image, Image], Image
         shifts.append(float(apart.mean()))
     assert np.abs(shifts).max() <= MISALIGNMENT + 0.5
     assert min(shifts) < -1 and max(shifts) > 1
+
+
+def test_parallax_moves_infrared_by_unlike_distances_along_one_direction() -> None:
+    """Of a slope in both directions only the shift remains, which differs from place to place."""
+    rows, columns = np.indices((96, 128))
+    slope = (columns + rows // 2 + 30).astype(np.uint8)
+    moved = parallax(slope, 8, np.random.default_rng(3)).astype(int)
+    off = (moved - slope)[16:-16, 16:-16]
+    assert np.abs(off).max() <= 8 * np.hypot(1, 0.5) + 1
+    assert off.max() - off.min() >= 2
+    assert np.abs(np.diff(off, axis=1)).max() <= 2  # depth changes steadily: nothing tears
+
+
+def test_raised_infrared_is_grey_where_it_was_dark_and_a_grey_frame_stays() -> None:
+    dark, grey = np.full(SIZE, 12, np.uint8), np.full(SIZE, 90, np.uint8)
+    dark[:10, :10] = 200
+    raised_dark = raised(dark, np.random.default_rng(0))
+    assert np.median(raised_dark) >= 40 and raised_dark[0, 0] > raised_dark[-1, -1]
+    assert np.array_equal(raised(grey, np.random.default_rng(0)), grey)
 
 
 def test_a_share_is_how_many_samples_meet_a_trouble() -> None:

@@ -1,11 +1,16 @@
 """The groups that judge networks: no frame of one may lie near a frame of another."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from segmif.images import write_png
 from training import data, folds
+from training.config import Phase, Source, TrainConfig
 from training.datasets import only, open_set
 
 GROUPS = folds.read_folds()
@@ -39,7 +44,28 @@ def test_a_name_without_a_number_is_refused(name: str) -> None:
         folds.number_of(name)
 
 
-@pytest.mark.skipif(not (data.data_root() / "msrs_more").is_dir(), reason="needs recorded frames")
+def test_a_run_trains_on_no_frame_of_the_group_that_it_leaves_out(tmp_path: Path) -> None:
+    names = ("00101D", "00301D", "00250D", "01101N")
+    for part, image in (
+        ("visible", np.zeros((32, 32, 3), np.uint8)),
+        ("infrared", np.zeros((32, 32), np.uint8)),
+        ("label", np.zeros((32, 32), np.uint8)),
+    ):
+        (tmp_path / "mfnet/train" / part).mkdir(parents=True)
+        for name in names:
+            write_png(tmp_path / "mfnet/train" / part / f"{name}.png", image)
+    source = Source(kind="mfnet", folder="mfnet", split="train")
+    phase = Phase(steps=1, batch=1, crop=(32, 32))
+    config = TrainConfig(variant="nano", data=(source,), phases=(phase,), leave_out=3)
+    (frames,) = data.training_sets(config, tmp_path)
+    assert tuple(frames.names) == ("00101D", "01101N")
+    with pytest.raises(ValueError, match="from 1 to 4"):
+        replace(config, leave_out=5)
+
+
+@pytest.mark.skipif(
+    not (data.data_root() / "msrs_more").is_dir(), reason="SEGMIF_DATA holds no msrs_more"
+)
 def test_each_group_has_day_and_night_and_every_class() -> None:
     root = data.data_root()
     sets = open_set("mfnet", root / "mfnet", "train"), open_set("mfnet", root / "msrs_more")
