@@ -1,35 +1,57 @@
 """Who may join the line: as many as allowed, and only what can be done in time."""
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from statistics import fmean
 from time import monotonic
+from typing import Protocol
 
 from service.errors import Busy, CannotFinish, TooManyOfOne
+from service.fairness import Shares
 
 REMEMBERED = 32  # completions from which rate and latency are taken
 FIRST_GUESS_S = 0.1
+MUCH_MORE = 2.0  # pairs that a client has over another before it gives way to it
 MARGIN = 1.1  # the next pairs may take longer than the last ones: late is worse than refused
 
 
 class Place:
     """One pair's place in the line; leaving it twice is leaving it once."""
 
-    def __init__(self, admission: "Admission", client: str) -> None:
+    def __init__(self, admission: "Admission", client: str, rank: int) -> None:
         self._admission: Admission | None = admission
-        self._client = client
+        self.client = client
+        self.rank = rank  # whose turn it is: the lowest first, of equal ones the first that came
+        self.holder: Holder | None = None
+
+    def is_of(self, admission: "Admission") -> bool:
+        """Whether it is a place of this line."""
+        return self._admission is admission
 
     def leave(self, worked_s: float | None = None) -> None:
         """Free the place; `worked_s` the pair was worked on, waiting apart, if it was answered."""
         if self._admission:
-            self._admission._left(self._client, worked_s)
+            self._admission._left(self, worked_s)
             self._admission = None
+
+
+class Holder(Protocol):
+    """Who has a place."""
+
+    def may_give_way(self) -> bool:
+        """Whether the network has not begun with the pair."""
+
+    def give_way(self, retry_s: int) -> None:
+        """Leave the place to another client's pair; the own may come again in `retry_s`."""
 
 
 class Admission:
     """
     Counts the pairs in the line and predicts from the last ones when a new one would be done.
+
+    Clients share the line: if it is full, a client with few pairs, now and in the last minute,
+    takes the last place of the one with most.
 
     Lives on the event loop: nothing here is locked.
     """
@@ -39,17 +61,24 @@ class Admission:
         max_pending: int,
         max_per_client: int | None = None,
         clock: Callable[[], float] = monotonic,
+        what: str = "pairs",
     ) -> None:
         self.limit(max_pending, max_per_client)
-        self.pending = 0
         self._clock = clock
-        self._by_client: Counter[str] = Counter()
+        self._what = what
+        self._places: dict[Place, None] = {}  # as they came
+        self._shares = Shares(clock)
         self._gaps_s: deque[float] = deque(maxlen=REMEMBERED)
         self._worked_s: deque[float] = deque(maxlen=REMEMBERED)
         self._last_done: float | None = None  # None: the line has been empty since
 
+    @property
+    def pending(self) -> int:
+        """How many pairs are in the line."""
+        return len(self._places)
+
     def limit(self, max_pending: int, max_per_client: int | None = None) -> None:
-        """Take so many pairs at a time, and so many of one client (None: all of them)."""
+        """Take so many pairs at a time, and so many of one client (None: while there is room)."""
         self.max_pending = max_pending
         self.max_per_client = max_per_client or max_pending
 
@@ -59,30 +88,48 @@ class Admission:
 
         An empty line takes whatever comes: only work renews what is known of the speed.
         """
-        if self.pending >= self.max_pending:
+        if self.pending >= self.max_pending and not self._greediest(client):
             raise Busy(
-                f"{self.pending} pairs are in work already; try again", retry_s=self.retry_s()
+                f"{self.pending} {self._what} are in work already; try again",
+                retry_s=self.retry_s(),
             )
-        own = self._by_client[client]
+        own = self._shares.of(client)
         if own >= self.max_per_client:
             raise TooManyOfOne(
-                f"{own} pairs of this client are in work already, which is all it may have",
+                f"{own} {self._what} of this client are in work already, which is all it may have",
                 retry_s=self.retry_s(),
             )
         finish_s = self.finish_s()
         if self.pending and finish_s > deadline_s:
             raise CannotFinish(
-                f"{self.pending} pairs are before this one: it would take {finish_s * 1000:.0f} "
-                f"ms, and {deadline_s * 1000:.0f} are left",
+                f"{self.pending} {self._what} are before this one: it would take "
+                f"{finish_s * 1000:.0f} ms, and {deadline_s * 1000:.0f} are left",
                 retry_s=self.retry_s(),
             )
 
     def enter(self, client: str, deadline_s: float = math.inf) -> Place:
-        """Take a place; raises as `check`."""
+        """Take a place, perhaps that of a greedier client; raises as `check`."""
         self.check(client, deadline_s)
-        self.pending += 1
-        self._by_client[client] += 1
-        return Place(self, client)
+        if self.pending >= self.max_pending:
+            greediest = self._greediest(client)
+            assert greediest and greediest.holder  # else `check` has raised
+            greediest.holder.give_way(self.retry_s())
+        place = Place(self, client, self._shares.enter(client))
+        self._places[place] = None
+        return place
+
+    def _greediest(self, client: str) -> Place | None:
+        """The last place of the client with most; None unless it has much more than `client`."""
+        waiting = [
+            place
+            for place in self._places
+            if place.client != client and place.holder and place.holder.may_give_way()
+        ]
+        load = {each: self._shares.load(each) for each in {place.client for place in waiting}}
+        most = max(load, key=lambda each: load[each], default=client)
+        if load.get(most, 0.0) - self._shares.load(client) < MUCH_MORE:
+            return None
+        return next(place for place in reversed(waiting) if place.client == most)
 
     def finish_s(self) -> float:
         """Seconds until a pair that came now should be answered."""
@@ -97,12 +144,10 @@ class Admission:
         """Seconds between two completions of a line that never ran dry: one over its rate."""
         return fmean(self._gaps_s) if self._gaps_s else FIRST_GUESS_S
 
-    def _left(self, client: str, worked_s: float | None) -> None:
+    def _left(self, place: Place, worked_s: float | None) -> None:
         now = self._clock()
-        self.pending -= 1
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
+        del self._places[place]
+        self._shares.leave(place.client, place.rank, worked_s is not None)
         if worked_s is not None:
             self._worked_s.append(worked_s)
             if self._last_done is not None:

@@ -1,7 +1,7 @@
 """Micro-batches: pairs of one size that wait at the same time go through the network together."""
 
 import asyncio
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ class Job:
     times: Times
     result: asyncio.Future[Prediction]
     confidence: bool  # asked for
+    rank: int = 0  # the lowest is next
     since: float = field(default_factory=monotonic)
     computing: bool = False
     runtime: Runtime | None = None  # that computes it
@@ -34,7 +35,7 @@ class Job:
 
 class Batcher:
     """
-    Gives the network what waits, in the order in which it came, up to `max_batch` pairs at once.
+    Gives the network what waits, in the order of rank and arrival, up to `max_batch` at once.
 
     A pair waits at most `max_delay_s` for others to join, and not at all when none are coming.
     Lives on the event loop; only `runtime.run` is called in `engine`, for as many batches at a
@@ -57,7 +58,7 @@ class Batcher:
         self._engine = engine
         self._computing: set[asyncio.Task[None]] = set()
         self._take_up(runtime, max_batch, max_delay_s)
-        self._waiting: deque[Job] = deque()
+        self._waiting: list[Job] = []
         self._coming = 0
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
@@ -89,16 +90,19 @@ class Batcher:
             self._coming -= 1
             self._changed.set()
 
-    def submit(self, pair: FramePair, due: float, times: Times, *, confidence: bool = False) -> Job:
+    def submit(
+        self, pair: FramePair, due: float, times: Times, *, confidence: bool = False, rank: int = 0
+    ) -> Job:
         """
-        Put a pair at the end of the queue; its `result` may be cancelled until it computes.
+        Put a pair into the queue, behind those of its rank.
 
-        It holds the confidence where that is asked for and the network gives one.
+        Its `result` may be cancelled until it computes. It holds the confidence where that is
+        asked for and the network gives one.
         The result raises DeadlineMissed where `due` passes before the network is free,
         UnfitSize where it was built for other sizes, and EngineFailed whatever else it raises.
         """
-        job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence)
-        self._waiting.append(job)
+        job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence, rank)
+        insort(self._waiting, job, key=lambda each: each.rank)
         job.result.add_done_callback(lambda _: self._forget(job))
         self._changed.set()
         if not self._dispatcher or self._dispatcher.done():
@@ -131,7 +135,7 @@ class Batcher:
 
     async def _gather(self) -> None:
         """Wait until a batch is full, its oldest pair has waited enough, or no other is coming."""
-        latest = self._waiting[0].since + self._max_delay_s
+        latest = min(job.since for job in self._waiting) + self._max_delay_s
         while 0 < len(self._waiting) < self._max_batch and self._coming:
             self._changed.clear()
             with move_on_after(latest - monotonic()) as waiting:
@@ -143,14 +147,14 @@ class Batcher:
         """
         The longest run of equal sizes from the head of the queue, without what is void.
 
-        Taking only from the head keeps the pairs of a stream in order.
+        Taking only from the head keeps the pairs of a stream in order: their ranks rise.
         """
         batch: list[Job] = []
         while self._waiting and len(batch) < self._max_batch:
             job = self._waiting[0]
             if batch and job.pair.infrared.shape != batch[0].pair.infrared.shape:
                 break
-            self._waiting.popleft()
+            self._waiting.pop(0)
             if job.result.done():  # cancelled: the client is gone, or a newer pair came
                 continue
             if monotonic() + self.last_infer_s > job.due:

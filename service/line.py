@@ -5,16 +5,18 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime
-from service.admission import Admission
+from service.admission import Admission, Place
 from service.answers import Result
 from service.batching import Batcher, Job
-from service.errors import BadParameter, EngineFailed, NotReady, Superseded
+from service.errors import BadParameter, EngineFailed, NotReady
+from service.fairness import RankedSemaphore
 from service.metrics import Metrics
 from service.mounting import Mounting
 from service.opening import Opened
@@ -34,10 +36,11 @@ from service.schemas import Ask
 from service.settings import Settings
 from service.streams import Stream, Streams, Turn
 from service.tap import Tap
-from service.workers import Workers
+from service.workers import HEAVY_NICE, Workers
 
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
 CODEC_THREADS = 2
+HEAVY_PAIRS = "pairs with refine or a depth_m that was not in use"
 MOST_SLOTS = 2  # of a runtime
 # A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
 BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
@@ -90,6 +93,10 @@ class Line:
         self._streams = Streams()
         self.tap = Tap() if settings.hand_out_pairs else None
         self.codecs = Workers(CODEC_THREADS, "codec")
+        self.heavy = Admission(settings.max_heavy_pending, what=HEAVY_PAIRS)
+        self._heavy_codecs = Workers(1, "heavy", HEAVY_NICE)
+        self._turns = RankedSemaphore(CODEC_THREADS)
+        self._heavy_turns = RankedSemaphore(1)
         self._engine = Workers(MOST_SLOTS, "engine")
         self.batcher = Batcher(
             runtime,
@@ -102,6 +109,9 @@ class Line:
         self.sockets = 0
         self.metrics.watch("stream_sockets", "Open WebSockets", lambda: self.sockets)
         self.metrics.watch("pending", "Pairs in work", lambda: self.admission.pending)
+        self.metrics.watch(
+            "heavy_pending", f"In work of them: {HEAVY_PAIRS}", lambda: self.heavy.pending
+        )
         self.metrics.watch(
             "queue_depth", "Pairs that wait for the network", lambda: self.batcher.depth
         )
@@ -124,20 +134,43 @@ class Line:
         stream = self._streams.get(pair.client, ask.stream)
         if ask.live:
             stream.make_way()
+        if not self.is_heavy(ask):
+            return await self._answer(pair, finish, stream)
+        place = self.heavy.enter(pair.client, pair.due - monotonic())
+        try:
+            answer = await self._answer(pair, finish, stream, place)
+        finally:
+            place.leave()
+        return answer
+
+    def is_heavy(self, ask: Ask) -> bool:
+        """Whether a request orders work that would keep others waiting in the codecs' threads."""
+        mounting = self._rules.mounting
+        return ask.refine or (mounting is not None and not mounting.knows(ask.depth_m))
+
+    async def _answer(
+        self,
+        pair: Submission,
+        finish: Callable[[Result], T],
+        stream: Stream,
+        heavy: Place | None = None,
+    ) -> T:
         place = self.admission.enter(pair.client, pair.due - monotonic())
-        turn, times = Turn(place, ask.live), Times()
+        turn, times = Turn(place, pair.ask.live, heavy), Times()
+        place.holder = turn
+        if heavy:
+            heavy.holder = turn
         times.note("receive", pair.received_s * 1000)
         turn.work = asyncio.create_task(self._work(pair, finish, stream, turn, times))
         stream.turns.append(turn)
         try:
             answer: T = await turn.work
-            place.leave(times.worked_s())
+            # How long others take does not follow from a heavy pair.
+            (heavy or place).leave(times.worked_s())
             return answer
         except asyncio.CancelledError:
-            if turn.superseded:
-                raise Superseded(
-                    "a newer pair of this live stream came before the network"
-                ) from None
+            if turn.lost:
+                raise turn.lost from None
             raise
         finally:
             turn.work.cancel()
@@ -188,6 +221,7 @@ class Line:
         self._rules = settings.rules(opened.mounting)
         self.tap = (self.tap or Tap()) if settings.hand_out_pairs else None
         self.admission.limit(settings.max_pending, settings.max_pending_per_client)
+        self.heavy.limit(settings.max_heavy_pending)
         self.metrics.introduce(opened.runtime)
         await self.batcher.change(
             opened.runtime,
@@ -214,8 +248,8 @@ class Line:
 
     def close(self) -> None:
         """Wait for what runs, then free threads and network."""
-        self.codecs.close()
-        self._engine.close()
+        for workers in (self.codecs, self._heavy_codecs, self._engine):
+            workers.close()
         for runtime in (self.runtime, self._reference):
             if runtime:
                 runtime.close()
@@ -255,29 +289,42 @@ class Line:
     ) -> Prepared:
         """Decode beside the stream's other pairs; align and queue in the order of the stream."""
         frames, both = (pair.visible, pair.infrared), self.codecs.both
+        place, heavy = turn.place, turn.heavy
         if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
-            prepared = await self.codecs.run(prepare, *frames, rules, times, pair.ask, both)
-            turn.job = self._submit(prepared, pair, times)
+            prepared = await self._next(
+                heavy or place, partial(prepare, *frames, rules, times, pair.ask, both)
+            )
+            turn.job = self._submit(prepared, pair, times, place)
             return prepared
         decoding = asyncio.ensure_future(
-            self.codecs.run(decode, *frames, rules.max_pixels, times, both)
+            self._next(place, partial(decode, *frames, rules.max_pixels, times, both))
         )
         try:
             async with stream.order:
                 decoded = await decoding
                 if self.tap:  # before `settle`: an uncalibrated pair may be one that it refuses
                     await self.codecs.run(self.tap.keep, decoded, pair.ask)
-                prepared = await self.codecs.run(
-                    settle, decoded, rules, times, pair.ask, stream.memory
+                prepared = await self._next(
+                    heavy or place,
+                    partial(settle, decoded, rules, times, pair.ask, stream.memory),
                 )
-                turn.job = self._submit(prepared, pair, times)
+                turn.job = self._submit(prepared, pair, times, place)
         finally:
             decoding.cancel()
         return prepared
 
-    def _submit(self, prepared: Prepared, pair: Submission, times: Times) -> Job:
+    async def _next(self, place: Place, function: Callable[[], T]) -> T:
+        """Call a function in a thread of the codecs, or of those for heavy pairs, in its turn."""
+        heavy = place.is_of(self.heavy)
+        workers = self._heavy_codecs if heavy else self.codecs
+        async with (self._heavy_turns if heavy else self._turns).hold(place.rank):
+            return await workers.run(function)
+
+    def _submit(self, prepared: Prepared, pair: Submission, times: Times, place: Place) -> Job:
         confidence = CONFIDENCE in pair.ask.views
-        return self.batcher.submit(prepared.pair, pair.due, times, confidence=confidence)
+        return self.batcher.submit(
+            prepared.pair, pair.due, times, confidence=confidence, rank=place.rank
+        )
 
     def _read(self, golden: Path) -> Prepared:
         visible, infrared = (

@@ -2,8 +2,8 @@
 
 import logging
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from time import monotonic
@@ -23,7 +23,7 @@ from segmif.refinement import Drift, DriftWatch
 from segmif.rig import Rig, open_rig
 from service.errors import BadPair, BadParameter
 
-KEPT_WARPS = 8  # depths in use at a time; each takes 7 bytes a visible pixel
+KEPT_WARPS = 8  # depths of requests in use at a time; each takes 7 bytes a visible pixel
 NEAR_SHARE = 0.5  # of the plane's depth: where a thing counts as near
 NEAR_M = 10.0  # the same where the plane is at infinity
 CHECK_EVERY_S = 60.0  # a check takes a core for one or two seconds
@@ -47,17 +47,22 @@ class Placed:
     moved: bool | None = None  # the rig no longer stands as its file says; None: not known yet
 
 
+Warp = tuple[Alignment, Placed]
+
+
 class Mounting:
     """A rig file in use."""
 
     def __init__(self, path: Path, depth_m: float) -> None:
         """`depth_m` of the plane to align unless a request says otherwise; raises as `read_rig`."""
         (self.rig, self.sha256), self.depth_m = open_rig(path), depth_m
-        self._warp = lru_cache(KEPT_WARPS)(self._make_warp)
+        self._others: OrderedDict[float, Warp] = OrderedDict()  # by depth, the last used at the end
+        self._lock = Lock()
         self._drift: Drift | None = None
         self._watch = DriftWatch(parallax_direction(self.rig))
         self._checking, self._checked = Lock(), -math.inf
-        self._warp(depth_m)  # what every request needs is made before the first, and checked
+        # What every request needs is made before the first, and checked; nothing takes its place.
+        self._own = self._make_warp(depth_m)
 
     @property
     def visible_shape(self) -> tuple[int, int]:
@@ -66,7 +71,28 @@ class Mounting:
             return self.rig.visible.height, self.rig.visible.width
         return self.rig.visible_size[1], self.rig.visible_size[0]
 
-    def _make_warp(self, depth_m: float) -> tuple[Alignment, Placed]:
+    def knows(self, depth_m: float | None) -> bool:
+        """Whether the warp of a depth (None: that of the operator) is there already."""
+        return self._is_own(depth_m) or depth_m in self._others
+
+    def _is_own(self, depth_m: float | None) -> bool:
+        return depth_m in (None, self.depth_m) or not isinstance(self.rig, Rig)
+
+    def _warp(self, depth_m: float | None) -> Warp:
+        if depth_m is None or self._is_own(depth_m):
+            return self._own
+        with self._lock:
+            if depth_m in self._others:
+                self._others.move_to_end(depth_m)
+                return self._others[depth_m]
+        made = self._make_warp(depth_m)
+        with self._lock:
+            self._others[depth_m] = made
+            if len(self._others) > KEPT_WARPS:
+                self._others.popitem(last=False)
+        return made
+
+    def _make_warp(self, depth_m: float) -> Warp:
         warp = align(self.rig, depth_m)
         covered = float(warp.seen.mean())
         if not isinstance(self.rig, Rig):
@@ -96,7 +122,7 @@ class Mounting:
         except ValueError as error:
             raise BadPair(str(error)) from error
         try:
-            warp, placed = self._warp(self.depth_m if depth_m is None else depth_m)
+            warp, placed = self._warp(depth_m)
         except ValueError as error:
             raise BadParameter(f"depth_m: {error}") from error
         aligned = warp.apply(infrared)

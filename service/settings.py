@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     shared_memory: bool = False  # lets clients of this user and machine pass frames in memory
     hand_out_pairs: bool = False  # lets clients see the newest raw pair of a stream: to calibrate
     max_connections: int = Field(default=512, ge=1, le=100_000)
-    # Of one address, as all `..._per_client`; None: three quarters of what all may have.
+    # Of one address; None: three quarters of what all may have.
     max_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, le=2**31)
     # Of bodies, WebSocket messages and answers that are not taken, all at a time.
@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(default=5, ge=1, le=3600)  # between two requests of a connection
     max_pixels: int = Field(default=4_000_000, ge=1, le=MAX_PIXELS)  # of either frame
     max_pending: int = Field(default=16, ge=1, le=10_000)  # pairs in work or waiting
+    # None: as many as there is room; a client with few pairs takes a place of the one with most.
     max_pending_per_client: int | None = Field(default=None, ge=1, le=10_000)
     max_heavy_pending: int = Field(default=4, ge=1, le=1024)  # pairs that order more than others
     max_batch: int | None = Field(default=None, ge=1, le=64)  # None: 1 on a CPU, 8 on a GPU
@@ -167,8 +168,8 @@ class Settings(BaseSettings):
 
     @property
     def pending_of_one(self) -> int:
-        """Pairs that one client may have in work."""
-        return self.max_pending_per_client or share_of(self.max_pending)
+        """Pairs that one client may have in work, if no other wants a place."""
+        return self.max_pending_per_client or self.max_pending
 
     @property
     def on_gpu(self) -> bool:

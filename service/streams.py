@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from service.admission import Place
 from service.batching import Job
 from service.condition import Memory
+from service.errors import Busy, ServiceError, Superseded
 
 KEPT_STREAMS = 64  # the longest unused is forgotten; each holds a few hundred bytes
 
@@ -17,16 +18,31 @@ class Turn:
 
     place: Place
     live: bool  # a newer pair of the stream makes this one worthless
+    heavy: Place | None = None  # in the line of those that order more work than others
     work: asyncio.Task[object] | None = None
     job: Job | None = None
-    superseded: bool = False
+    lost: ServiceError | None = None  # why its place was given to another pair
+
+    def may_give_way(self) -> bool:
+        """Whether the network has not begun with the pair."""
+        return bool(self.work) and not (self.job and self.job.computing) and not self.lost
+
+    def give_way(self, retry_s: int) -> None:
+        """Leave the place to a pair of a client that has fewer; come again in `retry_s`."""
+        self._lose(Busy("clients with fewer pairs come first; try again", retry_s=retry_s))
 
     def supersede(self) -> None:
         """Give the place to a newer pair, unless the network has this one already."""
-        if self.work and not (self.job and self.job.computing):
-            self.superseded = True
-            self.place.leave()
-            self.work.cancel()
+        if self.may_give_way():
+            self._lose(Superseded(Superseded.example))
+
+    def _lose(self, why: ServiceError) -> None:
+        assert self.work  # it may give way
+        self.lost = why
+        for place in (self.place, self.heavy):
+            if place:
+                place.leave()
+        self.work.cancel()
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ import cv2
 from service.errors import out_of_memory
 
 NICE = 5  # by which a worker steps behind the event loop where both want one core
+HEAVY_NICE = 10  # the same for work that few ask for, and that takes a core for seconds
 
 T = TypeVar("T")
 First = TypeVar("First")
@@ -24,8 +25,8 @@ P = ParamSpec("P")
 class Workers:
     """A few threads for one kind of work."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, name, initializer=_give_way)
+    def __init__(self, threads: int, name: str, nice: int = NICE) -> None:
+        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(_give_way, nice))
         started = Barrier(threads)  # a thread that is started later may find memory full
         for _ in range(threads):
             self._pool.submit(started.wait)
@@ -58,8 +59,8 @@ class Workers:
         self._pool.shutdown()
 
 
-def _give_way() -> None:
+def _give_way(nice: int) -> None:
     """Let probes be answered while all cores work; Linux alone has niceness by thread."""
     if sys.platform == "linux":
         thread = get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)

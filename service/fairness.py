@@ -1,0 +1,103 @@
+"""Whose pair is next if several clients have some: their shares of the line, now and of late."""
+
+import asyncio
+import math
+from bisect import insort
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+
+RECENT_S = 60.0  # in which an answered pair counts less and less: to 37 % after this time
+KEPT_CLIENTS = 1024  # whose pairs of late are remembered
+
+
+class Shares:
+    """
+    What each client has of the line, and the rank of its next pair.
+
+    Ranks are those of start-time fair queueing: the first pair of each client, then the second of
+    each. The pairs of one client keep their order.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._in_line: Counter[str] = Counter()
+        self._recent: dict[str, tuple[float, float]] = {}  # pairs of late, as of when; oldest first
+        self._highest: dict[str, int] = {}  # rank that each client was given
+        self._answered = 0  # rank of the last pair that was answered
+
+    def of(self, client: str) -> int:
+        """Pairs of a client that are in the line."""
+        return self._in_line[client]
+
+    def load(self, client: str) -> float:
+        """Pairs of a client, those of the last minute too, the older the less."""
+        return self._in_line[client] + self._of_late(client)
+
+    def enter(self, client: str) -> int:
+        """Count a pair; returns its rank, the lowest of which is next."""
+        self._in_line[client] += 1
+        rank = max(self._answered, self._highest.get(client, -1) + 1)
+        self._highest[client] = rank
+        return rank
+
+    def leave(self, client: str, rank: int, answered: bool) -> None:
+        """Count a pair no longer, except as one of late if it was answered."""
+        self._in_line[client] -= 1
+        if not self._in_line[client]:
+            del self._in_line[client]
+        if answered:
+            self._answered = max(self._answered, rank)
+            pairs = self._of_late(client) + 1
+            self._recent.pop(client, None)
+            self._recent[client] = pairs, self._clock()
+            if len(self._recent) > KEPT_CLIENTS:
+                del self._recent[next(iter(self._recent))]
+        if not self._in_line:
+            self._answered = 0
+            self._highest.clear()
+
+    def _of_late(self, client: str) -> float:
+        pairs, then = self._recent.get(client, (0.0, 0.0))
+        return pairs * math.exp((then - self._clock()) / RECENT_S) if pairs else 0.0
+
+
+class RankedSemaphore:
+    """Lets so many in at a time, and of those who wait the lowest rank first."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._numbers = count()  # of equal ranks, the first that came
+
+    @asynccontextmanager
+    async def hold(self, rank: int) -> AsyncIterator[None]:
+        """Wait for a place, and free it in the end."""
+        await self._enter(rank)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, rank: int) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        entry = (rank, next(self._numbers), turn)
+        insort(self._waiting, entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # it was let in at the same moment
+            else:
+                self._waiting.remove(entry)
+            raise
+
+    def _leave(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0)[2].set_result(None)
+        else:
+            self._free += 1
