@@ -101,19 +101,19 @@ def at_rest(bundle: Bundle) -> Bundle:
     return replace(bundle, poses=poses)
 
 
-def minimise(bundle: Bundle) -> Bundle:
-    """Levenberg-Marquardt at the bundle's noise levels."""
-    damping, cost = 1e-4, _cost(bundle)
+def minimise(bundle: Bundle, held: Sequence[int] = ()) -> Bundle:
+    """Levenberg-Marquardt at the bundle's noise levels; the pair's numbers `held` stay."""
+    damping, least = 1e-4, cost(bundle)
     for _ in range(STEPS):
-        trial = _step(bundle, damping)
-        trial_cost = _cost(trial)
-        if not trial_cost < cost:
+        trial = _step(bundle, damping, held)
+        trial_cost = cost(trial)
+        if not trial_cost < least:
             damping *= 10
             if damping > 1e8:
                 break
             continue
-        settled = cost - trial_cost < SETTLED * cost
-        bundle, cost, damping = trial, trial_cost, damping / 10
+        settled = least - trial_cost < SETTLED * least
+        bundle, least, damping = trial, trial_cost, damping / 10
         if settled:
             break
     return bundle
@@ -228,18 +228,24 @@ def measured_motion(bundle: Bundle) -> float:
     return max(float(np.sqrt(squares.sum() / max(told, 1e-9))), NO_MOTION_M)
 
 
-def _step(bundle: Bundle, damping: float) -> Bundle:
+def _step(bundle: Bundle, damping: float, held: Sequence[int]) -> Bundle:
     A, g = prior(bundle)
     parts = normals(bundle, damping)
     S = A + sum(part.S for part in parts)
-    step = np.linalg.solve(S + damping * np.diag(np.diag(S)), g + sum(part.g for part in parts))
+    free = np.setdiff1d(np.arange(len(g)), held)
+    step = np.zeros_like(g)
+    step[free] = np.linalg.solve(
+        (S + damping * np.diag(np.diag(S)))[np.ix_(free, free)],
+        (g + sum(part.g for part in parts))[free],
+    )
     poses = [
         pose + part.still - part.back @ step for pose, part in zip(bundle.poses, parts, strict=True)
     ]
     return replace(bundle, pair=bundle.pair + step, poses=np.array(poses))
 
 
-def _cost(bundle: Bundle) -> float:
+def cost(bundle: Bundle) -> float:
+    """What least squares make small: all weighed residuals squared, priors included."""
     total = 0.0
     for index in range(len(bundle.views)):
         pair = zip(residuals(bundle, index), bundle.noise_px, strict=True)

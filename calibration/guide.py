@@ -65,6 +65,18 @@ def coverage(views: Sequence[Floats], size: Sequence[int]) -> float:
     return 100 * len(set(zip(column.tolist(), row.tolist(), strict=True))) / 48
 
 
+def places_without(views: Sequence[Floats], size: Sequence[int]) -> list[str]:
+    """Which ninths of a frame (width, height) hold no point (N, 2) of any view, in words."""
+    column, row = (np.vstack(views) / size * 3).astype(int).clip(0, 2).T
+    held = set(zip(row.tolist(), column.tolist(), strict=True))
+    return [
+        "middle" if across == "middle" == down else f"{down} {across}"
+        for y, down in enumerate(ROWS)
+        for x, across in enumerate(COLUMNS)
+        if (y, x) not in held
+    ]
+
+
 def most_telling(solution: Solution, board: Board, count: int = 1) -> list[Candidate]:
     """
     The candidates to show next, each the one that adds most information to all before it.

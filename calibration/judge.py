@@ -58,6 +58,7 @@ class Solution:
     baseline_std_m: float  # the larger of covariance and leave-one-out
     baseline_left_out_m: Floats  # (V,) the baseline without each view
     stereo_rms_px: float
+    undetermined: str = ""  # why the views do not determine the rig, which was accepted
 
     @property
     def rotation_std(self) -> float:
@@ -174,6 +175,8 @@ def _verdict(solution: Solution) -> list[str]:
     share = solution.baseline_std_m / solution.rig.baseline_m
     word = "well" if share < WELL else "roughly" if share < ROUGHLY else "hardly"
     sentences = [f"The baseline is {word} known ({100 * share:.1f} %)."]
+    if solution.undetermined:
+        sentences.insert(0, f"NOT DETERMINED, accepted all the same: {solution.undetermined}.")
     if (wanted := solution.views_wanted) > len(solution.views):
         sentences.append(
             f"The rotation is known to {solution.rotation_std:.2f} degrees (standard deviation): "

@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.views < MIN_VIEWS:
+        raise ValueError(f"--views is {args.views}: a rig takes at least {MIN_VIEWS}")
     session = Session(board_from(args), args.keep)
     stream = source(args)
     with Page(args.port) as page:
@@ -75,8 +77,11 @@ def main(args: argparse.Namespace) -> int:
                     break
         except KeyboardInterrupt:
             print("stopped")
+    if session.solution is None:
+        print(f"{len(session.views)} views in {args.keep} make no rig yet: {session.lacking}")
+        return 1
     print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders")
-    return 0 if len(session.views) >= MIN_VIEWS else 1
+    return 0
 
 
 def source(args: argparse.Namespace) -> Iterator[Moment]:
@@ -98,6 +103,7 @@ class Session:
     keep: Path
     views: list[PairView] = field(default_factory=list)
     solution: Solution | None = None
+    lacking: str = f"at least {MIN_VIEWS} are needed"  # why there is no solution
     picture: Colour = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
     covered: str = ""  # where boards have been, in words
     _before: tuple[int, Floats] | None = None  # stamp and corners of the pair before
@@ -141,7 +147,7 @@ class Session:
         try:
             self.solution = calibrate(self.views, self.board, sizes)
         except ValueError as error:
-            self.solution = None
+            self.solution, self.lacking = None, str(error)
             return f"no solution yet: {error}"
         rig, std_m = self.solution.rig, self.solution.baseline_std_m
         word = ", well known" if std_m < WELL * rig.baseline_m else ""

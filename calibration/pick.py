@@ -2,15 +2,21 @@
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 
+from segmif.alignment import align
 from segmif.parsing import read_table
 from segmif.rig import Floats, Homography, write_rig
 
+Size = tuple[int, int]  # width, height [px]
+
 COLUMNS = ("visible_x", "visible_y", "infrared_x", "infrared_y")
 MIN_PAIRS = 5  # four fit any homography without showing an error
+CLICK_PX = 1.0  # of the infrared frame: how well a hand clicks at best
+SPREAD_SHARE = 0.1  # of the infrared frame's longer side, that a corner may be uncertain by
 INLIER_PX = 5.0  # of the infrared frame: a hand does not click much worse
 
 
@@ -30,7 +36,10 @@ def main(args: argparse.Namespace) -> int:
     sizes = size_from(args.visible_size), size_from(args.infrared_size)
     points = read_points(args.points, *sizes)
     H, errors, used = fit(points)
-    write_rig(args.out, Homography(*sizes, H))
+    check_spread(H, points[used, :2], max(errors[used].mean(), CLICK_PX), sizes)
+    rig = Homography(*sizes, H)
+    align(rig)  # raises ValueError for one that shows nothing
+    write_rig(args.out, rig)
     print(
         f"{int(used.sum())} of {len(points)} pairs used, error {errors[used].mean():.2f} px (mean)"
     )
@@ -68,6 +77,38 @@ def fit(pairs: Floats) -> tuple[Floats, Floats, np.ndarray[tuple[int], np.dtype[
         )
     errors = np.linalg.norm(cv2.perspectiveTransform(visible[None], H)[0] - infrared, axis=1)
     return np.asarray(H, np.float64), np.asarray(errors, np.float64), used.ravel().astype(bool)
+
+
+def check_spread(H: Floats, visible: Floats, error_px: float, sizes: tuple[Size, Size]) -> None:
+    """
+    Raise ValueError if the points (N, 2) leave open where the rest of the frame goes.
+
+    The covariance of H from clicks of `error_px`, brought to the frame's corners and its middle.
+    """
+    (width, height), infrared = sizes
+    x, y = np.array([0, width - 1, 0, width - 1, width / 2]), np.array([0, 0, 1, 1, 0.5])
+    corners = np.stack([x, y * (height - 1)], axis=1)
+    with np.errstate(all="ignore"):  # a corner at the plane's horizon is uncertain without end
+        J, there = _derivatives(H, visible), np.nan_to_num(_derivatives(H, corners), nan=np.inf)
+    scale = np.linalg.norm(J, axis=0)
+    _, s, Vt = np.linalg.svd(J / scale, full_matrices=False)
+    spread = (there / scale) @ Vt.T / np.maximum(s, 1e-12)
+    std = error_px * float(np.sqrt((spread**2).sum(1).max()))
+    if not std < SPREAD_SHARE * max(infrared):
+        raise ValueError(
+            f"the points leave open where the frame's corners go (by {std:.0f} px of infrared): "
+            "pick some on no one line, spread over the whole frame"
+        )
+
+
+def _derivatives(H: Floats, points: Floats) -> Floats:
+    """Of infrared pixels (2N, 8) by the first eight numbers of H over the last."""
+    x, y = points.T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    u, v, w = (H / H[2, 2]) @ np.stack([x, y, one])
+    across = np.stack([x, y, one, none, none, none, -x * u / w, -y * u / w]) / w
+    down = np.stack([none, none, none, x, y, one, -x * v / w, -y * v / w]) / w
+    return cast(Floats, np.concatenate([across.T, down.T]))
 
 
 def size_from(text: str) -> tuple[int, int]:

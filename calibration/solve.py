@@ -11,15 +11,20 @@ from typing import cast
 import numpy as np
 from tqdm import tqdm
 
-from calibration.board import add_board_arguments, board_from
+from calibration.board import Board, add_board_arguments, board_from
 from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
+from calibration.determined import Undetermined
+from calibration.diagnose import TRIED, explained
 from calibration.frames import paired, read_grey, read_raw
-from calibration.judge import Solution, interval_m
+from calibration.guide import places_without
+from calibration.judge import GOOD_PX, Solution, interval_m
 from calibration.report import write_report
-from calibration.stereo import MIN_VIEWS, calibrate
+from calibration.stereo import MIN_VIEWS, Size, Unexplained, calibrate
 from segmif import pair_files
-from segmif.rig import COEFFICIENTS, write_rig
+from segmif.rig import COEFFICIENTS, Model, write_rig
+
+FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
     parser.add_argument("--report", type=Path, help="an HTML page with pictures and numbers")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument(
+        "--accept-undetermined",
+        action="store_true",
+        help="write a rig that its views leave open all the same, marked so in the file",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -69,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     counts = (COEFFICIENTS[models[0]][0], COEFFICIENTS[models[1]][0])
     used = {view.name for view in views}
     source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
-    solution = calibrate(views, board, sizes.pop(), models, counts, source)
+    solution = solved(views, board, sizes.pop(), models, counts, source, args.accept_undetermined)
     numbers = summary(solution, shots, unseen)
     if args.report:
         files = {shot.name: (shot.visible_path, shot.infrared_path) for shot in shots}
@@ -79,6 +89,36 @@ def main(args: argparse.Namespace) -> int:
     write_rig(args.out, solution.rig)
     print(json.dumps(numbers, indent=2) if args.json else in_words(numbers))
     return 0
+
+
+def solved(
+    views: Sequence[PairView],
+    board: Board,
+    sizes: tuple[Size, Size],
+    models: tuple[Model, Model],
+    counts: tuple[int, int],
+    source: str,
+    accept_undetermined: bool,
+) -> Solution:
+    """As `calibrate`; the error says what was done to the infrared frames if that can be told."""
+
+    def again(changed: Sequence[PairView], stated: tuple[Size, Size]) -> Solution:
+        return calibrate(changed, board, stated, models, counts, accept_undetermined=True)
+
+    try:
+        solution = calibrate(
+            views, board, sizes, models, counts, source, accept_undetermined=accept_undetermined
+        )
+    except Undetermined as error:
+        raise ValueError(f"{error}; --accept-undetermined writes the rig all the same") from error
+    except Unexplained as error:
+        cause = explained(views, board, sizes, again) or TRIED
+        raise ValueError(f"{error} {cause}") from error
+    if solution.stereo_rms_px > GOOD_PX and (
+        cause := explained(views, board, sizes, again, solution.stereo_rms_px)
+    ):
+        raise ValueError(f"the corners are {solution.stereo_rms_px:.1f} px off (RMS). {cause}")
+    return solution
 
 
 def reasons(shots: Sequence[Shot]) -> dict[str, str]:
@@ -137,8 +177,22 @@ def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -
         "views_used": [view.name for view in solution.views],
         "views_refused": unseen | solution.refused,
         "held_by_experience": list(solution.held),
-        "verdict": list(solution.verdict),
+        "undetermined": solution.undetermined or None,
+        "verdict": [*solution.verdict, *unseen_places(solution)],
     }
+
+
+def unseen_places(solution: Solution) -> list[str]:
+    """A sentence on each camera in whose frame large parts never held the board."""
+    sentences = []
+    for name, camera in zip(("visible", "infrared"), solution.bundle.cameras, strict=True):
+        seen = [getattr(view, name).points for view in solution.bundle.views]
+        if len(places := places_without(seen, (camera.width, camera.height))) >= FEW_PLACES:
+            sentences.append(
+                f"No view shows the board at the {', '.join(places)} of the {name} frame: what the "
+                "lens does there is guessed, show it there too."
+            )
+    return sentences
 
 
 def in_words(numbers: dict[str, object]) -> str:

@@ -16,6 +16,7 @@ from calibration.bundle import (
     transform,
 )
 from calibration.detect import Detection
+from calibration.determined import Undetermined, facing, missing, undetermined
 from calibration.judge import Solution, judge, left_out_errors
 from segmif.rig import Camera, Floats, Model
 
@@ -42,6 +43,10 @@ FISHEYE_FLAGS = (
 Size = tuple[int, int]  # width, height [px]
 
 
+class Unexplained(ValueError):
+    """No rig explains the corners of the views."""
+
+
 def calibrate(
     views: Sequence[PairView],
     board: Board,
@@ -49,14 +54,41 @@ def calibrate(
     models: tuple[Model, Model] = ("radtan", "radtan"),
     coefficients: tuple[int, int] = (5, 5),
     source: str = "",
+    *,
+    accept_undetermined: bool = False,
 ) -> Solution:
     """
     Solve both cameras and T_infrared_visible from at least five views.
 
     Views that do not agree with the others are left out, the worst one at a time. Raises ValueError
-    where too few are left, or where they do not make a rig.
+    if too few are left or if they do not make a rig, and Undetermined, which is one, if they leave
+    open which; with `accept_undetermined`, the solution says so instead.
     """
     _check_count(len(views), {})
+    if not accept_undetermined and facing(views, board):
+        raise Undetermined(
+            "the board faces the visible camera in all views, or is too far away, which leaves "
+            f"focal lengths and distances open: {missing(np.array([[0.0, 0, 0, 0, 0, 1]]))}"
+        )
+    solution = _solved(views, board, sizes, models, coefficients, source)
+    reason = undetermined(solution)
+    if reason and not accept_undetermined:
+        raise Undetermined(reason)
+    if not reason:
+        return solution
+    marked = f"{source}; NOT DETERMINED by its views, accepted all the same: {reason}"
+    return replace(solution, rig=replace(solution.rig, source=marked), undetermined=reason)
+
+
+def _solved(
+    views: Sequence[PairView],
+    board: Board,
+    sizes: tuple[Size, Size],
+    models: tuple[Model, Model],
+    coefficients: tuple[int, int],
+    source: str,
+) -> Solution:
+    """The rig that explains most views; ValueError where none does."""
     starts = [
         _start(which, views, board, *each)
         for which, each in enumerate(zip(sizes, models, coefficients, strict=True))
@@ -65,7 +97,7 @@ def calibrate(
     bundle, refused = _agreeing(solve(bundle))
     solution = judge(bundle, refused, source)
     if solution.stereo_rms_px > NO_RIG_PX:
-        raise ValueError(
+        raise Unexplained(
             f"no rig explains the corners: the nearest leaves them {solution.stereo_rms_px:.1f} px "
             "off (RMS). Is the board the one stated, and are the frames of the same moments?"
         )
@@ -199,7 +231,7 @@ def _agreeing(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
             f"{median:.2f} px): did the board move between the two exposures?"
         )
         if len(refused) > allowed:
-            raise ValueError(
+            raise Unexplained(
                 f"{len(refused)} of {len(bundle.views) + len(refused) - 1} views disagree: are the "
                 "frames of both cameras of the same moments, and is the board the one stated?"
             )
