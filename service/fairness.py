@@ -90,14 +90,16 @@ class RankedSemaphore:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()  # it was let in at the same moment
+            if turn.cancelled():
+                self._waiting = [each for each in self._waiting if each is not entry]
             else:
-                self._waiting.remove(entry)
+                self._leave()  # it was let in at the same moment
             raise
 
     def _leave(self) -> None:
-        if self._waiting:
-            self._waiting.pop(0)[2].set_result(None)
-        else:
-            self._free += 1
+        while self._waiting:
+            turn = self._waiting.pop(0)[2]
+            if not turn.done():  # else it was cancelled
+                turn.set_result(None)
+                return
+        self._free += 1

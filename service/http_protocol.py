@@ -39,6 +39,10 @@ def raw_problem(status: int, kind: str, detail: str) -> tuple[list[tuple[str, st
     return headers, body
 
 
+class HeadTooLarge(ValueError):
+    """The headers of a request are too long together."""
+
+
 class GuardedHttp(HttpToolsProtocol):
     """Closes connections that trickle, and reads or drops whatever belongs to a body."""
 
@@ -82,7 +86,7 @@ class GuardedHttp(HttpToolsProtocol):
         if self._ended or self.transport.is_closing():
             return
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, "head_too_large", f"the headers exceed {MAX_HEAD_BYTES} bytes")
+            self._refuse_long()
         elif not self._in_head and self._answered() and not self._connection.unread:
             self._wait_for_next()  # an empty line begins no request
 
@@ -109,6 +113,9 @@ class GuardedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer; the errors become a 400 of `send_400_response`."""
         self._end_head()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEAD_BYTES:  # it came in one piece
+            raise HeadTooLarge
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy")
         self._upgrade_ignored = self.parser.should_upgrade() and not self._should_upgrade()
@@ -139,10 +146,13 @@ class GuardedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say that this is no HTTP, or a body in too many chunks, or one without room for it."""
         error = sys.exc_info()[1]
-        if error and isinstance(error.__context__, MemoryError):
+        cause = error.__context__ if error else None
+        if isinstance(cause, MemoryError):
             self._refuse(503, OutOfMemory.kind, OutOfMemory.example)
-            return
-        self._refuse(400, "bad_http", "this is not a request that HTTP/1.1 allows here")
+        elif isinstance(cause, HeadTooLarge):
+            self._refuse_long()
+        else:
+            self._refuse(400, "bad_http", "this is not a request that HTTP/1.1 allows here")
 
     def _should_upgrade(self) -> bool:
         """
@@ -239,6 +249,9 @@ class GuardedHttp(HttpToolsProtocol):
             self.head_timeout_s,
             self._refuse_slow,
         )
+
+    def _refuse_long(self) -> None:
+        self._refuse(431, "head_too_large", f"the headers exceed {MAX_HEAD_BYTES} bytes")
 
     def _refuse_slow(self) -> None:
         if self._connection.reserved:

@@ -129,6 +129,12 @@ class PatientSocket(WebSocketsSansIOProtocol):
         self._queued += size
         super().send_receive_event_to_app()
 
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Give back what the route has left in the queue."""
+        super().on_task_complete(task)
+        self._queued = 0
+        self._keep_account()
+
     def keepalive_timeout(self) -> None:
         """Close a socket that answers no ping, unless it is we who do not read."""
         if self.read_paused:
@@ -213,6 +219,5 @@ class PatientSocket(WebSocketsSansIOProtocol):
         self.frames = []
         self.conn.reader.buffer.clear()
         self.conn.current_size = None
-        self._queued = 0
         self._keep_account()
         self._keep_time()

@@ -33,7 +33,7 @@ Start = Callable[..., AbstractContextManager[httpx.Client]]
 
 KEY = base64.b64encode(bytes(16)).decode()
 OPENING = (
-    "GET /stream HTTP/1.1\r\nHost: it\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
 )
 SMALL = 4096  # [bytes] of a receive buffer
@@ -230,10 +230,14 @@ def test_an_upgrade_that_we_do_not_speak_is_ignored(
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         framing = "Transfer-Encoding: chunked"
     head = (
-        f"POST /fuse-segment?return=mask HTTP/1.1\r\nHost: it\r\n{upgrade}{framing}\r\n"
+        f"POST /fuse-segment?return=mask HTTP/1.1\r\nHost: localhost\r\n{upgrade}{framing}\r\n"
         f"Content-Type: {asked.headers['content-type']}\r\n\r\n"
     )
-    sent = head.encode() + body + b"GET /livez HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n"
+    sent = (
+        head.encode()
+        + body
+        + b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
     with connected(client) as wire:
         for piece in (sent[:cut], sent[cut:]):
             wire.sendall(piece)
@@ -245,14 +249,13 @@ def test_an_upgrade_that_we_do_not_speak_is_ignored(
 
 
 def test_no_byte_of_a_body_is_taken_for_a_request(client: httpx.Client) -> None:
-    inner = b"GET /classes HTTP/1.1\r\nHost: it\r\n\r\n"
+    inner = b"GET /classes HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for upgrade in ("h2c", "websocket", "websocket\r\nSec-WebSocket-Version: 8"):
-        head = (
-            f"POST /nowhere HTTP/1.1\r\nHost: it\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
-        )
+        head = "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        head += f"Upgrade: {upgrade}\r\n"
         with connected(client) as wire:
             wire.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(inner) + inner)
-            wire.sendall(b"GET /livez HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n")
+            wire.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             told = rest(wire)
         assert b" 404 " in told and b"taxonomy" not in told
         assert told.endswith(b'{"status":"alive"}')
@@ -263,8 +266,8 @@ def test_no_byte_of_a_body_is_taken_for_a_request(client: httpx.Client) -> None:
     [
         (("Version: 13", "Version: 8"), 4),
         ((KEY, "short"), 4),
-        (("Host: it", "Cookie: " + "a" * 9000), 431),
-        (("Host: it", "A: b\r\n" * 200 + "Host: it"), 431),
+        (("Host: localhost", "Cookie: " + "a" * 9000), 431),
+        (("Host: localhost", "A: b\r\n" * 200 + "Host: localhost"), 431),
     ],
     ids=["version", "key", "long line", "many lines"],
 )
@@ -383,7 +386,7 @@ def test_a_refusal_below_http_arrives_though_more_is_sent(hasty: httpx.Client, s
 
 def test_what_follows_an_early_answer_is_dropped_within_bounds(start: Start) -> None:
     """Neither a body without an end nor one that stops holds the connection."""
-    head = b"POST /nowhere HTTP/1.1\r\nHost: it\r\nContent-Length: 999999999\r\n\r\n"
+    head = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n"
     with start(body_idle_s=0.3, body_total_s=1, max_body_bytes=1_000_000) as client:
         with connected(client) as wire:
             began = time.monotonic()
@@ -406,7 +409,7 @@ def test_what_follows_an_early_answer_is_dropped_within_bounds(start: Start) -> 
 
 def test_a_connection_that_was_answered_is_not_kept_open_by_empty_lines(start: Start) -> None:
     with start(keep_alive_s=1) as client, connected(client) as wire:
-        wire.sendall(b"GET /livez HTTP/1.1\r\nHost: it\r\n\r\n")
+        wire.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert wire.recv(1000)
         wire.sendall(b"\r\n")
         wire.settimeout(10)

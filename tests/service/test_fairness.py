@@ -131,10 +131,10 @@ def blocked(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[threading.Se
     usual = getattr(__import__(module, fromlist=[attribute]), attribute)
     open_again, begun = threading.Event(), threading.Semaphore(0)
 
-    def wait(*arguments: Any) -> Any:
+    def wait(*arguments: Any, **named: Any) -> Any:
         begun.release()
         assert open_again.wait(20)
-        return usual(*arguments)
+        return usual(*arguments, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(name, wait)

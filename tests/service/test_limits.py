@@ -1,0 +1,388 @@
+"""The table of limits, walked: every entry point is tried on every limit that it states."""
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import numpy as np
+import pytest
+
+from segmif.runtime import Runtime, open_runtime
+from service.client import pack
+from service.limits import Entry, Limits, table
+from service.settings import Settings
+from tests.service.test_entry_points import (
+    BINARY,
+    CONTINUATION,
+    FIN,
+    OPENING,
+    SMALL,
+    closing,
+    frame,
+    gauge,
+    opened,
+    until,
+)
+from tests.service.test_fairness import blocked
+from tests.service.test_safety import connected, problem, rest, unharmed
+
+Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
+ENTRIES: tuple[Entry, ...] = get_args(Entry)
+OCTETS, FORM = "application/octet-stream", "multipart/form-data; boundary=x"
+RAMP = np.tile(np.linspace(20, 220, 64).astype(np.uint8), (64, 1))
+NETWORK = "service.batching.predict_batch"
+CLOSE = "Connection: close"
+PART = b"--x\r\nContent-Disposition: form-data; name=visible\r\n\r\n"
+LARGE = np.tile(np.linspace(20, 220, 1400).astype(np.uint8), (1400, 1))
+
+
+class Door:
+    """One entry point of a running service."""
+
+    def __init__(self, entry: Entry, client: httpx.Client, settings: Settings) -> None:
+        self.entry, self.client = entry, client
+        self.limits = settings.limits[entry]
+        self.is_socket = entry == "websocket"
+
+    @property
+    def reads_body(self) -> bool:
+        return self.limits.body_bytes > 0
+
+    @property
+    def takes_pairs(self) -> bool:
+        return self.limits.pending > 0
+
+    def target(self) -> str:
+        """Method and path."""
+        if self.entry == "open_inference":
+            text = self.client.get("/metrics").text
+            model = text.partition('variant="')[2].partition('"')[0]
+            return f"POST /v2/models/{model}/infer"
+        return {
+            "form": "POST /fuse-segment",
+            "raw": "POST /fuse-segment",
+            "websocket": "GET /stream",
+            "shared_memory": f"POST /shared-memory/{'0' * 32}/fuse-segment",
+            "latest_pair": "GET /streams/rig/pair",
+            "probe": "GET /readyz",
+            "page": "GET /classes",
+        }[self.entry]
+
+    def head(self, *lines: str, target: str = "") -> bytes:
+        """A request's head, its last empty line included."""
+        kind = FORM if self.entry == "form" else OCTETS
+        told = [f"{target or self.target()} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}"]
+        if self.entry == "open_inference":
+            told.append("Inference-Header-Content-Length: 0")
+        return "\r\n".join([*told, *lines, "", ""]).encode()
+
+    def pair(self, size: int = 64) -> bytes:
+        """A request with a whole pair."""
+        heat = RAMP if size == 64 else LARGE
+        colours = np.dstack([heat] * 3)
+        message, query, lines, target = pack(colours, heat), "?return=fused", [], ""
+        body = message
+        if self.entry == "form":
+            layout = {"width": size, "height": size}
+            meta = {"visible": {"format": "rgb8"} | layout, "infrared": {"format": "y8"} | layout}
+            parts = {"visible": colours.tobytes(), "infrared": heat.tobytes()}
+            parts["meta"] = json.dumps(meta).encode()
+            body = b"".join(
+                b'--x\r\nContent-Disposition: form-data; name="%b"; filename="f"\r\n\r\n%b\r\n'
+                % (name.encode(), data)
+                for name, data in parts.items()
+            )
+            body += b"--x--\r\n"
+        if self.entry == "shared_memory":
+            made = self.client.post("/shared-memory", params={"bytes": size * size * 5}).json()
+            Path("/dev/shm", made["name"]).write_bytes(message[64:])
+            target, body = f"POST /shared-memory/{made['id']}/fuse-segment", message[:64]
+        if self.entry == "open_inference":
+            body, length = inference(colours, heat)
+            lines.append(f"Inference-Header-Content-Length: {length}")
+            query = ""
+        target = (target or self.target()) + query
+        kind = FORM if self.entry == "form" else OCTETS
+        told = [f"{target} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *lines]
+        told += [f"Accept: {OCTETS}", f"Content-Length: {len(body)}", "", ""]
+        return "\r\n".join(told).encode() + body
+
+
+def inference(colours: Any, heat: Any) -> tuple[bytes, int]:
+    """A body of the Open Inference Protocol with binary tensors, and the bytes of its JSON."""
+    inputs = [
+        {
+            "name": name,
+            "shape": [1, *data.shape],
+            "datatype": "UINT8",
+            "parameters": {"binary_data_size": data.nbytes},
+        }
+        for name, data in (("visible", colours), ("infrared", heat))
+    ]
+    asked = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    told = json.dumps(asked).encode()
+    return told + colours.tobytes() + heat.tobytes(), len(told)
+
+
+def too_large(door: Door) -> None:
+    if door.is_socket:
+        with opened(door.client) as wire:
+            wire.sendall(frame(FIN | BINARY, b"", door.limits.body_bytes + 1))
+            assert closing(wire)[0] == 1009
+    elif door.reads_body:
+        assert told_of(door, door.head(f"Content-Length: {door.limits.body_bytes + 1}")) == 413
+        many = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
+        chunks = many * (door.limits.body_bytes // 65_536 + 1)
+        assert told_of(door, door.head("Transfer-Encoding: chunked") + chunks) in (413, 422)
+    else:
+        dropped(door, b"a" * 200_000)
+
+
+def dropped(door: Door, body: bytes) -> None:
+    """Who reads no body answers before it, and closes: nothing of it is held."""
+    with connected(door.client) as wire:
+        wire.sendall(door.head("Content-Length: 300000") + body)
+        told = rest(wire)
+        assert b"connection: close" in told.lower(), told
+        assert gauge(door.client, "buffered_bytes") == 0
+
+
+def told_of(door: Door, sent: bytes) -> int:
+    """Status of the problem that comes for what is sent."""
+    with connected(door.client) as wire:
+        with suppress(ConnectionError):
+            wire.sendall(sent)
+        return problem(rest(wire))[0]
+
+
+def slow_head(door: Door) -> None:
+    assert told_of(door, door.head()[:-2]) == 408
+    assert told_of(door, door.head("X: " + "a" * 40_000)) == 431
+
+
+def stopping(door: Door) -> None:
+    if door.is_socket:
+        with opened(door.client) as wire:
+            wire.sendall(frame(BINARY, b"half"))
+            assert closing(wire)[0] == 1008
+    elif door.reads_body:
+        assert told_of(door, door.head("Content-Length: 9") + b"--x") == 408
+    else:
+        dropped(door, b"half")
+
+
+def trickling(door: Door) -> None:
+    opening: Callable[[], Any] = lambda: (  # noqa: E731
+        opened(door.client) if door.is_socket else connected(door.client)
+    )
+    piece = frame(CONTINUATION, b"x" * 300) if door.is_socket else b"x"
+    with opening() as wire:
+        begun = door.head("Content-Length: 9000") + PART
+        wire.sendall(frame(BINARY, b"x") if door.is_socket else begun)
+        began, told = time.monotonic(), b""
+        with suppress(ConnectionError):
+            while time.monotonic() < began + 10:
+                wire.sendall(piece)
+                wire.settimeout(0.05)
+                with suppress(TimeoutError):
+                    told += wire.recv(1000)
+        assert time.monotonic() < began + 10
+    if door.is_socket:
+        assert b"the message is not whole" in told
+    elif door.reads_body:
+        assert b" 408 " in told
+
+
+def crumbs(door: Door) -> None:
+    if door.is_socket:
+        with opened(door.client) as wire:
+            with suppress(ConnectionError):
+                wire.sendall(frame(BINARY) + frame(CONTINUATION) * 5000)
+            assert closing(wire)[0] == 1008
+        return
+    with connected(door.client) as wire:
+        with suppress(ConnectionError):
+            wire.sendall(door.head("Transfer-Encoding: chunked") + b"1\r\n-\r\n" * 65_536)
+        told = rest(wire)
+        assert b" 400 " in told or b"connection: close" in told.lower()
+
+
+def not_read(door: Door) -> None:
+    if door.entry not in ("form", "raw", "websocket", "open_inference"):
+        return  # its answers are smaller than what sockets hold
+    if door.is_socket:
+        sent, path = frame(FIN | BINARY, pack(np.dstack([LARGE] * 3), LARGE)) * 3, "/stream?live=0"
+        wires: Any = opened(door.client, path, SMALL)
+    else:
+        sent, wires = door.pair(1400), narrow(door.client)
+    before = cut(door.client)
+    with wires as wire:
+        wire.settimeout(5)
+        with suppress(TimeoutError, ConnectionError):
+            wire.sendall(sent)
+        until(lambda: cut(door.client) > before)
+
+
+def cut(client: httpx.Client) -> float:
+    """Connections that were cut because their answer was not read."""
+    line = 'segmif_requests_total{outcome="answer_not_taken",route="none"} '
+    return float(client.get("/metrics").text.partition(line)[2].partition("\n")[0] or 0)
+
+
+@contextmanager
+def narrow(client: httpx.Client) -> Iterator[socket.socket]:
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        wire.connect((client.base_url.host, client.base_url.port))
+        yield wire
+
+
+def ahead(door: Door) -> None:
+    """What one connection asks beyond what it may wait for is not begun."""
+    if not door.takes_pairs:
+        return
+    with (
+        ExitStack() as stack,
+        pytest.MonkeyPatch.context() as patched,
+        blocked(patched, NETWORK),
+    ):
+        if door.is_socket:
+            wire = stack.enter_context(opened(door.client, "/stream?live=false"))
+            wire.sendall(frame(FIN | BINARY, pack(np.dstack([RAMP] * 3), RAMP)) * 20)
+        else:
+            wire = stack.enter_context(connected(door.client))
+            wire.sendall(door.pair() * 3)
+        expected = door.limits.outstanding
+        until(lambda: gauge(door.client, "pending") == expected)
+        time.sleep(0.1)
+        assert gauge(door.client, "pending") == expected
+    until(lambda: gauge(door.client, "pending") == 0)
+
+
+def too_many_pairs(door: Door) -> None:
+    if not door.takes_pairs:
+        return
+    sent = door.pair()
+    with (
+        ExitStack() as stack,
+        pytest.MonkeyPatch.context() as patched,
+        blocked(patched, NETWORK),
+    ):
+        for number in range(door.limits.pending):
+            stack.enter_context(connected(door.client)).sendall(raw_pair(door.client))
+            until(lambda n=number: gauge(door.client, "pending") == n + 1)
+        if door.is_socket:
+            wire = stack.enter_context(opened(door.client))
+            wire.sendall(frame(FIN | BINARY, pack(np.dstack([RAMP] * 3), RAMP)))
+            status = struct.unpack_from("<H", wire.recv(100), 14)[0]
+        else:
+            wire = stack.enter_context(connected(door.client))
+            wire.sendall(sent)
+            status = int(wire.recv(65_536)[9:12])
+        assert status == 429
+    until(lambda: gauge(door.client, "pending") == 0)
+
+
+def raw_pair(client: httpx.Client) -> bytes:
+    return Door("raw", client, Settings()).pair()
+
+
+def too_many_bytes(door: Door) -> None:
+    with ExitStack() as stack:
+        holder = stack.enter_context(connected(door.client))
+        announced = 1_000_000
+        holder.sendall(
+            b"POST /fuse-segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: %b\r\n"
+            b"Content-Length: %d\r\n\r\n" % (OCTETS.encode(), announced) + bytes(announced - 10_000)
+        )
+        until(lambda: gauge(door.client, "buffered_bytes") == announced - 10_000)
+        if door.is_socket:
+            wire = stack.enter_context(opened(door.client))
+            wire.sendall(frame(FIN | BINARY, bytes(30_000), 40_000))
+            assert closing(wire)[0] == 1013
+        elif door.reads_body:
+            assert told_of(door, door.head(CLOSE, "Content-Length: 30000") + bytes(30_000)) == 503
+        else:
+            assert door.client.get(door.target().split()[1]).status_code != 503
+    until(lambda: gauge(door.client, "buffered_bytes") == 0)
+
+
+def too_many_connections(door: Door) -> None:
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connected(door.client)).sendall(b"GET /livez HTTP/1.1\r\nHost: ")
+        with connected(door.client) as wire:
+            wire.sendall(OPENING.encode() if door.is_socket else door.head(CLOSE))
+            told = rest(wire)
+        assert told.startswith(b"HTTP/1.1 200" if door.limits.reserve else b"HTTP/1.1 503"), told
+    until(lambda: gauge(door.client, "connections") <= 1)
+
+
+def heavy(door: Door) -> None:
+    """`test_fairness.py` tries it at every entry that may order such work."""
+    assert (door.limits.heavy > 0) == door.takes_pairs
+
+
+VIOLATIONS: dict[str, Callable[[Door], None]] = {
+    "body_bytes": too_large,
+    "head_s": slow_head,
+    "body_idle_s": stopping,
+    "body_total_s": trickling,
+    "answer_s": not_read,
+    "pieces": crumbs,
+    "outstanding": ahead,
+    "pending": too_many_pairs,
+    "heavy": heavy,
+    "buffered_bytes": too_many_bytes,
+    "buffered_of_one": too_many_bytes,
+    "connections": too_many_connections,
+    "connections_of_one": too_many_connections,
+    "reserve": too_many_connections,
+}
+IN_TIME = ("head_s", "body_idle_s", "body_total_s", "answer_s")
+
+
+@pytest.fixture(scope="module")
+def services(serve: Serve, stand_in_weights: Path) -> Iterator[Callable[[str], Any]]:
+    """A service that is strict about time, another about the rest."""
+    times = {"head_timeout_s": 0.4, "body_idle_s": 0.3, "body_total_s": 0.6, "answer_total_s": 0.4}
+    counts = {
+        "max_connections": 32,
+        "max_pending_per_client": 9,
+        "max_body_bytes": 1_000_000,
+        "max_buffered_bytes": 2_000_000,
+        "max_buffered_bytes_per_client": 1_010_000,
+    }
+    with ExitStack() as stack:
+        made = {}
+        for kind, chosen in (("times", times), ("counts", counts)):
+            settings = Settings.model_validate(
+                {"weights": stand_in_weights, "shared_memory": True} | chosen
+            )
+            runtime = open_runtime(stand_in_weights, threads=1)
+            made[kind] = stack.enter_context(serve(settings, runtime)), settings
+        yield lambda limit: made["times" if limit in IN_TIME else "counts"]
+
+
+@pytest.mark.parametrize("violate", dict.fromkeys(VIOLATIONS.values()))
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_point_keeps_every_limit(
+    services: Callable[[str], Any], entry: Entry, violate: Callable[[Door], None]
+) -> None:
+    limit = next(name for name, violation in VIOLATIONS.items() if violation is violate)
+    client, settings = services(limit)
+    client.headers["Connection"] = "close"  # an idle connection would make room for others
+    violate(Door(entry, client, settings))
+    unharmed(client)
+
+
+def test_every_limit_is_tried() -> None:
+    assert VIOLATIONS.keys() == {field.name for field in fields(Limits)}
+    assert table(Settings()).keys() == set(ENTRIES)
