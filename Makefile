@@ -7,6 +7,7 @@ CONFIG ?= training/configs/nano.toml
 CONFIGS ?= training/configs
 TAUGHT ?= runs/taught
 VARIANT ?= nano
+WEIGHTS ?= weights/$(VARIANT).safetensors
 ATTENTION ?= plugin
 GPU_PYTHON ?= python3
 ENGINE ?= docker
@@ -64,7 +65,7 @@ fuzz: .venv/.dev ## structured input into readers and service for MINUTES (1), a
 # (a step took 2.3 s so, 1.8 s with the blocks kept).
 KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=500000000
 
-train: .venv/.dev ## train by CONFIG (training/configs/nano.toml)
+train: .venv/.dev ## train by CONFIG (training/configs/nano.toml); the weights lie in runs/CONFIG, those in weights/ stay
 	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIG)
 
 teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taught); for a GPU, or CONFIGS=training/configs/rehearsal
@@ -80,15 +81,15 @@ ablation: .venv/.dev ## what each part is worth: runs what has no result yet, wr
 worth: .venv/.dev ## what a fused frame is worth to a segmenter: the same, writes docs/results-worth.md
 	$(KEEP_MEMORY) $(PY) -m training worth --table docs/results-worth.md
 
-export-onnx: .venv/.dev ## weights/VARIANT.safetensors to weights/VARIANT.onnx (nano)
-	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --out weights/$(VARIANT).onnx
+export-onnx: .venv/.dev ## WEIGHTS (weights/VARIANT.safetensors, nano) to an ONNX file beside it
+	$(PY) -m export onnx --weights $(WEIGHTS) --out $(WEIGHTS:.safetensors=.onnx)
 
 plugin: ## compile the attention kernels and, where TensorRT's headers are, its plugin for this GPU (needs nvcc, cmake)
 	cmake -S export/plugin -B build/plugin $(CMAKE_FLAGS)
 	cmake --build build/plugin
 
-export-trt: .venv/.dev ## weights/VARIANT.safetensors to an FP16 engine for this GPU (ATTENTION=plugin|native)
-	$(PY) -m export onnx --weights weights/$(VARIANT).safetensors --precision fp16 --out build/$(VARIANT).fp16.onnx
+export-trt: .venv/.dev ## WEIGHTS (weights/VARIANT.safetensors) to an FP16 engine for this GPU (ATTENTION=plugin|native)
+	$(PY) -m export onnx --weights $(WEIGHTS) --precision fp16 --out build/$(VARIANT).fp16.onnx
 	$(PY) -m export engine --onnx build/$(VARIANT).fp16.onnx --attention $(ATTENTION) $(ENGINE_FLAGS)
 
 gpu-check: plugin ## all that needs a GPU, into benchmarks/results; by GPU_PYTHON (python3), which must have torch

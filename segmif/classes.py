@@ -9,6 +9,8 @@ IGNORE = 255  # a label that neither training nor judging looks at
 
 RGB = tuple[int, int, int]
 
+BACKGROUNDS = frozenset({"background", "unlabelled", "unlabeled", "_background_"})
+
 
 @dataclass(frozen=True)
 class Taxonomy:
@@ -38,6 +40,12 @@ class Taxonomy:
                     f"taxonomy {self.name!r}: {colour} is no colour, expected [red, green, blue] "
                     "of 0 to 255"
                 )
+
+    @property
+    def background(self) -> int:
+        """The id of what is no object, which is not drawn: by its name, else 0."""
+        called = (id_ for id_, name in enumerate(self.names) if name.lower() in BACKGROUNDS)
+        return next(called, 0)
 
 
 MFNET = Taxonomy(
@@ -134,7 +142,7 @@ def overlay(
     """
     Tint the classes (H, W) on an RGB frame (H, W, 3) and outline them.
 
-    The background (id 0) and ids outside the taxonomy are left alone.
+    The background and ids outside the taxonomy are left alone.
     """
     colours = overlay_palette(taxonomy)[labels]
     tinted = (frame >> 1) + (colours >> 1)
@@ -142,5 +150,5 @@ def overlay(
     outline[1:] |= labels[1:] != labels[:-1]
     outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     tinted[outline] = colours[outline]
-    shown = (labels > 0) & (labels < len(taxonomy.names))
+    shown = (labels != taxonomy.background) & (labels < len(taxonomy.names))
     return np.where(shown[..., None], tinted, frame)

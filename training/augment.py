@@ -74,16 +74,18 @@ def view(
     return seen, warmth, warp(labels, to_frame, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 
-def paste(onto: Views, other: Views, random: np.random.Generator) -> Views:
+def paste(onto: Views, other: Views, random: np.random.Generator, background: int = 0) -> Views:
     """
     A view with the objects of another one in front (copy-paste, Ghiasi et al., CVPR 2021).
+
+    All but the class `background` are objects.
 
     What was seen by day comes into a night as its camera would have seen it there.
     """
     visible, infrared, labels = other
     if is_dark(onto[0]) and not is_dark(visible):
         visible = _nightfall(visible, random)
-    object_ = (labels > 0) & (labels != IGNORE)
+    object_ = (labels != background) & (labels != IGNORE)
     share = cv2.blur(object_.astype(np.float32), (3, 3))  # soft edges, as a lens draws them
 
     def blend(back: Bytes, front: Bytes) -> Bytes:

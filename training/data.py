@@ -6,6 +6,7 @@ sample is a pure function of (seed, index): a run that is resumed at step n sees
 have seen. The data set knows neither mean nor std; pixels stay uint8.
 """
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ class Facts:
     pixels: NDArray[np.int64]  # (256,) of each class id
     dark: bool
     bits: Mapping[str, int] = field(default_factory=dict)  # of a sample in the file, by sensor
+    digest: str = ""  # of what was read: both frames and the labels
 
 
 class Frames(Sequence[Labelled]):
@@ -55,6 +57,7 @@ class Frames(Sequence[Labelled]):
         frames and what is wrong with them.
         """
         self.taxonomy = common_taxonomy(sets)
+        self._sets = sets
         self._places = [(each, index) for each in sets for index in range(len(each.names))]
         if not self._places:
             raise ValueError("there are no frames to train on; name data sets under [[data]]")
@@ -70,6 +73,15 @@ class Frames(Sequence[Labelled]):
             return self._kept[index]
         frames, place = self._places[index]
         return frames.read(place)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What was read of each frame, by the place of its set, the set's name and its own."""
+        numbers = {id(each): number for number, each in enumerate(self._sets)}
+        return {
+            f"{numbers[id(frames)]}:{frames.name}/{frames.names[place]}": facts.digest
+            for (frames, place), facts in zip(self._places, self.facts, strict=True)
+        }
 
     def _check(self, room: int) -> list[Facts]:
         """
@@ -155,7 +167,12 @@ def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
 def facts_of(frame: Labelled) -> Facts:
     """Counts the pixels of each class; looks whether it was dark where nobody has said it."""
     dark = frame.light == "night" if frame.light else is_dark(frame.visible)
-    return Facts(np.bincount(frame.labels.ravel(), minlength=256), dark, frame.bits)
+    read = hashlib.blake2b(digest_size=8)
+    for array in (frame.visible, frame.infrared, frame.labels):
+        read.update(str(array.shape).encode())
+        read.update(np.ascontiguousarray(array).data)
+    pixels = np.bincount(frame.labels.ravel(), minlength=256)
+    return Facts(pixels, dark, frame.bits, read.hexdigest())
 
 
 def data_root() -> Path:
@@ -223,9 +240,12 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         night: cars, say, are rare after dark. Raises ValueError where no class has such a name.
         """
         self.frames, self.phase, self.config, self.seed = frames, phase, config, seed
+        self.background = taxonomy.background
         self.holders: dict[int, dict[bool, list[int]]] = {}  # class, dark: indices of frames
         for index, fact in enumerate(facts):
-            for id_ in np.flatnonzero(fact.pixels[1 : len(taxonomy.names)]) + 1:
+            for id_ in np.flatnonzero(fact.pixels[: len(taxonomy.names)]):
+                if id_ == self.background:
+                    continue
                 self.holders.setdefault(int(id_), {}).setdefault(fact.dark, []).append(index)
         self.shares = _shares(sorted(self.holders), taxonomy, config.favour)
 
@@ -234,7 +254,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         shares = self.config.augmentation
         seen = self._view(random)
         if random.random() < shares.paste:
-            seen = paste(seen, self._view(random), random)
+            seen = paste(seen, self._view(random), random, self.background)
         visible, infrared = troubled(seen[0], seen[1], shares, random)
         return torch.from_numpy(visible), torch.from_numpy(infrared), torch.from_numpy(seen[2])
 
@@ -272,6 +292,12 @@ def _shares(
         return None
     weights = np.array([favour.get(taxonomy.names[id_], 1.0) for id_ in ids])
     return np.asarray(weights / weights.sum())
+
+
+def check_draws(frames: Frames, config: TrainConfig) -> None:
+    """ValueError where samples could not be drawn of these frames as the config says."""
+    for phase in config.phases:
+        Samples(frames, frames.facts, frames.taxonomy, phase, config, (config.seed,))
 
 
 def batches(

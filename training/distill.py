@@ -1,9 +1,10 @@
 """
 A larger network teaches a smaller one: its image, its mask, and where it looks.
 
-The teacher is any weights file of ours with the student's classes (`paper` for `edge`, `edge` for
-`nano`); it never changes and needs no labels, so unlabelled pairs teach the mask too. Several
-teach the mean of their masks, which knows more than any of them.
+The teacher is any weights file of ours (`paper` for `edge`, `edge` for `nano`); it never changes
+and needs no labels, so unlabelled pairs teach the mask too. Several teach the mean of their masks,
+which knows more than any of them. A teacher of other classes teaches the mask of those that both
+know by the same name.
 """
 
 import math
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from segmif.classes import BACKGROUNDS, Taxonomy
 from segmif.model.network import Network
 
 
@@ -25,6 +27,14 @@ class DistillWeights:
     mask: float = 1.0  # KL divergence of the classes, in nats, mean of the pixels
     attention: float = 1.0  # squared distance of the attention maps
     temperature: float = 2.0  # softens both masks, so that near misses teach too (Hinton et al.)
+
+
+@dataclass(frozen=True)
+class SharedClasses:
+    """The ids of the classes of the same name, of the student and of the teacher."""
+
+    ours: tuple[int, ...]
+    theirs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,35 @@ def attention_map(features: Tensor) -> Tensor:
     return functional.normalize(energy.flatten(1)).view_as(energy)
 
 
-def distance(student: Outputs, teacher: Outputs, weights: DistillWeights) -> Tensor:
-    """How far the student is from its teacher."""
-    image = functional.l1_loss(student.fused, teacher.fused)
-    soft = [outputs.logits / weights.temperature for outputs in (student, teacher)]
-    divergence = functional.kl_div(
-        soft[0].log_softmax(dim=1), soft[1].log_softmax(dim=1), reduction="none", log_target=True
+def shared_classes(student: Taxonomy, teacher: Taxonomy) -> SharedClasses | None:
+    """
+    The classes that both know by the same name; None where all are the same, ids too.
+
+    A background is what is none of the others, so that it is another one beside other classes.
+    """
+    if student == teacher:
+        return None
+    both = [name for name in student.names if name in teacher.names]
+    names = [name for name in both if name.lower() not in BACKGROUNDS]
+    return SharedClasses(
+        tuple(map(student.names.index, names)), tuple(map(teacher.names.index, names))
     )
+
+
+def distance(
+    student: Outputs,
+    teacher: Outputs,
+    weights: DistillWeights,
+    shared: SharedClasses | None = None,
+) -> Tensor:
+    """How far the student is from its teacher, whose classes it shares as `shared` says."""
+    image = functional.l1_loss(student.fused, teacher.fused)
+    ours, theirs = (
+        (each.logits / weights.temperature).log_softmax(dim=1) for each in (student, teacher)
+    )
+    if shared:
+        ours, theirs = _coarser(ours, theirs, shared)
+    divergence = functional.kl_div(ours, theirs, reduction="none", log_target=True)
     # gradients of softened classes shrink with the square of the temperature
     mask = divergence.sum(dim=1).mean() * weights.temperature**2
     height, width = student.attention.shape[-2:]
@@ -91,3 +123,21 @@ def distance(student: Outputs, teacher: Outputs, weights: DistillWeights) -> Ten
         + weights.mask * mask
         + weights.attention * attention.sum(dim=(1, 2)).mean()
     )
+
+
+def _coarser(student: Tensor, teacher: Tensor, shared: SharedClasses) -> tuple[Tensor, Tensor]:
+    """
+    Log probabilities (B, K, H, W) of the shared classes alone, and of the pixel being none of them
+    where both know of such.
+    """
+    pairs = []
+    for log_shares, ids in ((student, shared.ours), (teacher, shared.theirs)):
+        others = [id_ for id_ in range(log_shares.shape[1]) if id_ not in ids]
+        pairs.append((log_shares[:, list(ids)], log_shares[:, others]))
+    if not all(others.shape[1] for _, others in pairs):
+        return pairs[0][0], pairs[1][0]
+    first, second = (
+        torch.cat((chosen, others.logsumexp(dim=1, keepdim=True)), dim=1)
+        for chosen, others in pairs
+    )
+    return first, second

@@ -43,9 +43,16 @@ class Learner(nn.Module):
         visible, infrared = visible / 255, infrared / 255
         with torch.no_grad():
             lesson = distill.lesson(teachers, visible, infrared) if teachers else None
+        shared = self._shared_with(teachers)
         seen = distill.watch(self.network, visible, infrared)
         with torch.autocast(visible.device.type, enabled=False):
-            return self._losses(visible, infrared, labels, seen, lesson, step)
+            return self._losses(visible, infrared, labels, seen, lesson, shared, step)
+
+    def _shared_with(self, teachers: Sequence[Network]) -> distill.SharedClasses | None:
+        if not teachers:
+            return None
+        ours, theirs = (each.config.taxonomy for each in (self.network, teachers[0]))
+        return distill.shared_classes(ours, theirs)
 
     def _losses(
         self,
@@ -54,6 +61,7 @@ class Learner(nn.Module):
         labels: Tensor,
         seen: distill.Outputs,
         lesson: distill.Outputs | None,
+        shared: distill.SharedClasses | None,
         step: int,
     ) -> dict[str, Tensor]:
         config, seen = self.config, seen.in_full()
@@ -67,7 +75,8 @@ class Learner(nn.Module):
         if fusion is not None:
             parts["fusion"] = fusion.detach()
         if lesson is not None:
-            parts["distill"] = distill.distance(seen, lesson.in_full(), config.distill)
+            weights = config.distill
+            parts["distill"] = distill.distance(seen, lesson.in_full(), weights, shared)
             parts["total"] = parts["total"] + parts["distill"]
         return parts
 

@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from segmif.classes import Taxonomy, colorize
-from segmif.files import read_text, shown, stem_of, sync_file, sync_folder, write_text
+from segmif.files import shown, stem_of, sync_file, sync_folder
 from segmif.frames import Prediction
 from segmif.parsing import json_value
 from training.config import TrainConfig
 from training.datasets import Labelled
+from training.inputs import Inputs
 
 CHECKPOINT = "checkpoint.pt"  # of the phases
 FINISH = "finish.pt"  # of the fusion decoder alone, after them
@@ -39,26 +40,27 @@ class Run:
         self.folder, self.config, self.fabric = folder, config, fabric
         self.writer: SummaryWriter | None = None
 
-    def begin(self, *, resume: bool) -> None:
+    def check_resumable(self) -> None:
         """
-        Notes settings and environment.
-
-        To resume, FileNotFoundError without a checkpoint, ValueError where the settings have
-        changed since: the run would not be the one that its folder says.
+        FileNotFoundError without a checkpoint, ValueError where the settings have changed since:
+        the run would not be the one that its folder says.
         """
+        needed = self.folder / (CHECKPOINT if self.config.phases else FINISH)
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
         noted = self.folder / CONFIG
-        if resume:
-            needed = self.folder / (CHECKPOINT if self.config.phases else FINISH)
-            if not needed.is_file():
-                raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
-            _refuse_other_settings(read_text(noted), self.settings, noted)
+        _refuse_other_settings(noted.read_text(encoding="utf-8"), self.settings, noted)
+
+    def begin(self, inputs: Inputs) -> None:
+        """Notes settings, environment and what there is to learn from."""
         self.fabric.barrier()  # others may still be reading what the first now writes
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / CONFIG).write_text(self.settings + "\n", encoding="utf-8")
         environment = json.dumps(describe_environment(self.fabric), indent=2)
-        write_text(self.folder / ENVIRONMENT, environment + "\n")
-        write_text(noted, self.settings + "\n")
+        (self.folder / ENVIRONMENT).write_text(environment + "\n", encoding="utf-8")
+        inputs.note(self.folder)
 
     @property
     def settings(self) -> str:

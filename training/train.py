@@ -1,5 +1,5 @@
 """
-`python -m training train`: pairs in, `weights/VARIANT.safetensors` out.
+`python -m training train`: pairs in, `runs/CONFIG/VARIANT.safetensors` out.
 
 Reads from top to bottom: data, network, optimiser, loop, weights. A run keeps its settings, its
 checkpoint and its TensorBoard curves in a folder of its own and goes on from there when called
@@ -20,20 +20,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from segmif.classes import Taxonomy
 from segmif.manifest import Manifest
 from segmif.model.network import Network
-from segmif.model.weights import load_network, save_network, tensors_of
+from segmif.model.weights import save_network
 from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
-from training.espnet import TUTOR, load_teacher
 from training.finish import finish_fusion
+from training.inputs import Inputs, resumed
 from training.kernels import take_kernels
 from training.learner import Learner, parameter_groups, set_learning_rate, take_step
 from training.pace import Pace
 from training.run import RECORD_EVERY, Run, finite
+from training.start import digest, first_network, open_teachers, told_of_classes
 from training.validation import open_validation, validate
 
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, help=f"real frames [{data.data_root()}; else rendered scenes]"
     )
-    parser.add_argument("--out", type=Path, help="weights to write [weights/VARIANT.safetensors]")
+    parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
     parser.add_argument("--weights", type=Path, help="of this variant, to start from")
     parser.add_argument(
@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights to learn from: a larger variant's, a tutor's, or several for their mean mask",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument(
+        "--accept-changed-inputs",
+        action="store_true",
+        help="resume with other frames, weights or teachers than the run was begun with",
+    )
     parser.add_argument("--steps", type=int, help="stop here instead of where the config says")
     parser.add_argument(
         "--precision",
@@ -73,19 +78,20 @@ def main(args: argparse.Namespace) -> int:
     config = read_config(args.config)
     if args.steps is not None and args.steps < 1:
         raise ValueError(f"--steps is {args.steps}: at least 1 expected")
-    out = args.out or Path("weights") / f"{config.variant}.safetensors"
+    folder = args.folder or Path("runs") / args.config.stem
     if args.kernels:
         args.precision = take_kernels(args.kernels, args.precision)
     train(
         config,
         data.named_root(args.data),
-        args.folder or Path("runs") / args.config.stem,
-        out,
+        folder,
+        args.out or folder / f"{config.variant}.safetensors",
         start=args.weights,
         teachers=args.teacher,
         resume=args.resume,
         stop=args.steps,
         precision=args.precision,
+        accept_changes=args.accept_changed_inputs,
     )
     return 0
 
@@ -101,6 +107,7 @@ def train(
     resume: bool = False,
     stop: int | None = None,
     precision: str | None = None,
+    accept_changes: bool = False,
     change: Callable[[Network], None] | None = None,
     view: Callable[[FrameSet], FrameSet] | None = None,
 ) -> Network:
@@ -113,26 +120,29 @@ def train(
     if not config.phases and not start:
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
     check_writable(folder, out)
-    sources: dict[str, object] = {"start": digest(start)} if start else {}
-    if teachers:
-        sources["teachers"] = [digest(teacher) for teacher in teachers]
+    started, taught = digest(start) if start else None, tuple(map(digest, teachers))
     fabric = open_devices(precision)
     run = Run(folder, config, fabric)
-    run.begin(resume=resume)
+    if resume:
+        run.check_resumable()
     fabric.seed_everything(config.seed, verbose=False)
     stop = min(stop or config.steps, config.steps)
-    sets = data.training_sets(config, root)
-    validation = open_validation(config, root, data.common_taxonomy(sets), stop, view)
-    frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
+    frames, validation, judged_by = gather(config, root, stop, view)
+    inputs = Inputs(frames.digests, judged_by, started, taught)
+    if resume:
+        inputs = resumed(Inputs.of_run(folder), inputs, folder, accept=accept_changes)
+    network, reuse = first_network(config, frames.taxonomy, start)
+    learnt_from = open_teachers(teachers, frames.taxonomy, config, fabric)
+    said, of_classes = told_of_classes(start, reuse, learnt_from, frames.taxonomy)
+    run.begin(inputs)
     fabric.print(f"{len(frames)} pairs of {root if root.is_dir() else 'rendered scenes'}")
-    for remark in frames.remarks:
+    for remark in (*frames.remarks, *said):
         fabric.print(f"note: {remark}")
 
-    network = first_network(config.variant, frames.taxonomy, start)
     if change:
         change(network)
     session = Session.open(config, fabric, run, frames, network)
-    session.teachers = open_teachers(teachers, frames.taxonomy, config, fabric)
+    session.teachers = learnt_from
     session.validation = validation
     first = run.restore(session.state)["step"] if resume and config.phases else 0
     steps = learn(session, first, stop)
@@ -141,12 +151,29 @@ def train(
     finish_fusion(run, session.averaged, frames, steps, resume=resume)
     take_from_first(session.averaged, fabric)
     if fabric.is_global_zero:
-        facts = {"steps": steps, "frames": len(frames), **asdict(config), **sources}
+        done = {"steps": steps, "frames": len(frames), **asdict(config)}
+        facts: dict[str, Any] = done | inputs.weights | of_classes
         if start and not config.phases:  # all but the decoder is as it was
             facts = Manifest.read(start).training | {"finish_alone": facts}
         save_network(session.averaged, out, facts)
     fabric.barrier()
     return session.averaged
+
+
+def gather(
+    config: TrainConfig, root: Path, stop: int, view: Callable[[FrameSet], FrameSet] | None
+) -> tuple[data.Frames, FrameSet | None, dict[str, str]]:
+    """
+    The frames to train on, those to judge by and the digests of the latter; all are read once.
+
+    Raises what opening them raises, ValueError where one is broken or the labels teach nothing.
+    """
+    sets = data.training_sets(config, root)
+    classes = data.common_taxonomy(sets)
+    validation, judged_by = open_validation(config, root, classes, stop, view)
+    frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
+    data.check_draws(frames, config)
+    return frames, validation, judged_by
 
 
 @dataclass
@@ -261,13 +288,6 @@ def check_writable(folder: Path, out: Path) -> None:
         raise OSError(f"{out} cannot be written: --out names a file, this is a folder")
 
 
-def digest(weights: Path) -> str:
-    """Their sha256; ManifestError, before a run begins, where they are none."""
-    manifest, content = Manifest.open(weights)
-    tensors_of(content, weights)
-    return manifest.sha256
-
-
 def open_devices(precision: str | None) -> Fabric:
     """The CPU or GPU of this process (with torchrun, one of several), in a precision that suits."""
     if precision is None:
@@ -290,38 +310,6 @@ def with_common_norms(learner: Learner, fabric: Fabric) -> Learner:
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # changes its modules in place
     return learner
-
-
-def first_network(variant: str, classes: Taxonomy, start: Path | None) -> Network:
-    """A new network, or that of a weights file; ValueError where the file holds another one."""
-    network = load_network(start) if start else Network(variant, classes)
-    if (network.variant, network.config.taxonomy) != (variant, classes):
-        raise ValueError(
-            f"{start} holds {network.variant} with the classes {network.config.taxonomy.name}; "
-            f"this run trains {variant} with {classes.name}"
-        )
-    # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
-    return network.train()
-
-
-def open_teachers(
-    paths: Sequence[Path], classes: Taxonomy, config: TrainConfig, fabric: Fabric
-) -> list[Network]:
-    """What to learn from; ValueError for other classes, or where the first makes no image."""
-    teachers = [load_teacher(path, fabric.device).requires_grad_(False) for path in paths]
-    for path, teacher in zip(paths, teachers, strict=True):
-        if teacher.config.taxonomy != classes:
-            raise ValueError(
-                f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
-                f"the frames are labelled by {classes.name}"
-            )
-    if teachers and teachers[0].variant == TUTOR and config.distill.image:
-        raise ValueError(
-            f"the tutor {paths[0]} makes no image: set image = 0.0 under [distill], or name a "
-            "teacher before it that makes one"
-        )
-    return teachers
 
 
 def take_from_first(network: Network, fabric: Fabric) -> None:

@@ -23,27 +23,27 @@ def open_validation(
     classes: Taxonomy,
     stop: int,
     view: Callable[[FrameSet], FrameSet] | None,
-) -> FrameSet | None:
+) -> tuple[FrameSet | None, dict[str, str]]:
     """
-    The frames that a run to the step `stop` is judged by, seen through `view`.
+    The frames that a run to the step `stop` is judged by, seen through `view`, and their digests.
 
-    None where it never is, or where there is no data at all. Every frame is read once, as those to
-    train on are: ValueError now, not hours later, where one is broken, or where the labels are not
-    of `classes`.
+    None and none where it never is, or where there is no data at all. Every frame is read once, as
+    those to train on are: ValueError now, not hours later, where one is broken, or where the labels
+    are not of `classes`.
     """
     if stop < config.validate_every or not root.is_dir():
-        return None
+        return None, {}
     try:
         frames = data.open_source(config.validation, root)
         _refuse_other_classes(frames, classes)
         frames = view(frames) if view else frames
-        data.Frames([frames], cache_gib=0)
+        digests = data.Frames([frames], cache_gib=0).digests
     except (OSError, ValueError) as error:
         raise ValueError(
             f"[validation], {_told(config.validation)}: {error}\n"
             f"mend it, name another set, or set validate_every beyond {stop} to go without"
         ) from error
-    return frames
+    return frames, digests
 
 
 def _refuse_other_classes(frames: FrameSet, classes: Taxonomy) -> None:

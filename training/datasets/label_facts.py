@@ -34,11 +34,13 @@ class LabelFacts:
     @property
     def fault(self) -> str | None:
         """Why nothing can be learnt from these labels, and what to do; None where it can."""
-        known = self.pixels[: len(self.taxonomy.names)]
-        if not self.pixels.any() or known[1:].any():
+        names, background = self.taxonomy.names, self.taxonomy.background
+        objects = np.delete(self.pixels[: len(names)], background)
+        if not self.pixels.any() or objects.any():
             return None
-        others = ", ".join(self.taxonomy.names[1:])
-        what = f"shows anything but {self.taxonomy.names[0]} (id 0)" if known[0] else "has a class"
+        others = ", ".join(name for id_, name in enumerate(names) if id_ != background)
+        alone = f"shows anything but {names[background]} (id {background})"
+        what = alone if self.pixels[background] else "has a class"
         share = f"{self.void:.1%} of the pixels are {IGNORE}, which means not labelled"
         hint = (
             f" Is {IGNORE} your foreground? Then say so in dataset.toml: the class has "
