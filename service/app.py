@@ -13,18 +13,23 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from segmif.runtime import Runtime
 from service import inference, routes, shared, stream, tap
 from service.accounts import Buffered
 from service.disconnects import ClientGone
 from service.errors import BadParameter, ServiceError, out_of_memory, problem_response
+from service.http_rules import HttpRules
 from service.limits import check_entries
 from service.line import GOLDEN, Line
 from service.metrics import Metrics
-from service.middleware import Bearer, BodyLimit, Outcomes, RequestId
+from service.middleware import Bearer, BodyLimit, Outcomes, RequestId, settings_of
 from service.mounting import Mounting
 from service.opening import Opened
+from service.origins import Origins
+from service.proxies import BehindProxies
+from service.queries import hide_secrets
 from service.regions import Regions, remove_leftovers
 from service.renewal import on_hangup
 from service.settings import Settings
@@ -40,6 +45,15 @@ def installed_version() -> str:
         return "0+source"
 
 
+class Application(FastAPI):
+    """FastAPI, which traces and logs nothing of a query that could be a secret."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        hide_secrets(scope)
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     settings: Settings,
     runtime: Runtime,
@@ -53,7 +67,7 @@ def create_app(
     Without a mounting the frames come aligned. Against the reference, where there is one, the
     runtime must prove itself. What `reopen` opens takes the place of all this on SIGHUP.
     """
-    app = FastAPI(
+    app = Application(
         title="SegMiF",
         version=installed_version(),
         description=(
@@ -62,6 +76,8 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # it is a route of ours, which knows where it is behind a proxy
+        redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
@@ -107,10 +123,13 @@ def surround(app: FastAPI, metrics: Metrics) -> None:
     )
     metrics.watch("shared_memory_bytes", "Bytes of regions", app.state.regions.reserved)
     metrics.watch("connections", "Open connections", lambda: len(app.state.connections or ()))
+    app.add_middleware(HttpRules)
     app.add_middleware(BodyLimit, buffered=buffered)
     app.add_middleware(Bearer)
+    app.add_middleware(Origins, settings_of=settings_of)
     app.add_middleware(Outcomes, metrics=metrics)
     app.add_middleware(RequestId)
+    app.add_middleware(BehindProxies, settings_of=settings_of)
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -131,7 +150,7 @@ async def tell(request: Request, error: Exception) -> Response:
     """Answer an HTTPException, ours or the framework's, as problem+json."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 is news of the load, no fault
-        logger.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+        logger.error("%s %s: %s", request.method, request.scope["path"], error, exc_info=error)
     return problem_response(request, error)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.errors import PROBLEM_TYPE, ServiceError
+from service.errors import PROBLEM_TYPE, ServiceError, Unauthorized
+from service.refusals import OF_ALL, TooManyGuesses
 from service.schemas import Problem
 
 
@@ -48,9 +49,10 @@ def header(name: str, kind: str, description: str) -> dict[str, Any]:
 
 
 def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for OpenAPI, by status, each with an example."""
+    """Describe errors, and those of every path, for OpenAPI by status, each with an example."""
     described: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
+    guarded = (TooManyGuesses,) if Unauthorized in kinds else ()
+    for kind in (*kinds, *guarded, *OF_ALL):
         found = described.setdefault(
             kind.status,
             {

@@ -3,6 +3,10 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource
 
 PREFIX = "SEGMIF_"
 FILE_VARIABLE = "SEGMIF_CONFIG"  # names the file of settings
@@ -53,3 +57,14 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     if not close and len(name) >= SHORTENED:
         close = [whole for whole in sorted(known) if whole.startswith(name)]
     return close[0] if close else None
+
+
+class Environment(EnvSettingsSource):
+    """The variables of the environment, without those that Kubernetes sets for a Service."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value of a setting; None if nobody set it."""
+        value, key, is_complex = super().get_field_value(field, field_name)
+        if isinstance(value, str) and is_service_link(PREFIX + field_name, value):
+            return None, key, is_complex
+        return value, key, is_complex

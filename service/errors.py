@@ -30,10 +30,13 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - EngineFailed       500
   - NoSharedMemory     507
 
+What is refused by the head of a request alone stands in `service.refusals`.
 The sentence of each class is what the OpenAPI document says about it.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
@@ -44,6 +47,7 @@ from segmif.images import ImageError
 from segmif.runtime.errors import SizeError
 
 PROBLEM_TYPE = "application/problem+json"
+CLOSE = MappingProxyType({"Connection": "close"})  # the rest of the body stays unread
 
 
 class ServiceError(HTTPException):
@@ -56,10 +60,13 @@ class ServiceError(HTTPException):
     status: ClassVar[int] = 500
     kind: str = "internal"
     example: ClassVar[str] = "the service failed; its log says why"
+    fixed_headers: ClassVar[Mapping[str, str]] = {}  # of every answer with this error
 
     def __init__(self, detail: str, *, part: str | None = None, retry_s: int | None = None) -> None:
-        headers = None if retry_s is None else {"Retry-After": str(retry_s)}
-        super().__init__(self.status, detail, headers)
+        headers = dict(self.fixed_headers)
+        if retry_s is not None:
+            headers["Retry-After"] = str(retry_s)
+        super().__init__(self.status, detail, headers or None)
         self.part = part
 
     def __str__(self) -> str:
@@ -195,6 +202,7 @@ class BodyTooLarge(ServiceError):
 
     status = 413
     kind = "body_too_large"
+    fixed_headers = CLOSE
     example = "a body of at least 64,000,000 bytes; at most 33,554,432 are read"
 
 
@@ -203,6 +211,7 @@ class BodyTooSlow(ServiceError):
 
     status = 408
     kind = "body_too_slow"
+    fixed_headers = CLOSE
     example = "the body is not whole; 5 s without a byte and 30 s in all are waited"
 
 
@@ -211,6 +220,7 @@ class Unauthorized(ServiceError):
 
     status = 401
     kind = "unauthorized"
+    fixed_headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
     example = "send the operator's token as 'Authorization: Bearer TOKEN'"
 
 
@@ -352,11 +362,6 @@ def problem_response(request: HTTPConnection, error: HTTPException) -> JSONRespo
     """Answer with an HTTPException, ours or the framework's, as problem+json; notes the outcome."""
     told = problem(error, request.state.request_id)
     request.state.outcome = told["kind"]
-    if request.url.path.startswith("/v2"):
+    if request.scope["path"].startswith("/v2"):  # `url` needs a Host that is one
         told["error"] = told["detail"]  # where clients of the Open Inference Protocol look
-    headers = dict(error.headers or {})
-    if isinstance(error, BodyTooLarge | BodyTooSlow):
-        headers["Connection"] = "close"  # the rest of the body stays unread
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(told, error.status_code, headers, media_type=PROBLEM_TYPE)
+    return JSONResponse(told, error.status_code, error.headers, media_type=PROBLEM_TYPE)

@@ -33,7 +33,7 @@ async def server(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=documented())
 async def live() -> State:
     """Tell that the process answers."""
     return State(status="alive")

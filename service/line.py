@@ -303,7 +303,7 @@ class Line:
             async with stream.order:
                 decoded = await decoding
                 if self.tap:  # before `settle`: an uncalibrated pair may be one that it refuses
-                    await self.codecs.run(self.tap.keep, decoded, pair.ask)
+                    await self.codecs.run(self.tap.keep, decoded, pair.ask, pair.client)
                 prepared = await self._next(
                     heavy or place,
                     partial(settle, decoded, rules, times, pair.ask, stream.memory),

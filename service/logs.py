@@ -43,17 +43,24 @@ class TextLines(logging.Formatter):
         return f"{super().formatMessage(record)} {told}".rstrip()
 
 
+def without_queries(record: logging.LogRecord) -> bool:
+    """Leave out uvicorn's lines of WebSockets: they hold whole queries, and ours tell the rest."""
+    return '"WebSocket %s"' not in str(record.msg)
+
+
 def log_config(form: LogFormat) -> dict[str, Any]:
     """How logging is set up, for `logging.config.dictConfig`."""
     formatter = JsonLines if form == "json" else TextLines
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"queries": {"()": lambda: without_queries}},
         "formatters": {"lines": {"()": formatter}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": "lines",
+                "filters": ["queries"],
                 "stream": "ext://sys.stderr",
             }
         },

@@ -7,23 +7,23 @@ from time import monotonic
 from uuid import uuid4
 
 from anyio import fail_after
-from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from service.accounts import Buffered, client_key
-from service.errors import BodyTooLarge, BodyTooSlow, Unauthorized, problem_response
+from service.errors import BadParameter, BodyTooLarge, BodyTooSlow, ServiceError, Unauthorized
+from service.guesses import Guesses
 from service.limits import PROBES, Limits, entry_of
 from service.logs import access, current_request
 from service.metrics import Metrics
+from service.origins import refuse
 from service.settings import Settings
 from service.tracing import trace_id, trace_stages
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers and logs
 ANSWER_BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
+QUERY_TOKEN = "a token in the query is not taken: queries end up in the logs of proxies"
 OPEN_PATHS = PROBES | {"/", "/docs"}
 
 
@@ -118,27 +118,37 @@ class Bearer:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "lifespan" or is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
-        token: SecretStr | None = settings_of(scope).token
-        if token is None:
-            await self.app(scope, receive, send)
+        token = settings_of(scope).token
+        try:
+            if token:
+                await self._check(scope, token.get_secret_value().encode())
+            elif hidden := scope["state"].get("hidden"):
+                raise BadParameter(f"parameter {hidden[0]!r}: {QUERY_TOKEN}")
+        except ServiceError as error:
+            await refuse(error, scope, receive, send)
             return
+        await self.app(scope, receive, send)
+
+    async def _check(self, scope: Scope, wanted: bytes) -> None:
+        """Raise Unauthorized, after a while if it is not the first time, or TooManyGuesses."""
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        wanted = token.get_secret_value().encode()
-        if scheme.lower() == "bearer" and compare_digest(given.strip().encode(), wanted):
-            await self.app(scope, receive, send)
+        client = (client_of(scope) or "unknown") if scheme else None
+        if client:
+            self._guesses.check(client)
+        if scheme.lower() == "bearer" and compare_digest(given.strip().encode("latin-1"), wanted):
             return
-        error = Unauthorized("send the operator's token as 'Authorization: Bearer TOKEN'")
-        if scope["type"] == "websocket":
-            socket = WebSocket(scope, receive, send)
-            await socket.send_denial_response(problem_response(socket, error))
-            return
-        await problem_response(Request(scope), error)(scope, receive, send)
+        if client:
+            await self._guesses.wrong(client)
+        asked = "send the operator's token as 'Authorization: Bearer TOKEN'"
+        hidden = scope["state"].get("hidden")
+        raise Unauthorized(f"{QUERY_TOKEN}: {asked}" if hidden else asked)
 
 
 class BodyLimit:

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 
 from segmif.classes import overlay_palette
 from service import errors
@@ -17,6 +17,7 @@ from service.documents import documented, header, query_of, schema_of
 from service.line import Line, Submission
 from service.metrics import CONTENT_TYPE
 from service.negotiation import ALL_OFFERS, RAW, choose
+from service.queries import once_each
 from service.schemas import Ask, Class, Classes, Meta, Sample, State
 from service.settings import Settings
 from service.submissions import (
@@ -100,7 +101,7 @@ FORM_BODY = {
 )
 async def fuse_segment(request: Request) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
-    ask = validated(Ask, dict(request.query_params))
+    ask = validated(Ask, once_each(request.query_params))
     accept = request.headers.get("accept", "*/*")
     choose(accept, ask.views)
     line: Line = request.app.state.line
@@ -126,7 +127,7 @@ async def fuse_segment(request: Request) -> Response:
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
 
 
-@router.get("/livez")
+@router.get("/livez", responses=documented())
 async def livez() -> State:
     """Tell that the process answers."""
     return State(status="alive")
@@ -180,6 +181,14 @@ def samples() -> list[Sample]:
         )
         for name in names
     ]
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> JSONResponse:
+    """Describe the interface, at the address that the client has for it."""
+    prefix = request.state.public_prefix
+    servers = {"servers": [{"url": prefix}]} if prefix else {}
+    return JSONResponse(request.app.openapi() | servers)
 
 
 @router.get("/", include_in_schema=False)

@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import Self
 
 from segmif.images import MAX_PIXELS
@@ -25,13 +19,21 @@ from segmif.parsing import parse_toml
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method, Window
 from service.accounts import share_of
-from service.environment import PREFIX, check_environment, closest, is_service_link
+from service.environment import (
+    PREFIX,
+    Environment,
+    check_environment,
+    closest,
+    is_service_link,
+)
 from service.limits import Entry, Limits, table
 from service.logs import LogFormat
 from service.mounting import Mounting
 from service.pipeline import Rules
+from service.proxies import ProxyHeaders
 from service.regions import MEMORY
 from service.schemas import Policy
+from service.setting_types import HostNames, ListenHost, Networks, OriginNames, Prefix, Token
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
@@ -40,17 +42,6 @@ DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
 COUNTS = 2**16 - 1  # the largest of 16-bit infrared
 
 logger = logging.getLogger(__name__)
-
-
-class Environment(EnvSettingsSource):
-    """The variables of the environment, without those that Kubernetes sets for a Service."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value of a setting; None if nobody set it."""
-        value, key, is_complex = super().get_field_value(field, field_name)
-        if isinstance(value, str) and is_service_link(PREFIX + field_name, value):
-            return None, key, is_complex
-        return value, key, is_complex
 
 
 class Settings(BaseSettings):
@@ -76,9 +67,15 @@ class Settings(BaseSettings):
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
-    host: str = "127.0.0.1"
+    host: ListenHost = "127.0.0.1"
+    # Names by which it may be asked besides this machine's; needed beyond loopback by nobody.
+    allowed_hosts: HostNames = ()
+    allowed_origins: OriginNames = ()  # of pages elsewhere that may ask, such as https://rig.example
+    trusted_proxies: Networks = ()  # their addresses: they say who the client is
+    proxy_headers: ProxyHeaders = "any"  # that those proxies set; any: X-Forwarded-, else Forwarded
+    root_path: Prefix = ""  # of the path, as clients see it behind a proxy: /segmif
     port: int = Field(default=8000, ge=0, le=65_535)  # 0: any that is free
-    token: SecretStr | None = None  # that clients must send; None: whoever reaches the port may ask
+    token: Token | None = None  # that clients must send; None: whoever reaches the port may ask
     open_to_all: bool = False  # yes, listen beyond this machine without a token
     tls_certificate: Path | None = None  # PEM; with tls_key
     tls_key: Path | None = None
@@ -242,6 +239,8 @@ def _line(name: str, value: object) -> str:
             return f"# {name} = (set, not shown)"
         case bool():
             return f"{name} = {str(value).lower()}"
+        case tuple():
+            return f"{name} = {json.dumps([str(item) for item in value])}"
         case int() | float():
             return f"{name} = {value}"
         case _:

@@ -15,6 +15,7 @@ from service.disconnects import unless_gone
 from service.documents import documented, query_of
 from service.line import Line, Submission
 from service.negotiation import RAW, choose
+from service.queries import once_each
 from service.regions import MAX_REGION_BYTES, PREFIX, Regions
 from service.schemas import Ask, RegionMade
 from service.submissions import amend, client_of, due, validated
@@ -77,7 +78,7 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     """
     line: Line = request.app.state.line
     regions = regions_of(request)
-    ask = validated(Ask, dict(request.query_params))
+    ask = validated(Ask, once_each(request.query_params))
     choose(RAW, ask.views)
     header = b"".join([chunk async for chunk in request.stream()])
     size = wire.payload_bytes(header)

@@ -26,6 +26,8 @@ from service.errors import (
 from service.line import Line, Submission
 from service.logs import access
 from service.negotiation import JPEG, PNG, RAW, WEBP, choose
+from service.queries import once_each
+from service.refusals import UpgradeNeeded
 from service.schemas import Ask, StreamAsk
 from service.settings import Settings
 from service.submissions import take_raw, validated
@@ -48,7 +50,7 @@ async def stream(socket: WebSocket) -> None:
     A newer pair takes the place of one that still waits, unless the query says live=false.
     """
     try:
-        ask = validated(StreamAsk, dict(socket.query_params))
+        ask = validated(StreamAsk, once_each(socket.query_params))
         choose(RAW, ask.views)
     except (BadParameter, NotAcceptable) as error:
         await socket.send_denial_response(problem_response(socket, error))
@@ -62,6 +64,12 @@ async def stream(socket: WebSocket) -> None:
     finally:
         line.sockets -= 1
         access.info("socket closed", extra={"fields": session.summary()})
+
+
+@router.api_route("/stream", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+async def not_upgraded() -> None:
+    """Tell who asks without the headers of a WebSocket what is missing."""
+    raise UpgradeNeeded(UpgradeNeeded.example)
 
 
 class Session:

@@ -1,7 +1,7 @@
 """What is known of each camera stream from one pair to the next: their order, and the newest."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from service.admission import Place
@@ -9,7 +9,7 @@ from service.batching import Job
 from service.condition import Memory
 from service.errors import Busy, ServiceError, Superseded
 
-KEPT_STREAMS = 64  # the longest unused is forgotten; each holds a few hundred bytes
+KEPT_STREAMS = 64  # each holds a few hundred bytes
 
 
 @dataclass(eq=False)
@@ -64,18 +64,21 @@ class Streams:
     """The streams in use, by the name that their clients gave them."""
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._streams: OrderedDict[tuple[str, str], Stream] = OrderedDict()  # by client and name
 
     def get(self, client: str, name: str | None) -> Stream:
         """The stream of this name and client; without a name, one of its own for a lone pair."""
         if name is None:
             return Stream()
-        key = f"{client}\n{name}"
+        key = client, name
         stream = self._streams.setdefault(key, Stream(memory=Memory()))
         self._streams.move_to_end(key)
-        for old in list(self._streams):
-            if len(self._streams) <= KEPT_STREAMS:
-                break
-            if not self._streams[old].turns:
-                del self._streams[old]
+        while len(self._streams) > KEPT_STREAMS and (old := self._least_needed(key)):
+            del self._streams[old]
         return stream
+
+    def _least_needed(self, asked: tuple[str, str]) -> tuple[str, str] | None:
+        """The longest unused stream of the client that has most; None if all are in use."""
+        held = Counter(client for client, _ in self._streams)
+        idle = [key for key, each in self._streams.items() if not each.turns and key != asked]
+        return max(idle, key=lambda key: held[key[0]], default=None)

@@ -1,6 +1,7 @@
 """A request's body and parameters as a pair for the line."""
 
 import json
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -98,7 +99,7 @@ def amend(ask: Ask, more: dict[str, Any]) -> Ask:
     return validated(Ask, ask.model_dump(by_alias=True, exclude_unset=True) | more)
 
 
-def validated(model: type[Model], fields: dict[str, Any]) -> Model:
+def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
     """Build a model; raises BadParameter with the first field at fault."""
     try:
         return model.model_validate(fields)

@@ -4,7 +4,7 @@ from asyncio import to_thread
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Annotated
 
 import numpy as np
@@ -22,6 +22,7 @@ from service.pipeline import Decoded
 from service.schemas import STREAM_NAME, Ask, Tapped
 
 KEPT_PAIRS = 4  # one of each stream; the stream longest without one is forgotten first
+HELD_S = 10.0  # since its last pair, a stream's name is its client's
 KEPT_BYTES = 64 * 2**20  # of all together
 
 router = APIRouter(prefix="/streams", tags=["calibration"])
@@ -34,6 +35,8 @@ class KeptPair:
     visible: NDArray[np.uint8]  # (H, W, 3) RGB
     infrared: Pixels  # (h, w)
     about: Tapped
+    client: str
+    kept_s: float  # on the clock of `time.monotonic`
 
     @property
     def bytes(self) -> int:
@@ -47,15 +50,22 @@ class KeptPair:
 
 
 class Tap:
-    """Keeps the newest whole pair of each named stream, whoever sends it."""
+    """
+    Keeps the newest whole pair of each named stream.
+
+    A name is held by the client that sends pairs under it: those of others under the same name, who
+    have a memory of their own, are not handed out.
+    """
 
     def __init__(self) -> None:
         self._pairs: OrderedDict[str, KeptPair] = OrderedDict()
         self._lock = Lock()  # streams are decoded in several threads
 
-    def keep(self, decoded: Decoded, ask: Ask) -> None:
+    def keep(self, decoded: Decoded, ask: Ask, client: str) -> None:
         """Copy a pair in place of its stream's last; a moment without one of its frames is none."""
-        if ask.stream is None or decoded.visible is None or decoded.infrared is None:
+        if ask.stream is None or self._held_by_another(ask.stream, client):
+            return
+        if decoded.visible is None or decoded.infrared is None:
             return
         about = Tapped(
             stream=ask.stream,
@@ -64,7 +74,7 @@ class Tap:
             infrared_ns=ask.infrared_ns,
         )
         # Raw frames lie in the request's body, which would live on with them.
-        pair = KeptPair(decoded.visible.copy(), decoded.infrared.copy(), about)
+        pair = KeptPair(decoded.visible.copy(), decoded.infrared.copy(), about, client, monotonic())
         with self._lock:
             self._pairs[ask.stream] = pair
             self._pairs.move_to_end(ask.stream)
@@ -77,6 +87,10 @@ class Tap:
         if pair is None:
             raise NoPair(f"no pair of a stream {stream!r} is kept; send some with ?stream={stream}")
         return pair
+
+    def _held_by_another(self, stream: str, client: str) -> bool:
+        last = self._pairs.get(stream)
+        return bool(last and last.client != client and monotonic() - last.kept_s < HELD_S)
 
     def _bytes(self) -> int:
         return sum(pair.bytes for pair in self._pairs.values())

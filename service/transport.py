@@ -21,6 +21,7 @@ from service.connections import (
 )
 from service.http_protocol import GuardedHttp
 from service.lingering import LingerLimits
+from service.proxies import is_within
 from service.settings import Settings
 from service.websocket_protocol import PatientSocket
 
@@ -100,6 +101,7 @@ def connection_limits(
             limits.answer_s,
         ),
         refused=refused,
+        is_proxy=lambda peer: is_within(peer, settings.trusted_proxies),
         buffered=getattr(getattr(app, "state", None), "buffered", None) or Buffered(),
     )
 

@@ -297,6 +297,7 @@ def test_what_follows_a_handshake_at_once_is_not_lost(client: httpx.Client) -> N
 def test_idle_connections_of_one_client_leave_probes_and_others_answering(start: Start) -> None:
     with start(max_connections=24, head_timeout_s=20) as client:
         client.headers["Connection"] = "close"
+        until(lambda: client.get("/readyz").status_code == 200)
         with occupied(client, b""):
             assert client.get("/readyz").status_code == 200
             unharmed(client)  # an idle connection makes room

@@ -76,7 +76,7 @@ def test_a_thread_without_memory_is_no_fault_either(
 def test_who_still_sends_a_refused_body_is_not_cut_off_from_the_answer(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = "POST /fuse-segment HTTP/1.1\r\nHost: it\r\nContent-Length: 30000000\r\n"
+    head = "POST /fuse-segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n"
     head += "Content-Type: application/octet-stream\r\n\r\n"
     with monkeypatch.context() as full, connected(client) as wire:
         full.setattr(f"{UVICORN}.on_body", python_refuses)

@@ -84,7 +84,7 @@ def pair(size: int = 32) -> dict[str, bytes]:
     }
 
 
-HEAD = b"POST /fuse-segment HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /fuse-segment HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def unharmed(client: httpx.Client) -> None:
@@ -121,7 +121,7 @@ def test_what_never_becomes_a_request_is_told_and_closed(
 
 def test_a_refusal_is_not_taken_for_the_answer_of_a_request_before(hasty: httpx.Client) -> None:
     with connected(hasty) as wire:
-        wire.sendall(2 * b"GET /livez HTTP/1.1\r\nHost: it\r\n\r\n" + b"ZZ\r\n\r\n")
+        wire.sendall(2 * b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"ZZ\r\n\r\n")
         assert not rest(wire)
     unharmed(hasty)
 
