@@ -3,7 +3,6 @@
 import argparse
 import logging.config
 import os
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,12 +13,11 @@ from segmif.runtime import Device
 from service.app import create_app
 from service.environment import FILE_VARIABLE
 from service.logs import log_config
+from service.memory import bound_memory, bound_memory_by_machine
 from service.offline import infer_folders
 from service.opening import Opened, open_all
 from service.settings import Settings, as_toml, load_settings
 from service.transport import Server, check_door, server_config
-
-WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +64,8 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     """Answer over HTTP until told to stop; what `reopen` opens is taken up on SIGHUP."""
     settings = opened.settings
     try:
-        bound_memory(settings.memory_mib)
+        if settings.memory_mib:
+            bound_memory(settings.memory_mib)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -89,27 +88,10 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
         )
         return 2
     logging.config.dictConfig(log_config(settings.log))
+    if settings.memory_mib is None and not settings.on_gpu:  # CUDA maps more than it takes
+        bound_memory_by_machine()
     Server(config).run()
     return 0
-
-
-def bound_memory(mebibytes: int | None) -> None:
-    """
-    Have the system refuse this process more memory than that, which becomes a MemoryError.
-
-    ValueError where the process could not work within it; Linux only.
-    """
-    if mebibytes is None:
-        return
-    status = Path("/proc/self/status").read_text()
-    held = int(status.split("VmData:")[1].split()[0]) // 1024
-    if mebibytes < held + WORKING_MIB:
-        raise ValueError(
-            f"memory_mib is {mebibytes}; the service holds {held} before its first pair and wants "
-            f"{WORKING_MIB} to work with"
-        )
-    _, hardest = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * 2**20, hardest))
 
 
 def infer(options: argparse.Namespace, opened: Opened) -> int:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -277,7 +278,7 @@ def too_many_pairs(door: Door) -> None:
     ):
         for number in range(door.limits.pending):
             stack.enter_context(connected(door.client)).sendall(raw_pair(door.client))
-            until(lambda n=number: gauge(door.client, "pending") == n + 1)
+            until(partial(pending, door.client, number + 1))
         if door.is_socket:
             wire = stack.enter_context(opened(door.client))
             wire.sendall(frame(FIN | BINARY, pack(np.dstack([RAMP] * 3), RAMP)))
@@ -288,6 +289,10 @@ def too_many_pairs(door: Door) -> None:
             status = int(wire.recv(65_536)[9:12])
         assert status == 429
     until(lambda: gauge(door.client, "pending") == 0)
+
+
+def pending(client: httpx.Client, count: int) -> bool:
+    return gauge(client, "pending") == count
 
 
 def raw_pair(client: httpx.Client) -> bytes:

@@ -1,5 +1,6 @@
 """Memory that runs out at any stage is a 503 with its Retry-After, and the service goes on."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,8 +15,10 @@ from websockets.sync.client import connect
 from segmif import images
 from service.__main__ import main
 from service.client import pack
+from service.memory import available_mib, bound_memory_by_machine
 from service.wire import RawAnswer
 from tests.service.test_safety import connected, pair, problem, problem_of, rest, unharmed
+from tests.service.test_service import started
 
 UVICORN = "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol"
 
@@ -133,3 +136,48 @@ def test_a_bound_on_memory_that_leaves_no_room_is_refused(
     monkeypatch.setenv("SEGMIF_MEMORY_MIB", "64")
     assert main(["serve", "--weights", str(stand_in_weights)]) == 2
     assert "memory_mib is 64; the service holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": str(600 * 2**20)}, 600),
+        ("0::/host/path\n", {"memory.max": str(700 * 2**20)}, 700),
+        (
+            "9:cpu:/\n4:memory:/docker/x\n",
+            {"memory/memory.limit_in_bytes": str(800 * 2**20)},
+            800,
+        ),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, None),
+        ("0::/\n", {}, None),
+    ],
+    ids=["v2", "v2 in a container", "v1", "v1 without", "without"],
+)
+def test_the_memory_of_a_container_is_read(
+    tmp_path: Path, groups: str, files: dict[str, str], expected: int | None
+) -> None:
+    for name, text in ({"proc/self/cgroup": groups} | files).items():
+        file = tmp_path / (name if name.startswith("proc") else f"sys/fs/cgroup/{name}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    assert available_mib(tmp_path) == (expected or machine)
+
+
+def test_without_a_setting_the_machine_bounds_the_service(stand_in_weights: Path) -> None:
+    with started(stand_in_weights) as (process, client):
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        unharmed(client)
+    stated = int(limits.partition("Max data size")[2].split()[0])
+    assert stated == int(0.9 * available_mib()) * 2**20
+
+
+def test_a_container_with_too_little_memory_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bound: list[int] = []
+    monkeypatch.setattr("service.memory.available_mib", lambda: 100)
+    monkeypatch.setattr("service.memory.bound_memory", bound.append)
+    bound_memory_by_machine()
+    assert "has 100 MiB; the service wants" in caplog.text
+    assert bound[0] > 256
