@@ -217,6 +217,9 @@ def _row(
     if not (names[0] and names[1]):
         raise ValueError(f"{path}, line {line}: a visible and an infrared file name are expected")
     files = visible / names[0], infrared / names[1]
+    for name in map(Path, (names[0], names[1])):
+        if name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"{path}, line {line}: {name} leads out of the folder of its frames")
     for file in files:
         if not file.is_file():
             raise ValueError(f"{path}, line {line}: {file} is not a file")

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from segmif.classes import MFNET, Taxonomy
+from segmif.frames import MULTIPLE
 from training import folds
 from training.augment import Views, is_dark, paste, troubled, view
 from training.config import DATA, Phase, Source, TrainConfig
@@ -297,6 +298,11 @@ def _shares(
 def check_draws(frames: Frames, config: TrainConfig) -> None:
     """ValueError where samples could not be drawn of these frames as the config says."""
     for phase in config.phases:
+        if phase.batch // config.accumulate <= 1 and phase.crop == (MULTIPLE, MULTIPLE):
+            raise ValueError(
+                f"a step sees one view of {MULTIPLE}x{MULTIPLE} pixels, too few to normalise by: "
+                "give a larger batch or crop, or accumulate less"
+            )
         Samples(frames, frames.facts, frames.taxonomy, phase, config, (config.seed,))
 
 

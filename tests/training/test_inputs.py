@@ -87,13 +87,15 @@ def test_a_run_goes_on_with_what_it_was_begun_with(
     go_on()
 
 
-@pytest.mark.parametrize("damage", ["frame", "favour", "teacher"])
+@pytest.mark.parametrize("damage", ["frame", "favour", "crop", "teacher"])
 def test_what_is_wrong_is_said_before_the_folder_of_a_run_is_made(root: Path, damage: str) -> None:
     config, teachers = CONFIG, []
     if damage == "frame":
         (root / "walk/visible/a.png").write_bytes(b"")
     elif damage == "favour":
         config = replace(config, favour={"bus": 2.0})
+    elif damage == "crop":
+        config = replace(config, phases=(replace(config.phases[0], crop=(32, 32)),))
     else:
         teachers = [root / "none.safetensors"]
     with pytest.raises((OSError, ValueError)):

@@ -287,6 +287,15 @@ def test_ids_of_a_palette_are_what_their_colours_say(
         train_on(root)
 
 
+def test_a_palette_of_other_ids_than_dataset_toml_says_is_refused(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "walk")
+    turned = [(220, 20, 60), (0, 0, 0)]  # 0 is a person there
+    for name in NAMES:
+        put(root, "label", name, encode_indexed_png(frames()[2], turned))
+    with pytest.raises(ValueError, match=r"shows the id 0 as \(220, 20, 60\), .* background"):
+        train_on(root)
+
+
 def test_masks_of_our_own_palette_are_ours(tmp_path: Path) -> None:
     root = write_set(tmp_path / "walk", class_map=None)
     for name in NAMES:
@@ -325,6 +334,30 @@ def test_labels_in_a_form_that_is_not_read_are_named_with_what_to_do(
     assert len(train_on(root, kind="pairs")) == 3
     code, page = described(root, capsys, kind="pairs")
     assert code == 0 and f"as {form} (1: {Path(path).name}), not read: kind 'pairs' leaves" in page
+
+
+@pytest.mark.parametrize("where", ["person_masks", "cvat/SegmentationClass"])
+def test_masks_in_a_folder_of_another_name_are_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    root = write_set(tmp_path / "walk", where)
+    advice = f'label = "{where}/*". To go on without labels'
+    code, page = described(root, capsys)
+    assert code == 1 and advice in page
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        train_on(root)
+    places = {"visible": "visible", "infrared": "infrared", "label": where}
+    files = "\n".join(f'{part} = "{place}/*"' for part, place in places.items())
+    (root / "dataset.toml").write_text(f"{PERSON}\n[files]\n{files}\n")
+    np.testing.assert_array_equal(train_on(root)[0].labels, frames()[2])
+
+
+def test_masks_as_jpeg_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_set(tmp_path / "walk")
+    (root / "label/a1.png").unlink()
+    (root / "label/a1.jpg").write_bytes(encode_jpeg(frames()[2] * 100))
+    code, page = described(root, capsys)
+    assert code == 1 and "labels as JPEG (a1.jpg) get values that nobody gave them" in page
 
 
 def test_frames_without_any_label_are_said_to_be_so(

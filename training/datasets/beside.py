@@ -1,11 +1,14 @@
 """Labels that lie beside the frames: folders of masks under any name, and forms not read here."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
+from segmif.images import read_labels
 from segmif.pair_files import LOSS
 
 IMAGES = frozenset(LOSS) | {".bmp"}
@@ -16,9 +19,11 @@ MASK_FOLDERS = frozenset(
         *("segmentationclass", "segmentation_labels", "gt", "groundtruth", "ground_truth"),
     }
 )
+PAIRS_ALONE = "To go on without labels, name the kind 'pairs'."
 OURS = "label"  # the folder that `training render` writes, in MFNet's ids
 HEAD = 1 << 16  # [bytes] of a file, enough to tell what form it has
 LISTED = 20_000  # files of a folder, at most, that are counted
+FEW = 48  # values of a mask at most; a frame has more
 SNIFFED = 3  # files of a kind in a folder that are opened
 CLASSES = 10_000  # a first number above it is a time, not a class
 BOX_COLUMNS = 5  # of a line of YOLO: class, centre, size; outlines have more
@@ -67,6 +72,20 @@ def mask_folders(folder: Path, split: str | None = None) -> list[Path]:
     return [each for each in found if _has_images(each) or _is_empty_one_of_ours(each)]
 
 
+def likely_masks(folder: Path, known: Collection[Path]) -> list[str]:
+    """
+    A sentence on each folder that is none of the known, in `folder` or in one of its own, whose
+    images look like masks: one channel of few values.
+    """
+    found = [path for path in _with_own(_own(folder)) if path not in known and _has_images(path)]
+    return [
+        f"{path} seems to hold masks: name it under [files] in dataset.toml, label = "
+        f'"{path.relative_to(folder)}/*"'
+        for path in found
+        if _of_few_values(path)
+    ]
+
+
 def unread_labels(folders: Iterable[Path]) -> list[str]:
     """A sentence on each form of labels that lies in these folders or in one of their own."""
     found = []
@@ -87,8 +106,7 @@ def remedy(root: Path) -> str:
     return (
         f"Draw them into masks {root / 'label'}/NAME.png, a class id a pixel and 255 where nobody "
         f"labelled, and name the classes in {root / 'dataset.toml'}; CVAT exports such masks as "
-        "'Segmentation mask', which are read as they are. To go on without labels, name the kind "
-        "'pairs'."
+        f"'Segmentation mask', which are read as they are. {PAIRS_ALONE}"
     )
 
 
@@ -106,7 +124,7 @@ def _with_own(folders: Iterable[Path]) -> Iterable[Path]:
     for folder in folders:
         if folder.is_dir():
             yield folder
-            yield from (path for path in sorted(folder.iterdir()) if path.is_dir())
+            yield from _own(folder)
 
 
 def _form(path: Path) -> str | None:
@@ -125,6 +143,19 @@ def _ends(path: Path) -> str:
         file.seek(max(path.stat().st_size - HEAD, 0))
         tail = file.read(HEAD)
     return (head if head == tail else head + tail).decode("utf-8", "replace")
+
+
+def _of_few_values(folder: Path) -> bool:
+    first = next(path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES)
+    try:
+        pixels = read_labels(first)
+    except (OSError, ValueError):
+        return False
+    return len(np.unique(pixels)) <= FEW
+
+
+def _own(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
 def _is_empty_one_of_ours(folder: Path) -> bool:

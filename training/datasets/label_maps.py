@@ -57,13 +57,13 @@ def read_label(coding: Coding, path: Path) -> tuple[NDArray[np.uint8], dict[Code
     those that were assumed.
     """
     pixels = read_codes(path)
-    colours = palette(path.read_bytes()) if coding.by_palette or coding.assumed else None
-    if colours is not None and pixels.ndim == 2:
+    colours = palette(path.read_bytes()) if pixels.ndim == 2 else None
+    if colours is not None:
         if coding.by_palette:
             table = np.zeros((256, 3), np.uint8)
             table[: len(colours)] = colours
             pixels = table[pixels]
-        elif why := foreign_colours(pixels, colours, coding.taxonomy):
+        elif why := foreign_colours(pixels, colours, coding):
             raise ValueError(
                 f"{path}: {why}: these ids are of other classes; name them in {CLASS_MAP}, or put "
                 f"the {LABEL_MAP} that CVAT exports beside the folder of masks"
@@ -86,20 +86,25 @@ def palette(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def foreign_colours(
-    ids: NDArray[np.uint8], colours: NDArray[np.uint8], taxonomy: Taxonomy
+    ids: NDArray[np.uint8], colours: NDArray[np.uint8], coding: Coding
 ) -> str | None:
     """
-    What a palette says against ids (H, W) being those of a taxonomy; None where it says nothing.
+    What a palette says against the ids (H, W) around it; None where it says nothing.
 
-    A palette of greys names no class: many tools write one around plain ids.
+    An id in the colour of another class is never right; where the classes were only assumed, nor is
+    one in a colour of none. A palette of greys names no class: many tools write one around ids.
     """
-    for id_ in np.flatnonzero(np.bincount(ids.ravel(), minlength=256)).tolist():
-        if id_ == IGNORE or id_ >= min(len(colours), len(taxonomy.palette)):
+    taxonomy = coding.taxonomy
+    for code in np.flatnonzero(np.bincount(ids.ravel(), minlength=256)).tolist():
+        id_ = coding.codes.get(code, IGNORE)
+        if id_ == IGNORE or code >= len(colours):
             continue
-        shown = tuple(colours[id_].tolist())
-        if shown != taxonomy.palette[id_] and len(set(shown)) > 1:
+        shown = tuple(colours[code].tolist())
+        if len(set(shown)) == 1 or shown == taxonomy.palette[id_]:
+            continue
+        if coding.assumed or shown in taxonomy.palette:
             return (
-                f"its palette shows the id {id_} as {shown}, which is not the colour of "
+                f"its palette shows the id {code} as {shown}, which is not the colour of "
                 f"{taxonomy.name}'s {taxonomy.names[id_]}, {taxonomy.palette[id_]}"
             )
     return None

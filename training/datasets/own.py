@@ -7,7 +7,15 @@ import numpy as np
 
 from segmif.classes import MFNET
 from segmif.pair_files import EVERY
-from training.datasets.beside import OURS, class_map_wanted, mask_folders, remedy, unread_labels
+from training.datasets.beside import (
+    OURS,
+    PAIRS_ALONE,
+    class_map_wanted,
+    likely_masks,
+    mask_folders,
+    remedy,
+    unread_labels,
+)
 from training.datasets.coding import Coding, by_taxonomy, read_class_map, read_codes
 from training.datasets.label_maps import CLASS_MAP, LABEL_MAP, read_label_map
 from training.datasets.layouts import SPLITS, Layout, part_folder, set_name
@@ -39,6 +47,8 @@ def own_set(layout: Layout, root: Path, split: str | None, labels: Path | None) 
         masks = places["label"].folder
         return replace(frames, coding=_coding(root, masks, class_map, stated=labels is not None))
     beside = unread_labels((root, folder, *(place.folder for place in places.values())))
+    if layout.labels and (likely := likely_masks(folder, [place.folder for place in there])):
+        return replace(frames, obstacles=tuple(f"{each}. {PAIRS_ALONE}" for each in likely))
     if layout.labels:
         return replace(frames, obstacles=tuple(f"{each}. {remedy(root)}" for each in beside))
     masked = [f"{each} holds masks" for each in mask_folders(folder)]

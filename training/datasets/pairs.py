@@ -14,7 +14,7 @@ from segmif.classes import IGNORE, Taxonomy
 from segmif.headers import ImageError
 from segmif.images import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
 from segmif.name_patterns import suggested
-from segmif.pair_files import EVERY, Listing, list_frames, listed, same_names
+from segmif.pair_files import EVERY, LOSS, Listing, list_frames, listed, same_names
 from training.datasets.coding import Code, Coding
 from training.datasets.frame import Labelled, Light
 from training.datasets.label_facts import counted_from_one
@@ -178,8 +178,16 @@ def pair_set(
         infrared=files[1],
         labels=files[2] if len(files) > 2 else None,
         coding=coding,
-        notes=tuple(sentence for each in lists for sentence in each.passed_over),
+        notes=(*(sentence for each in lists for sentence in each.passed_over), *_lossy(files[2:])),
     )
+
+
+def _lossy(labels: Sequence[Mapping[str, Path]]) -> list[str]:
+    """A sentence where labels lie in a format that changes their values."""
+    jpegs = [path for files in labels for path in files.values() if LOSS.get(path.suffix.lower())]
+    if not jpegs:
+        return []
+    return [f"labels as JPEG ({jpegs[0].name}) get values that nobody gave them: save them as PNG"]
 
 
 @contextmanager
