@@ -53,4 +53,4 @@ def write_aligned(
     except ValueError as error:
         raise ValueError(f"{visible} and {infrared}: {error}") from error
     write_png(out / "visible" / f"{visible.stem}.png", colour)
-    write_png(out / "infrared" / f"{visible.stem}.png", warp.apply(infrared_levels(raw)[0]))
+    write_png(out / "infrared" / f"{visible.stem}.png", warp.apply(infrared_levels(raw).pixels))

@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
         visible, infrared = read_visible(pairs[index][0]), read_raw(pairs[index][1])
         check_sizes(rig, visible.shape[1::-1], infrared.shape[1::-1])
         grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
-        drift = watch.see(grey, warp.apply(infrared_levels(infrared)[0]))
+        drift = watch.see(grey, warp.apply(infrared_levels(infrared).pixels))
     if drift is None:
         raise ValueError(
             f"fewer than {ENOUGH} of {len(chosen)} pairs show structure in both spectra: record "

@@ -90,7 +90,7 @@ def _board_contrast(frame: Raw) -> NDArray[np.uint8]:
     if frame.dtype == np.uint8:
         return cast(NDArray[np.uint8], frame)
     even = flatten(frame, BACKGROUND_PX * frame.shape[0] / 480)
-    plain = infrared_levels(frame)[0]
+    plain = infrared_levels(frame).pixels
     return cast(NDArray[np.uint8], cv2.addWeighted(even, 0.7, plain, 0.3, 0))
 
 

@@ -83,11 +83,14 @@ class CameraProfile:
             }
         )
 
-    def kelvin(self, counts: float) -> float | None:
-        """Temperature [K] of a count; None without a stated unit."""
-        if self.kelvin_per_count is None:
-            return None
-        return self.kelvin_per_count * counts + (self.kelvin_at_zero or 0.0)
+    def stated(self) -> dict[str, Any]:
+        """What is stated, in the form of a rig file."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.crop:
+            values["crop"] = [getattr(self.crop, side.name) for side in fields(self.crop)]
+        if self.invalid is not None:
+            values["invalid"] = list(self.invalid)
+        return {name: value for name, value in values.items() if value is not None}
 
 
 VISIBLE_KEYS = frozenset({"bits", "crop"})  # the others are about heat
@@ -134,16 +137,9 @@ def cameras_text(cameras: Cameras) -> str:
     """Profiles as the lines of a rig file; empty if nothing is stated."""
     lines = []
     for sensor in ("visible", "infrared"):
-        stated = _stated(getattr(cameras, sensor))
+        stated = getattr(cameras, sensor).stated()
         lines += [f"  {sensor}: {json.dumps(stated)}"] if stated else []
     return "\n".join(["frames:  # what is stated of their pixels", *lines, ""]) if lines else ""
-
-
-def _stated(profile: CameraProfile) -> dict[str, object]:
-    values = {each.name: getattr(profile, each.name) for each in fields(profile)}
-    if profile.crop:
-        values["crop"] = [int(side) for side in str(profile.crop).split(",")]
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _profile_from(sensor: str, document: object, known: frozenset[str]) -> CameraProfile:

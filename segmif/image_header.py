@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["png", "jpeg", "tiff"]
-Kind = Literal["empty", "unsupported_type", "damaged", "too_large", "channels", "depth"]
+Kind = Literal[
+    "empty", "unsupported_type", "damaged", "too_large", "channels", "depth", "crop", "byte_order"
+]
 
 MAX_PIXELS = 50_000_000
 # Deflate packs at most 1032:1, LZW of 12-bit codes about 1370:1. What promises more lies.

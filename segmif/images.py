@@ -26,11 +26,14 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is said in 
 import cv2
 
 from segmif import png, thermal
+from segmif.camera import CameraProfile
+from segmif.counts import Validity, judge, judge_levels
 from segmif.depth import BitsFrom, levels
 from segmif.files import write_bytes
 from segmif.headers import Header, read_header
 from segmif.headers import ImageError as ImageError
 from segmif.monochrome import monochrome
+from segmif.sensor import infrared_picture
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -101,13 +104,23 @@ def read_visible(path: Path) -> NDArray[np.uint8]:
         raise ImageError(error.kind, f"{path}: {error}") from error
 
 
-def read_infrared(path: Path) -> NDArray[np.uint8]:
-    """Read a thermal frame (H, W) uint8; 16-bit counts go through `thermal.percentile_window`."""
+def read_infrared(
+    path: Path,
+    profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
+) -> NDArray[np.uint8]:
+    """Read a thermal frame (H, W) uint8; counts become levels as in the service, without stream."""
+    return infrared_levels(read_counts(path, profile), profile=profile).pixels
+
+
+def read_counts(
+    path: Path,
+    profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
+) -> Pixels:
+    """Read the picture of a thermal frame (H, W) as the sensor wrote it; raises as others here."""
     try:
-        pixels = decode_infrared(path.read_bytes())
+        return infrared_picture(decode_infrared(path.read_bytes()), profile)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
-    return infrared_levels(pixels)[0]
 
 
 def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -134,13 +147,21 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def infrared_levels(
     pixels: Pixels,
     rule: thermal.GainRule = thermal.GainRule(),  # noqa: B008  frozen
-    last: thermal.Window | None = None,
-) -> tuple[NDArray[np.uint8], thermal.Window | None]:
-    """Bring a decoded thermal frame to 8 bit, and say through which window (None: it was 8 bit)."""
+    last: thermal.GainState | None = None,
+    profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
+    validity: Validity | None = None,
+) -> thermal.Levels:
+    """Bring a decoded thermal frame (H, W) to 8 bit; `validity` as `validity_of`, if known."""
     if pixels.dtype == np.uint8:
-        return cast(NDArray[np.uint8], pixels), None
-    counts = cast(NDArray[np.uint16], pixels)
-    return thermal.apply_gain(counts, rule, last)
+        return thermal.show_levels(cast(NDArray[np.uint8], pixels), profile, validity)
+    return thermal.apply_gain(cast(NDArray[np.uint16], pixels), rule, last, profile, validity)
+
+
+def validity_of(pixels: Pixels, profile: CameraProfile) -> Validity:
+    """Which pixels of a decoded thermal frame (H, W) are measurements."""
+    if pixels.dtype == np.uint8:
+        return judge_levels(cast(NDArray[np.uint8], pixels), profile)
+    return judge(cast(NDArray[np.uint16], pixels), profile)
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:

@@ -11,16 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif import images
+from segmif.camera import Cameras
 from segmif.classes import overlay
 from segmif.frames import Prediction
 from segmif.images import ImageError
 from segmif.runtime import Runtime
-from segmif.thermal import GainRule
+from segmif.thermal import GainRule, Levels
 from service.condition import Condition
+from service.decoding import Both
 from service.errors import BadParameter, NotAcceptable
 from service.negotiation import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
-from service.pipeline import Both, Prepared, Times, mean_confidences, shares
-from service.schemas import ClassShare, Fitness, Gain, Refined, Report, RigUse, Size
+from service.pipeline import Prepared, mean_confidences, shares
+from service.schemas import (
+    CamerasUsed,
+    ClassShare,
+    FarObjects,
+    Fitness,
+    Gain,
+    Refined,
+    Report,
+    RigUse,
+    Size,
+)
+from service.times import Times
 from service.wire import ENCODED, MISSING, RGB8, Y8, RawAnswer
 
 FLAGS_HEADER = "X-Pair-Flags"
@@ -140,6 +153,8 @@ def describe(result: Result) -> Report:
         rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
         refinement=_refinement(result),
         gain=_gain(result),
+        far_objects=_far_objects(prepared.levels),
+        cameras=_cameras(prepared.cameras),
         classes=[
             ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
             for id, share in enumerate(covered)
@@ -254,13 +269,30 @@ def _refinement(result: Result) -> Refined | None:
 
 
 def _gain(result: Result) -> Gain | None:
-    window, rule = result.prepared.window, result.rule
-    if not window:
+    levels, rule = result.prepared.levels, result.rule
+    if not levels or not levels.window:
         return None
+    window = levels.window
     return Gain(
         method=rule.method,
         low=window.low,
         high=window.high,
+        invalid_share=round(levels.invalid_share, 6),
         smoothing=rule.smoothing if result.stream else 0,
         clip_limit=rule.clip_limit if rule.method == "clahe" else None,
     )
+
+
+def _far_objects(levels: Levels | None) -> FarObjects | None:
+    window = levels.window if levels else None
+    if window is None or not (window.hot or window.cold):
+        return None
+    return FarObjects(
+        above=window.hot.near if window.hot else None,
+        below=window.cold.near if window.cold else None,
+    )
+
+
+def _cameras(cameras: Cameras) -> CamerasUsed | None:
+    visible, infrared = cameras.visible.stated(), cameras.infrared.stated()
+    return CamerasUsed(visible=visible, infrared=infrared) if visible or infrared else None

@@ -14,7 +14,7 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
 from segmif.runtime.errors import SizeError
 from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit
-from service.pipeline import Times
+from service.times import Times
 from service.workers import Workers
 
 

@@ -1,6 +1,6 @@
 """Whether two frames are a pair worth fusing: skew, and frames that show nothing or nothing new."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
@@ -9,12 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.counts import Validity
 from segmif.images import Pixels
-from segmif.thermal import Window
+from segmif.plate import shows_plate
+from segmif.thermal import GainState
+from service.stamps import StampMemory, stamp_fault, wrong_units
 
 Sensor = Literal["visible", "infrared"]
 Skew = Literal["within", "beyond", "unknown"]
 Fault = Literal["missing", "black", "saturated", "shutter", "frozen"]
+Stamps = tuple[int | None, int | None]  # [ns] of visible and of infrared, on one clock
 
 SENSORS: tuple[Sensor, Sensor] = ("visible", "infrared")
 BLIND: frozenset[Fault] = frozenset({"missing", "black", "saturated", "shutter"})  # shows nothing
@@ -24,9 +28,6 @@ BLACK_LEVEL = 3  # of 255; 99 % of a black frame's pixels lie at or below: an un
 CEILING_LEVEL = 250  # of 255; what JPEG leaves of white
 CEILINGS = (2**12 - 1, 2**14 - 1, 2**16 - 1)  # [counts] of the sensors' usual depths
 SATURATED_SHARE = 0.9
-# A closed shutter is a plate of one temperature: what is left is noise. Scenes spread over hundreds
-# of counts; 8 bit stretched by the camera would show the noise, unstretched shows a level or two.
-SHUTTER_SPREAD = {"uint8": 2, "uint16": 32}
 
 
 @dataclass(frozen=True)
@@ -41,57 +42,103 @@ class Condition:
 
 @dataclass
 class Memory:
-    """What a stream's last pair left behind."""
+    """What a stream's last pairs left behind."""
 
     digests: dict[Sensor, bytes] = field(default_factory=dict)
-    window: Window | None = None  # of its 16-bit infrared
+    gain: GainState | None = None  # of its 16-bit infrared
+    stamps: dict[Sensor, StampMemory] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Start anew with the next pair, except for its stamps."""
+        self.digests.clear()
+        self.gain = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is taken as fit, and what is known of the infrared frame besides its pixels."""
+
+    max_skew_ms: float
+    max_invalid: float = 1.0  # share of the infrared pixels
+    bits: int | None = None  # of the infrared counts, where stated
+    shutter: bool = False  # what the camera says itself
 
 
 def examine(
     frames: Mapping[Sensor, Pixels | None],
-    stamps_ns: tuple[int | None, int | None],
-    max_skew_ms: float,
+    stamps_ns: Stamps,
+    bounds: Bounds,
     memory: Memory | None,
-    shutter: bool = False,
+    validity: Validity | None,
 ) -> Condition:
     """
-    Judge the frames of a pair and, with the memory of their stream, against the pair before.
+    Judge the frames of a pair and, with the memory of their stream, against the pairs before.
 
-    `stamps_ns` are visible's and infrared's on one clock; `shutter` is what the camera says itself.
+    `validity` is that of infrared. After a jump of the stamps the memory starts anew.
     """
-    faults = {sensor: _fault(sensor, pixels, memory) for sensor, pixels in frames.items()}
-    if shutter and faults["infrared"] != "missing":
+    stamp_flags = list(_stamp_flags(stamps_ns, memory))
+    faults = {s: _fault(s, pixels, memory, validity, bounds) for s, pixels in frames.items()}
+    if bounds.shutter and faults["infrared"] != "missing":
         faults["infrared"] = "shutter"
     flags = [f"{sensor}_{fault}" for sensor, fault in faults.items() if fault]
-    skew, skew_ms = _skew(stamps_ns, max_skew_ms)
+    if validity and validity.share > bounds.max_invalid and faults["infrared"] not in BLIND:
+        flags.append("infrared_invalid")
+    skew, skew_ms = _skew(stamps_ns, bounds.max_skew_ms)
     if skew == "beyond":
         flags.append("skewed")
     sensors = tuple(sensor for sensor in SENSORS if faults[sensor] not in BLIND)
-    return Condition(sensors, tuple(flags), skew, skew_ms)
+    return Condition(sensors, tuple(flags + stamp_flags), skew, skew_ms)
 
 
-def _fault(sensor: Sensor, pixels: Pixels | None, memory: Memory | None) -> Fault | None:
+def _stamp_flags(stamps_ns: Stamps, memory: Memory | None) -> Iterator[str]:
+    """Flags for stamps that cannot be right; a jump makes the memory forget."""
+    wrong = wrong_units(*stamps_ns)
+    for sensor, stamp_ns, unit in zip(SENSORS, stamps_ns, wrong, strict=True):
+        if stamp_ns is None:
+            continue
+        fault = None
+        if memory is not None:
+            fault = stamp_fault(stamp_ns, memory.stamps.setdefault(sensor, StampMemory()))
+        if unit:
+            yield f"{sensor}_unit"
+        elif fault:
+            yield f"{sensor}_{fault}"
+        if fault == "jump" and memory is not None:
+            memory.forget()
+
+
+def _fault(
+    sensor: Sensor,
+    pixels: Pixels | None,
+    memory: Memory | None,
+    validity: Validity | None,
+    bounds: Bounds,
+) -> Fault | None:
     if pixels is None:
         return "missing"
     frozen = memory is not None and _repeats(sensor, pixels, memory)
-    counts = _histogram(pixels[::EVERY])
-    low, high = np.searchsorted(counts.cumsum() / counts.sum(), (0.01, 0.99))
+    heat = validity if sensor == "infrared" else None
+    counts = heat.histogram.astype(np.float64) if heat else _histogram(pixels[::EVERY])
+    high = int(np.searchsorted(counts.cumsum() / counts.sum(), 0.99))
     if high <= (BLACK_LEVEL if pixels.dtype == np.uint8 else 0):
         return "black"
-    white = range(CEILING_LEVEL, 256) if pixels.dtype == np.uint8 else CEILINGS
-    at_ceiling = sum(counts[value] for value in white if value < counts.size)
-    if at_ceiling >= SATURATED_SHARE * counts.sum():
+    if _at_ceiling(pixels, counts, bounds) >= SATURATED_SHARE * counts.sum():
         return "saturated"
-    if sensor == "infrared" and high - low <= SHUTTER_SPREAD[pixels.dtype.name]:
+    if heat and shows_plate(pixels, heat):
         return "shutter"
     return "frozen" if frozen else None
 
 
+def _at_ceiling(pixels: Pixels, counts: NDArray[np.float64], bounds: Bounds) -> float:
+    """How many pixels have a value that their sensor cannot exceed."""
+    stated = CEILINGS if bounds.bits is None else (2**bounds.bits - 1,)
+    white = range(CEILING_LEVEL, 256) if pixels.dtype == np.uint8 else stated
+    return float(sum(counts[value] for value in white if value < counts.size))
+
+
 def _histogram(pixels: Pixels) -> NDArray[np.float64]:
-    """How many pixels have each value: 256, or for counts as many as occur."""
-    if pixels.dtype == np.uint16:
-        return np.bincount(pixels.ravel()).astype(np.float64)
-    # Of bytes OpenCV's is several times as fast.
+    """How many pixels have each of the 256 values."""
+    # OpenCV's is several times as fast.
     counts = cv2.calcHist([pixels.reshape(-1)], [0], None, [256], [0, 256])
     return counts.ravel().astype(np.float64)
 

@@ -15,27 +15,19 @@ from segmif.runtime import Runtime
 from service.admission import Admission, Place
 from service.answers import Result
 from service.batching import Batcher, Job
+from service.decoding import decode
 from service.errors import BadParameter, EngineFailed, NotReady
 from service.fairness import RankedSemaphore
 from service.metrics import Metrics
 from service.mounting import Mounting
 from service.opening import Opened
-from service.pipeline import (
-    Prepared,
-    Rules,
-    Times,
-    check,
-    compare,
-    decode,
-    predict_all,
-    prepare,
-    settle,
-)
+from service.pipeline import Prepared, Rules, check, compare, predict_all, prepare, settle
 from service.raw_frames import Frame
 from service.schemas import Ask
 from service.settings import Settings
 from service.streams import Stream, Streams, Turn
 from service.tap import Tap
+from service.times import Times
 from service.workers import HEAVY_NICE, Workers
 
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
@@ -296,8 +288,9 @@ class Line:
             )
             turn.job = self._submit(prepared, pair, times, place)
             return prepared
+        cameras = rules.cameras_for(pair.ask)
         decoding = asyncio.ensure_future(
-            self._next(place, partial(decode, *frames, rules.max_pixels, times, both))
+            self._next(place, partial(decode, *frames, rules.max_pixels, times, both, cameras))
         )
         try:
             async with stream.order:

@@ -14,14 +14,15 @@ from tqdm import tqdm
 from segmif import files, images
 from segmif.classes import Taxonomy
 from segmif.frames import Prediction
-from segmif.images import MAX_PIXELS
+from segmif.image_header import MAX_PIXELS
 from segmif.pair_files import BY_NAME, FilePair, Pairing, pair_files
 from segmif.runtime import Runtime
 from service.errors import ServiceError
 from service.mounting import Mounting
-from service.pipeline import Prepared, Rules, Times, infer, prepare
+from service.pipeline import Prepared, Rules, infer, prepare
 from service.raw_frames import Frame
 from service.schemas import Ask
+from service.times import Times
 
 CODEC_THREADS = 2
 AHEAD = 4  # pairs decoded before, and written after, the one in the network

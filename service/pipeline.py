@@ -1,60 +1,34 @@
 """The stages of a pair from bytes to a prediction, in order: decode, align, infer; each timed."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from time import perf_counter, time_ns
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segmif import images
+from segmif.camera import Cameras
 from segmif.classes import Taxonomy
 from segmif.frames import CONFIDENCE, FramePair, Prediction
-from segmif.images import ImageError, Pixels
+from segmif.images import Pixels
 from segmif.refinement import Refinement, refine
 from segmif.runtime import Runtime, predict
 from segmif.runtime.errors import SizeError
-from segmif.thermal import GainRule, Window
-from service.condition import SENSORS, Condition, Memory, examine
-from service.errors import BadPair, Degraded, EngineFailed, bad_frame, unfit
+from segmif.thermal import GainRule, Levels
+from service.condition import SENSORS, Bounds, Condition, Memory, examine
+from service.decoding import Both, Decoded, decode, in_turn
+from service.errors import BadPair, Degraded, EngineFailed, unfit
 from service.mounting import Mounting, Placed
-from service.raw_frames import Frame, raw_infrared, raw_visible
+from service.raw_frames import Frame
 from service.schemas import Ask, Policy
+from service.times import Times
 
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
 
 REFERENCE_LEVELS, REFERENCE_AGREEMENT = 2.0, 0.98
 REFERENCE_CONFIDENCE = 5.0  # of 255, in the mean
-
-First = TypeVar("First")
-Second = TypeVar("Second")
-
-
-class Both(Protocol):
-    """Calls two functions, perhaps at the same time."""
-
-    def __call__(
-        self, first: Callable[[], First], second: Callable[[], Second], /
-    ) -> tuple[First, Second]:
-        """Give what both gave; raises what either raised."""
-
-
-def in_turn(first: Callable[[], First], second: Callable[[], Second], /) -> tuple[First, Second]:
-    """Call one function after the other."""
-    return first(), second()
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The frames of a pair as their cameras took them; None: the camera gave none."""
-
-    visible: NDArray[np.uint8] | None  # (H, W, 3) RGB
-    infrared: Pixels | None  # (h, w)
 
 
 @dataclass(frozen=True)
@@ -65,10 +39,11 @@ class Prepared:
     visible_shape: tuple[int, int] | None  # (H, W) as it came; None: it did not
     infrared_shape: tuple[int, int] | None
     alignment: Literal["none", "resized", "rig"]
-    window: Window | None  # None: infrared came with 8 bit
+    levels: Levels | None  # None: infrared is missing
     placed: Placed | None  # by the rig
     condition: Condition
     refinement: Refinement | None = None  # None: nobody asked for one
+    cameras: Cameras = field(default_factory=Cameras)
 
 
 @dataclass(frozen=True)
@@ -80,31 +55,12 @@ class Rules:
     gain: GainRule = field(default_factory=GainRule)
     max_skew_ms: float = math.inf
     degraded: Policy = "flag"
+    max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
+    cameras: Cameras = field(default_factory=Cameras)
 
-
-@dataclass
-class Times:
-    """Milliseconds each stage took, in the order in which the stages ran."""
-
-    ms: dict[str, float] = field(default_factory=dict)
-    began_ns: dict[str, int] = field(default_factory=dict)  # of the clock on the wall
-    batch: int = 1  # pairs that went through the network together
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Take the time of a `with` block as that of `stage`."""
-        start, self.began_ns[stage] = perf_counter(), time_ns()
-        yield
-        self.ms[stage] = (perf_counter() - start) * 1000
-
-    def note(self, stage: str, ms: float) -> None:
-        """Take `ms` until now as the time of `stage`."""
-        self.ms[stage] = ms
-        self.began_ns[stage] = time_ns() - int(ms * 1e6)
-
-    def worked_s(self) -> float:
-        """Seconds of work, without the waits for the client and for the network."""
-        return sum(ms for stage, ms in self.ms.items() if stage not in ("receive", "queue")) / 1000
+    def cameras_for(self, ask: Ask) -> Cameras:
+        """The profiles of a pair's cameras: what its client states over the operator's."""
+        return ask.cameras().over(self.cameras)
 
 
 def prepare(
@@ -116,48 +72,9 @@ def prepare(
     both: Both = in_turn,
 ) -> Prepared:
     """Decode the frames of a lone moment into one aligned pair; raises as `decode`, `settle`."""
-    return settle(decode(visible, infrared, rules.max_pixels, times, both), rules, times, ask)
-
-
-def decode(
-    visible: Frame | None,
-    infrared: Frame | None,
-    max_pixels: int,
-    times: Times,
-    both: Both = in_turn,
-) -> Decoded:
-    """Decode the frames there are; raises BadFrame, which names the one at fault."""
-    files = all(frame and not frame.layout for frame in (visible, infrared))
-    with times.measure("decode"):
-        return Decoded(
-            *(both if files else in_turn)(  # raw pixels are not worth another thread
-                partial(_decoded, "visible", decode_visible, visible, max_pixels),
-                partial(_decoded, "infrared", decode_infrared, infrared, max_pixels),
-            )
-        )
-
-
-def _decoded(
-    part: str, decoder: Callable[[Frame, int], First], frame: Frame | None, max_pixels: int
-) -> First | None:
-    try:
-        return decoder(frame, max_pixels) if frame else None
-    except ImageError as error:
-        raise bad_frame(part, error) from error
-
-
-def decode_visible(frame: Frame, max_pixels: int) -> NDArray[np.uint8]:
-    """Colour (H, W, 3) RGB of a file or of raw pixels; raises ImageError."""
-    if frame.layout:
-        return raw_visible(frame, max_pixels)
-    return images.decode_visible(bytes(frame.data), max_pixels)
-
-
-def decode_infrared(frame: Frame, max_pixels: int) -> Pixels:
-    """Heat (h, w) of a file or of raw pixels; raises ImageError."""
-    if frame.layout:
-        return raw_infrared(frame, max_pixels)
-    return images.decode_infrared(bytes(frame.data), max_pixels)
+    cameras = rules.cameras_for(ask)
+    decoded = decode(visible, infrared, rules.max_pixels, times, both, cameras)
+    return settle(decoded, rules, times, ask)
 
 
 def settle(
@@ -173,18 +90,26 @@ def settle(
     A frame that shows nothing becomes black, which the networks have learned to do without.
     """
     with times.measure("align"):
+        cameras, infrared = rules.cameras_for(ask), decoded.infrared
+        profile = cameras.infrared
+        validity = None if infrared is None else images.validity_of(infrared, profile)
         condition = examine(
-            {"visible": decoded.visible, "infrared": decoded.infrared},
+            {"visible": decoded.visible, "infrared": infrared},
             (ask.visible_ns, ask.infrared_ns),
-            rules.max_skew_ms,
+            Bounds(rules.max_skew_ms, rules.max_invalid, profile.bits, ask.shutter),
             memory,
-            ask.shutter,
+            validity,
         )
+        condition = replace(condition, flags=(*condition.flags, *decoded.flags))
         require(condition, ask.degraded or rules.degraded)
-        last = memory.window if memory else None
-        prepared = bring_together(decoded, rules, ask.depth_m, last, condition)
-        if memory and prepared.window and "infrared" in condition.sensors:
-            memory.window = prepared.window
+        last = memory.gain if memory else None
+        levels = None
+        if infrared is not None:
+            levels = images.infrared_levels(infrared, rules.gain, last, profile, validity)
+        prepared = bring_together(decoded, levels, rules, ask.depth_m, condition)
+        prepared = replace(prepared, cameras=cameras)
+        if memory and levels and levels.state and "infrared" in condition.sensors:
+            memory.gain = levels.state
         if len(condition.sensors) < len(SENSORS):
             return replace(prepared, pair=without_the_blind(prepared.pair, condition))
         return refined(prepared) if ask.refine else prepared
@@ -202,30 +127,29 @@ def require(condition: Condition, policy: Policy) -> None:
 
 def bring_together(
     decoded: Decoded,
+    levels: Levels | None,
     rules: Rules,
     depth_m: float | None,
-    last: Window | None,
     condition: Condition,
 ) -> Prepared:
-    """Bring infrared to 8 bit and into the visible view; a missing frame is black."""
-    visible, infrared = decoded.visible, decoded.infrared
-    shapes = _shape(visible), _shape(infrared)
-    if infrared is None:
+    """Bring infrared of 8 bit into the visible view; a missing frame is black."""
+    visible, shapes = decoded.visible, (_shape(decoded.visible), _shape(decoded.infrared))
+    if levels is None:
         assert visible is not None  # `require` has seen to it
         pair = FramePair(visible, np.zeros(visible.shape[:2], np.uint8))
         return Prepared(pair, *shapes, "none", None, None, condition)
-    levels, window = images.infrared_levels(infrared, rules.gain, last)
+    heat = levels.pixels
     if visible is None:
-        size = rules.mounting.visible_shape if rules.mounting else levels.shape
+        size = rules.mounting.visible_shape if rules.mounting else heat.shape
         visible = np.zeros((*size, 3), np.uint8)
     if rules.mounting:
-        aligned, placed = rules.mounting.place(visible, levels, depth_m)
-        return Prepared(FramePair(visible, aligned), *shapes, "rig", window, placed, condition)
-    check_proportions(visible, levels)
+        aligned, placed = rules.mounting.place(visible, heat, depth_m)
+        return Prepared(FramePair(visible, aligned), *shapes, "rig", levels, placed, condition)
+    check_proportions(visible, heat)
     height, width = visible.shape[:2]
-    alignment: Literal["none", "resized"] = "none" if levels.shape == (height, width) else "resized"
-    pair = FramePair(visible, images.resize(levels, height, width))
-    return Prepared(pair, *shapes, alignment, window, None, condition)
+    alignment: Literal["none", "resized"] = "none" if heat.shape == (height, width) else "resized"
+    pair = FramePair(visible, images.resize(heat, height, width))
+    return Prepared(pair, *shapes, alignment, levels, None, condition)
 
 
 def refined(prepared: Prepared) -> Prepared:

@@ -1,10 +1,11 @@
 """What the service says as JSON."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from segmif.thermal import Method
+from service.camera_fields import CameraFields
 from service.negotiation import View
 
 Policy = Literal["refuse", "flag"]
@@ -17,7 +18,7 @@ def _listed(value: object) -> object:
     return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
 
 
-class Ask(BaseModel):
+class Ask(CameraFields):
     """What a client says about a pair, and what it wants to have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -139,10 +140,33 @@ class Gain(BaseModel):
     """How the counts of a 16-bit infrared frame became grey."""
 
     method: Method
-    low: float = Field(description="counts shown as black")
-    high: float = Field(description="counts shown as white")
+    low: float = Field(description="counts shown as black; as white if the camera is black hot")
+    high: float = Field(description="counts shown as white; as black if the camera is black hot")
+    invalid_share: float = Field(
+        description="share of the pixels that are no measurement: they have no part in the window, "
+        "and are filled from their neighbours, or black"
+    )
     smoothing: float = Field(description="share of the stream's last window in this one")
     clip_limit: float | None = Field(description="of clahe; else null")
+
+
+class FarObjects(BaseModel):
+    """Objects far beyond the rest of the scene, which take a quarter of the levels."""
+
+    above: float | None = Field(
+        description="counts from which on they lie above gain.high, or null"
+    )
+    below: float | None = Field(description="counts up to which they lie below gain.low, or null")
+
+
+class CamerasUsed(BaseModel):
+    """What client, operator and rig file state of the cameras, as it was applied."""
+
+    visible: dict[str, Any] = Field(description="such as bits and crop")
+    infrared: dict[str, Any] = Field(
+        description="such as crop, polarity and kelvin_per_count; temperatures in kelvin are "
+        "kelvin_per_count * counts + kelvin_at_zero"
+    )
 
 
 class Fitness(BaseModel):
@@ -157,8 +181,10 @@ class Fitness(BaseModel):
     )
     skew: Literal["within", "beyond", "unknown"] = Field(description="against the operator's limit")
     flags: list[str] = Field(
-        description="skewed, or SENSOR_FAULT with the faults missing, black, saturated, shutter "
-        "and frozen; also in the header X-Pair-Flags"
+        description="skewed, or SENSOR_FAULT; faults of a frame: missing, black, saturated, "
+        "shutter, frozen, invalid (more pixels than SEGMIF_MAX_INVALID are no measurement), "
+        "telemetry (its size is that of a sensor and some rows), bits_guessed; of its time stamp: "
+        "late, repeated, jump, unit (no nanoseconds); also in the header X-Pair-Flags"
     )
 
 
@@ -202,6 +228,8 @@ class Report(BaseModel):
     rig: RigUse | None = Field(description="null where the service has no rig file")
     refinement: Refined | None = Field(description="null unless asked for with refine=true")
     gain: Gain | None = Field(description="null where infrared came with 8 bit")
+    far_objects: FarObjects | None = Field(description="null if there are none")
+    cameras: CamerasUsed | None = Field(description="null if nothing is stated of them")
     classes: list[ClassShare]
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(

@@ -14,11 +14,13 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import Self
 
-from segmif.images import MAX_PIXELS
+from segmif.image_header import MAX_PIXELS
 from segmif.parsing import parse_toml
 from segmif.runtime import Device
-from segmif.thermal import GainRule, Method, Window
+from segmif.thermal import GainRule, Method
+from segmif.window import Window
 from service.accounts import share_of
+from service.camera_fields import CameraFields
 from service.environment import (
     PREFIX,
     Environment,
@@ -44,7 +46,7 @@ COUNTS = 2**16 - 1  # the largest of 16-bit infrared
 logger = logging.getLogger(__name__)
 
 
-class Settings(BaseSettings):
+class Settings(CameraFields, BaseSettings):
     """Settings of one service; each reads the variable of its name, such as SEGMIF_MAX_PIXELS."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
@@ -67,6 +69,7 @@ class Settings(BaseSettings):
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
+    max_invalid: float = Field(default=0.01, ge=0, le=1)  # share of infrared pixels, then a fault
     host: ListenHost = "127.0.0.1"
     # Names by which it may be asked besides this machine's; needed beyond loopback by nobody.
     allowed_hosts: HostNames = ()
@@ -181,7 +184,18 @@ class Settings(BaseSettings):
 
     def rules(self, mounting: Mounting | None) -> Rules:
         """What is laid down for decoding, judging and aligning."""
-        return Rules(self.max_pixels, mounting, self.gain_rule(), self.max_skew_ms, self.degraded)
+        cameras = self.cameras()
+        if mounting:
+            cameras = cameras.over(mounting.rig.frames)
+        return Rules(
+            self.max_pixels,
+            mounting,
+            self.gain_rule(),
+            self.max_skew_ms,
+            self.degraded,
+            self.max_invalid,
+            cameras,
+        )
 
 
 def is_loopback(host: str) -> bool:

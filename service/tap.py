@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from segmif.images import Pixels, encode_png
 from service import errors
 from service.answers import Part, mixed
+from service.decoding import Decoded
 from service.documents import documented, schema_of
 from service.errors import NoPair, PairsWithheld
 from service.negotiation import JSON, MIXED, PNG
-from service.pipeline import Decoded
 from service.schemas import STREAM_NAME, Ask, Tapped
 
 KEPT_PAIRS = 4  # one of each stream; the stream longest without one is forgotten first

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from segmif.frames import CONFIDENCE
 from segmif.runtime import Runtime
 from service.answers import Result, describe
+from service.camera_fields import CAMERA_FIELDS
 from service.errors import BadWire
 from service.raw_frames import Frame, Layout
 from service.schemas import Ask
@@ -26,6 +27,7 @@ MAX_TENSOR_BATCH = 64
 PAIR_PARAMETERS = (
     *("stream", "visible_ns", "infrared_ns", "shutter"),
     *("depth_m", "refine", "degraded", "deadline_ms"),
+    *CAMERA_FIELDS,
 )
 MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
 

@@ -2,7 +2,7 @@
 
 from opentelemetry import trace
 
-from service.pipeline import Times
+from service.times import Times
 
 # Does nothing until OpenTelemetry's SDK is installed and set up by its OTEL_ variables.
 _tracer = trace.get_tracer("segmif.service")

@@ -15,8 +15,9 @@ from segmif.manifest import Manifest
 from segmif.runtime.trt import open_engine
 from service.__main__ import main
 from service.errors import UnfitSize
-from service.pipeline import Times, infer
+from service.pipeline import infer
 from service.settings import Settings
+from service.times import Times
 from tests.runtime.fakes import FakeDevice, fake_tensorrt
 from tests.runtime.test_trt import engine_file
 from tests.service.conftest import Serve

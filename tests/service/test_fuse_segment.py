@@ -197,6 +197,7 @@ def test_a_16_bit_infrared_of_another_size_is_shown_and_fitted(
         "high": 20_000 + 40 * 230,
         "smoothing": 0,
         "clip_limit": None,
+        "invalid_share": 0,
     }
     assert report["classes"][2]["share"] == pytest.approx(300 / (90 * 122), rel=0.3)
 

@@ -25,6 +25,13 @@ COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)
 GREY = np.full((HEIGHT, WIDTH), 120, np.uint8)
 
 
+def plate(noise: float, vignette: float = 0, at: int = 7_000) -> NDArray[np.uint16]:
+    """A closed shutter: noise, and less light towards the corners of the lens."""
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    spread = np.random.default_rng(0).normal(0, noise, (HEIGHT, WIDTH))
+    return np.asarray((at - vignette * (x * x + y * y) / 2 + spread).round(), np.uint16)
+
+
 class Listening:
     """A runtime that keeps what it was given last."""
 
@@ -125,7 +132,8 @@ def test_skew_is_measured_and_judged_against_half_a_frame(
         (COLOURS, np.full_like(RAMP, 255), "infrared_saturated", "visible"),
         (COLOURS, GREY, "infrared_shutter", "visible"),
         (COLOURS, np.full((HEIGHT, WIDTH), 16_383, np.uint16), "infrared_saturated", "visible"),
-        (COLOURS, RAMP % 30 + np.uint16(7_000), "infrared_shutter", "visible"),
+        (COLOURS, plate(noise=2), "infrared_shutter", "visible"),
+        (COLOURS, plate(noise=12, vignette=150), "infrared_shutter", "visible"),
     ],
 )
 def test_a_frame_that_shows_nothing_is_flagged_and_kept_from_the_network(

@@ -352,7 +352,7 @@ def test_tensors_have_reports_flags_and_stages(client: httpx.Client) -> None:
     stamps = {"visible_ns": 0, "infrared_ns": 50_000_000}
     for faults in (
         ["infrared_black", "skewed"],
-        ["visible_frozen", "infrared_black", "skewed"],
+        ["visible_frozen", "infrared_black", "skewed", "visible_repeated", "infrared_repeated"],
     ):
         answer = post(stream="tensors", **stamps)
         [report] = json.loads(answer.json()["parameters"]["reports"])

@@ -1,0 +1,105 @@
+"""The counts of a thermal frame that a picture shows, chosen by how often each occurs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+OBJECT_LEVELS = 0.25  # of all levels, kept for objects far beyond the rest of the scene
+FAR = 1.0  # of the scene's span: an object is far if that much lies between it and the rest
+STEPS = 2000  # of the quantiles that are looked at
+MOST_OBJECTS = 0.12  # of the pixels on either side
+BRIDGE = 0.01  # of the pixels: the blurred edge of an object lies between it and the rest
+STRUCTURED = 20.0  # times the noise: what spans less is a plain background, no scene
+LEAST_SCENE = 16  # [counts]: the same
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """Objects far above or below the rest of the scene."""
+
+    near: float  # [counts] where they begin
+    end: float  # [counts] shown as white (above) or black (below)
+    levels: float = OBJECT_LEVELS  # share of all levels that is kept for them
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    The counts shown as black (`low`) and as white (`high`); `high` > `low`.
+
+    With objects far beyond it, the window is shown by the levels that they leave.
+    """
+
+    low: float  # [counts]
+    high: float  # [counts]
+    cold: Beyond | None = None
+    hot: Beyond | None = None
+
+    def __post_init__(self) -> None:
+        if not self.high > self.low:
+            raise ValueError(f"a window from {self.low} to {self.high} counts shows nothing")
+
+
+def percentiles(
+    histogram: NDArray[np.int64], low_percent: float = 1.0, high_percent: float = 99.0
+) -> tuple[int, int]:
+    """The counts with `low_percent` of the pixels below and 100 - `high_percent` above them."""
+    total = int(histogram.sum())
+    shares = np.cumsum(histogram) * (100.0 / max(total, 1))
+    low, high = np.searchsorted(shares, [max(low_percent, 1e-9), high_percent - 1e-9])
+    return int(low), int(high)
+
+
+def scene_of(histogram: NDArray[np.int64], noise: float) -> Window:
+    """The window of counts by how often each occurs; objects far from the rest stand beyond it."""
+    low, high = percentiles(histogram)
+    plain = Window(float(low), float(max(high, low + 1)))
+    total = int(histogram.sum())
+    if not total:
+        return plain
+    shares = np.linspace(0, 1, STEPS + 1).clip(1e-9, 1 - 1e-9)
+    quantiles = np.searchsorted(np.cumsum(histogram) / total, shares).astype(np.float64)
+    above, below = _gap(quantiles), _gap(-quantiles[::-1])
+    for hot, cold in ((above, below), (above, None), (None, below)):
+        window = _between(histogram, hot, cold, quantiles)
+        if window and window.high - window.low > max(STRUCTURED * noise, LEAST_SCENE):
+            return window
+    return plain
+
+
+def _gap(quantiles: NDArray[np.float64]) -> tuple[float, float]:
+    """The widest gap in the upper part of a distribution, from its last count to the next."""
+    bridge, begin = round(BRIDGE * STEPS), round((1 - MOST_OBJECTS) * STEPS)
+    upper = quantiles[begin:-3]  # a gap above so few pixels is no object's
+    at = int(np.argmax(upper[bridge:] - upper[:-bridge]))
+    low, high = upper[at], upper[at + bridge]
+    steps = np.diff(upper[at : at + bridge + 1])
+    widest = int(np.argmax(steps))
+    if steps[widest] > (high - low) / 2:
+        low, high = upper[at + widest : at + widest + 2]
+    return float(low), float(high)
+
+
+def _between(
+    histogram: NDArray[np.int64],
+    hot: tuple[float, float] | None,
+    cold: tuple[float, float] | None,
+    quantiles: NDArray[np.float64],
+) -> Window | None:
+    """The window of what lies between the gaps; None unless these are wider than it."""
+    first = 0 if cold is None else round(-cold[0])
+    last = len(histogram) - 1 if hot is None else round(hot[0])
+    if last <= first:
+        return None
+    low, high = percentiles(histogram[first : last + 1])
+    low, high = first + low, first + max(high, low + 1)
+    gaps = [gap[1] - gap[0] for gap in (hot, cold) if gap]
+    if min(gaps) <= FAR * (high - low):
+        return None
+    return Window(
+        float(low),
+        float(high),
+        Beyond(-cold[1], float(quantiles[1])) if cold else None,
+        Beyond(hot[1], float(quantiles[-2])) if hot else None,
+    )

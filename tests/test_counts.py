@@ -1,0 +1,226 @@
+"""Only measurements steer the gain: scenes of all depths, with what cameras and files put in."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segmif.camera import CameraProfile
+from segmif.counts import judge
+from segmif.images import decode_infrared, decode_visible, infrared_levels
+from segmif.sensor import has_telemetry, seems_swapped
+from segmif.thermal import GainRule, GainState, apply_gain, percentile_window
+from segmif.window import Window
+
+Counts = NDArray[np.uint16]
+Chosen = NDArray[np.bool_]
+
+SHAPE = (120, 160)
+# bits and span [counts] of scenes
+DEPTHS = [(8, 30), (8, 250), (10, 300), (12, 30), (14, 1500), (14, 12_000), (16, 300), (16, 30_000)]
+SAMPLES = Path("service/web/samples")
+
+
+def scene(bits: int, span: int, seed: int) -> Counts:
+    """A scene with hills, edges and noise somewhere in the range of the sensor."""
+    random = np.random.default_rng([bits, span, seed])
+    height, width = SHAPE
+    hills = sum(
+        side * cv2.GaussianBlur(random.normal(0, 1, SHAPE), (0, 0), side)
+        for side in (2.0, 6.0, 15.0)
+    )
+    values = np.asarray(hills, np.float64)
+    for _ in range(12):
+        y, x = random.integers(0, height), random.integers(0, width)
+        part = np.s_[y : y + random.integers(4, 24), x : x + random.integers(4, 32)]
+        values[part] += random.normal(0, 1.5) * hills.std()  # type: ignore[union-attr]
+    values = (values - values.min()) / np.ptp(values)
+    base = random.integers(0, 2**bits - span) * (span < 2**bits - 1)
+    counts = base + values * span + random.normal(0, 0.005 * span, SHAPE)
+    return np.asarray(counts.round().clip(0, 2**bits - 1), np.uint16)
+
+
+def scattered(random: np.random.Generator) -> Chosen:
+    return np.asarray(random.random(SHAPE) < 0.1)
+
+
+def border(random: np.random.Generator) -> Chosen:
+    return np.pad(
+        np.zeros((SHAPE[0] - 6, SHAPE[1] - 8), bool), ((3, 3), (4, 4)), constant_values=True
+    )
+
+
+def rows(random: np.random.Generator) -> Chosen:
+    chosen = np.zeros(SHAPE, bool)
+    chosen[random.choice(SHAPE[0], SHAPE[0] // 10, replace=False)] = True
+    return chosen
+
+
+def strip(random: np.random.Generator) -> Chosen:
+    return np.repeat(np.arange(SHAPE[0]) >= 0.9 * SHAPE[0], SHAPE[1]).reshape(SHAPE)
+
+
+def rotated(random: np.random.Generator) -> Chosen:
+    height, width = SHAPE
+    turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), 6, 1)
+    return np.asarray(cv2.warpAffine(np.ones(SHAPE, np.uint8), turn, (width, height)) == 0)
+
+
+SHAPES = [scattered, border, rows, strip, rotated]
+
+
+@pytest.mark.parametrize("value", ["zero", "highest", "noise"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("bits", "span"), DEPTHS)
+def test_a_tenth_of_the_pixels_without_measurement_does_not_move_the_window(
+    bits: int, span: int, shape: Any, value: str
+) -> None:
+    random = np.random.default_rng([bits, span])
+    counts = scene(bits, span, seed=1)
+    chosen = shape(random)
+    low, high = np.percentile(counts[~chosen], [1, 99])  # of what is left of the scene
+    values = {"zero": 0, "highest": 65_535}
+    counts[chosen] = values.get(value, random.integers(0, 65_536, np.count_nonzero(chosen)))
+    window = percentile_window(counts)
+    off = max(abs(window.low - low), abs(window.high - high))
+    assert off <= max(0.05 * (high - low), 1)
+    assert judge(counts).share == pytest.approx(chosen.mean(), abs=0.07)
+
+
+def objects(counts: Counts, seed: int) -> Iterator[tuple[float, int, Chosen]]:
+    """Share of the frame, level [counts] and place of objects far above and below a scene."""
+    random = np.random.default_rng(seed)
+    low, high = int(counts.min()), int(counts.max())
+    span = high - low
+    levels = [high + span * 3 // 2, high + 30 * span, 65_535, low - span * 3 // 2, 0]
+    for share, level in product((0.002, 0.01, 0.03, 0.1), levels):
+        if not 0 <= level <= 65_535 or high - span < level < high + span:
+            continue
+        radius = np.sqrt(share * counts.size / np.pi) + 0.5
+        y, x = (random.uniform(radius * 0.8, side - radius * 0.8) for side in SHAPE)
+        rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
+        yield share, level, np.hypot(rows - y, columns - x) <= radius
+
+
+@pytest.mark.parametrize("noise", [0, 0.03])
+@pytest.mark.parametrize(("bits", "span"), [(14, 300), (14, 3000), (16, 60), (16, 3000)])
+def test_an_object_is_valid_and_leaves_the_scene_its_contrast(
+    bits: int, span: int, noise: float
+) -> None:
+    clean = scene(bits, span, seed=2)
+    random = np.random.default_rng(span)
+    for share, level, place in objects(clean, span):
+        counts = clean.copy()
+        heat = level + random.normal(0, noise * span, np.count_nonzero(place))
+        counts[place] = heat.round().clip(0, 65_535)
+        validity = judge(counts)
+        invalid = validity.invalid
+        words = f"{share} of the frame at {level}"
+        assert invalid is None or (invalid[place] > 0).mean() < 0.02, words
+        levels = apply_gain(counts, GainRule(), validity=validity).pixels.astype(float)
+        near = cv2.dilate(place.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        around = levels[near & ~place].mean()
+        assert abs(levels[place].mean() - around) >= 255 / 5, words
+        low, high = np.percentile(levels[~place], [1, 99])
+        assert high - low >= 0.7 * 255, words
+
+
+def test_what_is_not_measured_takes_the_level_of_its_neighbours() -> None:
+    counts = scene(14, 1500, seed=3)
+    plain = apply_gain(counts, GainRule()).pixels
+    dead = counts.copy()
+    chosen = np.random.default_rng(0).random(SHAPE) < 0.011
+    dead[chosen] = np.where(np.arange(np.count_nonzero(chosen)) % 2, 0, 65_535)
+    found = apply_gain(dead, GainRule())
+    assert np.abs(found.pixels.astype(int) - plain)[chosen].mean() < 12
+    assert found.invalid_share == pytest.approx(chosen.mean(), abs=1e-3)
+
+
+def test_stated_values_are_invalid_in_8_bit_and_none_else() -> None:
+    levels = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    np.testing.assert_array_equal(infrared_levels(levels).pixels, levels)
+    stated = infrared_levels(levels, profile=CameraProfile(invalid=(0, 255)))
+    assert stated.invalid_share == 2 / 256
+    assert stated.pixels[:, 0].max() < 4 and stated.pixels[:, 255].min() > 250
+    black_hot = infrared_levels(levels, profile=CameraProfile(polarity="black_hot"))
+    np.testing.assert_array_equal(black_hot.pixels, 255 - levels)
+
+
+def test_stated_bits_and_counts_are_no_measurement() -> None:
+    counts = scene(14, 1500, seed=4)
+    counts[50:60, 70:90] = 20_000  # connected, as an object
+    assert judge(counts).share == 0
+    for profile in (CameraProfile(bits=14), CameraProfile(invalid=(20_000,))):
+        assert judge(counts, profile).share == pytest.approx(200 / counts.size)
+
+
+def test_a_jump_is_judged_before_it_enters_the_window() -> None:
+    counts = scene(14, 1500, seed=5).astype(int)
+    counts = counts - counts.min() + 3000
+    state: GainState | None = None
+    lows: list[float] = []
+    # an odd frame, then the scene again, then another scene that stays
+    for shift in (0, 0, 6000, 0, 600, 600, 600, 600, 600):
+        gained = apply_gain((counts + shift).astype(np.uint16), GainRule(smoothing=0.9), state)
+        assert gained.window
+        state = gained.state
+        lows.append(round(gained.window.low - lows[0]) if lows else gained.window.low)
+    assert lows[1:] == [0, 6000, 0, 600, 600, 600, 600, 600]
+
+
+def test_something_hot_comes_into_view_slowly() -> None:
+    counts = scene(14, 1500, seed=6)
+    state = apply_gain(counts, GainRule(smoothing=0.9)).state
+    hot = counts.copy()
+    hot[40:70, 50:90] = 16_000
+    shown = apply_gain(hot, GainRule(smoothing=0.9), state)
+    assert shown.window and shown.window.hot
+    assert shown.window.hot.levels == pytest.approx(0.025)
+    for _ in range(60):
+        shown = apply_gain(hot, GainRule(smoothing=0.9), shown.state)
+    assert shown.window and shown.window.hot and shown.window.hot.levels > 0.24
+
+
+def test_swapped_bytes_are_noticed_by_what_neighbours_differ() -> None:
+    for name in ("day", "night", "glare"):
+        sample = decode_infrared((SAMPLES / name / "infrared.png").read_bytes())
+        counts = (29_000 + 6 * sample.astype(np.uint16)).astype(np.uint16)
+        assert not seems_swapped(counts)
+        assert seems_swapped(counts.byteswap())
+        for factor in (256, 257):
+            plain = (sample.astype(np.uint16) * factor).astype(np.uint16)
+            assert not seems_swapped(plain) and not seems_swapped(plain.byteswap())
+    noise = np.random.default_rng(0).integers(0, 65_536, SHAPE).astype(np.uint16)
+    assert not seems_swapped(noise)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "rows"),
+    [
+        *((256, 196, 1), (160, 122, 1), (640, 514, 1), (80, 63, 1), (320, 258, 1), (336, 258, 1)),
+        *((384, 290, 1), (256, 384, 1), (256, 192, 0), (640, 480, 0), (640, 512, 0), (320, 256, 0)),
+        *((1280, 960, 0), (96, 64, 0), (500, 330, 0)),
+    ],
+)
+def test_known_sensors_with_rows_too_many_are_recognised(
+    width: int, height: int, rows: int
+) -> None:
+    assert has_telemetry((height, width)) == bool(rows)
+
+
+def test_the_samples_keep_their_window() -> None:
+    for name in ("day", "night", "glare"):
+        sample = decode_infrared((SAMPLES / name / "infrared.png").read_bytes())
+        counts = (29_000 + 6 * sample.astype(np.uint16)).astype(np.uint16)
+        ordered = np.sort(counts, axis=None)
+        window = percentile_window(counts)
+        low, high = (float(ordered[int(share * ordered.size)]) for share in (0.01, 0.99))
+        assert window == Window(low, high)
+        assert (
+            decode_visible((SAMPLES / name / "visible.png").read_bytes()).shape[:2] == counts.shape
+        )
