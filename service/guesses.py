@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from time import monotonic
 
 from service.refusals import TooManyGuesses
@@ -21,9 +20,7 @@ class Guesses:
     Lives on the event loop: nothing here is locked.
     """
 
-    def __init__(self, delay_s: float = DELAY_S, clock: Callable[[], float] = monotonic) -> None:
-        self._delay_s = delay_s
-        self._clock = clock
+    def __init__(self) -> None:
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # count, when last
         self._waiting: Counter[str] = Counter()
 
@@ -37,7 +34,7 @@ class Guesses:
 
     async def wrong(self, client: str) -> None:
         """Note a wrong token; waits, unless the address has sent only a few."""
-        now = self._clock()
+        now = monotonic()
         count, last = self._wrong.pop(client, (0, now))
         count = 1 if now - last > FORGOTTEN_S else count + 1
         self._wrong[client] = count, now
@@ -46,7 +43,7 @@ class Guesses:
         if count > FREE:
             self._waiting[client] += 1
             try:
-                await asyncio.sleep(self._delay_s)
+                await asyncio.sleep(DELAY_S)
             finally:
                 self._waiting[client] -= 1
                 if not self._waiting[client]:

@@ -4,7 +4,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -75,4 +75,6 @@ def methods_of(scope: Scope) -> list[str]:
 
 
 def _matches(scope: Scope) -> bool:
-    return any(route.matches(scope)[0] == Match.FULL for route in scope["app"].router.routes)
+    found = (r for r in scope["app"].router.routes if r.matches(scope)[0] == Match.FULL)
+    # files are mounted, whatever the method
+    return any(scope["method"] == "GET" or not isinstance(route, Mount) for route in found)

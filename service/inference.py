@@ -17,7 +17,8 @@ from service.errors import UnknownModel
 from service.line import Line, Submission
 from service.schemas import State
 from service.submissions import client_of, due
-from service.tensors import LENGTH_HEADER, VERSION, InferRequest, read_inference, write_results
+from service.tensor_requests import InferRequest
+from service.tensors import LENGTH_HEADER, VERSION, read_inference, write_results
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 OF_A_MODEL = (errors.Unauthorized, errors.UnknownModel, errors.BadParameter)

@@ -43,9 +43,15 @@ class TextLines(logging.Formatter):
         return f"{super().formatMessage(record)} {told}".rstrip()
 
 
-def without_queries(record: logging.LogRecord) -> bool:
-    """Leave out uvicorn's lines of WebSockets: they hold whole queries, and ours tell the rest."""
-    return '"WebSocket %s"' not in str(record.msg)
+def is_needed(record: logging.LogRecord) -> bool:
+    """
+    Leave out what uvicorn says of WebSockets: ours tells it too.
+
+    It writes the whole query, and calls every refusal before the handshake an error.
+    """
+    return not str(record.msg).startswith(
+        ('%s - "WebSocket %s"', "ASGI callable returned without completing handshake")
+    )
 
 
 def log_config(form: LogFormat) -> dict[str, Any]:
@@ -54,13 +60,13 @@ def log_config(form: LogFormat) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"queries": {"()": lambda: without_queries}},
+        "filters": {"needed": {"()": lambda: is_needed}},
         "formatters": {"lines": {"()": formatter}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": "lines",
-                "filters": ["queries"],
+                "filters": ["needed"],
                 "stream": "ext://sys.stderr",
             }
         },

@@ -1,5 +1,6 @@
 """Which form of the answer a client asked for (RFC 9110, section 12.5.1)."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -72,7 +73,8 @@ def _weight(parameters: Sequence[str]) -> float:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
             try:
-                return min(max(float(value), 0.0), 1.0)
+                weight = float(value)
             except ValueError:
-                return 0.0  # not a number: what cannot be read is not wanted
+                return 0.0  # what cannot be read is not wanted
+            return min(max(weight, 0.0), 1.0) if math.isfinite(weight) else 0.0
     return 1.0

@@ -4,62 +4,25 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
 
 from segmif.frames import CONFIDENCE
 from segmif.runtime import Runtime
 from service.answers import Result, describe
-from service.camera_fields import CAMERA_FIELDS
 from service.errors import BadWire
 from service.raw_frames import Frame, Layout
 from service.schemas import Ask
 from service.submissions import validated
+from service.tensor_requests import InferRequest, Output, Tensor, read_request
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 BYTES_AN_ELEMENT = {"UINT8": 1, "UINT16": 2}
 VERSION = "1"  # of the one model
 MAX_TENSOR_BATCH = 64
-# What else may be said in this protocol, where parameters that nobody knows are passed over.
-PAIR_PARAMETERS = (
-    *("stream", "visible_ns", "infrared_ns", "shutter"),
-    *("depth_m", "refine", "degraded", "deadline_ms"),
-    *CAMERA_FIELDS,
-)
 MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
-
-
-class Tensor(BaseModel):
-    """An input as a request describes it."""
-
-    name: Literal["visible", "infrared"]
-    datatype: Literal["UINT8", "UINT16"]
-    shape: list[Annotated[int, Field(ge=1, le=65_535)]] = Field(min_length=3, max_length=4)
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
-
-
-class Output(BaseModel):
-    """An output that a request wants."""
-
-    name: Literal["fused", "labels", "confidence"]
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(BaseModel):
-    """The JSON of a request, without its binary tensors."""
-
-    id: str = Field(default="", max_length=64)
-    inputs: list[Tensor] = Field(min_length=2, max_length=2)
-    outputs: list[Output] = Field(default=[], max_length=3, description="none: all there are")
-    parameters: dict[str, Any] = Field(
-        default={},
-        description="timeout in microseconds, binary_data_output; of all pairs, as in the query "
-        f"of /fuse-segment: {', '.join(PAIR_PARAMETERS)}",
-    )
 
 
 @dataclass(frozen=True)
@@ -72,10 +35,9 @@ class Inference:
     def ask(self) -> Ask:
         """What is said of the pairs, with Triton's `timeout` [us]; raises BadParameter."""
         told = self.asked.parameters
-        fields = {name: told[name] for name in PAIR_PARAMETERS if name in told}
-        timeout = told.get("timeout")
-        if isinstance(timeout, int | float) and timeout > 0:
-            fields.setdefault("deadline_ms", timeout / 1000)
+        fields = told.of_the_pairs()
+        if told.timeout:
+            fields.setdefault("deadline_ms", told.timeout / 1000)
         wanted = [output.name for output in self.asked.outputs]
         if not wanted or CONFIDENCE in wanted:
             fields["return"] = CONFIDENCE
@@ -90,13 +52,10 @@ def read_inference(body: bytes, length: int | None) -> Inference:
     if head > MAX_JSON_BYTES:
         raise BadWire(f"{head} bytes of JSON, at most {MAX_JSON_BYTES}; send binary tensors")
     try:
-        asked = InferRequest.model_validate(json.loads(body[:head]))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadWire(f"{where}: {first['msg']}") from error
+        told = json.loads(body[:head])
     except (ValueError, RecursionError) as error:
         raise BadWire("the request's head is not JSON") from error
+    asked = read_request(told)
     rest = memoryview(body)[head:]
     tensors: dict[str, tuple[Tensor, memoryview]] = {}
     for tensor in asked.inputs:
@@ -112,18 +71,14 @@ def read_inference(body: bytes, length: int | None) -> Inference:
 def _tensor_bytes(tensor: Tensor, rest: memoryview) -> tuple[memoryview, memoryview]:
     """The bytes of a tensor, and those that follow it."""
     wanted = math.prod(tensor.shape) * BYTES_AN_ELEMENT[tensor.datatype]
+    size = tensor.parameters.binary_data_size
     if tensor.data is not None:
-        try:
-            values = np.asarray(tensor.data, tensor.datatype.lower())
-        except (ValueError, OverflowError, TypeError) as error:
-            raise BadWire(f"{tensor.name}: data are not {tensor.datatype}") from error
-        data = memoryview(values.tobytes())
+        if size is not None:
+            raise BadWire(f"{tensor.name} has data and a binary_data_size: one of them")
+        data = memoryview(_values(tensor.data, tensor).tobytes())
     else:
-        size = tensor.parameters.get("binary_data_size")
-        if not isinstance(size, int) or not 0 <= size <= len(rest):
-            raise BadWire(
-                f"{tensor.name}: binary_data_size is {size!r}, {len(rest)} bytes are left"
-            )
+        if size is None or size > len(rest):
+            raise BadWire(f"{tensor.name}: binary_data_size is {size}, {len(rest)} bytes are left")
         data, rest = rest[:size], rest[size:]
     if len(data) != wanted:
         raise BadWire(
@@ -131,6 +86,22 @@ def _tensor_bytes(tensor: Tensor, rest: memoryview) -> tuple[memoryview, memoryv
             f"has {wanted}"
         )
     return data, rest
+
+
+def _values(data: list[Any], tensor: Tensor) -> NDArray[np.generic]:
+    """Numbers of JSON, each of which the tensor's type holds as it is; raises BadWire."""
+    wanted = np.dtype(tensor.datatype.lower())
+    try:
+        values = np.asarray(data)
+    except ValueError as error:
+        raise BadWire(f"{tensor.name}: its data are ragged, expected {tensor.shape}") from error
+    whole = values.dtype.kind in "iu" or not values.size
+    if not whole or (values.size and (values.min() < 0 or values.max() > np.iinfo(wanted).max)):
+        raise BadWire(
+            f"{tensor.name}: its data are not {tensor.datatype}: whole numbers from 0 to "
+            f"{np.iinfo(wanted).max}"
+        )
+    return values.astype(wanted)
 
 
 def _pairs(
@@ -188,7 +159,7 @@ def _outputs(
     """The outputs as the answer's JSON has them, and the bytes of those that follow it."""
     arrays = _arrays(results)
     wanted = asked.outputs or [Output.model_validate({"name": name}) for name in arrays]
-    everywhere = bool(asked.parameters.get("binary_data_output"))
+    everywhere = asked.parameters.binary_data_output
     described, binary = [], []
     for output in wanted:
         if output.name not in arrays:
@@ -199,7 +170,8 @@ def _outputs(
             "datatype": "UINT8",
             "shape": list(array.shape),
         }
-        if output.parameters.get("binary_data", everywhere):
+        binary_data = output.parameters.binary_data
+        if everywhere if binary_data is None else binary_data:
             entry["parameters"] = {"binary_data_size": array.nbytes}
             binary.append(array.tobytes())
         else:
