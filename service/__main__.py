@@ -11,17 +11,19 @@ from typing import get_args
 from segmif import pair_files
 from segmif.runtime import Device
 from service.app import create_app
+from service.camera_fields import CameraFields
 from service.environment import FILE_VARIABLE
 from service.logs import log_config
 from service.memory import bound_memory, bound_memory_by_machine
 from service.offline import infer_folders
 from service.opening import Opened, open_all
+from service.schemas import Policy
 from service.settings import Settings, as_toml, load_settings
 from service.transport import Server, check_door, server_config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code: 0 done, 1 some pairs failed, 2 could not start."""
+    """Run one subcommand; the exit code is 0 done, 1 pairs failed or refused, 2 could not start."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["bench"]:
         return measure(arguments[1:])
@@ -99,9 +101,11 @@ def infer(options: argparse.Namespace, opened: Opened) -> int:
     try:
         summary = infer_folders(
             *(options.visible, options.infrared, options.out),
-            *(opened.runtime, opened.mounting),
+            opened.runtime,
+            opened.settings.rules(opened.mounting),
             how=pair_files.pairing_of(options),
             refine=options.refine,
+            recording=options.recording,
         )
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -109,7 +113,7 @@ def infer(options: argparse.Namespace, opened: Opened) -> int:
     finally:
         opened.close()
     print(*summary.lines(), sep="\n")
-    return 1 if summary.failures or not summary.done else 0
+    return 0 if summary.whole else 1
 
 
 def common() -> argparse.ArgumentParser:
@@ -139,6 +143,15 @@ def common() -> argparse.ArgumentParser:
     network.add_argument(
         "--depth-m", type=float, metavar="M", help="depth of the plane that the rig aligns (far)"
     )
+    cameras = network.add_argument_group("what is stated of the cameras")
+    for name, field in CameraFields.model_fields.items():
+        kinds = get_args(field.annotation)  # the type, or its choices, and None
+        cameras.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kinds[0] if isinstance(kinds[0], type) else str,
+            choices=get_args(kinds[0]) or None,
+            help=(field.description or "").replace("%", "%%"),
+        )
     return network
 
 
@@ -172,6 +185,14 @@ def parser() -> argparse.ArgumentParser:
     pair_files.add_arguments(infer)
     infer.add_argument(
         "--refine", action="store_true", help="mend what misalignment the pairs themselves show"
+    )
+    infer.add_argument(
+        "--degraded", choices=get_args(Policy), help="what becomes of pairs with a fault (flag)"
+    )
+    infer.add_argument(
+        "--recording",
+        action="store_true",
+        help="the pairs follow one another: flag frozen frames and clocks, smooth the gain",
     )
     commands.add_parser("bench", help="measure a running service (needs segmif[client])")
     return top

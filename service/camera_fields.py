@@ -51,7 +51,7 @@ class CameraFields(BaseModel):
         default=None,
         ge=KELVIN_PER_COUNT[0],
         le=KELVIN_PER_COUNT[1],
-        description="kelvin that a count is worth; the report then has temperatures",
+        description="kelvin that a count is worth, for the report",
     )
     infrared_kelvin_at_zero: float | None = Field(
         default=None,

@@ -1,10 +1,12 @@
 """Folders of recorded frames to folders of fused frames and masks."""
 
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -12,54 +14,25 @@ from time import perf_counter
 from tqdm import tqdm
 
 from segmif import files, images
-from segmif.classes import Taxonomy
 from segmif.frames import Prediction
 from segmif.image_header import MAX_PIXELS
 from segmif.pair_files import BY_NAME, FilePair, Pairing, pair_files
 from segmif.runtime import Runtime
+from service.answers import Result, describe
+from service.condition import Memory
+from service.decoding import Decoded, decode
 from service.errors import ServiceError
-from service.mounting import Mounting
-from service.pipeline import Prepared, Rules, infer, prepare
+from service.outcomes import Report, ReportFile, Summary
+from service.pipeline import Prepared, Rules, infer, prepare, settle
 from service.raw_frames import Frame
 from service.schemas import Ask
 from service.times import Times
 
 CODEC_THREADS = 2
 AHEAD = 4  # pairs decoded before, and written after, the one in the network
+STAMP = re.compile(r"\d{16,19}")  # a file name that is a time in nanoseconds
 
-
-Read = Callable[[FilePair, Times], Prepared]
-
-
-@dataclass
-class Summary:
-    """What became of a folder."""
-
-    done: int = 0
-    failures: list[str] = field(default_factory=list)  # one sentence each
-    seconds: float = 0.0
-    stage_ms: dict[str, float] = field(default_factory=dict)  # summed over the pairs done
-
-    def add(self, complaint: str | None, times: Times | None = None) -> None:
-        """Count one pair that is through, with its times, or failed."""
-        if complaint:
-            self.failures.append(complaint)
-        elif times:
-            self.done += 1
-            for stage, ms in times.ms.items():
-                self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + ms
-
-    def lines(self) -> Iterator[str]:
-        """Say it for people."""
-        if self.done:
-            rate = self.done / self.seconds
-            stages = ", ".join(f"{name} {ms / self.done:.1f}" for name, ms in self.stage_ms.items())
-            yield f"{self.done} pairs in {self.seconds:.1f} s: {rate:.1f} pairs/s"
-            yield f"ms per pair, stages overlapping: {stages}"
-        if self.failures:
-            yield f"{len(self.failures)} failed"
-        if not self.done and not self.failures:
-            yield "nothing done: neither folder holds a frame"
+Read = Callable[[FilePair, Times], Future[Prepared]]
 
 
 def infer_folders(
@@ -67,38 +40,46 @@ def infer_folders(
     infrared: Path,
     out: Path,
     runtime: Runtime,
-    mounting: Mounting | None = None,
+    rules: Rules = Rules(MAX_PIXELS),  # noqa: B008  frozen
     *,
     how: Pairing = BY_NAME,
     refine: bool = False,
+    recording: bool = False,
 ) -> Summary:
     """
-    Fuse and label every pair; writes `out`/fused/NAME.png and `out`/mask/NAME.png.
+    Fuse and label every pair; writes `out`/fused/NAME.png, `out`/mask/NAME.png and a report.
 
-    With a mounting, its rig aligns the frames; `refine` mends what is left, pair by pair. What
-    fails is said on stderr and noted in the summary, and the others go on.
+    `refine` mends what misalignment is left, pair by pair. In a `recording` each pair is judged by
+    those before it, and the gain is smoothed; names of 16 to 19 digits are times in nanoseconds.
+    What fails is said on stderr and noted in the summary, and the others go on.
     Raises OSError where a folder cannot be listed or made, ValueError for a wrong pairs file.
     """
     paired = pair_files(visible, infrared, how)
     for folder in ("fused", "mask"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     summary, start = Summary(), perf_counter()
-    rules, ask = Rules(MAX_PIXELS, mounting), Ask(refine=refine)
-    with (
-        ThreadPoolExecutor(CODEC_THREADS, "codec") as codecs,
-        tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr) as bar,
-    ):
+    rules, ask = replace(rules, max_pixels=MAX_PIXELS), Ask(refine=refine)
+    with ExitStack() as opened:
+        lines = opened.enter_context(ReportFile(out))
+        codecs = opened.enter_context(ThreadPoolExecutor(CODEC_THREADS, "codec"))
+        read = partial(_read_alone, codecs, rules, ask)
+        if recording:
+            ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
+            read = partial(_read_next, codecs, ordered, rules, ask, Memory())
+        bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
         for note in paired.notes:
             bar.write(note, file=sys.stderr)
         for complaint in paired.complaints:
-            summary.add(complaint)
+            summary.complain(complaint)
+            lines.write(None, "failed", complaint, None)
             bar.write(complaint, file=sys.stderr)
-        read = partial(_read, rules, ask)
-        for job, error in _finished(paired.pairs, codecs, read, runtime, out):
-            trouble = f"{job.task.name}: {error}" if error else None
-            summary.add(trouble, job.times)
-            if trouble:
-                bar.write(trouble, file=sys.stderr)
+        for job, written in _finished(paired.pairs, codecs, read, runtime, rules, out):
+            if error := written.exception():
+                lines.write(job.task, summary.fail(job.task.name, error), str(error), None)
+                bar.write(f"{job.task.name}: {error}", file=sys.stderr)
+            else:
+                summary.add(written.result(), job.times)
+                lines.write(job.task, "done", None, written.result())
             bar.update()
     summary.seconds = perf_counter() - start
     return summary
@@ -114,47 +95,88 @@ class Job:
 
 
 def _finished(
-    tasks: Sequence[FilePair], codecs: Executor, read: Read, runtime: Runtime, out: Path
-) -> Iterator[tuple[Job, BaseException | None]]:
+    tasks: Sequence[FilePair],
+    codecs: Executor,
+    read: Read,
+    runtime: Runtime,
+    rules: Rules,
+    out: Path,
+) -> Iterator[tuple[Job, Future[Report]]]:
     """Run the network here while other threads read ahead and write behind."""
-    writing: deque[tuple[Job, Future[None]]] = deque()
-    for job in _read_ahead(tasks, codecs, read):
-        writing.append((job, _infer_and_write(job, codecs, runtime, out)))
+    writing: deque[tuple[Job, Future[Report]]] = deque()
+    for job in _read_ahead(tasks, read):
+        writing.append((job, _infer_and_write(job, codecs, runtime, rules, out)))
         if len(writing) > AHEAD:
-            job, written = writing.popleft()
-            yield job, written.exception()
-    for job, written in writing:
-        yield job, written.exception()
+            yield writing.popleft()
+    yield from writing
 
 
-def _read_ahead(tasks: Sequence[FilePair], codecs: Executor, read: Read) -> Iterator[Job]:
+def _read_ahead(tasks: Sequence[FilePair], read: Read) -> Iterator[Job]:
     reading: deque[Job] = deque()
     for task in tasks:
         times = Times()
-        reading.append(Job(task, times, codecs.submit(read, task, times)))
+        reading.append(Job(task, times, read(task, times)))
         if len(reading) > AHEAD:
             yield reading.popleft()
     yield from reading
 
 
-def _read(rules: Rules, ask: Ask, task: FilePair, times: Times) -> Prepared:
-    visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
-    return prepare(visible, infrared, rules, times, ask)
+def _read_alone(
+    codecs: Executor, rules: Rules, ask: Ask, task: FilePair, times: Times
+) -> Future[Prepared]:
+    def work() -> Prepared:
+        visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
+        return prepare(visible, infrared, rules, times, ask)
+
+    return codecs.submit(work)
 
 
-def _infer_and_write(job: Job, codecs: Executor, runtime: Runtime, out: Path) -> Future[None]:
+def _read_next(
+    codecs: Executor,
+    ordered: Executor,
+    rules: Rules,
+    ask: Ask,
+    memory: Memory,
+    task: FilePair,
+    times: Times,
+) -> Future[Prepared]:
+    """As `_read_alone`, but a pair is judged after the one before it."""
+
+    def decoded() -> Decoded:
+        visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
+        return decode(visible, infrared, rules.max_pixels, times, cameras=rules.cameras)
+
+    decoding = codecs.submit(decoded)
+    stamps = {"visible_ns": _stamp_ns(task.visible), "infrared_ns": _stamp_ns(task.infrared)}
+    stamped = ask.model_copy(update=stamps)
+    return ordered.submit(lambda: settle(decoding.result(), rules, times, stamped, memory))
+
+
+def _stamp_ns(path: Path) -> int | None:
+    return int(path.stem) if STAMP.fullmatch(path.stem) else None
+
+
+def _infer_and_write(
+    job: Job, codecs: Executor, runtime: Runtime, rules: Rules, out: Path
+) -> Future[Report]:
     try:
-        prediction = infer(runtime, job.reading.result().pair, job.times)
+        prepared = job.reading.result()
+        prediction = infer(runtime, prepared.pair, job.times)
     except (ServiceError, OSError) as error:
-        failed: Future[None] = Future()
+        failed: Future[Report] = Future()
         failed.set_exception(error)
         return failed
-    return codecs.submit(_write, prediction, runtime.manifest.classes, out, job)
+    return codecs.submit(_write, prediction, prepared, runtime, rules, out, job)
 
 
-def _write(prediction: Prediction, taxonomy: Taxonomy, out: Path, job: Job) -> None:
+def _write(
+    prediction: Prediction, prepared: Prepared, runtime: Runtime, rules: Rules, out: Path, job: Job
+) -> Report:
+    name = job.task.name
     with job.times.measure("encode"):
         fused = images.encode_png(prediction.fused)
-        mask = images.encode_indexed_png(prediction.labels, taxonomy.palette)
-    files.write_bytes(out / "fused" / f"{job.task.name}.png", fused)
-    files.write_bytes(out / "mask" / f"{job.task.name}.png", mask)
+        mask = images.encode_indexed_png(prediction.labels, runtime.manifest.classes.palette)
+    files.write_bytes(out / "fused" / f"{name}.png", fused)
+    files.write_bytes(out / "mask" / f"{name}.png", mask)
+    result = Result(prediction, prepared, runtime, rules.gain, job.times, name, None)
+    return describe(result).model_dump(mode="json")

@@ -1,7 +1,9 @@
 """Folders in, folders out."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,3 +105,75 @@ def test_no_pair_at_all_is_a_failure(
         (tmp_path / folder).mkdir()
     assert infer(tmp_path, stand_in_weights) == 1
     assert capsys.readouterr().out == "nothing done: neither folder holds a frame\n"
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """Six moments a tenth of a second apart: one frozen, one with the shutter closed, one dead."""
+    rng = np.random.default_rng(1)
+    for folder in ("visible", "infrared"):
+        (tmp_path / folder).mkdir()
+    scene = 7000 + (np.add.outer(np.arange(50), np.arange(70)) % 40) * 20
+    for place in range(6):
+        name = f"{1_700_000_000_000_000_000 + place * 100_000_000}.png"
+        colours = rng.integers(0, 256, (*SHAPE, 3), np.uint8)
+        counts = (np.roll(scene, place, axis=1) + rng.normal(0, 2, SHAPE)).astype(np.uint16)
+        if place == 2:
+            counts[...] = 7000
+        if place == 3:
+            counts[:2] = 0
+        images.write_png(tmp_path / "visible" / name, colours)
+        images.write_png(tmp_path / "infrared" / name, counts)
+    *_, before, last = sorted((tmp_path / "infrared").iterdir())
+    last.write_bytes(before.read_bytes())
+    return tmp_path
+
+
+def reported(recording: Path) -> list[dict[str, Any]]:
+    lines = (recording / "out" / "report.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_faults_are_counted_and_each_pair_has_a_line(
+    drive: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer(drive, stand_in_weights, "--recording") == 0
+    told = capsys.readouterr().out
+    assert "flagged: infrared_shutter 1, infrared_invalid 1, infrared_frozen 1" in told
+    assert "1 rest on visible alone" in told and "alignment: none 6" in told
+    lines = reported(drive)
+    assert [line["status"] for line in lines] == ["done"] * 6
+    assert [line["name"] for line in lines] == sorted(p.stem for p in (drive / "visible").iterdir())
+    flags = [line["report"]["pair"]["flags"] for line in lines]
+    assert flags == [[], [], ["infrared_shutter"], ["infrared_invalid"], [], ["infrared_frozen"]]
+    assert lines[3]["report"]["gain"]["invalid_share"] == pytest.approx(0.04)
+    assert lines[0]["report"]["pair"]["skew_ms"] == 0
+
+
+def test_pairs_with_a_fault_are_refused_on_request(
+    drive: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (drive / "visible" / "alone.png").write_bytes(b"")
+    assert infer(drive, stand_in_weights, "--degraded=refuse") == 1
+    assert "4 pairs in" in (told := capsys.readouterr().out)
+    assert "2 refused\n1 failed" in told
+    assert len(list((drive / "out" / "fused").iterdir())) == 4
+    lines = reported(drive)
+    assert [line["status"] for line in lines].count("refused") == 2
+    assert (
+        "infrared_invalid" in [line["detail"] for line in lines if line["status"] == "refused"][1]
+    )
+    assert lines[0]["status"] == "failed" and "alone.png: no file" in lines[0]["detail"]
+
+
+def test_what_is_stated_of_the_cameras_comes_by_flag_and_by_file(
+    drive: Path, stand_in_weights: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "segmif.toml"
+    config.write_text('infrared_polarity = "black_hot"\ninfrared_bits = 14\n')
+    crop = "--infrared-crop=0,2,0,0"
+    assert infer(drive, stand_in_weights, f"--config={config}", crop) == 0
+    for line in reported(drive):
+        stated = {"bits": 14, "crop": [0, 2, 0, 0], "polarity": "black_hot"}
+        assert line["report"]["cameras"]["infrared"] == stated
+        assert "infrared_invalid" not in line["report"]["pair"]["flags"]
