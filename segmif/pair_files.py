@@ -112,11 +112,14 @@ def pair_files(visible: Path, infrared: Path, how: Pairing = BY_NAME) -> Paired:
     """
     The pairs of two folders.
 
-    Raises NotADirectoryError for what is no folder, and what `read_pairs` raises.
+    Raises NotADirectoryError for what is no folder, ValueError where each file would be its own
+    partner, and what `read_pairs` raises.
     """
     if how.pairs:
         return Paired(read_pairs(how.pairs, visible, infrared))
     lists = (list_frames(visible, how.patterns[0]), list_frames(infrared, how.patterns[1]))
+    if how.patterns[0] == how.patterns[1] and visible.resolve() == infrared.resolve():
+        raise ValueError(_one_folder(visible, list(lists[0].files)))
     first, second = same_names(*(each.files for each in lists))
     common = sorted(first.keys() & second.keys())
     strange = sorted({path for each in lists for path in each.strange})
@@ -251,6 +254,15 @@ TIMES = (
     "give the files of a moment one name, or state --patterns; frames named by their times are "
     "paired by `calibration pair`, whose file goes to --pairs"
 )
+
+
+def _one_folder(folder: Path, names: Sequence[str]) -> str:
+    found = suggested(names, names)
+    such = f", such as --patterns '{found.patterns[0]}' '{found.patterns[1]}'" if found else ""
+    return (
+        f"{folder} is named for both cameras, so each file would be its own partner: name two "
+        f"folders, or say which files are of which camera{such}"
+    )
 
 
 def _advice(left: Sequence[Sequence[str]]) -> str:

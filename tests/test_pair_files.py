@@ -95,6 +95,18 @@ def test_both_cameras_may_lie_in_one_folder(tmp_path: Path) -> None:
     assert len(paired.complaints) == 1 and "8_RGB.jpg: no file of this name" in paired.complaints[0]
 
 
+def test_one_folder_for_both_cameras_wants_patterns(
+    tmp_path: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (f"F_{at}_{end}.png" for at in range(4) for end in ("RGB", "IR"))
+    folder = write(tmp_path / "visible", *names)
+    words = ["infer", f"--visible={folder}", f"--infrared={folder}", f"--out={tmp_path / 'out'}"]
+    assert main([*words, f"--weights={stand_in_weights}"]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"its own partner: .* such as --patterns '\*_(RGB|IR)' '\*_(RGB|IR)'", said)
+    assert not (tmp_path / "out").exists()
+
+
 def test_of_two_files_of_one_name_the_one_without_loss_is_taken(
     tmp_path: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,10 @@ def read_files(path: Path, split: str | None) -> Mapping[str, Place] | None:
 def _places(root: Path, told: Any, split: str | None) -> dict[str, Place]:
     if not isinstance(told, dict) or not {"visible", "infrared"} <= told.keys() <= set(PARTS):
         raise ValueError(f"[files] has visible, infrared and perhaps label, this has {told!r}")
-    return {part: _place(root, str(text), split) for part, text in told.items()}
+    places = {part: _place(root, str(text), split) for part, text in told.items()}
+    if places["visible"] == places["infrared"]:
+        raise ValueError(f"visible and infrared are the same files, {told['visible']!r}")
+    return places
 
 
 def _place(root: Path, text: str, split: str | None) -> Place:
