@@ -36,7 +36,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "rig": lambda path: Mounting(path, 10.0).visible_shape,
     "kalibr": lambda path: read_foreign("kalibr", [path], Choice()),
     "opencv": lambda path: read_foreign("opencv", [path], Choice()),
-    "classes": lambda path: read_class_map(path).taxonomy.names,
+    "classes": read_class_map,
     "manifest": read_manifest,
 }
 

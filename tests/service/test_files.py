@@ -113,7 +113,7 @@ def test_the_same_scene_is_as_hot_in_every_file(
         files={"visible": images.encode_png(VISIBLE), "infrared": infrared},
         headers={"Accept": "application/json"},
     )
-    hot = float((images.infrared_levels(scene)[0] > HOT).mean())
+    hot = float((images.infrared_levels(scene).pixels > HOT).mean())
     assert hot > 0.01
     persons = next(c for c in answer.json()["report"]["classes"] if c["name"] == "person")
     assert persons["share"] == pytest.approx(hot, rel=0.02)

@@ -202,7 +202,7 @@ def naming_the_file(path: Path) -> Iterator[None]:
 def _levels(data: bytes) -> tuple[NDArray[np.uint8], int]:
     """A thermal frame in 8 bit, and the bits of a sample in its file."""
     pixels = decode_infrared(data)
-    return infrared_levels(pixels)[0], 8 * pixels.itemsize
+    return infrared_levels(pixels).pixels, 8 * pixels.itemsize
 
 
 def _no_bitmap(path: Path) -> Path:
