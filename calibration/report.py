@@ -16,7 +16,6 @@ from calibration.guide import coverage, next_pose
 from calibration.judge import Solution, interval_m
 from calibration.stereo import Size
 from segmif.alignment import parallax_px
-from segmif.files import write_text
 from segmif.images import decode_infrared, encode_jpeg, read_visible
 from segmif.rig import Floats
 
@@ -40,10 +39,8 @@ ERRORS = ("visible", "infrared", "both", "epipolar", "left out")
 Files = Mapping[str, tuple[Path, Path]]
 
 
-def write_report(
-    path: Path, solution: Solution, board: Board, files: Files, refused: Mapping[str, str]
-) -> None:
-    """Write the page, whole or not at all; `files` are the visible and infrared frame by name."""
+def report_page(solution: Solution, board: Board, files: Files, refused: Mapping[str, str]) -> str:
+    """The page as HTML; `files` are the visible and infrared frame by name."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Rig calibration</title>",
         f"<style>{STYLE}</style><h1>Calibration of a visible and an infrared camera</h1>",
@@ -56,7 +53,7 @@ def write_report(
         _detections(solution, files),
         "</html>",
     ]
-    write_text(path, "\n".join(parts))
+    return "\n".join(parts)
 
 
 def _numbers(solution: Solution) -> str:

@@ -19,10 +19,11 @@ from calibration.diagnose import TRIED, explained
 from calibration.frames import paired, read_grey, read_raw
 from calibration.guide import places_without
 from calibration.judge import GOOD_PX, Solution, interval_m
-from calibration.report import write_report
+from calibration.report import report_page
 from calibration.stereo import MIN_VIEWS, Size, Unexplained, calibrate
 from segmif import pair_files
-from segmif.rig import COEFFICIENTS, Model, write_rig
+from segmif.files import write_all
+from segmif.rig import COEFFICIENTS, Model, rig_bytes
 
 FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
 
@@ -81,12 +82,13 @@ def main(args: argparse.Namespace) -> int:
     source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
     solution = solved(views, board, sizes.pop(), models, counts, source, args.accept_undetermined)
     numbers = summary(solution, shots, unseen)
+    written = {args.out: rig_bytes(solution.rig)}
     if args.report:
         files = {shot.name: (shot.visible_path, shot.infrared_path) for shot in shots}
-        write_report(
-            args.report, solution, board, files, cast(dict[str, str], numbers["views_refused"])
-        )
-    write_rig(args.out, solution.rig)
+        refused = cast(dict[str, str], numbers["views_refused"])
+        page = report_page(solution, board, files, refused).encode("utf-8", "backslashreplace")
+        written = {args.report: page} | written
+    write_all(written)  # neither is replaced before both are on the disk
     print(json.dumps(numbers, indent=2) if args.json else in_words(numbers))
     return 0
 

@@ -52,8 +52,13 @@ def _parsed(document: object) -> Rig | Homography:
 
 def write_rig(path: Path, rig: Rig | Homography) -> None:
     """Write rig.yaml whole or not at all; numbers are exact."""
+    write_bytes(path, rig_bytes(rig))
+
+
+def rig_bytes(rig: Rig | Homography) -> bytes:
+    """What rig.yaml holds of a rig."""
     text = _rig_text(rig) if isinstance(rig, Rig) else _homography_text(rig)
-    write_bytes(path, text.encode())
+    return text.encode("utf-8", "backslashreplace")
 
 
 def camera_from(document: dict[str, object]) -> Camera:
