@@ -67,7 +67,8 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     logging.config.dictConfig(log_config(settings.log))
-    signal.signal(signal.SIGTERM, stop)  # so that a builder ends as well
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)  # so that a builder ends as well
     try:
         with open_door(settings) as door:
             weights = network(settings, door)

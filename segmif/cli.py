@@ -13,6 +13,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+INTERRUPTED = 130  # exit code of what Ctrl-C ended: 128 + SIGINT, as shells have it
 NO_MEMORY = "the memory of this machine does not suffice: give it less at a time, or free some"
 
 
@@ -53,6 +54,9 @@ def run(
         said = str(error) or NO_MEMORY  # Python's own MemoryError says nothing
         print(f"{parser.prog}: {said}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _first_line(module: ModuleType | str) -> str:

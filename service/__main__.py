@@ -5,10 +5,12 @@ import logging.config
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from segmif import pair_files
+from segmif.cli import INTERRUPTED
 from segmif.runtime import Device
 from service.app import create_app
 from service.camera_fields import CameraFields
@@ -17,13 +19,18 @@ from service.logs import log_config
 from service.memory import bound_memory, bound_memory_by_machine
 from service.offline import infer_folders
 from service.opening import Opened, open_all
+from service.process_limits import fitted, limit_threads, tell_limits
 from service.schemas import Policy
 from service.settings import Settings, as_toml, load_settings
 from service.transport import Server, check_door, server_config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; the exit code is 0 done, 1 pairs failed or refused, 2 could not start."""
+    """
+    Run one subcommand; gives the exit code.
+
+    0: done, 1: pairs failed or refused, or the network hangs, 2: could not start, 130: interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["bench"]:
         return measure(arguments[1:])
@@ -42,9 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:  # ours are among them
         print(error, file=sys.stderr)
         return 2
-    if options.command == "serve":
-        return serve(opened, lambda: open_all(settings_of(options)))
-    return infer(options, opened)
+    limit_threads()
+    try:
+        if options.command == "serve":
+            opened = replace(opened, settings=fitted(opened.settings))
+            return serve(opened, lambda: open_all(fitted(settings_of(options))))
+        return infer(options, opened)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -59,7 +72,11 @@ def measure(arguments: Sequence[str]) -> int:
     except ImportError as error:
         print(f"bench needs segmif[client]: {error}", file=sys.stderr)
         return 2
-    return bench.main(arguments)
+    try:
+        return bench.main(arguments)
+    except KeyboardInterrupt:
+        print("bench: stopped", file=sys.stderr)
+        return INTERRUPTED
 
 
 def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
@@ -92,8 +109,11 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     logging.config.dictConfig(log_config(settings.log))
     if settings.memory_mib is None and not settings.on_gpu:  # CUDA maps more than it takes
         bound_memory_by_machine()
-    Server(config).run()
-    return 0
+    tell_limits(settings)
+    server = Server(config)
+    app.state.give_up = server.give_up
+    server.run()
+    return 1 if server.failed else 0
 
 
 def infer(options: argparse.Namespace, opened: Opened) -> int:

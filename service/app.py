@@ -82,6 +82,7 @@ def create_app(
     app.state.settings = settings
     app.state.line = Line(settings, runtime, mounting, reference)
     app.state.reopen = reopen
+    app.state.give_up = None  # ends the server, where there is one
     app.state.buffered = Buffered()
     app.state.connections = None  # the server's, where there is one
     app.state.tls = None  # uvicorn's, where there is one
@@ -102,7 +103,7 @@ def create_app(
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Prove the network when the service starts, free everything when it stops."""
-    proof = asyncio.create_task(app.state.line.prove(GOLDEN))
+    proof = asyncio.create_task(prove(app))
     if app.state.reopen:
         on_hangup(app, app.state.reopen)
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
@@ -111,6 +112,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await proof
     app.state.regions.close()
     app.state.line.close()
+
+
+async def prove(app: FastAPI) -> None:
+    """Prove the network; one that hangs ends the service, which would never be ready."""
+    await app.state.line.prove(GOLDEN)
+    if app.state.line.hangs and app.state.give_up:
+        app.state.give_up()
 
 
 def surround(app: FastAPI, metrics: Metrics) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -48,6 +49,19 @@ def largest_batch(settings: Settings, runtime: Runtime) -> int:
     return min(wanted, profile["batch"][2]) if profile else wanted
 
 
+def too_slow(limit_s: float) -> str:
+    """What is wrong with a network that did not end the golden pair."""
+    return (
+        f"the golden pair did not come through within {limit_s:g} s (SEGMIF_SELF_TEST_S): the "
+        "network hangs, or the machine is too slow for it"
+    )
+
+
+def end_aside(end: Callable[[], None]) -> None:
+    """Call what may hang in a thread that nobody waits for."""
+    Thread(target=end, daemon=True).start()
+
+
 @dataclass(frozen=True)
 class Submission:
     """Two frames of one moment, whose they are and when their answer is due."""
@@ -80,6 +94,8 @@ class Line:
         self._doubt: asyncio.Task[None] | None = None
         self.metrics = Metrics(runtime)
         self.admission = Admission(settings.max_pending, settings.max_pending_per_client)
+        self._self_test_s = settings.self_test_s
+        self.hangs = False  # whether the network did not end the golden pair in time
         self._trouble: str | None = "the golden pair has not come through yet"
         self._rules = settings.rules(mounting)
         self._streams = Streams()
@@ -177,15 +193,22 @@ class Line:
         """
         runtime, trouble = self.runtime, None
         try:
-            prepared = await self.codecs.run(self._read, golden)
-            job = self.batcher.submit(prepared.pair, math.inf, Times(), confidence=True)
-            prediction = await job.result
-            await self._judge(prediction, prepared.pair, runtime, self._reference)
+            await asyncio.wait_for(self._self_test(golden, runtime), self._self_test_s)
+        except asyncio.TimeoutError:
+            trouble = too_slow(self._self_test_s)
+            self.hangs = runtime is self.runtime
+            logger.error("the service will not become ready: %s", trouble)
+            end_aside(runtime.close)
         except Exception:
             trouble = "the golden pair did not come out right; the log says why"
             logger.exception("the service will not become ready")
         if runtime is self.runtime:  # else another has taken its place, and proven itself
             self._trouble = trouble
+
+    async def _self_test(self, golden: Path, runtime: Runtime) -> None:
+        prepared = await self.codecs.run(self._read, golden)
+        job = self.batcher.submit(prepared.pair, math.inf, Times(), confidence=True)
+        await self._judge(await job.result, prepared.pair, runtime, self._reference)
 
     async def _judge(
         self, prediction: Prediction, pair: FramePair, runtime: Runtime, reference: Runtime | None
@@ -194,6 +217,10 @@ class Line:
         if reference:
             compare(prediction, await self.codecs.run(predict_all, reference, pair))
 
+    async def _judge_opened(self, opened: Opened, golden: FramePair) -> None:
+        prediction = await self.codecs.run(predict_all, opened.runtime, golden)
+        await self._judge(prediction, golden, opened.runtime, opened.reference)
+
     async def renew(self, opened: Opened) -> None:
         """
         Go on with another network, rig and limits; what the last network has, it finishes.
@@ -201,15 +228,19 @@ class Line:
         Raises EngineFailed, and changes nothing, where the golden pair does not come out right.
         """
         golden = (await self.codecs.run(self._read, GOLDEN)).pair
+        limit_s = opened.settings.self_test_s
         try:
-            prediction = await self.codecs.run(predict_all, opened.runtime, golden)
-            await self._judge(prediction, golden, opened.runtime, opened.reference)
+            await asyncio.wait_for(self._judge_opened(opened, golden), limit_s)
+        except asyncio.TimeoutError:
+            end_aside(opened.close)
+            raise EngineFailed(too_slow(limit_s)) from None
         except BaseException:
             opened.close()
             raise
         last, last_reference = self.runtime, self._reference
         self.runtime, self._reference, self._trouble = opened.runtime, opened.reference, None
         settings = opened.settings
+        self._self_test_s = settings.self_test_s
         self._rules = settings.rules(opened.mounting)
         self.tap = (self.tap or Tap()) if settings.hand_out_pairs else None
         self.admission.limit(settings.max_pending, settings.max_pending_per_client)

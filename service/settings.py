@@ -60,18 +60,14 @@ class Settings(CameraFields, BaseSettings):
     reference: Path | None = None  # an .onnx that the weights must agree with before they serve
     log: LogFormat = "text"
     gain: Method = "percentile"  # of 16-bit infrared
-    gain_low: float | None = Field(
-        default=None, ge=0, le=COUNTS
-    )  # counts shown as black; with gain=fixed
-    gain_high: float | None = Field(
-        default=None, ge=0, le=COUNTS
-    )  # counts shown as white; with gain=fixed
+    gain_low: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as black; gain=fixed
+    gain_high: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as white; gain=fixed
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
     max_invalid: float = Field(default=0.01, ge=0, le=1)  # share of infrared pixels, then a fault
     host: ListenHost = "127.0.0.1"
-    # Names by which it may be asked besides this machine's; needed beyond loopback by nobody.
+    # Names by which it may be asked, besides this machine's; beyond loopback none: any.
     allowed_hosts: HostNames = ()
     allowed_origins: OriginNames = ()  # of pages elsewhere that may ask, such as https://rig.example
     trusted_proxies: Networks = ()  # their addresses: they say who the client is
@@ -102,16 +98,11 @@ class Settings(CameraFields, BaseSettings):
     max_pending_per_client: int | None = Field(default=None, ge=1, le=10_000)
     max_heavy_pending: int = Field(default=4, ge=1, le=1024)  # pairs that order more than others
     max_batch: int | None = Field(default=None, ge=1, le=64)  # None: 1 on a CPU, 8 on a GPU
-    batch_delay_ms: float = Field(
-        default=2.0, ge=0, le=10_000
-    )  # how long a pair waits for others to join
+    batch_delay_ms: float = Field(default=2.0, ge=0, le=10_000)  # that a pair waits for others
     deadline_ms: float = Field(default=math.inf, gt=0, le=math.inf)  # of requests that name none
-    memory_mib: int | None = Field(
-        default=None, ge=1, le=2**30
-    )  # the process may take; beyond it: 503
-    drain_s: int = Field(
-        default=20, ge=1, le=86_400
-    )  # how long accepted pairs may take after SIGTERM
+    memory_mib: int | None = Field(default=None, ge=1, le=2**30)  # of the process; beyond: 503
+    self_test_s: float = Field(default=120.0, gt=0, le=3600)  # for the golden pair, at start
+    drain_s: int = Field(default=20, ge=1, le=86_400)  # for accepted pairs, after SIGTERM
 
     @classmethod
     def settings_customise_sources(

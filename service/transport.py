@@ -34,6 +34,12 @@ logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Stops within a limit also where a thread hangs in the network, which no task can end."""
 
+    failed = False
+
+    def give_up(self) -> None:
+        """Stop, as one that failed."""
+        self.failed = self.should_exit = True
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Drain and close, or end the process."""
         limit_s = (self.config.timeout_graceful_shutdown or 0) + CLOSE_S

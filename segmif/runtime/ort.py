@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE, INPUTS, MULTIPLE, OUTPUTS, asked_of, check_batch
+from segmif.machine import usable_cores
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
 
@@ -78,7 +79,8 @@ class OnnxNetwork:
                 self._session.run(["fused", "labels"], pair, options)
 
     def close(self) -> None:
-        """Free the session."""
+        """End what runs, and free the session."""
+        self._options.terminate = True
         self._session = None
 
 
@@ -121,7 +123,7 @@ def _run_options() -> onnxruntime.RunOptions:
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or _fewer_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Waiting threads that spin would take the cores from the codecs, which work at the same time.
@@ -131,6 +133,12 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
         "session.model_external_initializers_file_folder_path", os.devnull
     )
     return options
+
+
+def _fewer_threads() -> int:
+    """Threads where this process may not use all cores; else 0: ONNX Runtime knows best."""
+    usable = usable_cores()
+    return usable if usable < (os.cpu_count() or 1) else 0
 
 
 def _check_tensors(path: Path, session: onnxruntime.InferenceSession) -> None:
