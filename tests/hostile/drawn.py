@@ -1,5 +1,6 @@
 """Input with structure, drawn by hypothesis: mostly right, wrong in one or two places."""
 
+import copy
 import hashlib
 import json
 import struct
@@ -8,175 +9,31 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from segmif.images import encode_jpeg, encode_png
-from tests.hostile import encoders
-from tests.hostile.encoders import Png, Tiff
+from segmif.images import encode_png
+from tests.hostile.drawn_pictures import pictures, ramp
+from tests.hostile.numbers import HUGE, NOT_FINITE, STRANGE, WHOLE
 
-# Numbers at which readers go wrong: ends of types, signs, what is not finite.
-WHOLE = [0, 1, 2, 3, 4, 7, 8, 12, 16, 32, 47, 48, 63, 64, 65, 255, 256, 4096, 65_535, 65_536]
-HUGE = [2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 10**18, 10**30, 10**400]
-STRANGE: list[Any] = [
-    -1,
-    True,
-    None,
-    "",
-    "64",
-    "x" * 70,
-    [],
-    {},
-    [[]],
-    0.5,
-    -0.0,
-    1e-300,
-    1e300,
-    1e308,
-]
-NOT_FINITE = [float("nan"), float("inf"), float("-inf")]
 WORDS = ["stream", "visible_ns", "infrared_ns", "depth_m", "deadline_ms", "return", "sensors"]
 WORDS += ["live", "refine", "shutter", "degraded", "visible", "infrared", "format", "width"]
 
 
-def whole() -> st.SearchStrategy[int]:
-    """A number for a field of 32 bits."""
-    return st.sampled_from([*WHOLE, *HUGE[:3]])
+def values(of: list[Any]) -> st.SearchStrategy[Any]:
+    """One of some values, as a copy: whoever draws a list may change it."""
+    return st.sampled_from(of).map(copy.deepcopy)
 
 
 def json_values() -> st.SearchStrategy[Any]:
     """A JSON object whose names are those of settings of a pair."""
-    leaf = st.sampled_from([*WHOLE, *HUGE, *STRANGE, *NOT_FINITE, "rgb8", "y16", "both", "fused"])
+    leaf = values([*WHOLE, *HUGE, *STRANGE, *NOT_FINITE, "rgb8", "y16", "both", "fused"])
     nested = st.recursive(
         leaf, lambda inner: st.lists(inner, max_size=3) | named(inner), max_leaves=6
     )
     return named(nested)
 
 
-def named(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def named(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Put values under names that mean something."""
-    return st.dictionaries(st.sampled_from(WORDS), values, max_size=4)
-
-
-def pictures() -> st.SearchStrategy[bytes]:
-    """A file of one of three formats."""
-    return st.one_of(
-        tiffs(), pngs(), jpegs(), st.builds(spliced, pngs() | jpegs() | tiffs(), cuts())
-    )
-
-
-def cuts() -> st.SearchStrategy[list[tuple[int, int]]]:
-    """Places and new bytes for the first kilobyte of a file, where its structure is."""
-    return st.lists(st.tuples(st.integers(0, 1023), st.integers(0, 255)), max_size=3)
-
-
-def spliced(data: bytes, changes: list[tuple[int, int]]) -> bytes:
-    """Replace single bytes."""
-    changed = bytearray(data)
-    for place, value in changes:
-        if place < len(changed):
-            changed[place] = value
-    return bytes(changed)
-
-
-def frames() -> st.SearchStrategy[Any]:
-    """A small frame: grey or colour, of any of the depths that files can have."""
-    shapes = st.sampled_from([(1, 1), (5, 7), (16, 16), (48, 64), (33, 31)])
-    channels = st.sampled_from([(), (3,), (4,)])
-    kinds = st.sampled_from(["u1", "u2", "u2", "i2", "u4", "f4", "f8"])
-    return st.builds(ramp, shapes, channels, kinds)
-
-
-def ramp(size: tuple[int, int], channels: tuple[int, ...], kind: str) -> Any:
-    """Values that differ from pixel to pixel."""
-    count = int(np.prod(size + channels))
-    return (np.arange(count) * 257 % 65_521).reshape(size + channels).astype(kind)
-
-
-def tiffs() -> st.SearchStrategy[bytes]:
-    """A TIFF with up to two tags that lie, or stand twice."""
-    tags = [
-        254,
-        256,
-        257,
-        258,
-        259,
-        262,
-        266,
-        273,
-        274,
-        277,
-        278,
-        279,
-        284,
-        317,
-        320,
-        322,
-        338,
-        339,
-    ]
-    entry = st.tuples(
-        st.sampled_from(tags),
-        st.sampled_from([3, 3, 3, 4, 1, 16]),
-        st.lists(st.sampled_from(WHOLE[:18]), min_size=1, max_size=3),
-    ).map(fitting)
-
-    def build(pixels: Any, lies: list[Any], more: list[Any], order: Any, following: Any) -> bytes:
-        changes = {entry[0]: entry for entry in lies}
-        return Tiff(pixels, changes, tuple(more), order, next_directory=following).to_bytes()
-
-    lists = st.lists(entry, max_size=2)
-    following = st.sampled_from([None, None, None, -1, 8])
-    return st.builds(build, frames(), lists, lists, st.sampled_from("<>"), following)
-
-
-def fitting(entry: tuple[int, int, list[int]]) -> encoders.Entry:
-    """Keep values within their type."""
-    tag, kind, values = entry
-    largest = {1: 255, 3: 65_535, 4: 2**32 - 1, 16: 2**64 - 1}[kind]
-    return tag, kind, [min(value, largest) for value in values]
-
-
-def pngs() -> st.SearchStrategy[bytes]:
-    """A PNG whose head, chunks and rows need not fit together."""
-    names = [b"PLTE", b"tRNS", b"sBIT", b"gAMA", b"tEXt", b"acTL", b"IHDR", b"IDAT", b"IEND"]
-    names += [b"eXIf", b"fcTL", b"pHYs", b"abcd"]
-    chunks = st.tuples(st.sampled_from(names), st.binary(max_size=20))
-    return st.builds(
-        lambda *parts: Png(*parts).to_bytes(),
-        st.sampled_from([1, 5, 32, 64, 1000]),
-        st.sampled_from([1, 5, 32, 48, 1000]),
-        st.sampled_from([1, 2, 4, 8, 8, 16, 3, 0]),
-        st.sampled_from([0, 0, 2, 3, 4, 6, 1]),
-        st.sampled_from([0, 0, 0, 1]),
-        st.lists(chunks, max_size=2).map(tuple),
-        st.none() | st.binary(max_size=400),
-        st.lists(chunks, max_size=1).map(tuple),
-        st.booleans() | st.just(True),
-    )
-
-
-def jpegs() -> st.SearchStrategy[bytes]:
-    """A JPEG, plain or progressive, with segments put in front and scans repeated or left out."""
-    marker = st.sampled_from([0xC4, 0xC9, 0xCC, 0xD8, 0xDA, 0xDB, 0xDD, 0xE1, 0xEE, 0xFE, 0xC0])
-    segment = st.builds(
-        lambda marker, content, lie: (
-            bytes([0xFF, marker]) + struct.pack(">H", max(len(content) + 2 + lie, 0)) + content
-        ),
-        marker,
-        st.binary(max_size=20),
-        st.sampled_from([0, 0, 0, -2, 1, 300]),
-    )
-
-    def build(pixels: Any, front: list[bytes], keep: list[int], progressive: bool) -> bytes:
-        levels = np.asarray(pixels, np.float64) % 256
-        grey = levels.astype(np.uint8)
-        picture = grey[..., :3] if grey.ndim == 3 else grey
-        if not progressive:
-            data = encode_jpeg(np.ascontiguousarray(picture))
-            return data[:2] + b"".join(front) + data[2:]
-        head, *scans, end = encoders.jpeg_scans(np.ascontiguousarray(picture))
-        return b"".join([head, *(scans[place % len(scans)] for place in keep), end])
-
-    order = st.lists(st.integers(0, 9), min_size=1, max_size=40)
-    return st.builds(build, frames(), st.lists(segment, max_size=2), order, st.booleans())
+    return st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
 
 
 FIELDS = "<4sBBHBBHIIIIIIIIIQQ"  # docs/wire.md
@@ -213,7 +70,7 @@ def encoded_pair(visible: bytes, infrared: bytes) -> bytes:
 
 def tensor_requests() -> st.SearchStrategy[tuple[bytes, dict[str, str]]]:
     """A request of the Open Inference Protocol with binary tensors, wrong in places."""
-    strange = st.sampled_from([*WHOLE, *HUGE, *STRANGE])
+    strange = values([*WHOLE, *HUGE, *STRANGE])
     place = st.sampled_from(
         ["shape", "datatype", "name", "parameters", "data", "head", "outputs", "told", "extra"]
     )
@@ -246,17 +103,7 @@ def tensor_requests() -> st.SearchStrategy[tuple[bytes, dict[str, str]]]:
 
 
 def rigs() -> st.SearchStrategy[Any]:
-    """A rig file: right, but for up to two numbers anywhere in it; or a text that grows."""
-    strange = st.sampled_from([*WHOLE, *HUGE[:7], *STRANGE, *NOT_FINITE])
-
-    def build(changes: list[tuple[int, Any]]) -> Any:
-        document = rig_document()
-        for place, value in changes:
-            leaves = list(paths(document))
-            node, key = leaves[place % len(leaves)]
-            node[key] = value
-        return document
-
+    """A rig file: right, but for up to two places anywhere in it; or a text that grows."""
     texts = st.sampled_from(
         [
             "a: &a [1, 1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(3)) + "c: *b2\n",
@@ -271,8 +118,7 @@ def rigs() -> st.SearchStrategy[Any]:
             "!!python/object/apply:os.system [x]",
         ]
     )
-    changes = st.lists(st.tuples(st.integers(0, 200), strange), max_size=2)
-    return st.builds(build, changes) | texts
+    return st.builds(lambda changes: changed(rig_document(), changes), changes_of_places()) | texts
 
 
 def rig_document() -> dict[str, Any]:
@@ -295,6 +141,76 @@ def rig_document() -> dict[str, Any]:
     }
 
 
+def kalibr_chains() -> st.SearchStrategy[Any]:
+    """A Kalibr chain of two cameras: right, but for up to two places anywhere in it."""
+    return st.builds(lambda changes: changed(kalibr_document(), changes), changes_of_places())
+
+
+def opencv_files() -> st.SearchStrategy[str]:
+    """A file of OpenCV's stereo sample: right, but for up to two places anywhere in it."""
+    return st.builds(
+        lambda changes: opencv_text(changed(opencv_document(), changes)), changes_of_places()
+    )
+
+
+def changes_of_places() -> st.SearchStrategy[list[tuple[int, Any]]]:
+    """Places of a document, counted from its start, and what to put there."""
+    strange = values([*WHOLE, *HUGE[:7], *STRANGE, *NOT_FINITE, "a" * 300])
+    return st.lists(st.tuples(st.integers(0, 200), strange), max_size=2)
+
+
+def changed(document: Any, changes: list[tuple[int, Any]]) -> Any:
+    """Put other values into a document."""
+    for place, value in changes:
+        leaves = list(paths(document))
+        node, key = leaves[place % len(leaves)]
+        node[key] = value
+    return document
+
+
+def kalibr_document() -> dict[str, Any]:
+    """A good chain."""
+    camera = {
+        "camera_model": "pinhole",
+        "intrinsics": [60.0, 60.0, 32.0, 24.0],
+        "distortion_model": "radtan",
+        "distortion_coeffs": [0.01, 0.0, 0.0, 0.0],
+        "resolution": [64, 48],
+    }
+    T = np.eye(4)
+    T[0, 3] = -0.1
+    second = json.loads(json.dumps(camera)) | {"T_cn_cnm1": T.tolist(), "timeshift_cam_imu": 0.0}
+    return {"cam0": camera, "cam1": second}
+
+
+def opencv_document() -> dict[str, Any]:
+    """A good file of OpenCV's, matrices as mappings."""
+    K = [[60.0, 0.0, 32.0], [0.0, 60.0, 24.0], [0.0, 0.0, 1.0]]
+    document: dict[str, Any] = {}
+    for index in (1, 2):
+        document |= {f"image_width{index}": 64, f"image_height{index}": 48}
+        document |= {f"M{index}": matrix(K), f"D{index}": matrix([[0.01, 0, 0, 0, 0]])}
+    return document | {"R": matrix(np.eye(3).tolist()), "T": matrix([[-0.1], [0.0], [0.0]])}
+
+
+def matrix(rows: list[list[float]]) -> dict[str, Any]:
+    """A matrix as OpenCV stores it."""
+    numbers = [number for row in rows for number in row]
+    return {"rows": len(rows), "cols": len(rows[0]), "dt": "d", "data": numbers}
+
+
+def opencv_text(document: dict[str, Any]) -> str:
+    """Write it as OpenCV does."""
+    lines = ["%YAML:1.0", "---"]
+    for name, value in document.items():
+        if isinstance(value, dict):
+            lines.append(f"{name}: !!opencv-matrix")
+            lines += [f"   {key}: {json.dumps(told)}" for key, told in value.items()]
+        else:
+            lines.append(f"{name}: {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
 def paths(node: Any) -> Any:
     """Every place of a document, as the container and the key in it."""
     for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
@@ -305,7 +221,7 @@ def paths(node: Any) -> Any:
 
 def manifests() -> st.SearchStrategy[Any]:
     """A manifest of the seven bytes `weights`: right, but for up to two places; or other bytes."""
-    strange = st.sampled_from([*WHOLE[:3], *HUGE, *STRANGE, *NOT_FINITE, "mfnet", "nano"])
+    strange = values([*WHOLE[:3], *HUGE, *STRANGE, *NOT_FINITE, "mfnet", "nano"])
 
     def build(changes: list[tuple[int, Any]], more: dict[str, Any]) -> Any:
         document: dict[str, Any] = {
@@ -315,11 +231,7 @@ def manifests() -> st.SearchStrategy[Any]:
             "sha256": hashlib.sha256(b"weights").hexdigest(),
             "tools": {"torch": "2"},
         }
-        for place, value in changes:
-            leaves = list(paths(document))
-            node, key = leaves[place % len(leaves)]
-            node[key] = value
-        return document | more
+        return dict(changed(document, changes)) | more
 
     changes = st.lists(st.tuples(st.integers(0, 60), strange), max_size=2)
     more: st.SearchStrategy[dict[str, Any]] = st.just({}) | named(strange)

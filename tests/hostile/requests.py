@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tests.hostile.drawn import FIELDS, small_pair
@@ -117,6 +118,16 @@ REQUESTS = [
     Wire("upgrade_to_what_nobody_knows", form("", "Upgrade: foo/2"), (200,)),
     Wire("body_that_looks_like_a_request", lambda: form("", *H2C)() +
          b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", (200,)),
+    *(Wire(f"head_of{path.replace('/', '_')}", partial(head, "HEAD", path), (200,))
+      for path in ("/livez", "/readyz", "/metrics", "/docs", "/classes", "/")),
+    Wire("form_gzip", zipped, (415,)),
+    Wire("raw_deflate", raw(None, "Content-Encoding: deflate"), (415,)),
+    Wire("stream_without_upgrade", lambda: head("GET", "/stream"), (426,)),
+    Wire("host_of_somebody_else", form("", "Host: evil.example"), (400, 403, 421)),
+    Wire("host_twice", lambda: head("GET", "/livez", "Host: localhost", "Host: evil.example"),
+         (400, 403, 421)),
+    Wire("origin_of_somebody_else", form("", "Origin: https://evil.example"), (403,)),
+    Wire("origin_null", form("", "Origin: null"), (403,)),
     Wire("visible_ns_of_400_digits", form(f"?visible_ns={DIGITS}"), UNPROCESSABLE),
     Wire("meta_visible_ns_of_400_digits", meta(f'{{"visible_ns": {DIGITS}}}'), UNPROCESSABLE),
     Wire("meta_visible_ns_of_5000_digits", meta(f'{{"visible_ns": {"9" * 5000}}}'), UNPROCESSABLE),

@@ -24,23 +24,28 @@ from numpy.typing import NDArray
 from PIL import Image
 from websockets.sync.client import connect
 
+from calibration.convert import read as read_foreign
+from calibration.layout import Choice
 from segmif import images
 from segmif.classes import colorize
 from segmif.headers import read_header
 from segmif.manifest import Manifest, ManifestError
+from segmif.rig import Rig, read_rig, write_rig
 from service.errors import BadWire
 from service.mounting import Mounting
 from service.raw_frames import Frame, raw_infrared, raw_visible
 from service.wire import HEADER_BYTES, RawAnswer, read_pair
 from tests.hostile.drawn import (
     json_values,
+    kalibr_chains,
     manifests,
     messages,
-    pictures,
+    opencv_files,
     raw_pairs,
     rigs,
     tensor_requests,
 )
+from tests.hostile.drawn_pictures import pictures
 
 MAX_PIXELS = 1_000_000
 ALLOWED = {200, 400, 404, 406, 408, 409, 411, 413, 415, 422, 429, 503}
@@ -177,6 +182,32 @@ def check_rig(world: World, document: Any) -> None:
         assert 0 < placed.covered <= 1 and warp.seen.shape == (height, width)
 
 
+def check_kalibr(world: World, document: Any) -> None:
+    """A chain is refused with its file's name, or it is a rig that comes back exactly."""
+    check_foreign(world, "kalibr", str(yaml.safe_dump(document)))
+
+
+def check_opencv(world: World, text: str) -> None:
+    """The same for a file of OpenCV's."""
+    check_foreign(world, "opencv", text)
+
+
+def check_foreign(world: World, form: str, text: str) -> None:
+    """Read a rig of another program; what is accepted can be written and read again."""
+    path, own = world.folder / "foreign.yml", world.folder / "own.yaml"
+    path.write_text(text)
+    try:
+        rig = read_foreign(form, [path], Choice())
+    except ValueError as error:
+        assert "foreign.yml" in str(error)
+        return
+    write_rig(own, rig)
+    again = read_rig(own)
+    assert isinstance(again, Rig)
+    assert np.array_equal(again.T_infrared_visible, rig.T_infrared_visible)
+    assert np.array_equal(again.infrared.distortion, rig.infrared.distortion)
+
+
 def check_manifest(world: World, told: Any) -> None:
     """A manifest is refused with its name, or it describes the file beside it."""
     artefact = world.folder / "it.onnx"
@@ -200,5 +231,7 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Check]] = {
     "tensors": (tensor_requests(), check_tensors),
     "meta": (json_values(), check_meta),
     "rig": (rigs(), check_rig),
+    "kalibr": (kalibr_chains(), check_kalibr),
+    "opencv": (opencv_files(), check_opencv),
     "manifest": (manifests(), check_manifest),
 }

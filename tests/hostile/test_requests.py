@@ -3,26 +3,16 @@
 import json
 import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from segmif.images import encode_png
 from tests.hostile.pictures import COLOUR, COUNTS, PICTURES, Picture
 from tests.hostile.requests import REQUESTS, Wire, form_body, head, post
-from tests.hostile.service_process import Service, running
+from tests.hostile.service_process import Service
 
 LATEST_S = 2.5 + 1.0  # for a deadline of 2 s; the last second is for a busy machine
 PROBE = head("GET", "/livez")
-
-
-@pytest.fixture(scope="module")
-def service(stand_in_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(stand_in_weights, tmp_path_factory.mktemp("service")) as started:
-        yield started
-        assert "Traceback" not in started.log.read_text()
-        assert started.process.poll() is None
 
 
 def status_of(answer: bytes) -> int:
