@@ -411,7 +411,9 @@ def test_what_follows_an_early_answer_is_dropped_within_bounds(start: Start) -> 
 def test_a_connection_that_was_answered_is_not_kept_open_by_empty_lines(start: Start) -> None:
     with start(keep_alive_s=1) as client, connected(client) as wire:
         wire.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert wire.recv(1000)
+        answer = b""
+        while b"alive" not in answer:  # head and body may come apart
+            answer += wire.recv(1000)
         wire.sendall(b"\r\n")
         wire.settimeout(10)
         assert rest(wire) == b""
