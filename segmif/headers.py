@@ -8,15 +8,13 @@ nothing but what the profile knows.
 import struct
 
 from segmif import jpeg, png, tiff
-from segmif.image_header import MAX_PIXELS, Format, Header
+from segmif.image_header import MAX_PIXELS as MAX_PIXELS
+from segmif.image_header import Format as Format
+from segmif.image_header import Header as Header
 from segmif.image_header import ImageError as ImageError
-from segmif.png import MAGIC as PNG_MAGIC
-from segmif.png import chunks as png_chunks
+from segmif.image_header import Kind as Kind
 
-__all__ = [
-    "MAX_PIXELS", "PNG_MAGIC", "Format", "Header", "ImageError", "detect_format", "png_chunks",
-    "read_header",
-]  # fmt: skip
+PNG_MAGIC, png_chunks = png.MAGIC, png.chunks
 
 
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS, as_indices: bool = False) -> Header:

@@ -30,7 +30,9 @@ class Header:
     height: int  # [px], positive
     channels: int  # 1, 3 or 4, as the decoder gives them
     depth: Literal[8, 16]  # bits of a decoded sample
-    decodable: bytes = field(repr=False)  # the picture alone, without what was not judged
+    decodable: bytes | memoryview = field(
+        repr=False
+    )  # the picture alone, without what was not judged
     significant_bits: int | None = None  # of a sample, if the file states them
     unused_bits: int = 0  # below each decoded sample: of 10, 12 and 14-bit TIFF
     inverted: bool = False  # 0 is white
@@ -45,7 +47,7 @@ class Header:
     @property
     def largest(self) -> int:
         """The largest value that a sample of the file can have."""
-        return 2 ** (self.depth - self.unused_bits) - 1
+        return (1 << self.depth - self.unused_bits) - 1
 
 
 def check_size(format: Format, width: int, height: int, max_pixels: int) -> None:

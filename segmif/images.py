@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.image_header import MAX_PIXELS
+from segmif.image_header import MAX_PIXELS as MAX_PIXELS
 
 # OpenCV reads its limit once, when whoever is first imports it: the second line behind our header
 # check.
@@ -68,7 +68,12 @@ def decode_visible_frame(
     A grey frame becomes RGB with three equal channels.
     Raises ImageError as `read_header`, or for a maximum that `bits` cannot hold.
     """
-    pixels, header = _decode(data, max_pixels)
+    return visible_of(read_header(data, max_pixels), bits)
+
+
+def visible_of(header: Header, bits: int | None = None) -> VisibleFrame:
+    """Decode the colour frame that a header has judged, as `decode_visible_frame` does."""
+    pixels = decode_header(header)
     samples, bits, bits_from = levels(pixels, header.significant_bits, bits)
     grey = samples.ndim == 2
     if grey:
@@ -92,7 +97,12 @@ def decode_infrared(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     A grey frame that was saved as colour is taken as grey, see `monochrome`. Raises ImageError as
     `decode_visible_frame`, and for a frame in (pseudo-)colours.
     """
-    pixels, _ = _decode(data, max_pixels)
+    return infrared_of(read_header(data, max_pixels))
+
+
+def infrared_of(header: Header) -> Pixels:
+    """Decode the thermal frame that a header has judged, as `decode_infrared` does."""
+    pixels = decode_header(header)
     return pixels if pixels.ndim == 2 else monochrome(pixels)
 
 
@@ -130,7 +140,7 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises ImageError with the path, also for a file without 4 channels of 8 bit; or OSError.
     """
     try:
-        pixels, _ = _decode(path.read_bytes(), MAX_PIXELS)
+        pixels = decode_header(read_header(path.read_bytes(), MAX_PIXELS))
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -263,11 +273,6 @@ def decode_header(header: Header) -> Pixels:
     if header.inverted:
         given = cast(Pixels, given ^ header.largest)  # all of its bits are ones
     return given
-
-
-def _decode(data: bytes, max_pixels: int) -> tuple[Pixels, Header]:
-    header = read_header(data, max_pixels)
-    return decode_header(header), header
 
 
 def _encode(suffix: str, array: Pixels, parameters: list[int]) -> bytes:

@@ -65,7 +65,7 @@ def _marker(data: bytes, at: int) -> tuple[int, int]:
 
 def _segment_end(data: bytes, at: int, has_pixels: bool) -> int:
     """Where a segment ends, with the packed pixels behind it."""
-    (length,) = struct.unpack_from(">H", data, at)
+    length: int = struct.unpack_from(">H", data, at)[0]
     end = at + length
     if length >= 2 and end <= len(data) and not has_pixels:
         return end

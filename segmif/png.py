@@ -127,7 +127,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 def _as_grey(kept: list[memoryview]) -> list[memoryview]:
     """Declare palette indices grey levels, because the decoder would give the palette's colours."""
     header = bytes(kept[0][4:-4])
-    if zlib.crc32(header).to_bytes(4, "big") != kept[0][-4:]:
+    if zlib.crc32(header).to_bytes(4, "big") != bytes(kept[0][-4:]):
         raise ImageError("damaged", DAMAGED + "the checksum of its header is wrong")
     grey = chunk(header[:4], header[4:13] + bytes([GREY]) + header[14:])
-    return [memoryview(grey), *(whole for whole in kept[1:] if whole[4:8] != b"PLTE")]
+    return [memoryview(grey), *(whole for whole in kept[1:] if bytes(whole[4:8]) != b"PLTE")]

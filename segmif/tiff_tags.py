@@ -44,9 +44,13 @@ class Tag(IntEnum):
 
 TILES = frozenset({Tag.TILE_WIDTH, Tag.TILE_HEIGHT, Tag.TILE_OFFSETS, Tag.TILE_COUNTS})
 KNOWN = frozenset(Tag)
-LONGEST = {Tag.OFFSETS: MAX_STRIPS, Tag.BYTE_COUNTS: MAX_STRIPS, Tag.PALETTE: MAX_COLOURS}
+LONGEST: Mapping[int, int] = {
+    Tag.OFFSETS: MAX_STRIPS,
+    Tag.BYTE_COUNTS: MAX_STRIPS,
+    Tag.PALETTE: MAX_COLOURS,
+}
 # What a tag that is not there stands for
-DEFAULTS = {
+DEFAULTS: Mapping[int, int] = {
     Tag.SUBFILE: 0,
     Tag.OLD_SUBFILE: 1,
     Tag.BITS: 1,

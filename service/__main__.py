@@ -14,6 +14,7 @@ from segmif.cli import INTERRUPTED
 from segmif.runtime import Device
 from service.app import create_app
 from service.camera_fields import CameraFields
+from service.decoders import open_decoder
 from service.environment import FILE_VARIABLE
 from service.logs import log_config
 from service.memory import bound_memory, bound_memory_by_machine
@@ -118,19 +119,23 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
 
 def infer(options: argparse.Namespace, opened: Opened) -> int:
     """Work through two folders and say how it went."""
+    settings = opened.settings
+    decoder = open_decoder(settings.decode_processes, settings.decode_limit_s)
     try:
         summary = infer_folders(
             *(options.visible, options.infrared, options.out),
             opened.runtime,
-            opened.settings.rules(opened.mounting),
+            settings.rules(opened.mounting),
             how=pair_files.pairing_of(options),
             refine=options.refine,
             recording=options.recording,
+            decoder=decoder,
         )
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     finally:
+        decoder.close()
         opened.close()
     print(*summary.lines(), sep="\n")
     return 0 if summary.whole else 1

@@ -115,8 +115,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def prove(app: FastAPI) -> None:
-    """Prove the network; one that hangs ends the service, which would never be ready."""
+    """
+    Prove the network, then start what decodes files, so that the first pair need not wait.
+
+    A network that hangs ends the service, which would never be ready.
+    """
     await app.state.line.prove(GOLDEN)
+    await app.state.line.start_decoders()
     if app.state.line.hangs and app.state.give_up:
         app.state.give_up()
 

@@ -16,7 +16,8 @@ from segmif.runtime import Runtime
 from service.admission import Admission, Place
 from service.answers import Result
 from service.batching import Batcher, Job
-from service.decoding import decode
+from service.decoders import in_time, open_decoder
+from service.decoding import Means, decode
 from service.errors import BadParameter, EngineFailed, NotReady
 from service.fairness import RankedSemaphore
 from service.metrics import Metrics
@@ -105,6 +106,9 @@ class Line:
         self._heavy_codecs = Workers(1, "heavy", HEAVY_NICE)
         self._turns = RankedSemaphore(CODEC_THREADS)
         self._heavy_turns = RankedSemaphore(1)
+        self.decoder = open_decoder(
+            settings.decode_processes, settings.decode_limit_s, self.metrics.lost
+        )
         self._engine = Workers(MOST_SLOTS, "engine")
         self.batcher = Batcher(
             runtime,
@@ -184,6 +188,10 @@ class Line:
             turn.work.cancel()
             place.leave()
             stream.turns.remove(turn)
+
+    async def start_decoders(self) -> None:
+        """Start what decodes files, which else the first of them would."""
+        await self.codecs.run(self.decoder.start, self._rules.max_pixels)
 
     async def prove(self, golden: Path) -> None:
         """
@@ -273,6 +281,7 @@ class Line:
         """Wait for what runs, then free threads and network."""
         for workers in (self.codecs, self._heavy_codecs, self._engine):
             workers.close()
+        self.decoder.close()
         for runtime in (self.runtime, self._reference):
             if runtime:
                 runtime.close()
@@ -311,21 +320,21 @@ class Line:
         self, pair: Submission, rules: Rules, stream: Stream, turn: Turn, times: Times
     ) -> Prepared:
         """Decode beside the stream's other pairs; align and queue in the order of the stream."""
-        frames, both = (pair.visible, pair.infrared), self.codecs.both
+        frames = pair.visible, pair.infrared
+        means = Means(self.decoder, self.codecs.both, pair.due)
         place, heavy = turn.place, turn.heavy
         if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
-            prepared = await self._next(
-                heavy or place, partial(prepare, *frames, rules, times, pair.ask, both)
-            )
+            work = partial(prepare, *frames, rules, times, pair.ask, means)
+            prepared = await in_time(self._next(heavy or place, work), pair.due)
             turn.job = self._submit(prepared, pair, times, place)
             return prepared
         cameras = rules.cameras_for(pair.ask)
         decoding = asyncio.ensure_future(
-            self._next(place, partial(decode, *frames, rules.max_pixels, times, both, cameras))
+            self._next(place, partial(decode, *frames, rules.max_pixels, times, means, cameras))
         )
         try:
             async with stream.order:
-                decoded = await decoding
+                decoded = await in_time(decoding, pair.due)
                 if self.tap:  # before `settle`: an uncalibrated pair may be one that it refuses
                     await self.codecs.run(self.tap.keep, decoded, pair.ask, pair.client)
                 prepared = await self._next(

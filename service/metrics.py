@@ -62,6 +62,12 @@ class Metrics:
             buckets=BATCHES,
             registry=self.registry,
         )
+        self._lost = Counter(
+            "segmif_decoders_lost",
+            "Processes that a frame has cost: crashed, overstayed, memory or deadline",
+            ["reason"],
+            registry=self.registry,
+        )
         self._engine = Info("segmif_engine", "The network that answers", registry=self.registry)
         self.introduce(runtime)
 
@@ -88,6 +94,10 @@ class Metrics:
             self.flags.labels(flag).inc()
         if condition.skew_ms is not None:
             self.skew.observe(abs(condition.skew_ms) / 1000)
+
+    def lost(self, reason: str) -> None:
+        """Count a process that decoded and was lost."""
+        self._lost.labels(reason).inc()
 
     def refused(self, kind: str) -> None:
         """Count what never became a request."""

@@ -20,7 +20,8 @@ from segmif.pair_files import BY_NAME, FilePair, Pairing, pair_files
 from segmif.runtime import Runtime
 from service.answers import Result, describe
 from service.condition import Memory
-from service.decoding import Decoded, decode
+from service.decoders import HERE, Decoder
+from service.decoding import Decoded, Means, decode
 from service.errors import ServiceError
 from service.outcomes import Report, ReportFile, Summary
 from service.pipeline import Prepared, Rules, infer, prepare, settle
@@ -45,6 +46,7 @@ def infer_folders(
     how: Pairing = BY_NAME,
     refine: bool = False,
     recording: bool = False,
+    decoder: Decoder = HERE,
 ) -> Summary:
     """
     Fuse and label every pair; writes `out`/fused/NAME.png, `out`/mask/NAME.png and a report.
@@ -59,13 +61,14 @@ def infer_folders(
         (out / folder).mkdir(parents=True, exist_ok=True)
     summary, start = Summary(), perf_counter()
     rules, ask = replace(rules, max_pixels=MAX_PIXELS), Ask(refine=refine)
+    means = Means(decoder)
     with ExitStack() as opened:
         lines = opened.enter_context(ReportFile(out))
         codecs = opened.enter_context(ThreadPoolExecutor(CODEC_THREADS, "codec"))
-        read = partial(_read_alone, codecs, rules, ask)
+        read = partial(_read_alone, codecs, means, rules, ask)
         if recording:
             ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
-            read = partial(_read_next, codecs, ordered, rules, ask, Memory())
+            read = partial(_read_next, codecs, ordered, means, rules, ask, Memory())
         bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
         for note in paired.notes:
             bar.write(note, file=sys.stderr)
@@ -122,11 +125,11 @@ def _read_ahead(tasks: Sequence[FilePair], read: Read) -> Iterator[Job]:
 
 
 def _read_alone(
-    codecs: Executor, rules: Rules, ask: Ask, task: FilePair, times: Times
+    codecs: Executor, means: Means, rules: Rules, ask: Ask, task: FilePair, times: Times
 ) -> Future[Prepared]:
     def work() -> Prepared:
         visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
-        return prepare(visible, infrared, rules, times, ask)
+        return prepare(visible, infrared, rules, times, ask, means)
 
     return codecs.submit(work)
 
@@ -134,6 +137,7 @@ def _read_alone(
 def _read_next(
     codecs: Executor,
     ordered: Executor,
+    means: Means,
     rules: Rules,
     ask: Ask,
     memory: Memory,
@@ -144,7 +148,7 @@ def _read_next(
 
     def decoded() -> Decoded:
         visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
-        return decode(visible, infrared, rules.max_pixels, times, cameras=rules.cameras)
+        return decode(visible, infrared, rules.max_pixels, times, means, rules.cameras)
 
     decoding = codecs.submit(decoded)
     stamps = {"visible_ns": _stamp_ns(task.visible), "infrared_ns": _stamp_ns(task.infrared)}

@@ -18,7 +18,7 @@ from segmif.runtime import Runtime, predict
 from segmif.runtime.errors import SizeError
 from segmif.thermal import GainRule, Levels
 from service.condition import SENSORS, Bounds, Condition, Memory, examine
-from service.decoding import Both, Decoded, decode, in_turn
+from service.decoding import Decoded, Means, decode
 from service.errors import BadPair, Degraded, EngineFailed, unfit
 from service.mounting import Mounting, Placed
 from service.raw_frames import Frame
@@ -69,11 +69,11 @@ def prepare(
     rules: Rules,
     times: Times,
     ask: Ask = Ask(),  # noqa: B008  frozen
-    both: Both = in_turn,
+    means: Means = Means(),  # noqa: B008  frozen
 ) -> Prepared:
     """Decode the frames of a lone moment into one aligned pair; raises as `decode`, `settle`."""
     cameras = rules.cameras_for(ask)
-    decoded = decode(visible, infrared, rules.max_pixels, times, both, cameras)
+    decoded = decode(visible, infrared, rules.max_pixels, times, means, cameras)
     return settle(decoded, rules, times, ask)
 
 

@@ -93,6 +93,8 @@ class Settings(CameraFields, BaseSettings):
     answer_total_s: float = Field(default=60.0, gt=0, le=3600)  # until a client has its answer
     keep_alive_s: int = Field(default=5, ge=1, le=3600)  # between two requests of a connection
     max_pixels: int = Field(default=4_000_000, ge=1, le=MAX_PIXELS)  # of either frame
+    decode_processes: int = Field(default=2, ge=0, le=64)  # confined, for files; 0: in the service
+    decode_limit_s: float = Field(default=2.0, ge=0.1, le=600)  # of CPU time for 4 megapixels
     max_pending: int = Field(default=16, ge=1, le=10_000)  # pairs in work or waiting
     # None: as many as there is room; a client with few pairs takes a place of the one with most.
     max_pending_per_client: int | None = Field(default=None, ge=1, le=10_000)

@@ -318,7 +318,7 @@ def test_while_the_network_works_the_loop_answers_and_the_surplus_is_turned_away
 
     async def story() -> None:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             accepted = [
                 asyncio.create_task(client.post("/fuse-segment", files=files)) for _ in range(2)
             ]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -13,12 +14,16 @@ import pytest
 from websockets.sync.client import connect
 
 from segmif import images
+from segmif.runtime import open_runtime
 from service.__main__ import main
 from service.client import pack
 from service.memory import available_mib, bound_memory_by_machine
+from service.settings import Settings
 from service.wire import RawAnswer
 from tests.service.test_safety import connected, pair, problem, problem_of, rest, unharmed
 from tests.service.test_service import started
+
+Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 UVICORN = "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol"
 
@@ -40,7 +45,7 @@ def encoder_refuses(*_: object) -> tuple[bool, None]:
     [
         (f"{UVICORN}.on_body", python_refuses),
         ("service.routes.read_pair", python_refuses),  # on the event loop
-        ("cv2.imdecode", opencv_refuses),
+        ("service.decode_process.Process._memory_for", python_refuses),
         ("service.pipeline.images.infrared_levels", python_refuses),
         ("service.batching.predict_batch", python_refuses),
         ("cv2.imencode", encoder_refuses),
@@ -62,6 +67,19 @@ def test_a_pair_without_memory_is_told_to_come_again(
     assert problem_of(answer) == (503, "out_of_memory")
     assert answer.headers["retry-after"] == "1"
     unharmed(client)
+
+
+def test_a_decoder_in_the_service_without_memory_is_told_so_too(
+    serve: Serve, stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(weights=stand_in_weights, decode_processes=0)
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        with monkeypatch.context() as full:
+            full.setattr(cv2.error, "code", cv2.Error.StsNoMem, raising=False)
+            full.setattr("cv2.imdecode", opencv_refuses)
+            answer = client.post("/fuse-segment", files=pair())
+        assert problem_of(answer) == (503, "out_of_memory")
+        unharmed(client)
 
 
 def test_a_thread_without_memory_is_no_fault_either(

@@ -1,0 +1,62 @@
+"""What confined processes cost a pair of files at 640x480: `python benchmarks/decoding.py`."""
+
+import argparse
+import math
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from machine import fingerprint
+
+from segmif import images
+from service.decoders import HERE, Decoder, Decoders
+from service.line import CODEC_THREADS
+from service.settings import Settings
+
+SAMPLE = Path(__file__).parents[1] / "service" / "web" / "samples" / "day"
+MAX_PIXELS = 4_000_000
+
+
+def files() -> dict[str, tuple[bytes, bytes]]:
+    """A pair of 640x480 in each format."""
+    png = tuple((SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared"))
+    colour, warm = images.decode_visible(png[0]), images.decode_infrared(png[1])
+    return {
+        "JPEG": (images.encode_jpeg(colour), images.encode_jpeg(warm)),
+        "PNG": (png[0], png[1]),
+    }
+
+
+def decode(pool: ThreadPoolExecutor, decoder: Decoder, visible: bytes, infrared: bytes) -> float:
+    """Milliseconds of a pair, both frames side by side as the service has it."""
+    start = time.perf_counter()
+    other = pool.submit(decoder.infrared, infrared, MAX_PIXELS, math.inf)
+    decoder.visible(visible, MAX_PIXELS, None, math.inf)
+    other.result()
+    return (time.perf_counter() - start) * 1000
+
+
+def main() -> None:
+    """Take both kinds in turn and print medians, quartiles and the median of the differences."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    rounds = parser.parse_args().rounds
+    print(fingerprint())
+    processes = Decoders(Settings().decode_processes, Settings().decode_limit_s)
+    with ThreadPoolExecutor(CODEC_THREADS) as pool:
+        for name, pair in files().items():
+            ask = partial(decode, pool)
+            times = [(ask(HERE, *pair), ask(processes, *pair)) for _ in range(rounds)]
+            more = statistics.quantiles([after - before for before, after in times])
+            here, there = (statistics.median(kind) for kind in zip(*times, strict=True))
+            print(
+                f"{name}: {here:.2f} ms here, {there:.2f} ms in processes; "
+                f"{more[1]:+.2f} ms a pair ({more[0]:+.2f} to {more[2]:+.2f})"
+            )
+    processes.close()
+
+
+if __name__ == "__main__":
+    main()
