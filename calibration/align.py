@@ -4,10 +4,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from calibration.detect import Raw
 from calibration.frames import add_recording, paired, read_raw
 from segmif.alignment import Alignment, align, check_sizes
+from segmif.camera import CameraProfile
+from segmif.counts import stated_invalid
 from segmif.images import infrared_levels, read_visible, write_png
 from segmif.rig import Homography, Rig, read_rig
 
@@ -20,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="new folder for visible/ and infrared/"
     )
+    parser.add_argument(
+        "--gain", action="store_true", help="write 16-bit infrared as the 8 bit that is shown"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -30,27 +37,55 @@ def main(args: argparse.Namespace) -> int:
     for name in ("visible", "infrared"):
         (args.out / name).mkdir(parents=True)
     for visible, infrared in tqdm(pairs, desc="pairs", disable=None):
-        write_aligned(rig, warp, visible, infrared, args.out)
+        depth = write_aligned(rig, warp, visible, infrared, args.out, gain=args.gain)
     print(
-        f"{args.out}: {len(pairs)} pairs; infrared sees {warp.seen.mean():.0%} of the visible "
-        "view and is black elsewhere"
+        f"{args.out}: {len(pairs)} pairs; infrared has {depth} bit, sees {warp.seen.mean():.0%} of "
+        "the visible view and is 0 elsewhere"
     )
     return 0
 
 
 def write_aligned(
-    rig: Rig | Homography, warp: Alignment, visible: Path, infrared: Path, out: Path
-) -> None:
+    rig: Rig | Homography,
+    warp: Alignment,
+    visible: Path,
+    infrared: Path,
+    out: Path,
+    *,
+    gain: bool = False,
+) -> int:
     """
-    Writes OUT/visible/NAME.png and OUT/infrared/NAME.png, 8 bit, of one size.
+    Writes OUT/visible/NAME.png and OUT/infrared/NAME.png of one size; returns infrared's bits.
 
-    The gain of 16-bit infrared comes before the warp, as in the service. Raises ValueError for
-    frames of other sizes than the rig's, ImageError for what is no frame.
+    Infrared is white hot, and 0 where nothing was measured. Counts stay counts, so that their
+    readers choose the gain; with `gain` they become levels before the warp, as in the service.
+    Raises ValueError for frames of other sizes than the rig's, ImageError for what is no frame.
     """
-    colour, raw = read_visible(visible), read_raw(infrared)
+    profile = rig.frames.infrared
+    colour, raw = read_visible(visible, rig.frames.visible), read_raw(infrared, profile)
     try:
         check_sizes(rig, colour.shape[1::-1], raw.shape[1::-1])
     except ValueError as error:
         raise ValueError(f"{visible} and {infrared}: {error}") from error
+    aligned: Raw
+    if raw.dtype == np.uint16 and not gain:
+        counts = white_hot(raw, profile)
+        aligned = warp.apply(counts)
+        # A mixture of counts and "not measured" is no count.
+        aligned[warp.apply(np.where(counts == 0, 0, 255).astype(np.uint8)) < 255] = 0
+    else:
+        aligned = warp.apply(infrared_levels(raw, profile=profile).pixels)
     write_png(out / "visible" / f"{visible.stem}.png", colour)
-    write_png(out / "infrared" / f"{visible.stem}.png", warp.apply(infrared_levels(raw).pixels))
+    write_png(out / "infrared" / f"{visible.stem}.png", aligned)
+    return 8 * aligned.itemsize
+
+
+def white_hot(raw: Raw, profile: CameraProfile) -> NDArray[np.uint16]:
+    """Counts (H, W) of a camera as those of a white hot one, 0 for what it states as invalid."""
+    counts = raw.astype(np.uint16)
+    invalid = stated_invalid(counts, profile)
+    if profile.polarity == "black_hot":
+        counts = np.uint16(2 ** (profile.bits or 16) - 1) - counts
+    if invalid is not None:
+        counts[invalid > 0] = 0
+    return counts

@@ -39,10 +39,12 @@ def main(args: argparse.Namespace) -> int:
     # Evenly over the recording: neighbours show the same scene, and tell the same.
     chosen = np.unique(np.linspace(0, len(pairs) - 1, WATCHED).round().astype(int))
     for index in tqdm(chosen.tolist(), desc="pairs", disable=None):
-        visible, infrared = read_visible(pairs[index][0]), read_raw(pairs[index][1])
+        visible = read_visible(pairs[index][0], rig.frames.visible)
+        infrared = read_raw(pairs[index][1], rig.frames.infrared)
         check_sizes(rig, visible.shape[1::-1], infrared.shape[1::-1])
         grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
-        drift = watch.see(grey, warp.apply(infrared_levels(infrared).pixels))
+        levels = infrared_levels(infrared, profile=rig.frames.infrared).pixels
+        drift = watch.see(grey, warp.apply(levels))
     if drift is None:
         raise ValueError(
             f"fewer than {ENOUGH} of {len(chosen)} pairs show structure in both spectra: record "

@@ -10,7 +10,8 @@ import cv2
 
 from calibration.detect import Raw
 from segmif import pair_files
-from segmif.images import decode_infrared, read_visible
+from segmif.camera import CameraProfile, Cameras, cameras_from_flat
+from segmif.images import read_counts, read_visible
 from segmif.pair_files import EVERY
 
 
@@ -55,14 +56,29 @@ def say(sentences: Iterable[str]) -> None:
         print(sentence, file=sys.stderr)
 
 
-def read_grey(path: Path) -> Raw:
+def add_cameras(parser: argparse.ArgumentParser) -> None:
+    """The flags that state which part of the frames is picture, and how to read the counts."""
+    group = parser.add_argument_group("what is stated of the cameras, and kept in the rig file")
+    for name, text in (
+        ("visible-crop", "pixels to cut from visible: left,top,right,bottom"),
+        ("infrared-crop", "pixels to cut from infrared, such as telemetry: left,top,right,bottom"),
+        ("infrared-polarity", "white_hot or black_hot"),
+        ("infrared-byte-order", "swapped if the two bytes of each count changed places"),
+        ("infrared-invalid", "values that mean 'not measured': 0,65535"),
+    ):
+        group.add_argument(f"--{name}", help=text)
+
+
+def cameras_of(args: argparse.Namespace) -> Cameras:
+    """What the flags of `add_cameras` state; raises ValueError."""
+    return cameras_from_flat(vars(args))
+
+
+def read_grey(path: Path, profile: CameraProfile = CameraProfile()) -> Raw:  # noqa: B008
     """A colour frame as (H, W) uint8 luma; raises ImageError."""
-    return cast(Raw, cv2.cvtColor(read_visible(path), cv2.COLOR_RGB2GRAY))
+    return cast(Raw, cv2.cvtColor(read_visible(path, profile), cv2.COLOR_RGB2GRAY))
 
 
-def read_raw(path: Path) -> Raw:
-    """An infrared frame (H, W) as the sensor wrote it, uint8 or uint16; raises ImageError."""
-    try:
-        return decode_infrared(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+def read_raw(path: Path, profile: CameraProfile = CameraProfile()) -> Raw:  # noqa: B008
+    """The infrared picture (H, W) as the sensor wrote it, uint8 or uint16; raises ImageError."""
+    return read_counts(path, profile)

@@ -12,11 +12,13 @@ from calibration import pictures
 from calibration.board import Board
 from calibration.bundle import residuals
 from calibration.detect import Raw
+from calibration.frames import read_grey, read_raw
 from calibration.guide import coverage, next_pose
 from calibration.judge import Solution, interval_m
 from calibration.stereo import Size
 from segmif.alignment import parallax_px
-from segmif.images import decode_infrared, encode_jpeg, read_visible
+from segmif.camera import Cameras
+from segmif.images import encode_jpeg
 from segmif.rig import Floats
 
 ARROWS = 40.0  # drawn length over true length
@@ -135,7 +137,7 @@ def _views(solution: Solution, refused: Mapping[str, str]) -> str:
 
 def _alignment(solution: Solution, files: Files) -> str:
     best = min(solution.views, key=lambda view: view.left_out_px)
-    visible, infrared = _frames(files[best.name])
+    visible, infrared = _frames(files[best.name], solution.rig.frames)
     before, after = pictures.blends(solution.rig, visible, infrared, best.depth_m)
     shown = [
         ("before: infrared stretched to the visible frame", before),
@@ -192,7 +194,7 @@ def _map(points: Floats, errors: Floats, size: Size, name: str) -> str:
 def _detections(solution: Solution, files: Files) -> str:
     figures = []
     for view in solution.bundle.views[:MOST_THUMBS]:
-        frames = _frames(files[view.name])
+        frames = _frames(files[view.name], solution.rig.frames)
         for frame, seen in zip(frames, (view.visible, view.infrared), strict=True):
             text = f"{view.name}: {seen.how}, {len(seen.ids)} corners, {seen.sigma_px:.2f} px"
             figures.append(_figure(pictures.found_corners(frame, seen, THUMB), text))
@@ -201,10 +203,9 @@ def _detections(solution: Solution, files: Files) -> str:
     return f"<h2>Corners</h2><div class=row>{''.join(figures)}</div>{more}"
 
 
-def _frames(paths: Sequence[Path]) -> tuple[Raw, Raw]:
+def _frames(paths: Sequence[Path], cameras: Cameras) -> tuple[Raw, Raw]:
     visible, infrared = paths
-    grey: Raw = np.asarray(cv2.cvtColor(read_visible(visible), cv2.COLOR_RGB2GRAY), np.uint8)
-    return grey, decode_infrared(infrared.read_bytes())
+    return read_grey(visible, cameras.visible), read_raw(infrared, cameras.infrared)
 
 
 def _figure(picture: pictures.Colour, caption: str) -> str:

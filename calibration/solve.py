@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
 from calibration.determined import Undetermined
 from calibration.diagnose import TRIED, explained
-from calibration.frames import paired, read_grey, read_raw
+from calibration.frames import add_cameras, cameras_of, paired, read_grey, read_raw
 from calibration.guide import places_without
 from calibration.judge import GOOD_PX, Solution, interval_m
 from calibration.report import report_page
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
     pair_files.add_arguments(parser)
+    add_cameras(parser)
     add_board_arguments(parser)
     for name in ("visible", "infrared"):
         parser.add_argument(
@@ -64,11 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    board = board_from(args)
+    board, cameras = board_from(args), cameras_of(args)
     paths = paired(args)
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
-        visible, infrared = read_grey(visible_path), read_raw(infrared_path)
+        visible = read_grey(visible_path, cameras.visible)
+        infrared = read_raw(infrared_path, cameras.infrared)
         sizes.add((visible.shape[1::-1], infrared.shape[1::-1]))
         found = detect(visible, board), detect(infrared, board)
         shots.append(Shot(visible_path.stem, visible_path, infrared_path, *found))
@@ -81,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
     used = {view.name for view in views}
     source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
     solution = solved(views, board, sizes.pop(), models, counts, source, args.accept_undetermined)
+    solution = replace(solution, rig=replace(solution.rig, frames=cameras))
     numbers = summary(solution, shots, unseen)
     written = {args.out: rig_bytes(solution.rig)}
     if args.report:

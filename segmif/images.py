@@ -33,7 +33,7 @@ from segmif.files import write_bytes
 from segmif.headers import Header, read_header
 from segmif.headers import ImageError as ImageError
 from segmif.monochrome import monochrome
-from segmif.sensor import infrared_picture
+from segmif.sensor import cropped, infrared_picture
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -106,10 +106,14 @@ def infrared_of(header: Header) -> Pixels:
     return pixels if pixels.ndim == 2 else monochrome(pixels)
 
 
-def read_visible(path: Path) -> NDArray[np.uint8]:
-    """Read a colour frame (H, W, 3) uint8 RGB; raises ImageError with the path, or OSError."""
+def read_visible(
+    path: Path,
+    profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
+) -> NDArray[np.uint8]:
+    """Read a colour picture (H, W, 3) uint8 RGB; raises ImageError with the path, or OSError."""
     try:
-        return decode_visible(path.read_bytes())
+        pixels = decode_visible(path.read_bytes(), bits=profile.bits)
+        return cropped(pixels, profile.crop)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
 

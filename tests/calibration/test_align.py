@@ -1,6 +1,7 @@
 """A recording of a rig as training reads it: one size, one view."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from calibration import align
 from segmif import cli
-from segmif.images import encode_png, read_infrared, read_visible
-from segmif.rig import Homography, write_rig
+from segmif.camera import CameraProfile, Cameras, Crop
+from segmif.images import decode_infrared, encode_png, read_infrared, read_visible
+from segmif.rig import Homography, read_rig, write_rig
 
 HOT = (slice(10, 20), slice(30, 40))  # of the infrared frame
 
@@ -31,24 +33,48 @@ def recording(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *more: str) -> int:
     words = ["--rig", folder / "rig.yaml", "--out", folder / "out"]
     words += ["--visible", folder / "visible", "--infrared", folder / "infrared"]
-    monkeypatch.setattr(sys, "argv", ["calibration", "align", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["calibration", "align", *map(str, words), *more])
     return cli.run("calibration", "", {"align": align})
 
 
 def test_infrared_comes_into_the_visible_view(
     recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, recording) == 0
-    assert "out: 2 pairs; infrared sees 74% of the visible view" in capsys.readouterr().out
+    assert run(monkeypatch, recording, "--gain") == 0
+    told = capsys.readouterr().out
+    assert "out: 2 pairs; infrared has 8 bit, sees 74% of the visible view" in told
     visible = read_visible(recording / "out/visible/1.png")
     infrared = read_infrared(recording / "out/infrared/1.png")
     assert (visible == read_visible(recording / "visible/1.jpg")).all()
     assert infrared.shape == visible.shape[:2] and not infrared[:, :22].any()
     # what was hot at (30..40, 10..20) lies at twice that, 24 pixels to the right
     assert infrared[24:36, 88:94].min() > 200 > infrared[:16].max()
+
+
+def test_counts_stay_counts_and_the_camera_is_as_the_rig_file_says(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig = read_rig(recording / "rig.yaml")
+    stated = CameraProfile(polarity="black_hot", bits=14, crop=Crop(bottom=2), invalid=(5,))
+    write_rig(recording / "rig.yaml", replace(rig, frames=Cameras(infrared=stated)))
+    random = np.random.default_rng(1)
+    for index in range(2):
+        counts = random.integers(7000, 7100, (34, 48)).astype(np.uint16)
+        counts[HOT], counts[2, 20], counts[32:] = 5000, 5, 60_000  # black hot; dead; telemetry
+        (recording / "infrared" / f"{index}.png").write_bytes(encode_png(counts))
+    assert run(monkeypatch, recording) == 0
+    assert "infrared has 16 bit" in capsys.readouterr().out
+    aligned = decode_infrared((recording / "out/infrared/1.png").read_bytes())
+    assert aligned.dtype == np.uint16 and not aligned[:, :22].any()
+    assert (aligned[24:36, 88:94] == 2**14 - 1 - 5000).all()
+    assert aligned[4, 64] == 0
+    seen = aligned[aligned > 0]
+    assert seen.min() >= 2**14 - 1 - 7100 and seen.max() == 2**14 - 1 - 5000
+    levels = read_infrared(recording / "out/infrared/1.png")  # as training reads it
+    assert levels[24:36, 88:94].min() > 200 > levels[:16, 30:].max()
 
 
 def test_nothing_is_written_over(

@@ -168,6 +168,25 @@ def test_a_class_map_turns_codes_into_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames.read(0).labels, expected)
 
 
+FRAMES = """
+[frames.infrared]
+polarity = "black_hot"
+crop = [0, 0, 0, 2]
+"""
+
+
+def test_what_is_stated_of_a_camera_holds_in_training(tmp_path: Path) -> None:
+    write_parts(tmp_path, "visible", "infrared", "label")
+    _, infrared, _ = moment(NAMES[0])
+    rows = np.zeros((2, SIZE[1]), np.uint8)
+    write_png(tmp_path / f"infrared/{NAMES[0]}.png", np.vstack([255 - infrared, rows]))
+    (tmp_path / "dataset.toml").write_text(CLASS_MAP + FRAMES)
+    np.testing.assert_array_equal(open_set("folder", tmp_path).infrared_of(NAMES[0])[0], infrared)
+    (tmp_path / "dataset.toml").write_text(CLASS_MAP + FRAMES.replace("black_hot", "cold"))
+    with pytest.raises(ValueError, match="expected white_hot or black_hot"):
+        open_set("folder", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -91,13 +91,13 @@ def read_class_map(path: Path) -> Coding | None:
         colour = [220, 20, 60]         # to show it in
         codes = [24, 25]               # ids or colours in the label files [position and colour]
 
-    None where it tells only `files` (see `own_files`). Raises ValueError for an unknown key, for
-    two classes of one name, and for a code that is none or stands for two classes.
+    None where it tells only `files` and `frames` (see `own_files`). Raises ValueError for an
+    unknown key, two classes of one name, and a code that is none or stands for two classes.
     """
     settings = parse_toml(path)
     try:
-        _refuse_unknown(settings, ("name", "ignore", "classes", "files"))
-        if "files" in settings and "classes" not in settings:
+        _refuse_unknown(settings, ("name", "ignore", "classes", "files", "frames"))
+        if settings.keys() & {"files", "frames"} and "classes" not in settings:
             return None
         classes: list[dict[str, Any]] = settings["classes"]
         taxonomy = Taxonomy(

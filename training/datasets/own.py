@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segmif.camera import Cameras
 from segmif.classes import MFNET
 from segmif.pair_files import EVERY
 from training.datasets.beside import (
@@ -19,7 +20,7 @@ from training.datasets.beside import (
 from training.datasets.coding import Coding, by_taxonomy, read_class_map, read_codes
 from training.datasets.label_maps import CLASS_MAP, LABEL_MAP, read_label_map
 from training.datasets.layouts import SPLITS, Layout, part_folder, set_name
-from training.datasets.own_files import PARTS, Place, read_files
+from training.datasets.own_files import PARTS, Place, read_cameras, read_files
 from training.datasets.pairs import PairSet, list_images, pair_set
 
 
@@ -40,7 +41,8 @@ def own_set(layout: Layout, root: Path, split: str | None, labels: Path | None) 
         places = {**places, "label": Place(found, EVERY)}
     there = [places[part] for part in PARTS if part in places]
     lists = [list_images(place.folder, place.pattern) for place in there]
-    frames = pair_set(set_name(root, split), lists, None)
+    cameras = read_cameras(class_map) if class_map else Cameras()
+    frames = replace(pair_set(set_name(root, split), lists, None), cameras=cameras)
     if held := _held_splits(places["visible"].folder, frames):
         return replace(frames, obstacles=(f"{places['visible'].folder} holds no frames; {held}",))
     if "label" in places:

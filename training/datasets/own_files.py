@@ -5,6 +5,12 @@ Where the files of a data set lie whose cameras name them in their own way, as `
     visible = "JPEGImages/FLIR_*_RGB"           # folder and name without suffix
     infrared = "JPEGImages/FLIR_*_PreviewData"  # * is what the names of a moment share
     label = "masks/{split}/*"                   # {split}: the split that is asked for
+
+and what is stated of the cameras, as in a rig file:
+
+    [frames.infrared]
+    polarity = "black_hot"
+    crop = [0, 0, 0, 2]                         # left, top, right, bottom, pixels
 """
 
 from collections.abc import Mapping
@@ -14,8 +20,10 @@ from typing import Any
 
 import tomli
 
+from segmif.camera import Cameras, cameras_from
 from segmif.files import read_text
 from segmif.pair_files import check_pattern
+from segmif.parsing import parse_toml
 
 PARTS = ("visible", "infrared", "label")
 
@@ -40,6 +48,18 @@ def read_files(path: Path, split: str | None) -> Mapping[str, Place] | None:
         return None if told is None else _places(path.parent, told, split)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def read_cameras(path: Path) -> Cameras:
+    """
+    What the `[frames]` of a `dataset.toml` state of the cameras, as those of a rig file do.
+
+    Raises ValueError for what no camera has.
+    """
+    try:
+        return cameras_from(parse_toml(path).get("frames"))
+    except ValueError as error:
+        raise ValueError(f"{path}: [frames]: {error}") from error
 
 
 def _places(root: Path, told: Any, split: str | None) -> dict[str, Place]:

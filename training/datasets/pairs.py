@@ -3,18 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.camera import CameraProfile, Cameras
 from segmif.classes import IGNORE, Taxonomy
 from segmif.headers import ImageError
 from segmif.images import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
 from segmif.name_patterns import suggested
 from segmif.pair_files import EVERY, LOSS, Listing, list_frames, listed, same_names
+from segmif.sensor import cropped, infrared_picture
 from training.datasets.coding import Code, Coding
 from training.datasets.frame import Labelled, Light
 from training.datasets.label_facts import counted_from_one
@@ -39,6 +41,7 @@ class PairSet:
     coding: Coding | None  # None as well
     notes: tuple[str, ...] = ()  # what there is to mind, and what was done about it
     published: Published | None = None  # what a whole download holds, where it is a benchmark
+    cameras: Cameras = field(default_factory=Cameras)  # what is stated of the frames
     obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
 
     @property
@@ -122,14 +125,15 @@ class PairSet:
         """The visible frame of a moment, (H, W, 3) RGB, and the bits of a sample in its file."""
         path = _no_bitmap(self.visible[name])
         with naming_the_file(path):
-            frame = decode_visible_frame(path.read_bytes())
-        return frame.pixels, frame.depth
+            profile = self.cameras.visible
+            frame = decode_visible_frame(path.read_bytes(), bits=profile.bits)
+            return cropped(frame.pixels, profile.crop), frame.depth
 
     def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
         """The infrared frame of a moment, (H, W), and the bits of a sample in its file."""
         path = _no_bitmap(self.infrared[name])
         with naming_the_file(path):
-            return _levels(path.read_bytes())
+            return _levels(path.read_bytes(), self.cameras.infrared)
 
     def read_labels(self, name: str) -> tuple[NDArray[np.uint8] | None, dict[Code, int]]:
         """Class ids (H, W), None where there are none, and the pixels of each unknown code."""
@@ -199,10 +203,10 @@ def naming_the_file(path: Path) -> Iterator[None]:
         raise ImageError(error.kind, f"{path}: {error}") from error
 
 
-def _levels(data: bytes) -> tuple[NDArray[np.uint8], int]:
+def _levels(data: bytes, profile: CameraProfile) -> tuple[NDArray[np.uint8], int]:
     """A thermal frame in 8 bit, and the bits of a sample in its file."""
-    pixels = decode_infrared(data)
-    return infrared_levels(pixels).pixels, 8 * pixels.itemsize
+    pixels = infrared_picture(decode_infrared(data), profile)
+    return infrared_levels(pixels, profile=profile).pixels, 8 * pixels.itemsize
 
 
 def _no_bitmap(path: Path) -> Path:
