@@ -22,7 +22,7 @@ from calibration.judge import GOOD_PX, Solution, interval_m
 from calibration.report import report_page
 from calibration.stereo import MIN_VIEWS, Size, Unexplained, calibrate
 from segmif import pair_files
-from segmif.files import write_all
+from segmif.files import read_frame, write_all
 from segmif.rig import COEFFICIENTS, Model, rig_bytes
 
 FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
@@ -160,7 +160,7 @@ def frames_digest(paths: Sequence[tuple[Path, Path]]) -> str:
     """One SHA-256 over all frames in order, its first 12 digits."""
     digest = hashlib.sha256()
     for path in (path for pair in paths for path in pair):
-        digest.update(path.read_bytes())
+        digest.update(read_frame(path))
     return f"sha256 {digest.hexdigest()[:12]}"
 
 

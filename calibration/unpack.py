@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration.detect import Raw
-from segmif.files import write_bytes
+from segmif.files import check_regular, write_bytes
 from segmif.images import encode_png
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def main(args: argparse.Namespace) -> int:
         ) from None
     if not args.bag.exists():
         raise ValueError(f"{args.bag}: there is no such recording")
+    if not args.bag.is_dir():
+        check_regular(args.bag)
     try:
         with AnyReader([args.bag], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
             counts = [

@@ -17,6 +17,7 @@ from uuid import uuid4
 TEXT_BYTES = 1 << 20  # settings, cameras and manifests of real rigs take a hundredth of it
 TABLE_BYTES = 64 << 20  # a CSV file of a million stamps
 ARTEFACT_BYTES = 4 << 30  # protobuf ends at 2 GiB, so an ONNX is smaller
+FRAME_BYTES = 1 << 29  # 50 million pixels of four channels of 16 bit take four fifths of it
 WIDE_MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -58,6 +59,11 @@ def read_bytes(path: Path, limit: int = ARTEFACT_BYTES) -> bytes:
             "file that was meant?"
         )
     return b"".join(pieces)
+
+
+def read_frame(path: Path) -> bytes:
+    """The bytes of a file that is to be a picture, as `read_bytes`."""
+    return read_bytes(path, FRAME_BYTES)
 
 
 def read_text(path: Path, limit: int = TEXT_BYTES, *, names_files: bool = False) -> str:
@@ -140,6 +146,11 @@ def check_target(path: Path) -> None:
         _check_kind(path, path.stat())
     except FileNotFoundError:
         return
+
+
+def check_regular(path: Path) -> None:
+    """Raise FileError, or FileNotFoundError, where `path` names no regular file to read."""
+    _check_kind(path, path.stat())
 
 
 def sync_file(path: Path) -> None:

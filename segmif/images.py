@@ -29,7 +29,7 @@ from segmif import png, thermal
 from segmif.camera import CameraProfile
 from segmif.counts import Validity, judge, judge_levels
 from segmif.depth import BitsFrom, levels
-from segmif.files import write_bytes
+from segmif.files import read_frame, write_bytes
 from segmif.headers import Header, read_header
 from segmif.headers import ImageError as ImageError
 from segmif.monochrome import monochrome
@@ -112,7 +112,7 @@ def read_visible(
 ) -> NDArray[np.uint8]:
     """Read a colour picture (H, W, 3) uint8 RGB; raises ImageError with the path, or OSError."""
     try:
-        pixels = decode_visible(path.read_bytes(), bits=profile.bits)
+        pixels = decode_visible(read_frame(path), bits=profile.bits)
         return cropped(pixels, profile.crop)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
@@ -132,7 +132,7 @@ def read_counts(
 ) -> Pixels:
     """Read the picture of a thermal frame (H, W) as the sensor wrote it; raises as others here."""
     try:
-        return infrared_picture(decode_infrared(path.read_bytes()), profile)
+        return infrared_picture(decode_infrared(read_frame(path)), profile)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
 
@@ -144,7 +144,7 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises ImageError with the path, also for a file without 4 channels of 8 bit; or OSError.
     """
     try:
-        pixels = decode_header(read_header(path.read_bytes(), MAX_PIXELS))
+        pixels = decode_header(read_header(read_frame(path), MAX_PIXELS))
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -181,7 +181,7 @@ def validity_of(pixels: Pixels, profile: CameraProfile) -> Validity:
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read class ids (H, W) uint8 from a grey or an indexed PNG: the index, never its colour."""
     try:
-        header = read_header(path.read_bytes(), MAX_PIXELS, as_indices=True)
+        header = read_header(read_frame(path), MAX_PIXELS, as_indices=True)
         pixels = decode_header(header)
     except ImageError as error:
         raise ImageError(error.kind, f"{path}: {error}") from error

@@ -11,6 +11,7 @@ from typing import get_args
 
 from segmif import pair_files
 from segmif.cli import INTERRUPTED
+from segmif.files import check_regular
 from segmif.runtime import Device
 from service.app import create_app
 from service.camera_fields import CameraFields
@@ -92,6 +93,9 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     app = create_app(settings, opened.runtime, opened.mounting, opened.reference, reopen)
     try:
         config = server_config(app, settings, app.state.line.metrics.refused)
+        for pem in (settings.tls_certificate, settings.tls_key):
+            if pem:
+                check_regular(pem)  # a pipe would be waited for
         config.load()
         app.state.tls = config.ssl
     except OSError as error:

@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 
 from segmif import pair_files
-from segmif.files import TABLE_BYTES, write_text
+from segmif.files import TABLE_BYTES, read_frame, write_text
 from segmif.parsing import parse_json
 from service.client import AsyncClient, ServiceError
 
@@ -139,7 +139,7 @@ def read_pairs(visible: Path, infrared: Path, how: pair_files.Pairing) -> list[P
         print(sentence, file=sys.stderr)
     if not paired.pairs:
         raise ValueError(f"{visible} and {infrared} have no frame of the same name")
-    return [(pair.visible.read_bytes(), pair.infrared.read_bytes()) for pair in paired.pairs]
+    return [(read_frame(pair.visible), read_frame(pair.infrared)) for pair in paired.pairs]
 
 
 def read_earlier(path: Path) -> dict[str, dict[str, Any]]:

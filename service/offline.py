@@ -128,7 +128,7 @@ def _read_alone(
     codecs: Executor, means: Means, rules: Rules, ask: Ask, task: FilePair, times: Times
 ) -> Future[Prepared]:
     def work() -> Prepared:
-        visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
+        visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
         return prepare(visible, infrared, rules, times, ask, means)
 
     return codecs.submit(work)
@@ -147,7 +147,7 @@ def _read_next(
     """As `_read_alone`, but a pair is judged after the one before it."""
 
     def decoded() -> Decoded:
-        visible, infrared = Frame(task.visible.read_bytes()), Frame(task.infrared.read_bytes())
+        visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
         return decode(visible, infrared, rules.max_pixels, times, means, rules.cameras)
 
     decoding = codecs.submit(decoded)

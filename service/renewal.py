@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from segmif.files import check_regular
 from service.opening import Opened
 from service.settings import Settings
 
@@ -59,6 +60,8 @@ def renew_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:
         return
     try:
         # a wrong one must not spoil the one in use
+        for pem in (certificate, key):
+            check_regular(pem)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
         tls.load_cert_chain(certificate, key)
     except OSError as error:

@@ -1,6 +1,8 @@
 """What a run is judged by on its way is looked at before it sets out."""
 
 import json
+import os
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,22 @@ def refused(config: TrainConfig, root: Path, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         train(config, root, root / "run", root / "n.safetensors")
     assert not list((root / "run").glob("events.*")), "it was refused before it began"
+
+
+def test_frames_of_any_name_are_learnt_and_judged(frames_root: Path) -> None:
+    folder = frames_root / "mfnet/val"
+    for part in ("visible", "infrared", "label"):
+        form = "NFC" if part == "visible" else "NFD"  # as Linux and as a Mac write accents
+        accented = unicodedata.normalize(form, "stra\u00dfe-\u00e4D.png")
+        (folder / part / "3D.png").rename(folder / part / os.fsdecode(b"nacht-\xff-3D.png"))
+        (folder / part / "4N.png").rename(folder / part / accented)
+    labelled = Source(kind="mfnet", folder="mfnet", split="val")
+    config = replace(CONFIG, data=(labelled,), validation=labelled, validate_every=1)
+    train(config, frames_root, frames_root / "run", frames_root / "n.safetensors")
+    curves = EventAccumulator(str(frames_root / "run"))
+    curves.Reload()
+    assert "pairs/nacht-\\udcff-3D" in curves.Tags()["images"]
+    assert len(curves.Scalars("val_mean_iou")) == 2
 
 
 def test_missing_frames_are_told_before_training(frames_root: Path) -> None:

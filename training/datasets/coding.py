@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB, Taxonomy
+from segmif.files import read_frame
 from segmif.headers import ImageError
 from segmif.images import VisibleFrame, decode_visible_frame, read_labels
 from segmif.parsing import parse_toml
@@ -132,7 +133,7 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
 
 def _colours(path: Path) -> VisibleFrame | None:
     try:
-        return decode_visible_frame(path.read_bytes())
+        return decode_visible_frame(read_frame(path))
     except ImageError:
         return None
 

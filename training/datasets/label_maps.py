@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB, Taxonomy
-from segmif.files import read_text
+from segmif.files import read_frame, read_text
 from training.datasets.coding import Code, Coding, read_codes
 
 CLASS_MAP, LABEL_MAP = "dataset.toml", "labelmap.txt"
@@ -57,7 +57,7 @@ def read_label(coding: Coding, path: Path) -> tuple[NDArray[np.uint8], dict[Code
     those that were assumed.
     """
     pixels = read_codes(path)
-    colours = palette(path.read_bytes()) if pixels.ndim == 2 else None
+    colours = palette(read_frame(path)) if pixels.ndim == 2 else None
     if colours is not None:
         if coding.by_palette:
             table = np.zeros((256, 3), np.uint8)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segmif.camera import CameraProfile, Cameras
 from segmif.classes import IGNORE, Taxonomy
+from segmif.files import read_frame
 from segmif.headers import ImageError
 from segmif.images import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
 from segmif.name_patterns import suggested
@@ -126,14 +127,14 @@ class PairSet:
         path = _no_bitmap(self.visible[name])
         with naming_the_file(path):
             profile = self.cameras.visible
-            frame = decode_visible_frame(path.read_bytes(), bits=profile.bits)
+            frame = decode_visible_frame(read_frame(path), bits=profile.bits)
             return cropped(frame.pixels, profile.crop), frame.depth
 
     def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
         """The infrared frame of a moment, (H, W), and the bits of a sample in its file."""
         path = _no_bitmap(self.infrared[name])
         with naming_the_file(path):
-            return _levels(path.read_bytes(), self.cameras.infrared)
+            return _levels(read_frame(path), self.cameras.infrared)
 
     def read_labels(self, name: str) -> tuple[NDArray[np.uint8] | None, dict[Code, int]]:
         """Class ids (H, W), None where there are none, and the pixels of each unknown code."""
