@@ -13,13 +13,17 @@ from segmif.alignment import Alignment, align, check_sizes
 from segmif.camera import CameraProfile
 from segmif.counts import stated_invalid
 from segmif.images import infrared_levels, read_visible, write_png
+from segmif.numbers import Real
 from segmif.rig import Homography, Rig, read_rig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording(parser)
     parser.add_argument(
-        "--depth-m", type=float, default=np.inf, help="of the plane to align [%(default)s]"
+        "--depth-m",
+        type=Real(0, np.inf),
+        default=np.inf,
+        help="of the plane to align [%(default)s]",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="new folder for visible/ and infrared/"

@@ -7,6 +7,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.numbers import Real
 from segmif.rig import Floats
 
 Kind = Literal["chessboard", "circles", "charuco", "aprilgrid"]
@@ -93,7 +94,7 @@ def add_board_arguments(parser: argparse.ArgumentParser, usual: Board | None = N
     )
     parser.add_argument(
         "--square-mm",
-        type=float,
+        type=Real(1e-3, 1e6),
         required=usual is None,
         default=usual and 1e3 * usual.spacing_m,
         help="side of a square or of a tag (tags are 0.3 of it apart); circles: row distance",

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from calibration.frames import add_recording, paired, read_raw
 from segmif.alignment import align, check_sizes, parallax_direction
 from segmif.images import infrared_levels, read_visible
+from segmif.numbers import Real
 from segmif.refinement import ENOUGH, WATCHED, Drift, DriftWatch
 from segmif.rig import Homography, read_rig, write_rig
 
@@ -18,10 +19,10 @@ from segmif.rig import Homography, read_rig, write_rig
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording(parser)
     parser.add_argument(
-        "--depth-m", type=float, default=np.inf, help="of most of the scene (%(default)s)"
+        "--depth-m", type=Real(0, np.inf), default=np.inf, help="of most of the scene (%(default)s)"
     )
     parser.add_argument(
-        "--limit-px", type=float, default=3.0, help="of the visible frame (%(default)s)"
+        "--limit-px", type=Real(0, 1e6), default=3.0, help="of the visible frame (%(default)s)"
     )
     parser.add_argument(
         "--out", type=Path, help="a rig file by `pick`, refined by what the scenes show, to write"

@@ -22,6 +22,7 @@ from calibration.sources import Moment, moments
 from calibration.stereo import MIN_VIEWS, calibrate
 from segmif.files import write_bytes
 from segmif.images import encode_png
+from segmif.numbers import Real, Whole
 from segmif.rig import Floats
 
 REST_NS = 500_000_000  # pairs so near in time must show the board at one place
@@ -43,18 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
-    parser.add_argument("--views", type=int, default=30, help="to take (%(default)s)")
+    parser.add_argument("--views", type=Whole(), default=30, help="to take (%(default)s)")
     parser.add_argument(
-        "--tolerance-ms", type=float, default=20.0, help="between two exposures (%(default)s)"
+        "--tolerance-ms",
+        type=Real(0, 3.6e6),
+        default=20.0,
+        help="between two exposures (%(default)s)",
     )
     parser.add_argument(
         "--patience-s",
-        type=float,
+        type=Real(0, 3.6e6),
         default=10.0,
         help="for folders or the service to go on (%(default)s)",
     )
     parser.add_argument(
-        "--port", type=int, default=8010, help="of the page on this machine, 0 none (%(default)s)"
+        "--port",
+        type=Whole(0, 65_535),
+        default=8010,
+        help="of the page on this machine, 0 none (%(default)s)",
     )
 
 

@@ -7,6 +7,7 @@ from threading import Thread
 
 from calibration.pictures import Colour
 from segmif.images import encode_jpeg
+from segmif.loopback import host_name, is_loopback
 
 REFRESH_S = 0.5
 STYLE = "body{font:22px system-ui,sans-serif;margin:1rem}img{width:100%}"
@@ -22,11 +23,21 @@ class Page:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if not self._is_for_this_machine():
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
                 self.send_header("Refresh", str(REFRESH_S))
                 self.end_headers()
                 self.wfile.write(page._body)
+
+            def _is_for_this_machine(self) -> bool:
+                """Refuse a name that another page's server points here (DNS rebinding)."""
+                hosts = self.headers.get_all("Host", [])
+                if all(is_loopback(host_name(host)) for host in hosts):
+                    return True
+                self.send_error(403, explain="The pictures are for this machine: ask for localhost")
+                return False
 
             def log_message(self, format: str, *values: object) -> None:
                 """Requests are no news to the operator."""

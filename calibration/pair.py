@@ -16,6 +16,7 @@ from tqdm import tqdm
 from calibration.frames import frames_in, read_grey, read_raw
 from segmif import pair_files
 from segmif.files import write_bytes
+from segmif.numbers import Real
 from segmif.pair_files import EVERY
 from segmif.pairing import Floats, Offset, Pairs, Stamps, clock_offset, pair
 from segmif.parsing import brief, read_table
@@ -38,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unit", choices=list(UNITS), help="of stamps in file names; else by their digits"
     )
-    parser.add_argument("--tolerance-ms", type=float, help="default: half a frame period")
+    parser.add_argument("--tolerance-ms", type=Real(0, 3.6e6), help="default: half a frame period")
     clock = parser.add_mutually_exclusive_group()
-    clock.add_argument("--offset-ms", type=float, default=0.0, help="to add to infrared stamps")
+    clock.add_argument(
+        "--offset-ms", type=Real(-1e15, 1e15), default=0.0, help="to add to infrared stamps"
+    )
     clock.add_argument(
         "--offset-from-motion", action="store_true", help="find it from what both cameras see move"
     )

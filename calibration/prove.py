@@ -12,6 +12,7 @@ from calibration.guide import most_telling
 from calibration.judge import Solution, interval_m
 from calibration.stereo import MIN_VIEWS, calibrate
 from calibration.synthetic import BOARD, in_view, of_middle, poses, see, unlike_rig
+from segmif.numbers import Real, Whole
 from segmif.rig import Floats, Rig
 
 TWO_SIDED = 1.959964  # standard deviations around 95 % of a normal distribution
@@ -35,9 +36,15 @@ class Errors:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_board_arguments(parser, BOARD)
-    parser.add_argument("--draws", type=int, default=100, help="calibrations (%(default)s)")
-    parser.add_argument("--views", type=int, default=40, help="of the board in each (%(default)s)")
-    parser.add_argument("--noise-px", type=float, default=0.2, help="of a corner (%(default)s)")
+    parser.add_argument(
+        "--draws", type=Whole(1, 10**6), default=100, help="calibrations (%(default)s)"
+    )
+    parser.add_argument(
+        "--views", type=Whole(1, 10**6), default=40, help="of the board in each (%(default)s)"
+    )
+    parser.add_argument(
+        "--noise-px", type=Real(0, 1e3), default=0.2, help="of a corner (%(default)s)"
+    )
     parser.add_argument(
         "--guided",
         action="store_true",

@@ -15,6 +15,7 @@ from export.to_onnx import noise, to_model
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
+from segmif.numbers import Whole
 from segmif.runtime.ort import onnxruntime
 
 
@@ -36,8 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=_size, default="480x640", help="height x width, multiples of 32"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
-    parser.add_argument("--runs", type=int, default=9, help="timed runs per variant; 0 counts only")
+    parser.add_argument(
+        "--threads", type=Whole(1, 1024), default=os.cpu_count() or 1, help="CPU threads"
+    )
+    parser.add_argument(
+        "--runs", type=Whole(), default=9, help="timed runs per variant; 0 counts only"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from export.outputs import spare_source
 from export.to_engine import read_model
 from export.verify import read_frames
 from segmif.frames import FramePair, fit
+from segmif.numbers import Whole
 from segmif.runtime.ort import onnxruntime
 
 # of the names of their weights; `edge` and `nano`
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with visible and infrared; not a test set"
     )
-    parser.add_argument("--frames", type=int, default=32, help="pairs to take ranges from [32]")
+    parser.add_argument("--frames", type=Whole(), default=32, help="pairs to take ranges from [32]")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from export.progress import monitor
 from segmif.files import read_bytes, write_bytes
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
+from segmif.numbers import Whole
 from segmif.runtime import trt as runtime
 from segmif.runtime.errors import ArtefactError
 
@@ -85,14 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, sizes in vars(best).items():
         parser.add_argument(
             f"--{name}",
-            type=int,
+            type=Whole(),
             nargs=3,
             default=sizes,
             metavar=("LEAST", "BEST", "MOST"),
             help=f"sizes that the engine takes [{' '.join(map(str, sizes))}]",
         )
     parser.add_argument(
-        "--workspace-mib", type=int, help="GPU memory that the network may use [all]"
+        "--workspace-mib", type=Whole(), help="GPU memory that the network may use [all]"
     )
     parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster")
     parser.add_argument("--rebuild", action="store_true", help="even where the engine fits")

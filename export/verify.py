@@ -21,6 +21,7 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction, fit, unfit
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import load_network
+from segmif.numbers import Whole
 from segmif.pair_files import FilePair, list_frames, pair_files
 from segmif.runtime import open_runtime, predict
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with visible, infrared and maybe label"
     )
-    parser.add_argument("--frames", type=int, default=10, help="pairs, evenly spread [10]")
+    parser.add_argument("--frames", type=Whole(), default=10, help="pairs, evenly spread [10]")
     parser.add_argument("--plugin", type=Path, help="library of the attention's plugin")
     parser.add_argument("--json", type=Path, help="also write the numbers")
 

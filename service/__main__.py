@@ -2,6 +2,7 @@
 
 import argparse
 import logging.config
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import get_args
 from segmif import pair_files
 from segmif.cli import INTERRUPTED
 from segmif.files import check_regular
+from segmif.numbers import Real, Whole
 from segmif.runtime import Device
 from service.app import create_app
 from service.camera_fields import CameraFields
@@ -164,13 +166,18 @@ def common() -> argparse.ArgumentParser:
     network.add_argument(
         "--print-config", action="store_true", help="print the settings in force, as such a file"
     )
-    network.add_argument("--threads", type=int, help="CPU threads of the network (one per core)")
+    network.add_argument(
+        "--threads", type=Whole(), help="CPU threads of the network (one per core)"
+    )
     network.add_argument("--device", choices=get_args(Device), help="where an .onnx runs (cpu)")
     network.add_argument(
         "--rig", type=Path, metavar="FILE", help="rig.yaml of the cameras; else frames are aligned"
     )
     network.add_argument(
-        "--depth-m", type=float, metavar="M", help="depth of the plane that the rig aligns (far)"
+        "--depth-m",
+        type=Real(0, math.inf),
+        metavar="M",
+        help="depth of the plane that the rig aligns (far)",
     )
     cameras = network.add_argument_group("what is stated of the cameras")
     for name, field in CameraFields.model_fields.items():
@@ -191,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     network = common()
     serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, help="(8000)")
+    serve.add_argument("--port", type=Whole(), help="(8000)")
     serve.add_argument(
         "--open-to-all",
         action="store_true",

@@ -26,6 +26,7 @@ import httpx
 
 from segmif import pair_files
 from segmif.files import TABLE_BYTES, read_frame, write_text
+from segmif.numbers import Real, Whole
 from segmif.parsing import parse_json
 from service.client import AsyncClient, ServiceError
 
@@ -94,9 +95,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--infrared", type=Path, required=True, help="those of the same names")
     pair_files.add_arguments(parser)
     loads = parser.add_mutually_exclusive_group()
-    loads.add_argument("--clients", type=int, nargs="+", help="closed loop; several: one by one")
-    loads.add_argument("--rate", type=float, nargs="+", help="open loop, pairs/s; a ramp: several")
-    parser.add_argument("--window-s", type=float, default=5.0, help="seconds of a window (5)")
+    loads.add_argument(
+        "--clients", type=Whole(), nargs="+", help="closed loop; several: one by one"
+    )
+    loads.add_argument("--rate", type=Real(), nargs="+", help="open loop, pairs/s; a ramp: several")
+    parser.add_argument("--window-s", type=Real(), default=5.0, help="seconds of a window (5)")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--against", type=Path, help="numbers of an earlier run to compare with")
     return parser

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from segmif.loopback import host_name, is_loopback
 from service.errors import ServiceError, problem_response
 from service.limits import PROBES
 from service.refusals import ForeignHost, ForeignOrigin
-from service.settings import Settings, is_loopback
+from service.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -113,14 +114,6 @@ def authority(origin: str) -> tuple[str, int | None] | None:
     except ValueError:
         return None
     return (split.hostname, port) if split.scheme in DEFAULT_PORTS and split.hostname else None
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, without its port, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].removesuffix(".")
 
 
 def fits(name: str, allowed: str) -> bool:

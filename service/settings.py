@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from typing_extensions import Self
 
 from segmif.image_header import MAX_PIXELS
+from segmif.loopback import is_loopback
 from segmif.parsing import parse_toml
 from segmif.runtime import Device
 from segmif.thermal import GainRule, Method
@@ -189,14 +189,6 @@ class Settings(CameraFields, BaseSettings):
             self.max_invalid,
             cameras,
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address; a name other than localhost may not."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:

@@ -19,6 +19,7 @@ import torch
 from segmif.files import write_text
 from segmif.machine import processor
 from segmif.model.network import Network
+from segmif.numbers import Whole
 from segmif.parsing import parse_json
 from training import data
 from training.config import TrainConfig, read_config
@@ -49,7 +50,7 @@ def add_arguments(
     parser.add_argument("--config", type=Path, default=config, help="what every arm gets")
     parser.add_argument("--data", type=Path, default=data.data_root(), help="real frames")
     parser.add_argument("--arms", nargs="+", choices=list(arms), default=list(arms))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=Whole(0, 2**32 - 1), nargs="+", default=[0, 1, 2])
     results = Path("benchmarks/results") / name
     parser.add_argument(
         "--results", type=Path, default=results, help="one JSON file an arm and seed, by budget"

@@ -22,6 +22,7 @@ from segmif.files import read_text, write_text
 from segmif.frames import FramePair
 from segmif.manifest import Manifest
 from segmif.metrics import ConfusionMatrix
+from segmif.numbers import Whole
 from training import data, folds
 from training.datasets import Labelled, open_set
 from training.evaluate import SetName, check_places, open_weights
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", type=Path, help=".safetensors or .onnx to judge")
     add("--data", type=Path, default=data.data_root(), help="folder that the sets lie in")
-    add("--fold", type=int, choices=range(1, 5), help="group that the weights never saw")
+    add("--fold", type=Whole(1, 4), choices=range(1, 5), help="group that the weights never saw")
     add("--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="judge this set instead")
     add("--shifts", action="store_true", help="also with infrared moved by 4, 8 and 16 px")
     add("--pans", action="store_true", help="also how labels flip and luma flickers in a pan")

@@ -15,6 +15,7 @@ import torch
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import save_network
+from segmif.numbers import Real
 from training.espnet import load_teacher
 
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, nargs="+", required=True, help="of one variant, or tutors"
     )
-    parser.add_argument("--shares", type=float, nargs="+", help="of each, sum 1 [the same]")
+    parser.add_argument("--shares", type=Real(), nargs="+", help="of each, sum 1 [the same]")
     parser.add_argument("--out", type=Path, required=True, help=".safetensors to write")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from segmif.images import write_png
+from segmif.numbers import Whole
 from training.scenes import render
 
 
@@ -16,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=_positive, default=100, help="scenes (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the first scene; the next has the next"
+        "--seed",
+        type=Whole(0, 2**32 - 1),
+        default=0,
+        help="of the first scene; the next has the next",
     )
     parser.add_argument(
         "--size", type=_size, default=(480, 640), metavar="HxW", help="in pixels (default: 480x640)"

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
+from segmif.numbers import Whole
 from training import data
 from training.choice import Choice
 from training.config import TrainConfig, read_config
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume with other frames, weights or teachers than the run was begun with",
     )
-    parser.add_argument("--steps", type=int, help="stop here instead of where the config says")
+    parser.add_argument("--steps", type=Whole(), help="stop here instead of where the config says")
     parser.add_argument(
         "--precision",
         choices=["32-true", "bf16-mixed", "16-mixed"],

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -172,3 +173,17 @@ def test_the_page_shows_the_newest() -> None:
             assert answer.headers["Refresh"]
     assert "<p>hold &lt;still&gt;</p>" in body
     assert "data:image/jpeg;base64," in body
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:18012", "192.168.1.5", "[2001::1]"])
+def test_the_page_is_for_this_machine(host: str) -> None:
+    with Page(18_012) as page:
+        page.show(np.zeros((4, 4, 3), np.uint8), ["the board"])
+        for local in ("localhost:18012", "127.0.0.1", "[::1]:18012"):
+            with urlopen(Request("http://127.0.0.1:18012", headers={"Host": local})) as answer:
+                assert b"the board" in answer.read()
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request("http://127.0.0.1:18012", headers={"Host": host}))
+        with refused.value as answer:
+            assert answer.code == 403
+            assert b"the board" not in answer.read()
