@@ -131,6 +131,7 @@ image-lock: ## docker/requirements anew from pyproject.toml (needs uv); JetPack 
 	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml -o cpu.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml gpu.in -o gpu.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes build.in -o build.txt
+	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes cmake.in -o cmake.txt
 	cd docker/requirements && $(LOCK) --python-version 3.11 --generate-hashes ../../pyproject.toml --extra train --extra export -o train.txt
 	sed -i -E '/^(cuda|nvidia|torch|triton)/,/[^\\]$$/d' docker/requirements/train.txt  # these are the base image's
 

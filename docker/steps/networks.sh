@@ -4,7 +4,12 @@
 set -eu
 
 python3 -m venv /tmp/torch
-/tmp/torch/bin/python -m pip --disable-pip-version-check --no-cache-dir install --quiet '.[export]'
+pip() {
+  /tmp/torch/bin/python -m pip --disable-pip-version-check --no-cache-dir "$@"
+}
+# All by hash but torch and what NVIDIA adds to it: another index has other files of them.
+pip install --quiet --no-deps --require-hashes --requirement docker/requirements/train.txt
+pip install --quiet torch==2.13.0
 for network in nano edge; do
   /tmp/torch/bin/python -m export onnx --precision fp16 \
     --weights "weights/$network.safetensors" --out "/networks/$network.onnx"

@@ -4,10 +4,9 @@
 #   plugin.sh ARCHITECTURES     compute capabilities without the point, as 87 or "80;90;120"
 set -eu
 
-# Ubuntu 22.04, so JetPack 6, has a CMake that is too old.
 python3 -m venv /tmp/cmake
 /tmp/cmake/bin/python -m pip --disable-pip-version-check --no-cache-dir install --quiet \
-  cmake==3.31.10
+  --require-hashes --requirement docker/requirements/cmake.txt
 /tmp/cmake/bin/cmake -S export/plugin -B /tmp/plugin -D CMAKE_CUDA_ARCHITECTURES="$1" \
   -D CMAKE_CUDA_COMPILER=/usr/local/cuda/bin/nvcc
 /tmp/cmake/bin/cmake --build /tmp/plugin --parallel

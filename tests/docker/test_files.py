@@ -47,6 +47,7 @@ def check(tool: str, *words: str) -> None:
         ("gpu", "3.12", [], "gpu.in"),
         ("train", "3.12", ["train", "export"], None),
         ("build", "3.12", None, "build.in"),
+        ("cmake", "3.10", None, "cmake.in"),
     ],
 )
 def test_locks_are_in_step(
@@ -141,3 +142,14 @@ def test_every_pin_of_a_lock_has_its_hashes(lock: Path) -> None:
     for step in (DOCKER / "steps").glob("*.sh"):
         if f"requirements/{lock.name}" in (text := step.read_text()):
             assert "--require-hashes" in text or "install.sh" in text, step
+
+
+def test_only_torch_is_installed_without_a_hash() -> None:
+    asked = []
+    for step in sorted((DOCKER / "steps").glob("*.sh")):
+        text = step.read_text().replace("\\\n", " ")
+        for words in re.findall(r"\bpip\b.*? install (.*)", text):
+            if "--require-hashes" not in words:
+                asked += [word for word in words.split() if word[0] not in '-"']
+    assert asked == ["torch==2.13.0"]
+    assert '"torch==2.13.0"' in (ROOT / "pyproject.toml").read_text()
