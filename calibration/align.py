@@ -12,6 +12,7 @@ from calibration.frames import add_recording, paired, read_raw
 from segmif.alignment import Alignment, align, check_sizes
 from segmif.camera import CameraProfile
 from segmif.counts import stated_invalid
+from segmif.files import sync_all
 from segmif.images import infrared_levels, read_visible, write_png
 from segmif.numbers import Real
 from segmif.rig import Homography, Rig, read_rig
@@ -42,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
         (args.out / name).mkdir(parents=True)
     for visible, infrared in tqdm(pairs, desc="pairs", disable=None):
         depth = write_aligned(rig, warp, visible, infrared, args.out, gain=args.gain)
+    sync_all()
     print(
         f"{args.out}: {len(pairs)} pairs; infrared has {depth} bit, sees {warp.seen.mean():.0%} of "
         "the visible view and is 0 elsewhere"

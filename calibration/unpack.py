@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration.detect import Raw
-from segmif.files import check_regular, write_bytes
+from segmif.files import check_regular, sync_all, write_bytes
 from segmif.images import encode_png
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def main(args: argparse.Namespace) -> int:
             ]
     except AnyReaderError as error:
         raise ValueError(f"{args.bag}: {error}") from error
+    sync_all()
     print(f"{counts[0]} visible and {counts[1]} infrared frames in {args.out}; now `pair` them")
     return 0
 
@@ -80,7 +81,7 @@ def unpack(reader: "AnyReader", topic: str, folder: Path) -> int:
         # A driver without a clock leaves its stamp at 0; then the recorder's is all there is.
         stamp_ns = stamp.sec * 10**9 + stamp.nanosec or recorded_ns
         suffix, content = frame_file(message, connection.msgtype)
-        write_bytes(folder / f"{stamp_ns:019d}{suffix}", content)
+        write_bytes(folder / f"{stamp_ns:019d}{suffix}", content, wait_for_disk=False)
         count += 1
     return count
 

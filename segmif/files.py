@@ -99,9 +99,17 @@ def text_of(data: bytes, path: Path, *, names_files: bool = False) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader never meets half of it, nor does a power cut."""
-    write_all({path: data})
+def write_bytes(path: Path, data: bytes, *, wait_for_disk: bool = True) -> None:
+    """
+    Write a file whole or not at all: a reader never meets half of it.
+
+    Nor does a power cut leave half of it, unless `wait_for_disk` is unset: who writes many files
+    calls `sync_all` after the last, before saying that they are written. Raises OSError.
+    """
+    with staged(path, data, wait_for_disk=wait_for_disk) as part:
+        part.replace(path)
+        if wait_for_disk:
+            sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +127,7 @@ def write_all(contents: dict[Path, bytes]) -> None:
 
 
 @contextmanager
-def staged(path: Path, data: bytes) -> Iterator[Path]:
+def staged(path: Path, data: bytes, *, wait_for_disk: bool = True) -> Iterator[Path]:
     """A temporary file beside `path` that holds `data`, on the disk; removed at the end."""
     check_target(path)
     part = path.with_name(f"{stem_of(path)}-{uuid4().hex[:8]}.part")
@@ -128,7 +136,8 @@ def staged(path: Path, data: bytes) -> Iterator[Path]:
             left = memoryview(data)
             while left:
                 left = left[file.write(left) :]
-            os.fsync(file.fileno())
+            if wait_for_disk:
+                os.fsync(file.fileno())
         yield part
     finally:
         with suppress(OSError):
@@ -151,6 +160,11 @@ def check_target(path: Path) -> None:
 def check_regular(path: Path) -> None:
     """Raise FileError, or FileNotFoundError, where `path` names no regular file to read."""
     _check_kind(path, path.stat())
+
+
+def sync_all() -> None:
+    """Have the disks hold all that was written."""
+    os.sync()
 
 
 def sync_file(path: Path) -> None:

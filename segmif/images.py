@@ -233,8 +233,8 @@ def encode_indexed_png(
 
 
 def write_png(path: Path, array: Pixels, compression: int = 6) -> None:
-    """Write (H, W) or RGB (H, W, 3) as PNG, whole or not at all."""
-    write_bytes(path, encode_png(array, compression))
+    """Write (H, W) or RGB (H, W, 3) as PNG, whole or not at all; `sync_all` puts it on the disk."""
+    write_bytes(path, encode_png(array, compression), wait_for_disk=False)
 
 
 def resize(

@@ -84,6 +84,7 @@ def infer_folders(
                 summary.add(written.result(), job.times)
                 lines.write(job.task, "done", None, written.result())
             bar.update()
+    files.sync_all()
     summary.seconds = perf_counter() - start
     return summary
 
@@ -180,7 +181,7 @@ def _write(
     with job.times.measure("encode"):
         fused = images.encode_png(prediction.fused)
         mask = images.encode_indexed_png(prediction.labels, runtime.manifest.classes.palette)
-    files.write_bytes(out / "fused" / f"{name}.png", fused)
-    files.write_bytes(out / "mask" / f"{name}.png", mask)
+    files.write_bytes(out / "fused" / f"{name}.png", fused, wait_for_disk=False)
+    files.write_bytes(out / "mask" / f"{name}.png", mask, wait_for_disk=False)
     result = Result(prediction, prepared, runtime, rules.gain, job.times, name, None)
     return describe(result).model_dump(mode="json")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from segmif.files import sync_all
 from segmif.images import write_png
 from segmif.numbers import Whole
 from training.scenes import render
@@ -39,6 +40,7 @@ def main(args: argparse.Namespace) -> int:
         write_png(args.out / "visible" / name, scene.visible)
         write_png(args.out / "infrared" / name, scene.infrared)
         write_png(args.out / "label" / name, scene.labels)
+    sync_all()
     return 0
 
 
