@@ -54,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
     print(drift)
     if args.out and isinstance(rig, Homography):
         A = np.vstack([watch.correction(*rig.visible_size), [0, 0, 1]])
-        write_rig(args.out, replace(rig, H_infrared_visible=rig.H_infrared_visible @ A))
+        refined = replace(rig, H_infrared_visible=rig.H_infrared_visible @ A)
+        align(refined)  # raises ValueError for one that shows nothing
+        write_rig(args.out, refined)
         print(f"{args.out}: refined by {drift.residual_px:.1f} px")
     return 1 if drift.moved else 0

@@ -26,7 +26,9 @@ TILT = 20.0  # [degrees] that some view should reach about either axis
 DEPTH = 1.3  # farthest over nearest view
 FACING = 0.02  # change of scale over half a board: 5 degrees at usual distances
 
-Undetermined = type("Undetermined", (ValueError,), {})
+
+class Undetermined(ValueError):
+    """The views leave open which rig it is."""
 
 
 def undetermined(solution: Solution) -> str:

@@ -16,7 +16,6 @@ from calibration.board import Board
 from calibration.bundle import PairView
 from calibration.detect import Detection
 from calibration.judge import GOOD_PX, Solution
-from segmif.rig import Floats
 
 Size = tuple[int, int]  # width, height [px]
 Calibrate = Callable[[Sequence[PairView], tuple[Size, Size]], Solution]
@@ -101,7 +100,7 @@ def _stretch(views: Sequence[PairView], board: Board, size: Size) -> float:
     flags = cv2.CALIB_FIX_PRINCIPAL_POINT | cv2.CALIB_ZERO_TANGENT_DIST
     flags |= cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
     try:
-        K: Floats = cv2.calibrateCamera(objects, images, size, None, None, flags=flags)[1]
+        K = cv2.calibrateCamera(objects, images, size, np.eye(3), np.zeros(5), flags=flags)[1]
     except cv2.error:
         return 1.0
     ratio = float(K[0, 0] / K[1, 1])

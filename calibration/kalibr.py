@@ -59,12 +59,12 @@ def _chosen(names: Sequence[str], choice: Choice) -> tuple[str, str]:
 
 def _between(document: Document, visible: int, infrared: int) -> Floats:
     """T_infrared_visible (4, 4) by the links of the chain from one camera to the other."""
-    T = np.eye(4)
+    T: Floats = np.eye(4)
     for index in range(min(visible, infrared) + 1, max(visible, infrared) + 1):
         link = fields(document[f"cam{index}"], f"cam{index}")["T_cn_cnm1"]
-        T = _square(link, f"T_cn_cnm1 of cam{index}") @ T
+        T = np.asarray(_square(link, f"T_cn_cnm1 of cam{index}") @ T, np.float64)
     if visible > infrared:
-        T = np.linalg.inv(T)
+        T = np.asarray(np.linalg.inv(T), np.float64)
     T[3] = 0, 0, 0, 1  # as exactly as it was read
     return T
 

@@ -64,7 +64,8 @@ def align(rig: Rig | Homography, depth_m: float = np.inf) -> Alignment:
         with np.errstate(all="ignore"):  # what is not finite is not seen
             maps[:, piece], seen[piece] = _sampled(_place(rig, depth_m, x, y), infrared_size)
     _check_shows(maps, seen, rig, depth_m)
-    whole, fraction = cv2.convertMaps(*maps.reshape(2, height, width), cv2.CV_16SC2)
+    across, down = (axis.reshape(height, width) for axis in maps)
+    whole, fraction = cv2.convertMaps(across, down, cv2.CV_16SC2)
     return Alignment(
         cast(NDArray[np.int16], whole),
         cast(NDArray[np.uint16], fraction),

@@ -139,6 +139,9 @@ def staged(path: Path, data: bytes, *, wait_for_disk: bool = True) -> Iterator[P
             if wait_for_disk:
                 os.fsync(file.fileno())
         yield part
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a disk that is full does not tell it
+        raise
     finally:
         with suppress(OSError):
             part.unlink()

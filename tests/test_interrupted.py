@@ -129,7 +129,7 @@ def engine(folder: Path, patch: pytest.MonkeyPatch) -> None:
     (folder / "source.onnx").write_bytes(b"")
     patch.setattr(to_engine, "read_model", lambda path: (manifest(), tiny_model()))
     tensorrt = SimpleNamespace(__version__="10.16.1")
-    patch.setattr(to_engine.runtime, "import_tensorrt", lambda: tensorrt)
+    patch.setattr("segmif.runtime.trt.import_tensorrt", lambda: tensorrt)
     patch.setattr(to_engine, "serialize", lambda trt, model, build: b"a new engine" * 99)
     patch.setattr(to_engine, "attention_of", lambda trt, engine, nodes: "native")
     build = to_engine.Build(profile=to_engine.Profile())
@@ -237,6 +237,15 @@ def test_a_rig_and_its_report_are_whole(
     for size in np.linspace(0, len(contents[report]) - 1, MOMENTS).astype(int).tolist():
         assert limited(write, size) == 3
         assert {rig.read_bytes(), report.read_bytes()} == {b"old"}
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    def write() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        with pytest.raises(OSError, match=r"File too large: .*nano\.onnx'"):
+            manifest().save(tmp_path / "nano.onnx", b"content" * 9)
+
+    assert forked(write) == 0
 
 
 @pytest.mark.parametrize("name", ["n" * 240 + ".bin", os.fsdecode(b"not\xff\xfeutf8.bin")])

@@ -1,7 +1,7 @@
 """Views that leave the rig open are refused with the pose that is missing; others are solved."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,10 @@ SIZES = ((1280, 960), (640, 480))
 Random = np.random.Generator
 
 
-def at(random: Random, tilt: float, turn: float, depth_m: float, *, reach: float = 0.4) -> Floats:
+def at(
+    random: Random, tilts: Sequence[float] | Floats, depth_m: float, *, reach: float = 0.4
+) -> Floats:
+    tilt, turn = tilts
     x, y = random.uniform(-reach, reach, 2) * depth_m
     return np.array([tilt, turn, random.uniform(-0.5, 0.5), x, y, depth_m])
 
@@ -36,7 +39,7 @@ def depth(random: Random) -> float:
 # How the board is held: tilt about x and about y [rad], and distance [m].
 OPEN: dict[str, tuple[Callable[[Random], Floats], list[str]]] = {
     "facing the cameras": (
-        lambda r: at(r, 0, 0, depth(r)),
+        lambda r: at(r, (0, 0), depth(r)),
         [
             "faces the visible camera in all views, or is too far",
             "left or right edge",
@@ -44,11 +47,11 @@ OPEN: dict[str, tuple[Callable[[Random], Floats], list[str]]] = {
         ],
     ),
     "facing them at one distance": (
-        lambda r: at(r, 0, 0, 0.4),
+        lambda r: at(r, (0, 0), 0.4),
         ["faces the visible camera", "left or right edge", "nearer and farther"],
     ),
     "hardly tilted": (
-        lambda r: at(r, *r.uniform(-0.06, 0.06, 2), depth(r)),
+        lambda r: at(r, r.uniform(-0.06, 0.06, 2), depth(r)),
         ["left or right edge", "top or bottom edge"],
     ),
     "always in one pose": (
@@ -56,17 +59,17 @@ OPEN: dict[str, tuple[Callable[[Random], Floats], list[str]]] = {
         ["do not determine the focal length", "nearer and farther"],
     ),
     "small and far": (
-        lambda r: at(r, *r.uniform(-0.8, 0.8, 2), r.uniform(1.5, 2.5), reach=0.3),
+        lambda r: at(r, r.uniform(-0.8, 0.8, 2), r.uniform(1.5, 2.5), reach=0.3),
         ["do not determine the focal length", "larger in the frame"],
     ),
 }
 SOLVED: dict[str, Callable[[Random], Floats]] = {
-    "any pose": lambda r: at(r, *r.uniform(-0.8, 0.8, 2), depth(r)),
-    "tilted by 20 degrees": lambda r: at(r, *r.uniform(-0.35, 0.35, 2), depth(r)),
-    "about one axis": lambda r: at(r, 0, r.uniform(-0.8, 0.8), depth(r)),
-    "at one distance": lambda r: at(r, *r.uniform(-0.8, 0.8, 2), 0.4),
+    "any pose": lambda r: at(r, r.uniform(-0.8, 0.8, 2), depth(r)),
+    "tilted by 20 degrees": lambda r: at(r, r.uniform(-0.35, 0.35, 2), depth(r)),
+    "about one axis": lambda r: at(r, (0, r.uniform(-0.8, 0.8)), depth(r)),
+    "at one distance": lambda r: at(r, r.uniform(-0.8, 0.8, 2), 0.4),
     "in one corner": lambda r: (
-        at(r, *r.uniform(-0.8, 0.8, 2), 0.5, reach=0.05) - [0, 0, 0, 0.13, 0.1, 0]
+        at(r, r.uniform(-0.8, 0.8, 2), 0.5, reach=0.05) - [0, 0, 0, 0.13, 0.1, 0]
     ),
 }
 
