@@ -33,6 +33,7 @@ Pair = tuple[VisibleInput, InfraredInput]
 StampedPair = tuple[VisibleInput, InfraredInput, int, int]  # and when each was taken [ns]
 RAW_KINDS = {
     ("visible", 3, "uint8"): RGB8,
+    ("visible", 2, "uint8"): Y8,
     ("infrared", 2, "uint8"): Y8,
     ("infrared", 2, "uint16"): Y16,
 }
@@ -223,8 +224,8 @@ def _frame(
     kind = RAW_KINDS.get((part, frame.ndim, str(frame.dtype)))
     if kind is None or (kind == RGB8 and frame.shape[2] != 3):
         raise ValueError(
-            f"{part} is {frame.dtype} {frame.shape}: expected visible (H, W, 3) uint8 RGB, "
-            "infrared (H, W) uint8 or uint16"
+            f"{part} is {frame.dtype} {frame.shape}: expected visible (H, W, 3) uint8 RGB or "
+            "(H, W) uint8 grey, infrared (H, W) uint8 or uint16"
         )
     little = frame.astype(frame.dtype.newbyteorder("<"), copy=False)
     return kind, (frame.shape[1], frame.shape[0], 0), little.tobytes()

@@ -1,7 +1,7 @@
 """Frames as a camera driver has them: rows of pixels with a stride, nothing encoded."""
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmif.headers import ImageError
 from segmif.images import Pixels
 
-VisibleFormat = Literal["rgb8", "bgr8", "nv12"]
+VisibleFormat = Literal["rgb8", "bgr8", "nv12", "y8"]
 InfraredFormat = Literal["y8", "y16"]
 
 BYTES_A_PIXEL = {"rgb8": 3, "bgr8": 3, "nv12": 1, "y8": 1, "y16": 2}  # in a row
@@ -45,11 +45,13 @@ class Frame:
 
 
 def raw_visible(frame: Frame, max_pixels: int) -> NDArray[np.uint8]:
-    """Colour (H, W, 3) RGB of raw pixels; raises ImageError."""
-    layout = _checked(frame, ("rgb8", "bgr8", "nv12"), max_pixels)
+    """Colour (H, W, 3) RGB of raw pixels, of grey ones with equal channels; raises ImageError."""
+    layout = _checked(frame, get_args(VisibleFormat), max_pixels)
     rows = _rows(frame, layout)
     if layout.format == "nv12":
         return cast(NDArray[np.uint8], cv2.cvtColor(rows, cv2.COLOR_YUV2RGB_NV12))
+    if layout.format == "y8":
+        return cast(NDArray[np.uint8], cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB))
     pixels = rows.reshape(layout.height, layout.width, 3)
     if layout.format == "bgr8":
         return cast(NDArray[np.uint8], cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
@@ -58,7 +60,7 @@ def raw_visible(frame: Frame, max_pixels: int) -> NDArray[np.uint8]:
 
 def raw_infrared(frame: Frame, max_pixels: int) -> Pixels:
     """Levels (H, W) uint8, or counts (H, W) uint16 from little-endian pairs of bytes."""
-    layout = _checked(frame, ("y8", "y16"), max_pixels)
+    layout = _checked(frame, get_args(InfraredFormat), max_pixels)
     rows = _rows(frame, layout)
     return rows if layout.format == "y8" else rows.view("<u2").astype(np.uint16, copy=False)
 

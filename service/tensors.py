@@ -109,13 +109,14 @@ def _pairs(
 ) -> list[tuple[Frame, Frame]]:
     """One pair of raw frames for each place of the batch, without copying."""
     batch, height, width = infrared.shape if len(infrared.shape) == 3 else (0, 0, 0)
-    fits = visible.datatype == "UINT8" and visible.shape == [batch, height, width, 3]
+    size = [batch, height, width]
+    fits = visible.datatype == "UINT8" and visible.shape in ([*size, 3], [*size, 1], size)
     if not fits or not 1 <= batch <= MAX_TENSOR_BATCH:
         raise BadWire(
             f"visible is {visible.datatype} {visible.shape}, infrared {infrared.shape}; expected "
-            f"UINT8 [B, H, W, 3] and [B, H, W] with B up to {MAX_TENSOR_BATCH}"
+            f"UINT8 [B, H, W, 3] (grey: [B, H, W]) and [B, H, W] with B up to {MAX_TENSOR_BATCH}"
         )
-    colour = Layout("rgb8", width, height)
+    colour = Layout("rgb8" if visible.shape == [*size, 3] else "y8", width, height)
     heat = Layout("y8" if infrared.datatype == "UINT8" else "y16", width, height)
     return [
         (

@@ -14,6 +14,8 @@ from PIL import Image
 
 from segmif import images
 from segmif.png import chunk
+from service.client import Client, pack
+from service.wire import RawAnswer
 from tests.conftest import HOT
 from tests.test_headers import with_scans
 from tests.test_tiff import grey
@@ -91,6 +93,34 @@ def test_visible_frames_are_read_right(
     answer = post(client, visible=visible)
     assert answer.status_code == 200, answer.text
     np.testing.assert_array_equal(images.decode_visible(answer.content), right)
+
+
+def by_client(client: httpx.Client) -> NDArray[np.uint8]:
+    with Client(str(client.base_url)) as service:
+        fused = service.fuse(LEVELS, LEVELS).fused
+    assert fused is not None
+    return fused
+
+
+def by_raw_body(client: httpx.Client) -> NDArray[np.uint8]:
+    headers = dict.fromkeys(("Content-Type", "Accept"), "application/octet-stream")
+    answer = client.post("/fuse-segment", content=pack(LEVELS, LEVELS), headers=headers)
+    return np.frombuffer(RawAnswer.from_bytes(answer.content).picture, np.uint8)
+
+
+def by_tensors(client: httpx.Client) -> NDArray[np.uint8]:
+    tensor = {"datatype": "UINT8", "shape": [1, *SIZE], "data": LEVELS.ravel().tolist()}
+    inputs = [tensor | {"name": name} for name in ("visible", "infrared")]
+    asked = {"inputs": inputs, "outputs": [{"name": "fused"}]}
+    answer = client.post("/v2/models/nano/infer", json=asked).json()
+    return np.asarray(answer["outputs"][0]["data"], np.uint8)
+
+
+@pytest.mark.parametrize("way", [by_client, by_raw_body, by_tensors])
+def test_a_grey_camera_is_a_camera_by_every_way_in(
+    client: httpx.Client, way: Callable[[httpx.Client], NDArray[np.uint8]]
+) -> None:
+    np.testing.assert_array_equal(way(client).reshape(VISIBLE.shape), np.dstack([LEVELS] * 3))
 
 
 @pytest.mark.parametrize(

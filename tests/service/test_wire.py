@@ -166,7 +166,7 @@ def test_a_form_may_hold_raw_frames_too(client: httpx.Client) -> None:
         (b"JUNK" + message()[4:], (422, "bad_wire", "expected b'SGMF'")),
         (message()[:-1], (422, "bad_wire", "18432 and 6144 bytes of frames, 24575 came")),
         (message(formats=(9, 5)), (422, "bad_wire", "visible has the format 9")),
-        (message(formats=(5, 5)), (415, "unsupported_type", "y8, expected rgb8")),
+        (message(formats=(6, 5)), (415, "unsupported_type", "y16, expected rgb8")),
         (message(size=(2**31, 2**31)), (413, "too_large", "2147483648x2147483648")),
         (message(size=(WIDTH, 0)), (422, "damaged", f"{WIDTH}x0")),
         (message(strides=(100, 0)), (422, "damaged", "a row takes 288")),
