@@ -147,6 +147,7 @@ def describe(result: Result) -> Report:
     return Report(
         request_id=result.request_id,
         visible=_size(prepared.visible_shape),
+        visible_grey=prepared.visible_grey,
         infrared=_size(prepared.infrared_shape),
         pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
         alignment=prepared.alignment,

@@ -51,6 +51,7 @@ class Decoded:
     visible: NDArray[np.uint8] | None  # (H, W, 3) RGB
     infrared: Pixels | None  # (h, w)
     flags: tuple[str, ...] = ()  # what is doubtful of how they were read
+    visible_grey: bool = False  # it came with one channel
 
 
 def decode(
@@ -74,7 +75,8 @@ def decode(
             partial(_decoded, "infrared", decode_infrared, infrared, *bounds, cameras.infrared),
         )
     flags = tuple(given[1] for given in (colour, heat) if given and given[1])
-    return Decoded(colour[0] if colour else None, heat[0] if heat else None, flags)
+    grey = bool(colour and colour[2])
+    return Decoded(colour[0] if colour else None, heat[0] if heat else None, flags, grey)
 
 
 def _decoded(
@@ -93,13 +95,18 @@ def _decoded(
 
 def decode_visible(
     frame: Frame, max_pixels: int, means: Means, profile: CameraProfile
-) -> tuple[NDArray[np.uint8], str | None]:
-    """Colour (H, W, 3) RGB of a file or of raw pixels, and a flag; raises ImageError."""
+) -> tuple[NDArray[np.uint8], str | None, bool]:
+    """
+    Colour (H, W, 3) RGB of a file or of raw pixels, a flag, and whether it came grey.
+
+    Raises ImageError, or what else the decoder of `means` raises.
+    """
     if frame.layout:
-        return cropped(raw_visible(frame, max_pixels), profile.crop), None
+        grey = frame.layout.format == "y8"
+        return cropped(raw_visible(frame, max_pixels), profile.crop), None, grey
     read = means.decoder.visible(bytes(frame.data), max_pixels, profile.bits, means.due)
     flag = "visible_bits_guessed" if read.bits_from == "guessed" else None
-    return cropped(read.pixels, profile.crop), flag
+    return cropped(read.pixels, profile.crop), flag, read.grey
 
 
 def decode_infrared(

@@ -44,6 +44,7 @@ class Prepared:
     condition: Condition
     refinement: Refinement | None = None  # None: nobody asked for one
     cameras: Cameras = field(default_factory=Cameras)
+    visible_grey: bool = False  # the visible frame came with one channel
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def settle(
         if infrared is not None:
             levels = images.infrared_levels(infrared, rules.gain, last, profile, validity)
         prepared = bring_together(decoded, levels, rules, ask.depth_m, condition)
-        prepared = replace(prepared, cameras=cameras)
+        prepared = replace(prepared, cameras=cameras, visible_grey=decoded.visible_grey)
         if memory and levels and levels.state and "infrared" in condition.sensors:
             memory.gain = levels.state
         if len(condition.sensors) < len(SENSORS):

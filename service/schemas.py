@@ -220,6 +220,10 @@ class Report(BaseModel):
 
     request_id: str
     visible: Size | None = Field(description="null where it is missing")
+    visible_grey: bool = Field(
+        description="whether it came with one channel: from a grey camera, or an infrared frame "
+        "that was sent in its place"
+    )
     infrared: Size | None = Field(description="null where it is missing")
     pair: Fitness
     alignment: Literal["none", "resized", "rig"] = Field(

@@ -95,6 +95,14 @@ def test_visible_frames_are_read_right(
     np.testing.assert_array_equal(images.decode_visible(answer.content), right)
 
 
+@pytest.mark.parametrize("grey", [True, False])
+def test_the_report_tells_a_grey_visible_frame(client: httpx.Client, grey: bool) -> None:
+    files = {"visible": images.encode_png(LEVELS if grey else VISIBLE)}
+    files["infrared"] = images.encode_png(LEVELS)
+    answer = client.post("/fuse-segment", files=files, headers={"Accept": "application/json"})
+    assert answer.json()["report"]["visible_grey"] == grey
+
+
 def by_client(client: httpx.Client) -> NDArray[np.uint8]:
     with Client(str(client.base_url)) as service:
         fused = service.fuse(LEVELS, LEVELS).fused
