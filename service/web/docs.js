@@ -1,6 +1,6 @@
 // The OpenAPI document as a page, without scripts from elsewhere.
 
-import { open } from "./door.js";
+import { open, read } from "./door.js";
 
 const METHODS = ["get", "post"];
 
@@ -55,7 +55,10 @@ function operation(api, path, method, described) {
   return made;
 }
 
-const api = await (await open("openapi.json")).json();
+const api = await open("openapi.json").then(read).catch((error) => {
+  document.getElementById("about").textContent = `${error.message}.`;
+  throw error;
+});
 const service = new URL("fuse-segment", location.href);
 document.getElementById("about").textContent = api.info.description;
 document.getElementById("example").textContent = [

@@ -1,4 +1,5 @@
 // fetch with the operator's token where the service wants one; it is asked for once a session.
+// What a proxy answers in the service's place is told as that.
 
 const KEPT = "segmif-token";
 let asking = null; // the question that is on the screen, which all who were refused share
@@ -7,11 +8,33 @@ export async function open(path, options = {}) {
   for (;;) {
     const token = sessionStorage.getItem(KEPT);
     const headers = token ? { ...options.headers, Authorization: `Bearer ${token}` } : options.headers;
-    const answer = await fetch(path, { ...options, headers });
+    const answer = await fetch(path, { ...options, headers }).catch(() => {
+      throw new Error("The service does not answer");
+    });
     if (answer.status !== 401) return answer;
     // Another may have been told a better one meanwhile.
     if (token === sessionStorage.getItem(KEPT)) await (asking ??= ask(token !== null));
   }
+}
+
+// The JSON of an answer, a problem's too.
+export async function read(answer) {
+  const type = typeOf(answer);
+  if (type !== "application/json" && type !== "application/problem+json") throw foreign(answer);
+  return answer.json().catch(() => { throw foreign(answer); });
+}
+
+export function typeOf(answer) {
+  return (answer.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
+}
+
+export function foreign(answer) {
+  const status = [answer.status, answer.statusText].filter(Boolean).join(" ");
+  const hint = answer.status === 413 ? "; it may take no bodies of this size" : "";
+  return new Error(
+    `The answer has the status ${status} and is ${typeOf(answer) || "of no type"}: it is not the service's, `
+    + `perhaps that of a proxy before it${hint}`,
+  );
 }
 
 async function ask(again) {

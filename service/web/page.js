@@ -1,6 +1,6 @@
 // The page: two files go to /fuse-segment, the parts of the answer become pictures, legend and times.
 
-import { open } from "./door.js";
+import { foreign, open, read, typeOf } from "./door.js";
 
 const PARTS = ["visible", "infrared"];
 const STAGE_COLOURS = {
@@ -75,9 +75,10 @@ async function ask(visible, infrared) {
     method: "POST", body: form, headers: { Accept: "multipart/mixed" },
   });
   if (answer.ok) {
+    if (typeOf(answer) !== "multipart/mixed") throw foreign(answer);
     return split(await answer.arrayBuffer(), answer.headers.get("Content-Type"));
   }
-  const problem = await answer.json();
+  const problem = await read(answer);
   throw Object.assign(new Error(problem.detail), { part: problem.part });
 }
 
@@ -160,8 +161,16 @@ function element(kind, text, className = "") {
   return made;
 }
 
+// What a path lists; a refusal is an error in the service's words.
+async function listed(path) {
+  const answer = await open(path);
+  const told = await read(answer);
+  if (!answer.ok) throw new Error(told.detail);
+  return told;
+}
+
 async function listClasses() {
-  const { classes } = await (await open("classes")).json();
+  const { classes } = await listed("classes");
   byId("legend").replaceChildren(...classes.map(({ name, overlay_color: colour }) => {
     const row = document.createElement("li");
     const swatch = element("span", "", "swatch");
@@ -172,7 +181,7 @@ async function listClasses() {
 }
 
 async function listSamples() {
-  const samples = await (await open("samples")).json();
+  const samples = await listed("samples");
   byId("samples").replaceChildren(...samples.map((sample) => {
     const button = document.createElement("button");
     const image = document.createElement("img");
@@ -180,7 +189,7 @@ async function listSamples() {
     image.alt = "";
     button.type = "button";
     button.append(image, element("span", sample.name));
-    button.onclick = () => useSample(sample, button);
+    button.onclick = () => useSample(sample, button).catch(refuse);
     return button;
   }));
   const wanted = new URLSearchParams(location.search).get("sample");
@@ -193,7 +202,11 @@ async function listSamples() {
 }
 
 async function useSample(sample, button) {
-  const blobs = await Promise.all(PARTS.map(async (part) => (await fetch(sample[part])).blob()));
+  const blobs = await Promise.all(PARTS.map(async (part) => {
+    const answer = await open(sample[part]);
+    if (!answer.ok || typeOf(answer) !== "image/png") throw foreign(answer);
+    return answer.blob();
+  }));
   PARTS.forEach((part, place) => take(part, new File([blobs[place]], `${sample.name}.png`)));
   unpress();
   button.setAttribute("aria-pressed", "true");
@@ -241,4 +254,4 @@ byId("swap").onclick = () => {
   fuse();
 };
 
-listClasses().then(listSamples).catch(() => say("The service does not answer."));
+listClasses().then(listSamples).catch((error) => say(`${error.message}.`));
