@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,21 @@ class _Bounded(_Loader):  # type: ignore[misc]  # the loader is chosen when it r
         return made
 
 
+def _number(kind: str) -> Callable[[Any, Any], Any]:
+    """The safe loader's constructor of int or float, without numbers to the base of 60."""
+
+    def construct(loader: Any, node: Any) -> Any:
+        if ":" in node.value:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{brief(node.value)} is no number", node.start_mark
+            )
+        return getattr(yaml.constructor.SafeConstructor, f"construct_yaml_{kind}")(loader, node)
+
+    return construct
+
+
+for _kind in ("int", "float"):
+    _Bounded.add_constructor(f"tag:yaml.org,2002:{_kind}", _number(_kind))
 _Bounded.add_constructor(
     "tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, True)
 )

@@ -129,6 +129,7 @@ BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         ("width: 320", f"width: {'9' * 4000}", r"a frame of 9+ \.\.\. 9+x240 pixels"),
         ("width: 320", f"width: {'9' * 9000}", "not YAML"),
         ("width: 320", "width: true", "whole number"),
+        ("width: 320", "width: 5:20", "5:20 is no number"),  # 320 to the base of 60
         ("[300.0, 0.0, 157.0]", "[1.0e-300, 0.0, 157.0]", "differ more than any lens"),
         ("K:  # px\n", "K: [[1.0e-300, 0, 157], [0, 1.0e-300, 125], [0, 0, 1]]\n  old:\n", "focal"),
         (

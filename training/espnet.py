@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segmif.manifest import Manifest
 from segmif.model.espnet import Segmenter
 from segmif.model.network import Network
-from segmif.model.weights import fill, load_network
+from segmif.model.weights import fill, open_network
 from training import data
 
 TUTOR = "espnetv2-pair"  # the variant that manifests of a tutor name
@@ -64,11 +64,16 @@ def with_segmenter(network: Network, *, weights: Path | None, both: bool) -> Non
 
 
 def load_teacher(path: Path, device: torch.device) -> Network:
-    """A tutor, or any variant; raises what `load_network` raises."""
+    """A tutor, or any variant; raises what `open_network` raises."""
+    return open_teacher(path, device)[0]
+
+
+def open_teacher(path: Path, device: torch.device) -> tuple[Network, Manifest]:
+    """As `load_teacher`, and the manifest of what was read."""
     manifest, content = Manifest.open(path)
     if manifest.variant != TUTOR:
-        return load_network(path, device)
+        return open_network(path, device)
     network = Network("nano", manifest.classes)
     with_segmenter(network, weights=None, both=True)
     fill(network, content, path)
-    return network.eval().to(device)
+    return network.eval().to(device), manifest

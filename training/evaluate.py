@@ -89,8 +89,7 @@ def main(args: argparse.Namespace) -> int:
     """Judge the weights, print the tables and write the files that were asked for."""
     json_file = None if args.json in (None, "-") else Path(args.json)
     check_places(json_file, args.report)
-    predict, runs_on = open_weights(args.weights)
-    manifest = Manifest.read(args.weights)
+    predict, runs_on, manifest = open_judged(args.weights)
     sets = [
         without_other_classes(frames, wanted, args.weights.name, manifest.classes)
         for frames, wanted in open_sets(args)
@@ -153,8 +152,13 @@ def read_once(sets: Sequence[FrameSet]) -> None:
 
 
 def open_weights(path: Path) -> tuple[Predict, str]:
+    """As `open_judged`, without the manifest."""
+    return open_judged(path)[:2]
+
+
+def open_judged(path: Path) -> tuple[Predict, str, Manifest]:
     """
-    Weights as pair -> prediction, and in words what they run on.
+    Weights as pair -> prediction, in words what they run on, and the manifest of what was read.
 
     .safetensors runs in torch, on a GPU if there is one; of all else `open_runtime` decides whether
     it can run, and raises as it says. EvaluationError where the file is of neither kind.
@@ -165,13 +169,14 @@ def open_weights(path: Path) -> tuple[Predict, str]:
         )
     if path.suffix != ".safetensors":
         opened = runtime.open_runtime(path)
-        return partial(runtime.predict, opened), opened.name
+        return partial(runtime.predict, opened), opened.name, opened.manifest
     import torch  # an ONNX file is judged without it
 
-    from segmif.model.weights import load_network
+    from segmif.model.weights import open_network
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return predict_by(load_network(path, device)), f"torch {torch.__version__} {device}"
+    network, manifest = open_network(path, device)
+    return predict_by(network), f"torch {torch.__version__} {device}", manifest
 
 
 def predict_by(network: "Network") -> Predict:

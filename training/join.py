@@ -15,11 +15,10 @@ from pathlib import Path
 
 import torch
 
-from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.pair import PairNetwork
-from segmif.model.weights import load_network, save_network
-from training.espnet import SegmenterAlone, load_teacher
+from segmif.model.weights import open_network, save_network
+from training.espnet import SegmenterAlone, open_teacher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +52,14 @@ def gain(text: str) -> tuple[str, float]:
 
 def main(args: argparse.Namespace) -> int:
     """Writes the network; its manifest names the tutor beside its own training."""
-    network = load_network(args.weights)
-    tutor = load_teacher(args.tutor, torch.device("cpu"))
+    network, manifest = open_network(args.weights)
+    tutor, taught_by = open_teacher(args.tutor, torch.device("cpu"))
     shifts = dict(args.without_infrared)
     join(network, tutor, shifts)
-    facts = Manifest.read(args.weights).training
-    taught = {"sha256": sha256(args.tutor), "training": Manifest.read(args.tutor).training}
-    save_network(network, args.out, facts | {"tutor": taught, "without_infrared": shifts})
+    taught = {"sha256": taught_by.sha256, "training": taught_by.training}
+    save_network(
+        network, args.out, manifest.training | {"tutor": taught, "without_infrared": shifts}
+    )
     return 0
 
 

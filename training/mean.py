@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.numbers import Real
-from training.espnet import load_teacher
+from training.espnet import open_teacher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Writes the mean; its manifest has the last one's training and names all of them."""
     shares = args.shares or [1 / len(args.weights)] * len(args.weights)
-    networks = [load_teacher(path, torch.device("cpu")) for path in args.weights]
+    opened = [open_teacher(path, torch.device("cpu")) for path in args.weights]
+    networks, manifests = zip(*opened, strict=True)
     network = mean(networks, shares)
     parts = [
-        {"share": share, "sha256": sha256(path)}
-        for share, path in zip(shares, args.weights, strict=True)
+        {"share": share, "sha256": manifest.sha256}
+        for share, manifest in zip(shares, manifests, strict=True)
     ]
-    facts: dict[str, Any] = Manifest.read(args.weights[-1]).training | {"mean_of": parts}
+    facts: dict[str, Any] = manifests[-1].training | {"mean_of": parts}
     save_network(network, args.out, facts)
     return 0
 
