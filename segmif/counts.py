@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.camera import CameraProfile
-from segmif.window import percentiles, scene_of
+from segmif.window import Window, percentiles, scene_of
 
 Counts = NDArray[np.uint16]
 Mask = NDArray[np.uint8]  # (H, W): 255 is chosen, 0 is not; OpenCV is fast on these
@@ -84,8 +84,15 @@ def _unlike(
     outliers = _outliers(known, difference, doubtful, noise, span)
     if outliers is None:
         return None, noise
-    dropped = _rough(outliers, difference, max(NOISES * noise, ROUGH * span, 1))
-    dropped |= _isolated(counts, outliers, _union(doubtful, dropped), histogram, least)
+    doubted = _union(doubtful, outliers)
+    scene = scene_of(_without(histogram, counts, doubted), noise)
+    inside = np.clip(smooth, np.uint16(scene.low), np.uint16(scene.high))
+    away = np.asarray(cv2.absdiff(smooth, inside), np.uint16)
+    # What lies far away may vary more: an object has a structure of its own.
+    limit = np.maximum(ROUGH * away, max(NOISES * noise, ROUGH * span, 1))
+    dropped = _rough(outliers & _mask(difference > limit))
+    alone = outliers & _mask(away <= UNLIKE * (scene.high - scene.low)) & ~dropped
+    dropped |= _isolated(counts, alone, scene, least)
     return dropped if dropped.any() else None, noise
 
 
@@ -209,9 +216,8 @@ def _outliers(
     return outliers
 
 
-def _rough(outliers: Mask, difference: Counts, limit: float) -> Mask:
+def _rough(coarse: Mask) -> Mask:
     """Regions, rows and columns of noise: most of their pixels are unlike all around."""
-    coarse = outliers & _mask(difference > limit)
     side = (ROUGH_SIDE, ROUGH_SIDE)
     rough = _mask(np.asarray(cv2.blur(coarse, side)) > 255 * ROUGH_SHARE)
     if rough.any():
@@ -221,20 +227,14 @@ def _rough(outliers: Mask, difference: Counts, limit: float) -> Mask:
     return rough
 
 
-def _isolated(
-    counts: Counts,
-    outliers: Mask,
-    doubtful: Mask | None,
-    histogram: NDArray[np.int64],
-    least: float,
-) -> Mask:
+def _isolated(counts: Counts, outliers: Mask, scene: Window, least: float) -> Mask:
     """Outliers to drop: all if there are many, else those beyond the window from `least` on."""
-    left = outliers if doubtful is None else outliers & ~doubtful
-    if cv2.countNonZero(left) >= IMPULSE_SHARE * counts.size:
-        return left
-    beyond = left & _beyond(counts, histogram, _union(doubtful, left))
+    if cv2.countNonZero(outliers) >= IMPULSE_SHARE * counts.size:
+        return outliers
+    margin = UNLIKE * (scene.high - scene.low)
+    beyond = outliers & _mask((counts < scene.low - margin) | (counts > scene.high + margin))
     enough = cv2.countNonZero(beyond) >= least * counts.size
-    return beyond if enough else np.zeros_like(left)
+    return beyond if enough else np.zeros_like(outliers)
 
 
 def _beyond(counts: Counts, histogram: NDArray[np.int64], doubtful: Mask | None) -> Mask:

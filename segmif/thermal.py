@@ -11,7 +11,7 @@ from segmif.camera import CameraProfile
 from segmif.counts import Mask, Validity, judge, judge_levels
 from segmif.window import OBJECT_LEVELS, Beyond, Window, scene_of
 
-OBJECT_SLOPE = 0.15  # of all levels, for what differs within far objects
+OBJECT_SLOPE = 0.06  # of all levels, for what differs within far objects
 FILL_SIDE = 5  # [px]
 JUMP = 0.1  # of the span: both ends move further than that if the whole scene is another
 

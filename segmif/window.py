@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-OBJECT_LEVELS = 0.25  # of all levels, kept for objects far beyond the rest of the scene
+OBJECT_LEVELS = 0.24  # of all levels, kept for objects far beyond the rest of the scene
 FAR = 1.0  # of the scene's span: an object is far if that much lies between it and the rest
 STEPS = 2000  # of the quantiles that are looked at
 MOST_OBJECTS = 0.12  # of the pixels on either side
-BRIDGE = 0.01  # of the pixels: the blurred edge of an object lies between it and the rest
-STRUCTURED = 20.0  # times the noise: what spans less is a plain background, no scene
-LEAST_SCENE = 16  # [counts]: the same
+BRIDGE = 0.25  # of an object: its blurred edge lies between it and the rest
+MOST_BRIDGE = 0.01  # of the pixels: the same
+STRUCTURED = 12.0  # times the noise: what spans less is a plain background, no scene
+LEAST_SCENE = 8  # [counts]: the same
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,12 @@ def scene_of(histogram: NDArray[np.int64], noise: float) -> Window:
 
 def _gap(quantiles: NDArray[np.float64]) -> tuple[float, float]:
     """The widest gap in the upper part of a distribution, from its last count to the next."""
-    bridge, begin = round(BRIDGE * STEPS), round((1 - MOST_OBJECTS) * STEPS)
-    upper = quantiles[begin:-3]  # a gap above so few pixels is no object's
-    at = int(np.argmax(upper[bridge:] - upper[:-bridge]))
-    low, high = upper[at], upper[at + bridge]
-    steps = np.diff(upper[at : at + bridge + 1])
-    widest = int(np.argmax(steps))
-    if steps[widest] > (high - low) / 2:
-        low, high = upper[at + widest : at + widest + 2]
-    return float(low), float(high)
+    begins = np.arange(round((1 - MOST_OBJECTS) * STEPS), STEPS - 2)  # of what lies above
+    above = STEPS - begins
+    bridges = np.clip(above * BRIDGE, 1, MOST_BRIDGE * STEPS).astype(int)
+    widest = int(np.argmax(quantiles[begins] - quantiles[begins - bridges]))
+    begin = int(begins[widest])
+    return float(quantiles[begin - bridges[widest]]), float(quantiles[begin])
 
 
 def _between(
