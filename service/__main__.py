@@ -36,9 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done, 1: pairs failed or refused, or the network hangs, 2: could not start, 130: interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["bench"]:
-        return measure(arguments[1:])
-    options = parser().parse_args(arguments)
+    try:
+        if arguments[:1] == ["bench"]:
+            return measure(arguments[1:])
+        return run(parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve or infer as the options say; gives the exit code."""
     try:
         settings = settings_of(options)
         if options.print_config:
@@ -54,14 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     limit_threads()
-    try:
-        if options.command == "serve":
-            opened = replace(opened, settings=fitted(opened.settings))
-            return serve(opened, lambda: open_all(fitted(settings_of(options))))
-        return infer(options, opened)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return INTERRUPTED
+    if options.command == "serve":
+        opened = replace(opened, settings=fitted(opened.settings))
+        return serve(opened, lambda: open_all(fitted(settings_of(options))))
+    return infer(options, opened)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -76,11 +80,7 @@ def measure(arguments: Sequence[str]) -> int:
     except ImportError as error:
         print(f"bench needs segmif[client]: {error}", file=sys.stderr)
         return 2
-    try:
-        return bench.main(arguments)
-    except KeyboardInterrupt:
-        print("bench: stopped", file=sys.stderr)
-        return INTERRUPTED
+    return bench.main(arguments)
 
 
 def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:

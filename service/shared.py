@@ -43,6 +43,8 @@ async def make(
     size: Annotated[int, Query(alias="bytes", ge=1, le=MAX_REGION_BYTES)],
 ) -> RegionMade:
     """Make a region; its file on Linux is /dev/shm/NAME."""
+    if unknown := once_each(request.query_params).keys() - {"bytes"}:
+        raise errors.BadParameter(f"parameter {min(unknown)!r}: nobody knows it here; leave it out")
     id = regions_of(request).make(size)
     return RegionMade(id=id, name=f"{PREFIX}{id}", bytes=size)
 

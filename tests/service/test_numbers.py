@@ -16,12 +16,21 @@ from segmif import images
 from segmif.runtime import open_runtime
 from service.client import pack
 from service.logs import is_needed
+from service.schemas import Ask
 from service.settings import Settings
 from service.wire import RawAnswer
 
 RAMP = np.linspace(20, 220, 32 * 32).reshape(32, 32).astype(np.uint8)
 FILES = {"visible": images.encode_png(np.dstack([RAMP] * 3)), "infrared": images.encode_png(RAMP)}
-FIELDS = ("depth_m", "deadline_ms", "visible_ns", "infrared_ns")
+
+
+def numeric(schema: dict[str, Any]) -> bool:
+    kinds = (each.get("type") for each in (schema, *schema.get("anyOf", [])))
+    return bool({"integer", "number"} & set(kinds))
+
+
+SCHEMA = Ask.model_json_schema()["properties"]
+FIELDS = [name for name, schema in SCHEMA.items() if numeric(schema)]
 TEXTS = (
     *("nan", "inf", "-inf", "-1", "-0.5", "9" * 400, "9" * 5000, "1e400", "", " ", "one", "0x10"),
     *("1.5", "5e-324", "1_000", "true", "[1]", "9223372036854775808", "18446744073709551616"),
@@ -53,13 +62,28 @@ def no_tracebacks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert not [record.message for record in errors if is_needed(record)]
 
 
+def is_none(field: str, text: str) -> bool:
+    """Whether nobody can take a text for a value of the field."""
+    least = next(each.get("minimum", 0) for each in SCHEMA[field]["anyOf"] if numeric(each))
+    return text in TOO_LARGE and not (text == "-1" and least < 0)
+
+
+def test_every_number_of_a_request_has_both_ends() -> None:
+    assert {"depth_m", "deadline_ms", "visible_ns", "infrared_ns"} < set(FIELDS)
+    for name in FIELDS:
+        [schema] = (each for each in SCHEMA[name]["anyOf"] if numeric(each))
+        assert {"minimum", "exclusiveMinimum"} & set(schema), name
+        # beyond some depth nothing changes: infinity is honoured
+        assert name == "depth_m" or {"maximum", "exclusiveMaximum"} & set(schema), name
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_texts_in_a_query_a_header_and_meta(service: httpx.Client, field: str) -> None:
     for text in TEXTS:
         by_query = told(service.post("/fuse-segment", params={field: text}, files=FILES))
         meta = {"meta": (None, json.dumps({field: text}), "application/json")}
         by_meta = told(service.post("/fuse-segment", files=FILES | meta))
-        if text in TOO_LARGE:
+        if is_none(field, text):
             assert by_query == by_meta == 422, text
         if field == "deadline_ms" and len(text) < 5000 and text.strip():
             headers = {"X-Deadline-Ms": text}
@@ -77,7 +101,9 @@ def test_numbers_of_json_in_meta_and_in_parameters(service: httpx.Client, field:
         meta = {"meta": (None, given, "application/json")}
         by_meta = told(service.post("/fuse-segment", files=FILES | meta))
         by_tensors = told(tensors(service, parameters=given))
-        if number in TOO_LARGE or (field.endswith("_ns") and number in ("NaN", "Infinity", "1.5")):
+        if is_none(field, number) or (
+            field.endswith("_ns") and number in ("NaN", "Infinity", "1.5")
+        ):
             assert by_meta == by_tensors == 422, number
 
 
@@ -180,6 +206,7 @@ def test_a_parameter_that_nobody_knows_or_twice_is_refused(
     service: httpx.Client, query: str
 ) -> None:
     assert told(service.post(f"/fuse-segment?{query}", files=FILES)) == 422
+    assert told(service.post(f"/shared-memory?bytes=64&{query}")) == 422
 
 
 @pytest.mark.parametrize("weight", ["nan", "inf", "1e999", "-1", "9" * 400, "", "x"])
