@@ -16,6 +16,7 @@ from service.settings import Settings
 AT_START_ONLY = (
     *("host", "port", "max_connections", "max_connections_per_client", "head_timeout_s"),
     *("answer_total_s", "keep_alive_s", "drain_s", "memory_mib", "shared_memory", "log"),
+    *("decode_processes", "decode_limit_s"),
 )
 
 logger = logging.getLogger(__name__)
