@@ -160,6 +160,13 @@ def read_model(path: Path) -> tuple[Manifest, onnx.ModelProto]:
         raise ArtefactError(
             f"{path.name} is no ONNX ({error}): `python -m export onnx` writes one of the weights"
         ) from error
+    tensors = [*model.graph.initializer]
+    tensors += [each.t for node in model.graph.node for each in node.attribute]
+    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in tensors):
+        raise ArtefactError(
+            f"{path.name} keeps numbers in another file, which its manifest does not cover: "
+            "`python -m export onnx` writes one file"
+        )
     return manifest, model
 
 

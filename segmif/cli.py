@@ -35,8 +35,7 @@ def run(
     What the caller can mend (a path, a frame, a setting, a GPU: OSError, ValueError or MemoryError;
     a package of the `extra` that is not installed) is said in one sentence, exit code 1.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no UTF-8
+    print_any_name()
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
     named = sys.argv[1] if len(sys.argv) > 1 else None
@@ -57,6 +56,12 @@ def run(
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped", file=sys.stderr)
         return INTERRUPTED
+
+
+def print_any_name() -> None:
+    """Have names of files that are no UTF-8 printed escaped; an error would end the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _first_line(module: ModuleType | str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from segmif import pair_files
-from segmif.cli import INTERRUPTED
+from segmif.cli import INTERRUPTED, print_any_name
 from segmif.files import check_regular
 from segmif.numbers import Real, Whole
 from segmif.runtime import Device
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done, 1: pairs failed or refused, or the network hangs, 2: could not start, 130: interrupted.
     """
+    print_any_name()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["bench"]:

@@ -1,6 +1,7 @@
 """Text of strangers by every program that reads it: taken, or refused in one sentence."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -176,3 +177,13 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
     with pytest.raises(OSError, match=f"out is a {kind}, expected a regular file"):
         write_bytes(path, b"new")
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+def test_any_name_can_be_printed(tmp_path: Path, stand_in_weights: Path) -> None:
+    name = os.fsdecode(b"rig-\xff.yaml")
+    (tmp_path / name).write_text("")
+    words = ["serve", f"--weights={stand_in_weights}", f"--rig={tmp_path / name}", "--print-config"]
+    command = [sys.executable, "-m", "service", *words]
+    # Bytes of the command line are kept, though Python could not print them.
+    ended = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert rb"rig-\udcff.yaml" in ended.stdout

@@ -90,6 +90,19 @@ def test_each_parser_sees_what_it_takes(
     assert attention(model) == (True, True)  # the caller's own stays as it was
 
 
+def test_numbers_outside_the_file_are_refused(tmp_path: Path, half: Path) -> None:
+    path = tmp_path / "apart.onnx"
+    model = onnx.load(half)
+    onnx.save_model(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    Manifest.read(half).save(path, path.read_bytes())
+    for refused in (
+        lambda: quantize(path, tmp_path / "out.onnx", tmp_path, 1),
+        lambda: to_engine.read_model(path),
+    ):
+        with pytest.raises(ArtefactError, match=r"apart\.onnx keeps numbers in another file"):
+            refused()
+
+
 def test_half_keeps_what_half_would_spoil(half: Path) -> None:
     assert Manifest.read(half).precision == "fp16"
     model = onnx.load(half)
