@@ -16,7 +16,7 @@ from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
 from calibration.determined import Undetermined
 from calibration.diagnose import TRIED, explained
-from calibration.frames import add_cameras, cameras_of, paired, read_grey, read_raw
+from calibration.frames import add_cameras, cameras_of, paired, read_grey, read_raw, say
 from calibration.guide import places_without
 from calibration.judge import GOOD_PX, Solution, interval_m
 from calibration.report import report_page
@@ -24,6 +24,7 @@ from calibration.stereo import MIN_VIEWS, Size, Unexplained, calibrate
 from segmif import pair_files
 from segmif.files import read_frame, write_all
 from segmif.rig import COEFFICIENTS, Model, rig_bytes
+from segmif.sensor import has_telemetry
 
 FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
 
@@ -74,6 +75,8 @@ def main(args: argparse.Namespace) -> int:
         sizes.add((visible.shape[1::-1], infrared.shape[1::-1]))
         found = detect(visible, board), detect(infrared, board)
         shots.append(Shot(visible_path.stem, visible_path, infrared_path, *found))
+    if cameras.infrared.crop is None and any(has_telemetry(heat[::-1]) for _, heat in sizes):
+        say(["infrared has the size of a sensor and some rows more: --infrared-crop=0,0,0,ROWS?"])
     if len(sizes) > 1:
         raise ValueError(f"the frames have several sizes (visible, infrared): {sorted(sizes)}")
     unseen = reasons(shots)

@@ -26,6 +26,7 @@ MOST_INVALID = 0.75  # of the pixels; beyond it nothing is known of what is vali
 SMALLEST_OBJECT = 0.0015  # of the pixels
 ELONGATED = 2.5  # length along the border to depth: objects are rounder than borders and rows
 NOISES = 6.0  # a difference to the neighbours beyond this is no noise
+NOISE_SAMPLES = 6000  # [px] that tell the noise of a frame
 UNLIKE = 0.1  # of the window: the same
 ROUGH = 0.2  # of the window: the same for pixels that make a region of noise
 ROUGH_SHARE = 0.45  # of a neighbourhood; streets reach 0.33
@@ -78,7 +79,8 @@ def _unlike(
     """Pixels unlike everything around them (None: none), and the noise [counts] of the frame."""
     smooth = np.asarray(cv2.medianBlur(known, 3), np.uint16)
     difference = np.asarray(cv2.absdiff(known, smooth), np.uint16)
-    noise = float(np.median(difference[::4, ::4]))
+    every = max(round((difference.size / NOISE_SAMPLES) ** 0.5), 1)
+    noise = float(np.median(difference[::every, ::every]))
     coarse = smooth[::2, ::2]
     span = _span(coarse if doubtful is None else coarse[doubtful[::2, ::2] == 0])
     outliers = _outliers(known, difference, doubtful, noise, span)
@@ -107,7 +109,9 @@ def _filled(counts: Counts, invalid: Mask) -> Counts:
 
 def judge_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
     """The same for a frame of 8 bit: every level is valid unless the profile says otherwise."""
-    histogram = np.bincount(levels.ravel(), minlength=2**8)
+    # OpenCV's is several times as fast.
+    counted = cv2.calcHist([levels.reshape(-1)], [0], None, [256], [0, 256])
+    histogram = np.asarray(counted, np.int64).ravel()
     invalid = stated_invalid(levels, profile)
     if invalid is None or cv2.countNonZero(invalid) == levels.size:
         return Validity(None, 0.0, histogram, 0.0)

@@ -12,24 +12,21 @@ from segmif.window import percentiles
 BLOCK = 8  # [px] side of the blocks whose means show structure, less for small frames
 NOISES = 3.0  # block means of pure noise, and of columns that answer unlike, differ less
 LEAST = 0.35  # [counts] what rounding a smooth plate to counts leaves
-# The plate is lit unevenly through the lens. It spreads over fewer counts than that times its noise
+# The lens lights the plate unevenly, so it spreads over more counts than its noise: times that.
 PLATE_SPREAD = 40.0
-MOST_NOISE = {"uint8": 1.0, "uint16": 100.0}  # [counts]; the camera stretches 8 bit
+MOST_SPREAD = {"uint8": 2, "uint16": 4000}  # [counts] whatever the noise; a camera stretches 8 bit
 
 
 def shows_plate(pixels: NDArray[np.uint8] | NDArray[np.uint16], validity: Validity) -> bool:
     """Whether an infrared frame (H, W) shows a plate and noise instead of a scene."""
     low, high = percentiles(validity.histogram)
+    if high - low > MOST_SPREAD[pixels.dtype.name] or pixels.shape[1] < 2:
+        return high <= low
     values = pixels.astype(np.float32)
     if validity.invalid is not None:
         values[validity.invalid > 0] = percentiles(validity.histogram, 50, 50)[0]
-    if not values.shape[1] > 1:
-        return high <= low
     noise = float(np.sqrt(np.square(np.diff(values, axis=1)).mean() / 2 + 1 / 12))
-    most = MOST_NOISE[pixels.dtype.name]
-    if noise > most or high - low > PLATE_SPREAD * max(noise, 0.5):
-        return False
-    if pixels.dtype == np.uint8 and high - low > 2:
+    if high - low > PLATE_SPREAD * max(noise, 0.5):
         return False
     side = int(np.clip(min(values.shape) // BLOCK, 1, BLOCK))
     size = max(values.shape[1] // side, 1), max(values.shape[0] // side, 1)

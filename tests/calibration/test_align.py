@@ -1,5 +1,6 @@
 """A recording of a rig as training reads it: one size, one view."""
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from calibration import align
+from calibration.frames import add_cameras, cameras_of, read_grey, read_raw
 from segmif import cli
 from segmif.camera import CameraProfile, Cameras, Crop
 from segmif.images import decode_infrared, encode_png, read_infrared, read_visible
@@ -94,3 +96,14 @@ def test_frames_of_another_size_are_named(
     assert run(monkeypatch, recording) == 1
     said = capsys.readouterr().err
     assert "1.png: the infrared frame is 48x30, the rig was calibrated at 48x32" in said
+
+
+def test_flags_state_the_cameras_that_a_rig_file_keeps(recording: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_cameras(parser)
+    cameras = cameras_of(parser.parse_args(["--infrared-crop=0,0,0,2", "--visible-crop=1,0,0,0"]))
+    assert cameras.infrared == CameraProfile(crop=Crop(bottom=2))
+    assert read_raw(recording / "infrared/1.png", cameras.infrared).shape == (30, 48)
+    assert read_grey(recording / "visible/1.jpg", cameras.visible).shape == (64, 95)
+    with pytest.raises(ValueError, match=r"infrared/1.png: .*leaves nothing"):
+        read_raw(recording / "infrared/1.png", CameraProfile(crop=Crop(top=32)))
