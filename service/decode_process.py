@@ -34,7 +34,6 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_"
 START_S, STOP_S = 30.0, 5.0  # a machine under load imports slowly
 STALLED = 10  # times its CPU time that a job may take by the clock: other work may go before it
 MIB = 2**20
-SEALS = fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 KINDS, BITS_FROM = frozenset(get_args(Kind)) | {"memory"}, frozenset(get_args(BitsFrom))
 Part = Literal["visible", "infrared"]
@@ -113,7 +112,8 @@ class Memory:
         self.descriptor = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.posix_fallocate(self.descriptor, 0, self.size)
-            fcntl.fcntl(self.descriptor, *SEALS)
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
             self.map = mmap.mmap(self.descriptor, self.size)
         except OSError as error:
             raise MemoryError(f"no memory for frames: {error}") from error
@@ -237,6 +237,8 @@ class Template:
 
     def fork(self, bounds: Bounds, max_pixels: int) -> Process:
         """A new process; raises OSError if this machine gives none."""
+        if sys.platform != "linux":
+            raise OSError(f"{sys.platform} cannot confine a process")
         with self._lock:
             try:
                 pid, handle, channel = self._ask(bounds)

@@ -18,7 +18,18 @@ from segmif import images
 from segmif.headers import Header, ImageError, read_header
 from segmif.images import Pixels, VisibleFrame
 from service.confinement import Bounds
-from service.decode_process import COMMAND, Gone, Job, Lost, Part, Process, Reason, Template, Told
+from service.decode_process import (
+    COMMAND,
+    Gone,
+    Job,
+    Lost,
+    Memory,
+    Part,
+    Process,
+    Reason,
+    Template,
+    Told,
+)
 from service.errors import DeadlineMissed, NotReady
 
 # A progressive JPEG holds its coefficients, its components and its pixels at a time.
@@ -128,6 +139,7 @@ class Decoders:
         with self._first:
             if self._works is None:
                 try:
+                    Memory(1).close()
                     self._put_first(self._begin(max_pixels))
                 except OSError as error:
                     logger.warning("frames are decoded in the process of the service: %s", error)
