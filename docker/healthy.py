@@ -12,7 +12,9 @@ TLS = ssl._create_unverified_context()  # of this machine; the name in the certi
 def main() -> int:
     """Ask /readyz."""
     scheme = "https" if "SEGMIF_TLS_CERTIFICATE" in os.environ else "http"
-    port = os.environ.get("SEGMIF_PORT", "8000")
+    port = os.environ.get("SEGMIF_PORT", "")
+    if not port.isdecimal():  # Kubernetes sets tcp://... for a Service of this name
+        port = "8000"
     try:
         with urlopen(f"{scheme}://127.0.0.1:{port}/readyz", timeout=5, context=TLS) as answer:
             print(answer.read().decode())

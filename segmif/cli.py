@@ -3,6 +3,7 @@
 import argparse
 import ast
 import io
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -10,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
+
+from segmif.machine import usable_cores
 
 Result = TypeVar("Result")
 
@@ -36,6 +39,7 @@ def run(
     a package of the `extra` that is not installed) is said in one sentence, exit code 1.
     """
     print_any_name()
+    keep_to_cores()
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
     named = sys.argv[1] if len(sys.argv) > 1 else None
@@ -62,6 +66,13 @@ def print_any_name() -> None:
     """Have names of files that are no UTF-8 printed escaped; an error would end the command."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def keep_to_cores() -> None:
+    """Have torch, imported later, use no more threads than the container's quota leaves cores."""
+    usable = usable_cores()
+    if usable < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable))
 
 
 def _first_line(module: ModuleType | str) -> str:

@@ -9,6 +9,7 @@ either side; on the same machine they need not travel at all. Needs `segmif[clie
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from service.client_answers import ServiceError as ServiceError
 from service.client_answers import unpack, wanted
 from service.client_memory import SharedMemory
 from service.negotiation import RAW
-from service.wire import ENCODED, MISSING, RGB8, Y8, Y16, RawAnswer, pack_pair
+from service.wire import ANSWER_MAGIC, ENCODED, MISSING, RGB8, Y8, Y16, RawAnswer, pack_pair
 
 VisibleInput = NDArray[np.uint8] | bytes | Path | str | None  # str: a path
 InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path | str | None
@@ -243,16 +244,25 @@ def _wait_s(response: httpx.Response) -> float | None:
 
 
 def _answer(response: httpx.Response, query: dict[str, Any]) -> Answer:
-    if response.status_code == 200:
+    if response.status_code == 200 and response.content.startswith(ANSWER_MAGIC):
         found = unpack(RawAnswer.from_bytes(response.content), query)
         if isinstance(found, Answer):
             return found
         raise found
-    try:
+    raise ServiceError(response.status_code, _problem(response), _wait_s(response))
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    """What is wrong, in the service's words, or that the answer is none of its own."""
+    with suppress(ValueError):
         problem = response.json()
-    except ValueError:
-        problem = {"detail": response.text[:200]}
-    raise ServiceError(response.status_code, problem, _wait_s(response))
+        if isinstance(problem, dict) and "detail" in problem:
+            return problem
+    kind, begun = response.headers.get("Content-Type"), response.text[:100]
+    return {
+        "detail": f"the answer is {kind or 'of no type'}, not the service's; perhaps a proxy's: "
+        f"{begun!r}"
+    }
 
 
 async def _send_all(socket: Any, pairs: AsyncIterable[Pair | StampedPair]) -> int:

@@ -13,6 +13,7 @@ import tomli
 import yaml
 from packaging.requirements import Requirement
 
+from docker import healthy
 from service.environment import check_environment
 from service.settings import Settings
 
@@ -153,3 +154,19 @@ def test_only_torch_is_installed_without_a_hash() -> None:
                 asked += [word for word in words.split() if word[0] not in '-"']
     assert asked == ["torch==2.13.0"]
     assert '"torch==2.13.0"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("port", ["tcp://10.0.0.7:8000", ""])
+def test_the_health_check_is_not_misled_by_kubernetes(
+    monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    asked = []
+
+    def refuse(url: str, **given: object) -> None:
+        asked.append(url)
+        raise OSError("nobody listens")
+
+    monkeypatch.setenv("SEGMIF_PORT", port)
+    monkeypatch.setattr("docker.healthy.urlopen", refuse)
+    assert healthy.main() == 1
+    assert asked == ["http://127.0.0.1:8000/readyz"]

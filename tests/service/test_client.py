@@ -255,3 +255,24 @@ async def test_streams_answer_every_pair_in_order_and_go_on_after_a_bad_one(
         else:
             assert isinstance(answer, Answer) and answer.sequence == seed
             assert_right(answer, *frames(seed))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (502, "text/html", b"<html>Bad Gateway</html>"),
+        (200, "text/html; charset=utf-8", b"<html>Log in</html>"),
+        (200, "application/json", b"{}"),
+        (503, "application/problem+json", b"[]"),
+        (301, "text/html", b""),
+    ],
+)
+def test_what_a_proxy_answers_is_told_as_that(status: int, kind: str, body: bytes) -> None:
+    def proxy(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"Content-Type": kind}, content=body)
+
+    there = Client("http://rig.example", attempts=1, transport=httpx.MockTransport(proxy))
+    with there as service, pytest.raises(ServiceError) as refused:
+        service.fuse(*frames())
+    assert refused.value.status == status
+    assert "not the service's; perhaps a proxy's" in str(refused.value)
