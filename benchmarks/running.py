@@ -43,9 +43,13 @@ class Server:
 
 @contextmanager
 def serving(
-    command: Sequence[str], probe: str = "/readyz", environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    probe: str = "/readyz",
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
 ) -> Iterator[Server]:
     """Run `python COMMAND --port P` until the block ends; enters once `probe` says so."""
+    errors = log.open("wb") if log else subprocess.DEVNULL
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -53,7 +57,7 @@ def serving(
         [sys.executable, *command, "--port", str(port)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         start_new_session=True,  # so that the workers of a worker end with it
     )
     server = Server(port, process.pid)
@@ -71,10 +75,11 @@ def serving(
 
 
 def our_service(
-    *flags: str, environment: Mapping[str, str] | None = None
+    *flags: str, environment: Mapping[str, str] | None = None, log: Path | None = None
 ) -> AbstractContextManager[Server]:
     """The service with one thread for its network, which leaves one core for the rest."""
-    return serving(["-m", "service", "serve", "--threads", "1", *flags], environment=environment)
+    command = ["-m", "service", "serve", "--threads", "1", *flags]
+    return serving(command, environment=environment, log=log)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -20,7 +20,7 @@ from service.camera_fields import CameraFields
 from service.decoders import open_decoder
 from service.environment import FILE_VARIABLE
 from service.logs import log_config
-from service.memory import bound_memory, bound_memory_by_machine
+from service.memory import bound_memory, bound_memory_by_machine, freeze
 from service.offline import infer_folders
 from service.opening import Opened, open_all
 from service.process_limits import fitted, limit_threads, tell_limits
@@ -120,6 +120,7 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     tell_limits(settings)
     server = Server(config)
     app.state.give_up = server.give_up
+    freeze()
     server.run()
     return 1 if server.failed else 0
 

@@ -49,6 +49,7 @@ class Buffered:
     """
 
     def __init__(self) -> None:
+        self.peak = 0  # the most that was held, since whoever looks at it set it back
         self._taken = 0
         self._by_client: Counter[str] = Counter()
         self._slow: dict[SlowReader, None] = {}  # the longest waiting first
@@ -70,6 +71,7 @@ class Buffered:
         They are held even then: `give` them back.
         """
         self._taken += size
+        self.peak = max(self.peak, self._taken)
         if client:
             self._by_client[client] += size
         if self.bytes > most:
@@ -92,6 +94,7 @@ class Buffered:
     def slow(self, reader: SlowReader, most: int, most_of_one: int) -> None:
         """Count what a client does not read; cuts the longest waiting if that is too much."""
         self._slow[reader] = None
+        self.peak = max(self.peak, self.bytes)
         while self.of(reader.client) > most_of_one:
             own = next((r for r in self._slow if r.client == reader.client), None)
             if own is None:

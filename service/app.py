@@ -23,6 +23,7 @@ from service.errors import BadParameter, ServiceError, out_of_memory, problem_re
 from service.http_rules import HttpRules
 from service.limits import check_entries
 from service.line import GOLDEN, Line
+from service.memory import return_after_peaks
 from service.metrics import Metrics
 from service.middleware import Bearer, BodyLimit, Outcomes, RequestId, settings_of
 from service.mounting import Mounting
@@ -108,7 +109,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_hangup(app, app.state.reopen)
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
     await asyncio.to_thread(app.state.line.metrics.text)
+    trimming = asyncio.create_task(return_after_peaks(app.state.buffered))
     yield
+    trimming.cancel()
     await proof
     app.state.regions.close()
     app.state.line.close()

@@ -1,14 +1,20 @@
 """How much memory the service may take: as set, else what its container or machine has."""
 
+import asyncio
+import gc
 import logging
 import os
 import resource
 import sys
+from ctypes import CDLL
 from pathlib import Path
+
+from service.accounts import Buffered
 
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 OWN_SHARE = 0.9  # of what there is, unless a setting says otherwise
 MIB = 2**20
+TRIM_S, PEAK_MIB = 10.0, 32
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +56,30 @@ def bound_memory_by_machine() -> None:
             least,
         )
     bound_memory(max(own, least))
+
+
+async def return_after_peaks(buffered: Buffered) -> None:
+    """
+    Return what is free to the system, once much less is held than was, again and again.
+
+    Connections that were cut are cycles of objects, which Python frees some time; and glibc keeps
+    blocks of up to 32 MiB, so a few large bodies would stay in memory for good. Takes some
+    milliseconds, at most every 10 s, and never if clients send a few pairs at a time. Another C
+    library is left as it is.
+    """
+    trim = getattr(CDLL(None), "malloc_trim", None)
+    while trim:
+        await asyncio.sleep(TRIM_S)
+        if buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2:
+            buffered.peak = 0
+            gc.collect()
+            await asyncio.to_thread(trim, 0)
+
+
+def freeze() -> None:
+    """Spare Python from looking for garbage among what lives as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 def held_mib() -> int:
