@@ -136,9 +136,9 @@ def test_two_devices_end_with_the_same_weights_and_write_once(tmp_path: Path) ->
     assert all(torch.equal(first[name], saved[name]) for name in first)
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert [name for name in files if not name.startswith("events.")] == [
-        *("checkpoint.pt", "config.json", "environment.json")
+        *("checkpoint.pt", "config.json", "environment.json", "inputs.json")
     ]
-    assert len(files) == 4
+    assert len(files) == 5  # and the curves, once
 
 
 def test_pace_tells_loading_from_work(monkeypatch: pytest.MonkeyPatch) -> None:
