@@ -174,6 +174,8 @@ TIFF = [
             changes=stated(encoders.OFFSETS, 2**31, kind=encoders.LONG)), DAMAGED),
     Picture("tiff_of_65_samples", "infrared", tiff(COUNTS, changes=stated(encoders.SAMPLES, 65)),
             REFUSED),
+    Picture("tiff_12_bit_stated_8", "infrared", tiff(COUNTS, changes=stated(encoders.BITS, 8)),
+            REFUSED),
     Picture("tiff_jpeg_inside", "infrared", tiff(COUNTS, changes=stated(encoders.COMPRESSION, 7)),
             UNSUPPORTED),
     Picture("tiff_fax_inside", "infrared", tiff(COUNTS, changes=stated(encoders.COMPRESSION, 4)),
