@@ -191,9 +191,13 @@ def _strips(data: bytes, page: Page) -> list[memoryview]:
 
 def _check_strip(page: Page, unpacked: int, packed: int) -> None:
     check_ratio("tiff", page.width, page.height, unpacked, packed)
-    if one(page.tags, Tag.COMPRESSION) == PLAIN and packed < unpacked:
+    # The last strip may be as long as the others, and a strip may end in padding.
+    longest = (min(page.strip_rows, page.height) + 1) * page.row_bytes
+    if one(page.tags, Tag.COMPRESSION) == PLAIN and not unpacked <= packed <= longest:
         raise ImageError(
-            "damaged", f"{DAMAGED}a strip has {packed:,} bytes, its rows take {unpacked:,}"
+            "damaged",
+            f"{DAMAGED}a strip has {packed:,} bytes, its rows take {unpacked:,}: are the stated "
+            f"{page.bits} bits those of its samples?",
         )
 
 

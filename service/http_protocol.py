@@ -118,6 +118,9 @@ class GuardedHttp(HttpToolsProtocol):
             raise HeadTooLarge
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise ValueError("HTTP/1.1 wants one Host")  # RFC 9112, section 3.2
         self._upgrade_ignored = self.parser.should_upgrade() and not self._should_upgrade()
         if not self._upgrade_ignored:
             self._connection.unread = True
