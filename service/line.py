@@ -206,7 +206,9 @@ class Line:
             trouble = too_slow(self._self_test_s)
             self.hangs = runtime is self.runtime
             logger.error("the service will not become ready: %s", trouble)
-            end_aside(runtime.close)
+            for each in (runtime, self._reference):
+                if each:
+                    end_aside(each.close)
         except Exception:
             trouble = "the golden pair did not come out right; the log says why"
             logger.exception("the service will not become ready")

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from service import wire
 from service.bodies import read_form
 from service.condition import SENSORS
+from service.environment import closest
 from service.errors import BadParameter, MissingPart
 from service.negotiation import RAW
 from service.raw_frames import Frame, Layout
@@ -106,7 +107,12 @@ def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadParameter(f"parameter {name!r}: {first['msg']}") from error
+        said = first["msg"]
+        if first["type"] == "extra_forbidden":
+            fields = model.model_fields.items()
+            close = closest(name, [field.alias or known for known, field in fields])
+            said = "nobody knows it here" + (f"; is {close} meant?" if close else "; leave it out")
+        raise BadParameter(f"parameter {name[:100]!r}: {said}") from error
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

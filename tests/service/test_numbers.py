@@ -209,6 +209,15 @@ def test_a_parameter_that_nobody_knows_or_twice_is_refused(
     assert told(service.post(f"/shared-memory?bytes=64&{query}")) == 422
 
 
+def test_a_misspelt_parameter_is_told_what_may_be_meant(service: httpx.Client) -> None:
+    for name, meant in (("visibel_ns", "visible_ns"), ("Stream", "stream"), ("retrun", "return")):
+        answer = service.post("/fuse-segment", params={name: "1"}, files=FILES)
+        assert f"is {meant} meant?" in answer.json()["detail"]
+        meta = {"meta": (None, json.dumps({name: 1}), "application/json")}
+        answer = service.post("/fuse-segment", files=FILES | meta)
+        assert f"is {meant} meant?" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("weight", ["nan", "inf", "1e999", "-1", "9" * 400, "", "x"])
 def test_weights_of_an_accept_header(service: httpx.Client, weight: str) -> None:
     accept = {"Accept": f"image/jpeg;q={weight}, image/png;q=0.5"}
