@@ -136,10 +136,9 @@ def train(
     learnt_from = open_teachers(teachers, frames.taxonomy, config, fabric)
     said, of_classes = told_of_classes(start, reuse, learnt_from, frames.taxonomy)
     run.begin(inputs)
-    fabric.print(f"{len(frames)} pairs of {root if root.is_dir() else 'rendered scenes'}")
-    for remark in (*frames.remarks, *said):
-        fabric.print(f"note: {remark}")
-
+    source = root if root.is_dir() else "rendered scenes"
+    notes = (f"note: {remark}" for remark in (*frames.remarks, *said))
+    fabric.print("\n".join((f"{len(frames)} pairs of {source}", *notes)))
     if change:
         change(network)
     session = Session.open(config, fabric, run, frames, network)
@@ -153,12 +152,17 @@ def train(
     take_from_first(session.averaged, fabric)
     if fabric.is_global_zero:
         done = {"steps": steps, "frames": len(frames), **asdict(config)}
-        facts: dict[str, Any] = done | inputs.weights | of_classes
-        if start and not config.phases:  # all but the decoder is as it was
-            facts = Manifest.read(start).training | {"finish_alone": facts}
+        facts = history(done | inputs.weights | of_classes, config, start)
         save_network(session.averaged, out, facts)
     fabric.barrier()
     return session.averaged
+
+
+def history(facts: dict[str, Any], config: TrainConfig, start: Path | None) -> dict[str, Any]:
+    """How weights came to be; a run of [finish] alone leaves all but the decoder as it was."""
+    if start and not config.phases:
+        return Manifest.read(start).training | {"finish_alone": facts}
+    return facts
 
 
 def gather(
