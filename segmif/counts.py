@@ -22,6 +22,8 @@ Mask = NDArray[np.uint8]  # (H, W): 255 is chosen, 0 is not; OpenCV is fast on t
 CONTAINER_TOP = 2**16 - 1
 TOPS = tuple(2**bits - 1 for bits in (10, 12, 14, 16))  # [counts] of the usual depths
 DETACHED = 0.04  # of the window: nearer than that, a value cannot move the window much
+BESIDE = 0.15  # of the gap from such a value to the window
+BESIDE_SHARE = 0.2  # of its pixels: interpolated borders have fewer there, clipped scenes more
 MOST_INVALID = 0.75  # of the pixels; beyond it nothing is known of what is valid
 SMALLEST_OBJECT = 0.0015  # of the pixels
 ELONGATED = 2.5  # length along the border to depth: objects are rounder than borders and rows
@@ -146,13 +148,31 @@ def _without_data(
     margin = DETACHED * max(high - low, 1)
     edges = None if invalid is None else _edges(invalid)
     for value in suspects:
-        if rest.any() and not low - margin <= value <= high + margin:
+        if rest.any() and _stands_alone(
+            rest, value, low - margin, high + margin, int(histogram[value])
+        ):
             beyond = _mask(counts < low - margin if value < low else counts > high + margin)
             areas = _equal(counts, value) & ~_objects(beyond)
             invalid, edges = _union(invalid, areas), _union(edges, _edges(areas))
     if invalid is None or edges is None or not invalid.any():
         return None, None
     return invalid, invalid | (edges & _beyond(counts, histogram, edges))
+
+
+def _stands_alone(
+    rest: NDArray[np.int64], value: int, lowest: float, highest: float, count: int
+) -> bool:
+    """
+    Whether a value with `count` pixels lies apart from the window, and its neighbours are rare.
+
+    Where a sensor or a gain clips, the values beside the last one are frequent too.
+    """
+    if lowest <= value <= highest:
+        return False
+    step = int(np.median(np.diff(np.flatnonzero(rest)))) if np.count_nonzero(rest) > 1 else 1
+    gap = max(round(BESIDE * (lowest - value if value < lowest else value - highest)), step)
+    beside = rest[max(value - gap, 0) : value + gap + 1]
+    return int(beside.sum()) < BESIDE_SHARE * count
 
 
 def _suspects(histogram: NDArray[np.int64], profile: CameraProfile) -> list[int]:

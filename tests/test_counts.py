@@ -150,6 +150,14 @@ def test_what_is_not_measured_takes_the_level_of_its_neighbours() -> None:
     assert found.invalid_share == pytest.approx(chosen.mean(), abs=1e-3)
 
 
+@pytest.mark.parametrize("factor", [1, 16, 257])
+def test_black_and_white_of_a_clipped_picture_are_measurements(factor: int) -> None:
+    levels = scene(8, 250, seed=7).astype(int)
+    counts = ((levels - 128) * 5 + 128).clip(0, 255) * factor
+    assert (counts == 0).mean() > 0.02 and (counts == counts.max()).mean() > 0.02
+    assert judge(counts.astype(np.uint16)).share < 0.003
+
+
 def test_stated_values_are_invalid_in_8_bit_and_none_else() -> None:
     levels = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
     np.testing.assert_array_equal(infrared_levels(levels).pixels, levels)
