@@ -20,6 +20,8 @@ from segmif.parsing import MAX_YAML_BYTES, brief, json_value, xml_root, yaml_val
 from segmif.rig import Camera, Floats, Model, Rig, numbers, same_lens
 
 ELEMENTS = re.compile(r"(\d{0,2})[ucwsifdh]")  # channels and type of a matrix's elements
+# OpenCV writes comments into JSON, which knows none.
+STRING_OR_COMMENT = re.compile(r'(?P<string>"(?:[^"\\\n]|\\.)*"?)|//[^\n]*')
 MAX_VALUES = 4096  # of a matrix
 
 
@@ -109,10 +111,11 @@ def matrix(document: Document, name: str) -> Floats:
 
 
 def _parsed(text: str) -> Any:
-    start = text.lstrip()[:1]
-    if start == "<":
+    if text.lstrip()[:1] == "<":
         return _named(xml_root(text))
-    return json_value(text) if start == "{" else yaml_value(without_header(text))
+    if text.lstrip()[:1] != "{":
+        return yaml_value(without_header(text))
+    return json_value(STRING_OR_COMMENT.sub(lambda found: found["string"] or "", text))
 
 
 def _named(root: Element) -> Document:

@@ -12,7 +12,7 @@ import pytest
 from calibration import convert
 from calibration.synthetic import unlike_rig
 from segmif import cli
-from segmif.rig import Camera, Homography, Rig, read_rig, write_rig
+from segmif.rig import Camera, Floats, Homography, Rig, read_rig, write_rig
 
 FORMS = {"kalibr": ["chain.yaml"], "ros": ["visible.yaml", "infrared.yaml"], "opencv": ["rig.yml"]}
 
@@ -56,6 +56,14 @@ def test_there_and_back(
         assert (one.model, one.width, one.height) == (other.model, other.width, other.height)
 
 
+def _cameras(path: Path) -> Floats:
+    """All numbers of a rig file."""
+    rig = read_rig(path)
+    assert isinstance(rig, Rig)
+    lenses = (number for one in (rig.visible, rig.infrared) for number in (one.K, one.distortion))
+    return np.concatenate([rig.T_infrared_visible.ravel(), *(each.ravel() for each in lenses)])
+
+
 @pytest.mark.parametrize("name", ["rig.yml", "rig.xml", "rig.json"])
 def test_opencv_reads_what_was_written_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -67,6 +75,9 @@ def test_opencv_reads_what_was_written_for_it(
     np.testing.assert_array_equal(storage.getNode("M2").mat(), unlike_rig().infrared.K)
     np.testing.assert_array_equal(storage.getNode("T").mat().ravel(), unlike_rig().t)
     storage.release()
+    back = tmp_path / "back.yaml"
+    assert run(monkeypatch, "--from", "opencv", "--input", there, "--to", "rig", "--out", back) == 0
+    np.testing.assert_array_equal(_cameras(back), _cameras(own))
 
 
 def test_kalibr_gets_four_coefficients_for_five(

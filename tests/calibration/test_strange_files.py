@@ -146,6 +146,8 @@ def test_what_opencvs_own_reader_would_not_survive(
         ("<rig/>", r"the root is <rig>, expected <opencv_storage>"),
         ('{"M1": ' + "[" * 200_000, "is no JSON"),
         ('{"M1": 1, "M1": 2}', "'M1' stands twice"),
+        ("{" + '"a\\' * 80_000, "is no JSON"),
+        ("{" + "// " * 80_000, "is no JSON"),
         ('{"M1": NaN}', "NaN is no finite number"),
         ('{"M1": 1e999}', "1e999 is no finite number"),
         ("", "expected named values"),
