@@ -40,6 +40,7 @@ SPDX = {  # what packages say in words of their own
     "MIT License": "MIT",
 }
 ORIGIN = "weights/README.md: the frames of the training have terms of their own"
+SYSTEM = {"python3": "Python-2.0", "tini": "MIT", "libseccomp2": "LGPL-2.1-only"}  # by apt
 licences = LicenseFactory()
 
 
@@ -200,11 +201,11 @@ def base_and_system(image: Image) -> Iterator[Component]:
         properties=[Property(name="segmif:content", value="not listed here: see its maker's bill")],
     )
     if "steps/python.sh" in text.rpartition("\nFROM ")[2]:
-        for name, terms in {"python3": "Python-2.0", "tini": "MIT"}.items():
+        for name in system_packages():
             yield Component(
                 name=name,
                 bom_ref=f"apt/{name}",
-                licenses=[licences.make_from_string(terms)],
+                licenses=[licences.make_from_string(SYSTEM[name])],
                 properties=[Property(name="segmif:version", value="the base image's release")],
             )
     if image.plugin:
@@ -213,6 +214,14 @@ def base_and_system(image: Image) -> Iterator[Component]:
             bom_ref="plugin",
             licenses=[licences.make_from_string("Apache-2.0")],
         )
+
+
+def system_packages() -> list[str]:
+    """Name what apt adds to every image of the service."""
+    step = (DOCKER / "steps" / "python.sh").read_text()
+    found = re.search(r"apt-get install ((?:-\S+ )*)(.+) \"\$@\"", step)
+    assert found
+    return found[2].split()
 
 
 def final_base(dockerfile: str) -> str:
