@@ -1,6 +1,8 @@
 """A service that knows the rig: unaligned frames in, answers in the visible camera's own pixels."""
 
 import json
+import signal
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -22,6 +24,7 @@ from service.client import pack
 from service.mounting import Mounting
 from service.settings import Settings
 from service.wire import RawAnswer
+from tests.service.test_service import started
 
 VISIBLE, INFRARED = (96, 64), (48, 32)  # width, height
 BASELINE_M, FOCAL_PX = 0.1, 80.0
@@ -138,16 +141,16 @@ def test_frames_that_the_rig_does_not_know(start: Serving, pair: Any) -> None:
     assert "depth_m" in nonsense.json()["detail"]
 
 
-@pytest.mark.parametrize("depth_m", ["0.001", "1e-300", "5e-324"])
 def test_a_depth_at_which_nothing_is_seen_is_refused(
-    start: Serving, pair: Any, tmp_path: Path, depth_m: str
+    start: Serving, pair: Any, tmp_path: Path
 ) -> None:
     with start(two_cameras()) as client:
-        refused = client.post(f"/fuse-segment?depth_m={depth_m}", files=pair)
+        for depth_m in ("0.001", "1e-300", "5e-324"):
+            refused = client.post(f"/fuse-segment?depth_m={depth_m}", files=pair)
+            assert refused.status_code == 422
+            assert "depth_m: the rig brings no picture into the visible" in refused.json()["detail"]
         as_far = client.post("/fuse-segment?depth_m=1e300", files=pair)
         columns, _ = answer(client.post("/fuse-segment", files=pair), tmp_path)
-    assert refused.status_code == 422
-    assert "depth_m: the rig brings no picture into the visible view" in refused.json()["detail"]
     np.testing.assert_array_equal(answer(as_far, tmp_path)[0], columns)
 
 
@@ -163,6 +166,34 @@ def test_a_rig_that_shows_nothing_never_serves(start: Serving) -> None:
     ):
         with pytest.raises(ValueError, match="brings no picture into the visible view"):
             start(rig, depth_m)
+
+
+def test_sighup_with_an_absurd_rig_changes_nothing(
+    stand_in_weights: Path, tmp_path: Path, pair: Any
+) -> None:
+    path = tmp_path / "rig.yaml"
+    write_rig(path, two_cameras())
+    whole = path.read_text()
+    absurd = (
+        whole.replace("distortion: [0.0, 0.0", "distortion: [1.0e+300, 0.0", 1),
+        whole.replace("[1.0, 0.0, 0.0, -0.1]", "[1.0, 0.0, 0.0, -1.0e+300]"),
+        "a: &a 1\nb: *a\n",
+    )
+    with started(stand_in_weights, None, "--rig", str(path)) as (process, client):
+        _, report = answer(client.post("/fuse-segment", files=pair), tmp_path)
+        for text in absurd:
+            assert text != whole
+            path.write_text(text)
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            _, later = answer(client.post("/fuse-segment", files=pair), tmp_path)
+            assert later["rig"]["sha256"] == report["rig"]["sha256"]
+        write_rig(path, replace(two_cameras(), source="another"))
+        process.send_signal(signal.SIGHUP)
+        limit = time.monotonic() + 20
+        while later["rig"]["sha256"] == report["rig"]["sha256"]:
+            assert time.monotonic() < limit
+            _, later = answer(client.post("/fuse-segment", files=pair), tmp_path)
 
 
 def test_depth_needs_a_rig(client: httpx.Client, pair: Any) -> None:
