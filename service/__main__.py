@@ -22,7 +22,7 @@ from service.environment import FILE_VARIABLE
 from service.logs import log_config
 from service.memory import bound_memory, bound_memory_by_machine, freeze
 from service.offline import infer_folders
-from service.opening import Opened, open_all
+from service.opening import Opened, hangs, open_all, too_slow
 from service.process_limits import fitted, limit_threads, tell_limits
 from service.schemas import Policy
 from service.settings import Settings, as_toml, load_settings
@@ -129,6 +129,10 @@ def infer(options: argparse.Namespace, opened: Opened) -> int:
     """Work through two folders and say how it went."""
     settings = opened.settings
     decoder = open_decoder(settings.decode_processes, settings.decode_limit_s)
+    limit_s = opened.settings.self_test_s
+    if hangs(opened.runtime, limit_s):
+        print(too_slow(limit_s), file=sys.stderr)
+        return 1
     try:
         summary = infer_folders(
             *(options.visible, options.infrared, options.out),

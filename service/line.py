@@ -22,7 +22,7 @@ from service.errors import BadParameter, EngineFailed, NotReady
 from service.fairness import RankedSemaphore
 from service.metrics import Metrics
 from service.mounting import Mounting
-from service.opening import Opened
+from service.opening import Opened, too_slow
 from service.pipeline import Prepared, Rules, check, compare, predict_all, prepare, settle
 from service.raw_frames import Frame
 from service.schemas import Ask
@@ -48,14 +48,6 @@ def largest_batch(settings: Settings, runtime: Runtime) -> int:
     wanted = settings.max_batch or (BATCH_ON_GPU if settings.on_gpu else BATCH_ON_CPU)
     profile = runtime.manifest.engine.get("profile")
     return min(wanted, profile["batch"][2]) if profile else wanted
-
-
-def too_slow(limit_s: float) -> str:
-    """What is wrong with a network that did not end the golden pair."""
-    return (
-        f"the golden pair did not come through within {limit_s:g} s (SEGMIF_SELF_TEST_S): the "
-        "network hangs, or the machine is too slow for it"
-    )
 
 
 def end_aside(end: Callable[[], None]) -> None:

@@ -1,9 +1,14 @@
 """All that settings name, opened: network, rig and reference."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 
-from segmif.runtime import Runtime, open_runtime
+import numpy as np
+
+from segmif.frames import MULTIPLE, FramePair
+from segmif.runtime import Runtime, open_runtime, predict
 from service.mounting import Mounting
 from service.settings import Settings
 
@@ -36,3 +41,30 @@ def open_all(settings: Settings) -> Opened:
     runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
     reference = open_runtime(settings.reference) if settings.reference else None
     return Opened(settings, runtime, mounting, reference)
+
+
+def hangs(runtime: Runtime, limit_s: float) -> bool:
+    """Tell whether a network does not end a small pair in time; it is closed then."""
+    black = FramePair(
+        np.zeros((MULTIPLE, MULTIPLE, 3), np.uint8), np.zeros((MULTIPLE,) * 2, np.uint8)
+    )
+
+    def try_it() -> None:
+        with suppress(Exception):  # what is wrong is said of the first pair
+            predict(runtime, black)
+
+    trial = Thread(target=try_it, daemon=True)
+    trial.start()
+    trial.join(limit_s)
+    if trial.is_alive():
+        Thread(target=runtime.close, daemon=True).start()  # which may hang as well
+        return True
+    return False
+
+
+def too_slow(limit_s: float) -> str:
+    """What is wrong with a network that did not end a pair."""
+    return (
+        f"the golden pair did not come through within {limit_s:g} s (SEGMIF_SELF_TEST_S): the "
+        "network hangs, or the machine is too slow for it"
+    )

@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from segmif import images
 from segmif.machine import cpu_quota
 from segmif.manifest import Manifest, sha256
+from service.__main__ import main
 from service.process_limits import OWN_DESCRIPTORS, fitted
 from service.settings import Settings
 from tests.conftest import stand_in_model
@@ -263,6 +264,18 @@ def test_a_network_that_hangs_is_not_taken_up_on_sighup(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=40)
         assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_a_network_that_hangs_ends_infer_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(endless(), tmp_path / "w.onnx")
+    monkeypatch.setenv("SEGMIF_SELF_TEST_S", "0.5")
+    for name in ("visible", "infrared"):
+        (tmp_path / name).mkdir()
+    folders = [f"--{name}={tmp_path / name}" for name in ("visible", "infrared", "out")]
+    assert main(["infer", "--weights", str(tmp_path / "w.onnx"), *folders]) == 1
+    assert "the network hangs" in capsys.readouterr().err
 
 
 def test_json_lines_hold_the_limits(stand_in_weights: Path) -> None:
