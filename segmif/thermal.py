@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from segmif.camera import CameraProfile
 from segmif.counts import Mask, Validity, judge, judge_levels
-from segmif.window import OBJECT_LEVELS, Beyond, Window, scene_of
+from segmif.window import OBJECT_LEVELS, Beyond, scene_of
+from segmif.window import Window as Window
 
 OBJECT_SLOPE = 0.06  # of all levels, for what differs within far objects
 FILL_SIDE = 5  # [px]

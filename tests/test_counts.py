@@ -150,6 +150,21 @@ def test_what_is_not_measured_takes_the_level_of_its_neighbours() -> None:
     assert found.invalid_share == pytest.approx(chosen.mean(), abs=1e-3)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.85])
+def test_a_camera_that_sees_a_part_of_the_view_has_the_window_of_that_part(share: float) -> None:
+    counts = scene(14, 1500, seed=8)
+    plain = percentile_window(counts)
+    cut = (counts.shape[0] * (1 - np.sqrt(1 - share)) / 2).round().astype(int)
+    inner = np.s_[cut:-cut, cut * 4 // 3 : -cut * 4 // 3]
+    seen = cv2.resize(counts, counts[inner].shape[::-1], interpolation=cv2.INTER_NEAREST)
+    framed = np.zeros_like(counts)
+    framed[inner] = seen
+    window = percentile_window(framed)
+    off = max(abs(window.low - plain.low), abs(window.high - plain.high))
+    assert off < 0.05 * (plain.high - plain.low)
+    assert judge(framed).share == pytest.approx((framed == 0).mean(), abs=0.01)
+
+
 @pytest.mark.parametrize("factor", [1, 16, 257])
 def test_black_and_white_of_a_clipped_picture_are_measurements(factor: int) -> None:
     levels = scene(8, 250, seed=7).astype(int)
