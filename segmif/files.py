@@ -140,7 +140,8 @@ def staged(path: Path, data: bytes, *, wait_for_disk: bool = True) -> Iterator[P
                 os.fsync(file.fileno())
         yield part
     except OSError as error:
-        error.filename = error.filename or str(path)  # a disk that is full does not tell it
+        if error.filename is None or str(error.filename) == str(part):
+            error.filename = str(path)  # a full disk does not tell it, others the temporary name
         raise
     finally:
         with suppress(OSError):

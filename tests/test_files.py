@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,6 +163,18 @@ def test_names_that_are_no_text_pass_through_a_pairs_file(tmp_path: Path) -> Non
     (tmp_path / "pairs.csv").write_bytes(b"visible,infrared\nnacht-\xff.png,nacht-\xff.png\n")
     (found,) = read_pairs(tmp_path / "pairs.csv", tmp_path / "visible", tmp_path / "infrared")
     assert found.visible.is_file()
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 251, os.fsdecode(b"\xff" * 9), unicodedata.normalize("NFD", "\u00e4" * 60)]
+)
+def test_pairs_of_any_name_are_inferred(tmp_path: Path, stand_in_weights: Path, name: str) -> None:
+    write_frame(tmp_path / "visible" / f"{name}.png")
+    composed = name if "\udcff" in name else unicodedata.normalize("NFC", name)
+    write_frame(tmp_path / "infrared" / f"{composed}.png")
+    folders = [f"--{part}={tmp_path / part}" for part in ("visible", "infrared", "out")]
+    assert main(["infer", *folders, f"--weights={stand_in_weights}"]) == 0
+    assert (tmp_path / "out" / "fused" / f"{name}.png").is_file()
 
 
 @pytest.mark.parametrize("read", [read_bytes, read_text])

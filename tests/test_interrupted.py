@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,8 +70,12 @@ def moments(lines: list[str]) -> list[int]:
 
 def forked(do: Callable[[], object]) -> int:
     """The exit status of a process that does it: 0, 3 for an OSError, -9 if it was killed."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        # What the process does has no need of the threads that torch or OpenCV may have started.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
+        signal.alarm(60)  # a child that hangs fails its test
         code = 1
         try:
             do()
