@@ -123,6 +123,9 @@ async function present({ fused, overlay, mask, report }) {
     row.classList.toggle("found", share > 0);
     row.querySelector(".share").textContent = share > 0 ? percent(share) : "–";
   }
+  const faults = byId("faults");
+  faults.hidden = told.pair.flags.length === 0;
+  faults.textContent = `Faults of this pair: ${told.pair.flags.join(", ").replaceAll("_", " ")}.`;
   const { width, height } = told.infrared;
   const notes = [`${told.visible.width} × ${told.visible.height}`];
   if (told.alignment === "resized") notes.push(`infrared resized from ${width} × ${height}`);

@@ -12,6 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from segmif.runtime import open_runtime
+from service.settings import Settings
+from tests.service.conftest import Serve
+
 
 @contextmanager
 def in_front(service: httpx.Client, refused: str) -> Iterator[str]:
@@ -67,6 +71,16 @@ def test_the_page_works_under_a_prefix(client: httpx.Client, tmp_path: Path) -> 
         page = shown(f"{url}?sample=day", tmp_path)
     assert '<div id="message" role="alert" hidden="">' in page
     assert 'id="total">' in page and " ms</span>" in page
+
+
+def test_the_page_tells_the_faults_of_a_pair(
+    serve: Serve, stand_in_weights: Path, tmp_path: Path
+) -> None:
+    invalid = ",".join(str(level) for level in range(60, 76))  # levels of much of the sample
+    settings = Settings(weights=stand_in_weights, infrared_invalid=invalid)
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        page = shown(f"{client.base_url}?sample=night", tmp_path)
+    assert "Faults of this pair: infrared invalid." in page
 
 
 @pytest.mark.parametrize("refused", ["/fuse-segment", "/classes"])
