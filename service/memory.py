@@ -14,7 +14,7 @@ from service.accounts import Buffered
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 OWN_SHARE = 0.9  # of what there is, unless a setting says otherwise
 MIB = 2**20
-TRIM_S, PEAK_MIB = 10.0, 32
+TRIM_S, PEAK_MIB = 10.0, 16
 
 logger = logging.getLogger(__name__)
 
