@@ -18,6 +18,7 @@ SENSORS = (
     *((480, 360), (512, 384), (512, 512), (640, 480), (640, 512), (800, 600), (1024, 768)),
     *((1024, 1024), (1280, 720), (1280, 960), (1280, 1024), (1920, 1080), (1920, 1536)),
 )
+STACKED = (256, 384)  # the picture of 256x192 and, below it, its temperatures
 TELEMETRY_ROWS = 8  # at most, above or below the picture
 ROUGHNESS = 0.03  # 1 less the correlation of neighbours, from which on a frame is suspected
 SMOOTHER = 4.0  # times: so much smoother are counts with their bytes in the right order
@@ -60,9 +61,9 @@ def has_telemetry(shape: tuple[int, ...]) -> bool:
     height, width = shape[:2]
     if (width, height) in SENSORS:
         return False
-    return any(
-        width == known and (rows < height <= rows + TELEMETRY_ROWS or height == 2 * rows)
-        for known, rows in SENSORS
+    return (width, height) == STACKED or any(
+        width == known and rows < height <= rows + TELEMETRY_ROWS
+        for known, rows in (*SENSORS, STACKED)
     )
 
 
