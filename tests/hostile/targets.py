@@ -7,6 +7,8 @@ and AssertionError for an answer that contradicts its input.
 
 import io
 import json
+import re
+import socket
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -45,6 +47,7 @@ from tests.hostile.drawn import (
     rigs,
     tensor_requests,
 )
+from tests.hostile.drawn_http import requests
 from tests.hostile.drawn_pictures import pictures
 
 MAX_PIXELS = 1_000_000
@@ -120,10 +123,10 @@ def check_raw_frame(frame: Frame, pixels: NDArray[Any]) -> None:
 def check_socket(world: World, sent: list[bytes]) -> None:
     """Every message gets one answer, never 500; a good pair behind them is still answered."""
     url = str(world.client.base_url).replace("http", "ws", 1)
-    with connect(f"{url}/stream?live=false", max_size=None) as socket:
+    with connect(f"{url}/stream?live=false", max_size=None) as stream:
         for message in [*sent, good_pair()]:
-            socket.send(message)
-            answer = socket.recv(timeout=20)
+            stream.send(message)
+            answer = stream.recv(timeout=20)
             assert isinstance(answer, bytes)
             told = RawAnswer.from_bytes(answer)
             assert told.status in ALLOWED, told.report
@@ -165,6 +168,30 @@ def form() -> dict[str, bytes]:
         "visible": images.encode_png(np.dstack([ramp] * 2 + [ramp[::-1]])),
         "infrared": images.encode_png(ramp),
     }
+
+
+def check_http(world: World, data: bytes) -> None:
+    """
+    One request gets at most one answer, never 500, whatever follows its head; the next is answered.
+
+    The client ends its side at once, so what is not whole is given up.
+    """
+    url = world.client.base_url
+    answer = b""
+    with socket.create_connection((url.host, url.port or 0), timeout=20) as wire:
+        with suppress(OSError):
+            wire.sendall(data)
+            wire.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            while piece := wire.recv(65_536):
+                answer += piece
+    statuses = [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+    final = [code for code in statuses if code >= 200 or code == 101]
+    assert len(final) <= 1, answer[:2000]
+    assert {*final} <= ALLOWED | {101, 201, 204, 307, 401, 403, 405, 417, 426, 431, 501, 505}, (
+        answer
+    )
+    assert world.client.get("/livez").status_code == 200
 
 
 def check_rig(world: World, document: Any) -> None:
@@ -230,6 +257,7 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Check]] = {
     "socket": (st.lists(messages(), max_size=4), check_socket),
     "tensors": (tensor_requests(), check_tensors),
     "meta": (json_values(), check_meta),
+    "http": (requests(), check_http),
     "rig": (rigs(), check_rig),
     "kalibr": (kalibr_chains(), check_kalibr),
     "opencv": (opencv_files(), check_opencv),
