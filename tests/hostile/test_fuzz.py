@@ -7,7 +7,15 @@ import pytest
 from tests.hostile.fuzz import run, world
 from tests.hostile.targets import TARGETS, World
 
-EXAMPLES = {"socket": 15, "http": 60, "tensors": 40, "meta": 40, "rig": 60, "kalibr": 80, "opencv": 80}
+EXAMPLES = {
+    "socket": 15,
+    "http": 60,
+    "tensors": 40,
+    "meta": 40,
+    "rig": 60,
+    "kalibr": 80,
+    "opencv": 80,
+}
 
 
 @pytest.fixture(scope="module")
