@@ -1,16 +1,58 @@
 """A page on this machine that shows the newest picture and what is said of it."""
 
+import sys
 from base64 import b64encode
+from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from socket import SHUT_RDWR, socket
+from threading import Lock, Thread, Timer
+from typing import Any
 
 from calibration.pictures import Colour
 from segmif.images import encode_jpeg
 from segmif.loopback import host_name, is_loopback
 
 REFRESH_S = 0.5
+MAX_CONNECTIONS = 16  # at a time; the oldest makes room for one more
+PATIENCE_S = 5.0  # for a request, and for its answer to be read
 STYLE = "body{font:22px system-ui,sans-serif;margin:1rem}img{width:100%}"
+
+
+class BoundedServer(ThreadingHTTPServer):
+    """A thread for each connection, of which there are few, and none for long."""
+
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", port), handler)
+        self._open: dict[socket, None] = {}  # the oldest first
+        self._lock = Lock()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection; ends the oldest if there are too many."""
+        with self._lock:
+            self._open[request] = None
+            oldest = next(iter(self._open)) if len(self._open) > MAX_CONNECTIONS else None
+        if oldest:
+            _end(oldest)
+        clock = Timer(PATIENCE_S, _end, [request])
+        clock.daemon = True
+        clock.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            clock.cancel()
+            with self._lock:
+                self._open.pop(request, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless a client left or was made to."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+def _end(connection: socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(SHUT_RDWR)
 
 
 class Page:
@@ -42,7 +84,7 @@ class Page:
             def log_message(self, format: str, *values: object) -> None:
                 """Requests are no news to the operator."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler) if port else None
+        self._server = BoundedServer(port, Handler) if port else None
 
     def __enter__(self) -> "Page":
         if self._server:

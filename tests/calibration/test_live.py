@@ -1,9 +1,11 @@
 """Views taken as they come, and the pose that is asked for next."""
 
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
@@ -187,3 +189,15 @@ def test_the_page_is_for_this_machine(host: str) -> None:
         with refused.value as answer:
             assert answer.code == 403
             assert b"the board" not in answer.read()
+
+
+def test_connections_to_the_page_are_few_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calibration.page.PATIENCE_S", 0.5)
+    with Page(18_014), ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", 18_014), timeout=10))
+            for _ in range(40)
+        ]
+        with urlopen("http://127.0.0.1:18014") as answer:
+            assert answer.read() == b"waiting for frames"
+        assert [wire.recv(1) for wire in idle] == [b""] * 40
