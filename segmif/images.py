@@ -74,12 +74,10 @@ def decode_visible_frame(
 def visible_of(header: Header, bits: int | None = None) -> VisibleFrame:
     """Decode the colour frame that a header has judged, as `decode_visible_frame` does."""
     pixels = decode_header(header)
-    samples, bits, bits_from = levels(pixels, header.significant_bits, bits)
+    colour = pixels if pixels.ndim == 2 else pixels[..., :3]  # alpha tells nothing of the bits
+    samples, bits, bits_from = levels(colour, header.significant_bits, bits)
     grey = samples.ndim == 2
-    if grey:
-        rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB)
-    else:
-        rgb = cv2.cvtColor(samples[..., :3], cv2.COLOR_BGR2RGB)
+    rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB if grey else cv2.COLOR_BGR2RGB)
     return VisibleFrame(cast(NDArray[np.uint8], rgb), bits, bits_from, header.depth, grey)
 
 

@@ -63,13 +63,14 @@ def _needed(data: bytes, colour_type: int, depth: int) -> tuple[list[memoryview]
     """The chunks that a decoder needs, the bytes in their IDATs, and the significant bits."""
     kept: list[memoryview] = []
     packed, significant = 0, None
+    stated = 1 if colour_type in (GREY, GREY_ALPHA) else 3  # bytes of sBIT, without those of alpha
     last, seen = b"", set[bytes]()
     for kind, whole in _walk(data):
         length = len(whole) - FRAME
         if kind == b"acTL":
             raise ImageError("unsupported_type", "the PNG is an animation; send one picture")
-        if kind == b"sBIT" and 0 < max(whole[8 : 8 + min(length, 3)], default=0) <= depth:
-            significant = max(whole[8 : 8 + min(length, 3)])
+        if kind == b"sBIT" and 0 < max(whole[8:-4][:stated], default=0) <= depth:
+            significant = max(whole[8:-4][:stated])
         if not kind[0] & ANCILLARY:
             _check_place(kind, length, last, seen)
             kept.append(whole)

@@ -205,7 +205,7 @@ def _significant(page: Page) -> int | None:
     """Bits that a sample uses, if the file says so."""
     if page.bits in PACKED_BITS:
         return page.bits
-    largest = max(page.tags.get(Tag.LARGEST, (0,)))
+    largest = max(page.tags.get(Tag.LARGEST, (0,))[:3])  # the fourth may be alpha
     return min(largest.bit_length(), page.bits) or None
 
 

@@ -229,6 +229,17 @@ def test_visible_of_more_than_8_bit_keeps_its_colour(colours: NDArray[np.uint8],
         assert frame.bits_from == bits_from
 
 
+def test_an_opaque_alpha_tells_nothing_of_the_bits(colours: NDArray[np.uint8]) -> None:
+    samples = colours.astype(np.uint16)[..., ::-1] << np.uint16(4)
+    opaque = np.full((HEIGHT, WIDTH), 65_535, np.uint16)
+    data = cv2.imencode(".png", np.dstack([samples, opaque]))[1].tobytes()
+    stated = data[:33] + chunk(b"sBIT", bytes([12, 12, 12, 16])) + data[33:]
+    for file, bits_from in ((data, "guessed"), (stated, "file")):
+        frame = images.decode_visible_frame(file)
+        assert (frame.bits, frame.bits_from) == (12, bits_from)
+        np.testing.assert_array_equal(frame.pixels, colours)
+
+
 def test_visible_brighter_than_the_stated_bits_is_refused(colours: NDArray[np.uint8]) -> None:
     data = deep_png(colours.astype(np.uint16) << np.uint16(6))
     with pytest.raises(ImageError, match="which 12 bits cannot hold") as raised:
