@@ -257,7 +257,7 @@ class CannotFinish(ServiceError):
 
 
 class DeadlineMissed(ServiceError):
-    """The deadline passed while the pair waited for the network."""
+    """The deadline passed while the pair was decoded or waited for the network."""
 
     status = 503
     kind = "deadline_missed"
