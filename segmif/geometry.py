@@ -29,6 +29,7 @@ FOCAL_RATIO = 2.0  # fx to fy: lenses stretched more than that are a mistake in 
 ROTATION_TOLERANCE = 1e-4  # what six written decimals leave, and far below any real mistake
 POSITION_TOLERANCE = 1e-3  # of the baseline
 LENS_GRID, LENS_SHARE = 16, 0.5  # points along a side; share of them that a lens must give back
+LENS_STRETCH = 3.0  # how far a ray may lie from a pinhole's: strong wide angles reach 2
 MODEL_RADIUS = 1.1  # a lens polynomial is trusted this much beyond the corners of its own frame
 # More than the default of five steps: strong distortion needs them towards the corners.
 UNDISTORT = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
@@ -95,18 +96,26 @@ class Camera:
         """
         Raise ValueError where the distortion is that of no lens for this frame.
 
-        Pixels are undistorted and distorted again. Towards the corners a polynomial may fold; where
-        more than half of the frame does not come back, the coefficients are not of this camera.
+        Pixels are undistorted and distorted again. Towards the corners a polynomial may fold, or
+        turn a ray far from where a pinhole has it; if it does so over more than half of the frame,
+        the coefficients are not of this camera.
         """
         x, y = (np.linspace(0, side - 1, LENS_GRID) for side in (self.width, self.height))
         pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-        off = np.abs(self.project(self.rays(pixels)) - pixels).max(1)
-        share = float((off < 1).mean())  # NaN is no way back either
+        rays = self.rays(pixels)
+        off = np.abs(self.project(rays) - pixels).max(1)
+        straight = np.hypot(*((pixels - self.K[:2, 2]) / (self.fx, self.fy)).T)
+        with np.errstate(all="ignore"):  # NaN is no way back either
+            turned = np.hypot(*rays[:, :2].T)
+            if self.model == "fisheye":  # whose pixels lie by angles
+                turned = np.arctan(turned)
+            stretch = turned / np.maximum(straight, 1e-9)
+        share = float(((off < 1) & (stretch < LENS_STRETCH) & (stretch > 1 / LENS_STRETCH)).mean())
         if share < LENS_SHARE:
             raise ValueError(
-                f"the {self.model} distortion {brief(self.distortion.tolist())} folds the picture: "
-                f"{share:.0%} of the frame's pixels have one direction each; are the coefficients "
-                "in the order k1 k2 p1 p2 k3, and of this camera?"
+                f"the {self.model} distortion {brief(self.distortion.tolist())} folds or squeezes "
+                f"the picture: {share:.0%} of its pixels have a direction of their own; are the "
+                "coefficients in the order k1 k2 p1 p2 k3, and of this camera?"
             )
 
     @property
