@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime
+from service.accounts import client_key
 from service.admission import Admission, Place
 from service.answers import Result
 from service.batching import Batcher, Job
@@ -140,7 +141,7 @@ class Line:
             stream.make_way()
         if not self.is_heavy(ask):
             return await self._answer(pair, finish, stream)
-        place = self.heavy.enter(pair.client, pair.due - monotonic())
+        place = self.heavy.enter(client_key(pair.client), pair.due - monotonic())
         try:
             answer = await self._answer(pair, finish, stream, place)
         finally:
@@ -159,7 +160,7 @@ class Line:
         stream: Stream,
         heavy: Place | None = None,
     ) -> T:
-        place = self.admission.enter(pair.client, pair.due - monotonic())
+        place = self.admission.enter(client_key(pair.client), pair.due - monotonic())
         turn, times = Turn(place, pair.ask.live, heavy), Times()
         place.holder = turn
         if heavy:

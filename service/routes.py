@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from segmif.classes import overlay_palette
 from service import errors
+from service.accounts import client_key
 from service.answers import Wish, encode
 from service.disconnects import unless_gone
 from service.documents import documented, header, query_of, schema_of
@@ -108,7 +109,7 @@ async def fuse_segment(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     client = client_of(request)
     if not ask.live:  # what has no chance is refused before its body is read
-        line.admission.check(client, seconds_left(request, ask, settings))
+        line.admission.check(client_key(client), seconds_left(request, ask, settings))
     visible, infrared, ask = await read_pair(request, ask)
     wish = Wish(choose(accept, ask.views), ask.views)
     submission = Submission(

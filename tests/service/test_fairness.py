@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from segmif.rig import write_rig
 from segmif.runtime import Runtime, open_runtime
+from service.accounts import client_key
 from service.client import pack
 from service.mounting import Mounting
 from service.settings import Settings
@@ -248,3 +249,18 @@ def test_depths_of_requests_keep_no_other_waiting(
             assert [ask(), ask(depth_m=5), ask(depth_m=8)] == [200, 200, 503]
         for thread in threads:
             thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_client_is_an_address_or_its_network(address: str, key: str) -> None:
+    assert client_key(address) == key
