@@ -228,7 +228,7 @@ def _outliers(
         outliers &= ~doubtful
     if cv2.countNonZero(outliers) < NOTICEABLE * counts.size:
         return None
-    rows, columns = np.nonzero(outliers)
+    rows, columns = np.nonzero(outliers > 0)
     framed = cv2.copyMakeBorder(counts, 1, 1, 1, 1, cv2.BORDER_REFLECT_101).astype(np.int32)
     own = framed[rows + 1, columns + 1]
     alike = np.zeros(len(own), np.int32)

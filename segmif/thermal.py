@@ -159,19 +159,20 @@ def fill(levels: NDArray[np.uint8], invalid: Mask) -> NDArray[np.uint8]:
 
     A black or white border makes the network miss persons beside it.
     """
-    valid = cv2.bitwise_not(invalid)
-    side, at = (FILL_SIDE, FILL_SIDE), np.nonzero(invalid)
-    counted = cv2.boxFilter(valid // 255, cv2.CV_16U, side, normalize=False)[at]
-    sums = cv2.boxFilter(cv2.copyTo(levels, valid), cv2.CV_16U, side, normalize=False)[at]
+    valid = np.asarray(cv2.bitwise_not(invalid), np.uint8)
+    side, at = (FILL_SIDE, FILL_SIDE), np.flatnonzero(invalid > 0)
+    counted = cv2.boxFilter(valid & 1, cv2.CV_16U, side, normalize=False).ravel()[at]
+    sums = cv2.boxFilter(levels & valid, cv2.CV_16U, side, normalize=False).ravel()[at]
     neutral = cv2.mean(levels, valid)[0]
     filled: NDArray[np.uint8] = levels.copy()
-    filled[at] = np.where(counted > 0, sums / np.maximum(counted, 1), neutral).astype(np.uint8)
+    means = np.where(counted > 0, sums / np.maximum(counted, 1), neutral)
+    filled.ravel()[at] = means.astype(np.uint8)
     return filled
 
 
 def to_8bit(counts: NDArray[np.uint16], window: Window) -> NDArray[np.uint8]:
     """Map counts (H, W) onto 0..255, `low` to 0 and `high` to 255, linearly between, clipped."""
-    return _table(window)[counts]
+    return np.take(_table(window), counts)
 
 
 def _table(window: Window) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 OBJECT_LEVELS = 0.24  # of all levels, kept for objects far beyond the rest of the scene
 FAR = 1.0  # of the scene's span: an object is far if that much lies between it and the rest
 STEPS = 2000  # of the quantiles that are looked at
+SHARES = np.linspace(0, 1, STEPS + 1).clip(1e-9, 1 - 1e-9)
 MOST_OBJECTS = 0.12  # of the pixels on either side
 BRIDGE = 0.25  # of an object: its blurred edge lies between it and the rest
 MOST_BRIDGE = 0.01  # of the pixels: the same
@@ -46,22 +47,34 @@ def percentiles(
     histogram: NDArray[np.int64], low_percent: float = 1.0, high_percent: float = 99.0
 ) -> tuple[int, int]:
     """The counts with `low_percent` of the pixels below and 100 - `high_percent` above them."""
-    total = int(histogram.sum())
-    shares = np.cumsum(histogram) * (100.0 / max(total, 1))
+    first, occurring = _occurring(histogram)
+    summed = np.cumsum(occurring)
+    shares = summed * (100.0 / max(int(summed[-1]), 1))
     low, high = np.searchsorted(shares, [max(low_percent, 1e-9), high_percent - 1e-9])
-    return int(low), int(high)
+    return first + int(low), first + int(high)
+
+
+def _occurring(histogram: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+    """The first count that occurs, and the part of the histogram from it to the last."""
+    counts = np.flatnonzero(histogram)
+    if not counts.size:
+        return 0, histogram
+    return int(counts[0]), histogram[counts[0] : counts[-1] + 1]
 
 
 def scene_of(histogram: NDArray[np.int64], noise: float) -> Window:
     """The window of counts by how often each occurs; objects far from the rest stand beyond it."""
     low, high = percentiles(histogram)
     plain = Window(float(low), float(max(high, low + 1)))
-    total = int(histogram.sum())
-    if not total:
+    first, occurring = _occurring(histogram)
+    summed = np.cumsum(occurring)
+    if not summed[-1]:
         return plain
-    shares = np.linspace(0, 1, STEPS + 1).clip(1e-9, 1 - 1e-9)
-    quantiles = np.searchsorted(np.cumsum(histogram) / total, shares).astype(np.float64)
+    quantiles = first + np.searchsorted(summed / summed[-1], SHARES).astype(np.float64)
     above, below = _gap(quantiles), _gap(-quantiles[::-1])
+    middle = np.diff(quantiles[[round(MOST_OBJECTS * STEPS), -round(MOST_OBJECTS * STEPS)]])[0]
+    if max(above[1] - above[0], below[1] - below[0]) <= FAR * middle:
+        return plain  # the scene spans at least its middle part
     for hot, cold in ((above, below), (above, None), (None, below)):
         window = _between(histogram, hot, cold, quantiles)
         if window and window.high - window.low > max(STRUCTURED * noise, LEAST_SCENE):
