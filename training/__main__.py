@@ -16,6 +16,7 @@ COMMANDS = {
     "worth": "training.worth",
     "drives": "training.drives",
     "holdout": "training.holdout",
+    "calibrate": "training.calibrate",
     "render": "training.render",
 }
 

@@ -215,9 +215,9 @@ def parallax(image: Bytes, farthest: float, random: np.random.Generator) -> Byte
     )
     near = random.uniform(0, farthest, grid).astype(np.float32)
     far = cv2.resize(near, (width, height), interpolation=cv2.INTER_LINEAR)
-    y, x = np.indices(image.shape, np.float32)
-    x += np.float32(np.cos(angle)) * far
-    y += np.float32(np.sin(angle)) * far
+    places = np.indices(image.shape).astype(np.float32)
+    x = places[1] + np.float32(np.cos(angle)) * far
+    y = places[0] + np.float32(np.sin(angle)) * far
     moved = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(moved, np.uint8)
 

@@ -12,6 +12,7 @@ from segmif.parsing import parse_toml
 from training.augment import Augmentation
 from training.balance import Balancing
 from training.datasets import KINDS
+from training.datasets.partial import PARTIAL
 from training.distill import DistillWeights
 from training.losses import FusionWeights
 
@@ -42,11 +43,14 @@ class Source:
     folder: str  # under --data
     split: str | None = None
     labels: str | None = None  # folder of other labels, under --data
+    share: float | None = None  # of the crops that are of this set; None: the rest, evenly by frame
     names: tuple[str, ...] = ("*",)  # patterns of the moments to take: one drive of several
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind of data is {self.kind!r}; there are {', '.join(KINDS)}")
+        if self.kind not in (*KINDS, *PARTIAL):
+            raise ValueError(
+                f"kind of data is {self.kind!r}; there are {', '.join((*KINDS, *PARTIAL))}"
+            )
 
 
 DATA = (
@@ -90,6 +94,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}")
+        named = [source.share for source in self.data if source.share is not None]
+        if any(share <= 0 for share in named) or sum(named) > 1:
+            raise ValueError(
+                f"the shares of [[data]] are {', '.join(map(str, named))}: numbers above 0 expected, "
+                "together at most 1"
+            )
         if self.leave_out not in (None, 1, 2, 3, 4):
             raise ValueError(f"leave_out is {self.leave_out}: a group from 1 to 4 expected")
         if not self.phases and not self.finish:

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ from training.config import DATA, Phase, Source, TrainConfig
 from training.datasets import FrameSet, notes_of, only, open_set
 from training.datasets import Labelled as Labelled
 from training.datasets.label_facts import LabelFacts, depth_notes
+from training.datasets.partial import PARTIAL, partial_set
 from training.datasets.rendered import RenderedSet
+from training.pools import pools_of
 
 RENDERED_SCENES = 64
 READERS = (
@@ -62,6 +64,7 @@ class Frames(Sequence[Labelled]):
         self._places = [(each, index) for each in sets for index in range(len(each.names))]
         if not self._places:
             raise ValueError("there are no frames to train on; name data sets under [[data]]")
+        self.sources = [number for number, each in enumerate(sets) for _ in each.names]
         self._kept: dict[int, Labelled] = {}
         self.facts = self._check(int(cache_gib * 2**30))
         self.remarks = self._judge(sets)  # sentences on what there is to mind
@@ -217,6 +220,8 @@ def training_sets(config: TrainConfig, root: Path) -> list[FrameSet]:
 
 def open_source(source: Source, root: Path) -> FrameSet:
     """The moments that a config names; raises what `open_set` and `only` raise."""
+    if source.kind in PARTIAL:
+        return only(partial_set(source.kind, root / source.folder), source.names)
     labels = root / source.labels if source.labels else None
     frames = open_set(source.kind, root / source.folder, source.split, labels)
     return only(frames, source.names)
@@ -233,30 +238,33 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         phase: Phase,
         config: TrainConfig,
         seed: tuple[int, ...],
+        sources: Sequence[int] = (),
     ) -> None:
         """
         `config.focus` is the share of crops that are centred on an object.
 
         Its class is drawn evenly but for `config.favour`, then whether it is seen by day or by
         night: cars, say, are rare after dark. Raises ValueError where no class has such a name.
+
+        `sources` is the place of each frame's set in `config.data`, if any has a share of its own.
         """
         self.frames, self.phase, self.config, self.seed = frames, phase, config, seed
         self.background = taxonomy.background
-        self.holders: dict[int, dict[bool, list[int]]] = {}  # class, dark: indices of frames
-        for index, fact in enumerate(facts):
-            for id_ in np.flatnonzero(fact.pixels[: len(taxonomy.names)]):
-                if id_ == self.background:
-                    continue
-                self.holders.setdefault(int(id_), {}).setdefault(fact.dark, []).append(index)
-        self.shares = _shares(sorted(self.holders), taxonomy, config.favour)
+        self.pools = pools_of(facts, taxonomy, config, sources)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng((*self.seed, index))
         shares = self.config.augmentation
         seen = self._view(random)
         if random.random() < shares.paste:
-            seen = paste(seen, self._view(random), random, self.background)
+            other = self._view(random)
+            if all(image.any() for image in (*seen[:2], *other[:2])):  # else a patch is black
+                seen = paste(seen, other, random, self.background)
+        shows = [bool(image.any()) for image in seen[:2]]
+        if not all(shows):  # one sensor is all there is, and the other's black stays black
+            shares = replace(shares, dead_sensor=0.0)
         visible, infrared = troubled(seen[0], seen[1], shares, random)
+        visible, infrared = visible * shows[0], infrared * shows[1]
         return torch.from_numpy(visible), torch.from_numpy(infrared), torch.from_numpy(seen[2])
 
     def _view(self, random: np.random.Generator) -> Views:
@@ -267,32 +275,20 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
     def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
         """A frame and the (row, column) its crop is centred on."""
-        if self.holders and random.random() < self.config.focus:
-            id_ = random.choice(sorted(self.holders), p=self.shares)
-            lights = self.holders[id_]
+        pool = self.pools[0]
+        if len(self.pools) > 1:
+            pool = self.pools[random.choice(len(self.pools), p=[each.share for each in self.pools])]
+        if pool.holders and random.random() < self.config.focus:
+            id_ = random.choice(sorted(pool.holders), p=pool.classes)
+            lights = pool.holders[id_]
             frame = self.frames[random.choice(lights[random.choice(sorted(lights))])]
             places = np.flatnonzero(frame.labels == id_)
             place = int(places[random.integers(len(places))])
             row, column = divmod(place, frame.labels.shape[1])
             return frame, (float(row), float(column))
-        frame = self.frames[int(random.integers(len(self.frames)))]
+        frame = self.frames[pool.places[int(random.integers(len(pool.places)))]]
         height, width = frame.labels.shape
         return frame, (random.uniform(0, height), random.uniform(0, width))
-
-
-def _shares(
-    ids: Sequence[int], taxonomy: Taxonomy, favour: Mapping[str, float]
-) -> NDArray[np.float64] | None:
-    """How often each class is drawn, all together 1; None where all are drawn alike."""
-    if unknown := favour.keys() - set(taxonomy.names):
-        raise ValueError(
-            f"favour names {', '.join(sorted(unknown))}; the classes of {taxonomy.name} are "
-            f"{', '.join(taxonomy.names)}"
-        )
-    if not favour:
-        return None
-    weights = np.array([favour.get(taxonomy.names[id_], 1.0) for id_ in ids])
-    return np.asarray(weights / weights.sum())
 
 
 def check_draws(frames: Frames, config: TrainConfig) -> None:
@@ -323,7 +319,9 @@ def batches(
         steps = range(max(first - begin, 0), min(stop - begin, phase.steps))
         begin += phase.steps
         seed = (config.seed, index)
-        samples = Samples(frames, frames.facts, frames.taxonomy, phase, config, seed)
+        samples = Samples(
+            frames, frames.facts, frames.taxonomy, phase, config, seed, frames.sources
+        )
         yield from DataLoader(
             samples,
             batch_size=phase.batch // count,

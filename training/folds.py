@@ -13,7 +13,7 @@ import tomli
 from training.datasets import FrameSet, only
 
 FOLDS = Path(__file__).with_name("folds.toml")
-NUMBERED = ("mfnet", "msrs")  # kinds of data sets whose frames are named by these numbers
+NUMBERED = ("mfnet", "msrs", "boxed")  # kinds of data sets whose frames are named by these numbers
 SEAM = 10  # numbers between two groups, at least
 
 

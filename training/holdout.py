@@ -92,11 +92,16 @@ def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Labelled]]:
         frames = args.set.open(args.data)
         yield from ((frames.name, frames.read(index)) for index in range(len(frames.names)))
         return
+    yield from frames_of_fold(args.data, args.fold)
+
+
+def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, Labelled]]:
+    """The labelled pairs of a group, each with its kind of infrared."""
     groups = folds.read_folds()
     for kind, (folder, split) in KINDS.items():
-        frames = open_set("mfnet", args.data / folder, split)
+        frames = open_set("mfnet", root / folder, split)
         for index, name in enumerate(frames.names):
-            if folds.judges(name, groups, args.fold):
+            if folds.judges(name, groups, fold):
                 yield kind, frames.read(index)
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from segmif.classes import IGNORE
 from segmif.metrics import QABF_ANGLE, QABF_STRENGTH
+from training.datasets.partial import ALLOWED
 
 ENHANCED = (0.12, 0.18)  # median of infrared below which its dark was stretched away, and above not
 SCALES = (1, 2, 4, 8)  # pixels: an edge is kept whether it is fine or soft
@@ -165,6 +166,8 @@ def segmentation(logits: Tensor, labels: Tensor) -> Tensor:
     """
     labels = labels[:, ::2, ::2].long()
     logits = functional.interpolate(logits, size=labels.shape[1:], mode="bilinear")
+    partial, of_sets = _of_partial_labels(logits, labels)
+    labels = labels.masked_fill(partial, IGNORE)
     known = labels != IGNORE
     cross_entropy = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     truth = functional.one_hot(torch.where(known, labels, 0), logits.shape[1]).movedim(-1, 1)
@@ -172,7 +175,20 @@ def segmentation(logits: Tensor, labels: Tensor) -> Tensor:
     probability = logits.softmax(dim=1) * known.unsqueeze(1)
     present = truth.sum(dim=(0, 2, 3)) > 0
     missed = (dice(probability, truth) * present).sum() / present.sum().clamp_min(1)
-    return cross_entropy / known.sum().clamp_min(1) + missed
+    return (cross_entropy + of_sets) / (known | partial).sum().clamp_min(1) + missed
+
+
+def _of_partial_labels(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels (B, h, w) that may be of several classes, and the sum of their cross-entropies."""
+    everywhere = torch.zeros_like(labels, dtype=torch.bool)
+    total = logits.new_zeros(())
+    for code, ids in ALLOWED.items():
+        here = labels == code
+        if here.any():
+            everywhere = everywhere | here
+            both = logits.logsumexp(dim=1) - logits[:, list(ids)].logsumexp(dim=1)
+            total = total + (both * here).sum()
+    return everywhere, total
 
 
 def dice(probability: Tensor, truth: Tensor) -> Tensor:

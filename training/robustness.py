@@ -88,10 +88,10 @@ class Calibration:
         return cls(np.zeros((3, BINS)))
 
     def add(self, prediction: Prediction, truth: Bytes) -> "Calibration":
-        """With the labelled pixels of one frame that are objects in the mask or in truth."""
+        """With the labelled pixels of one frame that the mask says are objects."""
         if prediction.confidence is None:
             return self
-        judged = (truth != IGNORE) & ((truth > 0) | (prediction.labels > 0))
+        judged = (truth != IGNORE) & (prediction.labels > 0)
         confidence = prediction.confidence[judged] / 255
         place = np.minimum((confidence * BINS).astype(int), BINS - 1)
         right = prediction.labels[judged] == truth[judged]
