@@ -150,6 +150,7 @@ def test_live_finds_boards_through_the_service(
     def kept(camera: str, stamp_ns: int) -> Path:
         return tmp_path / "kept" / camera / f"{stamp_ns:019d}.png"
 
+    monkeypatch.setattr(live, "MIN_VIEWS", 2)  # else as few are refused before the first
     feeding = Thread(target=feed)
     feeding.start()
     source = ["--service", client.base_url, "--stream", "rig", "--token", TOKEN]
