@@ -97,8 +97,8 @@ class TrainConfig:
         named = [source.share for source in self.data if source.share is not None]
         if any(share <= 0 for share in named) or sum(named) > 1:
             raise ValueError(
-                f"the shares of [[data]] are {', '.join(map(str, named))}: numbers above 0 expected, "
-                "together at most 1"
+                f"the shares of [[data]] are {', '.join(map(str, named))}: numbers above 0 "
+                "expected, together at most 1"
             )
         if self.leave_out not in (None, 1, 2, 3, 4):
             raise ValueError(f"leave_out is {self.leave_out}: a group from 1 to 4 expected")
