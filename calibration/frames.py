@@ -11,6 +11,8 @@ import cv2
 from calibration.detect import Raw
 from segmif import pair_files
 from segmif.camera import CameraProfile, Cameras, cameras_from_flat
+from segmif.files import read_frame
+from segmif.headers import read_header
 from segmif.images import read_counts, read_visible
 from segmif.pair_files import EVERY
 
@@ -72,6 +74,14 @@ def add_cameras(parser: argparse.ArgumentParser) -> None:
 def cameras_of(args: argparse.Namespace) -> Cameras:
     """What the flags of `add_cameras` state; raises ValueError."""
     return cameras_from_flat(vars(args))
+
+
+def hint_of_order(visible: Path, infrared: Path) -> list[str]:
+    """A sentence if visible is a grey file and infrared one of colours, which is rarely meant."""
+    channels = [read_header(read_frame(path)).channels for path in (visible, infrared)]
+    if channels[0] == 1 and channels[1] > 1:
+        return [f"{visible} is grey and {infrared} is not: perhaps the two files are swapped"]
+    return []
 
 
 def read_grey(path: Path, profile: CameraProfile = CameraProfile()) -> Raw:  # noqa: B008

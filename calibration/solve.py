@@ -16,7 +16,15 @@ from calibration.bundle import PairView
 from calibration.detect import Detection, Refusal, detect
 from calibration.determined import Undetermined
 from calibration.diagnose import TRIED, explained
-from calibration.frames import add_cameras, cameras_of, paired, read_grey, read_raw, say
+from calibration.frames import (
+    add_cameras,
+    cameras_of,
+    hint_of_order,
+    paired,
+    read_grey,
+    read_raw,
+    say,
+)
 from calibration.guide import places_without
 from calibration.judge import GOOD_PX, Solution, interval_m
 from calibration.report import report_page
@@ -68,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     board, cameras = board_from(args), cameras_of(args)
     paths = paired(args)
+    say(hint_of_order(*paths[0]))
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
         visible = read_grey(visible_path, cameras.visible)

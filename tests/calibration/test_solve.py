@@ -219,7 +219,7 @@ def test_what_cannot_be_solved_overwrites_nothing(
     assert run(monkeypatch, *swapped) == 1
     assert "perhaps the two files are swapped" in capsys.readouterr().err
     assert run(monkeypatch, *words(tmp_path, tmp_path, tmp_path)) == 1
-    assert "has the name of one in" in capsys.readouterr().err
+    assert "is named for both cameras" in capsys.readouterr().err
     assert run(monkeypatch, *[*command, "--corners", "9by6"]) == 1
     assert "expected COLUMNSxROWS" in capsys.readouterr().err
     assert (tmp_path / "rig.yaml").read_text() == "kept"
