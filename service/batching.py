@@ -14,8 +14,19 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
 from segmif.runtime.errors import SizeError
 from service.errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit
+from service.settings import Settings
 from service.times import Times
 from service.workers import Workers
+
+# A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
+BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
+
+
+def largest_batch(settings: Settings, runtime: Runtime) -> int:
+    """Pairs that go through the network at once: as set, or as suits, and what an engine takes."""
+    wanted = settings.max_batch or (BATCH_ON_GPU if settings.on_gpu else BATCH_ON_CPU)
+    profile = runtime.manifest.engine.get("profile")
+    return min(wanted, profile["batch"][2]) if profile else wanted
 
 
 @dataclass(eq=False)

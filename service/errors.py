@@ -4,7 +4,6 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
 * ServiceError
   - UnknownModel       404
   - UnknownRegion      404
-  - NoPair             404
   - BadForm            422
     - MissingPart      422
   - BadWire            422
@@ -15,7 +14,6 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - BadPair            422
     - Degraded         422
   - UnfitSize          422
-  - PairsWithheld      403
   - BodyTooLarge       413
   - BodyTooSlow        408
   - Unauthorized       401
@@ -30,7 +28,8 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - EngineFailed       500
   - NoSharedMemory     507
 
-What is refused by the head of a request alone stands in `service.refusals`.
+What is refused by the head of a request alone stands in `service.refusals`, what is wrong with the
+pairs of streams in `service.tap`.
 The sentence of each class is what the OpenAPI document says about it.
 """
 
@@ -133,22 +132,6 @@ class UnknownRegion(ServiceError):
     status = 404
     kind = "unknown_region"
     example = "there is no such region; regions unused for a minute may be gone"
-
-
-class NoPair(ServiceError):
-    """No pair of this stream is kept: none came, or those of newer streams took its place."""
-
-    status = 404
-    kind = "no_pair"
-    example = "no pair of a stream 'rig' is kept; send some with ?stream=rig"
-
-
-class PairsWithheld(ServiceError):
-    """The operator does not have raw pairs handed out."""
-
-    status = 403
-    kind = "pairs_withheld"
-    example = "pairs are handed out only where the operator sets SEGMIF_HAND_OUT_PAIRS=true"
 
 
 class UnknownType(BadFrame):

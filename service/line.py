@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -16,7 +15,7 @@ from segmif.runtime import Runtime
 from service.accounts import client_key
 from service.admission import Admission, Place
 from service.answers import Result
-from service.batching import Batcher, Job
+from service.batching import Batcher, Job, largest_batch
 from service.decoders import in_time, open_decoder
 from service.decoding import Means, decode
 from service.errors import BadParameter, EngineFailed, NotReady
@@ -31,29 +30,14 @@ from service.settings import Settings
 from service.streams import Stream, Streams, Turn
 from service.tap import Tap
 from service.times import Times
-from service.workers import HEAVY_NICE, Workers
+from service.workers import HEAVY_NICE, Workers, end_aside
 
 GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
 CODEC_THREADS = 2
 HEAVY_PAIRS = "pairs with refine or a depth_m that was not in use"
 MOST_SLOTS = 2  # of a runtime
-# A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
-BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
-
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-def largest_batch(settings: Settings, runtime: Runtime) -> int:
-    """Pairs that go through the network at once: as set, or as suits, and what an engine takes."""
-    wanted = settings.max_batch or (BATCH_ON_GPU if settings.on_gpu else BATCH_ON_CPU)
-    profile = runtime.manifest.engine.get("profile")
-    return min(wanted, profile["batch"][2]) if profile else wanted
-
-
-def end_aside(end: Callable[[], None]) -> None:
-    """Call what may hang in a thread that nobody waits for."""
-    Thread(target=end, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,8 @@ def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
         name = ".".join(str(part) for part in first["loc"])
         said = first["msg"]
         if first["type"] == "extra_forbidden":
-            fields = model.model_fields.items()
-            close = closest(name, [field.alias or known for known, field in fields])
+            known = [field.alias or own for own, field in model.model_fields.items()]
+            close = closest(name, known)
             said = "nobody knows it here" + (f"; is {close} meant?" if close else "; leave it out")
         raise BadParameter(f"parameter {name[:100]!r}: {said}") from error
 

@@ -17,7 +17,7 @@ from service import errors
 from service.answers import Part, mixed
 from service.decoding import Decoded
 from service.documents import documented, schema_of
-from service.errors import NoPair, PairsWithheld
+from service.errors import ServiceError
 from service.negotiation import JSON, MIXED, PNG
 from service.schemas import STREAM_NAME, Ask, Tapped
 
@@ -26,6 +26,22 @@ HELD_S = 10.0  # since its last pair, a stream's name is its client's
 KEPT_BYTES = 64 * 2**20  # of all together
 
 router = APIRouter(prefix="/streams", tags=["calibration"])
+
+
+class NoPair(ServiceError):
+    """No pair of this stream is kept: none came, or those of newer streams took its place."""
+
+    status = 404
+    kind = "no_pair"
+    example = "no pair of a stream 'rig' is kept; send some with ?stream=rig"
+
+
+class PairsWithheld(ServiceError):
+    """The operator does not have raw pairs handed out."""
+
+    status = 403
+    kind = "pairs_withheld"
+    example = "pairs are handed out only where the operator sets SEGMIF_HAND_OUT_PAIRS=true"
 
 
 @dataclass(frozen=True)
@@ -116,8 +132,8 @@ PARTS = {
         },
         304: {"description": "The pair that If-None-Match names is still the newest."},
         **documented(
-            errors.NoPair,
-            errors.PairsWithheld,
+            NoPair,
+            PairsWithheld,
             errors.BadParameter,
             errors.Unauthorized,
             errors.OutOfMemory,

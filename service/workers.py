@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Barrier, get_native_id
+from threading import Barrier, Thread, get_native_id
 from typing import ParamSpec, TypeVar
 
 import cv2
@@ -64,3 +64,8 @@ def _give_way(nice: int) -> None:
     if sys.platform == "linux":
         thread = get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)
+
+
+def end_aside(end: Callable[[], None]) -> None:
+    """Call what may hang in a thread that nobody waits for."""
+    Thread(target=end, daemon=True).start()

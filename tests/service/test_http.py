@@ -207,7 +207,7 @@ def test_a_token_in_a_query_is_refused_in_words(start: Start, token: str | None)
 
 def test_a_token_of_other_letters_is_compared_as_it_is_sent(start: Start) -> None:
     with start(token="geheim-ä-ß") as client:
-        right = {"Authorization": "Bearer geheim-ä-ß".encode()}
+        right = {b"Authorization": "Bearer geheim-ä-ß".encode()}
         assert client.get("/classes", headers=right).status_code == 200
 
 

@@ -21,7 +21,10 @@ from service.settings import Settings
 from service.wire import RawAnswer
 
 RAMP = np.linspace(20, 220, 32 * 32).reshape(32, 32).astype(np.uint8)
-FILES = {"visible": images.encode_png(np.dstack([RAMP] * 3)), "infrared": images.encode_png(RAMP)}
+FILES: dict[str, Any] = {
+    "visible": images.encode_png(np.dstack([RAMP] * 3)),
+    "infrared": images.encode_png(RAMP),
+}
 
 
 def numeric(schema: dict[str, Any]) -> bool:

@@ -162,7 +162,7 @@ def from_address(client: httpx.Client, address: str) -> Iterator[httpx.Client]:
 def faults(client: httpx.Client, level: int) -> str:
     answer = client.post("/fuse-segment?stream=rig", files=pair(level))
     assert answer.status_code == 200, answer.text
-    return answer.headers.get("x-pair-flags", "")
+    return str(answer.headers.get("x-pair-flags", ""))
 
 
 def test_a_streams_name_belongs_to_who_holds_it(start: Start) -> None:

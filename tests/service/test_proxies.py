@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tomli
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from segmif import images
 from segmif.runtime import Runtime, open_runtime
@@ -119,7 +120,7 @@ def test_clients_of_a_proxy_have_streams_of_their_own(proxied: httpx.Client) -> 
         given = {"X-Forwarded-For": client}
         answer = proxied.post("/fuse-segment?stream=rig", files=pair(), headers=given)
         assert answer.status_code == 200
-        return answer.headers.get("x-pair-flags", "")
+        return str(answer.headers.get("x-pair-flags", ""))
 
     assert flags("198.51.100.1") == flags("198.51.100.2") == ""
     assert "frozen" in flags("198.51.100.1")
@@ -248,9 +249,10 @@ def test_through_nginx_under_a_prefix(proxied: httpx.Client, tmp_path: Path) -> 
         files = pair()
         assert outside.post("/cameras/fuse-segment", files=files, headers=own).status_code == 200
         socket_url = f"ws://localhost:{outside.base_url.port}"
-        with connect(f"{socket_url}/cameras/stream", origin=own["Origin"]) as wire:  # type: ignore[arg-type]
+        with connect(f"{socket_url}/cameras/stream", origin=Origin(own["Origin"])) as wire:
             wire.send(pack(*frames()))
-            assert RawAnswer.from_bytes(bytes(wire.recv(20))).status == 200
+            answer = wire.recv(20)
+            assert isinstance(answer, bytes) and RawAnswer.from_bytes(answer).status == 200
         dropped = outside.get(
             "/old/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"}
         )
