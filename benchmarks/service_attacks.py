@@ -101,9 +101,8 @@ def watch(server: Server, end: threading.Event) -> Seen:
 
 def warm_up(server: Server, seconds: float) -> None:
     """Have all of the service's threads work once, which then keep some memory."""
-    until = time.monotonic() + seconds
     for name in ("24 greedy clients", "refine"):
-        ATTACKS[name](server.port, until)
+        ATTACKS[name](server.port, time.monotonic() + seconds)
 
 
 def watch_for(server: Server, seconds: float) -> Seen:

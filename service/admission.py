@@ -64,6 +64,7 @@ class Admission:
         what: str = "pairs",
     ) -> None:
         self.limit(max_pending, max_per_client)
+        self.entered = 0  # pairs, since the start
         self._clock = clock
         self._what = what
         self._places: dict[Place, None] = {}  # as they came
@@ -116,6 +117,7 @@ class Admission:
             greediest.holder.give_way(self.retry_s())
         place = Place(self, client, self._shares.enter(client))
         self._places[place] = None
+        self.entered += 1
         return place
 
     def _greediest(self, client: str) -> Place | None:

@@ -109,7 +109,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_hangup(app, app.state.reopen)
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
     await asyncio.to_thread(app.state.line.metrics.text)
-    trimming = asyncio.create_task(return_after_peaks(app.state.buffered))
+    trimming = asyncio.create_task(return_after_peaks(app.state.buffered, app.state.line.admission))
     yield
     trimming.cancel()
     await proof

@@ -10,6 +10,7 @@ from ctypes import CDLL
 from pathlib import Path
 
 from service.accounts import Buffered
+from service.admission import Admission
 
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
 OWN_SHARE = 0.9  # of what there is, unless a setting says otherwise
@@ -58,20 +59,25 @@ def bound_memory_by_machine() -> None:
     bound_memory(max(own, least))
 
 
-async def return_after_peaks(buffered: Buffered) -> None:
+async def return_after_peaks(buffered: Buffered, admission: Admission) -> None:
     """
-    Return what is free to the system, once much less is held than was, again and again.
+    Return what is free to the system, again and again.
 
-    Connections that were cut are cycles of objects, which Python frees some time; and glibc keeps
-    blocks of up to 32 MiB, so a few large bodies would stay in memory for good. Takes some
-    milliseconds, at most every 10 s, and never if clients send a few pairs at a time. Another C
-    library is left as it is.
+    That is once much less is held than was, or once no pair came for a while. Connections that
+    were cut are cycles of objects, which Python frees some time; and glibc keeps blocks of up to
+    32 MiB, so a few large bodies would stay in memory for good. Takes some milliseconds, at most
+    every 10 s, and never while clients send a few pairs at a time. Another C library is left as it
+    is.
     """
     trim = getattr(CDLL(None), "malloc_trim", None)
+    seen, worked = 0, False
     while trim:
         await asyncio.sleep(TRIM_S)
-        if buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2:
-            buffered.peak = 0
+        after_peak = buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2
+        idle = worked and admission.entered == seen and not admission.pending
+        worked, seen = worked or admission.entered != seen, admission.entered
+        if after_peak or idle:
+            buffered.peak, worked = 0, False
             gc.collect()
             await asyncio.to_thread(trim, 0)
 
