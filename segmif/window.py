@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OBJECT_LEVELS = 0.24  # of all levels, kept for objects far beyond the rest of the scene
-FAR = 1.0  # of the scene's span: an object is far if that much lies between it and the rest
+FAR = 0.6  # of the scene's span: an object is far if that much lies between it and the rest
 STEPS = 2000  # of the quantiles that are looked at
 SHARES = np.linspace(0, 1, STEPS + 1).clip(1e-9, 1 - 1e-9)
 MOST_OBJECTS = 0.12  # of the pixels on either side

@@ -106,9 +106,10 @@ def objects(counts: Counts, seed: int) -> Iterator[tuple[float, int, Chosen]]:
     random = np.random.default_rng(seed)
     low, high = int(counts.min()), int(counts.max())
     span = high - low
-    levels = [high + span * 3 // 2, high + 30 * span, 65_535, low - span * 3 // 2, 0]
+    near = [high + span * 4 // 5, high + span * 3 // 2, low - span * 3 // 2]
+    levels = [*near, high + 30 * span, 65_535, 0]
     for share, level in product((0.002, 0.01, 0.03, 0.1), levels):
-        if not 0 <= level <= 65_535 or high - span < level < high + span:
+        if not 0 <= level <= 65_535:
             continue
         radius = np.sqrt(share * counts.size / np.pi) + 0.5
         y, x = (random.uniform(radius * 0.8, side - radius * 0.8) for side in SHAPE)
@@ -137,6 +138,34 @@ def test_an_object_is_valid_and_leaves_the_scene_its_contrast(
         assert abs(levels[place].mean() - around) >= 255 / 5, words
         low, high = np.percentile(levels[~place], [1, 99])
         assert high - low >= 0.7 * 255, words
+
+
+@pytest.mark.parametrize(("full", "rise"), [(65_535, 1), (0, -1)])
+def test_an_object_cut_by_the_frame_that_saturates_in_part_is_valid(full: int, rise: int) -> None:
+    counts = scene(14, 1500, seed=3)
+    height = counts.shape[0]
+    # Four times as long as deep: of one value throughout, it would be a border without data.
+    rows, columns = np.ogrid[:height, : counts.shape[1]]
+    place = np.hypot((rows - height / 2) / 40, columns / 20) <= 1
+    heat = full + rise * (np.broadcast_to(rows, counts.shape)[place] - height / 2) * 40
+    counts[place] = heat.clip(0, 65_535)
+    assert 0.4 < (counts[place] == full).mean() < 0.6
+    assert judge(counts).share < 0.001
+    levels = apply_gain(counts, GainRule()).pixels.astype(float)
+    around = cv2.dilate(place.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    assert abs(levels[place].mean() - levels[around & ~place].mean()) >= 255 / 5
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_an_object_less_than_a_span_away_differs_from_a_scene_that_is_nearly_as_hot(
+    side: int,
+) -> None:
+    rows, columns = np.ogrid[:120, :160]
+    counts = 8000 + side * (10 * columns + 0 * rows)
+    place = np.hypot(rows - 60, columns - 140) <= 6  # 0.6 % of the pixels
+    counts[place] = 8000 + side * 1590 * 9 // 5
+    levels = apply_gain(counts.astype(np.uint16), GainRule()).pixels.astype(float)
+    assert abs(levels[place].mean() - levels[54:67, 128:132].mean()) >= 255 / 5
 
 
 def test_what_is_not_measured_takes_the_level_of_its_neighbours() -> None:
