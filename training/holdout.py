@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, default=data.data_root(), help="folder that the sets lie in")
     add("--fold", type=Whole(1, 4), choices=range(1, 5), help="group that the weights never saw")
     add("--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="judge this set instead")
-    add("--shifts", action="store_true", help="also with infrared moved by 4, 8 and 16 px")
+    add("--shifts", type=int, nargs="*", help="also with infrared moved by so many px [4 8 16]")
     add("--pans", action="store_true", help="also how labels flip and luma flickers in a pan")
     add("--json", type=Path, help="file to write the counts into")
     add("--pool", type=Path, nargs="+", help="files of counts to add up, instead of judging")
@@ -78,8 +78,9 @@ def main(args: argparse.Namespace) -> int:
         if not args.weights or (args.fold is None) == (args.set is None):
             raise ValueError("give --weights and either --fold or --set, or files to --pool")
         predict, _ = open_weights(args.weights)
+        shifts = DISTANCES if args.shifts == [] else args.shifts or ()
         taxonomy = Manifest.read(args.weights).classes
-        judged = judge(predict, list(_frames(args)), taxonomy, shifts=args.shifts, pans=args.pans)
+        judged = judge(predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans)
     print(as_text(judged, taxonomy))
     if args.json:
         write_text(args.json, json.dumps(as_json(judged, taxonomy)) + "\n")
@@ -110,7 +111,7 @@ def judge(
     frames: Sequence[tuple[str, Labelled]],
     taxonomy: Taxonomy,
     *,
-    shifts: bool,
+    shifts: Sequence[int],
     pans: bool,
 ) -> Judged:
     """All that was asked for, over all frames."""
@@ -121,7 +122,7 @@ def judge(
         confusion = ConfusionMatrix.empty(classes).add(found.labels, frame.labels)
         judged.count("masks", f"{kind} {frame.light or ''}".strip(), confusion)
         judged.calibration += Calibration.empty().add(found, frame.labels)
-        for distance in DISTANCES if shifts else ():
+        for distance in shifts:
             for name, moved in misaligned_masks(predict, frame, distance, classes).items():
                 judged.count("moved", f"{distance} px {name}", moved)
         if pans and index % EVERY == 0:

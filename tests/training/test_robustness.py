@@ -76,7 +76,7 @@ def test_calibration_error_is_the_distance_of_confidence_and_truth() -> None:
 
 def test_counts_of_two_folds_add_up() -> None:
     frames = [("raw", scene(seed)) for seed in range(3)]
-    whole = holdout.judge(by_warmth, frames, MFNET, shifts=True, pans=True)
+    whole = holdout.judge(by_warmth, frames, MFNET, shifts=holdout.DISTANCES, pans=True)
     told = holdout.as_json(whole, MFNET)
     twice = holdout.pooled([told, told])
     assert np.array_equal(twice.masks["raw day"].counts, 2 * whole.masks["raw day"].counts)
