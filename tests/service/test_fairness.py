@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from anyio import create_task_group
 from websockets.sync.client import connect
 
 from segmif.rig import write_rig
@@ -67,10 +68,10 @@ async def test_greedy_clients_leave_a_polite_one_its_answers(
 
     with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
         url = client.base_url
-        async with asyncio.TaskGroup() as tasks:
+        async with create_task_group() as tasks:
             for number in range(1, GREEDY + 1):
-                tasks.create_task(ask_always(url, number))
-            tasks.create_task(ask_sometimes(url))
+                tasks.start_soon(ask_always, url, number)
+            tasks.start_soon(ask_sometimes, url)
         unharmed(client)
     assert told.count(200) >= 0.9 * ASKED, told
 
