@@ -6,6 +6,7 @@ the loss counts them together. They are of the classes of MFNet.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -37,7 +38,7 @@ class CamvidSet:
     taxonomy: Taxonomy = MFNET
     name: str = "camvid"
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Every frame with a label."""
         return tuple(sorted(path.stem for path in (self.root / "label").glob("*.png")))
@@ -58,7 +59,7 @@ class BoxedSet:
     taxonomy: Taxonomy = MFNET
     name: str = "thermal_only"
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Every frame."""
         return tuple(sorted(path.stem for path in (self.root / "infrared").iterdir()))
