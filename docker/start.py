@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from socket import AF_INET, AF_INET6, create_server, socket
@@ -35,6 +35,8 @@ from service.waiting import waiting_room
 
 PERCENT = re.compile(r"\d+ %")  # how the builder's lines of progress begin
 JETPACK = {12: 6, 13: 7}  # by the major version of CUDA
+
+LOCK = ".building"  # a file in the cache
 
 log = logging.getLogger("start")
 
@@ -155,14 +157,21 @@ def check_gpu(cuda: int) -> str:
 
 @contextmanager
 def alone_with(cache: Path) -> Iterator[None]:
-    """Wait for other containers that build into the same folder."""
+    """
+    Wait for other containers that build into the same folder.
+
+    The lock is a file: the folder itself is locked by the builder while it writes its artefact.
+    """
     try:
         cache.mkdir(parents=True, exist_ok=True)
         handle = os.open(cache, os.O_RDONLY)
     except OSError as error:
         raise CannotStart(Code.CACHE, f"ENGINE_CACHE is no folder of ours: {error}") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(OSError):  # a folder that cannot be written: nobody builds there
+            handle, folder = os.open(cache / LOCK, os.O_RDWR | os.O_CREAT, 0o666), handle
+            os.close(folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
