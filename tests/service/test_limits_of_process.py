@@ -67,11 +67,17 @@ def free_port() -> int:
         return port
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in the background, whose children it makes deaf."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(
     weights: Path, *flags: str, limit: int | None = None, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     def lower() -> None:
+        hear_ctrl_c()
         if limit:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
@@ -195,7 +201,9 @@ def test_ctrl_c_ends_infer_in_one_line(stand_in_weights: Path, tmp_path: Path) -
     command = [sys.executable, "-m", "service", "infer", "--weights", str(stand_in_weights)]
     for name in ("visible", "infrared", "out"):
         command += [f"--{name}", str(tmp_path / name)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
         limit = time.monotonic() + 40
         while not list((tmp_path / "out").glob("mask/*.png")):
             assert time.monotonic() < limit
