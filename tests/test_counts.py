@@ -260,6 +260,18 @@ def test_swapped_bytes_are_noticed_by_what_neighbours_differ() -> None:
     assert not seems_swapped(noise)
 
 
+@pytest.mark.parametrize(("share", "value"), [(0.0125, 65_535), (0.0125, 0), (0.1, 0)])
+def test_pixels_without_measurement_do_not_make_bytes_seem_swapped(
+    share: float, value: int
+) -> None:
+    night = decode_infrared((SAMPLES / "night" / "infrared.png").read_bytes())
+    random = np.random.default_rng(0)
+    for base, step in product((7000, 29_000), (1, 3, 6)):
+        counts = (base + step * night.astype(np.uint16)).astype(np.uint16)
+        counts[random.random(counts.shape) < share] = value
+        assert not seems_swapped(counts), (base, step)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "rows"),
     [
