@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from segmif.classes import IGNORE
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 MISALIGNMENT = 3  # pixels
 ENHANCED_BELOW = 40  # median level of an infrared frame whose dark was stretched away
@@ -44,20 +45,39 @@ def view(
     random: np.random.Generator,
 ) -> Views:
     """
+    As `displaced_view`, without the offset.
+
+    Takes and gives visible (H, W, 3), infrared (H, W) and labels (H, W).
+    """
+    return displaced_view(frame, centre, crop, scales, shares, random)[0]
+
+
+def displaced_view(
+    frame: Views,
+    centre: tuple[float, float],
+    crop: tuple[int, int],
+    scales: tuple[float, float],
+    shares: Augmentation,
+    random: np.random.Generator,
+) -> tuple[Views, Floats]:
+    """
     A random view of `crop` (height, width) about `centre` (row, column).
 
     The view shows the frame enlarged by a factor out of `scales`: frames for training come in one
     size, cameras do not.
 
-    Takes and gives visible (H, W, 3), infrared (H, W) and labels (H, W); outside the frame the
-    labels are IGNORE.
+    Outside the frame the labels are IGNORE. The offset (2, H, W), (dx, dy) in px, says where
+    infrared lies off: it shows at p what it should show at p + offset.
     """
     visible, infrared, labels = frame
     to_frame = _geometry(labels.shape[:2], centre, crop, scales, random)
 
     infrared_to_frame = to_frame.copy()
+    offset = np.zeros((2, *crop), np.float32)
     if random.random() < shares.misalignment:
-        infrared_to_frame[:, 2] += random.uniform(-shares.farthest, shares.farthest, 2)
+        off = random.uniform(-shares.farthest, shares.farthest, 2)
+        infrared_to_frame[:, 2] += off
+        offset += (off / np.diagonal(to_frame)).astype(np.float32).reshape(2, 1, 1)
 
     def warp(image: Bytes, matrix: NDArray[np.float64], interpolation: int, border: int) -> Bytes:
         height, width = crop
@@ -70,8 +90,10 @@ def view(
     seen = warp(visible, to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
     warmth = warp(infrared, infrared_to_frame, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
     if random.random() < shares.parallax:
-        warmth = parallax(warmth, shares.farthest, random)
-    return seen, warmth, warp(labels, to_frame, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+        warmth, further = parallax(warmth, shares.farthest, random)
+        offset += further
+    shown = warp(labels, to_frame, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    return (seen, warmth, shown), offset
 
 
 def paste(onto: Views, other: Views, random: np.random.Generator, background: int = 0) -> Views:
@@ -206,8 +228,8 @@ def raised(image: Bytes, random: np.random.Generator) -> Bytes:
     return np.asarray(cv2.LUT(image, np.asarray(low + (high - low) * levels, np.uint8)), np.uint8)
 
 
-def parallax(image: Bytes, farthest: float, random: np.random.Generator) -> Bytes:
-    """Moved along one direction, by distances that differ from region to region."""
+def parallax(image: Bytes, farthest: float, random: np.random.Generator) -> tuple[Bytes, Floats]:
+    """Moved along one direction, by distances that differ from region to region; the offset too."""
     height, width = image.shape
     angle, grid = (
         random.uniform(0, 2 * np.pi),
@@ -215,11 +237,12 @@ def parallax(image: Bytes, farthest: float, random: np.random.Generator) -> Byte
     )
     near = random.uniform(0, farthest, grid).astype(np.float32)
     far = cv2.resize(near, (width, height), interpolation=cv2.INTER_LINEAR)
-    places = np.indices(image.shape).astype(np.float32)
-    x = places[1] + np.float32(np.cos(angle)) * far
-    y = places[0] + np.float32(np.sin(angle)) * far
-    moved = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(moved, np.uint8)
+    offset = np.stack((np.cos(angle) * far, np.sin(angle) * far)).astype(np.float32)
+    y, x = np.indices(image.shape).astype(np.float32)
+    moved = cv2.remap(
+        image, x + offset[0], y + offset[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(moved, np.uint8), offset
 
 
 def _stripes(image: Bytes, random: np.random.Generator) -> Bytes:

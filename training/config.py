@@ -71,6 +71,9 @@ class TrainConfig:
     phases: tuple[Phase, ...] = ()
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
     leave_out: int | None = None  # group of `training/folds.toml` that MFNet and MSRS go without
+    encoder_rate: float = 0.1  # of the learning rate: for an encoder that comes pretrained
+    frozen_stages: int = 0  # of such an encoder that do not learn, its stem with them
+    align: float = 0.0  # weight of the loss of where infrared lies; 0: nobody asks
     focus: float = 0.75
     favour: dict[str, float] = field(default_factory=dict)  # class: so often as others it is drawn
     augmentation: Augmentation = field(default_factory=Augmentation)

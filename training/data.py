@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from segmif.classes import MFNET, Taxonomy
+from segmif.classes import IGNORE, MFNET, Taxonomy
 from segmif.frames import MULTIPLE
+from segmif.model.alignment_layer import STRIDE
 from training import folds
-from training.augment import Views, is_dark, paste, troubled, view
+from training.augment import Floats, Views, displaced_view, is_dark, paste, troubled
 from training.config import DATA, Phase, Source, TrainConfig
 from training.datasets import FrameSet, notes_of, only, open_set
 from training.datasets import Labelled as Labelled
@@ -227,7 +229,7 @@ def open_source(source: Source, root: Path) -> FrameSet:
     return only(frames, source.names)
 
 
-class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+class Samples(Dataset[tuple[torch.Tensor, ...]]):
     """Augmented crops: visible (h, w, 3), infrared (h, w), labels (h, w), all uint8."""
 
     def __init__(
@@ -252,26 +254,31 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         self.background = taxonomy.background
         self.pools = pools_of(facts, taxonomy, config, sources)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        """Visible, infrared, labels and, if `config.align`, the offset (2, h/16, w/16) in px."""
         random = np.random.default_rng((*self.seed, index))
         shares = self.config.augmentation
-        seen = self._view(random)
+        seen, offset = self._view(random)
         if random.random() < shares.paste:
-            other = self._view(random)
+            other, elsewhere = self._view(random)
             if all(image.any() for image in (*seen[:2], *other[:2])):  # else a patch is black
                 seen = paste(seen, other, random, self.background)
+                pasted = (other[2] != self.background) & (other[2] != IGNORE)
+                offset = np.where(pasted, elsewhere, offset)
         shows = [bool(image.any()) for image in seen[:2]]
         if not all(shows):  # one sensor is all there is, and the other's black stays black
             shares = replace(shares, dead_sensor=0.0)
         visible, infrared = troubled(seen[0], seen[1], shares, random)
-        visible, infrared = visible * shows[0], infrared * shows[1]
-        return torch.from_numpy(visible), torch.from_numpy(infrared), torch.from_numpy(seen[2])
+        arrays: list[NDArray[Any]] = [visible * shows[0], infrared * shows[1], seen[2]]
+        if self.config.align:
+            arrays.append(offset[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE])
+        return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
 
-    def _view(self, random: np.random.Generator) -> Views:
+    def _view(self, random: np.random.Generator) -> tuple[Views, Floats]:
         frame, centre = self._draw(random)
         arrays = (frame.visible, frame.infrared, frame.labels)
         phase, shares = self.phase, self.config.augmentation
-        return view(arrays, centre, phase.crop, phase.scales, shares, random)
+        return displaced_view(arrays, centre, phase.crop, phase.scales, shares, random)
 
     def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
         """A frame and the (row, column) its crop is centred on."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segmif.model.color import luma
 from segmif.model.network import Network
+from segmif.model.stacked import StackedNetwork
 from training import distill, losses
 from training.balance import task_balance
 from training.config import TrainConfig
@@ -30,6 +31,7 @@ class Learner(nn.Module):
         infrared: Tensor,
         labels: Tensor,
         teachers: Sequence[Network],
+        offsets: Tensor | None = None,
         *,
         step: int,
     ) -> dict[str, Tensor]:
@@ -44,15 +46,35 @@ class Learner(nn.Module):
         with torch.no_grad():
             lesson = distill.lesson(teachers, visible, infrared) if teachers else None
         shared = self._shared_with(teachers)
-        seen = distill.watch(self.network, visible, infrared)
+        if (
+            lesson is None
+            and step % self.config.fuse_every
+            and isinstance(self.network.core, StackedNetwork)
+        ):
+            seen, found = self._mask_alone(visible, infrared)
+        else:
+            seen, found = distill.watch(self.network, visible, infrared), None
         with torch.autocast(visible.device.type, enabled=False):
-            return self._losses(visible, infrared, labels, seen, lesson, shared, step)
+            parts = self._losses(visible, infrared, labels, seen, lesson, shared, step)
+            if offsets is not None and found is not None:
+                both = (visible.amax((1, 2, 3)) > 0) & (infrared.amax((1, 2)) > 0)
+                parts["align"] = losses.offset_distance(found.float(), offsets, both)
+                parts["total"] = parts["total"] + self.config.align * parts["align"]
+        return parts
 
     def _shared_with(self, teachers: Sequence[Network]) -> distill.SharedClasses | None:
         if not teachers:
             return None
         ours, theirs = (each.config.taxonomy for each in (self.network, teachers[0]))
         return distill.shared_classes(ours, theirs)
+
+    def _mask_alone(
+        self, visible: Tensor, infrared: Tensor
+    ) -> tuple[distill.Outputs, Tensor | None]:
+        """What the losses of a step without fusion and teachers look at: the logits, the offset."""
+        core = cast(StackedNetwork, self.network.core)
+        logits, found = core.segment_and_align(visible.permute(0, 3, 1, 2), infrared.unsqueeze(1))
+        return distill.Outputs(infrared, logits, infrared), found
 
     def _losses(
         self,
@@ -101,10 +123,10 @@ def take_step(
     portions = list(zip(*(array.chunk(config.accumulate) for array in batch), strict=True))
     sums: dict[str, Tensor] = {}
     for number, portion in enumerate(portions, start=1):
-        visible, infrared, labels = fabric.to_device(portion)
+        visible, infrared, labels, *offsets = fabric.to_device(portion)
         parts_like_this = count / len(labels)  # of 5 pairs in 2 parts, one has 3 and one 2
         with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
-            parts = wrapped(visible, infrared, labels, teachers, step=step)
+            parts = wrapped(visible, infrared, labels, teachers, *offsets, step=step)
             fabric.backward(parts["total"] / parts_like_this)
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value.detach() / parts_like_this
@@ -116,14 +138,27 @@ def take_step(
 
 
 def parameter_groups(learner: Learner, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for what multiplies features, none for biases, norms and temperatures."""
-    decayed = [p for name, p in learner.named_parameters() if p.ndim > 1 and not _is_stacked(name)]
-    ids = {id(p) for p in decayed}
-    rest = [p for p in learner.parameters() if id(p) not in ids]
+    """
+    Weight decay for what multiplies features, none for biases, norms and temperatures.
+
+    What comes pretrained learns at `encoder_rate` of the learning rate (`rate` of its groups).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 and not _is_stacked(name) else 0.0
+            rate = learner.config.encoder_rate if is_pretrained(name, learner) else 1.0
+            groups.setdefault((decay, rate), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "rate": rate}
+        for (decay, rate), parameters in groups.items()
     ]
+
+
+def is_pretrained(name: str, learner: Learner) -> bool:
+    """Whether a parameter is of an encoder that starts from published weights."""
+    core = learner.network.core
+    return isinstance(core, StackedNetwork) and name.startswith("network.core.encoder.")
 
 
 def _is_stacked(name: str) -> bool:
@@ -136,4 +171,5 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: Train
     done = (step - config.warmup) / max(config.steps - config.warmup, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * max(done, 0)))
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min((step + 1) / config.warmup, cosine)
+        rate = config.learning_rate * group["rate"]
+        group["lr"] = rate * min((step + 1) / config.warmup, cosine)

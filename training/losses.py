@@ -191,6 +191,16 @@ def _of_partial_labels(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return everywhere, total
 
 
+def offset_distance(found: Tensor, offsets: Tensor, seen: Tensor) -> Tensor:
+    """
+    How far offsets (B, 2, h, w) lie from those wanted, in units of 4 px, each end clipped there.
+
+    `seen` (B,): where both sensors show something; without, nothing can be known.
+    """
+    far = functional.smooth_l1_loss(found / 4, offsets / 4, reduction="none").mean((1, 2, 3))
+    return (far * seen).sum() / seen.sum().clamp_min(1)
+
+
 def dice(probability: Tensor, truth: Tensor) -> Tensor:
     """1 - soft Dice of each class, (K,), from (B, K, h, w)."""
     overlap = (probability * truth).sum(dim=(0, 2, 3))

@@ -24,7 +24,7 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.numbers import Whole
-from training import data
+from training import data, imagenet
 from training.choice import Choice
 from training.config import TrainConfig, read_config
 from training.datasets import FrameSet
@@ -139,6 +139,9 @@ def train(
     source = root if root.is_dir() else "rendered scenes"
     notes = (f"note: {remark}" for remark in (*frames.remarks, *said))
     fabric.print("\n".join((f"{len(frames)} pairs of {source}", *notes)))
+    if not start and not resume:
+        imagenet.start_pretrained(network)
+    imagenet.freeze(network, config.frozen_stages)
     if change:
         change(network)
     session = Session.open(config, fabric, run, frames, network)

@@ -1,6 +1,7 @@
 """The settings of each network: one frozen dataclass a family, the named variants in one dict."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from segmif.classes import MFNET, Taxonomy
 
@@ -20,6 +21,9 @@ class PairConfig:
     heads: int
     label_stride: int  # resolution at which the classes compete; nearest neighbour from there
     streets: bool  # a second encoder, which may know streets already, has a say in the mask
+    encoder: Literal["own", "efficientnet-lite0"] = "own"  # the latter sees one sensor at a time
+    half_size: bool = False  # such an encoder sees frames at half their size, and ends at stride 32
+    aligned: bool = False  # infrared's features are moved to where the network sees that they lie
     tint: float = 0.08  # share of its luma that a warm pixel's Cr gains for each of `color.warmth`
     taxonomy: Taxonomy = MFNET
 
@@ -62,6 +66,50 @@ VARIANTS: dict[str, PairConfig | PaperConfig] = {
         heads=5,
         label_stride=1,
         streets=True,
+    ),
+    "edge-lite0": PairConfig(
+        stem_width=16,
+        stream_width=64,
+        encoder_widths=(80, 224, 640),
+        encoder_blocks=(0, 0, 0),
+        head_width=96,
+        mask_width=64,
+        decoder_width=32,
+        interactions=2,
+        heads=8,
+        label_stride=1,
+        streets=False,
+        encoder="efficientnet-lite0",
+    ),
+    "edge-lite0-aligned": PairConfig(
+        stem_width=16,
+        stream_width=64,
+        encoder_widths=(80, 224, 640),
+        encoder_blocks=(0, 0, 0),
+        head_width=96,
+        mask_width=64,
+        decoder_width=32,
+        interactions=2,
+        heads=8,
+        label_stride=1,
+        streets=False,
+        encoder="efficientnet-lite0",
+        aligned=True,
+    ),
+    "nano-lite0": PairConfig(
+        stem_width=16,
+        stream_width=48,
+        encoder_widths=(48, 80, 224),
+        encoder_blocks=(0, 0, 0),
+        head_width=64,
+        mask_width=48,
+        decoder_width=16,
+        interactions=2,
+        heads=6,
+        label_stride=2,
+        streets=False,
+        encoder="efficientnet-lite0",
+        half_size=True,
     ),
     "nano": PairConfig(
         stem_width=8,

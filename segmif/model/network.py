@@ -9,9 +9,10 @@ from torch.nn import functional
 from segmif.classes import Taxonomy
 from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma, luma, tinted, warmth
-from segmif.model.config import VARIANTS, PairConfig
+from segmif.model.config import VARIANTS, PairConfig, PaperConfig
 from segmif.model.pair import PairNetwork
 from segmif.model.paper import PaperNetwork
+from segmif.model.stacked import StackedNetwork
 
 
 class Network(nn.Module):
@@ -32,11 +33,7 @@ class Network(nn.Module):
         self.variant = variant
         config = VARIANTS[variant]
         self.config = replace(config, taxonomy=taxonomy) if taxonomy else config
-        self.core: nn.Module = (
-            PairNetwork(self.config)
-            if isinstance(self.config, PairConfig)
-            else PaperNetwork(self.config)
-        )
+        self.core = _core(self.config)
 
     def predict(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -75,3 +72,9 @@ class Network(nn.Module):
         if stride > 1:
             values = functional.interpolate(values, scale_factor=stride, mode="nearest")
         return values.squeeze(1).to(torch.uint8)
+
+
+def _core(config: PairConfig | PaperConfig) -> nn.Module:
+    if isinstance(config, PaperConfig):
+        return PaperNetwork(config)
+    return PairNetwork(config) if config.encoder == "own" else StackedNetwork(config)

@@ -204,7 +204,7 @@ class FusionDecoder(nn.Module):
         infrared_stream: Tensor,
     ) -> Tensor:
         context = self.reduce(torch.cat((visible_stream, infrared_stream), dim=1))
-        context = enlarge(context + self.level(_levels(visible_luma, infrared)), 2)
+        context = enlarge(context + self.level(frame_levels(visible_luma, infrared)), 2)
         choice, correction = self.decode(
             torch.cat((context, visible_detail, infrared_detail), dim=1)
         ).chunk(2, dim=1)
@@ -213,7 +213,7 @@ class FusionDecoder(nn.Module):
         return (blend + CORRECTION * correction.tanh()).clamp(0, 1)
 
 
-def _levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:
+def frame_levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:
     """The mean of each frame (B, 2, 1, 1), in two steps: half precision cannot add up a frame."""
     tiles = functional.avg_pool2d(torch.cat((visible_luma, infrared), dim=1), MULTIPLE)
     return tiles.mean(dim=(2, 3), keepdim=True)

@@ -178,7 +178,7 @@ def test_parallax_moves_infrared_by_unlike_distances_along_one_direction() -> No
     """Of a slope in both directions only the shift remains, which differs from place to place."""
     rows, columns = np.indices((96, 128))
     slope = (columns + rows // 2 + 30).astype(np.uint8)
-    moved = parallax(slope, 8, np.random.default_rng(3)).astype(int)
+    moved = parallax(slope, 8, np.random.default_rng(3))[0].astype(int)
     off = (moved - slope)[16:-16, 16:-16]
     assert np.abs(off).max() <= 8 * np.hypot(1, 0.5) + 1
     assert off.max() - off.min() >= 2

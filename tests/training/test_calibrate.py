@@ -35,9 +35,10 @@ def test_a_class_that_is_drawn_too_large_loses() -> None:
     assert iou(mended) > iou(worse) + 0.02
 
 
-def test_the_last_layer_takes_it_in() -> None:
+@pytest.mark.parametrize("variant", ["nano", "edge-lite0"])
+def test_the_last_layer_takes_it_in(variant: str) -> None:
     torch.manual_seed(0)
-    network = Network("nano").eval()
+    network = Network(variant).eval()
     frames = torch.rand(1, 32, 64, 3), torch.rand(1, 32, 64)
     fit = calibrate.Fit(1.7, tuple(0.1 * id_ for id_ in range(9)))
     with torch.no_grad():

@@ -1,0 +1,48 @@
+"""Where infrared lies off the visible frame, seen by features, and features moved back by it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segmif.model.blocks import ConvNormAct
+
+REACH = 24.0  # [px] that infrared may lie off, in each direction
+STRIDE = 16  # of the features that it is seen by
+
+
+class OffsetHead(nn.Module):
+    """Both sensors' features at stride 16 to the offset of infrared, (B, 2, H/16, W/16) in px."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        """`channels` of both sensors together."""
+        super().__init__()
+        self.mix = nn.Sequential(
+            ConvNormAct(channels, width, kernel=1),
+            ConvNormAct(width, width),
+            ConvNormAct(width, width),
+        )
+        self.offset = nn.Conv2d(width, 2, 3, padding=1)
+        nn.init.zeros_(self.offset.weight)  # starts as the identity
+        nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
+
+    def forward(self, both: Tensor) -> Tensor:
+        """(dx, dy): infrared shows at p what it should show at p + offset."""
+        return REACH * torch.tanh(self.offset(self.mix(both)))
+
+
+def moved_back(features: Tensor, offset: Tensor, stride: int) -> Tensor:
+    """Features (B, C, h, w) of infrared at `stride`, sampled where the offset says they lie."""
+    height, width = features.shape[2:]
+    if stride != STRIDE:
+        offset = functional.interpolate(
+            offset, size=(height, width), mode="bilinear", align_corners=False
+        )
+    # grid_sample counts from -1 to 1 over the whole width, whose pixels are stride * width
+    across = (2 * torch.arange(width, device=features.device) + 1) / width - 1
+    down = (2 * torch.arange(height, device=features.device) + 1) / height - 1
+    x = across.view(1, 1, -1) - offset[:, 0] * (2 / (stride * width))
+    y = down.view(1, -1, 1) - offset[:, 1] * (2 / (stride * height))
+    grid = torch.stack((x, y), dim=-1).to(features.dtype)
+    return functional.grid_sample(
+        features, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
