@@ -62,7 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, default=data.data_root(), help="folder that the sets lie in")
     add("--fold", type=Whole(1, 4), choices=range(1, 5), help="group that the weights never saw")
     add("--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="judge this set instead")
-    add("--shifts", type=int, nargs="*", help="also with infrared moved by so many px [4 8 16]")
+    add(
+        "--shifts",
+        type=Whole(1, 64),
+        nargs="*",
+        help="also with infrared moved by so many px [4 8 16]",
+    )
     add("--pans", action="store_true", help="also how labels flip and luma flickers in a pan")
     add("--json", type=Path, help="file to write the counts into")
     add("--pool", type=Path, nargs="+", help="files of counts to add up, instead of judging")
