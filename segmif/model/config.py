@@ -1,6 +1,6 @@
 """The settings of each network: one frozen dataclass a family, the named variants in one dict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from segmif.classes import MFNET, Taxonomy
@@ -52,6 +52,21 @@ class PaperConfig:
     taxonomy: Taxonomy = MFNET
 
 
+EDGE_LITE0 = PairConfig(
+    stem_width=16,
+    stream_width=64,
+    encoder_widths=(80, 224, 640),
+    encoder_blocks=(0, 0, 0),
+    head_width=96,
+    mask_width=64,
+    decoder_width=32,
+    interactions=2,
+    heads=8,
+    label_stride=1,
+    streets=False,
+    encoder="efficientnet-lite0",
+)
+
 VARIANTS: dict[str, PairConfig | PaperConfig] = {
     "paper": PaperConfig(),
     "edge": PairConfig(
@@ -81,35 +96,8 @@ VARIANTS: dict[str, PairConfig | PaperConfig] = {
         streets=False,
     ),
     # Candidates, until they are better on drives that were left out (decision 17).
-    "edge-lite0": PairConfig(
-        stem_width=16,
-        stream_width=64,
-        encoder_widths=(80, 224, 640),
-        encoder_blocks=(0, 0, 0),
-        head_width=96,
-        mask_width=64,
-        decoder_width=32,
-        interactions=2,
-        heads=8,
-        label_stride=1,
-        streets=False,
-        encoder="efficientnet-lite0",
-    ),
-    "edge-lite0-aligned": PairConfig(
-        stem_width=16,
-        stream_width=64,
-        encoder_widths=(80, 224, 640),
-        encoder_blocks=(0, 0, 0),
-        head_width=96,
-        mask_width=64,
-        decoder_width=32,
-        interactions=2,
-        heads=8,
-        label_stride=1,
-        streets=False,
-        encoder="efficientnet-lite0",
-        aligned=True,
-    ),
+    "edge-lite0": EDGE_LITE0,
+    "edge-lite0-aligned": replace(EDGE_LITE0, aligned=True),
     "nano-lite0": PairConfig(
         stem_width=16,
         stream_width=48,

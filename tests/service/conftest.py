@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from service.settings import Settings
 from service.transport import server_config
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
+Start = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture
@@ -30,6 +32,19 @@ def anyio_backend() -> str:
 def serve() -> Serve:
     """Start a service in a thread: `with serve(settings, runtime) as client`."""
     return serving
+
+
+@pytest.fixture(scope="module")
+def start(serve: Serve, stand_in_weights: Path) -> Start:
+    """Start a service around the stand-in network: `with start(max_pending=3) as client`."""
+
+    @contextmanager
+    def started(**settings: Any) -> Iterator[httpx.Client]:
+        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
+        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
+            yield client
+
+    return started
 
 
 @contextmanager

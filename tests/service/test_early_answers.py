@@ -14,15 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from segmif.runtime import Runtime
-from service.settings import Settings
-from tests.service.test_entry_points import gauge, hasty, start, until
+from tests.service.test_entry_points import gauge, hasty, until
 from tests.service.test_safety import connected, problem, rest, unharmed
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
 
-__all__ = ["hasty", "start"]  # fixtures
+__all__ = ["hasty"]  # fixtures
 
 EARLY = {  # what is answered before its body is read, and how
     "/nowhere": 404,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -16,14 +15,13 @@ from starlette.routing import Route
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from segmif.runtime import Runtime, open_runtime
+from segmif.runtime import open_runtime
 from service.app import create_app
 from service.client import pack
 from service.limits import check_entries
 from service.settings import Settings
 from tests.service.test_safety import connected, pair, rest, unharmed
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
 
 KEY = base64.b64encode(bytes(16)).decode()
@@ -33,17 +31,6 @@ OPENING = (
 )
 SMALL = 4096  # [bytes] of a receive buffer
 BINARY, CONTINUATION, PING, FIN = 2, 0, 9, 0x80
-
-
-@pytest.fixture(scope="module")
-def start(serve: Serve, stand_in_weights: Path) -> Start:
-    @contextmanager
-    def started(**settings: Any) -> Iterator[httpx.Client]:
-        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
-        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
-            yield client
-
-    return started
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -20,25 +19,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from segmif import images
-from segmif.runtime import Runtime, open_runtime
 from service.guesses import FREE, WAITING, Guesses
 from service.logs import JsonLines, TextLines, is_needed
 from service.refusals import TooManyGuesses
-from service.settings import Settings
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
-
-
-@pytest.fixture(scope="module")
-def start(serve: Serve, stand_in_weights: Path) -> Start:
-    @contextmanager
-    def started(**settings: Any) -> Iterator[httpx.Client]:
-        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
-        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
-            yield client
-
-    return started
 
 
 def pair() -> dict[str, bytes]:

@@ -3,8 +3,6 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -13,22 +11,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from segmif import images
-from segmif.runtime import Runtime, open_runtime
-from service.settings import Settings
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
-
-
-@pytest.fixture(scope="module")
-def start(serve: Serve, stand_in_weights: Path) -> Start:
-    @contextmanager
-    def started(**settings: Any) -> Iterator[httpx.Client]:
-        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
-        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
-            yield client
-
-    return started
 
 
 def pair(level: int = 0) -> dict[str, bytes]:

@@ -18,25 +18,11 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from segmif import images
-from segmif.runtime import Runtime, open_runtime
 from service.__main__ import main
 from service.client import pack
-from service.settings import Settings
 from service.wire import RawAnswer
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
-
-
-@pytest.fixture(scope="module")
-def start(serve: Serve, stand_in_weights: Path) -> Start:
-    @contextmanager
-    def started(**settings: Any) -> Iterator[httpx.Client]:
-        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
-        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
-            yield client
-
-    return started
 
 
 @pytest.fixture(scope="module")

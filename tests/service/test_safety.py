@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -24,23 +23,9 @@ from websockets.sync.client import connect
 
 from segmif import images
 from segmif.headers import PNG_MAGIC
-from segmif.runtime import Runtime, open_runtime
 from service.__main__ import main
-from service.settings import Settings
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
-
-
-@pytest.fixture(scope="module")
-def start(serve: Serve, stand_in_weights: Path) -> Start:
-    @contextmanager
-    def started(**settings: Any) -> Iterator[httpx.Client]:
-        chosen = Settings.model_validate({"weights": stand_in_weights} | settings)
-        with serve(chosen, open_runtime(stand_in_weights, threads=1)) as client:
-            yield client
-
-    return started
 
 
 @pytest.fixture(scope="module")
