@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +21,10 @@ SENSORS = (
 )
 STACKED = (256, 384)  # the picture of 256x192 and, below it, its temperatures
 TELEMETRY_ROWS = 8  # at most, above or below the picture
-ROUGHNESS = 0.03  # 1 less the correlation of neighbours, from which on a frame is suspected
-SMOOTHER = 2.5  # times: so much smoother are counts with their bytes in the right order
-EVERY = 4  # rows looked at
-CLIPPED = (12.5, 87.5)  # percentiles of the counts that are compared
+MOST_LOOKED_AT = 80_000  # [px]
+HALF = 2**15  # [counts] of the range
+CHANCE = 1 / 64  # that a far pair is a carry; 1/256 for low bytes that are evenly spread
+DOUBT = 20.0  # exp(-20), the chance of so many carries (Chernoff) in a frame that is right
 
 
 def infrared_picture(pixels: Infrared, profile: CameraProfile) -> Infrared:
@@ -39,8 +40,8 @@ def infrared_picture(pixels: Infrared, profile: CameraProfile) -> Infrared:
         elif profile.byte_order is None and seems_swapped(counts):
             raise ImageError(
                 "byte_order",
-                "the two bytes of each count seem to have changed places: neighbours differ as "
-                "noise does, and are smooth with the bytes swapped; write the counts in the "
+                "the two bytes of each count seem to have changed places: neighbours jump by "
+                "half the range, and by little with the bytes swapped; write the counts in the "
                 "format's byte order, or state infrared_byte_order=swapped (native if this is "
                 "right)",
             )
@@ -69,17 +70,28 @@ def has_telemetry(shape: tuple[int, ...]) -> bool:
 
 
 def seems_swapped(counts: NDArray[np.uint16]) -> bool:
-    """Whether counts (H, W) become far smoother with their two bytes swapped."""
-    rows = counts[::EVERY]
-    if rows.shape[1] < 2:
+    """
+    Whether the two bytes of counts (H, W) have changed places beyond doubt.
+
+    What tells it are carries: neighbours whose high bytes lie more than half their range apart, and
+    whose low bytes differ by the one that makes them near once the bytes are swapped. Counts in the
+    right order have such neighbours by chance alone. Swapped counts that cross no multiple of 256
+    have none either, but show the same picture.
+    """
+    rows = counts[:: max(counts.size // MOST_LOOKED_AT, 1)]
+    low, high, *_ = cv2.minMaxLoc(rows)
+    if high - low <= HALF or rows.shape[1] < 2:
         return False
-    rough = _roughness(rows)
-    return rough > ROUGHNESS and rough > SMOOTHER * _roughness(rows.byteswap())
-
-
-def _roughness(rows: NDArray[np.uint16]) -> float:
-    """1 less the correlation of a pixel with the next one in its row: 0 is smooth, 1 is noise."""
-    # Unclipped, a hundredth of dead pixels would tell more than all others.
-    values = rows.clip(*np.percentile(rows[:, ::EVERY], CLIPPED)).astype(np.float32)
-    variance = float(values.var())
-    return float(np.square(np.diff(values, axis=1)).mean()) / (2 * variance) if variance else 0.0
+    far = np.asarray(cv2.absdiff(rows[:, :-1], rows[:, 1:])) > HALF
+    pairs = np.stack([rows[:, :-1][far], rows[:, 1:][far]])
+    pairs = pairs[:, ((pairs > 0) & (pairs < 2**16 - 1)).all(axis=0)]  # these are often no counts
+    pairs.sort(axis=0)
+    # Pairs of the same high bytes are one observation: a frame of two levels is no proof.
+    alike = (pairs[1] & 0xFF00) | (pairs[0] >> 8)
+    carry = (pairs[0] & 0xFF) == (pairs[1] & 0xFF) + 1
+    seen, carries = np.bincount(alike), np.bincount(alike, carry)
+    found = int(np.count_nonzero(2 * carries > seen))
+    by_chance = np.count_nonzero(seen) * CHANCE
+    if found <= by_chance:
+        return False
+    return bool(found * np.log(found / by_chance) - found + by_chance > DOUBT)

@@ -260,6 +260,69 @@ def test_swapped_bytes_are_noticed_by_what_neighbours_differ() -> None:
     assert not seems_swapped(noise)
 
 
+def plain_scenes(shape: tuple[int, int], seed: int) -> Iterator[Counts]:
+    """Frames of few levels, gradients, textures and noise, at places that cross high bytes."""
+    random = np.random.default_rng([*shape, seed])
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    disc = (np.hypot(x - shape[1] / 3, y - shape[0] / 2) < shape[0] / 4).astype(np.float64)
+    ramp = (x + 0.5 * y) / (shape[1] + 0.5 * shape[0])
+    coarse = np.kron(random.random((-(-shape[0] // 4), -(-shape[1] // 4))), np.ones((4, 4)))
+    pictures = {
+        "flat": 0 * disc,
+        "two levels": disc,
+        "blurred edge": cv2.GaussianBlur(disc, (0, 0), 0.8),
+        "gradient": ramp,
+        "cells": coarse[: shape[0], : shape[1]],
+        "noise": random.random(shape),
+    }
+    for picture, span, noise in product(pictures.values(), (30, 2800, 30_000), (0, 1.5)):
+        multiple = 256 * int(random.integers(1, 256 - span // 256))
+        base = int(np.clip(multiple - random.integers(0, span), 0, 65_535 - span))
+        counts = base + span * picture + random.normal(0, 1, shape) * noise
+        yield np.asarray(counts.round().clip(0, 65_535), np.uint16)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (24, 32), (120, 160), (512, 640)])
+def test_a_frame_in_order_never_seems_swapped(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(1)
+    for number, counts in enumerate(plain_scenes(shape, seed=1)):
+        assert not seems_swapped(counts), number
+        odd = random.integers(0, counts.size, counts.size // 20 + 1)
+        counts.flat[odd] = (
+            random.integers(0, 65_536, odd.size) if number % 2 else 65_535 * (number % 4 == 0)
+        )
+        assert not seems_swapped(counts), number
+
+
+@pytest.mark.parametrize("noise", [0, 0.3, 1, 5])
+@pytest.mark.parametrize("blur", [0, 0.8])
+def test_two_levels_half_the_range_apart_never_seem_swapped(noise: float, blur: float) -> None:
+    random = np.random.default_rng(2)
+    rows, columns = np.ogrid[:60, :80]
+    disc = (np.hypot(rows - 30, columns - 40) < 15).astype(np.float64)
+    picture = cv2.GaussianBlur(disc, (0, 0), blur) if blur else disc
+    # Swapped, these two are neighbours.
+    for low, high in ((0x0180, 0xF07F), (0x1001, 0xA000), (0x00FF, 0xFFFE)):
+        counts = low + (high - low) * picture + random.normal(0, 1, picture.shape) * noise
+        assert not seems_swapped(counts.round().clip(0, 65_535).astype(np.uint16))
+
+
+def test_real_counts_seem_swapped_when_they_are_and_never_else() -> None:
+    folder = Path(os.environ.get("SEGMIF_DATA", "../shared/data")) / "rig_board/infrared"
+    if not folder.is_dir():
+        pytest.skip("SEGMIF_DATA holds no rig_board")
+    random = np.random.default_rng(3)
+    for path in sorted(folder.iterdir()):
+        counts = decode_infrared(path.read_bytes()).astype(np.uint16)
+        assert not seems_swapped(counts) and seems_swapped(counts.byteswap())
+        for side in (8, 16, 32, 64, 128, 256):
+            y, x = (int(random.integers(0, most - side + 1)) for most in counts.shape)
+            part = counts[y : y + side, x : x + side]
+            assert not seems_swapped(part)
+            crosses = np.ptp(np.percentile(part, [1, 99]).astype(int) >> 8) > 0
+            assert seems_swapped(part.byteswap()) or side < 128 or not crosses
+
+
 @pytest.mark.parametrize(("share", "value"), [(0.0125, 65_535), (0.0125, 0), (0.1, 0)])
 def test_pixels_without_measurement_do_not_make_bytes_seem_swapped(
     share: float, value: int
