@@ -5,7 +5,7 @@ prove.
 
 import sys
 
-from segmif import cli
+from segmif.interrupts import end_at_once
 
 COMMANDS = {
     name: f"calibration.{name}"
@@ -24,4 +24,7 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
+    end_at_once()
+    from segmif import cli
+
     sys.exit(cli.run("calibration", __doc__, COMMANDS))

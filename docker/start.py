@@ -28,8 +28,8 @@ from typing import NoReturn
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.trt import import_tensorrt
-from service.__main__ import parser, settings_of
 from service.logs import log_config
+from service.program import parser, settings_of
 from service.settings import Settings
 from service.waiting import waiting_room
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from segmif.interrupts import end_in_order
 from segmif.machine import usable_cores
 
 Result = TypeVar("Result")
@@ -52,6 +53,7 @@ def run(
                 whole.add_arguments(command)
                 command.set_defaults(main=whole.main)
         args = parser.parse_args()
+        end_in_order()
         return int(_with_packages(lambda: args.main(args), f"{program} {named}", extra))
     except (OSError, ValueError, MemoryError, NotInstalled) as error:
         said = str(error) or NO_MEMORY  # Python's own MemoryError says nothing

@@ -2,7 +2,7 @@
 
 import sys
 
-from segmif import cli
+from segmif.interrupts import end_at_once
 
 # By name: each is imported only when it is asked for, as the base install holds no torch.
 COMMANDS = {
@@ -21,4 +21,7 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
+    end_at_once()
+    from segmif import cli
+
     sys.exit(cli.run("training", __doc__, COMMANDS, extra="train"))

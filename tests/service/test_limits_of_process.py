@@ -183,6 +183,49 @@ sys.exit(cli.run("x", None, {"do": Command}))
 """
 
 
+SLOW_PACKAGE = """
+import time
+print("importing", flush=True)
+try:
+    time.sleep(60)
+except BaseException:
+    pass  # as an import may: what comes up in it is lost
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("fastapi", ("service", "serve", "--port", "0")),
+        ("numpy", ("service", "infer", "--help")),
+        ("onnx", ("export", "onnx", "--help")),
+        ("torch", ("training", "train", "--help")),
+        ("numpy", ("calibration", "solve", "--help")),
+    ],
+)
+def test_a_signal_ends_a_program_that_still_imports(
+    tmp_path: Path, package: str, words: tuple[str, ...], number: int
+) -> None:
+    (tmp_path / f"{package}.py").write_text(SLOW_PACKAGE)
+    with subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    ) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == "importing\n"
+            process.send_signal(number)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (128 + number, "stopped\n")
+
+
 def test_ctrl_c_ends_every_command_in_one_line() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True

@@ -244,7 +244,7 @@ def test_frames_that_would_unfold_or_run_something_are_refused_by_their_head(
 
 
 ASK_OPENCV = """
-import service.__main__
+import service.program
 import sys, cv2, numpy
 cv2.imdecode(numpy.frombuffer(sys.stdin.buffer.read(), numpy.uint8), -1)
 """
