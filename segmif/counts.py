@@ -90,7 +90,8 @@ def _unlike(
         return None, noise
     doubted = _union(doubtful, outliers)
     scene = scene_of(_without(histogram, counts, doubted), noise)
-    inside = np.clip(smooth, np.uint16(scene.low), np.uint16(scene.high))
+    highest = min(scene.high, CONTAINER_TOP)  # of a plain frame at the top it lies one beyond
+    inside = np.clip(smooth, np.uint16(scene.low), np.uint16(highest))
     away = np.asarray(cv2.absdiff(smooth, inside), np.uint16)
     # What lies far away may vary more: an object has a structure of its own.
     limit = np.maximum(ROUGH * away, max(NOISES * noise, ROUGH * span, 1))

