@@ -179,10 +179,10 @@ class BodyLimit:
                 raise too_large(int(stated), most)
             message = await in_time(receive, limits, latest)
             size, more = len(message.get("body", b"")), message.get("more_body", False)
+            if received + size > most:  # told first: to try again would be of no use
+                raise too_large(received + size, most)
             received += size
             self.buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
-            if received > most:
-                raise too_large(received, most)
             return message
 
         try:

@@ -272,7 +272,7 @@ def services(serve: Serve, stand_in_weights: Path) -> Iterator[Callable[[str], A
         "max_pending_per_client": 9,
         "max_body_bytes": 1_000_000,
         "max_buffered_bytes": 2_000_000,
-        "max_buffered_bytes_per_client": 1_010_000,
+        "max_buffered_bytes_per_client": 1_000_000,
     }
     with ExitStack() as stack:
         made = {}
