@@ -12,7 +12,7 @@ from service.fairness import Shares
 
 REMEMBERED = 32  # completions from which rate and latency are taken
 FIRST_GUESS_S = 0.1
-MUCH_MORE = 2.0  # pairs that a client has over another before it gives way to it
+MUCH_MORE = 2  # pairs that a client has over another before it gives way to it
 MARGIN = 1.1  # the next pairs may take longer than the last ones: late is worse than refused
 
 
@@ -28,6 +28,11 @@ class Place:
     def is_of(self, admission: "Admission") -> bool:
         """Whether it is a place of this line."""
         return self._admission is admission
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether another pair may still take it, or go before it."""
+        return self.holder is not None and self.holder.may_give_way()
 
     def leave(self, worked_s: float | None = None) -> None:
         """Free the place; `worked_s` the pair was worked on, waiting apart, if it was answered."""
@@ -50,8 +55,8 @@ class Admission:
     """
     Counts the pairs in the line and predicts from the last ones when a new one would be done.
 
-    Clients share the line: if it is full, a client with few pairs, now and in the last minute,
-    takes the last place of the one with most.
+    Clients share the line: if it is full, a client with few pairs takes the last place of the one
+    with most. What they had in the last minute decides between those with one pair more or less.
 
     Lives on the event loop: nothing here is locked.
     """
@@ -100,10 +105,11 @@ class Admission:
                 f"{own} {self._what} of this client are in work already, which is all it may have",
                 retry_s=self.retry_s(),
             )
-        finish_s = self.finish_s()
+        before = self._before(client)
+        finish_s = self.finish_s(before)
         if self.pending and finish_s > deadline_s:
             raise CannotFinish(
-                f"{self.pending} {self._what} are before this one: it would take "
+                f"{before} {self._what} are before this one: it would take "
                 f"{finish_s * 1000:.0f} ms, and {deadline_s * 1000:.0f} are left",
                 retry_s=self.retry_s(),
             )
@@ -121,22 +127,32 @@ class Admission:
         return place
 
     def _greediest(self, client: str) -> Place | None:
-        """The last place of the client with most; None unless it has much more than `client`."""
-        waiting = [
-            place
-            for place in self._places
-            if place.client != client and place.holder and place.holder.may_give_way()
-        ]
+        """
+        The last place of the client with most; None unless it has much more than `client`.
+
+        Only who has more in the line than `client` may have: a client that asks for one pair after
+        the other does not give way to the flood of one that has just come.
+        """
+        waiting = [place for place in self._places if place.client != client and place.may_give_way]
         load = {each: self._shares.load(each) for each in {place.client for place in waiting}}
-        most = max(load, key=lambda each: load[each], default=client)
-        if load.get(most, 0.0) - self._shares.load(client) < MUCH_MORE:
+        if not load:
+            return None
+        most = max(load, key=lambda each: load[each])
+        its, own = load[most], self._shares.load(client)
+        more = its.in_line - own.in_line
+        if more < MUCH_MORE and not (more > 0 and its.recent - own.recent >= MUCH_MORE):
             return None
         return next(place for place in reversed(waiting) if place.client == most)
 
-    def finish_s(self) -> float:
-        """Seconds until a pair that came now should be answered."""
+    def _before(self, client: str) -> int:
+        """How many pairs of the line come before the next one of a client."""
+        rank = self._shares.next_rank(client)
+        return sum(place.rank <= rank or not place.may_give_way for place in self._places)
+
+    def finish_s(self, before: int) -> float:
+        """Seconds until a pair behind so many others should be answered."""
         worked_s = fmean(self._worked_s) if self._worked_s else FIRST_GUESS_S
-        return MARGIN * (worked_s + self.pending * self._gap_s())
+        return MARGIN * (worked_s + before * self._gap_s())
 
     def retry_s(self) -> int:
         """Whole seconds until the pairs in the line are done, for Retry-After."""

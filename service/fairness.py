@@ -7,9 +7,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import NamedTuple
 
 RECENT_S = 60.0  # in which an answered pair counts less and less: to 37 % after this time
 KEPT_CLIENTS = 1024  # whose pairs of late are remembered
+
+
+class Load(NamedTuple):
+    """How many pairs a client has, first by what is in the line."""
+
+    in_line: int
+    recent: float  # and those answered in the last minute, the older the less
 
 
 class Shares:
@@ -31,14 +39,19 @@ class Shares:
         """Pairs of a client that are in the line."""
         return self._in_line[client]
 
-    def load(self, client: str) -> float:
-        """Pairs of a client, those of the last minute too, the older the less."""
-        return self._in_line[client] + self._of_late(client)
+    def load(self, client: str) -> "Load":
+        """What a client has and had."""
+        now = self._in_line[client]
+        return Load(now, now + self._of_late(client))
+
+    def next_rank(self, client: str) -> int:
+        """The rank of a client's next pair."""
+        return max(self._answered, self._highest.get(client, -1) + 1)
 
     def enter(self, client: str) -> int:
         """Count a pair; returns its rank, the lowest of which is next."""
+        rank = self.next_rank(client)
         self._in_line[client] += 1
-        rank = max(self._answered, self._highest.get(client, -1) + 1)
         self._highest[client] = rank
         return rank
 

@@ -126,6 +126,37 @@ async def test_who_has_many_pairs_gives_way_if_the_line_is_full(held: Any) -> No
         await it.until("segmif_pending", 0)
 
 
+@pytest.mark.anyio
+async def test_a_flood_that_has_just_come_takes_no_place_of_a_client_with_one_pair(
+    held: Any,
+) -> None:
+    async with held(max_pending=4) as (it, polite):
+        await it.until("segmif_ready", 1)
+        asked_before = [await Rig(it.gate, polite).post(number) for number in range(6)]
+        assert {answer.status_code for answer in asked_before} == {200}
+        first = await it.hold()
+        many = await it.queue(1, 2, 3)
+        asked = Rig(it.gate, polite).post(50)
+        assert (await many[2]).status_code == 503
+        assert (await it.post(4)).status_code == 503
+        it.gate.opened.set()
+        answers = await asyncio.gather(first, *many[:2], asked)
+        assert [number_of(answer) for answer in answers] == [HELD, 1, 2, 50]
+
+
+@pytest.mark.anyio
+async def test_a_deadline_is_judged_by_the_pairs_that_come_before(held: Any) -> None:
+    async with held(max_pending=20) as (it, polite):
+        first = await it.hold()
+        many = await it.queue(*range(14))  # at 100 ms for each, as long as nothing is known
+        asked = Rig(it.gate, polite).post(50, deadline_ms=1400)
+        await it.until("segmif_queue_depth", 15)
+        refused = await it.post(51, deadline_ms=1400)
+        assert (refused.status_code, refused.json()["kind"]) == (503, "cannot_finish")
+        it.gate.opened.set()
+        await asyncio.gather(first, *many, asked)
+
+
 @contextmanager
 def blocked(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[threading.Semaphore]:
     """Have a function of the service wait; the semaphore counts those that do."""
