@@ -88,7 +88,7 @@ def watch(server: Server, end: threading.Event) -> Seen:
             began = time.perf_counter()
             try:
                 answer = client.post("/fuse-segment", content=body, headers={"Content-Type": kind})
-                outcome = str(answer.status_code)
+                outcome = outcome_of(answer)
             except httpx.HTTPError as error:
                 outcome = type(error).__name__
             if outcome == "200":
@@ -97,6 +97,12 @@ def watch(server: Server, end: threading.Event) -> Seen:
             end.wait(0.1)
     prober.join()
     return seen
+
+
+def outcome_of(answer: httpx.Response) -> str:
+    """The status, and the kind of a problem."""
+    kind = "" if answer.is_success else f" {answer.json().get('kind')}"
+    return f"{answer.status_code}{kind}"
 
 
 def warm_up(server: Server, seconds: float) -> None:

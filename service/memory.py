@@ -77,7 +77,7 @@ async def return_after_peaks(buffered: Buffered, admission: Admission) -> None:
         idle = worked and admission.entered == seen and not admission.pending
         worked, seen = worked or admission.entered != seen, admission.entered
         if after_peak or idle:
-            buffered.peak, worked = 0, False
+            buffered.peak, worked = buffered.bytes, False  # what is held yet is returned later
             gc.collect()
             await asyncio.to_thread(trim, 0)
 

@@ -1,10 +1,12 @@
 """Memory that runs out at any stage is a 503 with its Retry-After, and the service goes on."""
 
 import os
+import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -20,6 +22,7 @@ from service.client import pack
 from service.memory import available_mib, bound_memory_by_machine
 from service.settings import Settings
 from service.wire import RawAnswer
+from tests.service.test_entry_points import BINARY, FIN, frame, gauge, opened, until
 from tests.service.test_safety import connected, pair, problem, problem_of, rest, unharmed
 from tests.service.test_service import started
 
@@ -146,6 +149,28 @@ def test_a_picture_too_long_for_its_format_is_refused_in_words(
     answer = client.post("/fuse-segment", files=files, headers={"Accept": kind})
     assert problem_of(answer) == (406, "not_acceptable")
     assert "66000x20; accept image/png" in answer.json()["detail"]
+
+
+def test_memory_is_returned_until_nothing_is_held(
+    serve: Serve, stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned = threading.Semaphore(0)
+    library = SimpleNamespace(malloc_trim=lambda _: returned.release())
+    monkeypatch.setattr("service.memory.CDLL", lambda _: library)
+    monkeypatch.setattr("service.memory.TRIM_S", 0.02)
+    monkeypatch.setattr("service.memory.PEAK_MIB", 1)
+    with (
+        serve(Settings(weights=stand_in_weights), open_runtime(stand_in_weights, threads=1)) as it,
+        ExitStack() as late,
+    ):
+        with ExitStack() as early:
+            for stack in (early, early, late):
+                wire = stack.enter_context(opened(it))
+                wire.sendall(frame(FIN | BINARY, bytes(2**21), 2**22))
+            until(lambda: gauge(it, "buffered_bytes") >= 3 * 2**21)
+        assert returned.acquire(timeout=20)  # while the third is held
+        late.close()
+        assert returned.acquire(timeout=20)
 
 
 def test_a_bound_on_memory_that_leaves_no_room_is_refused(
