@@ -6,6 +6,7 @@ the highest) far from all others, and pixels unlike everything around them. An o
 its surroundings too, but it is connected and smooth within, so it stays.
 """
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.camera import CameraProfile
-from segmif.window import Window, percentiles, scene_of
+from segmif.window import Window, histogram_of, percentiles, scene_of
 
 Counts = NDArray[np.uint16]
 Mask = NDArray[np.uint8]  # (H, W): 255 is chosen, 0 is not; OpenCV is fast on these
@@ -55,7 +56,7 @@ class Validity:
 
 def judge(counts: Counts, profile: CameraProfile = CameraProfile()) -> Validity:  # noqa: B008
     """Tell which of the counts (H, W) are measurements."""
-    histogram = np.bincount(counts.ravel(), minlength=2**16)
+    histogram = histogram_of(counts)
     invalid, doubtful = _without_data(counts, histogram, profile)
     noise = 0.0
     for known_bad in range(PASSES):
@@ -83,8 +84,7 @@ def _unlike(
     difference = np.asarray(cv2.absdiff(known, smooth), np.uint16)
     every = max(round((difference.size / NOISE_SAMPLES) ** 0.5), 1)
     noise = float(np.median(difference[::every, ::every]))
-    coarse = smooth[::2, ::2]
-    span = _span(coarse if doubtful is None else coarse[doubtful[::2, ::2] == 0])
+    span = _span(smooth[::2, ::2], None if doubtful is None else doubtful[::2, ::2] == 0)
     outliers = _outliers(known, difference, doubtful, noise, span)
     if outliers is None:
         return None, noise
@@ -152,7 +152,7 @@ def _without_data(
         if rest.any() and _stands_alone(
             rest, value, low - margin, high + margin, int(histogram[value])
         ):
-            beyond = _mask(counts < low - margin if value < low else counts > high + margin)
+            beyond = _below(counts, low - margin) if value < low else _above(counts, high + margin)
             areas = _equal(counts, value) & ~_objects(beyond)
             invalid, edges = _union(invalid, areas), _union(edges, _edges(areas))
     if invalid is None or edges is None or not invalid.any():
@@ -178,7 +178,7 @@ def _stands_alone(
 
 def _suspects(histogram: NDArray[np.int64], profile: CameraProfile) -> list[int]:
     """The values that may stand for "no data": those that files and sensors end at."""
-    highest = int(np.flatnonzero(histogram)[-1])
+    highest = len(histogram) - 1 - int((histogram != 0)[::-1].argmax())
     tops = {CONTAINER_TOP} | ({highest} & set(TOPS))
     if profile.bits is not None:
         tops.add(2**profile.bits - 1)
@@ -193,6 +193,8 @@ def _objects(beyond: Mask) -> Mask:
     the frame cuts it.
     """
     coarse = beyond if beyond.size < COARSE_FROM else np.ascontiguousarray(beyond[::2, ::2])
+    if cv2.countNonZero(coarse) < SMALLEST_OBJECT * coarse.size:
+        return np.zeros_like(beyond)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(coarse, connectivity=8)
     alike = _like_objects(np.asarray(stats, np.int32), coarse.shape)
     alike[0] = False  # the background
@@ -224,7 +226,7 @@ def _outliers(
 ) -> Mask | None:
     """Pixels unlike their neighbourhood that belong to nothing; None if there are hardly any."""
     limit = max(NOISES * noise, UNLIKE * span, 1)
-    outliers = _mask(difference > limit)
+    outliers = _above(difference, limit)
     if doubtful is not None:
         outliers &= ~doubtful
     if cv2.countNonZero(outliers) < NOTICEABLE * counts.size:
@@ -257,7 +259,7 @@ def _isolated(counts: Counts, outliers: Mask, scene: Window, least: float) -> Ma
     if cv2.countNonZero(outliers) >= IMPULSE_SHARE * counts.size:
         return outliers
     margin = UNLIKE * (scene.high - scene.low)
-    beyond = outliers & _mask((counts < scene.low - margin) | (counts > scene.high + margin))
+    beyond = outliers & _outside(counts, scene.low - margin, scene.high + margin)
     enough = cv2.countNonZero(beyond) >= least * counts.size
     return beyond if enough else np.zeros_like(outliers)
 
@@ -266,14 +268,15 @@ def _beyond(counts: Counts, histogram: NDArray[np.int64], doubtful: Mask | None)
     """Pixels clearly outside of the window that the others, without the doubtful, have."""
     low, high = percentiles(_without(histogram, counts, doubtful))
     margin = UNLIKE * max(high - low, 1)
-    return _mask((counts < low - margin) | (counts > high + margin))
+    return _outside(counts, low - margin, high + margin)
 
 
-def _span(smooth: Counts) -> float:
+def _span(smooth: Counts, chosen: NDArray[np.bool_] | None) -> float:
     """Counts from the 1st to the 99th percentile, without what lies far away from the rest."""
-    if not smooth.size:
+    histogram = histogram_of(smooth, None if chosen is None else chosen.view(np.uint8))
+    if not histogram.any():
         return 1.0
-    window = scene_of(np.bincount(smooth.ravel(), minlength=2**16), 0.0)
+    window = scene_of(histogram, 0.0)
     return window.high - window.low
 
 
@@ -288,7 +291,7 @@ def _without(
 ) -> NDArray[np.int64]:
     if chosen is None:
         return histogram
-    return histogram - np.bincount(counts[chosen > 0], minlength=2**16)
+    return histogram - histogram_of(counts[chosen > 0])  # few, so a mask would take longer
 
 
 def _union(first: Mask | None, second: Mask | None) -> Mask | None:
@@ -299,6 +302,18 @@ def _union(first: Mask | None, second: Mask | None) -> Mask | None:
 
 def _mask(chosen: NDArray[np.bool_]) -> Mask:
     return chosen.view(np.uint8) * np.uint8(255)
+
+
+def _below(counts: Counts, limit: float) -> Mask:
+    return _mask(counts < math.ceil(limit))  # NumPy would compare with a float as floats, slowly
+
+
+def _above(counts: Counts, limit: float) -> Mask:
+    return _mask(counts > math.floor(limit))
+
+
+def _outside(counts: Counts, low: float, high: float) -> Mask:
+    return _below(counts, low) | _above(counts, high)
 
 
 def _equal(pixels: NDArray[np.uint8] | Counts, value: int) -> Mask:

@@ -172,7 +172,7 @@ def fill(levels: NDArray[np.uint8], invalid: Mask) -> NDArray[np.uint8]:
 
 def to_8bit(counts: NDArray[np.uint16], window: Window) -> NDArray[np.uint8]:
     """Map counts (H, W) onto 0..255, `low` to 0 and `high` to 255, linearly between, clipped."""
-    return np.take(_table(window), counts)
+    return cast(NDArray[np.uint8], cv2.LUT(counts, _table(window)))
 
 
 def _table(window: Window) -> NDArray[np.uint8]:

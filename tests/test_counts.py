@@ -23,8 +23,8 @@ from segmif.images import (
 )
 from segmif.runtime import open_runtime, predict
 from segmif.sensor import has_telemetry, seems_swapped
-from segmif.thermal import GainRule, GainState, apply_gain, percentile_window
-from segmif.window import Window
+from segmif.thermal import GainRule, GainState, apply_gain, percentile_window, to_8bit
+from segmif.window import Window, histogram_of, percentiles
 
 Counts = NDArray[np.uint16]
 Chosen = NDArray[np.bool_]
@@ -208,6 +208,30 @@ def test_a_frame_at_the_top_of_16_bit_with_a_few_other_pixels_has_the_narrowest_
     counts = np.where(shown, 65535, random.integers(0, 65536, (64, 64))).astype(np.uint16)
     window = apply_gain(counts, GainRule()).window
     assert window and (window.low, window.high) == (65535, 65536)
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["few", "beyond exact floats"])
+@pytest.mark.parametrize(("bits", "span"), DEPTHS)
+def test_what_is_fast_gives_what_the_plain_formulas_give(
+    bits: int, span: int, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not few:
+        monkeypatch.setattr("segmif.window.EXACT_FLOATS", 0)
+    counts = scene(bits, span, seed=3)
+    counts[::7, ::5], counts[5::9, ::11] = 0, 2**16 - 1
+    chosen = (counts % 3 > 0).astype(np.uint8)
+    for mask, values in ((None, counts), (chosen, counts[chosen > 0])):
+        plain = np.bincount(values.ravel(), minlength=2**16)
+        histogram = histogram_of(counts, mask)
+        np.testing.assert_array_equal(histogram, plain)
+        shares = np.cumsum(plain) * (100.0 / plain.sum())
+        for low, high in ((1, 99), (50, 50), (0, 100)):
+            limits = [max(low, 1e-9), high - 1e-9]
+            assert percentiles(histogram, low, high) == tuple(np.searchsorted(shares, limits))
+    low_count, high_count = np.percentile(counts, (10, 90)) + 0.25
+    window = Window(float(low_count), float(high_count))
+    levels = (counts.astype(np.float32) - window.low) * (255.0 / (window.high - window.low))
+    np.testing.assert_array_equal(to_8bit(counts, window), np.rint(levels.clip(0, 255)))
 
 
 def test_stated_values_are_invalid_in_8_bit_and_none_else() -> None:
