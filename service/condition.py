@@ -61,6 +61,7 @@ class Bounds:
     max_invalid: float = 1.0  # share of the infrared pixels
     bits: int | None = None  # of the infrared counts, where stated
     shutter: bool = False  # what the camera says itself
+    same_stamps: bool = False  # they were judged with the pair before, of the same request
 
 
 def examine(
@@ -75,7 +76,7 @@ def examine(
 
     `validity` is that of infrared. After a jump of the stamps the memory starts anew.
     """
-    stamp_flags = list(_stamp_flags(stamps_ns, memory))
+    stamp_flags = list(_stamp_flags(stamps_ns, None if bounds.same_stamps else memory))
     faults = {s: _fault(s, pixels, memory, validity, bounds) for s, pixels in frames.items()}
     if bounds.shutter and faults["infrared"] != "missing":
         faults["infrared"] = "shutter"

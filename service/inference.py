@@ -128,9 +128,10 @@ async def infer(
     ask = inference.ask()
     latest = due(request, ask, request.app.state.settings)
     received_s = monotonic() - request.state.received
+    origin = client_of(request), request.state.request_id, latest, received_s
     submissions = [
-        Submission(*pair, ask, client_of(request), request.state.request_id, latest, received_s)
-        for pair in inference.pairs
+        Submission(*pair, ask, *origin, same_stamps=place > 0)
+        for place, pair in enumerate(inference.pairs)
     ]
     results = await unless_gone(request, _all(line, submissions))
     times = request.state.times = results[0].times

@@ -51,6 +51,7 @@ class Submission:
     request_id: str
     due: float = math.inf  # on the clock of `time.monotonic`
     received_s: float = 0.0  # how long the request took to come
+    same_stamps: bool = False  # as the pair before, of the same request
 
 
 class Line:
@@ -318,7 +319,9 @@ class Line:
                     await self.codecs.run(self.tap.keep, decoded, pair.ask, pair.client)
                 prepared = await self._next(
                     heavy or place,
-                    partial(settle, decoded, rules, times, pair.ask, stream.memory),
+                    partial(
+                        settle, decoded, rules, times, pair.ask, stream.memory, pair.same_stamps
+                    ),
                 )
                 turn.job = self._submit(prepared, pair, times, place)
         finally:

@@ -84,11 +84,13 @@ def settle(
     times: Times,
     ask: Ask = Ask(),  # noqa: B008  frozen
     memory: Memory | None = None,
+    same_stamps: bool = False,
 ) -> Prepared:
     """
     Judge decoded frames and bring them into one view and 8 bit; raises BadPair or Degraded.
 
     A frame that shows nothing becomes black, which the networks have learned to do without.
+    `same_stamps`: they were judged with the pair before, of the same request.
     """
     with times.measure("align"):
         cameras, infrared = rules.cameras_for(ask), decoded.infrared
@@ -97,7 +99,7 @@ def settle(
         condition = examine(
             {"visible": decoded.visible, "infrared": infrared},
             (ask.visible_ns, ask.infrared_ns),
-            Bounds(rules.max_skew_ms, rules.max_invalid, profile.bits, ask.shutter),
+            Bounds(rules.max_skew_ms, rules.max_invalid, profile.bits, ask.shutter, same_stamps),
             memory,
             validity,
         )

@@ -1,5 +1,6 @@
 """What cameras really send: counts without measurement, telemetry, other units and clocks."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,7 @@ from segmif import images
 from segmif.camera import CameraProfile, Cameras, Crop
 from segmif.rig import Homography, write_rig
 from segmif.runtime import open_runtime
+from service.condition import SENSORS
 from service.mounting import Mounting
 from service.settings import Settings
 from tests.service.conftest import Serve
@@ -176,6 +178,32 @@ def test_stamps_that_repeat_or_go_back_are_flagged_by_every_form(
         [(_, report)] = send(client, [(VISIBLE, (COUNTS + noise).astype(np.uint16))], ask)
         told.append([flag for flag in report["pair"]["flags"] if flag != "visible_frozen"])
     assert told == [[], [], ["visible_repeated"], ["visible_late"], []]
+
+
+def test_the_pairs_of_a_batch_share_a_stamp_that_the_next_batch_may_not_repeat(
+    client: httpx.Client,
+) -> None:
+    told: list[list[list[str]]] = []
+    for at, visible_first in ((100, 0), (200, 2), (200, 4), (150, 6)):
+        visible = np.stack([VISIBLE // 8 * 7 + visible_first + place for place in range(2)])
+        heat = np.stack([COUNTS + visible_first + place for place in range(2)]).astype(np.uint16)
+        inputs = [
+            {
+                "name": name,
+                "datatype": each.dtype.name.upper(),
+                "shape": [*each.shape],
+                "data": each.tolist(),
+            }
+            for name, each in (("visible", visible), ("infrared", heat))
+        ]
+        ask = {"stream": "batches", "visible_ns": at * 10**6, "infrared_ns": at * 10**6}
+        asked = {"inputs": inputs, "parameters": ask}
+        answer = client.post("/v2/models/nano/infer", json=asked).json()
+        reports = json.loads(answer["parameters"]["reports"])
+        assert all(report["pair"]["skew"] == "within" for report in reports)
+        told.append([report["pair"]["flags"] for report in reports])
+    of_both = [[f"{sensor}_{fault}" for sensor in SENSORS] for fault in ("repeated", "late")]
+    assert told == [[[], []], [[], []], [of_both[0], []], [of_both[1], []]]
 
 
 def test_settings_stand_over_the_rig_file_and_a_request_over_both(
