@@ -15,6 +15,7 @@ from segmif.files import read_frame
 from segmif.headers import read_header
 from segmif.images import read_counts, read_visible
 from segmif.pair_files import EVERY
+from segmif.sensor import has_telemetry
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
@@ -58,22 +59,38 @@ def say(sentences: Iterable[str]) -> None:
         print(sentence, file=sys.stderr)
 
 
-def add_cameras(parser: argparse.ArgumentParser) -> None:
+STATED = {
+    "visible_crop": "pixels to cut from visible: left,top,right,bottom",
+    "infrared_crop": "pixels to cut from infrared, such as telemetry: left,top,right,bottom",
+    "infrared_polarity": "white_hot or black_hot",
+    "infrared_byte_order": "swapped if the two bytes of each count changed places",
+    "infrared_invalid": "values that mean 'not measured': 0,65535",
+}
+
+
+def add_cameras(parser: argparse.ArgumentParser, kept: str = "and kept in the rig file") -> None:
     """The flags that state which part of the frames is picture, and how to read the counts."""
-    group = parser.add_argument_group("what is stated of the cameras, and kept in the rig file")
-    for name, text in (
-        ("visible-crop", "pixels to cut from visible: left,top,right,bottom"),
-        ("infrared-crop", "pixels to cut from infrared, such as telemetry: left,top,right,bottom"),
-        ("infrared-polarity", "white_hot or black_hot"),
-        ("infrared-byte-order", "swapped if the two bytes of each count changed places"),
-        ("infrared-invalid", "values that mean 'not measured': 0,65535"),
-    ):
-        group.add_argument(f"--{name}", help=text)
+    group = parser.add_argument_group(f"what is stated of the cameras, {kept}")
+    for name, text in STATED.items():
+        group.add_argument(f"--{name.replace('_', '-')}", help=text)
 
 
 def cameras_of(args: argparse.Namespace) -> Cameras:
     """What the flags of `add_cameras` state; raises ValueError."""
     return cameras_from_flat(vars(args))
+
+
+def camera_words(args: argparse.Namespace) -> list[str]:
+    """The flags of `add_cameras` as they were given."""
+    given = {name: getattr(args, name) for name in STATED}
+    return [f"--{name.replace('_', '-')}={text}" for name, text in given.items() if text]
+
+
+def hint_of_rows(shape: tuple[int, ...], profile: CameraProfile) -> list[str]:
+    """A sentence if an infrared frame (H, W) seems to have rows of telemetry, and no crop."""
+    if profile.crop is not None or not has_telemetry(shape):
+        return []
+    return ["infrared has the size of a sensor and some rows more: --infrared-crop=0,0,0,ROWS?"]
 
 
 def hint_of_order(visible: Path, infrared: Path) -> list[str]:

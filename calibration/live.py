@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibration.board import Board, add_board_arguments, board_from
 from calibration.bundle import PairView
 from calibration.detect import Detection, Raw, Refusal, detect
+from calibration.frames import add_cameras, camera_words, cameras_of
 from calibration.guide import coverage, next_pose
 from calibration.judge import WELL, Solution
 from calibration.page import Page
@@ -20,10 +21,12 @@ from calibration.pictures import Colour, found_corners
 from calibration.served import Door, from_service
 from calibration.sources import Moment, moments
 from calibration.stereo import MIN_VIEWS, calibrate
+from segmif.camera import Cameras
 from segmif.files import write_bytes
 from segmif.images import encode_png
 from segmif.numbers import Real, Whole
 from segmif.rig import Floats
+from segmif.sensor import cropped, infrared_picture
 
 REST_NS = 500_000_000  # pairs so near in time must show the board at one place
 REST_SHARE = 0.002  # of the frame's width that a resting board may move
@@ -42,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", default=os.environ.get("SEGMIF_TOKEN"), help="of the service; else SEGMIF_TOKEN"
     )
+    add_cameras(parser, "as `solve` will be told")
     add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
     parser.add_argument("--views", type=Whole(), default=30, help="to take (%(default)s)")
@@ -68,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.views < MIN_VIEWS:
         raise ValueError(f"--views is {args.views}: a rig takes at least {MIN_VIEWS}")
-    session = Session(board_from(args), args.keep)
+    session = Session(board_from(args), args.keep, cameras_of(args))
     stream = source(args)
     with Page(args.port) as page:
         if args.port:
@@ -87,13 +91,18 @@ def main(args: argparse.Namespace) -> int:
     if session.solution is None:
         print(f"{len(session.views)} views in {args.keep} make no rig yet: {session.lacking}")
         return 1
-    print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders")
+    told = " ".join(["", "with", *camera_words(args)]) if camera_words(args) else ""
+    print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders{told}")
     return 0
 
 
 def source(args: argparse.Namespace) -> Iterator[Moment]:
     """Pairs from where the command line says; raises ValueError where it is not clear."""
     tolerance_ns = round(args.tolerance_ms * 1e6)
+    if args.service and (stated := camera_words(args)):
+        raise ValueError(
+            f"{stated[0]}: the service hands out pictures, as its own settings say; state it there"
+        )
     if args.service and args.stream and not (args.visible or args.infrared):
         door = Door(args.service, args.stream, args.token)
         return from_service(door, tolerance_ns, args.patience_s)
@@ -108,6 +117,7 @@ class Session:
 
     board: Board
     keep: Path
+    cameras: Cameras = field(default_factory=Cameras)  # what is stated of the frames
     views: list[PairView] = field(default_factory=list)
     solution: Solution | None = None
     lacking: str = f"at least {MIN_VIEWS} are needed"  # why there is no solution
@@ -121,20 +131,26 @@ class Session:
         return next_pose(len(self.views), self.solution, self.board)
 
     def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> str:
-        """Look at a pair, visible (H, W, 3) and infrared (H, W); says what became of it."""
+        """
+        Look at a pair as it came, visible (H, W, 3) and infrared (H, W); says what became of it.
+
+        Raises ImageError if a crop leaves nothing, and for counts whose bytes seem swapped.
+        """
         grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
-        found = detect(grey, self.board, quick=True), detect(infrared, self.board, quick=True)
+        grey = cropped(grey, self.cameras.visible.crop)
+        heat = infrared_picture(infrared, self.cameras.infrared)
+        found = detect(grey, self.board, quick=True), detect(heat, self.board, quick=True)
         first, second = found
-        self._show((grey, infrared), found)
+        self._show((grey, heat), found)
         if isinstance(first, Refusal):
             return f"not taken: visible: {first.reason}"
         if isinstance(second, Refusal):
             return f"not taken: infrared: {second.reason}"
-        if refusal := self._not_new(stamp_ns, first, visible.shape[1]):
+        if refusal := self._not_new(stamp_ns, first, grey.shape[1]):
             return f"not taken: {refusal}"
         self._keep(stamp_ns, visible, infrared)
         self.views.append(PairView(f"{stamp_ns:019d}", first, second))
-        sizes = (visible.shape[1], visible.shape[0]), (infrared.shape[1], infrared.shape[0])
+        sizes = (grey.shape[1], grey.shape[0]), (heat.shape[1], heat.shape[0])
         return f"view {len(self.views)} taken; {self._learn(sizes)}; next {self.wanted}"
 
     def _not_new(self, stamp_ns: int, seen: Detection, width: int) -> str:

@@ -5,6 +5,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -13,8 +14,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from calibration.frames import frames_in, read_grey, read_raw
+from calibration.detect import Raw
+from calibration.frames import add_cameras, cameras_of, frames_in, read_grey, read_raw
 from segmif import pair_files
+from segmif.camera import CameraProfile, Cameras
+from segmif.counts import stated_invalid
 from segmif.files import write_bytes
 from segmif.numbers import Real
 from segmif.pair_files import EVERY
@@ -48,17 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--offset-from-motion", action="store_true", help="find it from what both cameras see move"
     )
     pair_files.add_patterns(parser)
+    add_cameras(parser, "for --offset-from-motion")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
 
 
 def main(args: argparse.Namespace) -> int:
-    patterns = pair_files.patterns_of(args)
+    patterns, cameras = pair_files.patterns_of(args), cameras_of(args)
     visible = stamped(args.visible, args.visible_stamps, args.unit, patterns[0])
     infrared = stamped(args.infrared, args.infrared_stamps, args.unit, patterns[1])
     stamps = [np.array(list(each), np.int64) for each in (visible, infrared)]
     offset_ns = round(args.offset_ms * UNITS["ms"])
     if args.offset_from_motion:
-        found = offset_from_motion(visible, infrared)
+        found = offset_from_motion(visible, infrared, cameras)
         offset_ns = found.ns
         print(
             f"offset {found.ns / 1e6:.1f} +/- {found.std_ns / 1e6:.1f} ms to add to infrared "
@@ -115,11 +120,16 @@ def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
     return _nanoseconds(numbers[-1], unit)
 
 
-def offset_from_motion(visible: Mapping[int, Path], infrared: Mapping[int, Path]) -> Offset:
+def offset_from_motion(
+    visible: Mapping[int, Path],
+    infrared: Mapping[int, Path],
+    cameras: Cameras = Cameras(),  # noqa: B008  frozen
+) -> Offset:
     """Compare how much both cameras see move from frame to frame; raises as `clock_offset`."""
+    grey, raw = partial(read_grey, profile=cameras.visible), partial(_read_steady, cameras.infrared)
     first, second = (
         _motion([_small(read(path)) for path in tqdm(each.values(), desc=name, disable=None)])
-        for name, each, read in (("visible", visible, read_grey), ("infrared", infrared, read_raw))
+        for name, each, read in (("visible", visible, grey), ("infrared", infrared, raw))
     )
     return clock_offset(_between(visible), first, _between(infrared), second)
 
@@ -162,6 +172,15 @@ def _nanoseconds(text: str, unit: str) -> int:
     if found >= 1 << 63:
         raise ValueError(f"{text} {unit} is more than any clock of nanoseconds holds")
     return found
+
+
+def _read_steady(profile: CameraProfile, path: Path) -> Raw:
+    """An infrared frame (H, W) whose pixels without measurement flicker as little as can be."""
+    counts = read_raw(path, profile)
+    invalid = stated_invalid(counts, profile)
+    if invalid is not None and not invalid.all():
+        counts[invalid > 0] = np.median(counts[invalid == 0])
+    return counts
 
 
 def _small(frame: np.ndarray) -> Floats:

@@ -7,6 +7,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from calibration.frames import add_cameras, cameras_of, hint_of_rows, say
 from segmif.alignment import align
 from segmif.parsing import read_table
 from segmif.rig import Floats, Homography, write_rig
@@ -29,15 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--visible-size", required=True, help="WIDTHxHEIGHT of its frames, pixels")
     parser.add_argument("--infrared-size", required=True, help="WIDTHxHEIGHT of its frames, pixels")
+    add_cameras(parser, "and kept in the rig file; sizes and points are those after a crop")
     parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
 
 
 def main(args: argparse.Namespace) -> int:
+    cameras = cameras_of(args)
     sizes = size_from(args.visible_size), size_from(args.infrared_size)
+    say(hint_of_rows(sizes[1][::-1], cameras.infrared))
     points = read_points(args.points, *sizes)
     H, errors, used = fit(points)
     check_spread(H, points[used, :2], max(errors[used].mean(), CLICK_PX), sizes)
-    rig = Homography(*sizes, H)
+    rig = Homography(*sizes, H, frames=cameras)
     align(rig)  # raises ValueError for one that shows nothing
     write_rig(args.out, rig)
     print(

@@ -20,6 +20,7 @@ from calibration.frames import (
     add_cameras,
     cameras_of,
     hint_of_order,
+    hint_of_rows,
     paired,
     read_grey,
     read_raw,
@@ -32,7 +33,6 @@ from calibration.stereo import MIN_VIEWS, Size, Unexplained, calibrate
 from segmif import pair_files
 from segmif.files import read_frame, write_all
 from segmif.rig import COEFFICIENTS, Model, rig_bytes
-from segmif.sensor import has_telemetry
 
 FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
 
@@ -84,8 +84,7 @@ def main(args: argparse.Namespace) -> int:
         sizes.add((visible.shape[1::-1], infrared.shape[1::-1]))
         found = detect(visible, board), detect(infrared, board)
         shots.append(Shot(visible_path.stem, visible_path, infrared_path, *found))
-    if cameras.infrared.crop is None and any(has_telemetry(heat[::-1]) for _, heat in sizes):
-        say(["infrared has the size of a sensor and some rows more: --infrared-crop=0,0,0,ROWS?"])
+    say({hint for _, heat in sizes for hint in hint_of_rows(heat[::-1], cameras.infrared)})
     if len(sizes) > 1:
         raise ValueError(f"the frames have several sizes (visible, infrared): {sorted(sizes)}")
     unseen = reasons(shots)

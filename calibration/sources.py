@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.detect import Raw
-from calibration.frames import read_raw
 from calibration.pair import stamp_of
-from segmif.images import read_visible
+from segmif.files import read_frame
+from segmif.images import ImageError, decode_infrared, read_visible
 from segmif.pair_files import list_frames, same_names
 from segmif.pairing import Pairer
 
@@ -46,7 +46,7 @@ def from_folders(visible: Path, infrared: Path, patience_s: float) -> Iterator[M
         first, second = same_names(*(list_frames(each).files for each in (visible, infrared)))
         fresh = sorted((first.keys() & second.keys()) - given)
         for name in fresh:
-            colour, warm = read_visible(first[name]), read_raw(second[name])
+            colour, warm = read_visible(first[name]), _as_it_came(second[name])
             yield stamp_of(first[name], None, counter="s"), colour, warm
         given.update(fresh)
         if fresh:
@@ -55,6 +55,14 @@ def from_folders(visible: Path, infrared: Path, patience_s: float) -> Iterator[M
             return
         else:
             time.sleep(LOOK_AGAIN_S)
+
+
+def _as_it_came(path: Path) -> Raw:
+    """The whole infrared frame (H, W), its bytes in whatever order; raises ImageError."""
+    try:
+        return decode_infrared(read_frame(path))
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from error
 
 
 def freshest(visible: Read, infrared: Read, tolerance_ns: int) -> Iterator[Moment]:

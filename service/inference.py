@@ -128,9 +128,9 @@ async def infer(
     ask = inference.ask()
     latest = due(request, ask, request.app.state.settings)
     received_s = monotonic() - request.state.received
-    origin = client_of(request), request.state.request_id, latest, received_s
+    client, request_id = client_of(request), request.state.request_id
     submissions = [
-        Submission(*pair, ask, *origin, same_stamps=place > 0)
+        Submission(*pair, ask, client, request_id, latest, received_s, same_stamps=place > 0)
         for place, pair in enumerate(inference.pairs)
     ]
     results = await unless_gone(request, _all(line, submissions))

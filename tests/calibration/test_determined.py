@@ -17,6 +17,7 @@ from calibration.solve import solved, unseen_places
 from calibration.stereo import calibrate
 from calibration.synthetic import BOARD, in_view, of_middle, see, unlike_rig
 from segmif import cli
+from segmif.camera import Crop
 from segmif.images import encode_png
 from segmif.rig import Floats, Rig, read_rig
 
@@ -191,7 +192,11 @@ def test_picked_points_must_be_spread(
     (tmp_path / "points.csv").write_text("\n".join([",".join(pick.COLUMNS), *rows]))
     sizes = ["--visible-size", "640x480", "--infrared-size", "400x300"]
     files = ["--points", f"{tmp_path}/points.csv", "--out", f"{tmp_path}/rig.yaml"]
-    monkeypatch.setattr(sys, "argv", ["calibration", "pick", *sizes, *files])
+    stated = ["--infrared-crop", "0,0,0,2", "--infrared-polarity", "black_hot"]
+    monkeypatch.setattr(sys, "argv", ["calibration", "pick", *sizes, *files, *stated])
     assert cli.run("calibration", "", {"pick": pick}) == (1 if said else 0)
     assert said in capsys.readouterr().err
     assert (tmp_path / "rig.yaml").exists() == (not said)
+    if not said:
+        heat = read_rig(tmp_path / "rig.yaml").frames.infrared
+        assert (heat.crop, heat.polarity) == (Crop(bottom=2), "black_hot")

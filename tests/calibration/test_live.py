@@ -1,5 +1,6 @@
 """Views taken as they come, and the pose that is asked for next."""
 
+import argparse
 import re
 import socket
 import sys
@@ -22,7 +23,8 @@ from calibration.sources import Read, Stamped, freshest
 from calibration.stereo import calibrate
 from calibration.synthetic import BOARD, Moment, draw, of_middle, render, see, unlike_rig
 from segmif import cli
-from segmif.images import encode_png
+from segmif.camera import CameraProfile
+from segmif.images import encode_png, read_counts
 from segmif.rig import Camera, Floats, Rig
 
 EPOCH_S = 1_790_000_000
@@ -52,12 +54,12 @@ def save(folder: Path, name: str, visible: np.ndarray, infrared: np.ndarray) -> 
         (folder / which / f"{name}.png").write_bytes(encode_png(frame))
 
 
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *more: str) -> int:
     sources = ["--visible", folder / "visible", "--infrared", folder / "infrared"]
     board = ["--board", "chessboard", "--corners", "9x6", "--square-mm", 23.1]
     words = ["--keep", folder / "kept", "--port", 0, "--patience-s", 0]
     monkeypatch.setattr(
-        sys, "argv", list(map(str, ["calibration", "live", *sources, *board, *words]))
+        sys, "argv", list(map(str, ["calibration", "live", *sources, *board, *words, *more]))
     )
     return cli.run("calibration", "", {"live": live})
 
@@ -105,6 +107,35 @@ def test_views_are_taken_refused_and_asked_for(
     for which in ("visible", "infrared"):
         names = sorted(path.stem for path in (tmp_path / "kept" / which).iterdir())
         assert names == [f"{(EPOCH_S + 10 * at) * 10**9}" for at in range(6)]
+
+
+def test_frames_are_looked_at_as_stated_and_kept_as_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_words = {one.words: one.pose for one in candidates(half_size(), BOARD)}
+    moment = shown(by_words[ASKED])
+    telemetry = np.random.default_rng(0).integers(0, 65_536, (2, moment.infrared.shape[1]))
+    came = np.vstack([moment.infrared, telemetry]).astype(np.uint16).byteswap()
+    save(tmp_path, str(EPOCH_S), moment.visible, came)
+    assert run(monkeypatch, tmp_path) == 1
+    assert "changed places" in capsys.readouterr().err
+    stated = ["--infrared-crop=0,0,0,2", "--infrared-byte-order=swapped"]
+    assert run(monkeypatch, tmp_path, *stated) == 1  # one view makes no rig
+    assert "view 1 taken" in capsys.readouterr().out
+    kept = read_counts(
+        tmp_path / "kept" / "infrared" / f"{EPOCH_S * 10**9}.png",
+        CameraProfile(byte_order="native"),
+    )
+    np.testing.assert_array_equal(kept, came)
+    with pytest.raises(ValueError, match="the service hands out pictures"):
+        live.source(parsed("--service", "http://127.0.0.1:1", "--stream", "rig", *stated))
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    live.add_arguments(parser)
+    board = ["--board", "chessboard", "--corners", "9x6", "--square-mm", "23.1"]
+    return parser.parse_args([*words, *board, "--keep", "kept"])
 
 
 def test_asked_for_poses_tell_more_than_chance() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from calibration import pair
 from segmif import cli
-from segmif.images import encode_png
+from segmif.images import encode_png, read_counts
 
 EPOCH_MS = 1_790_000_000_000
 
@@ -65,6 +65,24 @@ def test_an_unknown_clock_is_found_and_frames_are_paired(
         infrared_ms = int(row["infrared"][:-4]) / 1000 + 9000
         assert abs(visible_ms - infrared_ms) <= 20 + 25
         assert float(row["skew_ms"]) == pytest.approx(infrared_ms - visible_ms, abs=25)
+
+
+def test_motion_is_read_from_the_picture_as_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, infrared_ms=9000)
+    random = np.random.default_rng(0)
+    for path in (tmp_path / "infrared").iterdir():
+        counts = read_counts(path)
+        counts[random.random(counts.shape) < 0.2] = 65_535
+        rows = random.integers(0, 65_536, (6, counts.shape[1]))
+        came = np.vstack([counts, rows]).astype(np.uint16).byteswap()
+        path.write_bytes(encode_png(came))
+    stated = ["--infrared-crop=0,0,0,6", "--infrared-byte-order=swapped"]
+    stated += ["--infrared-invalid=65535"]
+    assert run(monkeypatch, tmp_path, "--offset-from-motion", *stated) == 0
+    offset = re.search(r"offset ([\d.]+) ", capsys.readouterr().out)
+    assert offset and float(offset[1]) == pytest.approx(9000, abs=25)
 
 
 def test_stamps_from_a_csv_file(
