@@ -8,8 +8,7 @@ have seen. The data set knows neither mean nor std; pixels stay uint8.
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from training.augment import Floats, Views, displaced_view, is_dark, paste, trou
 from training.config import DATA, Phase, Source, TrainConfig
 from training.datasets import FrameSet, notes_of, only, open_set
 from training.datasets import Labelled as Labelled
+from training.datasets.file_facts import Files, depths_of, doubt_notes
 from training.datasets.label_facts import LabelFacts, depth_notes
 from training.datasets.partial import PARTIAL, partial_set
 from training.datasets.rendered import RenderedSet
@@ -47,7 +47,7 @@ class Facts:
 
     pixels: NDArray[np.int64]  # (256,) of each class id
     dark: bool
-    bits: Mapping[str, int] = field(default_factory=dict)  # of a sample in the file, by sensor
+    files: Files = field(default_factory=dict)  # what reading them told
     digest: str = ""  # of what was read: both frames and the labels
 
 
@@ -119,7 +119,9 @@ class Frames(Sequence[Labelled]):
         for frames in sets:
             of_set = zip(self._places, self.facts, strict=True)
             facts = [fact for (each, _), fact in of_set if each is frames]
-            said = [*notes_of(frames), *depth_notes(_depths(facts))]
+            files = [fact.files for fact in facts]
+            depths = depth_notes(depths_of(files))
+            said = [*notes_of(frames), *depths, *doubt_notes(files)]
             if frames.taxonomy:
                 pixels = np.sum([fact.pixels for fact in facts], axis=0)
                 labels = LabelFacts(frames.taxonomy, pixels)
@@ -140,15 +142,6 @@ class Frames(Sequence[Labelled]):
         except (OSError, ValueError) as error:
             return str(error)
         return frame, facts_of(frame)
-
-
-def _depths(facts: Sequence[Facts]) -> dict[str, Counter[int]]:
-    """How many frames have how many bits a sample, by sensor."""
-    depths: dict[str, Counter[int]] = {}
-    for fact in facts:
-        for sensor, bits in fact.bits.items():
-            depths.setdefault(sensor, Counter())[bits] += 1
-    return depths
 
 
 def _sentence(broken: list[str], all_frames: int) -> str:
@@ -178,7 +171,7 @@ def facts_of(frame: Labelled) -> Facts:
         read.update(str(array.shape).encode())
         read.update(np.ascontiguousarray(array).data)
     pixels = np.bincount(frame.labels.ravel(), minlength=256)
-    return Facts(pixels, dark, frame.bits, read.hexdigest())
+    return Facts(pixels, dark, frame.files, read.hexdigest())
 
 
 def data_root() -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from segmif.pair_files import SHOWN
+from training.datasets.file_facts import doubts_of, most_invalid
 from training.datasets.kinds import KINDS, locate
 from training.datasets.survey import FAR, UNKNOWN, Survey, survey
 
@@ -81,6 +82,8 @@ def as_json(found: Survey) -> dict[str, Any]:
         "absent": found.absent,
         "void": found.labels.void if found.labels else None,
         "depths": found.depths,
+        "doubts": doubts_of(found.files),
+        "most_invalid": most_invalid(found.files),
         "alignment": {
             "pairs": len(shifts),
             "median_px": float(np.median(shifts)) if len(shifts) else None,

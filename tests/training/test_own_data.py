@@ -181,6 +181,37 @@ def test_depths_that_differ_are_told_and_trained_on(
     assert train_on(root).remarks == ()
 
 
+def test_frames_read_in_doubt_are_told_and_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_set(tmp_path / "walk")
+    random = np.random.default_rng(0)
+    visible, heat = (random.integers(0, 4096, (63, 80, *more)) for more in ((3,), ()))
+    heat[:, :6] = 0  # no data: 7.5 % of the pixels
+    put(root, "visible", "a1", encode_png(visible.astype(np.uint16)))
+    put(root, "infrared", "a1", encode_png((20_000 * (heat > 0) + heat).astype(np.uint16)))
+    put(root, "label", "a1", encode_png(np.ones((63, 80), np.uint8)))
+    code, page = described(root, capsys)
+    told = (
+        "1 of 3 visible files do not say how many of their 16 bits are significant",
+        "1 of 3 infrared frames have the size of a known sensor and some rows more",
+        "1 of 3 infrared frames have more than 1% of pixels without measurement, up to 7.5%",
+    )
+    remarks = "\n".join(train_on(root).remarks)
+    assert code == 0 and all(f"- {each}" in page for each in told)
+    assert all(f"walk: {each}" in remarks for each in told)
+    numbers = json.loads(described(root, capsys, "--json")[1])
+    assert numbers["doubts"] == dict.fromkeys(
+        ("visible_bits_guessed", "infrared_telemetry", "infrared_invalid"), 1
+    )
+    assert numbers["most_invalid"] == pytest.approx(0.075)
+    with (root / "dataset.toml").open("a") as file:
+        file.write("\n[frames.visible]\nbits = 12\n[frames.infrared]\ncrop = [0, 0, 0, 3]\n")
+        file.write("\ninvalid = [0]\n")
+    code, page = described(root, capsys)
+    assert told[0] not in page and told[1] not in page
+
+
 def as_colour(labels: Image) -> Image:
     return np.repeat(labels[..., None], 3, axis=2)
 

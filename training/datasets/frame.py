@@ -1,6 +1,6 @@
 """One moment: what both sensors saw and what it shows; a set of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import Taxonomy
+from training.datasets.file_facts import Files
 
 Light = Literal["day", "night"]
 
@@ -21,7 +22,7 @@ class Labelled:
     infrared: NDArray[np.uint8]  # (H, W)
     labels: NDArray[np.uint8]  # (H, W) class ids, IGNORE where nobody labelled
     light: Light | None = None  # None where the data set does not say
-    bits: Mapping[str, int] = field(default_factory=dict)  # of a sample in the file, by sensor
+    files: Files = field(default_factory=dict)  # what reading them told
 
 
 class FrameSet(Protocol):

@@ -17,8 +17,9 @@ from segmif.headers import ImageError
 from segmif.images import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
 from segmif.name_patterns import suggested
 from segmif.pair_files import EVERY, LOSS, Listing, list_frames, listed, same_names
-from segmif.sensor import cropped, infrared_picture
+from segmif.sensor import cropped, has_telemetry, infrared_picture
 from training.datasets.coding import Code, Coding
+from training.datasets.file_facts import FileFacts
 from training.datasets.frame import Labelled, Light
 from training.datasets.label_facts import counted_from_one
 from training.datasets.label_maps import read_label
@@ -105,8 +106,8 @@ class PairSet:
     def read(self, index: int) -> Labelled:
         """As FrameSet says; ValueError for unequal sizes and for labels outside the classes."""
         name = self.names[index]
-        visible, visible_bits = self.visible_of(name)
-        infrared, infrared_bits = self.infrared_of(name)
+        visible, of_visible = self.visible_of(name)
+        infrared, of_infrared = self.infrared_of(name)
         labels, unknown = self.read_labels(name)
         if labels is None:
             labels = np.full(infrared.shape, IGNORE, np.uint8)
@@ -119,19 +120,20 @@ class PairSet:
             raise ValueError(
                 f"{self.parts['label'][name]}: {_objection(self.coding, labels, unknown)}"
             )
-        bits = {"visible": visible_bits, "infrared": infrared_bits}
-        return Labelled(name, visible, infrared, labels, light(name), bits)
+        files = {"visible": of_visible, "infrared": of_infrared}
+        return Labelled(name, visible, infrared, labels, light(name), files)
 
-    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
-        """The visible frame of a moment, (H, W, 3) RGB, and the bits of a sample in its file."""
+    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
+        """The visible frame of a moment, (H, W, 3) RGB, and what its file told."""
         path = _no_bitmap(self.visible[name])
         with naming_the_file(path):
             profile = self.cameras.visible
             frame = decode_visible_frame(read_frame(path), bits=profile.bits)
-            return cropped(frame.pixels, profile.crop), frame.depth
+            told = FileFacts(frame.depth, guessed=frame.bits_from == "guessed")
+            return cropped(frame.pixels, profile.crop), told
 
-    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
-        """The infrared frame of a moment, (H, W), and the bits of a sample in its file."""
+    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
+        """The infrared frame of a moment, (H, W), and what its file told."""
         path = _no_bitmap(self.infrared[name])
         with naming_the_file(path):
             return _levels(read_frame(path), self.cameras.infrared)
@@ -146,13 +148,13 @@ class PairSet:
 class RgbaSet(PairSet):
     """Pairs in one file each: red, green, blue and, as alpha, infrared."""
 
-    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
+    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
         """The colours of a moment's file, (H, W, 3) RGB; 8 bit."""
-        return read_rgba(_no_bitmap(self.visible[name]))[0], 8
+        return read_rgba(_no_bitmap(self.visible[name]))[0], FileFacts()
 
-    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], int]:
+    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
         """The alpha of a moment's file, (H, W); 8 bit."""
-        return read_rgba(_no_bitmap(self.infrared[name]))[1], 8
+        return read_rgba(_no_bitmap(self.infrared[name]))[1], FileFacts()
 
 
 def light(name: str) -> Light | None:
@@ -204,10 +206,13 @@ def naming_the_file(path: Path) -> Iterator[None]:
         raise ImageError(error.kind, f"{path}: {error}") from error
 
 
-def _levels(data: bytes, profile: CameraProfile) -> tuple[NDArray[np.uint8], int]:
-    """A thermal frame in 8 bit, and the bits of a sample in its file."""
-    pixels = infrared_picture(decode_infrared(data), profile)
-    return infrared_levels(pixels, profile=profile).pixels, 8 * pixels.itemsize
+def _levels(data: bytes, profile: CameraProfile) -> tuple[NDArray[np.uint8], FileFacts]:
+    """A thermal frame in 8 bit, and what its file told."""
+    came = decode_infrared(data)
+    levels = infrared_levels(infrared_picture(came, profile), profile=profile)
+    rows_too_many = profile.crop is None and has_telemetry(came.shape)
+    told = FileFacts(8 * came.itemsize, rows_too_many=rows_too_many, invalid=levels.invalid_share)
+    return levels.pixels, told
 
 
 def _no_bitmap(path: Path) -> Path:

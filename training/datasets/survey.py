@@ -16,6 +16,7 @@ from segmif.classes import Taxonomy
 from segmif.pair_files import listed
 from training.datasets.alignment import shift
 from training.datasets.coding import Code
+from training.datasets.file_facts import FileFacts, Files, depths_of, doubt_notes
 from training.datasets.frame import Light
 from training.datasets.label_facts import LabelFacts, counted_from_one, depth_notes
 from training.datasets.pairs import BITMAP, PairSet, light, size
@@ -39,7 +40,7 @@ class Moment:
     pixels: NDArray[np.int64] | None = None  # (256,) by class id
     unknown: dict[Code, int] = field(default_factory=dict)  # pixels of codes outside the classes
     painted: bool = False  # most of them in the colours of a paper's figures
-    bits: dict[str, int] = field(default_factory=dict)  # of a sample in the file, by part
+    files: dict[str, FileFacts] = field(default_factory=dict)  # what reading them told
     shift: float | None = None  # [px] between the sensors; None where a frame lacks or sizes differ
 
 
@@ -77,10 +78,12 @@ class Survey:
     @property
     def depths(self) -> dict[str, Counter[int]]:
         """How many frames have how many bits a sample, by part."""
-        return {
-            part: Counter(m.bits[part] for m in self.moments if part in m.bits)
-            for part in ("visible", "infrared")
-        }
+        return depths_of(self.files)
+
+    @property
+    def files(self) -> list[Files]:
+        """What the frames of each moment told when they were read."""
+        return [m.files for m in self.moments]
 
     @property
     def labels(self) -> LabelFacts | None:
@@ -163,6 +166,7 @@ class Survey:
         """A sentence on what may be wrong: an estimate says so, which a person must confirm."""
         return [
             *depth_notes(self.depths),
+            *doubt_notes(self.files),
             *_sentence(
                 f"Pairs whose sensors may be more than {FAR:.0f} px apart, the worst first",
                 [f"{m.name} ({m.shift:.0f} px)" for m in self.far],
@@ -236,12 +240,12 @@ def survey(frames: PairSet) -> Survey:
 def _look(frames: PairSet, name: str) -> Moment:
     moment = Moment(name, light(name))
 
-    def read(part: str, of: Callable[[str], tuple[Image, int]]) -> Callable[[str], Image]:
-        def noting_bits(name: str) -> Image:
-            image, moment.bits[part] = of(name)
+    def read(part: str, of: Callable[[str], tuple[Image, FileFacts]]) -> Callable[[str], Image]:
+        def noting(name: str) -> Image:
+            image, moment.files[part] = of(name)
             return image
 
-        return noting_bits
+        return noting
 
     visible = _try(read("visible", frames.visible_of), moment, "visible", frames)
     infrared = _try(read("infrared", frames.infrared_of), moment, "infrared", frames)
