@@ -32,12 +32,14 @@ MESSAGE_BYTES = 4096
 # Freed memory stays with a process: to fault the pages of two pictures in anew takes 1 ms.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
 START_S, STOP_S = 30.0, 5.0  # a machine under load imports slowly
+END_S = 1.0  # from a process's last word to its end
+KEPT_CODES = 128  # exit codes that are remembered, more than there are processes
 STALLED = 10  # times its CPU time that a job may take by the clock: other work may go before it
 MIB = 2**20
 
 KINDS, BITS_FROM = frozenset(get_args(Kind)) | {"memory"}, frozenset(get_args(BitsFrom))
 Part = Literal["visible", "infrared"]
-Reason = Literal["crashed", "overstayed", "deadline", "memory"]
+Reason = Literal["crashed", "killed", "overstayed", "deadline", "memory"]
 Told = dict[str, Any]
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,13 @@ class Lost(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Ended(Lost):
+    """A process ended while it had the frame."""
+
+    def __init__(self) -> None:
+        super().__init__("crashed")
 
 
 class Gone(Exception):
@@ -166,6 +175,12 @@ class Process:
         place = np.frombuffer(memory.map, job.dtype, count, offset)
         return told, place.reshape(job.shape).copy()
 
+    def has_ended(self) -> bool:
+        """Whether a process that says no more has ended by itself."""
+        ending = select.poll()
+        ending.register(self._handle, select.POLLIN)
+        return bool(ending.poll(END_S * 1000))
+
     def end(self) -> None:
         """Kill it, whatever it does."""
         with suppress(OSError):  # it has ended
@@ -208,7 +223,7 @@ class Process:
         return cast(Told, told)
 
     def _receive(self, patience_s: float) -> bytes:
-        """A message; nothing if none came in time. Raises Lost if the process ended."""
+        """A message; nothing if none came in time. Raises Ended if the process ended."""
         if not self._ready.poll(math.ceil(patience_s * 1000)):
             return b""
         try:
@@ -216,7 +231,7 @@ class Process:
         except OSError:
             message = b""
         if not message:
-            raise Lost("crashed")
+            raise Ended
         return message
 
     def _cpu_s(self) -> float:
@@ -234,6 +249,7 @@ class Template:
         self._lock = Lock()
         self._program: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._codes: dict[int, int] = {}  # by process, the latest last
 
     def fork(self, bounds: Bounds, max_pixels: int) -> Process:
         """A new process; raises OSError if this machine gives none."""
@@ -249,6 +265,25 @@ class Template:
             return Process(pid, handle, channel, max_pixels)
         except (Lost, ValueError) as error:
             raise OSError(f"a process that decodes did not start: {error}") from error
+
+    def exit_code(self, pid: int) -> int | None:
+        """
+        Exit code of a process that has ended, negative for a signal; None: nobody knows it.
+
+        The processes of a program that was killed have ended by SIGKILL.
+        """
+        with self._lock:
+            if not self._control:
+                return -signal.SIGKILL
+            try:
+                self._control.send(b"{}")
+                message = self._control.recv(MESSAGE_BYTES)
+            except OSError:
+                message = b""
+            if not message:
+                return -signal.SIGKILL
+            self._note(json.loads(message)["ended"])
+            return self._codes.pop(pid, None)
 
     def close(self) -> None:
         """End the program; the processes that it forked end with it."""
@@ -272,9 +307,15 @@ class Template:
             raise
         finally:
             theirs.close()
-        for pid, code in told["ended"]:
-            logger.info("process %d, which decoded, ended with exit code %d", pid, code)
+        self._note(told["ended"])
         return told["pid"], handles[0], ours
+
+    def _note(self, ended: list[tuple[int, int]]) -> None:
+        for pid, code in ended:
+            logger.info("process %d, which decoded, ended with exit code %d", pid, code)
+            self._codes[pid] = code
+        while len(self._codes) > KEPT_CODES:
+            del self._codes[next(iter(self._codes))]
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -2,8 +2,9 @@
 The program that decodes the files of strangers: `python -m service.decode_worker DESCRIPTOR`.
 
 It has the codecs in memory and does nothing itself: for each socket that comes over the descriptor
-it forks a worker, confined to memory and that socket. A job's frame lies in memory that both sides
-map, and so does the picture that comes of it.
+it forks a worker, confined to memory and that socket. To a message without a socket it answers
+which workers have ended, and how. A job's frame lies in memory that both sides map, and so does the
+picture that comes of it.
 """
 
 import json
@@ -36,6 +37,9 @@ def main(descriptor: int) -> None:
             message, descriptors, _, _ = socket.recv_fds(service, MESSAGE_BYTES, 1)
             if not message:
                 return
+            if not descriptors:
+                service.send(json.dumps({"ended": reap()}).encode())
+                continue
             fork_worker(service, descriptors[0], Bounds(**json.loads(message)))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -20,6 +21,7 @@ from segmif.images import Pixels, VisibleFrame
 from service.confinement import Bounds
 from service.decode_process import (
     COMMAND,
+    Ended,
     Gone,
     Job,
     Lost,
@@ -83,7 +85,8 @@ class Decoders:
     Decodes in a few processes, each of which takes one frame at a time.
 
     A frame that ends its process, or takes more of its CPU time than `limit_s` (for 4 megapixels,
-    more in proportion), is refused like a damaged one, and another process takes the place. They
+    more in proportion), is refused like a damaged one, and another process takes the place. If the
+    process was killed, which no frame does, the frame is decoded once more in another. They
     begin with `start` or the first frame; if the machine gives none, frames are decoded here, which
     the log says.
     """
@@ -181,17 +184,38 @@ class Decoders:
             try:
                 return process.decode(job)
             except (Lost, Gone) as error:
+                killed = isinstance(error, Ended) and self._was_killed(process)
                 process.end()
                 process = None
-                if isinstance(error, Lost):
-                    raise self._refusal(job, error.reason) from error
-                # It ended before this frame came, which is not to blame: once more with another.
+                if isinstance(error, Lost) and not killed:
+                    raise self._refusal(job, error) from error
             finally:
                 self._free.put(process)
-        raise NotReady("the processes to decode frames in end before they begin", retry_s=1)
+        raise NotReady(
+            "the processes that decode are ended before they are done, as by a system that is "
+            "short of memory; try again",
+            retry_s=1,
+        )
 
-    def _refusal(self, job: Job, reason: Reason) -> Exception:
+    def _was_killed(self, process: Process) -> bool:
+        """
+        Whether something else than the frame ended a process, which counts it.
+
+        SIGKILL is no fault of the frame: the kernel sends it if memory is short, and the limits of
+        a process send others.
+        """
+        if not process.has_ended() or self._template.exit_code(process.pid) != -signal.SIGKILL:
+            return False
+        self._lost("killed")
+        logger.warning(
+            "process %d was killed while it decoded (is memory short?): the frame goes to another",
+            process.pid,
+        )
+        return True
+
+    def _refusal(self, job: Job, error: Lost) -> Exception:
         """What the client is told whose frame has cost a process."""
+        reason = error.reason
         self._lost(reason)
         header = job.header
         logger.warning(

@@ -22,7 +22,7 @@ from segmif import images
 from segmif.runtime import open_runtime
 from service.decoders import Decoders
 from service.settings import Settings
-from tests.service.odd_decoder import BREAK_OUT, CRASH, FLOOD, LIE, SPIN
+from tests.service.odd_decoder import BREAK_OUT, CRASH, FLOOD, KILLED, KILLED_ONCE, LIE, SPIN
 from tests.service.test_service import post_pair, started
 
 ODD = (sys.executable, str(Path(__file__).with_name("odd_decoder.py")))
@@ -90,6 +90,17 @@ def test_a_frame_that_ends_its_decoder_costs_one_answer(
         assert (told["status"], told["kind"], told["part"]) == (422, "damaged", "visible")
         assert words in told["detail"]
     assert losses(odd)[reason] == before + 2
+    assert post(odd, 320).status_code == 200
+
+
+def test_a_frame_is_not_blamed_for_a_process_that_was_killed(odd: httpx.Client) -> None:
+    assert post(odd, KILLED_ONCE).status_code == 200
+    before = losses(odd)["killed"]
+    for _ in range(2):
+        answer = post(odd, KILLED)
+        assert (answer.status_code, answer.json()["kind"]) == (503, "not_ready")
+        assert answer.headers["Retry-After"] == "1"
+    assert losses(odd)["killed"] == before + 4
     assert post(odd, 320).status_code == 200
 
 
