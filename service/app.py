@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segmif.runtime import Runtime
 from service import inference, routes, shared, stream, tap
@@ -34,6 +34,7 @@ from service.queries import hide_secrets
 from service.regions import Regions, remove_leftovers
 from service.renewal import on_hangup
 from service.settings import Settings
+from service.tracing import WithAddress, hide_address
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,17 @@ def installed_version() -> str:
 
 
 class Application(FastAPI):
-    """FastAPI, which traces and logs nothing of a query that could be a secret."""
+    """FastAPI, whose traces and logs hold nothing of a path or query that could be a secret."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         hide_secrets(scope)
+        hide_address(scope)
         await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Have all that lies within FastAPI's own traces see the address again."""
+        return WithAddress(super().build_middleware_stack())
 
 
 def create_app(
@@ -166,7 +172,8 @@ async def tell(request: Request, error: Exception) -> Response:
     """Answer an HTTPException, ours or the framework's, as problem+json."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 is news of the load, no fault
-        logger.error("%s %s: %s", request.method, request.scope["path"], error, exc_info=error)
+        route = getattr(request.scope.get("route"), "path", "none")
+        logger.error("%s %s: %s", request.method, route, error, exc_info=error)
     return problem_response(request, error)
 
 

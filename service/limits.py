@@ -124,11 +124,20 @@ def table(settings: "Settings") -> Mapping[Entry, Limits]:
 def entry_of(path: str, content_type: str = "") -> Entry | None:
     """Which entry point a path is; None for a path that the service does not have."""
     for known, entry in PATHS:
-        if path == known or (known.endswith("/") and known != "/" and path.startswith(known)):
+        if _is_at(path, known):
             if entry == "form" and content_type.startswith(RAW_TYPE):
                 return "raw"
             return entry
     return None
+
+
+def known_path(path: str) -> str:
+    """What of a path stands in the table: all, or its beginning; empty if nothing does."""
+    return next((known for known, _ in PATHS if _is_at(path, known)), "")
+
+
+def _is_at(path: str, known: str) -> bool:
+    return path == known or (known.endswith("/") and known != "/" and path.startswith(known))
 
 
 def check_entries(routes: Iterable[Any]) -> None:

@@ -1,7 +1,9 @@
 """A pair's stages as spans of OpenTelemetry, within the request's own span, which FastAPI makes."""
 
 from opentelemetry import trace
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.limits import known_path
 from service.times import Times
 
 # Does nothing until OpenTelemetry's SDK is installed and set up by its OTEL_ variables.
@@ -19,3 +21,28 @@ def trace_stages(times: Times) -> None:
     for stage, began_ns in times.began_ns.items():
         span = _tracer.start_span(stage, start_time=began_ns)
         span.end(began_ns + int(times.ms[stage] * 1e6))
+
+
+def hide_address(scope: Scope) -> None:
+    """
+    Leave of a request's path what the service itself knows, and of its query nothing.
+
+    FastAPI writes both into its span. A path may hold the name of a region or stream, or a secret
+    that was sent to the wrong place. The route's template is in the span as `http.route`.
+    """
+    if scope["type"] == "http":
+        scope["address"] = scope["path"], scope["query_string"]
+        scope["path"], scope["query_string"] = known_path(scope["path"]), b""
+
+
+class WithAddress:
+    """Gives a request back the path and query that `hide_address` has taken."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if "address" in scope:
+            scope["path"], scope["query_string"] = scope.pop("address")
+        await self.app(scope, receive, send)
