@@ -52,8 +52,9 @@ def test_fast_but_wrong_is_told(tmp_path: Path) -> None:
     for name in ("nano.onnx", "nano.onnx.json"):
         shutil.copy(ROOT / "weights" / name, weights)
     flags = ["--weights", str(weights), "--kernels", str(tmp_path / "none.so")]
-    parts = ["machine", "attention_errors", "onnxruntime"]
-    code, found, _ = rehearsed(tmp_path / "out", *flags, "--parts", *parts)
+    code, found, _ = rehearsed(
+        tmp_path / "out", *flags, "--parts", "attention_errors", "onnxruntime"
+    )
     assert code == 1
     assert "not a build of the kernels" in found["attention_errors"][0]["left_out"]
     wrong = [row for row in found["onnxruntime"] if row["network"] == "nano"]
@@ -70,7 +71,7 @@ def test_engines_are_timed_and_judged(tmp_path: Path) -> None:
     for suffix in ("", ".json"):  # so that the part before finds its ONNX made
         shutil.copy(ROOT / f"weights/edge.onnx{suffix}", tmp_path / f"edge.fp16.onnx{suffix}")
     flags = ["--plugin", str(tmp_path / "none.so"), "--tensorrt-python", str(python)]
-    parts = ["machine", "tensorrt_plugin", "tensorrt_native", "layers"]
+    parts = ["tensorrt_plugin", "tensorrt_native", "layers"]
     code, found, _ = rehearsed(tmp_path / "out", *flags, "--parts", *parts)
     assert "there is no plugin at" in found["tensorrt_plugin"][0]["left_out"]
     built, *timed = found["tensorrt_native"]

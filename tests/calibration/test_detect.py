@@ -5,11 +5,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from calibration.board import Board
 from calibration.detect import Detection, Raw, Refusal, detect
 from calibration.synthetic import BOARD, Moment, poses, render, unlike_rig
 from segmif.rig import Floats
+from tests.calibration.test_live import half_size
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +19,13 @@ def moment() -> Moment:
     random = np.random.default_rng(3)
     rig = unlike_rig()
     return render(rig, BOARD, next(poses(rig, BOARD, 1, random)), random)
+
+
+@pytest.fixture(scope="module")
+def coarse(moment: Moment) -> NDArray[np.uint8]:
+    """The visible frame at half the size, for what is not about exactness."""
+    half = cv2.resize(moment.visible, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.uint8)
 
 
 def miss_px(found: Detection | Refusal, truth: Floats, board: Board = BOARD) -> float:
@@ -46,7 +55,7 @@ def test_a_board_whose_light_squares_are_hot_is_found_too(moment: Moment) -> Non
 
 def test_a_board_cut_by_the_edge_counts_as_far_as_it_goes() -> None:
     upright = np.array([0.15, 0.1, 0.01, -0.08, -0.06, 0.45])
-    moment = render(unlike_rig(), BOARD, upright, np.random.default_rng(1))
+    moment = render(half_size(), BOARD, upright, np.random.default_rng(1))
     columns = moment.visible_points.reshape(BOARD.rows, BOARD.columns, 2)[..., 0]
     cut = int((columns[:, 0].max() + columns[:, 1].min()) / 2)
     found = detect(moment.visible[:, cut:], BOARD)
@@ -73,22 +82,24 @@ def blurred(frame: Raw) -> Raw:
 @pytest.mark.parametrize(
     ("spoil", "said"), [(uniform, "uniform"), (saturated, "saturated"), (blurred, "blurred")]
 )
-def test_a_refused_frame_says_why(moment: Moment, spoil: object, said: str) -> None:
+def test_a_refused_frame_says_why(coarse: NDArray[np.uint8], spoil: object, said: str) -> None:
     assert callable(spoil)
-    found = detect(spoil(moment.visible), BOARD)
+    found = detect(spoil(coarse), BOARD)
     assert isinstance(found, Refusal)
     assert said in found.reason
 
 
 def test_another_board_is_named(moment: Moment) -> None:
-    found = detect(moment.visible, Board("chessboard", 10, 6, 0.0231))
+    found = detect(moment.infrared, Board("chessboard", 10, 6, 0.0231))
     assert isinstance(found, Refusal)
     assert found.reason == "9x6 corners are in the frame, expected a board of 10x6"
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(8, 6), (9, 5)])
-def test_a_part_of_a_larger_board_is_no_board(moment: Moment, columns: int, rows: int) -> None:
-    for frame in (moment.visible, moment.infrared):
+def test_a_part_of_a_larger_board_is_no_board(
+    moment: Moment, coarse: NDArray[np.uint8], columns: int, rows: int
+) -> None:
+    for frame in (coarse, moment.infrared):
         found = detect(frame, Board("chessboard", columns, rows, 0.0231))
         assert isinstance(found, Refusal)
         assert "corners are in the frame" in found.reason

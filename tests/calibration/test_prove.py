@@ -14,7 +14,7 @@ def test_eighty_views_of_a_fine_board_know_the_rotation(
 ) -> None:
     # What the README recommends; docs/results-rig.md has it of 100 draws.
     board = ["--corners", "14x10", "--square-mm", "23.1"]
-    command = ["calibration", "prove", "--guided", *board, "--views", "80", "--draws", "2"]
+    command = ["calibration", "prove", "--guided", *board, "--views", "80", "--draws", "1"]
     monkeypatch.setattr(sys, "argv", command)
     assert cli.run("calibration", "", {"prove": prove}) == 0
     told = json.loads(capsys.readouterr().out)

@@ -20,6 +20,7 @@ from calibration.synthetic import BOARD, draw, poses, render, unlike_rig
 from segmif import cli
 from segmif.images import encode_png
 from segmif.rig import Rig, read_rig
+from tests.calibration.test_live import half_size
 
 SIZES = ((1280, 960), (640, 480))
 RIG_BOARD = Path(os.environ.get("SEGMIF_DATA", "../shared/data")) / "rig_board"
@@ -165,7 +166,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 def folders(tmp_path: Path, count: int) -> list[object]:
     """Rendered frames in two folders, and the words that solve them."""
-    random, rig = np.random.default_rng(5), unlike_rig()
+    random, rig = np.random.default_rng(5), half_size()
     for name in ("visible", "infrared"):
         (tmp_path / name).mkdir()
     for index, pose in enumerate(poses(rig, BOARD, count, random)):
