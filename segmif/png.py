@@ -148,11 +148,11 @@ def encode(pixels: NDArray[np.uint8] | NDArray[np.uint16], both: Both = in_turn)
         lambda: _deflated(rows[middle:], zlib.Z_FINISH),
     )
     kind = 8 * pixels.itemsize, GREY if pixels.ndim == 2 else RGB
-    checksum = struct.pack(">I", zlib.adler32(rows.data))
+    packed = ZLIB_HEADER, top, bottom, struct.pack(">I", zlib.adler32(rows.data))
     return MAGIC + b"".join(
         (
             chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0)),
-            *(chunk(b"IDAT", part) for part in (ZLIB_HEADER + top, bottom, checksum)),
+            chunk(b"IDAT", b"".join(packed)),
             chunk(b"IEND", b""),
         )
     )
