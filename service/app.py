@@ -92,7 +92,8 @@ def create_app(
     app.state.give_up = None  # ends the server, where there is one
     app.state.buffered = Buffered()
     app.state.connections = None  # the server's, where there is one
-    app.state.tls = None  # uvicorn's, where there is one
+    app.state.tls = None  # the server's, where there is one
+    app.state.adopt = None  # has the server take up new limits
     app.state.regions = Regions()
     memory = [shared.router] if settings.shared_memory else []
     if settings.shared_memory:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from service.accounts import Buffered, client_key
+from service.limits import Limits
 from service.lingering import LingeringTransport, LingerLimits
 
 READ_BYTES = 256 * 2**10  # at a time
@@ -31,7 +32,10 @@ class ConnectionLimits:
     buffered_bytes: int
     buffered_of_one: int
     answer_s: float  # until a client has read its answer
+    handshake_s: float  # of TLS
     linger: LingerLimits
+    http: Limits  # of a request, whatever it asks for
+    websocket: Limits
     is_proxy: Callable[[str], bool] = nobody  # whose connections are many clients'
     refused: Callable[[str], None] = not_counted  # hears of the kind of each refusal
     buffered: Buffered = field(default_factory=Buffered)
@@ -158,13 +162,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
+        self.enter(transport)
+        self.begin(transport)
+
+    def enter(self, transport: asyncio.Transport) -> None:
+        """Count a connection, by the address of its client."""
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and not self.all.limits.is_proxy(str(peer[0])):
             self.client = client_key(str(peer[0]))
         self._socket = transport
+        self.all.add(self)
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Begin with HTTP."""
+        self._socket = transport
         self._transport = LingeringTransport(transport, self.all.limits.linger, self)
         self._inner.connection_made(self._transport)
-        self.all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

@@ -6,7 +6,7 @@ import json
 import sys
 from base64 import b64decode
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import httptools
@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from service.connections import Connection
 from service.errors import PROBLEM_TYPE, OutOfMemory
-from service.limits import PROBES, Pieces
+from service.limits import PROBES, Limits
 
 MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together
 OF_AN_UPGRADE = frozenset({b"upgrade", b"http2-settings"})  # headers that end at this hop
@@ -46,9 +46,6 @@ class HeadTooLarge(ValueError):
 class GuardedHttp(HttpToolsProtocol):
     """Closes connections that trickle, and reads or drops whatever belongs to a body."""
 
-    head_timeout_s: ClassVar[float] = 10.0
-    pieces: ClassVar[Pieces]
-
     def __init__(self, connection: Connection, **given: Any) -> None:
         super().__init__(**given)
         self._connection = connection
@@ -56,6 +53,11 @@ class GuardedHttp(HttpToolsProtocol):
         self._in_head = False
         self._upgrade_ignored = False
         self._ended = False
+
+    @property
+    def _limits(self) -> Limits:
+        """The limits in force: they may be others than at the start."""
+        return self._connection.all.limits.http
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin with the clock of the first head."""
@@ -130,7 +132,7 @@ class GuardedHttp(HttpToolsProtocol):
         """Take a piece of the body; the error becomes a 400 of `send_400_response`."""
         self._chunks += 1
         self._body_bytes += len(body)
-        if self.pieces.too_small(self._chunks, self._body_bytes):
+        if self._limits.pieces.too_small(self._chunks, self._body_bytes):
             raise ValueError("the body comes in too many tiny chunks")
         super().on_body(body)
 
@@ -249,7 +251,7 @@ class GuardedHttp(HttpToolsProtocol):
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
         self._patience = self.loop.call_later(
-            self.head_timeout_s,
+            self._limits.head_s,
             self._refuse_slow,
         )
 
@@ -260,7 +262,7 @@ class GuardedHttp(HttpToolsProtocol):
         if self._connection.reserved:
             self._refuse(503, "busy", self._crowded())
         else:
-            self._refuse(408, "too_slow", f"the headers took more than {self.head_timeout_s:g} s")
+            self._refuse(408, "too_slow", f"the headers took more than {self._limits.head_s:g} s")
 
     def _end_head(self) -> None:
         self._in_head = False

@@ -64,6 +64,7 @@ class Limits:
     """What one connection may ask of an entry point, and what is held for one client and all."""
 
     body_bytes: int  # of a body or message; of a body that is not read, 0
+    handshake_s: float  # of TLS, before it
     head_s: float
     body_idle_s: float  # without a byte of a body or message
     body_total_s: float  # for all of it
@@ -93,6 +94,7 @@ def table(settings: "Settings") -> Mapping[Entry, Limits]:
     ) -> Limits:
         return Limits(
             body_bytes,
+            settings.head_timeout_s,
             settings.head_timeout_s,
             settings.body_idle_s,
             settings.body_total_s,

@@ -57,15 +57,15 @@ class LingeringTransport(asyncio.Transport):
         """Send what was written, then wait for the client within the limits."""
         if self.lingers or self._inner.is_closing():
             return
-        half = self._inner.can_write_eof()  # not with TLS
-        if not (half or self.owner.unread):
-            self._inner.close()
-            return
         self._closed_at = self._heard_at = self._loop.time()
-        self._inner.resume_reading()
+        half = self._inner.can_write_eof()  # not with TLS
         try:
+            if half or self.owner.unread:
+                self._inner.resume_reading()
             if half:
                 self._inner.write_eof()
+            elif not self.owner.unread:
+                self._inner.close()  # TLS says so, and waits for the client to say the same
         except OSError:  # the client has reset the connection
             self._inner.abort()
         self._check = self._loop.call_later(self._limits.idle_s, self._see)

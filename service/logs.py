@@ -45,12 +45,16 @@ class TextLines(logging.Formatter):
 
 def is_needed(record: logging.LogRecord) -> bool:
     """
-    Leave out what uvicorn says of WebSockets: ours tells it too.
+    Leave out what uvicorn says of WebSockets and of where it listens: ours tells it too.
 
-    It writes the whole query, and calls every refusal before the handshake an error.
+    It writes the whole query, calls every refusal before the handshake an error, and HTTPS HTTP.
     """
     return not str(record.msg).startswith(
-        ('%s - "WebSocket %s"', "ASGI callable returned without completing handshake")
+        (
+            "Uvicorn running on",
+            '%s - "WebSocket %s"',
+            "ASGI callable returned without completing handshake",
+        )
     )
 
 

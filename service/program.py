@@ -12,7 +12,6 @@ from typing import get_args
 
 from segmif import pair_files
 from segmif.cli import INTERRUPTED, print_any_name
-from segmif.files import check_regular
 from segmif.interrupts import end_in_order
 from segmif.numbers import Real, Whole
 from segmif.runtime import Device
@@ -100,11 +99,6 @@ def serve(opened: Opened, reopen: Callable[[], Opened]) -> int:
     app = create_app(settings, opened.runtime, opened.mounting, opened.reference, reopen)
     try:
         config = server_config(app, settings, app.state.line.metrics.refused)
-        for pem in (settings.tls_certificate, settings.tls_key):
-            if pem:
-                check_regular(pem)  # a pipe would be waited for
-        config.load()
-        app.state.tls = config.ssl
     except OSError as error:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
         return 2

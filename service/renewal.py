@@ -8,14 +8,13 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from segmif.files import check_regular
+from service.handshakes import tls_context
 from service.opening import Opened
 from service.settings import Settings
 
-# What the listening socket, the process and its log were made with.
+# What the listening socket, the process and its log were made with; docs/deployment.md names it.
 AT_START_ONLY = (
-    *("host", "port", "max_connections", "max_connections_per_client", "head_timeout_s"),
-    *("answer_total_s", "keep_alive_s", "drain_s", "memory_mib", "shared_memory", "log"),
+    *("host", "port", "memory_mib", "shared_memory", "log"),
     *("decode_processes", "decode_limit_s"),
 )
 
@@ -45,6 +44,8 @@ async def renew(app: FastAPI, reopen: Callable[[], Opened], lock: asyncio.Lock) 
             logger.error("nothing is renewed, all stays as it was: %s", error)
             return
         last, app.state.settings = app.state.settings, opened.settings
+        if app.state.adopt:
+            app.state.adopt(opened.settings)
         renew_certificate(app.state.tls, opened.settings)
     for name in AT_START_ONLY:
         if getattr(last, name) != getattr(opened.settings, name):
@@ -60,10 +61,7 @@ def renew_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:
             logger.warning("TLS is turned on and off at the next start")
         return
     try:
-        # a wrong one must not spoil the one in use
-        for pem in (certificate, key):
-            check_regular(pem)
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        tls_context(settings)  # a wrong one must not spoil the one in use
         tls.load_cert_chain(certificate, key)
     except OSError as error:
         logger.error("the TLS certificate stays as it was: %s", error)

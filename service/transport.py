@@ -5,8 +5,9 @@ import logging
 import os
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, create_server, socket
+from ssl import SSLContext
 from threading import Timer
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,6 +20,7 @@ from service.connections import (
     Connections,
     not_counted,
 )
+from service.handshakes import TlsConnection, tls_context
 from service.http_protocol import GuardedHttp
 from service.lingering import LingerLimits
 from service.proxies import is_within
@@ -39,6 +41,15 @@ class Server(uvicorn.Server):
     def give_up(self) -> None:
         """Stop, as one that failed."""
         self.failed = self.should_exit = True
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen, and say where: uvicorn knows nothing of TLS."""
+        await super().startup(sockets)
+        secure = self.config.app.state.tls is not None  # type: ignore[union-attr]
+        for listening in (each for server in self.servers for each in server.sockets):
+            host, port = listening.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            logger.info("answers at http%s://%s:%d", "s" * secure, host, port)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Drain and close, or end the process."""
@@ -68,18 +79,15 @@ def server_config(
     `refused` hears of the kind of each refusal of what never became a request.
     """
     connections = Connections(connection_limits(app, settings, refused))
-    if state := getattr(app, "state", None):
-        state.connections = connections
-    return uvicorn.Config(
+    tls = tls_context(settings)
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=protocol(settings, connections),
-        ws=type("BoundedSocket", (PatientSocket,), {"limits": settings.limits["websocket"]}),
-        ws_max_size=settings.limits["websocket"].body_bytes,
+        loop="asyncio" if tls else "auto",  # uvloop reads what `start_tls` should be given
+        http=protocol(connections, tls),
+        ws=type("BoundedSocket", (PatientSocket,), {"all": connections}),
         ws_per_message_deflate=False,  # a small message could unfold into a large one
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.drain_s,
         server_header=False,
@@ -87,6 +95,15 @@ def server_config(
         log_config=None,
         proxy_headers=False,  # a client could claim any address
     )
+
+    def adopt(renewed: Settings) -> None:
+        connections.limits = connection_limits(app, renewed, refused)
+        config.timeout_keep_alive = renewed.keep_alive_s
+        config.timeout_graceful_shutdown = renewed.drain_s
+
+    if state := getattr(app, "state", None):
+        state.connections, state.tls, state.adopt = connections, tls, adopt
+    return config
 
 
 def connection_limits(
@@ -100,23 +117,27 @@ def connection_limits(
         limits.buffered_bytes,
         limits.buffered_of_one,
         limits.answer_s,
+        limits.handshake_s,
         LingerLimits(
             LINGER_BODIES * limits.body_bytes,
             limits.body_idle_s,
             limits.body_total_s,
             limits.answer_s,
         ),
+        http=limits,
+        websocket=settings.limits["websocket"],
         refused=refused,
         is_proxy=lambda peer: is_within(peer, settings.trusted_proxies),
         buffered=getattr(getattr(app, "state", None), "buffered", None) or Buffered(),
     )
 
 
-def protocol(settings: Settings, connections: Connections) -> type[asyncio.Protocol]:
+def protocol(connections: Connections, tls: SSLContext | None) -> type[asyncio.Protocol]:
     """The protocol of one server's connections; uvicorn takes a buffered one for a plain one."""
-    limits = settings.limits["form"]
-    bounds = {"head_timeout_s": limits.head_s, "pieces": limits.pieces}
-    http = type("BoundedHttp", (GuardedHttp,), bounds)
     memory = memoryview(bytearray(READ_BYTES))
-    made = type("Http", (Connection,), {"http": http, "all": connections, "memory": memory})
+    parts: dict[str, Any] = {"http": GuardedHttp, "all": connections, "memory": memory}
+    if tls:
+        made: type[Connection] = type("Https", (TlsConnection,), parts | {"tls": tls})
+    else:
+        made = type("Http", (Connection,), parts)
     return cast(type[asyncio.Protocol], made)

@@ -12,7 +12,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from service.connections import Connection
+from service.connections import Connection, Connections
 from service.errors import Busy
 from service.http_protocol import raw_problem
 from service.limits import CONTROL_FRAMES_S, Limits
@@ -59,10 +59,11 @@ class BoundedFrames(ServerProtocol):
 class PatientSocket(WebSocketsSansIOProtocol):
     """Bounds what a client leaves unfinished, and leaves an open socket to the route at the end."""
 
-    limits: ClassVar[Limits]
+    all: ClassVar[Connections]
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
+        self.limits = self.all.limits.websocket  # to its end, as it began
         self.conn = BoundedFrames(self.limits)
         self._early = b""  # what came before the handshake was complete
         self._held = 0  # bytes that are accounted for

@@ -1,6 +1,7 @@
 """The service behind a real server, around the network at hand."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ def serving(
     runtime: Runtime,
     mounting: Mounting | None = None,
     reference: Runtime | None = None,
+    trusting: ssl.SSLContext | None = None,
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -64,8 +66,8 @@ def serving(
             while not server.started:
                 assert thread.is_alive(), "the server did not start"
                 time.sleep(0.01)
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            with httpx.Client(base_url=url, timeout=20) as client:
+            url = f"http{'s' if trusting else ''}://127.0.0.1:{listening.getsockname()[1]}"
+            with httpx.Client(base_url=url, timeout=20, verify=trusting or True) as client:
                 yield client
         finally:
             server.should_exit = True

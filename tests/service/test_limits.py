@@ -1,10 +1,11 @@
 """The table of limits, walked: every entry point is tried on every limit that it states."""
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ import httpx
 import numpy as np
 import pytest
 
-from segmif.runtime import Runtime, open_runtime
+from segmif.runtime import open_runtime
 from service.client import pack
+from service.connections import RESERVE
 from service.limits import Entry, Limits, table
 from service.settings import Settings
 from tests.service.doors import LARGE, OCTETS, RAMP, Door
@@ -33,8 +35,8 @@ from tests.service.test_entry_points import (
 )
 from tests.service.test_fairness import blocked
 from tests.service.test_safety import connected, problem, rest, unharmed
+from tests.service.test_service import issue
 
-Serve = Callable[[Settings, Runtime], AbstractContextManager[httpx.Client]]
 ENTRIES: tuple[Entry, ...] = get_args(Entry)
 NETWORK = "service.batching.predict_batch"
 CLOSE = "Connection: close"
@@ -70,6 +72,15 @@ def told_of(door: Door, sent: bytes) -> int:
         with suppress(ConnectionError):
             wire.sendall(sent)
         return problem(rest(wire))[0]
+
+
+def no_handshake(door: Door) -> None:
+    """It comes before anything is asked: one entry stands for all."""
+    if door.entry != "page":
+        return
+    with connected(door.client) as silent, connected(door.client) as begun:
+        begun.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        assert rest(silent) + rest(begun) == b""  # closed
 
 
 def slow_head(door: Door) -> None:
@@ -246,6 +257,7 @@ def heavy(door: Door) -> None:
 
 VIOLATIONS: dict[str, Callable[[Door], None]] = {
     "body_bytes": too_large,
+    "handshake_s": no_handshake,
     "head_s": slow_head,
     "body_idle_s": stopping,
     "body_total_s": trickling,
@@ -264,8 +276,10 @@ IN_TIME = ("head_s", "body_idle_s", "body_total_s", "answer_s")
 
 
 @pytest.fixture(scope="module")
-def services(serve: Serve, stand_in_weights: Path) -> Iterator[Callable[[str], Any]]:
-    """A service that is strict about time, another about the rest."""
+def services(
+    serve: Any, stand_in_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Any]]:
+    """A service that is strict about time, another about the rest, a third about both by TLS."""
     times = {"head_timeout_s": 0.4, "body_idle_s": 0.3, "body_total_s": 0.6, "answer_total_s": 0.4}
     counts = {
         "max_connections": 32,
@@ -276,13 +290,58 @@ def services(serve: Serve, stand_in_weights: Path) -> Iterator[Callable[[str], A
     }
     with ExitStack() as stack:
         made = {}
-        for kind, chosen in (("times", times), ("counts", counts)):
+        key = tmp_path_factory.mktemp("tls") / "key.pem"
+        certificate = key.with_name("certificate.pem")
+        trusting = issue(key, certificate)
+        tls = counts | {"head_timeout_s": 2, "tls_key": key, "tls_certificate": certificate}
+        for kind, chosen in (("times", times), ("counts", counts), ("tls", tls)):
             settings = Settings.model_validate(
                 {"weights": stand_in_weights, "shared_memory": True} | chosen
             )
             runtime = open_runtime(stand_in_weights, threads=1)
-            made[kind] = stack.enter_context(serve(settings, runtime)), settings
-        yield lambda limit: made["times" if limit in IN_TIME else "counts"]
+            trusted = {"trusting": trusting} if kind == "tls" else {}
+            made[kind] = stack.enter_context(serve(settings, runtime, **trusted)), settings
+        kinds = dict.fromkeys(IN_TIME, "times") | {"handshake_s": "tls"}
+        yield lambda limit: made[kinds.get(limit, "counts")]
+
+
+def test_half_open_handshakes_are_connections_and_give_way(services: Callable[[str], Any]) -> None:
+    client, settings = services("handshake_s")
+    most = settings.max_connections + RESERVE
+    with ExitStack() as stack:
+        for _ in range(3 * settings.max_connections):
+            stack.enter_context(connected(client)).sendall(b"\x16\x03\x01")
+        assert client.get("/livez").status_code == 200
+        assert gauge(client, "connections") <= most
+    until(lambda: gauge(client, "connections") <= 1)
+
+
+def test_a_request_in_one_piece_with_the_end_of_a_handshake_is_answered(
+    services: Callable[[str], Any],
+) -> None:
+    client, _ = services("handshake_s")
+    came, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    plain = ssl.create_default_context()
+    plain.check_hostname, plain.verify_mode = False, ssl.CERT_NONE
+    talk = plain.wrap_bio(came, sent)
+    with connected(client) as wire:
+        while True:
+            try:
+                talk.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                wire.sendall(sent.read())
+                came.write(wire.recv(65_536))
+        talk.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        wire.sendall(sent.read())
+        answer = b""
+        while b"alive" not in answer:
+            came.write(wire.recv(65_536))
+            with suppress(ssl.SSLWantReadError):
+                answer += talk.read(65_536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        wire.settimeout(10)
+        rest(wire)  # closed without our word, within the bound
 
 
 def until_nothing_is_held(client: httpx.Client) -> None:

@@ -28,8 +28,9 @@ from segmif.classes import MFNET
 from segmif.manifest import Manifest, sha256
 from service.__main__ import main
 from service.client import pack
+from service.renewal import AT_START_ONLY
 from service.routes import WEB
-from service.settings import DEFAULT_WEIGHTS
+from service.settings import DEFAULT_WEIGHTS, Settings
 from service.wire import RawAnswer
 from tests.conftest import stand_in_model
 
@@ -323,6 +324,33 @@ def test_sighup_renews_the_certificate(stand_in_weights: Path, tmp_path: Path) -
         process.send_signal(signal.SIGHUP)
         time.sleep(0.5)
         assert accepted_by(second) and not accepted_by(first)
+
+
+def test_sighup_renews_the_limits_of_connections(stand_in_weights: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("head_timeout_s = 60")
+    flags = ("--config", str(config))
+    with started(stand_in_weights, None, *flags) as (process, client):
+        address = (client.base_url.host, client.base_url.port or 0)
+        config.write_text('head_timeout_s = 0.2\nmax_body_bytes = 999\ntoken = "new"')
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: client.get("/classes").status_code == 401)
+        with socket.create_connection(address, timeout=20) as slow:
+            assert slow.recv(100).startswith(b"HTTP/1.1 408")
+        with connect(
+            str(client.base_url).replace("http", "ws").rstrip("/") + "/stream",
+            additional_headers={"Authorization": "Bearer new"},
+        ) as stream:
+            stream.send(bytes(1000))
+            with pytest.raises(ConnectionClosed, match="1009"):
+                stream.recv(20)
+
+
+def test_what_takes_a_restart_is_documented() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    told = text.partition("**SIGHUP**")[2].partition("\n- **")[0]
+    assert re.findall(r"`(\w+)`", told) == list(AT_START_ONLY)
+    assert set(AT_START_ONLY) <= Settings.model_fields.keys()
 
 
 def test_within_a_bound_on_memory_large_pairs_are_put_off_and_others_served(
