@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from segmif.runtime import open_runtime
 from service.client import Client, pack
 from service.settings import Settings
+from tests.service.conftest import open_regions
 from tests.service.test_safety import unharmed
 from tests.service.test_service import started
 
@@ -64,7 +66,6 @@ def make(client: httpx.Client, size: int = SIZE) -> tuple[str, Path]:
 
 
 def test_nothing_that_a_client_does_to_its_file_ends_the_service(stand_in_weights: Path) -> None:
-    there = set(MEMORY.iterdir())
     with started(stand_in_weights) as (process, client):
         for tamper in TAMPERING:
             id, file = make(client)
@@ -88,8 +89,6 @@ def test_nothing_that_a_client_does_to_its_file_ends_the_service(stand_in_weight
     assert killed.exists()  # the service was killed
     with started(stand_in_weights) as (_, client):
         assert not killed.exists()
-    for file in set(MEMORY.iterdir()) - there:
-        file.unlink()
 
 
 @pytest.fixture
@@ -105,17 +104,18 @@ def test_a_region_without_room_is_told(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    there = set(MEMORY.iterdir())
+    there, id = open_regions(), token_hex(16)
     for name, small in (
         ("posix_fallocate", full),  # another program was faster
         ("statvfs", lambda _: SimpleNamespace(f_bavail=30, f_blocks=200, f_frsize=4096)),
     ):
         with monkeypatch.context() as short:
             short.setattr(f"service.regions.os.{name}", small)
+            short.setattr("service.regions.token_hex", lambda _: id)
             answer = sharing.post("/shared-memory", params={"bytes": 50_000})
         assert (answer.status_code, answer.json()["kind"]) == (507, "no_shared_memory")
         assert "--shm-size" in answer.json()["detail"]
-    assert set(MEMORY.iterdir()) == there
+    assert open_regions() == there and not (MEMORY / f"segmif-{id}").exists()
     id, file = make(sharing)
     file.write_bytes(MESSAGE[64:])
     with monkeypatch.context() as short:
@@ -126,11 +126,13 @@ def test_a_region_without_room_is_told(
 
 
 def test_a_client_outlives_a_region_that_is_cut(sharing: httpx.Client) -> None:
-    there = set(MEMORY.iterdir())
+    there = open_regions()
     with Client(str(sharing.base_url), shared_memory=True) as ours:
         frames = np.dstack([RAMP] * 3), RAMP
         assert ours.fuse(*frames).fused is not None
-        for file in set(MEMORY.iterdir()) - there:
+        regions = open_regions() - there
+        assert regions
+        for file in regions:
             os.truncate(file, 0)
         assert ours.fuse(*frames).fused is not None  # it writes anew what it sends
     unharmed(sharing)
