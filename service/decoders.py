@@ -37,7 +37,7 @@ from service.errors import DeadlineMissed, NotReady
 # A progressive JPEG holds its coefficients, its components and its pixels at a time.
 BASE_BYTES, PIXEL_BYTES = 96 * 2**20, 32
 LIMIT_MEGAPIXELS = 4  # of a frame that has the limit of CPU time as it is set
-LATE = "the deadline passed while the frames were decoded"
+LATE = "the deadline passed before the answer was ready"
 
 logger = logging.getLogger(__name__)
 

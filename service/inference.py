@@ -11,11 +11,12 @@ from fastapi.responses import JSONResponse, Response
 from segmif.frames import INPUTS, OUTPUTS
 from service import errors
 from service.answers import Result, headers
+from service.decoders import in_time
 from service.disconnects import unless_gone
 from service.documents import documented, schema_of
 from service.errors import UnknownModel
 from service.line import Line, Submission
-from service.schemas import State
+from service.schemas import Ask, State
 from service.submissions import client_of, due
 from service.tensor_requests import InferRequest
 from service.tensors import LENGTH_HEADER, VERSION, read_inference, write_results
@@ -124,9 +125,11 @@ async def infer(
     """Fuse and label a batch of aligned pairs, 8 bit each or with 16-bit counts as infrared."""
     line = line_for(request, name, version)
     body = b"".join([chunk async for chunk in request.stream()])
-    inference = await line.codecs.run(read_inference, body, length)
+    settings = request.app.state.settings
+    reading = line.codecs.run(read_inference, body, length)
+    inference = await in_time(reading, due(request, Ask(), settings))
     ask = inference.ask()
-    latest = due(request, ask, request.app.state.settings)
+    latest = due(request, ask, settings)
     received_s = monotonic() - request.state.received
     client, request_id = client_of(request), request.state.request_id
     submissions = [
@@ -135,7 +138,8 @@ async def infer(
     ]
     results = await unless_gone(request, _all(line, submissions))
     times = request.state.times = results[0].times
-    answer, head = await line.codecs.run(write_results, inference.asked, results, line.runtime)
+    writing = line.codecs.run(write_results, inference.asked, results, line.runtime)
+    answer, head = await in_time(writing, latest)
     line.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
     told = headers(times, (flag for each in results for flag in each.prepared.condition.flags))
     if head is not None:

@@ -154,7 +154,7 @@ class Line:
         turn.work = asyncio.create_task(self._work(pair, finish, stream, turn, times))
         stream.turns.append(turn)
         try:
-            answer: T = await turn.work
+            answer: T = await in_time(turn.work, pair.due)
             # How long others take does not follow from a heavy pair.
             (heavy or place).leave(times.worked_s())
             return answer
@@ -305,7 +305,7 @@ class Line:
         place, heavy = turn.place, turn.heavy
         if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
             work = partial(prepare, *frames, rules, times, pair.ask, means)
-            prepared = await in_time(self._next(heavy or place, work), pair.due)
+            prepared = await self._next(heavy or place, work)
             turn.job = self._submit(prepared, pair, times, place)
             return prepared
         cameras = rules.cameras_for(pair.ask)
@@ -314,7 +314,7 @@ class Line:
         )
         try:
             async with stream.order:
-                decoded = await in_time(decoding, pair.due)
+                decoded = await decoding
                 if self.tap:  # before `settle`: an uncalibrated pair may be one that it refuses
                     await self.codecs.run(self.tap.keep, decoded, pair.ask, pair.client)
                 prepared = await self._next(

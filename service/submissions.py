@@ -13,6 +13,7 @@ from service.bodies import read_form
 from service.condition import SENSORS
 from service.environment import closest
 from service.errors import BadParameter, MissingPart
+from service.limits import SMALL_BODY
 from service.negotiation import RAW
 from service.raw_frames import Frame, Layout
 from service.schemas import Ask, Meta
@@ -118,6 +119,10 @@ def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
+    if len(data) > SMALL_BODY:
+        raise BadParameter(
+            f"the part 'meta' has {len(data):,} bytes; at most {SMALL_BODY:,} are read"
+        )
     try:
         told = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ LENGTH_HEADER = "Inference-Header-Content-Length"
 BYTES_AN_ELEMENT = {"UINT8": 1, "UINT16": 2}
 VERSION = "1"  # of the one model
 MAX_TENSOR_BATCH = 64
+# Python looks through lists for garbage while it makes them, and nothing else runs meanwhile.
+MAX_JSON_LISTS = 2**19
 MAX_JSON_BYTES = 8 * 2**20  # numbers as JSON take up to thirty times their bytes in memory
 
 
@@ -51,6 +54,9 @@ def read_inference(body: bytes, length: int | None) -> Inference:
         raise BadWire(f"{LENGTH_HEADER} is {head}, the body has {len(body)} bytes")
     if head > MAX_JSON_BYTES:
         raise BadWire(f"{head} bytes of JSON, at most {MAX_JSON_BYTES}; send binary tensors")
+    lists = body.count(b"[", 0, head) + body.count(b"{", 0, head)
+    if lists > MAX_JSON_LISTS:
+        raise BadWire(f"{lists} lists in the JSON, at most {MAX_JSON_LISTS}; send binary tensors")
     try:
         told = json.loads(body[:head])
     except (ValueError, RecursionError) as error:
@@ -91,17 +97,26 @@ def _tensor_bytes(tensor: Tensor, rest: memoryview) -> tuple[memoryview, memoryv
 def _values(data: list[Any], tensor: Tensor) -> NDArray[np.generic]:
     """Numbers of JSON, each of which the tensor's type holds as it is; raises BadWire."""
     wanted = np.dtype(tensor.datatype.lower())
+    whole = _are_integers(data)  # one long text would make numpy give each number as much room
     try:
-        values = np.asarray(data)
+        values = np.asarray(data if whole else [])
     except ValueError as error:
         raise BadWire(f"{tensor.name}: its data are ragged, expected {tensor.shape}") from error
-    whole = values.dtype.kind in "iu" or not values.size
+    whole = whole and (values.dtype.kind in "iu" or not values.size)
     if not whole or (values.size and (values.min() < 0 or values.max() > np.iinfo(wanted).max)):
         raise BadWire(
             f"{tensor.name}: its data are not {tensor.datatype}: whole numbers from 0 to "
             f"{np.iinfo(wanted).max}"
         )
     return values.astype(wanted)
+
+
+def _are_integers(data: list[Any]) -> bool:
+    """Whether lists, however nested, hold whole numbers alone."""
+    level = data
+    while (kinds := set(map(type, level))) == {list}:
+        level = list(chain.from_iterable(level))
+    return kinds <= {int}
 
 
 def _pairs(

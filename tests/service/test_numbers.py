@@ -160,6 +160,18 @@ def test_what_tensors_may_not_say_is_refused_never_ignored(
     assert told(answer) == 422 and answer.json()["kind"] in ("bad_wire", "bad_parameter")
 
 
+def test_a_long_text_among_the_numbers_of_a_tensor_does_not_make_room_for_more(
+    service: httpx.Client,
+) -> None:
+    answer = tensors(service, data=json.dumps(["a" * 3_000_000] + ["1"] * 500_000))
+    assert told(answer) == 422 and answer.json()["kind"] == "bad_wire"
+
+
+def test_lists_in_the_json_of_tensors_are_counted(service: httpx.Client) -> None:
+    answer = tensors(service, data="[" + "[]," * 600_000 + "[]]")
+    assert told(answer) == 422 and "send binary tensors" in answer.json()["detail"]
+
+
 def test_a_timeout_of_tensors_is_kept(service: httpx.Client) -> None:
     assert told(tensors(service, '{"timeout": 60000000}')) == 200
     assert told(tensors(service, '{"timeout": 0}')) == 200

@@ -198,7 +198,7 @@ def test_what_meta_gets_wrong_is_named(camera: Camera) -> None:
         refused, problem = camera.post(COLOURS, RAMP, **ask)
         assert (refused.status_code, problem["kind"]) == (422, "bad_parameter")
         assert words in problem["detail"]
-    for meta in (b"\xff", b"[" * 100_000, b"[]"):
+    for meta in (b"\xff", b"[" * 100_000, b"[]", b'{"stream": "rig"' + b" " * 70_000 + b"}"):
         files = {"visible": b"v", "infrared": b"i", "meta": meta}
         assert camera.client.post("/fuse-segment", files=files).json()["kind"] == "bad_parameter"
 
