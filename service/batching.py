@@ -20,6 +20,9 @@ from service.workers import Workers
 
 # A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
 BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
+# By which a refusal trusts the time of the last batch less: else, if it was slow for once, no pair
+# with a deadline would ever renew it.
+DOUBT = 0.5
 
 
 def largest_batch(settings: Settings, runtime: Runtime) -> int:
@@ -63,7 +66,7 @@ class Batcher:
         retry_s: Callable[[], int],
     ) -> None:
         """`note_size` hears of each batch, `retry_s` tells a late pair when to come again."""
-        self.last_infer_s = 0.0
+        self._last_infer_s, self._last_pixels = 0.0, 1  # of a batch, and of each pair in it
         self._note_size = note_size
         self._retry_s = retry_s
         self._engine = engine
@@ -168,7 +171,10 @@ class Batcher:
             self._waiting.pop(0)
             if job.result.done():  # cancelled: the client is gone, or a newer pair came
                 continue
-            if monotonic() + self.last_infer_s > job.due:
+            infer_s = self._infer_s(job)
+            if monotonic() + infer_s > job.due:
+                if job.due - job.since < infer_s:  # nor had it been in time without others
+                    self._last_infer_s *= DOUBT
                 job.result.set_exception(
                     DeadlineMissed(
                         "the deadline passed before the network was free", retry_s=self._retry_s()
@@ -178,6 +184,10 @@ class Batcher:
             job.computing = True
             batch.append(job)
         return batch
+
+    def _infer_s(self, job: Job) -> float:
+        """Seconds that the network should take for a pair, by the last one and its size."""
+        return self._last_infer_s * job.pair.infrared.size / self._last_pixels
 
     async def _compute(self, batch: list[Job], runtime: Runtime) -> None:
         started = perf_counter()
@@ -195,10 +205,11 @@ class Batcher:
                 return
             _settle(batch[0], _refusal(batch[0].pair, error))
             return
-        self.last_infer_s = perf_counter() - started
+        infer_ms = (perf_counter() - started) * 1000
+        self._last_infer_s, self._last_pixels = infer_ms / 1000, batch[0].pair.infrared.size
         self._note_size(len(batch))
         for job, prediction in zip(batch, predictions, strict=True):
-            job.times.note("infer", self.last_infer_s * 1000)
+            job.times.note("infer", infer_ms)
             job.times.batch = len(batch)
             _settle(job, prediction if job.confidence else replace(prediction, confidence=None))
 

@@ -255,6 +255,16 @@ async def test_a_deadline_that_passes_in_the_network_is_told_at_once(rig: OpenRi
         assert number_of(await it.post(2)) == 2
 
 
+async def test_a_network_that_was_slow_once_is_asked_again(rig: OpenRig) -> None:
+    async with rig() as it:
+        held = await it.hold()
+        await asyncio.sleep(0.6)
+        it.gate.opened.set()
+        await held
+        answers = [await it.post(number, deadline_ms=500) for number in range(10)]
+        assert 200 in {answer.status_code for answer in answers}
+
+
 async def test_one_client_may_have_only_its_share(rig: OpenRig) -> None:
     async with rig(max_pending_per_client=2) as it:
         held = await it.hold()
