@@ -26,7 +26,6 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is said in 
 import cv2
 
 from segmif import png, thermal
-from segmif.both import Both, in_turn
 from segmif.camera import CameraProfile
 from segmif.counts import Validity, judge, judge_levels
 from segmif.depth import BitsFrom, levels
@@ -38,6 +37,12 @@ from segmif.sensor import cropped, infrared_picture
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
+# One fixed filter and run lengths only: on street scenes half the time of level 1 with the filters
+# that OpenCV tries, at about the same size (10 ms against 20 ms at 640x480).
+FAST_PNG = [
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+]
 LARGEST_SIDE = {".jpg": 65_500, ".webp": 16_383}  # in pixels, by format and encoder
 
 
@@ -186,15 +191,10 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     return cast(NDArray[np.uint8], pixels // (255 // largest) if header.index_bits else pixels)
 
 
-def encode_png(array: Pixels, compression: int = 1, both: Both = in_turn) -> bytes:
-    """
-    Encode (H, W) or RGB (H, W, 3), uint8 or uint16; `compression` 1 (fast) to 9 (small).
-
-    `both` may encode the halves of a fast one side by side.
-    """
-    if compression == 1:
-        return png.encode(array, both)
-    return _encode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+def encode_png(array: Pixels, compression: int = 1) -> bytes:
+    """Encode (H, W) or RGB (H, W, 3), uint8 or uint16; `compression` 1 (fast) to 9 (small)."""
+    parameters = [cv2.IMWRITE_PNG_COMPRESSION, compression]
+    return _encode(".png", array, parameters + (FAST_PNG if compression == 1 else []))
 
 
 def encode_jpeg(array: NDArray[np.uint8], quality: int = 92) -> bytes:

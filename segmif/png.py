@@ -1,16 +1,9 @@
-"""
-PNG: the profile that is read (one picture, its chunks in order, nothing that is not needed), and a
-fast way to write one.
-"""
+"""The profile of PNG that is read: one picture, its chunks in order, nothing that is not needed."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
-from segmif.both import Both, in_turn
 from segmif.image_header import Header, ImageError, check_ratio, check_size
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -24,8 +17,6 @@ COLOUR_TYPES: dict[int, tuple[tuple[int, ...], int, int]] = {
     GREY_ALPHA: ((8, 16), 2, 4),
     RGBA: ((8, 16), 4, 4),
 }
-UP = 2  # filter: less the pixel above
-ZLIB_HEADER = b"\x78\x01"  # RFC 1950: deflate with a window of 32 KiB, fast
 FRAME = 12  # [bytes] of a chunk around its content
 ANCILLARY = 0x20  # bit of the first letter of a chunk's type
 DAMAGED = "the PNG cannot be decoded: "
@@ -132,44 +123,6 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk with its length and checksum."""
     checked = kind + content
     return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-
-def encode(pixels: NDArray[np.uint8] | NDArray[np.uint16], both: Both = in_turn) -> bytes:
-    """
-    Encode grey (H, W) or RGB (H, W, 3) with one filter and run lengths, each half by one of `both`.
-
-    On street scenes that takes half the time of level 1 with all filters, at about the same size.
-    """
-    height, width = pixels.shape[:2]
-    samples = pixels.astype(pixels.dtype.newbyteorder(">"), "C", copy=False)
-    rows, middle = _filtered(samples.reshape(height, -1).view(np.uint8)), height // 2
-    top, bottom = both(
-        lambda: _deflated(rows[:middle], zlib.Z_SYNC_FLUSH),  # ends on a byte: the next may follow
-        lambda: _deflated(rows[middle:], zlib.Z_FINISH),
-    )
-    kind = 8 * pixels.itemsize, GREY if pixels.ndim == 2 else RGB
-    packed = ZLIB_HEADER, top, bottom, struct.pack(">I", zlib.adler32(rows.data))
-    return MAGIC + b"".join(
-        (
-            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0)),
-            chunk(b"IDAT", b"".join(packed)),
-            chunk(b"IEND", b""),
-        )
-    )
-
-
-def _filtered(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Rows (H, N) less the row above each, behind the byte (H, 1 + N) that says so."""
-    rows = np.empty((packed.shape[0], 1 + packed.shape[1]), np.uint8)
-    rows[:, 0], rows[0, 1:] = UP, packed[0]
-    np.subtract(packed[1:], packed[:-1], out=rows[1:, 1:])
-    return rows
-
-
-def _deflated(rows: NDArray[np.uint8], end: int) -> bytes:
-    """Rows as a part of a deflate stream (RFC 1951), which `end` flushes or finishes."""
-    stream = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=zlib.Z_RLE)
-    return stream.compress(rows.data) + stream.flush(end)
 
 
 def _as_grey(kept: list[memoryview]) -> list[memoryview]:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif import images
-from segmif.both import Both
 from segmif.camera import Cameras
 from segmif.classes import overlay
 from segmif.frames import Prediction
@@ -19,6 +18,7 @@ from segmif.images import ImageError
 from segmif.runtime import Runtime
 from segmif.thermal import GainRule, Levels
 from service.condition import Condition
+from service.decoding import Both
 from service.errors import BadParameter, NotAcceptable
 from service.negotiation import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 from service.pipeline import Prepared, mean_confidences, shares
@@ -102,16 +102,16 @@ def encode(wish: Wish, both: Both, result: Result) -> Answer:
     if content_type == MIXED:
         body, content_type = mixed(_parts(wish, both, result))
     elif content_type == JSON:
-        body = _json(wish, both, result)
+        body = _json(wish, result)
     elif content_type == RAW:
-        body = raw_answer(wish, both, result).to_bytes()
+        body = raw_answer(wish, result).to_bytes()
     else:
         with result.times.measure("encode"):
-            body = _picture(wish.pictures[0], content_type, result, both)
+            body = _picture(wish.pictures[0], content_type, result)
     return Answer(body, content_type, result.prepared.condition, result.times)
 
 
-def raw_answer(wish: Wish, both: Both, result: Result) -> RawAnswer:
+def raw_answer(wish: Wish, result: Result) -> RawAnswer:
     """All parts behind a fixed header; pixels unless a picture type is wished."""
     pixels = wish.media_type == RAW
     height, width = result.prediction.labels.shape
@@ -119,7 +119,7 @@ def raw_answer(wish: Wish, both: Both, result: Result) -> RawAnswer:
         parts = {
             view: _bytes(_pixels(view, result))
             if pixels
-            else _picture(view, wish.media_type, result, both)
+            else _picture(view, wish.media_type, result)
             for view in wish.pictures
         }
     picture = parts.get("fused", parts.get("overlay", b""))  # both would not be offered
@@ -188,22 +188,25 @@ def mixed(parts: list[Part]) -> tuple[bytes, str]:
 
 def _parts(wish: Wish, both: Both, result: Result) -> list[Part]:
     with result.times.measure("encode"):
-        parts = [
-            Part(view, f"{view}.png", PNG, _picture(view, PNG, result, both))
-            for view in wish.pictures
-        ]
+        first, *others = wish.pictures
+        one, more = both(
+            lambda: _picture(first, PNG, result),
+            lambda: [_picture(view, PNG, result) for view in others],
+        )
+        encoded = zip(wish.pictures, (one, *more), strict=True)
+        parts = [Part(view, f"{view}.png", PNG, body) for view, body in encoded]
     report = describe(result).model_dump_json().encode()
     return [*parts, Part("report", "report.json", "application/json", report)]
 
 
-def _json(wish: Wish, both: Both, result: Result) -> bytes:
+def _json(wish: Wish, result: Result) -> bytes:
     told: dict[str, Any] = {}
     with result.times.measure("encode"):
         for view in wish.pictures:
             told[view] = (
                 run_lengths(result.prediction.labels)
                 if view == "mask"
-                else b64encode(_picture(view, PNG, result, both)).decode()
+                else b64encode(_picture(view, PNG, result)).decode()
             )
     told["report"] = describe(result).model_dump(mode="json")
     return json.dumps(told).encode()
@@ -240,14 +243,14 @@ def _bytes(array: NDArray[np.uint8]) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).data
 
 
-def _picture(view: View, media_type: str, result: Result, both: Both) -> bytes:
+def _picture(view: View, media_type: str, result: Result) -> bytes:
     """A picture in its type, what holds numbers always as PNG; raises NotAcceptable."""
     pixels = _pixels(view, result)
     if view == "mask":
         return images.encode_indexed_png(pixels, result.runtime.manifest.classes.palette)
     encoder = {JPEG: images.encode_jpeg, WEBP: images.encode_webp}.get(media_type)
     if not encoder or view in NUMBERS:
-        return images.encode_png(pixels, both=both)
+        return images.encode_png(pixels)
     try:
         return encoder(pixels)
     except ImageError as error:

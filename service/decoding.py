@@ -4,12 +4,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.both import Both, in_turn
 from segmif.camera import CameraProfile, Cameras
 from segmif.images import ImageError, Pixels
 from segmif.sensor import cropped, has_telemetry, infrared_picture
@@ -19,6 +18,21 @@ from service.raw_frames import Frame, raw_infrared, raw_visible
 from service.times import Times
 
 First = TypeVar("First")
+Second = TypeVar("Second")
+
+
+class Both(Protocol):
+    """Calls two functions, perhaps at the same time."""
+
+    def __call__(
+        self, first: Callable[[], First], second: Callable[[], Second], /
+    ) -> tuple[First, Second]:
+        """Give what both gave; raises what either raised."""
+
+
+def in_turn(first: Callable[[], First], second: Callable[[], Second], /) -> tuple[First, Second]:
+    """Call one function after the other."""
+    return first(), second()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from time import monotonic
 from typing import Annotated
 
@@ -89,9 +88,8 @@ async def fuse_segment(request: Request, id: Id) -> Response:
         pair = wire.read_pair(header, memoryview(regions.read(id, size)))
         submission = submitted(request, pair, amend(ask, pair.ask))
         wish = Wish(RAW, ask.views)
-        encode = partial(raw_answer, wish, line.codecs.both)
         answer, result = await unless_gone(
-            request, line.process(submission, lambda result: (encode(result), result))
+            request, line.process(submission, lambda result: (raw_answer(wish, result), result))
         )
     regions.write(id, answer.parts)
     request.state.times = result.times

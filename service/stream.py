@@ -177,9 +177,8 @@ class Session:
             visible, infrared, ask = take_raw(message, self._ask)
             due = received + (ask.deadline_ms or self._deadline_ms) / 1000
             pair = Submission(visible, infrared, ask, self._client, request_id, due)
-            both = self._line.codecs.both
             answer, result = await self._line.process(
-                pair, lambda result: (raw_answer(self._wish, both, result), result)
+                pair, lambda result: (raw_answer(self._wish, result), result)
             )
             trace_stages(result.times)
             self._hold(answer)

@@ -4,7 +4,6 @@ import struct
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segmif import images, png
+from segmif import images
 from segmif.files import write_bytes
 from segmif.headers import PNG_MAGIC, png_chunks
 from segmif.images import ImageError
@@ -59,27 +58,6 @@ def test_visible_comes_back_in_rgb_from_every_format(colours: NDArray[np.uint8])
     np.testing.assert_array_equal(images.decode_visible(tiff(colours)), colours)
     jpeg = images.decode_visible(images.encode_jpeg(colours, quality=100))
     assert np.abs(jpeg.astype(int) - colours).mean() < 2
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7, 3), (2, 5), (37, 3, 3), (64, 128, 3), (65, 64)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_png_written_in_halves_is_one_picture(shape: tuple[int, ...], dtype: Any) -> None:
-    random = np.random.default_rng(0)
-    noise = random.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-    for pixels in (noise, noise // 50, noise[::-1, :, ::-1] if noise.ndim == 3 else noise[:, ::-1]):
-        data = images.encode_png(pixels, both=bottom_first)
-        stream = zlib.decompressobj()
-        packed = b"".join(content for kind, content in png.chunks(data) if kind == b"IDAT")
-        assert len(stream.decompress(packed)) == shape[0] * (pixels[0].nbytes + 1)
-        assert stream.eof and not stream.unused_data  # its checksum was right too
-        read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        assert read is not None
-        np.testing.assert_array_equal(read[..., ::-1] if pixels.ndim == 3 else read, pixels)
-
-
-def bottom_first(first: Callable[[], Any], second: Callable[[], Any], /) -> tuple[Any, Any]:
-    done = second()
-    return first(), done
 
 
 def test_visible_drops_alpha_and_the_lower_eight_of_16_bit(colours: NDArray[np.uint8]) -> None:
