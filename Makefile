@@ -76,10 +76,10 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 	  --teacher $(TAUGHT)/edge.safetensors
 
 ablation: .venv/.dev ## what each part is worth: runs what has no result yet, writes docs/results-ablation.md
-	$(KEEP_MEMORY) $(PY) -m training ablation --table docs/results-ablation.md
+	$(KEEP_MEMORY) $(PY) -m lab ablation --table docs/results-ablation.md
 
 worth: .venv/.dev ## what a fused frame is worth to a segmenter: the same, writes docs/results-worth.md
-	$(KEEP_MEMORY) $(PY) -m training worth --table docs/results-worth.md
+	$(KEEP_MEMORY) $(PY) -m lab worth --table docs/results-worth.md
 
 export-onnx: .venv/.dev ## WEIGHTS (weights/VARIANT.safetensors, nano) to an ONNX file beside it
 	$(PY) -m export onnx --weights $(WEIGHTS) --out $(WEIGHTS:.safetensors=.onnx)

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from machine import fingerprint
 
-from segmif.alignment import align
-from segmif.refinement import refine
-from segmif.rig import Camera, Rig
+from segmif.geometry.alignment import align
+from segmif.geometry.registration import refine
+from segmif.geometry.rig import Camera, Rig
 
 RESULT = Path(__file__).parent / "results" / "alignment.json"
 DEPTH_M = 10.0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from machine import fingerprint
 
-from segmif import images
-from service.decoders import HERE, Decoder, Decoders
-from service.line import CODEC_THREADS
+from segmif.imaging import codecs
+from service.pipeline.decoder.pool import IN_PROCESS, Decoder, DecoderPool
+from service.scheduler.dispatcher import CODEC_THREADS
 from service.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "service" / "web" / "samples" / "day"
@@ -22,9 +22,9 @@ MAX_PIXELS = 4_000_000
 def files() -> dict[str, tuple[bytes, bytes]]:
     """A pair of 640x480 in each format."""
     png = tuple((SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared"))
-    colour, warm = images.decode_visible(png[0]), images.decode_infrared(png[1])
+    colour, warm = codecs.decode_visible(png[0]), codecs.decode_infrared(png[1])
     return {
-        "JPEG": (images.encode_jpeg(colour), images.encode_jpeg(warm)),
+        "JPEG": (codecs.encode_jpeg(colour), codecs.encode_jpeg(warm)),
         "PNG": (png[0], png[1]),
     }
 
@@ -44,11 +44,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
     print(fingerprint())
-    processes = Decoders(Settings().decode_processes, Settings().decode_limit_s)
+    processes = DecoderPool(Settings().decode_processes, Settings().decode_limit_s)
     with ThreadPoolExecutor(CODEC_THREADS) as pool:
         for name, pair in files().items():
             ask = partial(decode, pool)
-            times = [(ask(HERE, *pair), ask(processes, *pair)) for _ in range(rounds)]
+            times = [(ask(IN_PROCESS, *pair), ask(processes, *pair)) for _ in range(rounds)]
             more = statistics.quantiles([after - before for before, after in times])
             here, there = (statistics.median(kind) for kind in zip(*times, strict=True))
             print(

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.counts import judge
-from segmif.thermal import GainRule, apply_gain, percentile_window
+from segmif.thermal.gain_control import GainRule, apply_gain, percentile_window
+from segmif.thermal.invalid_counts import judge
 
 Counts = NDArray[np.uint16]
 Chosen = NDArray[np.bool_]

@@ -11,7 +11,7 @@ import numpy as np
 from gpu_setting import Bytes, Row, Setting, host_milliseconds
 from typing_extensions import Self
 
-from export.strays import Frame, Strays, Trial
+from export.tolerance import Deviation, Frame, Trial
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Reference:
     """A pair with the exact answer to it, and how far plain torch strays from that."""
 
     trial: Trial  # of that pair alone
-    plain: Strays  # of torch in the precision of what is compared
+    plain: Deviation  # of torch in the precision of what is compared
 
     def row(self, answer: Answer, batch: int) -> Row:
         """How far the answers in a batch of that size stray, by the rule of `export verify`."""
@@ -59,10 +59,10 @@ class Reference:
             raise ValueError(f"{path.name} is of other weights than the ONNX")
         pair = FramePair(frames.pop("visible"), frames.pop("infrared"))
         trial = Trial([Frame(pair, None)], [Prediction(**frames)], facts["classes"])
-        return cls(trial, Strays(**facts["plain"]))
+        return cls(trial, Deviation(**facts["plain"]))
 
 
-def shown(strays: Strays) -> Row:
+def shown(strays: Deviation) -> Row:
     """The columns of a row."""
     return {name: getattr(strays, name) for name in SHOWN}
 

@@ -15,7 +15,7 @@ from gpu_setting import Row, Setting
 from export import to_engine
 from segmif.frames import INPUTS
 from segmif.manifest import Manifest, ManifestError
-from segmif.runtime import trt as runtime
+from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
 

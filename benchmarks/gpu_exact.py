@@ -11,9 +11,9 @@ from gpu_compare import Answer, Reference, at_the_end
 from gpu_setting import Bytes
 from gpu_torch import Check
 
-from export.strays import Frame, Trial
-from segmif import images
+from export.tolerance import Frame, Trial
 from segmif.frames import FramePair
+from segmif.imaging import codecs
 from segmif.model.precision import to_half
 
 SAMPLE = Path(__file__).parents[1] / "service/web/samples/day"
@@ -23,8 +23,8 @@ def reference(check: Check, variant: str, precision: str) -> Reference:
     """The repository's sample pair through the network in float64, and in `precision`."""
     network = check.network(variant)
     frames = (
-        images.read_visible(SAMPLE / "visible.png"),
-        images.read_infrared(SAMPLE / "infrared.png"),
+        codecs.read_visible(SAMPLE / "visible.png"),
+        codecs.read_infrared(SAMPLE / "infrared.png"),
     )
     pair = FramePair(*(_middle(frame, check.height, check.width) for frame in frames))
     exact = at_the_end(of_torch(copy.deepcopy(network).double(), check.device), 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from segmif.manifest import Manifest, ManifestError
 from segmif.model.network import Network
 from segmif.model.precision import to_half
-from segmif.ops.interactive_attention import fast_forms
+from segmif.ops.hia import fast_forms
 from segmif.ops.native import KernelError, use
 
 

@@ -16,7 +16,7 @@ from gpu_torch import Check
 from torch import Tensor
 
 from segmif.model.precision import to_half
-from segmif.ops.interactive_attention import gram, plain
+from segmif.ops.hia import gram, plain
 from segmif.ops.native import use
 
 ODD = [(2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (3, 16, 4, 5, 64), (1, 8, 2, 1, 1)]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segmif.model.interaction import HierarchicalInteractiveAttention
+from segmif.model.hia import HierarchicalInteractiveAttention
 from segmif.model.network import Network
 from segmif.model.precision import fold_norms
 

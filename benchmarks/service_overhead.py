@@ -25,9 +25,9 @@ import numpy as np
 from machine import fingerprint
 from running import ROOT, SAMPLE, Server, our_service, serving
 
-from segmif import images
 from segmif.classes import TAXONOMIES
 from segmif.frames import FramePair
+from segmif.imaging import codecs
 from segmif.runtime import open_runtime, predict
 
 WARM_ROUNDS = 5
@@ -43,8 +43,8 @@ class Pair:
     weights: Path
 
     def __post_init__(self) -> None:
-        self.colours = images.decode_visible(self.visible)
-        self.heat = images.decode_infrared(self.infrared)
+        self.colours = codecs.decode_visible(self.visible)
+        self.heat = codecs.decode_infrared(self.infrared)
         with closing(open_runtime(self.weights)) as runtime:
             self.answer = predict(runtime, FramePair(self.colours, self.heat))
         self.files = {"visible": ("v.png", self.visible), "infrared": ("i.png", self.infrared)}
@@ -61,10 +61,10 @@ class Pair:
 
     def png_codec(self) -> None:
         """Both frames decoded, both pictures encoded, one after the other, nothing around it."""
-        images.decode_visible(self.visible)
-        images.decode_infrared(self.infrared)
-        images.encode_png(self.answer.fused)
-        images.encode_indexed_png(self.answer.labels, TAXONOMIES["mfnet"].palette)
+        codecs.decode_visible(self.visible)
+        codecs.decode_infrared(self.infrared)
+        codecs.encode_png(self.answer.fused)
+        codecs.encode_indexed_png(self.answer.labels, TAXONOMIES["mfnet"].palette)
 
     def raw_codec(self) -> None:
         """The same for pixels: taken from a body, and put into one."""

@@ -15,8 +15,8 @@ from fastapi import FastAPI, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from segmif import images
 from segmif.frames import FramePair
+from segmif.imaging import codecs
 from segmif.runtime import Runtime, open_runtime, predict
 
 ENGINE_HEADER = "X-Engine-Ms"
@@ -24,13 +24,13 @@ ENGINE_HEADER = "X-Engine-Ms"
 
 def worked(runtime: Runtime, visible: bytes, infrared: bytes) -> tuple[bytes, bytes, float]:
     """Fused PNG, mask PNG and the engine's milliseconds."""
-    pair = FramePair(images.decode_visible(visible), images.decode_infrared(infrared))
+    pair = FramePair(codecs.decode_visible(visible), codecs.decode_infrared(infrared))
     start = time.perf_counter()
     prediction = predict(runtime, pair)
     engine_ms = (time.perf_counter() - start) * 1000
     palette = runtime.manifest.classes.palette
-    mask = images.encode_indexed_png(prediction.labels, palette)
-    return images.encode_png(prediction.fused), mask, engine_ms
+    mask = codecs.encode_indexed_png(prediction.labels, palette)
+    return codecs.encode_png(prediction.fused), mask, engine_ms
 
 
 class Coded(BaseModel):

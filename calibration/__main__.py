@@ -1,6 +1,6 @@
 """
 `python -m calibration COMMAND`: target, live, unpack, pair, solve, pick, align, check, convert,
-prove.
+simulate.
 """
 
 import sys
@@ -8,7 +8,7 @@ import sys
 from segmif.interrupts import end_at_once
 
 COMMANDS = {
-    name: f"calibration.{name}"
+    name: f"calibration.commands.{name}"
     for name in (
         "target",
         "live",
@@ -19,7 +19,7 @@ COMMANDS = {
         "align",
         "check",
         "convert",
-        "prove",
+        "simulate",
     )
 }
 

@@ -27,11 +27,11 @@ from typing import NoReturn
 
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.trt import import_tensorrt
-from service.logs import log_config
-from service.program import parser, settings_of
+from segmif.runtime.tensorrt_ import import_tensorrt
+from service.commands.cli import parser, settings_of
+from service.observability.logs import log_config
+from service.server.startup import startup_responder
 from service.settings import Settings
-from service.waiting import waiting_room
 
 PERCENT = re.compile(r"\d+ %")  # how the builder's lines of progress begin
 JETPACK = {12: 6, 13: 7}  # by the major version of CUDA
@@ -119,7 +119,7 @@ def network(settings: Settings, door: socket) -> Path:
     engine = Path(cache) / f"{weights.stem}.engine"
     progress = ["is looked for"]
     with (
-        waiting_room(settings, door, lambda: f"the engine of {weights.stem} {progress[-1]}"),
+        startup_responder(settings, door, lambda: f"the engine of {weights.stem} {progress[-1]}"),
         alone_with(engine.parent),
     ):
         for line in build(settings, engine):

@@ -11,12 +11,13 @@ from datetime import datetime, timezone
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.to_onnx import noise, to_model
+from segmif.argument_types import IntegerRange
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
-from segmif.numbers import Whole
-from segmif.runtime.ort import onnxruntime
+from segmif.runtime.onnxruntime_ import onnxruntime
+
+from .to_onnx import noise, to_model
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=_size, default="480x640", help="height x width, multiples of 32"
     )
     parser.add_argument(
-        "--threads", type=Whole(1, 1024), default=os.cpu_count() or 1, help="CPU threads"
+        "--threads", type=IntegerRange(1, 1024), default=os.cpu_count() or 1, help="CPU threads"
     )
     parser.add_argument(
-        "--runs", type=Whole(), default=9, help="timed runs per variant; 0 counts only"
+        "--runs", type=IntegerRange(), default=9, help="timed runs per variant; 0 counts only"
     )
 
 

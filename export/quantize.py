@@ -19,12 +19,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.outputs import spare_source
-from export.to_engine import read_model
-from export.verify import read_frames
+from segmif.argument_types import IntegerRange
 from segmif.frames import FramePair, fit
-from segmif.numbers import Whole
-from segmif.runtime.ort import onnxruntime
+from segmif.runtime.onnxruntime_ import onnxruntime
+
+from .output_paths import spare_source
+from .to_engine import read_model
+from .verify import read_frames
 
 # of the names of their weights; `edge` and `nano`
 DEEP = ("stem.stream", "encoder.", "pyramid.", "fusion.reduce", "mask.reduce", "mask.mix")
@@ -69,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with visible and infrared; not a test set"
     )
-    parser.add_argument("--frames", type=Whole(), default=32, help="pairs to take ranges from [32]")
+    parser.add_argument(
+        "--frames", type=IntegerRange(), default=32, help="pairs to take ranges from [32]"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

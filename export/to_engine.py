@@ -17,15 +17,16 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes so
 
-from export import folding, old_parsers
-from export.outputs import spare_source
-from export.progress import monitor
+from segmif.argument_types import IntegerRange
 from segmif.files import read_bytes, write_bytes
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
-from segmif.numbers import Whole
-from segmif.runtime import trt as runtime
+from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.errors import ArtefactError
+
+from . import folding, old_parsers
+from .build_progress import monitor
+from .output_paths import spare_source
 
 OPERATOR = ("segmif", "InteractiveAttention")
 PLUGIN_FIRST = (10, 7)  # from here on the parser prefers a plugin to a local function
@@ -86,14 +87,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, sizes in vars(best).items():
         parser.add_argument(
             f"--{name}",
-            type=Whole(),
+            type=IntegerRange(),
             nargs=3,
             default=sizes,
             metavar=("LEAST", "BEST", "MOST"),
             help=f"sizes that the engine takes [{' '.join(map(str, sizes))}]",
         )
     parser.add_argument(
-        "--workspace-mib", type=Whole(), help="GPU memory that the network may use [all]"
+        "--workspace-mib", type=IntegerRange(), help="GPU memory that the network may use [all]"
     )
     parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster")
     parser.add_argument("--rebuild", action="store_true", help="even where the engine fits")

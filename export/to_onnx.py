@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from export.attention import OPSET, local_function
-from export.outputs import spare_source
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
 from segmif.model.blocks import enlarge
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import open_network
-from segmif.runtime.ort import onnxruntime
+from segmif.runtime.onnxruntime_ import onnxruntime
+
+from .attention_function import OPSET, local_function
+from .output_paths import spare_source
 
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
 PATCH = 16  # pixels

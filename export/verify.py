@@ -1,7 +1,7 @@
 """
 `python -m export verify`: the same frames through torch, ONNX and engine, and who strays too far.
 
-The truth is the network in float64; who may stray how far from it stands in `export.strays`.
+The truth is the network in float64; who may stray how far from it stands in `export.tolerance`.
 """
 
 import argparse
@@ -14,16 +14,17 @@ from pathlib import Path
 
 import torch
 
-from export.strays import Frame, Predict, Strays, Trial
-from segmif import images
+from segmif.argument_types import IntegerRange
 from segmif.files import write_text
+from segmif.folders import FilePair, list_frames, pair_files
 from segmif.frames import CONFIDENCE, FramePair, Prediction, fit, unfit
+from segmif.imaging import codecs
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import load_network
-from segmif.numbers import Whole
-from segmif.pair_files import FilePair, list_frames, pair_files
 from segmif.runtime import open_runtime, predict
+
+from .tolerance import Deviation, Frame, Predict, Trial
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with visible, infrared and maybe label"
     )
-    parser.add_argument("--frames", type=Whole(), default=10, help="pairs, evenly spread [10]")
+    parser.add_argument(
+        "--frames", type=IntegerRange(), default=10, help="pairs, evenly spread [10]"
+    )
     parser.add_argument("--plugin", type=Path, help="library of the attention's plugin")
     parser.add_argument("--json", type=Path, help="also write the numbers")
 
@@ -93,8 +96,8 @@ def read_frames(folder: Path, count: int) -> list[Frame]:
 
 
 def _read(files: FilePair, labels: Path | None) -> Frame:
-    pair = FramePair(images.read_visible(files.visible), images.read_infrared(files.infrared))
-    return Frame(pair, images.read_labels(labels) if labels else None)
+    pair = FramePair(codecs.read_visible(files.visible), codecs.read_infrared(files.infrared))
+    return Frame(pair, codecs.read_labels(labels) if labels else None)
 
 
 def by_torch(network: Network) -> Predict:
@@ -117,7 +120,7 @@ def exactly(network: Network, frames: Sequence[Frame]) -> Trial:
     return Trial(frames, [exact(frame.pair) for frame in frames], classes)
 
 
-def table(found: Sequence[Strays]) -> str:
+def table(found: Sequence[Deviation]) -> str:
     """What was found, as text: differences from float64."""
     width = max(len(each.name) for each in found)
     rows = [

@@ -7,10 +7,10 @@ from segmif.interrupts import end_at_once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `service.program`, whose imports take a second, and give its exit code."""
-    from service import program
+    """Run `service.commands.cli`, whose imports take a second, and give its exit code."""
+    from .commands import cli
 
-    return program.main(arguments)
+    return cli.main(arguments)
 
 
 if __name__ == "__main__":

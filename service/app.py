@@ -16,25 +16,26 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segmif.runtime import Runtime
-from service import inference, routes, shared, stream, tap
-from service.accounts import Buffered
-from service.disconnects import ClientGone
-from service.errors import BadParameter, ServiceError, out_of_memory, problem_response
-from service.http_rules import HttpRules
-from service.limits import check_entries
-from service.line import GOLDEN, Line
-from service.memory import return_after_peaks
-from service.metrics import Metrics
-from service.middleware import Bearer, BodyLimit, Outcomes, RequestId, settings_of
-from service.mounting import Mounting
-from service.opening import Opened
-from service.origins import Origins
-from service.proxies import BehindProxies
-from service.queries import hide_secrets
-from service.regions import Regions, remove_leftovers
-from service.renewal import on_hangup
-from service.settings import Settings
-from service.tracing import WithAddress, hide_address
+
+from .api import fuse_segment, latest_pair, open_inference, shared_memory, websocket
+from .api.disconnects import ClientGone
+from .api.query_parameters import hide_secrets
+from .errors import BadParameter, ServiceError, out_of_memory, problem_response
+from .limits import check_entries
+from .memory.budget import MemoryBudget
+from .memory.process_limit import return_after_peaks
+from .memory.shared_regions import Regions, remove_leftovers
+from .observability.metrics import Metrics
+from .observability.tracing import WithAddress, hide_address
+from .pipeline.align import RigAligner
+from .scheduler.dispatcher import GOLDEN, Dispatcher
+from .scheduler.model_loading import LoadedModel
+from .server.http_methods import HttpRules
+from .server.middleware import BearerAuth, BodyLimit, Outcomes, RequestId, settings_of
+from .server.origins import Origins
+from .server.proxies import BehindProxies
+from .server.reload import reload_on_sighup
+from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +65,9 @@ class Application(FastAPI):
 def create_app(
     settings: Settings,
     runtime: Runtime,
-    mounting: Mounting | None = None,
+    rig_aligner: RigAligner | None = None,
     reference: Runtime | None = None,
-    reopen: Callable[[], Opened] | None = None,
+    reopen: Callable[[], LoadedModel] | None = None,
 ) -> FastAPI:
     """
     Build the service around an open runtime, which it closes when it stops.
@@ -87,56 +88,64 @@ def create_app(
         redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
     app.state.settings = settings
-    app.state.line = Line(settings, runtime, mounting, reference)
+    app.state.dispatcher = Dispatcher(settings, runtime, rig_aligner, reference)
     app.state.reopen = reopen
     app.state.give_up = None  # ends the server, where there is one
-    app.state.buffered = Buffered()
+    app.state.buffered = MemoryBudget()
     app.state.connections = None  # the server's, where there is one
     app.state.tls = None  # the server's, where there is one
     app.state.adopt = None  # has the server take up new limits
     app.state.regions = Regions()
-    memory = [shared.router] if settings.shared_memory else []
+    memory = [shared_memory.router] if settings.shared_memory else []
     if settings.shared_memory:
         remove_leftovers()
-    for router in (routes.router, stream.router, inference.router, tap.router, *memory):
+    for router in (
+        fuse_segment.router,
+        websocket.router,
+        open_inference.router,
+        latest_pair.router,
+        *memory,
+    ):
         app.include_router(router)
-    app.mount("/samples", StaticFiles(directory=routes.SAMPLES))
-    app.mount("/web", StaticFiles(directory=routes.WEB))
+    app.mount("/samples", StaticFiles(directory=fuse_segment.SAMPLES))
+    app.mount("/web", StaticFiles(directory=fuse_segment.WEB))
     check_entries(app.routes)
-    surround(app, app.state.line.metrics)
-    answer_errors(app)
+    add_middlewares(app, app.state.dispatcher.metrics)
+    add_error_handlers(app)
     return app
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Prove the network when the service starts, free everything when it stops."""
-    proof = asyncio.create_task(prove(app))
+    proof = asyncio.create_task(run_self_test(app))
     if app.state.reopen:
-        on_hangup(app, app.state.reopen)
+        reload_on_sighup(app, app.state.reopen)
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
-    await asyncio.to_thread(app.state.line.metrics.text)
-    trimming = asyncio.create_task(return_after_peaks(app.state.buffered, app.state.line.admission))
+    await asyncio.to_thread(app.state.dispatcher.metrics.text)
+    trimming = asyncio.create_task(
+        return_after_peaks(app.state.buffered, app.state.dispatcher.admission)
+    )
     yield
     trimming.cancel()
     await proof
     app.state.regions.close()
-    app.state.line.close()
+    app.state.dispatcher.close()
 
 
-async def prove(app: FastAPI) -> None:
+async def run_self_test(app: FastAPI) -> None:
     """
     Prove the network, then start what decodes files, so that the first pair need not wait.
 
     A network that hangs ends the service, which would never be ready.
     """
-    await app.state.line.prove(GOLDEN)
-    await app.state.line.start_decoders()
-    if app.state.line.hangs and app.state.give_up:
+    await app.state.dispatcher.run_self_test(GOLDEN)
+    await app.state.dispatcher.start_decoders()
+    if app.state.dispatcher.hangs and app.state.give_up:
         app.state.give_up()
 
 
-def surround(app: FastAPI, metrics: Metrics) -> None:
+def add_middlewares(app: FastAPI, metrics: Metrics) -> None:
     """Put the middleware around the application, the innermost first."""
     buffered = app.state.buffered
     metrics.watch(
@@ -148,28 +157,28 @@ def surround(app: FastAPI, metrics: Metrics) -> None:
     metrics.watch("connections", "Open connections", lambda: len(app.state.connections or ()))
     app.add_middleware(HttpRules)
     app.add_middleware(BodyLimit, buffered=buffered)
-    app.add_middleware(Bearer)
+    app.add_middleware(BearerAuth)
     app.add_middleware(Origins, settings_of=settings_of)
     app.add_middleware(Outcomes, metrics=metrics)
     app.add_middleware(RequestId)
     app.add_middleware(BehindProxies, settings_of=settings_of)
 
 
-def answer_errors(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Say who answers where a route raises."""
     for kind, handler in (
-        (HTTPException, tell),
-        (RequestValidationError, tell_unreadable),
-        (ClientGone, tell_nobody),
-        (ClientDisconnect, tell_nobody),
-        (MemoryError, tell_full),
-        (RuntimeError, tell_crowded),
-        (Exception, tell_bug),
+        (HTTPException, handle_http_error),
+        (RequestValidationError, handle_invalid_parameters),
+        (ClientGone, handle_disconnect),
+        (ClientDisconnect, handle_disconnect),
+        (MemoryError, handle_out_of_memory),
+        (RuntimeError, handle_thread_limit),
+        (Exception, handle_unexpected),
     ):
         app.add_exception_handler(kind, handler)
 
 
-async def tell(request: Request, error: Exception) -> Response:
+async def handle_http_error(request: Request, error: Exception) -> Response:
     """Answer an HTTPException, ours or the framework's, as problem+json."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 is news of the load, no fault
@@ -178,31 +187,33 @@ async def tell(request: Request, error: Exception) -> Response:
     return problem_response(request, error)
 
 
-async def tell_unreadable(request: Request, error: Exception) -> Response:
+async def handle_invalid_parameters(request: Request, error: Exception) -> Response:
     """Answer a request whose parameters are not as documented."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return await tell(request, BadParameter(f"parameter {first['loc'][-1]!r}: {first['msg']}"))
+    return await handle_http_error(
+        request, BadParameter(f"parameter {first['loc'][-1]!r}: {first['msg']}")
+    )
 
 
-async def tell_nobody(request: Request, error: Exception) -> Response:
+async def handle_disconnect(request: Request, error: Exception) -> Response:
     """End a request whose client hung up; 499 is what access logs usually call it."""
     request.state.outcome = "gone"
     return Response(status_code=499)
 
 
-async def tell_full(request: Request, error: Exception) -> Response:
+async def handle_out_of_memory(request: Request, error: Exception) -> Response:
     """Answer where memory was refused on the event loop, such as for a body."""
-    return await tell(request, out_of_memory())
+    return await handle_http_error(request, out_of_memory())
 
 
-async def tell_crowded(request: Request, error: Exception) -> Response:
+async def handle_thread_limit(request: Request, error: Exception) -> Response:
     """Answer where there was no memory for the stack of a thread, which Python says so."""
     if "can't start new thread" not in str(error):
         raise error
-    return await tell_full(request, error)
+    return await handle_out_of_memory(request, error)
 
 
-async def tell_bug(request: Request, error: Exception) -> Response:
+async def handle_unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody foresaw without telling the world about our insides."""
-    return await tell(request, ServiceError("the service failed; its log says why"))
+    return await handle_http_error(request, ServiceError("the service failed; its log says why"))

@@ -28,8 +28,8 @@ What can go wrong between request and answer, and what the caller is told (RFC 9
   - EngineFailed       500
   - NoSharedMemory     507
 
-What is refused by the head of a request alone stands in `service.refusals`, what is wrong with the
-pairs of streams in `service.tap`.
+Errors of a request's head stand in `service.server.rejections`, those of the pairs of streams in
+`service.api.latest_pair`.
 The sentence of each class is what the OpenAPI document says about it.
 """
 
@@ -42,7 +42,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
-from segmif.images import ImageError
+from segmif.imaging.codecs import ImageError
 from segmif.runtime.errors import SizeError
 
 PROBLEM_TYPE = "application/problem+json"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from service.settings import Settings
+    from .settings import Settings
 
 Entry = Literal[
     "form",

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from segmif.thermal import Method
-from service.camera_fields import CameraFields
-from service.negotiation import View
+from segmif.thermal.gain_control import Method
+
+from .camera_options import CameraFields
+from .wire.media_types import View
 
 Policy = Literal["refuse", "flag"]
 STREAM_NAME = r"^[\w.-]{1,64}$"
@@ -18,7 +19,7 @@ def _listed(value: object) -> object:
     return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
 
 
-class Ask(CameraFields):
+class PairOptions(CameraFields):
     """What a client says about a pair, and what it wants to have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,20 +89,20 @@ class RawLayout(BaseModel):
     stride: int = Field(default=0, ge=0, le=2**20, description="bytes a row; 0: without gaps")
 
 
-class Meta(Ask):
+class Meta(PairOptions):
     """The part `meta` of a form: all that the query may say, and the layout of raw frames."""
 
     visible: RawLayout | None = None
     infrared: RawLayout | None = None
 
 
-class StreamAsk(Ask):
+class StreamOptions(PairOptions):
     """What the query of a WebSocket may say: for all of its pairs."""
 
     picture: Literal["raw", "png", "jpeg", "webp"] = "raw"
 
 
-class Tapped(BaseModel):
+class LatestPairInfo(BaseModel):
     """Whose pair is handed out, and of when; nanoseconds."""
 
     stream: str

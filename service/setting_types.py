@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from service.proxies import Network, clean_prefix, read_network
+from .server.proxies import Network, clean_prefix, read_network
 
 ANY = "*"
 

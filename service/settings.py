@@ -13,29 +13,24 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import Self
 
-from segmif.image_header import MAX_PIXELS
-from segmif.loopback import is_loopback
+from segmif.imaging.image_header import MAX_PIXELS
+from segmif.local_host import is_loopback
 from segmif.parsing import parse_toml
 from segmif.runtime import Device
-from segmif.thermal import GainRule, Method
-from segmif.window import Window
-from service.accounts import share_of
-from service.camera_fields import CameraFields
-from service.environment import (
-    PREFIX,
-    Environment,
-    check_environment,
-    closest,
-    is_service_link,
-)
-from service.limits import Entry, Limits, table
-from service.logs import LogFormat
-from service.mounting import Mounting
-from service.pipeline import Rules
-from service.proxies import ProxyHeaders
-from service.regions import MEMORY
-from service.schemas import Policy
-from service.setting_types import HostNames, ListenHost, Networks, OriginNames, Prefix, Token
+from segmif.thermal.gain_control import GainRule, Method
+from segmif.thermal.gain_window import Window
+
+from .camera_options import CameraFields
+from .environment import PREFIX, Environment, check_environment, closest, is_service_link
+from .limits import Entry, Limits, table
+from .memory.budget import share_of
+from .memory.shared_regions import MEMORY
+from .observability.logs import LogFormat
+from .pipeline.align import RigAligner
+from .pipeline.infer import PairRules
+from .schemas import Policy
+from .server.proxies import ProxyHeaders
+from .setting_types import HostNames, ListenHost, Networks, OriginNames, Prefix, Token
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
@@ -175,14 +170,14 @@ class Settings(CameraFields, BaseSettings):
         window = Window(self.gain_low or 0.0, self.gain_high or 0.0) if stated else None
         return GainRule(self.gain, window, self.gain_smoothing)
 
-    def rules(self, mounting: Mounting | None) -> Rules:
+    def rules(self, rig_aligner: RigAligner | None) -> PairRules:
         """What is laid down for decoding, judging and aligning."""
         cameras = self.cameras()
-        if mounting:
-            cameras = cameras.over(mounting.rig.frames)
-        return Rules(
+        if rig_aligner:
+            cameras = cameras.over(rig_aligner.rig.frames)
+        return PairRules(
             self.max_pixels,
-            mounting,
+            rig_aligner,
             self.gain_rule(),
             self.max_skew_ms,
             self.degraded,

@@ -20,19 +20,19 @@ import torch
 from lightning_fabric import Fabric
 from onnx import TensorProto, helper
 
-from calibration import solve
-from calibration.synthetic import BOARD, draw, unlike_rig
+from calibration.commands import solve
+from calibration.solver.synthetic import BOARD, draw, unlike_rig
 from export import quantize, to_engine, to_onnx
 from segmif import cli, files
-from segmif.images import encode_png
+from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest, pending
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from segmif.runtime.trt import Machine
-from training.run import save_at_once
+from segmif.runtime.tensorrt_ import Machine
+from training.fit.run_folder import save_at_once
 
 MOMENTS = 20
-WATCHED = ("segmif/files.py", "segmif/manifest.py", "training/run.py")
+WATCHED = ("segmif/files.py", "segmif/manifest.py", "training/fit/run_folder.py")
 MACHINE = Machine("10.16.1", "Fake GPU", "9.0", "13.0")
 
 
@@ -134,7 +134,7 @@ def engine(folder: Path, patch: pytest.MonkeyPatch) -> None:
     (folder / "source.onnx").write_bytes(b"")
     patch.setattr(to_engine, "read_model", lambda path: (manifest(), tiny_model()))
     tensorrt = SimpleNamespace(__version__="10.16.1")
-    patch.setattr("segmif.runtime.trt.import_tensorrt", lambda: tensorrt)
+    patch.setattr("segmif.runtime.tensorrt_.import_tensorrt", lambda: tensorrt)
     patch.setattr(to_engine, "serialize", lambda trt, model, build: b"a new engine" * 99)
     patch.setattr(to_engine, "attention_of", lambda trt, engine, nodes: "native")
     build = to_engine.Build(profile=to_engine.Profile())

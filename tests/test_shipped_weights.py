@@ -8,11 +8,11 @@ import pytest
 
 from segmif.classes import MFNET
 from segmif.frames import FramePair, Prediction
-from segmif.images import read_infrared, read_labels, read_visible
+from segmif.imaging.codecs import read_infrared, read_labels, read_visible
 from segmif.manifest import Manifest
 from segmif.metrics import ConfusionMatrix, luma
 from segmif.runtime import open_runtime, predict
-from training import scenes
+from training.data.synthetic import scenes
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 DATA = Path(os.environ.get("SEGMIF_DATA", "../shared/data"))

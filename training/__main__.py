@@ -6,18 +6,12 @@ from segmif.interrupts import end_at_once
 
 # By name: each is imported only when it is asked for, as the base install holds no torch.
 COMMANDS = {
-    "describe": "training.describe",
+    "describe": "training.data.describe",
     "train": "training.train",
-    "mean": "training.mean",
-    "tutor": "training.tutor",
-    "join": "training.join",
-    "evaluate": "training.evaluate",
-    "ablation": "training.ablation",
-    "worth": "training.worth",
-    "drives": "training.drives",
-    "holdout": "training.holdout",
-    "calibrate": "training.calibrate",
-    "render": "training.render",
+    "evaluate": "training.evaluation.evaluate",
+    "holdout": "training.evaluation.holdout",
+    "calibrate": "training.evaluation.confidence_calibration",
+    "render": "training.data.synthetic.render",
 }
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from pydantic.dataclasses import dataclass
 from segmif.frames import MULTIPLE
 from segmif.model.config import VARIANTS, PairConfig
 from segmif.parsing import parse_toml
-from training.augment import Augmentation
-from training.balance import Balancing
-from training.datasets import KINDS
-from training.datasets.partial import PARTIAL
-from training.distill import DistillWeights
-from training.losses import FusionWeights
+
+from .data.augmentation import Augmentation
+from .data.datasets import KINDS
+from .data.datasets.partial_labels import PARTIAL
+from .fit.distillation import DistillWeights
+from .fit.losses import FusionWeights
+from .fit.task_balance import Balancing
 
 STRICT = ConfigDict(extra="forbid")  # a misspelt key must not be passed over
 
@@ -70,7 +71,9 @@ class TrainConfig:
     cache_gib: float = 2.0  # of decoded frames that are kept in memory
     phases: tuple[Phase, ...] = ()
     finish: Phase | None = None  # of the fusion decoder alone, after all phases
-    leave_out: int | None = None  # group of `training/folds.toml` that MFNet and MSRS go without
+    leave_out: int | None = (
+        None  # group of `training/data/folds.toml` that MFNet and MSRS go without
+    )
     encoder_rate: float = 0.1  # of the learning rate: for an encoder that comes pretrained
     frozen_stages: int = 0  # of such an encoder that do not learn, its stem with them
     align: float = 0.0  # weight of the loss of where infrared lies; 0: nobody asks

@@ -20,29 +20,31 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from segmif.argument_types import IntegerRange
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from segmif.numbers import Whole
-from training import data, imagenet
-from training.choice import Choice
-from training.config import TrainConfig, read_config
-from training.datasets import FrameSet
-from training.finish import finish_fusion
-from training.inputs import Inputs, resumed
-from training.kernels import take_kernels
-from training.learner import Learner, parameter_groups, set_learning_rate, take_step
-from training.pace import Pace
-from training.run import RECORD_EVERY, Run, finite
-from training.start import digest, first_network, open_teachers, told_of_classes
-from training.validation import open_validation, validate
+
+from .config import TrainConfig, read_config
+from .data import samples
+from .data.datasets import FrameSet
+from .fit import imagenet
+from .fit.attention_kernels import take_kernels
+from .fit.early_stopping import Choice
+from .fit.fusion_phase import finish_fusion
+from .fit.initial_network import digest, first_network, open_teachers, told_of_classes
+from .fit.run_folder import RECORD_EVERY, Run, finite
+from .fit.run_inputs import Inputs, resumed
+from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
+from .fit.throughput import Pace
+from .fit.validation import open_validation, validate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training train`."""
     parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
     parser.add_argument(
-        "--data", type=Path, help=f"real frames [{data.data_root()}; else rendered scenes]"
+        "--data", type=Path, help=f"real frames [{samples.data_root()}; else rendered scenes]"
     )
     parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
@@ -60,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume with other frames, weights or teachers than the run was begun with",
     )
-    parser.add_argument("--steps", type=Whole(), help="stop here instead of where the config says")
+    parser.add_argument(
+        "--steps", type=IntegerRange(), help="stop here instead of where the config says"
+    )
     parser.add_argument(
         "--precision",
         choices=["32-true", "bf16-mixed", "16-mixed"],
@@ -84,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
         args.precision = take_kernels(args.kernels, args.precision)
     train(
         config,
-        data.named_root(args.data),
+        samples.named_root(args.data),
         folder,
         args.out or folder / f"{config.variant}.safetensors",
         start=args.weights,
@@ -170,17 +174,17 @@ def history(facts: dict[str, Any], config: TrainConfig, start: Path | None) -> d
 
 def gather(
     config: TrainConfig, root: Path, stop: int, view: Callable[[FrameSet], FrameSet] | None
-) -> tuple[data.Frames, FrameSet | None, dict[str, str]]:
+) -> tuple[samples.Frames, FrameSet | None, dict[str, str]]:
     """
     The frames to train on, those to judge by and the digests of the latter; all are read once.
 
     Raises what opening them raises, ValueError where one is broken or the labels teach nothing.
     """
-    sets = data.training_sets(config, root)
-    classes = data.common_taxonomy(sets)
+    sets = samples.training_sets(config, root)
+    classes = samples.common_taxonomy(sets)
     validation, judged_by = open_validation(config, root, classes, stop, view)
-    frames = data.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
-    data.check_draws(frames, config)
+    frames = samples.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
+    samples.check_draws(frames, config)
     return frames, validation, judged_by
 
 
@@ -191,7 +195,7 @@ class Session:
     config: TrainConfig
     fabric: Fabric
     run: Run
-    frames: data.Frames
+    frames: samples.Frames
     learner: Learner
     wrapped: Any  # the learner as Fabric runs it
     optimizer: torch.optim.Optimizer
@@ -202,7 +206,7 @@ class Session:
 
     @classmethod
     def open(
-        cls, config: TrainConfig, fabric: Fabric, run: Run, frames: data.Frames, network: Network
+        cls, config: TrainConfig, fabric: Fabric, run: Run, frames: samples.Frames, network: Network
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
         learner = Learner(network, config)
@@ -237,7 +241,7 @@ def learn(session: Session, first: int, stop: int) -> int:
         return first
     config, fabric, run = session.config, session.fabric, session.run
     share = (fabric.global_rank, fabric.world_size)
-    pace = Pace(data.batches(session.frames, config, first, stop, share), fabric.world_size)
+    pace = Pace(samples.batches(session.frames, config, first, stop, share), fabric.world_size)
     run.open_curves(first)
     quiet = not fabric.is_global_zero
     bar = tqdm(pace, config.variant, initial=first, total=stop, unit="step", disable=quiet)

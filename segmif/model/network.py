@@ -10,9 +10,9 @@ from segmif.classes import Taxonomy
 from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma, luma, tinted, warmth
 from segmif.model.config import VARIANTS, PairConfig, PaperConfig
-from segmif.model.pair import PairNetwork
+from segmif.model.edge import PairNetwork
+from segmif.model.edge_lite import StackedNetwork
 from segmif.model.paper import PaperNetwork
-from segmif.model.stacked import StackedNetwork
 
 
 class Network(nn.Module):

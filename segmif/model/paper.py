@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from segmif.model.blocks import enlarge
 from segmif.model.color import attach_chroma
 from segmif.model.config import PaperConfig
-from segmif.model.head import PyramidHead
-from segmif.model.interaction import HierarchicalInteractiveAttention
-from segmif.model.transformer import MixTransformer
+from segmif.model.encoders.mix_transformer import MixTransformer
+from segmif.model.hia import HierarchicalInteractiveAttention
+from segmif.model.segformer_head import PyramidHead
 
 BRIDGED_STAGES = 2  # of the encoder, at strides 4 and 8
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmif.ops.interactive_attention import EPSILON, TEMPERATURE, fast_forms, gram
+from segmif.ops.hia import EPSILON, TEMPERATURE, fast_forms, gram
 
 SOURCES = Path(__file__).parent / "cuda"
 TYPES = {torch.float32: 0, torch.float16: 1}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segmif.frames import FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
-from segmif.runtime import trt
+from segmif.runtime import tensorrt_
 from segmif.runtime.errors import ArtefactError
 
 Device = Literal["cpu", "cuda", "tensorrt"]  # of ONNX Runtime, for an .onnx
@@ -61,11 +61,11 @@ def open_runtime(
     cannot be opened.
     """
     if path.suffix == ".onnx":
-        from segmif.runtime import ort  # who has TensorRT needs no ONNX Runtime
+        from segmif.runtime import onnxruntime_  # who has TensorRT needs no ONNX Runtime
 
-        return ort.open_onnx(path, threads, device)
+        return onnxruntime_.open_onnx(path, threads, device)
     if path.suffix == ".engine":
-        return trt.open_engine(path, plugin)
+        return tensorrt_.open_engine(path, plugin)
     raise ArtefactError(
         f"{path.name} is of an unknown kind; .onnx and .engine run without torch: `python -m "
         "export onnx` makes one of a .safetensors"

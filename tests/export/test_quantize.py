@@ -13,8 +13,8 @@ import pytest
 from export.quantize import quantize
 from export.to_engine import Build, Profile, prepare, serialize
 from export.to_onnx import export
-from segmif import images
 from segmif.frames import FramePair
+from segmif.imaging import codecs
 from segmif.manifest import Manifest
 from segmif.runtime import open_runtime, predict
 from tests.export.test_to_engine import BUILD, builder_with
@@ -60,8 +60,8 @@ def quantized(
 
 def test_answers_are_nearly_those_of_fp32(quantized: tuple[Path, Path], pairs: Path) -> None:
     pair = FramePair(
-        images.read_visible(pairs / "visible/day.png"),
-        images.read_infrared(pairs / "infrared/day.png"),
+        codecs.read_visible(pairs / "visible/day.png"),
+        codecs.read_infrared(pairs / "infrared/day.png"),
     )
     answers = [predict(open_runtime(path), pair) for path in (WEIGHTS, quantized[0])]
     # INT8 errs by 1/254 of a layer's range, FP8 by 1/16 of a value at most: measured 0.07 levels, a

@@ -33,11 +33,11 @@ from segmif import cli
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from segmif.runtime import trt
+from segmif.runtime import tensorrt_
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.ort import onnxruntime
-from segmif.runtime.trt import Machine
-from tests.runtime.fakes import fake_tensorrt
+from segmif.runtime.onnxruntime_ import onnxruntime
+from segmif.runtime.tensorrt_ import Machine
+from tests.segmif.runtime.fakes import fake_tensorrt
 
 MACHINE = Machine("10.16.1", "Fake GPU", "9.0", "13.0")
 
@@ -156,7 +156,7 @@ def test_an_engine_says_which_attention_each_node_became(
     told = json.dumps({"Layers": layers})
     inspector = SimpleNamespace(get_engine_information=lambda form: told)
     opened = SimpleNamespace(create_engine_inspector=lambda: inspector)
-    monkeypatch.setattr(trt, "deserialize", lambda module, engine: opened)
+    monkeypatch.setattr(tensorrt_, "deserialize", lambda module, engine: opened)
     module = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
     edge = onnx.load(Path(__file__).parents[2] / "weights" / "edge.onnx")
     assert re.fullmatch(words, attention_of(module, b"", attentions(edge)))
@@ -168,8 +168,8 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     def without_gpu() -> None:
         raise DeviceError("GPU 0 cannot be opened (no driver): `nvidia-smi` must list it")
 
-    monkeypatch.setattr(trt, "import_tensorrt", fake_tensorrt)
-    monkeypatch.setattr(trt, "open_device", without_gpu)
+    monkeypatch.setattr(tensorrt_, "import_tensorrt", fake_tensorrt)
+    monkeypatch.setattr(tensorrt_, "open_device", without_gpu)
     monkeypatch.setattr("sys.argv", ["export", "engine", *map(str, arguments)])
     return cli.run("export", "", {"engine": to_engine})
 

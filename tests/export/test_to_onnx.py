@@ -7,14 +7,14 @@ import onnx
 import pytest
 import torch
 
-from export.attention import local_function
+from export.attention_function import local_function
 from export.to_onnx import ExportError, check, check_labels, export, noise, to_model
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from segmif.ops.interactive_attention import gram, plain
-from segmif.runtime.ort import onnxruntime
-from tests.ops.test_interactive_attention import arguments, error
+from segmif.ops.hia import gram, plain
+from segmif.runtime.onnxruntime_ import onnxruntime
+from tests.segmif.ops.test_hia import arguments, error
 
 
 @pytest.fixture(scope="module")

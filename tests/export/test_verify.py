@@ -11,7 +11,8 @@ from export import verify as program
 from export.__main__ import COMMANDS
 from export.quantize import quantize
 from export.to_onnx import export
-from segmif import cli, images
+from segmif import cli
+from segmif.imaging import codecs
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 
@@ -31,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / kind).mkdir()
         for name in ("1.png", "2.png"):
             top = 9 if kind == "label" else 256
-            images.write_png(folder / kind / name, random.integers(0, top, shape, np.uint8))
+            codecs.write_png(folder / kind / name, random.integers(0, top, shape, np.uint8))
     return folder
 
 

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from calibration.convert import read as read_foreign
-from calibration.layout import Choice
-from segmif import images
+from calibration.commands.convert import read as read_foreign
+from calibration.io.rig_fields import Choice
+from segmif.imaging import codecs
 from segmif.manifest import Manifest
-from service.mounting import Mounting
-from tests.hostile.pictures import PICTURES, Picture
-from tests.hostile.small_files import SMALL_FILES, WEIGHTS, SmallFile
-from training.datasets.coding import read_class_map
+from service.pipeline.align import RigAligner
+from tests.hostile.generators.pictures import PICTURES, Picture
+from tests.hostile.generators.small_files import SMALL_FILES, WEIGHTS, SmallFile
+from training.data.datasets.class_codes import read_class_map
 
 SUFFIXES = {"rig": ".yaml", "kalibr": ".yaml", "opencv": ".yml", "classes": ".toml"}
 
@@ -33,7 +33,7 @@ def read_manifest(path: Path) -> str:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "rig": lambda path: Mounting(path, 10.0).visible_shape,
+    "rig": lambda path: RigAligner(path, 10.0).visible_shape,
     "kalibr": lambda path: read_foreign("kalibr", [path], Choice()),
     "opencv": lambda path: read_foreign("opencv", [path], Choice()),
     "classes": read_class_map,
@@ -54,8 +54,8 @@ def read_picture(picture: Picture, data: bytes, folder: Path) -> Any:
     if picture.door == "labels":
         path = folder / "labels.png"
         path.write_bytes(data)
-        return images.read_labels(path)
-    decode = images.decode_visible if picture.door == "visible" else images.decode_infrared
+        return codecs.read_labels(path)
+    decode = codecs.decode_visible if picture.door == "visible" else codecs.decode_infrared
     return decode(data)
 
 
@@ -68,7 +68,7 @@ def try_picture(picture: Picture, folder: Path) -> dict[str, Any]:
             meant = pixels if made.pixels is None else made.pixels
             right = pixels.shape == meant.shape and (pixels != meant).sum() <= made.unsure
             told |= {"outcome": "accepted" if right else "wrong", "words": str(pixels.shape)}
-        except images.ImageError as error:
+        except codecs.ImageError as error:
             told |= {"outcome": "refused", "kind": error.kind, "words": str(error)}
     return told
 

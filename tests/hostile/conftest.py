@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.requests import form
+from tests.hostile.generators.requests import form
 from tests.hostile.service_process import Service, running
 
 

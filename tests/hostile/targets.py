@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from websockets.sync.client import connect
 
-from calibration.convert import read as read_foreign
-from calibration.layout import Choice
-from segmif import images
+from calibration.commands.convert import read as read_foreign
+from calibration.io.rig_fields import Choice
 from segmif.classes import colorize
-from segmif.headers import read_header
+from segmif.geometry.rig import Rig, read_rig, write_rig
+from segmif.imaging import codecs
+from segmif.imaging.headers import read_header
 from segmif.manifest import Manifest, ManifestError
-from segmif.rig import Rig, read_rig, write_rig
 from service.errors import BadWire
-from service.mounting import Mounting
-from service.raw_frames import Frame, raw_infrared, raw_visible
-from service.wire import HEADER_BYTES, RawAnswer, read_pair
-from tests.hostile.drawn import (
+from service.pipeline.align import RigAligner
+from service.wire.binary_pair import HEADER_BYTES, RawAnswer, read_pair
+from service.wire.raw_frames import Frame, raw_infrared, raw_visible
+from tests.hostile.generators.drawn import (
     json_values,
     kalibr_chains,
     manifests,
@@ -47,8 +47,8 @@ from tests.hostile.drawn import (
     rigs,
     tensor_requests,
 )
-from tests.hostile.drawn_http import requests
-from tests.hostile.drawn_pictures import pictures
+from tests.hostile.generators.drawn_http import requests
+from tests.hostile.generators.drawn_pictures import pictures
 
 MAX_PIXELS = 1_000_000
 ALLOWED = {200, 400, 404, 406, 408, 409, 411, 413, 415, 422, 429, 503}
@@ -67,8 +67,8 @@ Check = Callable[[World, Any], None]
 
 def check_picture(_: World, data: bytes) -> None:
     """Our header equals what three decoders give, or the picture is refused."""
-    for decode in (images.decode_visible, images.decode_infrared):
-        with suppress(images.ImageError):
+    for decode in (codecs.decode_visible, codecs.decode_infrared):
+        with suppress(codecs.ImageError):
             pixels = decode(data, MAX_PIXELS)
             header = read_header(data)
             assert pixels.shape[:2] == (header.height, header.width)
@@ -102,7 +102,7 @@ def by_other_library(data: bytes, format: str) -> NDArray[Any] | None:
 
 def check_raw_pair(_: World, message: bytes) -> None:
     """A raw pair is refused, or its frames have the sizes that its header states."""
-    with suppress(BadWire, images.ImageError):
+    with suppress(BadWire, codecs.ImageError):
         pair = read_pair(message[:HEADER_BYTES], memoryview(message)[HEADER_BYTES:])
         for frame, decode in ((pair.visible, raw_visible), (pair.infrared, raw_infrared)):
             if frame and frame.layout:
@@ -165,8 +165,8 @@ def form() -> dict[str, bytes]:
     """A good pair as files."""
     ramp = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8)
     return {
-        "visible": images.encode_png(np.dstack([ramp] * 2 + [ramp[::-1]])),
-        "infrared": images.encode_png(ramp),
+        "visible": codecs.encode_png(np.dstack([ramp] * 2 + [ramp[::-1]])),
+        "infrared": codecs.encode_png(ramp),
     }
 
 
@@ -199,13 +199,13 @@ def check_rig(world: World, document: Any) -> None:
     path = world.folder / "rig.yaml"
     path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
     try:
-        mounting = Mounting(path, 10.0)
+        rig_aligner = RigAligner(path, 10.0)
     except ValueError as error:
         assert str(error)
         return
-    height, width = mounting.visible_shape
+    height, width = rig_aligner.visible_shape
     if height * width <= MAX_PIXELS:
-        warp, placed = mounting._make_warp(10.0)
+        warp, placed = rig_aligner._make_warp(10.0)
         assert 0 < placed.covered <= 1 and warp.seen.shape == (height, width)
 
 

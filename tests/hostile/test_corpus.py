@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.pictures import PICTURES, Picture
-from tests.hostile.small_files import SMALL_FILES, SmallFile
+from tests.hostile.generators.pictures import PICTURES, Picture
+from tests.hostile.generators.small_files import SMALL_FILES, SmallFile
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 10  # for one file; a camera's takes milliseconds

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from segmif.images import encode_png
-from tests.hostile.pictures import COLOUR, COUNTS, PICTURES, Picture
-from tests.hostile.requests import REQUESTS, Wire, form_body, head, post
+from segmif.imaging.codecs import encode_png
+from tests.hostile.generators.pictures import COLOUR, COUNTS, PICTURES, Picture
+from tests.hostile.generators.requests import REQUESTS, Wire, form_body, head, post
 from tests.hostile.service_process import Service
 
 LATEST_S = 2.5 + 1.0  # for a deadline of 2 s; the last second is for a busy machine

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.hostile.scenes import COUNTS, SCENES, VISIBLE, Scene, as_files
+from tests.hostile.generators.scenes import COUNTS, SCENES, VISIBLE, Scene, as_files
 from tests.hostile.service_process import Service
 
 PERSON = 2  # in the mfnet taxonomy, which the stand-in network has

@@ -15,9 +15,9 @@ import uvicorn
 
 from segmif.runtime import Runtime, open_runtime
 from service.app import create_app
-from service.mounting import Mounting
+from service.pipeline.align import RigAligner
+from service.server.transport import server_config
 from service.settings import Settings
-from service.transport import server_config
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 Start = Callable[..., AbstractContextManager[httpx.Client]]
@@ -61,13 +61,13 @@ def start(serve: Serve, stand_in_weights: Path) -> Start:
 def serving(
     settings: Settings,
     runtime: Runtime,
-    mounting: Mounting | None = None,
+    rig_aligner: RigAligner | None = None,
     reference: Runtime | None = None,
     trusting: ssl.SSLContext | None = None,
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        app = create_app(settings, runtime, mounting, reference)
+        app = create_app(settings, runtime, rig_aligner, reference)
         server = uvicorn.Server(server_config(app, settings, app.state.line.metrics.refused))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmif.images import write_png
+from segmif.imaging.codecs import write_png
 
 CAR, PERSON = 1, 2
 SIZE = (64, 96)

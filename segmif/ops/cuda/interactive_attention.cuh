@@ -1,5 +1,5 @@
 // Hierarchical interactive attention in three passes over little data; definition and formulas: `plain` in
-// segmif/ops/interactive_attention.py. B batch, C channels, N pixels, h heads, d = C / h channels a head.
+// segmif/ops/hia.py. B batch, C channels, N pixels, h heads, d = C / h channels a head.
 //
 //   1. sum_tokens, add_sums   one read of the three maps: the Gram matrices Y Y^T of the key side, in float
 //   2. mix                    per image and head: softmax of the d x d context; with the output weights, the 2C columns

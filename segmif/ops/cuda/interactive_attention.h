@@ -37,7 +37,7 @@ size_t segmif_attention_workspace(const SegmifAttention* attention);
 // Enqueues the attention on `stream` (a cudaStream_t; not used by the host build).
 //
 // `inputs` are visible, infrared, semantic, embed_weight, embed_bias, key_weight, value_weight, temperature,
-// out_weight, out_bias, norm_weight, norm_bias as `plain` in segmif/ops/interactive_attention.py takes them,
+// out_weight, out_bias, norm_weight, norm_bias as `plain` in segmif/ops/hia.py takes them,
 // contiguous; `outputs` are the refined visible and infrared, which may not overlap the inputs.
 int segmif_attention(const SegmifAttention* attention, const void* const inputs[12], void* const outputs[2],
                      void* workspace, size_t workspace_bytes, void* stream);

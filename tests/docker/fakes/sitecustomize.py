@@ -14,7 +14,7 @@ from typing import Any
 
 from segmif.runtime import device
 from segmif.runtime.errors import DeviceError
-from tests.runtime.fakes import FakeContext, FakeDevice, NewerEngine, fake_tensorrt
+from tests.segmif.runtime.fakes import FakeContext, FakeDevice, NewerEngine, fake_tensorrt
 
 
 def open_fake(index: int) -> FakeDevice:

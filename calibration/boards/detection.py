@@ -1,0 +1,338 @@
+"""
+Finds a board in a frame of either spectrum, or says why not.
+
+A heated board is faint: its squares differ by a few percent of what the board differs from the
+room, and either kind may be the hotter. So the frame is tried as it is, then with its background
+subtracted and its local contrast made even, at several widths, in both polarities.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.geometry.rig import Floats
+from segmif.thermal.gain_control import percentile_window, to_8bit
+
+from . import aprilgrid, charuco
+from .board import Board
+from .grid_extent import goes_on
+
+Grey = NDArray[np.uint8]
+Raw = NDArray[np.uint8] | NDArray[np.uint16]
+Size = tuple[int, int]  # columns, rows
+
+SEARCH_ROWS = 480  # frames are searched at this height: time grows faster than the pixels
+MARGIN = 30  # [px of the searched picture]
+BACKGROUNDS = (8.0, 12.0, 18.0)  # [px at 480 rows] about half to one square of a board that fits
+CONTRAST_FLOOR = 1e-3  # of the frame's range: what lies below is noise, not contrast
+STRETCH = 5.0  # local standard deviations shown between black and white
+WINDOWS = (0.2, 0.35)  # of the spacing, half widths for the measurement of a corner
+SMOOTH_TERMS = 10  # of a cubic polynomial in x and y
+LEAST_CORNERS = SMOOTH_TERMS + 2  # of a part: fewer leave nothing to judge their noise by
+OUTLIER = 6.0  # times the median scatter: one corner in millions, were they all alike
+TRIM = 8  # at most one corner of so many is left out
+MAX_SIGMA = 0.05  # of the spacing: worse than that is another pattern, or blur
+SUBPIXEL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
+SATURATED_SHARE = 0.2  # of the frame
+SHARP = 0.35  # share of gradient energy that a second blur must take from a frame in focus
+BLUR_PX = 1.5
+MARKERS = {"charuco": charuco.find, "aprilgrid": aprilgrid.find}
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A board in one frame, or as much of it as the frame's edge leaves."""
+
+    points: Floats  # (N, 2) [px]
+    ids: NDArray[np.intp]  # (N,) which of `Board.points` they are, read in one of its `orders`
+    sigma_px: float  # standard deviation of one coordinate, see `corner_noise`
+    how: str  # which preparation showed it
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a frame shows no board that can be used."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a frame: small for the search, at full size for the measurement."""
+
+    fine: Grey  # (H, W), pixel for pixel the frame
+    small: Grey  # the frame scaled, within a light border of `MARGIN` pixels
+    scale: float  # of `small` to the frame
+    how: str
+
+    def to_frame(self, points: Floats) -> Floats:
+        """Pixels of `small` as pixels of the frame: centres lie at half pixels of an area."""
+        return (points - MARGIN + 0.5) / self.scale - 0.5
+
+
+Candidate = tuple[View, Floats, NDArray[np.intp], float]  # points [px], their ids, spacing [px]
+
+
+def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refusal:
+    """
+    Find the board in a grey frame (H, W), uint8 or uint16; `quick` leaves out the slow searches.
+
+    The cheap searches come first and the first board whose corners are well measured ends the
+    search; a board cut by the frame's edge counts where it is clear which corners are cut.
+    """
+    worst = 0.0
+    search = _parts if board.kind in MARKERS else _grids
+    for candidate in search(frame, board, quick):
+        if isinstance(candidate, Refusal):
+            return candidate
+        view, points, ids, spacing = candidate
+        seen = _inside(points, frame.shape)
+        found = _measure(view, points[seen], ids[seen], board, spacing)
+        if found.sigma_px <= MAX_SIGMA * spacing:
+            return found
+        worst = found.sigma_px
+    if worst:
+        return Refusal(f"the corners scatter by {worst:.1f} px: not this board, or too blurred")
+    return Refusal(explain(frame))
+
+
+def views(frame: Raw) -> Iterator[View]:
+    """Pictures of a frame in which a board may show, the likely ones first."""
+    stretched = _stretch(frame)
+    if frame.dtype == np.uint8:
+        yield _view(stretched, "as it is")
+    unit = frame.shape[0] / SEARCH_ROWS
+    for background in BACKGROUNDS:
+        even = flatten(frame, background * unit)
+        # OpenCV's searches want dark squares on a light ground; a lamp heats the black ones most.
+        yield _view(255 - even, f"hot squares dark, background {background:g}")
+        yield _view(even, f"cold squares dark, background {background:g}")
+
+
+def flatten(frame: Raw, sigma_px: float) -> Grey:
+    """
+    Subtract the blurred background of a frame (H, W) and even out its local contrast, to 8 bit.
+
+    (I - G*I) / sqrt(G*(I - G*I)^2) with a Gaussian G of `sigma_px`; mid-grey is no difference.
+    """
+    levels = frame.astype(np.float32)
+    difference = levels - cv2.GaussianBlur(levels, (0, 0), sigma_px)
+    spread = np.sqrt(cv2.GaussianBlur(difference**2, (0, 0), sigma_px))
+    floor = CONTRAST_FLOOR * max(float(levels.max() - levels.min()), 1.0)
+    even = difference / (spread + floor) / STRETCH + 0.5
+    return cast(Grey, (even.clip(0, 1) * 255).astype(np.uint8))
+
+
+def corner_noise(points: Floats, ids: NDArray[np.intp], board: Board) -> float:
+    """
+    Standard deviation of one coordinate [px], from the scatter about a smooth picture of the board.
+
+    Each coordinate has 10 parameters for its N values.
+    """
+    rest = _scatter(points, ids, board)
+    return float(np.sqrt((rest**2).sum() / max(rest.size - 2 * SMOOTH_TERMS, 1)))
+
+
+def _scatter(points: Floats, ids: NDArray[np.intp], board: Board) -> Floats:
+    """What the best homography with a cubic polynomial for the lens leaves of points (N, 2)."""
+    flat = board.points()[ids, :2]
+    H = cv2.findHomography(flat, points)[0]
+    if H is None:
+        return np.full_like(points, np.inf)
+    ideal = cv2.perspectiveTransform(flat[None], H)[0]
+    x, y = ((ideal - ideal.mean(0)) / ideal.std(0)).T
+    terms = np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], axis=1)
+    error = points - ideal
+    return cast(Floats, error - terms @ np.linalg.lstsq(terms, error, rcond=None)[0])
+
+
+def _trim(
+    points: Floats, ids: NDArray[np.intp], board: Board
+) -> tuple[Floats, NDArray[np.intp], float]:
+    """Leave out single corners that a finger, a glare or the frame's edge has moved."""
+    for _ in range(len(points) // TRIM):
+        rest = np.hypot(*_scatter(points, ids, board).T)
+        worst = int(np.argmax(rest))
+        if rest[worst] < OUTLIER * np.median(rest):
+            break
+        points, ids = np.delete(points, worst, 0), np.delete(ids, worst)
+    return points, ids, corner_noise(points, ids, board)
+
+
+def explain(frame: Raw) -> str:
+    """Say in words why a frame without a board has none."""
+    low, high = float(frame.min()), float(frame.max())
+    if high - low < 4:
+        return f"the frame is uniform ({low:g} to {high:g})"
+    full = float(np.mean(frame >= np.iinfo(frame.dtype).max - 1))
+    if full > SATURATED_SHARE:
+        return f"no board found; {100 * full:.0f} % of the frame is saturated"
+    if detail_lost(frame) < SHARP:
+        return "no board found; the frame is blurred"
+    return "no board found: it is hidden, cut by the edge, too far, or without thermal contrast"
+
+
+def detail_lost(frame: Raw) -> float:
+    """Share of a frame's gradient energy that a blur of 1.5 px takes: low where it was blurred."""
+
+    def energy(picture: Grey) -> float:
+        return float(np.mean(cv2.Laplacian(picture, cv2.CV_32F) ** 2))
+
+    # The noise of single pixels is no detail: a median takes it first.
+    picture = cast(Grey, cv2.medianBlur(_stretch(frame), 3))
+    before = energy(picture)
+    after = energy(cast(Grey, cv2.GaussianBlur(picture, (0, 0), BLUR_PX)))
+    return 1 - after / before if before else 0.0
+
+
+def _stretch(frame: Raw) -> Grey:
+    if frame.dtype == np.uint8:
+        return cast(Grey, frame)
+    counts = cast(NDArray[np.uint16], frame)
+    return to_8bit(counts, percentile_window(counts))
+
+
+def _view(picture: Grey, how: str) -> View:
+    scale = SEARCH_ROWS / picture.shape[0]
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
+    # A search needs the squares around the outer corners whole; light, they count as ground.
+    bordered = cv2.copyMakeBorder(
+        small, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=255
+    )
+    return View(picture, cast(Grey, bordered), scale, how)
+
+
+def _parts(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
+    """Boards of which any part can be told by its markers."""
+    for view in list(views(frame))[: 2 if quick else None]:
+        found = MARKERS[board.kind](view.small, board)
+        if found is None or len(found[1]) < LEAST_CORNERS:
+            continue
+        points, ids = view.to_frame(found[0]), found[1]
+        flat = board.points()[ids]
+        steps = [np.linalg.norm(np.diff(each, axis=0), axis=1) for each in (points, flat)]
+        yield view, points, ids, float(np.median(steps[0] / steps[1])) * board.closest_m
+
+
+def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
+    """Whole grids of points, or as much as the frame's edge leaves; a refusal for other grids."""
+    whole = (board.columns, board.rows)
+    for view, size, points in _searched(frame, board, quick):
+        ids = _place(points, size, board, frame.shape)
+        there, expected = (f"{c}x{r}" for c, r in (size, whole))
+        if ids is None:
+            yield Refusal(f"{there} corners are in the frame, expected a board of {expected}")
+        elif board.kind == "chessboard" and size == whole and goes_on(view.fine, points, *size):
+            yield Refusal(f"more corners are in the frame than those of a board of {expected}")
+        else:
+            yield view, points, ids, _spacing_px(points, size)
+
+
+def _searched(frame: Raw, board: Board, quick: bool) -> Iterator[tuple[View, Size, Floats]]:
+    """What the searches find: the view, the size of the grid, its points in the frame [px]."""
+    whole = (board.columns, board.rows)
+    looks = list(views(frame))
+    parts = [(board.columns - 1, board.rows), (board.columns - 2, board.rows)]
+    parts += [(board.columns, board.rows - 1), (board.columns, board.rows - 2)]
+    plan = [(view, whole, thorough) for view in looks for thorough in (False, True)]
+    if quick:
+        plan = [(view, whole, False) for view in looks[:2]]
+    elif board.kind == "chessboard":
+        plan += [(view, part, False) for view in looks[:2] for part in parts if min(part) > 2]
+    for view, size, thorough in plan:
+        search = _search_circles if board.kind == "circles" else _search_chessboard
+        points = search(view.small, size, thorough)
+        if points is not None:
+            yield view, size, view.to_frame(points)
+
+
+def _search_chessboard(picture: Grey, size: Size, thorough: bool) -> Floats | None:
+    flags = cv2.CALIB_CB_NORMALIZE_IMAGE
+    flags |= cv2.CALIB_CB_EXHAUSTIVE if thorough else cv2.CALIB_CB_ACCURACY
+    found, points = cv2.findChessboardCornersSB(picture, size, flags=flags)
+    if thorough and not found:
+        flags = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_NORMALIZE_IMAGE
+        found, points = cv2.findChessboardCorners(picture, size, flags=flags)
+    return points.reshape(-1, 2).astype(np.float64) if found else None
+
+
+def _search_circles(picture: Grey, size: Size, thorough: bool) -> Floats | None:
+    flags = cv2.CALIB_CB_ASYMMETRIC_GRID | (cv2.CALIB_CB_CLUSTERING if thorough else 0)
+    found, points = cv2.findCirclesGrid(picture, size, flags=flags)
+    return points.reshape(-1, 2).astype(np.float64) if found else None
+
+
+def _place(
+    points: Floats, size: Size, board: Board, shape: tuple[int, ...]
+) -> NDArray[np.intp] | None:
+    """
+    Which of the board's points a grid of `size` shows, None where that is not clear.
+
+    A part is placed where all that is missing lies outside the frame, or at its very edge.
+    """
+    index = np.arange(board.columns * board.rows).reshape(board.rows, board.columns)
+    edge = _spacing_px(points, size) / 2
+    fitting = []
+    for top in range(board.rows - size[1] + 1):
+        for left in range(board.columns - size[0] + 1):
+            ids = index[top : top + size[1], left : left + size[0]].ravel()
+            missing = np.setdiff1d(index, ids)
+            if not _any_inside(points, ids, missing, board, shape, edge):
+                fitting.append(ids)
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _any_inside(
+    points: Floats,
+    ids: NDArray[np.intp],
+    missing: NDArray[np.intp],
+    board: Board,
+    shape: tuple[int, ...],
+    edge: float,
+) -> bool:
+    if not missing.size:
+        return False
+    flat = board.points()[:, :2]
+    H = cv2.findHomography(flat[ids], points)[0]
+    if H is None:
+        return True
+    x, y = cv2.perspectiveTransform(flat[missing][None], H)[0].T
+    across = (x > edge) & (x < shape[1] - edge)
+    return bool((across & (y > edge) & (y < shape[0] - edge)).any())
+
+
+def _inside(points: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    # The border that a search is given can make it see corners beyond the frame.
+    x, y = points.T
+    return cast(NDArray[np.bool_], (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1))
+
+
+def _measure(
+    view: View, points: Floats, ids: NDArray[np.intp], board: Board, spacing: float
+) -> Detection:
+    """The points as found or refined at saddle points, whichever scatter least."""
+    candidates = [points]
+    if board.kind != "circles":
+        candidates += [_saddles(view.fine, points, share * spacing) for share in WINDOWS]
+    trimmed = [_trim(candidate, ids, board) for candidate in candidates]
+    best, kept, sigma = min(trimmed, key=lambda one: one[2])
+    return Detection(best, kept, sigma, view.how)
+
+
+def _saddles(picture: Grey, points: Floats, half_px: float) -> Floats:
+    """Refine corners in windows of `half_px` to either side."""
+    half = max(2, round(half_px))
+    start = points.astype(np.float32).reshape(-1, 1, 2)
+    refined = cv2.cornerSubPix(picture, start, (half, half), (-1, -1), SUBPIXEL)
+    return cast(Floats, refined.reshape(-1, 2).astype(np.float64))
+
+
+def _spacing_px(points: Floats, size: Size) -> float:
+    """Median distance between neighbours of a row [px]."""
+    rows = points.reshape(size[1], size[0], 2)
+    return float(np.median(np.linalg.norm(np.diff(rows, axis=1), axis=2)))

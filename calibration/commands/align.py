@@ -1,0 +1,98 @@
+"""Brings a recording into the visible camera's own pixels: pairs for training, quantize, verify."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from segmif.argument_types import FloatRange
+from segmif.files import sync_all
+from segmif.geometry.alignment import Alignment, align, check_sizes
+from segmif.geometry.rig import Homography, Rig, read_rig
+from segmif.imaging.codecs import infrared_levels, read_visible, write_png
+from segmif.thermal.camera_profile import CameraProfile
+from segmif.thermal.invalid_counts import stated_invalid
+
+from ..boards.detection import Raw
+from ..io.recordings import add_recording, paired, read_raw
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recording(parser)
+    parser.add_argument(
+        "--depth-m",
+        type=FloatRange(0, np.inf),
+        default=np.inf,
+        help="of the plane to align [%(default)s]",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="new folder for visible/ and infrared/"
+    )
+    parser.add_argument(
+        "--gain", action="store_true", help="write 16-bit infrared as the 8 bit that is shown"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    rig = read_rig(args.rig)
+    warp, pairs = align(rig, args.depth_m), paired(args)
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ValueError(f"{args.out} is not empty: name a new folder")
+    for name in ("visible", "infrared"):
+        (args.out / name).mkdir(parents=True)
+    for visible, infrared in tqdm(pairs, desc="pairs", disable=None):
+        depth = write_aligned(rig, warp, visible, infrared, args.out, gain=args.gain)
+    sync_all()
+    print(
+        f"{args.out}: {len(pairs)} pairs; infrared has {depth} bit, sees {warp.seen.mean():.0%} of "
+        "the visible view and is 0 elsewhere"
+    )
+    return 0
+
+
+def write_aligned(
+    rig: Rig | Homography,
+    warp: Alignment,
+    visible: Path,
+    infrared: Path,
+    out: Path,
+    *,
+    gain: bool = False,
+) -> int:
+    """
+    Writes OUT/visible/NAME.png and OUT/infrared/NAME.png of one size; returns infrared's bits.
+
+    Infrared is white hot, and 0 where nothing was measured. Counts stay counts, so that their
+    readers choose the gain; with `gain` they become levels before the warp, as in the service.
+    Raises ValueError for frames of other sizes than the rig's, ImageError for what is no frame.
+    """
+    profile = rig.frames.infrared
+    colour, raw = read_visible(visible, rig.frames.visible), read_raw(infrared, profile)
+    try:
+        check_sizes(rig, colour.shape[1::-1], raw.shape[1::-1])
+    except ValueError as error:
+        raise ValueError(f"{visible} and {infrared}: {error}") from error
+    aligned: Raw
+    if raw.dtype == np.uint16 and not gain:
+        counts = white_hot(raw, profile)
+        aligned = warp.apply(counts)
+        # A mixture of counts and "not measured" is no count.
+        aligned[warp.apply(np.where(counts == 0, 0, 255).astype(np.uint8)) < 255] = 0
+    else:
+        aligned = warp.apply(infrared_levels(raw, profile=profile).pixels)
+    write_png(out / "visible" / f"{visible.stem}.png", colour)
+    write_png(out / "infrared" / f"{visible.stem}.png", aligned)
+    return 8 * aligned.itemsize
+
+
+def white_hot(raw: Raw, profile: CameraProfile) -> NDArray[np.uint16]:
+    """Counts (H, W) of a camera as those of a white hot one, 0 for what it states as invalid."""
+    counts = raw.astype(np.uint16)
+    invalid = stated_invalid(counts, profile)
+    if profile.polarity == "black_hot":
+        counts = np.uint16(2 ** (profile.bits or 16) - 1) - counts
+    if invalid is not None:
+        counts[invalid > 0] = 0
+    return counts

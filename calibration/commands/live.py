@@ -1,0 +1,218 @@
+"""Guides an operator: takes views of a board as they come and says which pose to show next."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.argument_types import FloatRange, IntegerRange
+from segmif.files import write_bytes
+from segmif.geometry.rig import Floats
+from segmif.imaging.codecs import encode_png
+from segmif.imaging.sensor_format import cropped, infrared_picture
+from segmif.thermal.camera_profile import Cameras
+
+from ..boards.board import Board, add_board_arguments, board_from
+from ..boards.detection import Detection, Raw, Refusal, detect
+from ..io.live_sources import Moment, moments
+from ..io.recordings import add_cameras, camera_words, cameras_of
+from ..io.service_pairs import Door, from_service
+from ..report.live_page import Page
+from ..report.pictures import Colour, found_corners
+from ..solver.bundle_adjustment import PairView
+from ..solver.next_view import coverage, next_pose
+from ..solver.stereo import MIN_VIEWS, calibrate
+from ..solver.uncertainty import WELL, Solution
+
+REST_NS = 500_000_000  # pairs so near in time must show the board at one place
+REST_SHARE = 0.002  # of the frame's width that a resting board may move
+NEW_SHARE = 0.04  # of the frame's width that a new view differs from every old one, mean of corners
+WIDTH = 480  # [px] of a frame on the page
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("visible", "infrared"):
+        parser.add_argument(
+            f"--{name}",
+            help="a camera's number, a device, a stream's address, or a folder that fills",
+        )
+    parser.add_argument("--service", metavar="URL", help="a service that shows its pairs, instead")
+    parser.add_argument("--stream", help="name under which the service is sent the pairs")
+    parser.add_argument(
+        "--token", default=os.environ.get("SEGMIF_TOKEN"), help="of the service; else SEGMIF_TOKEN"
+    )
+    add_cameras(parser, "as `solve` will be told")
+    add_board_arguments(parser)
+    parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
+    parser.add_argument("--views", type=IntegerRange(), default=30, help="to take (%(default)s)")
+    parser.add_argument(
+        "--tolerance-ms",
+        type=FloatRange(0, 3.6e6),
+        default=20.0,
+        help="between two exposures (%(default)s)",
+    )
+    parser.add_argument(
+        "--patience-s",
+        type=FloatRange(0, 3.6e6),
+        default=10.0,
+        help="for folders or the service to go on (%(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=IntegerRange(0, 65_535),
+        default=8010,
+        help="of the page on this machine, 0 none (%(default)s)",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.views < MIN_VIEWS:
+        raise ValueError(f"--views is {args.views}: a rig takes at least {MIN_VIEWS}")
+    session = Session(board_from(args), args.keep, cameras_of(args))
+    stream = source(args)
+    with Page(args.port) as page:
+        if args.port:
+            print(f"pictures on http://127.0.0.1:{args.port}")
+        print(f"show the board {session.wanted}", flush=True)
+        try:
+            for stamp_ns, visible, infrared in stream:
+                said = session.take(stamp_ns, visible, infrared)
+                wanted = f"Show the board {session.wanted}."
+                page.show(session.picture, [said, wanted, session.covered])
+                print(said, flush=True)
+                if len(session.views) == args.views:
+                    break
+        except KeyboardInterrupt:
+            print("stopped")
+    if session.solution is None:
+        print(f"{len(session.views)} views in {args.keep} make no rig yet: {session.lacking}")
+        return 1
+    told = " ".join(["", "with", *camera_words(args)]) if camera_words(args) else ""
+    print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders{told}")
+    return 0
+
+
+def source(args: argparse.Namespace) -> Iterator[Moment]:
+    """Pairs from where the command line says; raises ValueError where it is not clear."""
+    tolerance_ns = round(args.tolerance_ms * 1e6)
+    if args.service and (stated := camera_words(args)):
+        raise ValueError(
+            f"{stated[0]}: the service hands out pictures, as its own settings say; state it there"
+        )
+    if args.service and args.stream and not (args.visible or args.infrared):
+        door = Door(args.service, args.stream, args.token)
+        return from_service(door, tolerance_ns, args.patience_s)
+    if not (args.visible and args.infrared) or args.service or args.stream:
+        raise ValueError("give --visible with --infrared, or --service with --stream")
+    return moments(args.visible, args.infrared, tolerance_ns, args.patience_s)
+
+
+@dataclass
+class Session:
+    """The views taken so far and what they tell."""
+
+    board: Board
+    keep: Path
+    cameras: Cameras = field(default_factory=Cameras)  # what is stated of the frames
+    views: list[PairView] = field(default_factory=list)
+    solution: Solution | None = None
+    lacking: str = f"at least {MIN_VIEWS} are needed"  # why there is no solution
+    picture: Colour = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    covered: str = ""  # where boards have been, in words
+    _before: tuple[int, Floats] | None = None  # stamp and corners of the pair before
+
+    @property
+    def wanted(self) -> str:
+        """The pose to show next, in words."""
+        return next_pose(len(self.views), self.solution, self.board)
+
+    def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> str:
+        """
+        Look at a pair as it came, visible (H, W, 3) and infrared (H, W); says what became of it.
+
+        Raises ImageError if a crop leaves nothing, and for counts whose bytes seem swapped.
+        """
+        grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
+        grey = cropped(grey, self.cameras.visible.crop)
+        heat = infrared_picture(infrared, self.cameras.infrared)
+        found = detect(grey, self.board, quick=True), detect(heat, self.board, quick=True)
+        first, second = found
+        self._show((grey, heat), found)
+        if isinstance(first, Refusal):
+            return f"not taken: visible: {first.reason}"
+        if isinstance(second, Refusal):
+            return f"not taken: infrared: {second.reason}"
+        if refusal := self._not_new(stamp_ns, first, grey.shape[1]):
+            return f"not taken: {refusal}"
+        self._keep(stamp_ns, visible, infrared)
+        self.views.append(PairView(f"{stamp_ns:019d}", first, second))
+        sizes = (grey.shape[1], grey.shape[0]), (heat.shape[1], heat.shape[0])
+        return f"view {len(self.views)} taken; {self._learn(sizes)}; next {self.wanted}"
+
+    def _not_new(self, stamp_ns: int, seen: Detection, width: int) -> str:
+        before, self._before = self._before, (stamp_ns, seen.points)
+        if before and stamp_ns - before[0] < REST_NS:
+            moved = _apart(before[1], seen.points)
+            if moved > REST_SHARE * width:
+                return f"the board moves ({moved:.1f} px since the last pair): hold it still"
+        nearest = min((_apart(v.visible.points, seen.points) for v in self.views), default=np.inf)
+        if nearest < NEW_SHARE * width:
+            return "a view like one that was taken"
+        return ""
+
+    def _learn(self, sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+        if len(self.views) < MIN_VIEWS:
+            return f"{MIN_VIEWS - len(self.views)} more before a first solution"
+        try:
+            self.solution = calibrate(self.views, self.board, sizes)
+        except ValueError as error:
+            self.solution, self.lacking = None, str(error)
+            return f"no solution yet: {error}"
+        rig, std_m = self.solution.rig, self.solution.baseline_std_m
+        word = ", well known" if std_m < WELL * rig.baseline_m else ""
+        return (
+            f"baseline {1e3 * rig.baseline_m:.1f} +/- {1e3 * std_m:.1f} mm{word}, rotation "
+            f"+/- {self.solution.rotation_std:.2f} degrees; about {self.solution.views_wanted} "
+            "views are wanted"
+        )
+
+    def _show(
+        self, frames: tuple[Raw, Raw], found: tuple[Detection | Refusal, Detection | Refusal]
+    ) -> None:
+        """Both frames side by side, with the corners of now and of all views so far."""
+        before = (
+            [view.visible.points for view in self.views],
+            [view.infrared.points for view in self.views],
+        )
+        together = zip(frames, found, before, strict=True)
+        pictures = [found_corners(frame, seen, WIDTH, old) for frame, seen, old in together]
+        height = max(one.shape[0] for one in pictures)
+        self.picture = np.hstack(
+            [np.pad(one, ((0, height - one.shape[0]), (0, 0), (0, 0))) for one in pictures]
+        )
+        shares = [
+            coverage(old, frame.shape[1::-1]) for frame, old in zip(frames, before, strict=True)
+        ]
+        self.covered = (
+            "Blue dots: corners so far, near {:.0f} % of visible and {:.0f} % of infrared.".format(
+                *shares
+            )
+        )
+
+    def _keep(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> None:
+        for name, frame in (("visible", visible), ("infrared", infrared)):
+            folder = self.keep / name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(folder / f"{stamp_ns:019d}.png", encode_png(frame))
+
+
+def _apart(first: Floats, second: Floats) -> float:
+    """Mean distance of the same corners [px]; infinite for other parts of a board."""
+    if first.shape != second.shape:
+        return float("inf")
+    return float(np.linalg.norm(first - second, axis=1).mean())

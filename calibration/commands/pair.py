@@ -1,0 +1,209 @@
+"""Frames of two folders paired by their time stamps, into a CSV file that --pairs reads."""
+
+import argparse
+import csv
+import io
+import re
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from segmif import folders
+from segmif.argument_types import FloatRange
+from segmif.files import write_bytes
+from segmif.folders import EVERY
+from segmif.geometry.time_sync import Floats, Offset, Pairs, Stamps, clock_offset, pair
+from segmif.parsing import brief, read_table
+from segmif.thermal.camera_profile import CameraProfile, Cameras
+from segmif.thermal.invalid_counts import stated_invalid
+
+from ..boards.detection import Raw
+from ..io.recordings import add_cameras, cameras_of, frames_in, read_grey, read_raw
+
+UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+# Digits of a time since 1970 in whole units, from 2001 to 2286.
+DIGITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
+MOTION_ROWS = 60  # frames are compared at this height: noise averages out, motion stays
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
+    parser.add_argument("--infrared", type=Path, required=True, help="folder of 8/16-bit frames")
+    for name in ("visible", "infrared"):
+        parser.add_argument(
+            f"--{name}-stamps",
+            type=Path,
+            help="CSV with the columns file and stamp_ns (or _us, _ms, _s); else the file names",
+        )
+    parser.add_argument(
+        "--unit", choices=list(UNITS), help="of stamps in file names; else by their digits"
+    )
+    parser.add_argument(
+        "--tolerance-ms", type=FloatRange(0, 3.6e6), help="default: half a frame period"
+    )
+    clock = parser.add_mutually_exclusive_group()
+    clock.add_argument(
+        "--offset-ms", type=FloatRange(-1e15, 1e15), default=0.0, help="to add to infrared stamps"
+    )
+    clock.add_argument(
+        "--offset-from-motion", action="store_true", help="find it from what both cameras see move"
+    )
+    folders.add_patterns(parser)
+    add_cameras(parser, "for --offset-from-motion")
+    parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
+
+
+def main(args: argparse.Namespace) -> int:
+    patterns, cameras = folders.patterns_of(args), cameras_of(args)
+    visible = stamped(args.visible, args.visible_stamps, args.unit, patterns[0])
+    infrared = stamped(args.infrared, args.infrared_stamps, args.unit, patterns[1])
+    stamps = [np.array(list(each), np.int64) for each in (visible, infrared)]
+    offset_ns = round(args.offset_ms * UNITS["ms"])
+    if args.offset_from_motion:
+        found = offset_from_motion(visible, infrared, cameras)
+        offset_ns = found.ns
+        print(
+            f"offset {found.ns / 1e6:.1f} +/- {found.std_ns / 1e6:.1f} ms to add to infrared "
+            f"stamps (the motions correlate by {found.correlation:.2f})"
+        )
+    tolerance = None if args.tolerance_ms is None else round(args.tolerance_ms * UNITS["ms"])
+    pairs = pair(stamps[0], stamps[1], tolerance, offset_ns)
+    if not len(pairs.visible):
+        raise ValueError(
+            f"no two frames are within {pairs.tolerance_ns / 1e6:g} ms: do the clocks differ "
+            "(--offset-ms, --offset-from-motion)?"
+        )
+    names = [[path.name for path in each.values()] for each in (visible, infrared)]
+    write_bytes(args.out, as_csv(pairs, names[0], names[1]).encode(errors="surrogateescape"))
+    skew = np.abs(pairs.skew_ns) / 1e6
+    print(
+        f"{len(skew)} pairs within {pairs.tolerance_ns / 1e6:.1f} ms (skew: median "
+        f"{np.median(skew):.1f}, largest {skew.max():.1f} ms); unpaired: "
+        f"{pairs.visible_unpaired} visible, {pairs.infrared_unpaired} infrared"
+    )
+    return 0
+
+
+def stamped(
+    folder: Path, stamps: Path | None, unit: str | None, pattern: str = EVERY
+) -> dict[int, Path]:
+    """Frames by their stamps [ns], sorted; raises OSError, or ValueError in words."""
+    files = frames_in(folder, pattern)
+    if stamps is not None:
+        found = _stamps_in(stamps, files)
+    else:
+        named = ((path.with_name(name + path.suffix), path) for name, path in files.items())
+        found = [(stamp_of(name, unit), path) for name, path in named]
+    by_stamp = dict(sorted(found))
+    if len(by_stamp) < len(found):
+        raise ValueError(f"{stamps or folder}: {len(found) - len(by_stamp)} frames share a stamp")
+    return by_stamp
+
+
+def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
+    """
+    The last number in a frame's name as a time [ns], its unit as stated or by its digits.
+
+    A number that is no time since 1970 counts in units of `counter`; else it raises ValueError.
+    """
+    numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
+    whole = numbers[-1].partition(".")[0] if numbers else ""
+    unit = unit or DIGITS.get(len(whole)) or counter
+    if not numbers or unit is None:
+        raise ValueError(
+            f"{path}: the name is no time since 1970 in s, ms, us or ns: state --unit, or a CSV "
+            "file of stamps"
+        )
+    return _nanoseconds(numbers[-1], unit)
+
+
+def offset_from_motion(
+    visible: Mapping[int, Path],
+    infrared: Mapping[int, Path],
+    cameras: Cameras = Cameras(),  # noqa: B008  frozen
+) -> Offset:
+    """Compare how much both cameras see move from frame to frame; raises as `clock_offset`."""
+    grey, raw = partial(read_grey, profile=cameras.visible), partial(_read_steady, cameras.infrared)
+    first, second = (
+        _motion([_small(read(path)) for path in tqdm(each.values(), desc=name, disable=None)])
+        for name, each, read in (("visible", visible, grey), ("infrared", infrared, raw))
+    )
+    return clock_offset(_between(visible), first, _between(infrared), second)
+
+
+def as_csv(pairs: Pairs, visible: list[str], infrared: list[str]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["visible", "infrared", "skew_ms"])
+    for a, b, skew in zip(pairs.visible, pairs.infrared, pairs.skew_ns, strict=True):
+        rows.writerow([visible[a], infrared[b], f"{skew / 1e6:.3f}"])
+    return text.getvalue()
+
+
+def _stamps_in(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
+    header, rows = read_table(path, ())
+    columns = [name for name in header if name in map("stamp_{}".format, UNITS)]
+    if "file" not in header or len(columns) != 1:
+        raise ValueError(
+            f"{path}: expected the columns file and stamp_ns (or stamp_us, stamp_ms, stamp_s), "
+            f"got {brief(header)}"
+        )
+    unit = columns[0].removeprefix("stamp_")
+    by_name = {frame.name: frame for frame in files.values()} | dict(files)
+    found = []
+    for line, row in rows:
+        if row["file"] not in by_name:
+            raise ValueError(f"{path}, line {line}: no frame {brief(row['file'])!r}")
+        text = row[columns[0]]
+        if not re.fullmatch(r"\d{1,25}(\.\d{1,25})?", text):
+            raise ValueError(f"{path}, line {line}: {brief(text)!r} is not a time in {unit}")
+        found.append((_nanoseconds(text, unit), by_name[row["file"]]))
+    return found
+
+
+def _nanoseconds(text: str, unit: str) -> int:
+    # Digits, not floats: a double holds 1.7e18 ns only to the next 256.
+    whole, _, part = text.partition(".")
+    scale = UNITS[unit]
+    found = int(whole) * scale + int((part + "0" * 9)[:9]) * scale // 10**9
+    if found >= 1 << 63:
+        raise ValueError(f"{text} {unit} is more than any clock of nanoseconds holds")
+    return found
+
+
+def _read_steady(profile: CameraProfile, path: Path) -> Raw:
+    """An infrared frame (H, W) whose pixels without measurement flicker as little as can be."""
+    counts = read_raw(path, profile)
+    invalid = stated_invalid(counts, profile)
+    if invalid is not None and not invalid.all():
+        counts[invalid > 0] = np.median(counts[invalid == 0])
+    return counts
+
+
+def _small(frame: np.ndarray) -> Floats:
+    scale = min(MOTION_ROWS / frame.shape[0], 1.0)
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cast(Floats, small.astype(np.float64))
+
+
+def _motion(frames: list[Floats]) -> Floats:
+    """
+    Change (N - 1,) from each frame to the next, over the contrast of the recording.
+
+    As a square root: one large motion then does not drown the small ones. A change of the whole
+    frame's level, which a shutter or a gain control makes, is no motion.
+    """
+    contrast = np.mean([frame.std() for frame in frames]) + 1e-9
+    changes = [after - before for before, after in pairwise(frames)]
+    return np.sqrt([np.mean(np.abs(each - np.median(each))) / contrast for each in changes])
+
+
+def _between(frames: Mapping[int, Path]) -> Stamps:
+    stamps = np.array(list(frames), np.int64)
+    return cast(Stamps, stamps[:-1] + np.diff(stamps) // 2)

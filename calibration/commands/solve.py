@@ -1,0 +1,226 @@
+"""Frames of a board in both cameras to rig.yaml, with a report."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from tqdm import tqdm
+
+from segmif import folders
+from segmif.files import read_frame, write_all
+from segmif.geometry.rig import COEFFICIENTS, Model, rig_bytes
+
+from ..boards.board import Board, add_board_arguments, board_from
+from ..boards.detection import Detection, Refusal, detect
+from ..io.recordings import (
+    add_cameras,
+    cameras_of,
+    hint_of_order,
+    hint_of_rows,
+    paired,
+    read_grey,
+    read_raw,
+    say,
+)
+from ..report.rig_report import report_page
+from ..solver.bundle_adjustment import PairView
+from ..solver.diagnosis import TRIED, explained
+from ..solver.next_view import places_without
+from ..solver.observability import Undetermined
+from ..solver.stereo import MIN_VIEWS, Size, Unexplained, calibrate
+from ..solver.uncertainty import GOOD_PX, Solution, interval_m
+
+FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One moment: both files, and what was found in them."""
+
+    name: str
+    visible_path: Path
+    infrared_path: Path
+    visible: Detection | Refusal
+    infrared: Detection | Refusal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
+    parser.add_argument(
+        "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
+    )
+    folders.add_arguments(parser)
+    add_cameras(parser)
+    add_board_arguments(parser)
+    for name in ("visible", "infrared"):
+        parser.add_argument(
+            f"--{name}-model",
+            choices=list(COEFFICIENTS),
+            default="radtan",
+            help="lens (%(default)s)",
+        )
+    parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
+    parser.add_argument("--report", type=Path, help="an HTML page with pictures and numbers")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument(
+        "--accept-undetermined",
+        action="store_true",
+        help="write a rig that its views leave open all the same, marked so in the file",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    board, cameras = board_from(args), cameras_of(args)
+    paths = paired(args)
+    say(hint_of_order(*paths[0]))
+    shots, sizes = [], set()
+    for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
+        visible = read_grey(visible_path, cameras.visible)
+        infrared = read_raw(infrared_path, cameras.infrared)
+        sizes.add((visible.shape[1::-1], infrared.shape[1::-1]))
+        found = detect(visible, board), detect(infrared, board)
+        shots.append(Shot(visible_path.stem, visible_path, infrared_path, *found))
+    say({hint for _, heat in sizes for hint in hint_of_rows(heat[::-1], cameras.infrared)})
+    if len(sizes) > 1:
+        raise ValueError(f"the frames have several sizes (visible, infrared): {sorted(sizes)}")
+    unseen = reasons(shots)
+    views = seen_by_both(shots, unseen)
+    models = (args.visible_model, args.infrared_model)
+    counts = (COEFFICIENTS[models[0]][0], COEFFICIENTS[models[1]][0])
+    used = {view.name for view in views}
+    source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
+    solution = solved(views, board, sizes.pop(), models, counts, source, args.accept_undetermined)
+    solution = replace(solution, rig=replace(solution.rig, frames=cameras))
+    numbers = summary(solution, shots, unseen)
+    written = {args.out: rig_bytes(solution.rig)}
+    if args.report:
+        files = {shot.name: (shot.visible_path, shot.infrared_path) for shot in shots}
+        refused = cast(dict[str, str], numbers["views_refused"])
+        page = report_page(solution, board, files, refused).encode("utf-8", "backslashreplace")
+        written = {args.report: page} | written
+    write_all(written)  # neither is replaced before both are on the disk
+    print(json.dumps(numbers, indent=2) if args.json else in_words(numbers))
+    return 0
+
+
+def solved(
+    views: Sequence[PairView],
+    board: Board,
+    sizes: tuple[Size, Size],
+    models: tuple[Model, Model],
+    counts: tuple[int, int],
+    source: str,
+    accept_undetermined: bool,
+) -> Solution:
+    """As `calibrate`; the error says what was done to the infrared frames if that can be told."""
+
+    def again(changed: Sequence[PairView], stated: tuple[Size, Size]) -> Solution:
+        return calibrate(changed, board, stated, models, counts, accept_undetermined=True)
+
+    try:
+        solution = calibrate(
+            views, board, sizes, models, counts, source, accept_undetermined=accept_undetermined
+        )
+    except Undetermined as error:
+        raise ValueError(f"{error}; --accept-undetermined writes the rig all the same") from error
+    except Unexplained as error:
+        cause = explained(views, board, sizes, again) or TRIED
+        raise ValueError(f"{error} {cause}") from error
+    if solution.stereo_rms_px > GOOD_PX and (
+        cause := explained(views, board, sizes, again, solution.stereo_rms_px)
+    ):
+        raise ValueError(f"the corners are {solution.stereo_rms_px:.1f} px off (RMS). {cause}")
+    return solution
+
+
+def reasons(shots: Sequence[Shot]) -> dict[str, str]:
+    """Why moments cannot be used, by name."""
+    refused: dict[str, str] = {}
+    for shot in shots:
+        said = [
+            f"{name}: {found.reason}"
+            for name, found in (("visible", shot.visible), ("infrared", shot.infrared))
+            if isinstance(found, Refusal)
+        ]
+        if said:
+            refused[shot.name] = "; ".join(said)
+    return refused
+
+
+def seen_by_both(shots: Sequence[Shot], refused: dict[str, str]) -> list[PairView]:
+    """The moments in which both cameras show the board; raises ValueError for fewer than five."""
+    views = [
+        PairView(shot.name, shot.visible, shot.infrared)
+        for shot in shots
+        if isinstance(shot.visible, Detection) and isinstance(shot.infrared, Detection)
+    ]
+    if len(views) < MIN_VIEWS:
+        said = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
+        raise ValueError(
+            f"the board is seen by both cameras in {len(views)} of {len(shots)} pairs, at least "
+            f"{MIN_VIEWS} are needed{said}"
+        )
+    return views
+
+
+def frames_digest(paths: Sequence[tuple[Path, Path]]) -> str:
+    """One SHA-256 over all frames in order, its first 12 digits."""
+    digest = hashlib.sha256()
+    for path in (path for pair in paths for path in pair):
+        digest.update(read_frame(path))
+    return f"sha256 {digest.hexdigest()[:12]}"
+
+
+def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -> dict[str, object]:
+    """What --json prints: px are root mean squares, mm with one standard deviation."""
+    low, high = interval_m(solution)
+    return {
+        "stereo_rms_px": solution.stereo_rms_px,
+        "epipolar_rms_px": float(np.sqrt(np.mean([v.epipolar_px**2 for v in solution.views]))),
+        "left_out_rms_px": float(np.sqrt(np.mean([v.left_out_px**2 for v in solution.views]))),
+        "baseline_mm": 1e3 * solution.rig.baseline_m,
+        "baseline_std_mm": 1e3 * solution.baseline_std_m,
+        "baseline_95_percent_mm": [1e3 * low, 1e3 * high],
+        "rotation_std_degrees": solution.rotation_std,
+        "views_wanted": solution.views_wanted,
+        "board_motion_mm": 1e3 * solution.bundle.motion_m,
+        "visible_found": sum(isinstance(shot.visible, Detection) for shot in shots),
+        "infrared_found": sum(isinstance(shot.infrared, Detection) for shot in shots),
+        "views_used": [view.name for view in solution.views],
+        "views_refused": unseen | solution.refused,
+        "held_by_experience": list(solution.held),
+        "undetermined": solution.undetermined or None,
+        "verdict": [*solution.verdict, *unseen_places(solution)],
+    }
+
+
+def unseen_places(solution: Solution) -> list[str]:
+    """A sentence on each camera in whose frame large parts never held the board."""
+    sentences = []
+    for name, camera in zip(("visible", "infrared"), solution.bundle.cameras, strict=True):
+        seen = [getattr(view, name).points for view in solution.bundle.views]
+        if len(places := places_without(seen, (camera.width, camera.height))) >= FEW_PLACES:
+            sentences.append(
+                f"No view shows the board at the {', '.join(places)} of the {name} frame: what the "
+                "lens does there is guessed, show it there too."
+            )
+    return sentences
+
+
+def in_words(numbers: dict[str, object]) -> str:
+    refused = cast(dict[str, str], numbers["views_refused"])
+    lines = [
+        f"baseline {numbers['baseline_mm']:.1f} +/- {numbers['baseline_std_mm']:.1f} mm, "
+        f"rotation +/- {numbers['rotation_std_degrees']:.2f} degrees",
+        f"stereo RMS {numbers['stereo_rms_px']:.2f} px, "
+        f"epipolar {numbers['epipolar_rms_px']:.2f} px",
+        f"{len(cast(list[str], numbers['views_used']))} views used, {len(refused)} refused",
+        *(f"  {name}: {reason}" for name, reason in refused.items()),
+        *cast(list[str], numbers["verdict"]),
+    ]
+    return "\n".join(lines)

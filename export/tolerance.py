@@ -1,0 +1,117 @@
+"""
+How far answers stray from exact ones, and whether rounding explains it.
+
+An artefact may stray twice as far from float64 as plain torch does in the artefact's own precision
+on the same frames: that is what rounding costs, and no more. Needs no torch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.frames import FramePair, Prediction
+from segmif.metrics import ConfusionMatrix, fusion_metrics, luma
+
+FREE = 1e-4  # share of values that may differ where torch happens to round all of them rightly
+
+Bytes = NDArray[np.uint8]
+Predict = Callable[[FramePair], Prediction]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A pair and, where the folder has them, its labels."""
+
+    pair: FramePair
+    labels: Bytes | None
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one way to compute strays from float64, over all frames."""
+
+    name: str
+    fused_differs: float  # share of the fused values, at most 1
+    fused_mean: float  # grey levels
+    fused_most: int  # grey levels
+    psnr_db: float  # infinite where nothing differs
+    labels_differ: float  # share of the pixels
+    confidence_mean: float | None  # in 1/255; None where the artefact gives none
+    metrics: dict[str, float]  # fusion metric -> difference of its mean
+    mean_iou: float | None  # difference; None without labels
+
+    def exceeds(self, plain: "Deviation") -> list[str]:
+        """What strays more than plain torch in the same precision may explain, in words."""
+        checked = [
+            ("values of the fused image", self.fused_differs, 2 * plain.fused_differs + FREE),
+            ("grey levels (mean)", self.fused_mean, 2 * plain.fused_mean + FREE),
+            ("labels", self.labels_differ, 2 * plain.labels_differ + FREE),
+        ]
+        if self.confidence_mean is not None and plain.confidence_mean is not None:
+            allowed = 2 * plain.confidence_mean + FREE
+            checked.append(("255ths of confidence (mean)", self.confidence_mean, allowed))
+        return [
+            f"{self.name}: {what} differ by {found:.3g}, rounding explains {allowed:.3g}"
+            for what, found, allowed in checked
+            if not found <= allowed
+        ]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Frames and the exact answers to them."""
+
+    frames: Sequence[Frame]
+    exact: Sequence[Prediction]
+    classes: int
+
+    def strays(self, name: str, answer: Predict) -> Deviation:
+        """Compares the answers of one way to compute with the exact ones."""
+        given = [answer(frame.pair) for frame in self.frames]
+        pairs = list(zip(given, self.exact, strict=True))
+        fused = np.concatenate([np.abs(a.fused.astype(int) - b.fused).ravel() for a, b in pairs])
+        labels = np.concatenate([(a.labels != b.labels).ravel() for a, b in pairs])
+        square = float(np.square(fused).mean())
+        truth, ours = self._metrics(self.exact), self._metrics(given)
+        return Deviation(
+            name=name,
+            fused_differs=float((fused > 0).mean()),
+            fused_mean=float(fused.mean()),
+            fused_most=int(fused.max()),
+            psnr_db=10 * float(np.log10(255**2 / square)) if square else float("inf"),
+            labels_differ=float(labels.mean()),
+            confidence_mean=_confidence_mean(pairs),
+            metrics={key: ours[key] - truth[key] for key in truth},
+            mean_iou=self._mean_iou(given) - self._mean_iou(self.exact) if self._labelled else None,
+        )
+
+    @property
+    def _labelled(self) -> bool:
+        return all(frame.labels is not None for frame in self.frames)
+
+    def _metrics(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Mean of each fusion metric."""
+        rows = [
+            asdict(fusion_metrics(luma(f.pair.visible), f.pair.infrared, luma(p.fused)))
+            for f, p in zip(self.frames, predictions, strict=True)
+        ]
+        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+    def _mean_iou(self, predictions: Sequence[Prediction]) -> float:
+        confusion = ConfusionMatrix.empty(self.classes)
+        for frame, prediction in zip(self.frames, predictions, strict=True):
+            if frame.labels is not None:
+                confusion = confusion.add(prediction.labels, frame.labels)
+        return confusion.mean_iou
+
+
+def _confidence_mean(pairs: Sequence[tuple[Prediction, Prediction]]) -> float | None:
+    """Mean difference of the confidences; None where one has none."""
+    differences = [
+        np.abs(a.confidence.astype(int) - b.confidence).ravel()
+        for a, b in pairs
+        if a.confidence is not None and b.confidence is not None
+    ]
+    return float(np.concatenate(differences).mean()) if differences else None

@@ -1,0 +1,1 @@
+"""Experiments that shaped the network. The product never imports them."""

@@ -1,0 +1,13 @@
+"""`python -m lab COMMAND`: experiments that shaped the network, to repeat or to extend."""
+
+import sys
+
+from segmif import cli
+
+# By name: each is imported only when it is asked for.
+COMMANDS = {
+    name: f"lab.{name}" for name in ("ablation", "worth", "drives", "tutor", "join", "mean")
+}
+
+if __name__ == "__main__":
+    sys.exit(cli.run("lab", __doc__, COMMANDS, extra="train"))

@@ -1,0 +1,170 @@
+"""
+What each part of the network and of its training is worth: the same budget without it.
+
+Every arm trains with several seeds from nothing and is judged on mfnet/val, never on a test set. An
+arm that is done is not run again, so the command may be stopped and called again at any time.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from segmif.model.config import PairConfig
+from segmif.model.edge import PairNetwork, Stem
+from segmif.model.network import Network
+
+from . import experiment
+from .experiment import Arm
+
+COLUMNS = (
+    *("mIoU all", "mIoU day", "mIoU night", "person all", "car all"),
+    *("person all, visible black", "person all, infrared black"),
+    *("MI", "VIF", "Qabf", "SSIM"),
+)
+MASK_ALONE = {"fuse_every": 10**9}  # steps: never
+
+
+def without_semantics(network: Network) -> None:
+    """The streams meet no semantic features: each stage hands them on as they are."""
+    for stage in _stages(network):
+        stage.attention = _HandOn()
+
+
+def with_concatenation(network: Network) -> None:
+    """In place of the attention, one 1x1 convolution of all three maps for each stream."""
+    for stage in _stages(network):
+        stage.attention = _Concatenation(stage.attention.embed_weight.shape[2])
+
+
+def with_half_of_attention(network: Network, *, kept: int) -> None:
+    """Only one half of [Z, A] is aggregated: SoAM's (kept = 0) or MoAM's (kept = 1)."""
+    for stage in _stages(network):
+        mask = torch.zeros_like(stage.attention.out_weight)
+        mask.chunk(2, dim=2)[kept].fill_(1)
+        parametrize.register_parametrization(stage.attention, "out_weight", _Masked(mask))
+
+
+def with_one_sensor(network: Network, *, dark: int) -> None:
+    """The core sees only one sensor; the other (0: visible, 1: infrared) is black to it."""
+
+    def blindfold(_core: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        visible, visible_luma, infrared = inputs
+        if dark == 0:
+            return torch.zeros_like(visible), torch.zeros_like(visible_luma), infrared
+        return visible, visible_luma, torch.zeros_like(infrared)
+
+    network.core.register_forward_pre_hook(blindfold)
+
+
+with_visible_only = partial(with_one_sensor, dark=1)
+
+
+def with_early_fusion(network: Network) -> None:
+    """Four channels into one stem of twice the width: nothing is known of two sensors any more."""
+    assert isinstance(network.config, PairConfig)
+    network.core = _EarlyFusion(network.config)
+
+
+ARMS: dict[str, Arm] = {
+    "joint": Arm("as shipped: HIA, both tasks, dynamic weights"),
+    "no semantics": Arm("streams without semantic features", without_semantics),
+    "SoAM only": Arm("HIA without MoAM", partial(with_half_of_attention, kept=0)),
+    "MoAM only": Arm("HIA without SoAM", partial(with_half_of_attention, kept=1)),
+    "concatenation": Arm("1x1 convolution in place of HIA", with_concatenation),
+    "fixed weights": Arm(
+        "both tasks at weight 1, as the published temperature of 1000 leaves them",
+        settings={"balance": "fixed"},
+    ),
+    "mask alone": Arm("no fusion task", settings=MASK_ALONE, judges_fusion=False),
+    "visible only": Arm(
+        "infrared black, no fusion task",
+        with_visible_only,
+        settings=MASK_ALONE,
+        judges_fusion=False,
+    ),
+    "infrared only": Arm(
+        "visible black, no fusion task",
+        partial(with_one_sensor, dark=0),
+        settings=MASK_ALONE,
+        judges_fusion=False,
+    ),
+    "early fusion": Arm("one stem for four channels, no HIA", with_early_fusion),
+    "distilled": Arm("as shipped, with edge as teacher", with_teacher=True),
+}
+
+
+def _stages(network: Network) -> Any:
+    return network.get_submodule("core.stages")
+
+
+class _HandOn(nn.Module):
+    def forward(
+        self, visible: Tensor, infrared: Tensor, _semantic: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return visible, infrared
+
+
+class _Concatenation(nn.Module):
+    """LayerNorm(F_m + W_m [F_visible, F_infrared, F_semantic]): HIA's frame without attention."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.ModuleList(nn.Conv2d(3 * channels, channels, 1) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
+
+    def forward(self, visible: Tensor, infrared: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
+        everything = torch.cat((visible, infrared, semantic), dim=1)
+        refined = (
+            norm((map_ + mix(everything)).movedim(1, -1)).movedim(-1, 1)
+            for map_, mix, norm in zip((visible, infrared), self.mix, self.norms, strict=True)
+        )
+        first, second = refined
+        return first, second
+
+
+class _Masked(nn.Module):
+    """Keeps part of a weight at nothing."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
+class _EarlyFusion(PairNetwork):
+    """The same encoder, decoder and head behind one stem."""
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__(config)
+        self.stem = Stem(4, 2 * config.stem_width, 2 * config.stream_width)
+        del self.visible_stem, self.infrared_stem, self.stages
+
+    def forward(
+        self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        detail, streams = self.stem(torch.cat((visible, infrared), dim=1))
+        semantic = self.pyramid(self.encoder(streams))
+        halves = (*detail.chunk(2, dim=1), *streams.chunk(2, dim=1))
+        fused = self.fusion(visible_luma, infrared, *halves)
+        return fused, self.mask(semantic, *streams.chunk(2, dim=1))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m lab ablation`."""
+    experiment.add_arguments(parser, ARMS, "ablation", Path("training/configs/ablation.toml"))
+    teacher = Path("weights/edge.safetensors")
+    parser.add_argument("--teacher", type=Path, default=teacher, help="of the arm distilled")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs what is missing, prints the table, writes it where asked."""
+    return experiment.run(ARMS, COLUMNS, args, args.teacher)

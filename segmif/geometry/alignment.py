@@ -1,0 +1,157 @@
+"""The infrared frame brought into the visible camera's own pixels."""
+
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.geometry.rig import Floats, Homography, Rig
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.uint16])
+
+PIECE = 1 << 18  # visible pixels that are worked out at a time
+LEAST_SHARE, LEAST_PX = 0.001, 4  # of the visible view; of the infrared frame, along either side
+OUTSIDE = -2.0  # [px] so far out that no neighbour of a bilinear sample lies in the frame
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where each visible pixel lies in the infrared frame, in the form cv2.remap is fast on."""
+
+    whole: NDArray[np.int16]  # (H, W, 2) infrared x, y [px]
+    fraction: NDArray[np.uint16]  # (H, W) index of the bilinear weights
+    seen: NDArray[np.bool_]  # (H, W) the infrared camera sees this visible pixel's point
+    infrared_size: tuple[int, int]  # width, height [px]
+
+    def apply(self, infrared: Pixels) -> Pixels:
+        """
+        Warp a raw infrared frame into the visible view (H, W), 0 where the camera does not see.
+
+        Raises ValueError for a frame of another size than the rig's.
+        """
+        height, width = infrared.shape[:2]
+        if (width, height) != self.infrared_size:
+            raise ValueError(
+                f"the infrared frame is {width}x{height}, the rig was calibrated at "
+                f"{self.infrared_size[0]}x{self.infrared_size[1]}"
+            )
+        return cast(Pixels, cv2.remap(infrared, self.whole, self.fraction, cv2.INTER_LINEAR))
+
+
+def align(rig: Rig | Homography, depth_m: float = np.inf) -> Alignment:
+    """
+    Prepare the warp of infrared into the raw visible view for a plane `depth_m` before the rig.
+
+    The plane is parallel to the visible image, so every pixel's point is its ray times the depth.
+    A homography has its own plane and ignores the depth. Raises ValueError for a depth <= 0, and
+    for a warp that shows nothing.
+    """
+    if isinstance(rig, Homography):
+        width, height = rig.visible_size
+        infrared_size = rig.infrared_size
+    elif not depth_m > 0:
+        raise ValueError(f"the depth is {depth_m} m, expected more than 0")
+    else:
+        width, height = rig.visible.width, rig.visible.height
+        infrared_size = rig.infrared.width, rig.infrared.height
+    maps = np.empty((2, height * width), np.float32)
+    seen = np.empty(height * width, np.bool_)
+    for start in range(0, height * width, PIECE):  # a large frame at once would take gigabytes
+        piece = slice(start, min(start + PIECE, height * width))
+        y, x = np.divmod(np.arange(piece.start, piece.stop, dtype=np.float64), width)
+        with np.errstate(all="ignore"):  # what is not finite is not seen
+            maps[:, piece], seen[piece] = _sampled(_place(rig, depth_m, x, y), infrared_size)
+    _check_shows(maps, seen, rig, depth_m)
+    across, down = (axis.reshape(height, width) for axis in maps)
+    whole, fraction = cv2.convertMaps(across, down, cv2.CV_16SC2)
+    return Alignment(
+        cast(NDArray[np.int16], whole),
+        cast(NDArray[np.uint16], fraction),
+        seen.reshape(height, width),
+        infrared_size,
+    )
+
+
+def _place(rig: Rig | Homography, depth_m: float, x: Floats, y: Floats) -> Floats:
+    """Infrared pixels (2, N) of visible ones (N,), (N,); `OUTSIDE` where the camera cannot see."""
+    if isinstance(rig, Homography):
+        x, y, w = rig.H_infrared_visible @ np.stack([x, y, np.ones_like(x)])
+        safe = np.where(np.abs(w) < 1e-12, 1e-12, w)
+        return np.stack([x / safe, y / safe])
+    rays = rig.visible.rays(np.stack([x, y], axis=1))
+    # Scaled by 1 / depth, which no projection notices and which makes infinity an ordinary depth.
+    points = rays @ rig.R.T + rig.t / depth_m
+    pixels = np.full((len(points), 2), OUTSIDE)
+    sees = rig.infrared.sees(points)
+    if sees.any():
+        pixels[sees] = rig.infrared.project(points[sees])
+    return pixels.T
+
+
+def _sampled(pixels: Floats, size: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Places (2, N) to sample an infrared frame at, and which of them (N,) lie in it."""
+    x, y = pixels
+    inside = (x >= 0) & (x <= size[0] - 1) & (y >= 0) & (y <= size[1] - 1)
+    # Half a pixel of border is kept for the bilinear edge, all else is one place outside, so that
+    # nothing overflows the 16-bit maps.
+    near = (x > -1) & (x < size[0]) & (y > -1) & (y < size[1])
+    return np.where(near, pixels, OUTSIDE), inside
+
+
+def _check_shows(
+    maps: NDArray[np.float32], seen: NDArray[np.bool_], rig: Rig | Homography, depth_m: float
+) -> None:
+    """Raise ValueError for a warp in which next to nothing of either frame takes part."""
+    share = float(seen.mean())
+    spans = [float(np.ptp(axis[seen])) + 1 for axis in maps] if share else [0.0, 0.0]
+    if share >= LEAST_SHARE and min(spans) >= LEAST_PX:
+        return
+    where = "" if isinstance(rig, Homography) else f" at a depth of {depth_m:g} m"
+    raise ValueError(
+        f"the rig brings no picture into the visible view{where}: infrared covers {share:.2%} of "
+        f"it, from {spans[0]:.0f}x{spans[1]:.0f} infrared pixels; expected {LEAST_SHARE:.1%} or "
+        f"more from {LEAST_PX}x{LEAST_PX} or more: check the depth, and that the rig file is of "
+        "these cameras"
+    )
+
+
+def parallax_px(rig: Rig, plane_m: float, depth_m: float) -> float:
+    """
+    How far a thing at `depth_m` is misplaced when `plane_m` is aligned [px of the visible frame].
+
+    |f B (1/Z - 1/Z0)| with B the part of the baseline across the visible camera's axis: the
+    disparity of a fronto-parallel stereo pair at Z less that at Z0. Infinity is a depth.
+    """
+    across_m = float(np.hypot(*rig.infrared_position_m[:2]))
+    return abs(rig.visible.fx * across_m * (1 / depth_m - 1 / plane_m))
+
+
+def parallax_direction(rig: Rig | Homography) -> Floats | None:
+    """
+    Unit vector (2,) of the visible image along which a thing off the plane is misplaced.
+
+    None for a homography, which does not know it.
+    """
+    if isinstance(rig, Homography):
+        return None
+    across = rig.infrared_position_m[:2]
+    return across / max(float(np.linalg.norm(across)), np.finfo(float).tiny)
+
+
+def check_sizes(rig: Rig | Homography, visible: tuple[int, int], infrared: tuple[int, int]) -> None:
+    """Refuse frames of other sizes (width, height) than the rig's, with a sentence (ValueError)."""
+    if isinstance(rig, Rig):
+        expected = {
+            "visible": (rig.visible.width, rig.visible.height),
+            "infrared": (rig.infrared.width, rig.infrared.height),
+        }
+    else:
+        expected = {"visible": rig.visible_size, "infrared": rig.infrared_size}
+    for name, size in (("visible", visible), ("infrared", infrared)):
+        if size != expected[name]:
+            raise ValueError(
+                f"the {name} frame is {size[0]}x{size[1]}, the rig was calibrated at "
+                f"{expected[name][0]}x{expected[name][1]}"
+            )

@@ -1,0 +1,280 @@
+"""
+What misalignment is left between a visible and an infrared frame, from their own structure.
+
+Brightness says nothing across the spectra, but edges lie at the same places, dark to bright or
+bright to dark. So each frame becomes its edges' directions, doubled, which makes opposite contrasts
+equal, and the affine map is sought under which they agree best: over a bounded grid of turns,
+scales and shifts first, by Gauss-Newton steps then.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.geometry.rig import Floats
+
+Grey = NDArray[np.uint8]
+Field = NDArray[np.float32]
+Picture = TypeVar("Picture", NDArray[np.uint8], NDArray[np.float32])
+
+COARSE_ROWS, FINE_ROWS = 120, 240
+EDGE_FLOOR = 0.3  # of a frame's typical gradient: weaker edges count less and less
+GRID_BLUR, STEP_BLURS = 1.5, (2.0, 1.0)  # [px] how far agreement reaches, coarse to fine
+TURNS = np.arange(-12.0, 12.1, 2.0)  # [degrees]
+SCALES = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
+SHIFT = 0.08  # of the frame's width: the bound of the search
+STARTS = 3  # best places of the grid that are followed
+STEPS = 20
+WATCHED, ENOUGH = 15, 7  # residuals that a drift is judged by, at most and at least
+SURE = 2.0  # standard deviations beyond the limit before an alarm
+# Where in the frame a drift is looked at, (2, 9) shares of its width and height.
+GRID = np.stack(np.meshgrid([0.25, 0.5, 0.75], [0.25, 0.5, 0.75])).reshape(2, -1)
+CONFIDENT, DOUBT = 3.6, 0.2  # see `_prominence`: confidence a half there, and how fast it turns
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A correction of an alignment."""
+
+    A: Floats  # (2, 3) visible pixel (x, y, 1) -> pixel of the infrared frame as it was given
+    confidence: float  # 0 to 1: how far the best place stands out from all others
+    residual_px: float  # mean displacement that A describes over the frame
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is to be relied on: frames of unlike scenes agree somewhere too."""
+        return self.confidence >= 0.5
+
+    def apply(self, infrared: Grey) -> Grey:
+        """Warp the infrared frame (H, W) that was given by the correction."""
+        height, width = infrared.shape
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cast(Grey, cv2.warpAffine(infrared, self.A, (width, height), flags=flags))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the last residuals of an aligned stream say of the rig."""
+
+    residual_px: float  # root mean square over the frame, of the medians in time
+    std_px: float  # of `residual_px`, one standard deviation
+    frames: int  # that could be judged, among the last `WATCHED`
+    moved: bool
+
+    def __str__(self) -> str:
+        state = (
+            "the rig moved: calibrate it again" if self.moved else "the rig stands as calibrated"
+        )
+        return f"{state} ({self.residual_px:.1f} +/- {self.std_px:.1f} px in {self.frames} frames)"
+
+
+class DriftMonitor:
+    """
+    Tells a rig that moved from a scene at another depth.
+
+    Depth shifts things along one direction only, so with `along` (2,), the unit vector of
+    `alignment.parallax_direction`, only what is left across it counts; without one, everything.
+    """
+
+    def __init__(self, along: Floats | None, limit_px: float = 3.0) -> None:
+        """`limit_px` at the visible frame's resolution; raises ValueError where not positive."""
+        if not limit_px > 0:
+            raise ValueError(f"the limit is {limit_px} px, expected more than 0")
+        self.limit_px = limit_px
+        self._axes = np.eye(2) if along is None else np.array([[-along[1], along[0]]])
+        self._residuals: deque[Floats] = deque(maxlen=WATCHED)
+
+    def see(self, visible: Grey, aligned: Grey) -> Drift | None:
+        """Judge one more pair, as `refine`; None until enough pairs had a confident residual."""
+        found = refine(visible, aligned)
+        if found.sure:
+            height, width = visible.shape
+            pixels = GRID * [[width - 1], [height - 1]]
+            moved = found.A @ np.vstack([pixels, np.ones(pixels.shape[1])]) - pixels
+            self._residuals.append((self._axes @ moved).ravel())
+        if len(self._residuals) < ENOUGH:
+            return None
+        residuals = np.array(self._residuals)
+        middle = self._median()
+        scale = np.sqrt(len(self._axes))  # both axes are of one distance
+        residual = float(scale * np.sqrt((middle**2).mean()))
+        # Median absolute deviation to a standard deviation, and that to one of a median.
+        scatter = scale * np.sqrt((np.median(np.abs(residuals - middle), axis=0) ** 2).mean())
+        std = float(1.4826 * 1.2533 * scatter / np.sqrt(len(residuals)))
+        moved_far = residual - SURE * std > self.limit_px
+        return Drift(residual, std, len(residuals), moved_far)
+
+    def correction(self, width: int, height: int) -> Floats:
+        """
+        The medians as an affine map (2, 3), visible pixel -> pixel of the aligned frame.
+
+        Raises ValueError with a direction of parallax: what lies along it may be depth, not error.
+        """
+        if len(self._axes) != 2:
+            raise ValueError("a rig of known depth is not mended by a scene: calibrate it again")
+        pixels = GRID * [[width - 1], [height - 1]]
+        moved = pixels + self._median().reshape(2, -1)
+        known = np.vstack([pixels, np.ones(pixels.shape[1])])
+        return cast(Floats, np.linalg.lstsq(known.T, moved.T, rcond=None)[0].T)
+
+    def _median(self) -> Floats:
+        return cast(Floats, np.median(np.array(self._residuals), axis=0))
+
+
+def refine(visible: Grey, infrared: Grey) -> Refinement:
+    """
+    Find how `infrared` must be moved to lie on `visible`, both (H, W) uint8 of one view.
+
+    Pixels of exactly 0 in infrared are taken for what no camera saw. The search is bounded to turns
+    of 12 degrees, scales of 10 % and shifts of 8 % of the width. Raises ValueError for frames of
+    different sizes.
+    """
+    if visible.shape != infrared.shape:
+        raise ValueError(f"visible is {visible.shape}, infrared {infrared.shape}: align them first")
+    starts = _grid(_rows(visible, COARSE_ROWS), _rows(infrared, COARSE_ROWS))
+    fine = _rows(visible, FINE_ROWS), _rows(infrared, FINE_ROWS)
+    ratio = fine[0].shape[0] / _rows(visible, COARSE_ROWS).shape[0]
+    found = [_follow(_scaled(start, ratio), *fine) for start in starts]
+    prominence, best = max(found, key=lambda one: one[0])
+    A = _scaled(best, visible.shape[0] / fine[0].shape[0])
+    confidence = float(1 / (1 + np.exp((CONFIDENT - prominence) / DOUBT)))
+    return Refinement(A, confidence, _mean_displacement(A, visible.shape))
+
+
+def edges(frame: Grey, blur_px: float, mask: Grey | None = None) -> Field:
+    """
+    Edge directions (H, W, 2): strength times (cos 2a, sin 2a), strength below 1, then blurred.
+
+    (gx + i gy)^2 / |g| by the doubled angle; 0 where `mask` is 0.
+    """
+    smooth = cv2.GaussianBlur(frame, (0, 0), 1.0).astype(np.float32)
+    gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    squared = gx**2 + gy**2
+    floor = EDGE_FLOOR * float(np.sqrt(squared.mean())) + 1e-3
+    weight = 1 / (np.sqrt(squared) * (np.sqrt(squared) + floor) + 1e-6)
+    field = np.stack([(gx**2 - gy**2) * weight, 2 * gx * gy * weight], axis=-1)
+    if mask is not None:
+        field *= (mask > 0)[..., None]
+    return cast(Field, cv2.GaussianBlur(field.astype(np.float32), (0, 0), blur_px))
+
+
+def seen(infrared: Grey) -> Grey:
+    """1 where a warped frame holds a picture, 0 where it is black and for some pixels around."""
+    black = cv2.morphologyEx((infrared == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+    return cast(Grey, 1 - cv2.dilate(black, np.ones((7, 7))))
+
+
+def _rows(frame: Grey, rows: int) -> Grey:
+    scale = rows / frame.shape[0]
+    if scale >= 1:
+        return frame
+    width = round(frame.shape[1] * scale)
+    return cast(Grey, cv2.resize(frame, (width, rows), interpolation=cv2.INTER_AREA))
+
+
+def _grid(visible: Grey, infrared: Grey) -> list[Floats]:
+    """The best places of the bounded grid, visible pixel -> infrared pixel."""
+    height, width = visible.shape
+    reach = round(SHIFT * width)
+    target = edges(visible, GRID_BLUR)
+    padded = cv2.copyMakeBorder(
+        target, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=[0, 0, 0, 0]
+    )
+    found: list[tuple[float, Floats]] = []
+    for turn, scale in product(TURNS, SCALES):
+        A = _about_middle(turn, scale, width, height)
+        moved = _warp(infrared, A)
+        field = edges(moved, GRID_BLUR, seen(moved))
+        surface = cv2.matchTemplate(padded, field, cv2.TM_CCORR) / (np.linalg.norm(field) + 1e-6)
+        _, top, _, (x, y) = cv2.minMaxLoc(surface)
+        # The template lies at (x, y) - reach in the visible frame: visible pixel = infrared + that.
+        shift = A.copy()
+        shift[:, 2] -= A[:, :2] @ np.array([x - reach, y - reach])
+        found.append((top, shift))
+    found.sort(key=lambda one: -one[0])
+    return [A for _, A in found[:STARTS]]
+
+
+def _follow(A: Floats, visible: Grey, infrared: Grey) -> tuple[float, Floats]:
+    """The map that a start leads to, and how far its agreement stands out."""
+    for blur in STEP_BLURS:
+        A = _descend(A, visible, infrared, blur)
+    return _prominence(A, visible, infrared), A
+
+
+def _prominence(A: Floats, visible: Grey, infrared: Grey) -> float:
+    """
+    Agreement under a map less the mean over all shifts of it, in their standard deviations.
+
+    Frames of unlike scenes agree somewhere too, but nowhere much better than elsewhere.
+    """
+    reach = round(SHIFT * visible.shape[1])
+    target = edges(visible, STEP_BLURS[-1])
+    field = _warp(edges(infrared, STEP_BLURS[-1], seen(infrared)), A)
+    inner = np.ascontiguousarray(field[reach:-reach, reach:-reach])
+    surface = cv2.matchTemplate(target, inner, cv2.TM_CCORR)
+    centre = float(surface[reach, reach])
+    return (centre - float(surface.mean())) / (float(surface.std()) + 1e-6)
+
+
+def _descend(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
+    """Gauss-Newton on the difference of both edge fields, over the affine map's six numbers."""
+    target = edges(visible, blur)
+    field = edges(infrared, blur, seen(infrared))
+    slopes = [_slope(field, dx, 1 - dx) for dx in (1, 0)]
+    height, width = visible.shape
+    y, x = np.indices((height, width), np.float32)
+    basis = np.stack([x - width / 2, y - height / 2, np.full_like(x, width / 4)], axis=-1)
+    for _ in range(STEPS):
+        moved = _warp(field, A)
+        gx, gy = (_warp(slope, A) for slope in slopes)
+        inside = (np.abs(moved).sum(-1) > 1e-4)[..., None]
+        rest = (target - moved) * inside
+        J = np.concatenate([slope[..., None] * basis[:, :, None] for slope in (gx, gy)], -1)
+        J = (J * inside[..., None]).reshape(-1, 6)
+        H = (J.T @ J).astype(np.float64)
+        step = np.linalg.solve(H + (1e-3 * np.trace(H) / 6 + 1e-6) * np.eye(6), J.T @ rest.ravel())
+        A = A + _from_middle(step.reshape(2, 3), width, height)
+        if np.abs(step).max() * width < 1e-2:
+            break
+    return A
+
+
+def _slope(field: Field, dx: int, dy: int) -> Field:
+    # Sobel's kernel weighs 8 pixels of distance.
+    return cast(Field, cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3, scale=1 / 8))
+
+
+def _from_middle(step: Floats, width: int, height: int) -> Floats:
+    """A step in coordinates from the frame's middle as one of an affine map (2, 3)."""
+    linear = step[:, :2]
+    offset = step[:, 2] * width / 4 - linear @ np.array([width / 2, height / 2])
+    return np.column_stack([linear, offset]).astype(np.float64)
+
+
+def _about_middle(turn: float, scale: float, width: int, height: int) -> Floats:
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return np.asarray(cv2.getRotationMatrix2D(middle, float(turn), float(scale)), np.float64)
+
+
+def _warp(picture: Picture, A: Floats) -> Picture:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cast(Picture, cv2.warpAffine(picture, A, picture.shape[1::-1], flags=flags))
+
+
+def _scaled(A: Floats, factor: float) -> Floats:
+    """The same map between frames `factor` times as large; pixel centres lie at half pixels."""
+    offset = A[:, 2] + (A[:, :2] - np.eye(2)) @ np.array([0.5, 0.5])
+    moved = factor * offset - (A[:, :2] - np.eye(2)) @ np.array([0.5, 0.5])
+    return np.column_stack([A[:, :2], moved])
+
+
+def _mean_displacement(A: Floats, shape: tuple[int, ...]) -> float:
+    y, x = np.indices(shape).reshape(2, -1)
+    moved = A @ np.stack([x, y, np.ones_like(x)])
+    return float(np.hypot(moved[0] - x, moved[1] - y).mean())

@@ -1,0 +1,236 @@
+"""
+`edge` and `nano`: one encoder pass over the pair, HIA at stride 4, fusion at full resolution.
+
+    visible, infrared -> two stems (stride 2) -> two streams (stride 4)
+    streams           -> one encoder (strides 8, 16, 32) -> semantic pyramid (stride 8)
+    streams, pyramid  -> HIA (one or two stages) -> refined streams
+    refined streams, stems   -> fusion decoder -> a weight and a correction for every pixel
+    refined streams, pyramid -> mask
+    visible, infrared -> streets (`edge` only) -> another mask, which counts for more
+
+Where a sensor shows nothing (its frame is black, as the service makes such frames), the mask is
+that of `streets` alone, which has learnt to do with one.
+
+Both tasks read the refined streams, so both losses reach the attention. What streets look like
+takes more pictures to learn than rigs have labelled: `streets` may come from a published network.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segmif.frames import MULTIPLE
+from segmif.model.blocks import ConvNormAct, ResidualBlock, enlarge
+from segmif.model.config import PairConfig
+from segmif.model.encoders.espnet import Segmenter
+from segmif.model.hia import HierarchicalInteractiveAttention
+
+Two = tuple[Tensor, Tensor]  # of visible, of infrared
+
+OWN_SHARE = 0.25  # of the own mask beside that of `streets`, which has seen more (decision 10)
+CORRECTION = 0.3  # the decoder may leave the range between both sensors by this share of full scale
+
+
+class PairNetwork(nn.Module):
+    """One encoder pass over the pair; see the module's docstring."""
+
+    without_infrared: Tensor
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        self.visible_stem = Stem(3, config.stem_width, config.stream_width)
+        self.infrared_stem = Stem(1, config.stem_width, config.stream_width)
+        self.encoder = Encoder(config)
+        self.pyramid = Pyramid(config)
+        # early semantics first, the pyramid's last: as in the published figure, shallow to deep
+        source_widths = (config.encoder_widths[0], config.head_width)[-config.interactions :]
+        self.stages = nn.ModuleList(InteractionStage(config, width) for width in source_widths)
+        self.mask = MaskHead(config)
+        self.fusion = FusionDecoder(config)
+        self.streets = Segmenter(len(config.taxonomy.names), both=True) if config.streets else None
+        if self.streets:  # silent until it has learnt something
+            nn.init.zeros_(self.streets.classify.weight)
+            nn.init.zeros_(cast(Tensor, self.streets.classify.bias))
+            # what logits gain without infrared: see `training join --without-infrared`
+            self.register_buffer("without_infrared", torch.zeros(len(config.taxonomy.names)))
+
+    def forward(
+        self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Fused luma (B, 1, H, W) in [0, 1] and class logits (B, K, H/4, W/4).
+
+        Takes visible (B, 3, H, W), its luma and infrared (B, 1, H, W), all in [0, 1]; H and W
+        divide by 32.
+        """
+        details, streams, semantic = self._refine(visible, infrared)
+        fused = self.fusion(visible_luma, infrared, *details, *streams)
+        logits: Tensor = self.mask(semantic, *streams)
+        if self.streets:
+            logits = self._both_masks(logits, self.streets(visible, infrared), visible, infrared)
+        return fused, logits
+
+    def fuse(self, visible: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
+        """The fused luma of `forward` without the work on the mask."""
+        details, streams, _ = self._refine(visible, infrared)
+        fused: Tensor = self.fusion(visible_luma, infrared, *details, *streams)
+        return fused
+
+    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[Two, Two, Tensor]:
+        """Both details at stride 2, both refined streams at stride 4, the semantic pyramid."""
+        visible_detail, visible_stream = self.visible_stem(visible)
+        infrared_detail, infrared_stream = self.infrared_stem(infrared)
+        levels = self.encoder(torch.cat((visible_stream, infrared_stream), dim=1))
+        semantic = self.pyramid(levels)
+        sources = (levels[0], semantic)[-len(self.stages) :]
+        streams = visible_stream, infrared_stream
+        for stage, source in zip(self.stages, sources, strict=True):
+            streams = stage(*streams, source)
+        return (visible_detail, infrared_detail), streams, semantic
+
+    def _both_masks(
+        self, own: Tensor, streets: Tensor, visible: Tensor, infrared: Tensor
+    ) -> Tensor:
+        """The logits that count (B, K, H/4, W/4), from those of both masks and the frames."""
+        shows = [frame.amax((1, 2, 3), keepdim=True).sign() for frame in (visible, infrared)]
+        share = OWN_SHARE * shows[0] * shows[1]
+        missed = (1 - shows[1]) * self.without_infrared.view(1, -1, 1, 1)
+        return streets + share * (own - streets) + missed
+
+
+class Stem(nn.Module):
+    """One sensor's image (B, c, H, W) to its detail at stride 2 and its stream at stride 4."""
+
+    def __init__(self, channels: int, width: int, stream_width: int) -> None:
+        super().__init__()
+        self.detail = ConvNormAct(channels, width, stride=2, kernel=4)
+        self.stream = ConvNormAct(width, stream_width, stride=2)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        detail = self.detail(image - 0.5)
+        return detail, self.stream(detail)
+
+
+class Encoder(nn.Module):
+    """Both streams at stride 4 to features at strides 8, 16 and 32."""
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        inputs = (2 * config.stream_width, *config.encoder_widths)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                ConvNormAct(before, width, stride=2), *(ResidualBlock(width) for _ in range(blocks))
+            )
+            for before, width, blocks in zip(
+                inputs, config.encoder_widths, config.encoder_blocks, strict=False
+            )
+        )
+
+    def forward(self, streams: Tensor) -> list[Tensor]:
+        features = []
+        for level in self.levels:
+            streams = level(streams)
+            features.append(streams)
+        return features
+
+
+class Pyramid(nn.Module):
+    """
+    Encoder features to one semantic map at stride 8; the mean of the whole view joins at the top.
+    """
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(
+            ConvNormAct(width, config.head_width, kernel=1) for width in config.encoder_widths
+        )
+        self.context = nn.Conv2d(config.encoder_widths[-1], config.head_width, 1)
+        self.smooth = nn.ModuleList(
+            ConvNormAct(config.head_width, config.head_width) for _ in range(2)
+        )
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        at_8, at_16, at_32 = (lateral(x) for lateral, x in zip(self.laterals, levels, strict=True))
+        at_32 = at_32 + self.context(levels[-1].mean(dim=(2, 3), keepdim=True))
+        at_16 = self.smooth[0](at_16 + enlarge(at_32, 2))
+        smoothed: Tensor = self.smooth[1](at_8 + enlarge(at_16, 2))
+        return smoothed
+
+
+class InteractionStage(nn.Module):
+    """HIA at stride 4 between both streams and a semantic map of stride 8."""
+
+    def __init__(self, config: PairConfig, semantic_width: int) -> None:
+        super().__init__()
+        width = config.stream_width
+        self.bridge = nn.Conv2d(semantic_width, width, 1)
+        self.attention = HierarchicalInteractiveAttention(width, config.heads, stride=4)
+
+    def forward(self, visible: Tensor, infrared: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
+        refined: tuple[Tensor, Tensor] = self.attention(
+            visible, infrared, enlarge(self.bridge(semantic), 2)
+        )
+        return refined
+
+
+class FusionDecoder(nn.Module):
+    """
+    Refined streams and both details to the fused luma.
+
+    What a bright pixel means depends on how bright its frame is: gain controls differ by camera.
+    """
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        width = config.decoder_width
+        self.reduce = ConvNormAct(2 * config.stream_width, width)
+        self.level = nn.Sequential(nn.Conv2d(2, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+        self.decode = nn.Sequential(
+            ConvNormAct(width + 2 * config.stem_width, width),
+            ConvNormAct(width, width),
+            nn.Conv2d(width, 2 * 4, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+
+    def forward(
+        self,
+        visible_luma: Tensor,
+        infrared: Tensor,
+        visible_detail: Tensor,
+        infrared_detail: Tensor,
+        visible_stream: Tensor,
+        infrared_stream: Tensor,
+    ) -> Tensor:
+        context = self.reduce(torch.cat((visible_stream, infrared_stream), dim=1))
+        context = enlarge(context + self.level(frame_levels(visible_luma, infrared)), 2)
+        choice, correction = self.decode(
+            torch.cat((context, visible_detail, infrared_detail), dim=1)
+        ).chunk(2, dim=1)
+        weight = choice.sigmoid()
+        blend = infrared + weight * (visible_luma - infrared)
+        return (blend + CORRECTION * correction.tanh()).clamp(0, 1)
+
+
+def frame_levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:
+    """The mean of each frame (B, 2, 1, 1), in two steps: half precision cannot add up a frame."""
+    tiles = functional.avg_pool2d(torch.cat((visible_luma, infrared), dim=1), MULTIPLE)
+    return tiles.mean(dim=(2, 3), keepdim=True)
+
+
+class MaskHead(nn.Module):
+    """Semantic map (stride 8) and refined streams (stride 4) to class logits at stride 4."""
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        width = config.mask_width
+        classes = len(config.taxonomy.names)
+        self.reduce = ConvNormAct(config.head_width, width, kernel=1)
+        self.mix = ConvNormAct(width + 2 * config.stream_width, width)
+        self.classify = nn.Conv2d(width, classes, 1)
+
+    def forward(self, semantic: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
+        features = torch.cat((enlarge(self.reduce(semantic), 2), visible, infrared), dim=1)
+        logits: Tensor = self.classify(self.mix(features))
+        return logits

@@ -1,0 +1,169 @@
+"""
+One pretrained encoder for both sensors, stacked in the batch; HIA at stride 8; fusion in full.
+
+    visible, infrared -> one encoder (strides 2 to 32), infrared behind visible in the batch
+    both at strides 8, 16, 32 -> semantic pyramid (stride 8)
+    both at stride 8 -> two streams; streams, pyramid -> HIA (two stages) -> refined streams
+    refined streams, pyramid, both at stride 4 -> mask
+    refined streams, both at strides 4 and 2 -> fusion decoder -> a weight and a correction a pixel
+
+With `half_size` the encoder sees the frames at half their size, so its strides double; its last two
+stages are left out, and two stems see the frames in full for the features at stride 2.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segmif.model.alignment_layer import OffsetHead, moved_back
+from segmif.model.blocks import ConvNormAct, enlarge
+from segmif.model.config import PairConfig
+from segmif.model.edge import CORRECTION, Pyramid, Two, frame_levels
+from segmif.model.encoders.efficientnet import WIDTHS, EfficientNetLite
+from segmif.model.hia import HierarchicalInteractiveAttention
+
+OFFSET_WIDTH = 64  # channels in which the offset is seen
+HALF_STAGES = 5  # of the encoder: the last at stride 16 of what it sees, 32 of the frame
+
+# of ImageNet in [0, 1]
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class StackedNetwork(nn.Module):
+    """One encoder pass over both frames at once; see the module's docstring."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: PairConfig) -> None:
+        super().__init__()
+        width = config.stream_width
+        self.half_size = config.half_size
+        self.encoder = EfficientNetLite(HALF_STAGES) if self.half_size else EfficientNetLite()
+        at_2, at_4, at_8 = (config.stem_width, *WIDTHS[:2]) if self.half_size else WIDTHS[:3]
+        if self.half_size:
+            self.visible_stem = ConvNormAct(3, at_2, stride=2, kernel=4)
+            self.infrared_stem = ConvNormAct(1, at_2, stride=2, kernel=4)
+        self.visible_stream = ConvNormAct(at_8, width, kernel=1)
+        self.infrared_stream = ConvNormAct(at_8, width, kernel=1)
+        self.pyramid = Pyramid(config)
+        self.bridges = nn.ModuleList(
+            nn.Conv2d(source, width, 1)
+            for source in (config.encoder_widths[0], config.head_width)[-config.interactions :]
+        )
+        self.attentions = nn.ModuleList(
+            HierarchicalInteractiveAttention(width, config.heads, stride=8) for _ in self.bridges
+        )
+        self.offset = OffsetHead(config.encoder_widths[1], OFFSET_WIDTH) if config.aligned else None
+        self.mask = MaskHead(config, at_4)
+        self.fusion = FusionDecoder(config, at_2, at_4)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False
+        )
+
+    def forward(
+        self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Fused luma (B, 1, H, W) in [0, 1] and class logits (B, K, H/4, W/4).
+
+        Takes visible (B, 3, H, W), its luma and infrared (B, 1, H, W), all in [0, 1]; H and W
+        divide by 32.
+        """
+        details, streams, semantic, _ = self._refine(visible, infrared)
+        fused = self.fusion(visible_luma, infrared, details, streams)
+        return fused, self.mask(semantic, details[1], streams)
+
+    def segment(self, visible: Tensor, infrared: Tensor) -> Tensor:
+        """The logits of `forward` without the work on the fused frame."""
+        return self.segment_and_align(visible, infrared)[0]
+
+    def segment_and_align(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same, and the offset of infrared that it sees, (B, 2, H/16, W/16) px; or None."""
+        details, streams, semantic, offset = self._refine(visible, infrared)
+        return self.mask(semantic, details[1], streams), offset
+
+    def fuse(self, visible: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
+        """The fused luma of `forward` without the work on the mask."""
+        details, streams, _, _ = self._refine(visible, infrared)
+        fused: Tensor = self.fusion(visible_luma, infrared, details, streams)
+        return fused
+
+    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[Two, Two, Tensor, Tensor | None]:
+        """Features at strides 2 and 4 side by side, refined streams, the pyramid, the offset."""
+        levels, offset = self._levels(visible, infrared), None
+        if self.offset is not None:
+            offset = self.offset(torch.cat(levels[3], dim=1))
+            for place, stride in ((1, 4), (2, 8), (3, 16), (4, 32)):
+                shown, warm = levels[place]
+                levels[place] = shown, moved_back(warm, offset, stride)
+        beside = [torch.cat(level, dim=1) for level in levels]
+        semantic = self.pyramid(beside[2:])
+        streams = self.visible_stream(levels[2][0]), self.infrared_stream(levels[2][1])
+        sources = (beside[2], semantic)[-len(self.bridges) :]
+        for bridge, attention, source in zip(self.bridges, self.attentions, sources, strict=True):
+            streams = attention(*streams, bridge(source))
+        return (beside[0], beside[1]), streams, semantic, offset
+
+    def _levels(self, visible: Tensor, infrared: Tensor) -> list[Two]:
+        """Features of visible and of infrared at strides 2, 4, 8, 16, 32."""
+        stacked = torch.cat((visible, infrared.expand_as(visible)), dim=0)
+        if self.half_size:
+            stacked = functional.avg_pool2d(stacked, 2)
+        features, pairs = self.encoder((stacked - self.mean) / self.deviation), visible.shape[0]
+        # not by chunk(2): it would fix the batch in the exported graph
+        levels = [(level[:pairs], level[pairs:]) for level in features]
+        if self.half_size:
+            levels.insert(0, (self.visible_stem(visible - 0.5), self.infrared_stem(infrared - 0.5)))
+        return levels
+
+
+class MaskHead(nn.Module):
+    """Pyramid and refined streams (stride 8), features (stride 4) to class logits at stride 4."""
+
+    def __init__(self, config: PairConfig, at_4: int) -> None:
+        """`at_4`: channels of a sensor's features at stride 4."""
+        super().__init__()
+        width = config.mask_width
+        self.reduce = ConvNormAct(config.head_width + 2 * config.stream_width, width, kernel=1)
+        self.detail = ConvNormAct(2 * at_4, width, kernel=1)
+        self.mix = ConvNormAct(width, width)
+        self.classify = nn.Conv2d(width, len(config.taxonomy.names), 1)
+
+    def forward(self, semantic: Tensor, at_4: Tensor, streams: Two) -> Tensor:
+        reduced = enlarge(self.reduce(torch.cat((semantic, *streams), dim=1)), 2)
+        logits: Tensor = self.classify(self.mix(reduced + self.detail(at_4)))
+        return logits
+
+
+class FusionDecoder(nn.Module):
+    """
+    Refined streams (stride 8) and features (strides 4 and 2) to the fused luma.
+
+    What a bright pixel means depends on how bright its frame is: gain controls differ by camera.
+    """
+
+    def __init__(self, config: PairConfig, at_2: int, at_4: int) -> None:
+        """`at_2`, `at_4`: channels of a sensor's features at those strides."""
+        super().__init__()
+        width = config.decoder_width
+        self.reduce = ConvNormAct(2 * config.stream_width, width, kernel=1)
+        self.level = nn.Sequential(nn.Conv2d(2, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+        self.detail = ConvNormAct(2 * at_4, width, kernel=1)
+        self.decode = nn.Sequential(
+            ConvNormAct(width + 2 * at_2, width),
+            ConvNormAct(width, width),
+            nn.Conv2d(width, 2 * 4, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+
+    def forward(self, visible_luma: Tensor, infrared: Tensor, details: Two, streams: Two) -> Tensor:
+        """`details`: both sensors' features at strides 2 and 4."""
+        context = self.reduce(torch.cat(streams, dim=1))
+        context = enlarge(context + self.level(frame_levels(visible_luma, infrared)), 2)
+        context = enlarge(context + self.detail(details[1]), 2)
+        choice, correction = self.decode(torch.cat((context, details[0]), dim=1)).chunk(2, dim=1)
+        weight = choice.sigmoid()
+        blend = infrared + weight * (visible_luma - infrared)
+        return (blend + CORRECTION * correction.tanh()).clamp(0, 1)

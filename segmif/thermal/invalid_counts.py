@@ -1,0 +1,320 @@
+"""
+Which counts of a thermal frame are measurements, and which are not.
+
+Three kinds are none: what the camera's profile states, the values that files keep for "no data" (0,
+the highest) far from all others, and pixels unlike everything around them. An object differs from
+its surroundings too, but it is connected and smooth within, so it stays.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.thermal.camera_profile import CameraProfile
+from segmif.thermal.gain_window import Window, histogram_of, percentiles, scene_of
+
+Counts = NDArray[np.uint16]
+Mask = NDArray[np.uint8]  # (H, W): 255 is chosen, 0 is not; OpenCV is fast on these
+
+CONTAINER_TOP = 2**16 - 1
+TOPS = tuple(2**bits - 1 for bits in (10, 12, 14, 16))  # [counts] of the usual depths
+DETACHED = 0.04  # of the window: nearer than that, a value cannot move the window much
+BESIDE = 0.15  # of the gap from such a value to the window
+BESIDE_SHARE = 0.2  # of its pixels: interpolated borders have fewer there, clipped scenes more
+MOST_INVALID = 0.9  # of the pixels; beyond it nothing is known of what is valid
+SMALLEST_OBJECT = 0.0015  # of the pixels
+ELONGATED = 2.5  # length along the border to depth: objects are rounder than borders and rows
+NOISES = 6.0  # a difference to the neighbours beyond this is no noise
+NOISE_SAMPLES = 6000  # [px] that tell the noise of a frame
+UNLIKE = 0.1  # of the window: the same
+ROUGH = 0.2  # of the window: the same for pixels that make a region of noise
+ROUGH_SHARE = 0.45  # of a neighbourhood; streets reach 0.33
+ROUGH_SIDE = 9  # [px] of the neighbourhood
+ROUGH_ROW = 0.35  # of a row or column; streets reach 0.15
+NOTICEABLE = 0.002  # of the pixels: fewer outliers move no percentile
+DEAD_SHARE = 0.003  # of the pixels beyond the window; streets reach 0.002
+IMPULSE_SHARE = 0.03  # of all pixels; streets reach 0.023
+COARSE_FROM = 200_000  # [px] of a frame whose every second row and column tells the same
+PASSES = 2  # what hides among its like is found once the others are gone
+FILL_SIDE = 7  # [px]
+SUPPORT = 3  # neighbours alike that make a pixel part of something
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Which pixels of a frame are measurements."""
+
+    invalid: Mask | None  # None: all are
+    share: float  # of the pixels that are not
+    histogram: NDArray[np.int64]  # of the valid counts
+    noise: float  # [counts] median difference of a pixel to the median of its neighbourhood
+
+
+def judge(counts: Counts, profile: CameraProfile = CameraProfile()) -> Validity:  # noqa: B008
+    """Tell which of the counts (H, W) are measurements."""
+    histogram = histogram_of(counts)
+    invalid, doubtful = _without_data(counts, histogram, profile)
+    noise = 0.0
+    for known_bad in range(PASSES):
+        known = counts if invalid is None else _filled(counts, invalid)
+        least = 0.0 if known_bad else DEAD_SHARE
+        dropped, noise = _unlike(counts, known, doubtful, histogram, least)
+        if dropped is None:
+            break
+        invalid, doubtful = _union(invalid, dropped), _union(doubtful, dropped)
+    share = 0.0 if invalid is None else cv2.countNonZero(invalid) / counts.size
+    if doubtful is None or share > MOST_INVALID:
+        return Validity(None, 0.0, histogram, noise)
+    return Validity(doubtful, share, _without(histogram, counts, doubtful), noise)
+
+
+def _unlike(
+    counts: Counts,
+    known: Counts,
+    doubtful: Mask | None,
+    histogram: NDArray[np.int64],
+    least: float,
+) -> tuple[Mask | None, float]:
+    """Pixels unlike everything around them (None: none), and the noise [counts] of the frame."""
+    smooth = np.asarray(cv2.medianBlur(known, 3), np.uint16)
+    difference = np.asarray(cv2.absdiff(known, smooth), np.uint16)
+    every = max(round((difference.size / NOISE_SAMPLES) ** 0.5), 1)
+    noise = float(np.median(difference[::every, ::every]))
+    span = _span(smooth[::2, ::2], None if doubtful is None else doubtful[::2, ::2] == 0)
+    outliers = _outliers(known, difference, doubtful, noise, span)
+    if outliers is None:
+        return None, noise
+    doubted = _union(doubtful, outliers)
+    scene = scene_of(_without(histogram, counts, doubted), noise)
+    highest = min(scene.high, CONTAINER_TOP)  # of a plain frame at the top it lies one beyond
+    inside = np.clip(smooth, np.uint16(scene.low), np.uint16(highest))
+    away = np.asarray(cv2.absdiff(smooth, inside), np.uint16)
+    # What lies far away may vary more: an object has a structure of its own.
+    limit = np.maximum(ROUGH * away, max(NOISES * noise, ROUGH * span, 1))
+    dropped = _rough(outliers & _mask(difference > limit))
+    alone = outliers & _mask(away <= UNLIKE * (scene.high - scene.low)) & ~dropped
+    dropped |= _isolated(counts, alone, scene, least)
+    return dropped if dropped.any() else None, noise
+
+
+def _filled(counts: Counts, invalid: Mask) -> Counts:
+    """Counts (H, W) with the highest of the valid neighbours in place of invalid ones."""
+    valid = np.asarray(cv2.copyTo(counts, cv2.bitwise_not(invalid)), np.uint16)
+    near = np.asarray(cv2.dilate(valid, np.ones((FILL_SIDE, FILL_SIDE), np.uint8)), np.uint16)
+    if not near.all():
+        np.putmask(near, near == 0, np.uint16(np.median(valid[::8, ::8])))
+    return np.asarray(cv2.copyTo(near, invalid, counts.copy()), np.uint16)
+
+
+def judge_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
+    """The same for a frame of 8 bit: every level is valid unless the profile says otherwise."""
+    # OpenCV's is several times as fast.
+    counted = cv2.calcHist([levels.reshape(-1)], [0], None, [256], [0, 256])
+    histogram = np.asarray(counted, np.int64).ravel()
+    invalid = stated_invalid(levels, profile)
+    if invalid is None or cv2.countNonZero(invalid) == levels.size:
+        return Validity(None, 0.0, histogram, 0.0)
+    for value in profile.invalid or ():
+        histogram[value : value + 1] = 0
+    return Validity(invalid, cv2.countNonZero(invalid) / levels.size, histogram, 0.0)
+
+
+def stated_invalid(pixels: NDArray[np.uint8] | Counts, profile: CameraProfile) -> Mask | None:
+    """The pixels (H, W) whose values the profile calls invalid; None if there are none."""
+    chosen: Mask | None = None
+    for value in profile.invalid or ():
+        if value <= np.iinfo(pixels.dtype).max:
+            chosen = _union(chosen, _equal(pixels, value))
+    if profile.bits is not None and pixels.dtype == np.uint16:
+        chosen = _union(chosen, _mask(pixels >= 2**profile.bits))
+    return chosen if chosen is not None and chosen.any() else None
+
+
+def _without_data(
+    counts: Counts, histogram: NDArray[np.int64], profile: CameraProfile
+) -> tuple[Mask | None, Mask | None]:
+    """Pixels without data, and those together with the edges that may be mixed with them."""
+    invalid = stated_invalid(counts, profile)
+    suspects = _suspects(histogram, profile)
+    if invalid is not None:
+        suspects = [value for value in suspects if value not in (profile.invalid or ())]
+        histogram = _without(histogram, counts, invalid)
+    rest = histogram.copy()
+    rest[suspects] = 0
+    low, high = percentiles(rest)
+    margin = DETACHED * max(high - low, 1)
+    edges = None if invalid is None else _edges(invalid)
+    for value in suspects:
+        if rest.any() and _stands_alone(
+            rest, value, low - margin, high + margin, int(histogram[value])
+        ):
+            beyond = _below(counts, low - margin) if value < low else _above(counts, high + margin)
+            areas = _equal(counts, value) & ~_objects(beyond)
+            invalid, edges = _union(invalid, areas), _union(edges, _edges(areas))
+    if invalid is None or edges is None or not invalid.any():
+        return None, None
+    return invalid, invalid | (edges & _beyond(counts, histogram, edges))
+
+
+def _stands_alone(
+    rest: NDArray[np.int64], value: int, lowest: float, highest: float, count: int
+) -> bool:
+    """
+    Whether a value with `count` pixels lies apart from the window, and its neighbours are rare.
+
+    Where a sensor or a gain clips, the values beside the last one are frequent too.
+    """
+    if lowest <= value <= highest:
+        return False
+    step = int(np.median(np.diff(np.flatnonzero(rest)))) if np.count_nonzero(rest) > 1 else 1
+    gap = max(round(BESIDE * (lowest - value if value < lowest else value - highest)), step)
+    beside = rest[max(value - gap, 0) : value + gap + 1]
+    return int(beside.sum()) < BESIDE_SHARE * count
+
+
+def _suspects(histogram: NDArray[np.int64], profile: CameraProfile) -> list[int]:
+    """The values that may stand for "no data": those that files and sensors end at."""
+    highest = len(histogram) - 1 - int((histogram != 0)[::-1].argmax())
+    tops = {CONTAINER_TOP} | ({highest} & set(TOPS))
+    if profile.bits is not None:
+        tops.add(2**profile.bits - 1)
+    return [value for value in (0, *sorted(tops)) if histogram[value]]
+
+
+def _objects(beyond: Mask) -> Mask:
+    """
+    Connected areas far from the rest that look like objects, not like a border without data.
+
+    A saturated object has the value of "no data" too, but it lies within the frame, or one side of
+    the frame cuts it.
+    """
+    coarse = beyond if beyond.size < COARSE_FROM else np.ascontiguousarray(beyond[::2, ::2])
+    if cv2.countNonZero(coarse) < SMALLEST_OBJECT * coarse.size:
+        return np.zeros_like(beyond)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(coarse, connectivity=8)
+    alike = _like_objects(np.asarray(stats, np.int32), coarse.shape)
+    alike[0] = False  # the background
+    if not alike.any():
+        return np.zeros_like(beyond)
+    found = _mask(alike[labels])
+    if coarse is beyond:
+        return found
+    whole = cv2.resize(found, beyond.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return cast(Mask, cv2.dilate(whole, np.ones((3, 3), np.uint8)))
+
+
+def _like_objects(stats: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    height, width = shape[:2]
+    x, y, w, h, area = (stats[:, column] for column in range(5))
+    sides = np.stack([x == 0, y == 0, x + w == width, y + h == height])
+    left, top, right, bottom = sides
+    corners = (left | right) & (top | bottom)
+    ratio = np.where(left | right, h / np.maximum(w, 1), w / np.maximum(h, 1))
+    ratio = np.where(corners, np.maximum(h / np.maximum(w, 1), w / np.maximum(h, 1)), ratio)
+    across = (left & right) | (top & bottom)
+    round_enough = (sides.sum(0) == 0) | (~across & (ratio <= ELONGATED))
+    several_corners = corners & (corners[1:].sum() > 1)
+    return np.asarray((area >= SMALLEST_OBJECT * height * width) & round_enough & ~several_corners)
+
+
+def _outliers(
+    counts: Counts, difference: Counts, doubtful: Mask | None, noise: float, span: float
+) -> Mask | None:
+    """Pixels unlike their neighbourhood that belong to nothing; None if there are hardly any."""
+    limit = max(NOISES * noise, UNLIKE * span, 1)
+    outliers = _above(difference, limit)
+    if doubtful is not None:
+        outliers &= ~doubtful
+    if cv2.countNonZero(outliers) < NOTICEABLE * counts.size:
+        return None
+    rows, columns = np.nonzero(outliers > 0)
+    framed = cv2.copyMakeBorder(counts, 1, 1, 1, 1, cv2.BORDER_REFLECT_101).astype(np.int32)
+    own = framed[rows + 1, columns + 1]
+    alike = np.zeros(len(own), np.int32)
+    for down in (0, 1, 2):
+        for right in (0, 1, 2):
+            alike += np.abs(framed[rows + down, columns + right] - own) <= limit
+    supported = alike - 1 >= SUPPORT  # each is like itself
+    outliers[rows[supported], columns[supported]] = 0
+    return outliers
+
+
+def _rough(coarse: Mask) -> Mask:
+    """Regions, rows and columns of noise: most of their pixels are unlike all around."""
+    side = (ROUGH_SIDE, ROUGH_SIDE)
+    rough = _mask(np.asarray(cv2.blur(coarse, side)) > 255 * ROUGH_SHARE)
+    if rough.any():
+        rough = cast(Mask, cv2.dilate(rough, np.ones((5, 5), np.uint8)))
+    rough[(coarse > 0).mean(axis=1) > ROUGH_ROW] = 255
+    rough[:, (coarse > 0).mean(axis=0) > ROUGH_ROW] = 255
+    return rough
+
+
+def _isolated(counts: Counts, outliers: Mask, scene: Window, least: float) -> Mask:
+    """Outliers to drop: all if there are many, else those beyond the window from `least` on."""
+    if cv2.countNonZero(outliers) >= IMPULSE_SHARE * counts.size:
+        return outliers
+    margin = UNLIKE * (scene.high - scene.low)
+    beyond = outliers & _outside(counts, scene.low - margin, scene.high + margin)
+    enough = cv2.countNonZero(beyond) >= least * counts.size
+    return beyond if enough else np.zeros_like(outliers)
+
+
+def _beyond(counts: Counts, histogram: NDArray[np.int64], doubtful: Mask | None) -> Mask:
+    """Pixels clearly outside of the window that the others, without the doubtful, have."""
+    low, high = percentiles(_without(histogram, counts, doubtful))
+    margin = UNLIKE * max(high - low, 1)
+    return _outside(counts, low - margin, high + margin)
+
+
+def _span(smooth: Counts, chosen: NDArray[np.bool_] | None) -> float:
+    """Counts from the 1st to the 99th percentile, without what lies far away from the rest."""
+    histogram = histogram_of(smooth, None if chosen is None else chosen.view(np.uint8))
+    if not histogram.any():
+        return 1.0
+    window = scene_of(histogram, 0.0)
+    return window.high - window.low
+
+
+def _edges(chosen: Mask) -> Mask:
+    """The thick parts of an area and two pixels around: cubic interpolation mixes so far."""
+    thick = cv2.erode(chosen, np.ones((3, 3), np.uint8))
+    return cast(Mask, cv2.dilate(thick, np.ones((7, 7), np.uint8)))
+
+
+def _without(
+    histogram: NDArray[np.int64], counts: Counts, chosen: Mask | None
+) -> NDArray[np.int64]:
+    if chosen is None:
+        return histogram
+    return histogram - histogram_of(counts[chosen > 0])  # few, so a mask would take longer
+
+
+def _union(first: Mask | None, second: Mask | None) -> Mask | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return first | second
+
+
+def _mask(chosen: NDArray[np.bool_]) -> Mask:
+    return chosen.view(np.uint8) * np.uint8(255)
+
+
+def _below(counts: Counts, limit: float) -> Mask:
+    return _mask(counts < math.ceil(limit))  # NumPy would compare with a float as floats, slowly
+
+
+def _above(counts: Counts, limit: float) -> Mask:
+    return _mask(counts > math.floor(limit))
+
+
+def _outside(counts: Counts, low: float, high: float) -> Mask:
+    return _below(counts, low) | _above(counts, high)
+
+
+def _equal(pixels: NDArray[np.uint8] | Counts, value: int) -> Mask:
+    return _mask(pixels == value)

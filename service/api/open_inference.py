@@ -1,0 +1,171 @@
+"""The Open Inference Protocol v2 with its binary tensors, for standard clients and load tools."""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import JSONResponse, Response
+
+from segmif.frames import INPUTS, OUTPUTS
+
+from .. import errors
+from ..errors import UnknownModel
+from ..pipeline.decoder.pool import in_time
+from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..schemas import PairOptions, State
+from .disconnects import cancel_on_disconnect
+from .openapi import documented, schema_of
+from .requests import client_of, due
+from .responses import Result, headers
+from .tensor_requests import InferRequest
+from .tensors import LENGTH_HEADER, VERSION, read_inference, write_results
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+OF_A_MODEL = (errors.Unauthorized, errors.UnknownModel, errors.BadParameter)
+
+
+@router.get("", responses=documented(errors.Unauthorized))
+async def server(request: Request) -> dict[str, Any]:
+    """Tell what this server is."""
+    return {
+        "name": "segmif",
+        "version": request.app.version,
+        "extensions": ["binary_tensor_data", "model_configuration"],
+    }
+
+
+@router.get("/health/live", responses=documented())
+async def live() -> State:
+    """Tell that the process answers."""
+    return State(status="alive")
+
+
+@router.get("/health/ready", responses=documented(errors.NotReady))
+async def ready(request: Request) -> State:
+    """Tell that the network may be asked."""
+    request.app.state.dispatcher.ready()
+    return State(status="ready")
+
+
+@router.get("/models/{name}/ready", responses=documented(*OF_A_MODEL, errors.NotReady))
+@router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
+async def model_ready(request: Request, name: str, version: str = VERSION) -> State:
+    """Tell that this network may be asked."""
+    dispatcher = dispatcher_for(request, name, version)
+    dispatcher.ready()
+    return State(status="ready")
+
+
+@router.get("/models/{name}", responses=documented(*OF_A_MODEL))
+@router.get("/models/{name}/versions/{version}", include_in_schema=False)
+async def model(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """Describe the tensors of the network."""
+    runtime = dispatcher_for(request, name, version).runtime
+    return {
+        "name": runtime.manifest.variant,
+        "versions": [VERSION],
+        "platform": runtime.name,
+        "inputs": [_tensor(name) for name in INPUTS],
+        "outputs": [_tensor(name) for name in runtime.outputs],
+    }
+
+
+def _tensor(name: str) -> dict[str, Any]:
+    return {"name": name, "datatype": "UINT8", "shape": _shape(name)}
+
+
+def _shape(name: str) -> list[int]:
+    channels = (INPUTS | OUTPUTS)[name]
+    return [-1, -1, -1, channels] if channels > 1 else [-1, -1, -1]  # -1: any
+
+
+@router.get("/models/{name}/config", responses=documented(*OF_A_MODEL))
+@router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
+async def config(request: Request, name: str, version: str = VERSION) -> dict[str, Any]:
+    """Describe the network as Triton does in its extension, which load tools ask for."""
+    runtime = dispatcher_for(request, name, version).runtime
+    return {
+        "name": runtime.manifest.variant,
+        "platform": runtime.name,
+        "max_batch_size": 0,  # the batch is the first dimension of the tensors themselves
+        "input": [_configured(name) for name in INPUTS],
+        "output": [_configured(name) for name in runtime.outputs],
+    }
+
+
+def _configured(name: str) -> dict[str, Any]:
+    return {"name": name, "data_type": "TYPE_UINT8", "dims": _shape(name)}
+
+
+@router.post(
+    "/models/{name}/infer",
+    response_class=JSONResponse,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema_of(InferRequest)}},
+        }
+    },
+    responses=documented(
+        errors.UnknownModel,
+        *errors.OF_A_PAIR,
+    ),
+)
+@router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
+async def infer(
+    request: Request,
+    name: str,
+    version: str = VERSION,
+    length: Annotated[
+        int | None,
+        Header(alias=LENGTH_HEADER, ge=0, description="bytes of JSON before the binary tensors"),
+    ] = None,
+) -> Response:
+    """Fuse and label a batch of aligned pairs, 8 bit each or with 16-bit counts as infrared."""
+    dispatcher = dispatcher_for(request, name, version)
+    body = b"".join([chunk async for chunk in request.stream()])
+    settings = request.app.state.settings
+    reading = dispatcher.codecs.run(read_inference, body, length)
+    inference = await in_time(reading, due(request, PairOptions(), settings))
+    ask = inference.ask()
+    latest = due(request, ask, settings)
+    received_s = monotonic() - request.state.received
+    client, request_id = client_of(request), request.state.request_id
+    submissions = [
+        PairRequest(*pair, ask, client, request_id, latest, received_s, same_stamps=place > 0)
+        for place, pair in enumerate(inference.pairs)
+    ]
+    results = await cancel_on_disconnect(request, _all(dispatcher, submissions))
+    times = request.state.times = results[0].times
+    writing = dispatcher.codecs.run(write_results, inference.asked, results, dispatcher.runtime)
+    answer, head = await in_time(writing, latest)
+    dispatcher.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
+    told = headers(times, (flag for each in results for flag in each.prepared.condition.flags))
+    if head is not None:
+        told[LENGTH_HEADER] = str(head)
+    kind = "application/json" if head is None else "application/octet-stream"
+    return Response(answer, media_type=kind, headers=told)
+
+
+async def _all(dispatcher: Dispatcher, submissions: Sequence[PairRequest]) -> list[Result]:
+    """Process pairs side by side; the first that fails takes the others out of the line."""
+    tasks = [
+        asyncio.create_task(dispatcher.process(pair, lambda result: result)) for pair in submissions
+    ]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def dispatcher_for(request: Request, name: str, version: str) -> Dispatcher:
+    """The service's line, where its network is the one meant; raises UnknownModel."""
+    dispatcher: Dispatcher = request.app.state.dispatcher
+    variant = dispatcher.runtime.manifest.variant
+    if (name, version) != (variant, VERSION):
+        raise UnknownModel(f"there is no such model here, only {variant!r} in version {VERSION}")
+    return dispatcher

@@ -1,0 +1,75 @@
+"""Errors as the OpenAPI document has them."""
+
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..errors import PROBLEM_TYPE, ServiceError, Unauthorized
+from ..schemas import Problem
+from ..server.rejections import OF_ALL, TooManyGuesses
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a model in one piece: references would point into a document that it is not."""
+    schema = model.model_json_schema(by_alias=True)
+    parts = schema.pop("$defs", {})
+
+    def whole(node: Any) -> Any:
+        if isinstance(node, list):
+            return [whole(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return whole(parts[node["$ref"].rpartition("/")[2]])
+        return {name: whole(item) for name, item in node.items()}
+
+    described: dict[str, Any] = whole(schema)
+    return described
+
+
+def query_of(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Describe a model's fields as parameters of the query."""
+    fields = schema_of(model)["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "explode": False,  # lists have commas
+            "description": field.pop("description"),
+            "schema": field,
+        }
+        for name, field in fields.items()
+    ]
+
+
+def header(name: str, kind: str, description: str) -> dict[str, Any]:
+    """Describe a header that may be sent."""
+    return {"name": name, "in": "header", "description": description, "schema": {"type": kind}}
+
+
+def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Describe errors, and those of every path, for OpenAPI by status, each with an example."""
+    described: dict[int | str, dict[str, Any]] = {}
+    guarded = (TooManyGuesses,) if Unauthorized in kinds else ()
+    for kind in (*kinds, *guarded, *OF_ALL):
+        found = described.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {
+                    PROBLEM_TYPE: {"schema": schema_of(Problem), "examples": {}},
+                },
+            },
+        )
+        sentence = (kind.__doc__ or "").strip()
+        found["description"] = f"{found['description']} {sentence}".strip()
+        shown = {
+            "title": HTTPStatus(kind.status).phrase,
+            "status": kind.status,
+            "detail": kind.example,
+            "kind": kind.kind,
+            "request_id": "frame-17",
+        }
+        found["content"][PROBLEM_TYPE]["examples"][kind.kind] = {"value": shown}
+    return described

@@ -1,0 +1,140 @@
+"""A request's body and parameters as a pair for the line."""
+
+import json
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from ..environment import closest
+from ..errors import BadParameter, MissingPart
+from ..limits import SMALL_BODY
+from ..pipeline.pair_checks import SENSORS
+from ..schemas import Meta, PairOptions
+from ..settings import Settings
+from ..wire import binary_pair
+from ..wire.media_types import RAW
+from ..wire.raw_frames import Frame, Layout
+from .multipart import read_form
+
+FORM = "multipart/form-data"
+DEADLINE_HEADER = "X-Deadline-Ms"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def client_of(request: Request) -> str:
+    """Whose share of the line a request takes: that of its address."""
+    return request.client.host if request.client else "unknown"
+
+
+def due(request: Request, ask: PairOptions, settings: Settings) -> float:
+    """When the answer is due, on the clock of `time.monotonic`; raises BadParameter."""
+    stated = request.headers.get(DEADLINE_HEADER)
+    if ask.deadline_ms is None and stated is not None:
+        ask = override(ask, {"deadline_ms": stated})
+    received: float = request.state.received
+    return received + (ask.deadline_ms or settings.deadline_ms) / 1000
+
+
+def seconds_left(request: Request, ask: PairOptions, settings: Settings) -> float:
+    """Seconds until the answer is due."""
+    return due(request, ask, settings) - monotonic()
+
+
+async def read_pair(
+    request: Request, ask: PairOptions
+) -> tuple[Frame | None, Frame | None, PairOptions]:
+    """
+    Read the frames, and what the body itself says over the query.
+
+    Raises BadForm, BadWire, MissingPart or BadParameter.
+    """
+    content_type = request.headers.get("content-type", "").lower()
+    if content_type.startswith(RAW):
+        body = b"".join([chunk async for chunk in request.stream()])
+        return read_raw_body(body, ask)
+    if not content_type.startswith(FORM):
+        raise MissingPart(
+            f"the body is {content_type or 'of no stated type'}; send {FORM} with the two files "
+            f"'visible' and 'infrared', or {RAW} as docs/wire.md has it",
+            part="visible",
+        )
+    return read_form_body(await read_form(request.headers["content-type"], request.stream()), ask)
+
+
+def read_raw_body(body: bytes, ask: PairOptions) -> tuple[Frame | None, Frame | None, PairOptions]:
+    """The frames of a raw body, and what its header says over `ask`."""
+    pair = binary_pair.read_pair(
+        body[: binary_pair.HEADER_BYTES], memoryview(body)[binary_pair.HEADER_BYTES :]
+    )
+    return pair.visible, pair.infrared, override(ask, pair.ask)
+
+
+def read_form_body(
+    parts: dict[str, bytes], ask: PairOptions
+) -> tuple[Frame | None, Frame | None, PairOptions]:
+    """The frames of a form, and what its part `meta` says over `ask`."""
+    layouts: dict[str, Layout] = {}
+    if "meta" in parts:
+        meta = validated(
+            Meta, ask.model_dump(by_alias=True, exclude_unset=True) | _json_object(parts["meta"])
+        )
+        ask = PairOptions.model_validate(
+            meta.model_dump(by_alias=True, exclude={"visible", "infrared"})
+        )
+        for name, layout in (("visible", meta.visible), ("infrared", meta.infrared)):
+            if layout:
+                layouts[name] = Layout(**layout.model_dump())
+    for name in SENSORS:
+        wanted = ask.sensors in ("both", name)
+        if wanted and name not in parts:
+            raise MissingPart(
+                "no file of this name in the form; send the two files 'visible' and 'infrared', "
+                "or say with ?sensors= which one there is",
+                part=name,
+            )
+        if name in parts and not wanted:
+            raise BadParameter(f"sensors={ask.sensors}, but the form has a frame {name!r} too")
+    visible, infrared = (
+        Frame(parts[name], layouts.get(name)) if name in parts else None for name in SENSORS
+    )
+    return visible, infrared, ask
+
+
+def override(ask: PairOptions, more: dict[str, Any]) -> PairOptions:
+    """Set further fields; raises BadParameter in the words of their types."""
+    if not more:
+        return ask
+    return validated(PairOptions, ask.model_dump(by_alias=True, exclude_unset=True) | more)
+
+
+def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """Build a model; raises BadParameter with the first field at fault."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        said = first["msg"]
+        if first["type"] == "extra_forbidden":
+            known = [field.alias or own for own, field in model.model_fields.items()]
+            close = closest(name, known)
+            said = "nobody knows it here" + (f"; is {close} meant?" if close else "; leave it out")
+        raise BadParameter(f"parameter {name[:100]!r}: {said}") from error
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    if len(data) > SMALL_BODY:
+        raise BadParameter(
+            f"the part 'meta' has {len(data):,} bytes; at most {SMALL_BODY:,} are read"
+        )
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadParameter(f"the part 'meta' is not JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise BadParameter(f"the part 'meta' is a JSON {type(told).__name__}, expected an object")
+    return told

@@ -1,0 +1,300 @@
+"""A prediction as the bytes of an answer, in each form that can be asked for."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.classes import overlay
+from segmif.frames import Prediction
+from segmif.imaging import codecs
+from segmif.imaging.codecs import ImageError
+from segmif.runtime import Runtime
+from segmif.thermal.camera_profile import Cameras
+from segmif.thermal.gain_control import GainRule, Levels
+
+from ..errors import BadParameter, NotAcceptable
+from ..pipeline.decode import RunBoth
+from ..pipeline.infer import PreparedPair, mean_confidences, shares
+from ..pipeline.pair_checks import Condition
+from ..pipeline.stage_times import StageTimes
+from ..schemas import (
+    CamerasUsed,
+    ClassShare,
+    FarObjects,
+    Fitness,
+    Gain,
+    Refined,
+    Report,
+    RigUse,
+    Size,
+)
+from ..wire.binary_pair import ENCODED, MISSING, RGB8, Y8, RawAnswer
+from ..wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
+
+FLAGS_HEADER = "X-Pair-Flags"
+
+
+@dataclass(frozen=True)
+class ResponseFormat:
+    """What the client wants: a media type, and which pictures (none: no wish)."""
+
+    media_type: str
+    views: tuple[View, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[View, ...]:
+        """The pictures of the answer; where it is a single one, the first."""
+        return self.views or ("fused", "mask")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the network made of a pair, and all that is known of how."""
+
+    prediction: Prediction
+    prepared: PreparedPair
+    runtime: Runtime
+    rule: GainRule
+    times: StageTimes
+    request_id: str
+    stream: str | None
+
+
+@dataclass(frozen=True)
+class EncodedResponse:
+    """Body and headers of a response."""
+
+    body: bytes
+    content_type: str
+    condition: Condition
+    times: StageTimes
+
+    def headers(self) -> dict[str, str]:
+        """What a client may want to know without opening the body."""
+        return headers(self.times, self.condition.flags)
+
+
+def headers(times: StageTimes, flags: Iterable[str]) -> dict[str, str]:
+    """Stages and faults as headers, which every form of answer over HTTP has."""
+    timing = ", ".join(f"{stage};dur={ms:.1f}" for stage, ms in times.ms.items())
+    faults = ", ".join(dict.fromkeys(flags))
+    return {"Server-Timing": timing} | ({FLAGS_HEADER: faults} if faults else {})
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a multipart answer."""
+
+    name: str
+    filename: str
+    content_type: str
+    body: bytes
+
+
+def encode(response_format: ResponseFormat, both: RunBoth, result: Result) -> EncodedResponse:
+    """Encode a result as wished; the report comes last, so that it knows all times."""
+    content_type = response_format.media_type
+    if content_type == MIXED:
+        body, content_type = mixed(_parts(response_format, both, result))
+    elif content_type == JSON:
+        body = _json(response_format, result)
+    elif content_type == RAW:
+        body = raw_answer(response_format, result).to_bytes()
+    else:
+        with result.times.measure("encode"):
+            body = _picture(response_format.pictures[0], content_type, result)
+    return EncodedResponse(body, content_type, result.prepared.condition, result.times)
+
+
+def raw_answer(response_format: ResponseFormat, result: Result) -> RawAnswer:
+    """All parts behind a fixed header; pixels unless a picture type is wished."""
+    pixels = response_format.media_type == RAW
+    height, width = result.prediction.labels.shape
+    with result.times.measure("encode"):
+        parts = {
+            view: _bytes(_pixels(view, result))
+            if pixels
+            else _picture(view, response_format.media_type, result)
+            for view in response_format.pictures
+        }
+    picture = parts.get("fused", parts.get("overlay", b""))  # both would not be offered
+    labels, confidence = parts.get("mask", b""), parts.get("confidence", b"")
+    return RawAnswer(
+        flagged=bool(result.prepared.condition.flags),
+        width=width,
+        height=height,
+        picture_format=(RGB8 if pixels else ENCODED) if picture else MISSING,
+        picture=picture,
+        labels_format=(Y8 if pixels else ENCODED) if labels else MISSING,
+        labels=labels,
+        confidence_format=(Y8 if pixels else ENCODED) if confidence else MISSING,
+        confidence=confidence,
+        report=describe(result).model_dump_json().encode(),
+    )
+
+
+def describe(result: Result) -> Report:
+    """Say how a result came about."""
+    prepared, manifest = result.prepared, result.runtime.manifest
+    names = manifest.classes.names
+    covered = shares(result.prediction.labels, len(names))
+    sure = mean_confidences(result.prediction, len(names))
+    return Report(
+        request_id=result.request_id,
+        visible=_size(prepared.visible_shape),
+        visible_grey=prepared.visible_grey,
+        infrared=_size(prepared.infrared_shape),
+        pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
+        alignment=prepared.alignment,
+        rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
+        refinement=_refinement(result),
+        gain=_gain(result),
+        far_objects=_far_objects(prepared.levels),
+        cameras=_cameras(prepared.cameras),
+        classes=[
+            ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
+            for id, share in enumerate(covered)
+        ],
+        batch=result.times.batch,
+        times_ms={stage: round(ms, 2) for stage, ms in result.times.ms.items()},
+        engine=result.runtime.name,
+        variant=manifest.variant,
+        precision=manifest.precision,
+        weights_sha256=manifest.sha256,
+        source_sha256=manifest.source_sha256,
+    )
+
+
+def mixed(parts: list[Part]) -> tuple[bytes, str]:
+    """Put parts into one multipart/mixed body (RFC 2046, section 5.1); also gives its type."""
+    boundary = uuid4().hex
+    chunks = []
+    for part in parts:
+        head = (
+            f"--{boundary}\r\n"
+            f"Content-Type: {part.content_type}\r\n"
+            f'Content-Disposition: attachment; name="{part.name}"; filename="{part.filename}"\r\n'
+            f"Content-Length: {len(part.body)}\r\n\r\n"
+        )
+        chunks += [head.encode(), part.body, b"\r\n"]
+    chunks.append(f"--{boundary}--\r\n".encode())
+    return b"".join(chunks), f"{MIXED}; boundary={boundary}"
+
+
+def _parts(response_format: ResponseFormat, both: RunBoth, result: Result) -> list[Part]:
+    with result.times.measure("encode"):
+        first, *others = response_format.pictures
+        one, more = both(
+            lambda: _picture(first, PNG, result),
+            lambda: [_picture(view, PNG, result) for view in others],
+        )
+        encoded = zip(response_format.pictures, (one, *more), strict=True)
+        parts = [Part(view, f"{view}.png", PNG, body) for view, body in encoded]
+    report = describe(result).model_dump_json().encode()
+    return [*parts, Part("report", "report.json", "application/json", report)]
+
+
+def _json(response_format: ResponseFormat, result: Result) -> bytes:
+    told: dict[str, Any] = {}
+    with result.times.measure("encode"):
+        for view in response_format.pictures:
+            told[view] = (
+                run_lengths(result.prediction.labels)
+                if view == "mask"
+                else b64encode(_picture(view, PNG, result)).decode()
+            )
+    told["report"] = describe(result).model_dump(mode="json")
+    return json.dumps(told).encode()
+
+
+def run_lengths(labels: NDArray[np.uint8]) -> dict[str, list[int]]:
+    """A mask (H, W) row by row as id, length, id, length, ...; much shorter than base64."""
+    flat = labels.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=np.int16(-1)))
+    lengths = np.diff(starts, append=flat.size)
+    return {"size": [*labels.shape], "runs": np.stack([flat[starts], lengths], 1).ravel().tolist()}
+
+
+def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) RGB, or numbers (H, W); raises BadParameter where there are none."""
+    prediction = result.prediction
+    match view:
+        case "fused":
+            return prediction.fused
+        case "mask":
+            return prediction.labels
+        case "overlay":
+            return overlay(prediction.fused, prediction.labels, result.runtime.manifest.classes)
+    if prediction.confidence is None:
+        raise BadParameter(
+            "return=confidence: the network in service gives none; its weights exported anew "
+            "(python -m export onnx) do"
+        )
+    return prediction.confidence
+
+
+def _bytes(array: NDArray[np.uint8]) -> memoryview:
+    """The pixels row by row; copied only where the network's frame was larger."""
+    return np.ascontiguousarray(array).reshape(-1).data
+
+
+def _picture(view: View, media_type: str, result: Result) -> bytes:
+    """A picture in its type, what holds numbers always as PNG; raises NotAcceptable."""
+    pixels = _pixels(view, result)
+    if view == "mask":
+        return codecs.encode_indexed_png(pixels, result.runtime.manifest.classes.palette)
+    encoder = {JPEG: codecs.encode_jpeg, WEBP: codecs.encode_webp}.get(media_type)
+    if not encoder or view in NUMBERS:
+        return codecs.encode_png(pixels)
+    try:
+        return encoder(pixels)
+    except ImageError as error:
+        raise NotAcceptable(f"{error}; accept {PNG}") from error
+
+
+def _size(shape: tuple[int, int] | None) -> Size | None:
+    return Size(width=shape[1], height=shape[0]) if shape else None
+
+
+def _refinement(result: Result) -> Refined | None:
+    found = result.prepared.refinement
+    if found is None:
+        return None
+    residual, confidence = round(found.residual_px, 2), round(found.confidence, 3)
+    return Refined(residual_px=residual, confidence=confidence, applied=found.sure)
+
+
+def _gain(result: Result) -> Gain | None:
+    levels, rule = result.prepared.levels, result.rule
+    if not levels or not levels.window:
+        return None
+    window = levels.window
+    return Gain(
+        method=rule.method,
+        low=window.low,
+        high=window.high,
+        invalid_share=round(levels.invalid_share, 6),
+        smoothing=rule.smoothing if result.stream else 0,
+        clip_limit=rule.clip_limit if rule.method == "clahe" else None,
+    )
+
+
+def _far_objects(levels: Levels | None) -> FarObjects | None:
+    window = levels.window if levels else None
+    if window is None or not (window.hot or window.cold):
+        return None
+    return FarObjects(
+        above=window.hot.near if window.hot else None,
+        below=window.cold.near if window.cold else None,
+    )
+
+
+def _cameras(cameras: Cameras) -> CamerasUsed | None:
+    visible, infrared = cameras.visible.stated(), cameras.infrared.stated()
+    return CamerasUsed(visible=visible, infrared=infrared) if visible or infrared else None

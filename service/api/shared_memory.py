@@ -1,0 +1,127 @@
+"""Pairs in shared memory for a client on the same machine: only headers cross the socket."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from .. import errors
+from ..memory.budget import MemoryBudget, client_key
+from ..memory.shared_regions import MAX_REGION_BYTES, PREFIX, Regions
+from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..schemas import PairOptions, RegionMade
+from ..wire import binary_pair
+from ..wire.media_types import RAW, choose
+from .disconnects import cancel_on_disconnect
+from .openapi import documented, query_of
+from .query_parameters import reject_repeated
+from .requests import client_of, due, override, validated
+from .responses import ResponseFormat, headers, raw_answer
+
+Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+
+router = APIRouter(prefix="/shared-memory", tags=["shared memory"])
+
+
+def regions_of(request: Request) -> Regions:
+    """The regions of the service."""
+    regions: Regions = request.app.state.regions
+    return regions
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(
+        errors.Unauthorized, errors.BadParameter, errors.Busy, errors.NoSharedMemory
+    ),
+)
+async def make(
+    request: Request,
+    size: Annotated[int, Query(alias="bytes", ge=1, le=MAX_REGION_BYTES)],
+) -> RegionMade:
+    """Make a region; its file on Linux is /dev/shm/NAME."""
+    if unknown := reject_repeated(request.query_params).keys() - {"bytes"}:
+        raise errors.BadParameter(f"parameter {min(unknown)!r}: nobody knows it here; leave it out")
+    id = regions_of(request).make(size)
+    return RegionMade(id=id, name=f"{PREFIX}{id}", bytes=size)
+
+
+@router.delete(
+    "/{id}",
+    status_code=204,
+    responses=documented(errors.Unauthorized, errors.BadParameter, errors.UnknownRegion),
+)
+async def drop(request: Request, id: Id) -> None:
+    """Free a region."""
+    regions_of(request).drop(id)
+
+
+@router.post(
+    "/{id}/fuse-segment",
+    response_class=Response,
+    openapi_extra={"parameters": query_of(PairOptions)},
+    responses=documented(
+        errors.UnknownRegion,
+        errors.NoSharedMemory,
+        errors.UnknownType,
+        errors.NotAcceptable,
+        errors.Superseded,
+        *errors.OF_A_PAIR,
+    ),
+)
+async def fuse_segment(request: Request, id: Id) -> Response:
+    """
+    Fuse the frames that lie in a region, whose raw header is the body.
+
+    Picture, labels and confidence replace them there; header and report are the answer.
+    """
+    dispatcher: Dispatcher = request.app.state.dispatcher
+    regions = regions_of(request)
+    ask = validated(PairOptions, reject_repeated(request.query_params))
+    choose(RAW, ask.views)
+    header = b"".join([chunk async for chunk in request.stream()])
+    size = binary_pair.payload_bytes(header)
+    with held(request, min(size, MAX_REGION_BYTES)):
+        pair = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
+        submission = submitted(request, pair, override(ask, pair.ask))
+        response_format = ResponseFormat(RAW, ask.views)
+        answer, result = await cancel_on_disconnect(
+            request,
+            dispatcher.process(
+                submission, lambda result: (raw_answer(response_format, result), result)
+            ),
+        )
+    regions.write(id, answer.parts)
+    request.state.times = result.times
+    told = headers(result.times, result.prepared.condition.flags)
+    return Response(answer.head() + answer.report, media_type=RAW, headers=told)
+
+
+def submitted(request: Request, pair: binary_pair.RawPair, ask: PairOptions) -> PairRequest:
+    """A pair from a region for the line."""
+    return PairRequest(
+        pair.visible,
+        pair.infrared,
+        ask,
+        client_of(request),
+        request.state.request_id,
+        due(request, ask, request.app.state.settings),
+        monotonic() - request.state.received,
+    )
+
+
+@contextmanager
+def held(request: Request, size: int) -> Iterator[None]:
+    """Account for the copy of a region like for a body; raises Busy."""
+    buffered: MemoryBudget = request.app.state.buffered
+    limits = request.app.state.settings.limits["shared_memory"]
+    client = client_key(client_of(request))
+    try:
+        buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
+        yield
+    finally:
+        buffered.give(client, size)

@@ -1,0 +1,240 @@
+"""`WS /stream`: binary pairs in, answers out, for a rig that sends faster than it waits."""
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from starlette.exceptions import HTTPException
+
+from ..errors import (
+    BadParameter,
+    Busy,
+    NotAcceptable,
+    Superseded,
+    out_of_memory,
+    problem,
+    problem_response,
+)
+from ..memory.budget import MemoryBudget, client_key
+from ..observability.logs import access
+from ..observability.tracing import trace_stages
+from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..schemas import PairOptions, StreamOptions
+from ..server.rejections import UpgradeNeeded
+from ..server.websocket_protocol import RESTARTING
+from ..settings import Settings
+from ..wire.binary_pair import RawAnswer
+from ..wire.media_types import JPEG, PNG, RAW, WEBP, choose
+from .query_parameters import reject_repeated
+from .requests import read_raw_body, validated
+from .responses import ResponseFormat, raw_answer
+
+PICTURES = {"raw": RAW, "png": PNG, "jpeg": JPEG, "webp": WEBP}
+UNSUPPORTED_DATA = 1003  # RFC 6455, section 7.4.1
+
+logger = logging.getLogger(__name__)
+router = APIRouter()
+
+
+@router.websocket("/stream")
+async def stream(socket: WebSocket) -> None:
+    """
+    Answer raw pairs as docs/wire.md has them, in the order in which they came.
+
+    A newer pair takes the place of one that still waits, unless the query says live=false.
+    """
+    try:
+        ask = validated(StreamOptions, reject_repeated(socket.query_params))
+        choose(RAW, ask.views)
+    except (BadParameter, NotAcceptable) as error:
+        await socket.send_denial_response(problem_response(socket, error))
+        return
+    dispatcher: Dispatcher = socket.app.state.dispatcher
+    await socket.accept()
+    dispatcher.sockets += 1
+    session = Session(socket, dispatcher, socket.app.state.settings, ask)
+    try:
+        await session.run()
+    finally:
+        dispatcher.sockets -= 1
+        access.info("socket closed", extra={"fields": session.summary()})
+
+
+@router.api_route("/stream", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+async def not_upgraded() -> None:
+    """Tell who asks without the headers of a WebSocket what is missing."""
+    raise UpgradeNeeded(UpgradeNeeded.example)
+
+
+class Session:
+    """One socket's pairs, from the first to its end."""
+
+    def __init__(
+        self, socket: WebSocket, dispatcher: Dispatcher, settings: Settings, ask: StreamOptions
+    ) -> None:
+        self._socket = socket
+        self._line = dispatcher
+        self._deadline_ms = settings.deadline_ms
+        self._wish = ResponseFormat(PICTURES[ask.picture], ask.views)
+        self._id: str = socket.state.request_id
+        fields = ask.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
+        self._ask = PairOptions.model_validate({"stream": self._id, "live": True} | fields)
+        self._client = socket.client.host if socket.client else "unknown"
+        # Beyond so many pairs in work the socket is not read, and TCP holds the client.
+        self._limits = settings.limits["websocket"]
+        self._room = asyncio.Semaphore(self._limits.outstanding)
+        self._buffered: MemoryBudget = socket.app.state.buffered
+        self._held = 0  # bytes of messages in work and answers that wait
+        self._answers: asyncio.Queue[asyncio.Task[RawAnswer | None]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._answered = self._dropped = self._failed = 0
+
+    async def run(self) -> None:
+        """
+        Read and answer until the client leaves; what is then in work is given up. Where the
+        service stops, it is answered first.
+
+        The one who sends may notice first, while the one who reads waits for room.
+        """
+        ends = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+        for end in ends:
+            self._keep(end)
+        try:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in done:
+                with suppress(WebSocketDisconnect):
+                    end.result()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._give(self._held)
+
+    def summary(self) -> dict[str, Any]:
+        """What became of the pairs, for the log."""
+        return {
+            "request_id": self._id,
+            "client": self._client,
+            "route": "/stream",
+            "answered": self._answered,
+            "dropped": self._dropped,
+            "failed": self._failed,
+        }
+
+    async def _receive(self) -> None:
+        sequence = 0
+        while (data := await self._next()) is not None:
+            size = len(data)
+            try:
+                self._take(size)
+                await self._room.acquire()
+                task = asyncio.create_task(self._answer(sequence, data))
+            except Busy as error:
+                self._give(size)
+                await self._room.acquire()
+                task = asyncio.create_task(self._refuse(sequence, error))
+            self._keep(task)
+            self._answers.put_nowait(task)
+            sequence += 1
+
+    async def _next(self) -> bytes | None:
+        """The next message; None once the socket is closed, or closes because it sends others."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            if message.get("code") == RESTARTING:
+                await self._answers.join()
+                await self._socket.close(RESTARTING, "the service stops")
+            return None
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            await self._socket.close(UNSUPPORTED_DATA, "pairs are binary messages")
+        return data
+
+    def _take(self, size: int) -> None:
+        """Account for bytes; raises Busy if they are too many, and holds them even then."""
+        self._held += size
+        limits = self._limits
+        client = client_key(self._client)
+        self._buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
+
+    def _give(self, size: int) -> None:
+        self._held -= size
+        self._buffered.give(client_key(self._client), size)
+
+    def _keep(self, task: asyncio.Task[RawAnswer | None] | asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, sequence: int, message: bytes) -> RawAnswer | None:
+        """The answer to one message, a problem among them; None where a newer pair came."""
+        outcome, request_id = "ok", f"{self._id}-{sequence}"
+        received = monotonic()
+        try:
+            visible, infrared, ask = read_raw_body(message, self._ask)
+            due = received + (ask.deadline_ms or self._deadline_ms) / 1000
+            pair = PairRequest(visible, infrared, ask, self._client, request_id, due)
+            answer, result = await self._line.process(
+                pair, lambda result: (raw_answer(self._wish, result), result)
+            )
+            trace_stages(result.times)
+            self._hold(answer)
+            return replace(answer, sequence=sequence, visible_ns=ask.visible_ns or 0)
+        except Superseded as error:
+            outcome = error.kind
+            return None
+        except (HTTPException, MemoryError) as error:
+            told = error if isinstance(error, HTTPException) else out_of_memory()
+            outcome = getattr(told, "kind", "http")
+            if told.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.error("%s: %s", request_id, told, exc_info=told)
+            return _refusal(told, request_id, sequence)
+        finally:
+            self._give(len(message))
+            self._line.metrics.requests.labels("/stream", outcome).inc()
+
+    async def _refuse(self, sequence: int, error: Busy) -> RawAnswer:
+        """The answer to a message for which there is no room."""
+        self._line.metrics.requests.labels("/stream", error.kind).inc()
+        return _refusal(error, f"{self._id}-{sequence}", sequence)
+
+    def _hold(self, answer: RawAnswer) -> None:
+        """Account for an answer until it is sent; raises Busy."""
+        try:
+            self._take(answer.size)
+        except Busy:
+            self._give(answer.size)
+            raise
+
+    async def _send(self) -> None:
+        while True:
+            await self._deliver(await (await self._answers.get()))
+            self._answers.task_done()
+            self._room.release()
+
+    async def _deliver(self, answer: RawAnswer | None) -> None:
+        if answer is None:
+            self._dropped += 1
+            return
+        self._failed += answer.status >= 300
+        counted = replace(answer, dropped=self._dropped, failed=self._failed)
+        await self._socket.send_bytes(self._message(counted))
+        self._give(answer.size)
+        self._answered += answer.status < 300
+
+    def _message(self, answer: RawAnswer) -> bytes:
+        try:
+            return answer.to_bytes()
+        except MemoryError:
+            refusal = _refusal(out_of_memory(), f"{self._id}-{answer.sequence}", answer.sequence)
+            return replace(refusal, dropped=answer.dropped, failed=answer.failed).to_bytes()
+
+
+def _refusal(error: HTTPException, request_id: str, sequence: int) -> RawAnswer:
+    report = json.dumps(problem(error, request_id)).encode()
+    return RawAnswer(status=error.status_code, report=report, sequence=sequence)

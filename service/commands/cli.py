@@ -1,0 +1,241 @@
+"""The commands of `python -m service`: serve, infer and bench."""
+
+import argparse
+import logging.config
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from segmif import folders
+from segmif.argument_types import FloatRange, IntegerRange
+from segmif.cli import INTERRUPTED, print_any_name
+from segmif.interrupts import end_in_order
+from segmif.runtime import Device
+
+from ..app import create_app
+from ..camera_options import CameraFields
+from ..environment import FILE_VARIABLE
+from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze
+from ..observability.logs import log_config
+from ..pipeline.decoder.pool import open_decoder
+from ..scheduler.model_loading import LoadedModel, hangs, load_model, too_slow
+from ..schemas import Policy
+from ..server.process_limits import fitted, limit_threads, log_limits
+from ..server.transport import Server, check_door, server_config
+from ..settings import Settings, as_toml, load_settings
+from .infer import infer_folders
+
+DESCRIPTION = "Serve answers over HTTP, infer works through folders, bench measures."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run one subcommand; gives the exit code.
+
+    0: done, 1: pairs failed or refused, or the network hangs, 2: could not start, 130: interrupted.
+    """
+    print_any_name()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments[:1] == ["bench"]:
+            end_in_order()
+            return measure(arguments[1:])
+        return run(parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve or infer as the options say; gives the exit code."""
+    try:
+        settings = settings_of(options)
+        if options.print_config:
+            print(as_toml(settings), end="")
+            return 0
+        if options.plugin and settings.weights.suffix == ".onnx":  # images set it for all weights
+            raise ValueError(
+                f"--plugin {options.plugin} is for an engine that was built with it, and "
+                f"{settings.weights.name} is none: leave it out, or name the engine with --weights"
+            )
+        opened = load_model(settings)
+    except (OSError, ValueError) as error:  # ours are among them
+        print(error, file=sys.stderr)
+        return 2
+    limit_threads()
+    if options.command == "serve":
+        opened = replace(opened, settings=fitted(opened.settings))
+        return serve(opened, lambda: load_model(fitted(settings_of(options))))
+    return infer(options, opened)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """What the command line says, else the environment, else the file that either names."""
+    return load_settings(vars(options), options.config)
+
+
+def measure(arguments: Sequence[str]) -> int:
+    """Hand over to `service.commands.bench`, whose client the base install lacks."""
+    try:
+        from . import bench
+    except ImportError as error:
+        print(f"bench needs segmif[client]: {error}", file=sys.stderr)
+        return 2
+    return bench.main(arguments)
+
+
+def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
+    """Answer over HTTP until told to stop; what `reopen` opens is taken up on SIGHUP."""
+    settings = opened.settings
+    try:
+        if settings.memory_mib:
+            bound_memory(settings.memory_mib)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    app = create_app(settings, opened.runtime, opened.rig_aligner, opened.reference, reopen)
+    try:
+        config = server_config(app, settings, app.state.line.metrics.refused)
+    except OSError as error:
+        print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
+        return 2
+    try:
+        check_door(settings)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # Python adds the address
+        print(
+            f"cannot listen on {settings.host} port {settings.port} ({why}): stop what does, or "
+            "choose another --port or --host",
+            file=sys.stderr,
+        )
+        return 2
+    logging.config.dictConfig(log_config(settings.log))
+    if settings.memory_mib is None and not settings.on_gpu:  # CUDA maps more than it takes
+        bound_memory_by_machine()
+    log_limits(settings)
+    server = Server(config)
+    app.state.give_up = server.give_up
+    freeze()
+    end_in_order()  # uvicorn drains, and puts this back
+    server.run()
+    return 1 if server.failed else 0
+
+
+def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
+    """Work through two folders and say how it went."""
+    settings = opened.settings
+    decoder = open_decoder(settings.decode_processes, settings.decode_limit_s)
+    limit_s = opened.settings.self_test_s
+    if hangs(opened.runtime, limit_s):
+        print(too_slow(limit_s), file=sys.stderr)
+        return 1
+    end_in_order()
+    try:
+        summary = infer_folders(
+            *(options.visible, options.infrared, options.out),
+            opened.runtime,
+            settings.rules(opened.rig_aligner),
+            how=folders.pairing_of(options),
+            refine=options.refine,
+            recording=options.recording,
+            decoder=decoder,
+        )
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        decoder.close()
+        opened.close()
+    print(*summary.lines(), sep="\n")
+    return 0 if summary.whole else 1
+
+
+def common() -> argparse.ArgumentParser:
+    """Describe the flags of both serve and infer."""
+    network = argparse.ArgumentParser(add_help=False)
+    network.add_argument(
+        "--weights", type=Path, metavar="FILE", help=".onnx or .engine, its manifest beside it"
+    )
+    network.add_argument(
+        "--plugin", type=Path, metavar="FILE", help="library of the attention, for an engine"
+    )
+    network.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=os.environ.get(FILE_VARIABLE),
+        help="TOML with settings, weaker than flags and environment",
+    )
+    network.add_argument(
+        "--print-config", action="store_true", help="print the settings in force, as such a file"
+    )
+    network.add_argument(
+        "--threads", type=IntegerRange(), help="CPU threads of the network (one per core)"
+    )
+    network.add_argument("--device", choices=get_args(Device), help="where an .onnx runs (cpu)")
+    network.add_argument(
+        "--rig", type=Path, metavar="FILE", help="rig.yaml of the cameras; else frames are aligned"
+    )
+    network.add_argument(
+        "--depth-m",
+        type=FloatRange(0, math.inf),
+        metavar="M",
+        help="depth of the plane that the rig aligns (far)",
+    )
+    cameras = network.add_argument_group("what is stated of the cameras")
+    for name, field in CameraFields.model_fields.items():
+        kinds = get_args(field.annotation)  # the type, or its choices, and None
+        cameras.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kinds[0] if isinstance(kinds[0], type) else str,
+            choices=get_args(kinds[0]) or None,
+            help=(field.description or "").replace("%", "%%"),
+        )
+    return network
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(prog="python -m service", description=DESCRIPTION)
+    commands = top.add_subparsers(dest="command", required=True)
+    network = common()
+    serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=IntegerRange(), help="(8000)")
+    serve.add_argument(
+        "--open-to-all",
+        action="store_true",
+        default=None,
+        help="listen beyond this machine without a token (SEGMIF_TOKEN)",
+    )
+    serve.add_argument(
+        "--reference", type=Path, metavar="FILE", help=".onnx that the weights must agree with"
+    )
+    serve.add_argument("--log", choices=("text", "json"), help="form of the log lines (text)")
+    serve.add_argument("--tls-certificate", type=Path, metavar="PEM", help="with --tls-key: HTTPS")
+    serve.add_argument("--tls-key", type=Path, metavar="PEM")
+    infer = commands.add_parser("infer", parents=[network], help="fuse and label folders of pairs")
+    for name, text in (
+        ("visible", "folder of colour frames"),
+        ("infrared", "folder of thermal frames, paired with the others by name"),
+        ("out", "folder to write fused/NAME.png and mask/NAME.png to"),
+    ):
+        infer.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
+    folders.add_arguments(infer)
+    infer.add_argument(
+        "--refine", action="store_true", help="mend what misalignment the pairs themselves show"
+    )
+    infer.add_argument(
+        "--degraded", choices=get_args(Policy), help="what becomes of pairs with a fault (flag)"
+    )
+    infer.add_argument(
+        "--recording",
+        action="store_true",
+        help="the pairs follow one another: flag frozen frames and clocks, smooth the gain",
+    )
+    commands.add_parser("bench", help="measure a running service (needs segmif[client])")
+    return top

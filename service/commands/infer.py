@@ -1,0 +1,199 @@
+"""Folders of recorded frames to folders of fused frames and masks."""
+
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+from tqdm import tqdm
+
+from segmif import files
+from segmif.folders import BY_NAME, FilePair, Pairing, pair_files
+from segmif.frames import Prediction
+from segmif.imaging import codecs
+from segmif.imaging.image_header import MAX_PIXELS
+from segmif.runtime import Runtime
+
+from ..api.responses import Result, describe
+from ..errors import ServiceError
+from ..pipeline.decode import Decoded, DecodeOptions, decode
+from ..pipeline.decoder.pool import IN_PROCESS, Decoder
+from ..pipeline.infer import PairRules, PreparedPair, align_pair, infer, prepare
+from ..pipeline.pair_checks import StreamHistory
+from ..pipeline.stage_times import StageTimes
+from ..schemas import PairOptions
+from ..wire.raw_frames import Frame
+from .infer_report import Report, ReportFile, Summary
+
+CODEC_THREADS = 2
+AHEAD = 4  # pairs decoded before, and written after, the one in the network
+STAMP = re.compile(r"\d{16,19}")  # a file name that is a time in nanoseconds
+
+Read = Callable[[FilePair, StageTimes], Future[PreparedPair]]
+
+
+def infer_folders(
+    visible: Path,
+    infrared: Path,
+    out: Path,
+    runtime: Runtime,
+    rules: PairRules = PairRules(MAX_PIXELS),  # noqa: B008  frozen
+    *,
+    how: Pairing = BY_NAME,
+    refine: bool = False,
+    recording: bool = False,
+    decoder: Decoder = IN_PROCESS,
+) -> Summary:
+    """
+    Fuse and label every pair; writes `out`/fused/NAME.png, `out`/mask/NAME.png and a report.
+
+    `refine` mends what misalignment is left, pair by pair. In a `recording` each pair is judged by
+    those before it, and the gain is smoothed; names of 16 to 19 digits are times in nanoseconds.
+    What fails is said on stderr and noted in the summary, and the others go on.
+    Raises OSError where a folder cannot be listed or made, ValueError for a wrong pairs file.
+    """
+    paired = pair_files(visible, infrared, how)
+    for folder in ("fused", "mask"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    summary, start = Summary(), perf_counter()
+    rules, ask = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)
+    means = DecodeOptions(decoder)
+    with ExitStack() as opened:
+        lines = opened.enter_context(ReportFile(out))
+        codecs = opened.enter_context(ThreadPoolExecutor(CODEC_THREADS, "codec"))
+        read = partial(_read_alone, codecs, means, rules, ask)
+        if recording:
+            ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
+            read = partial(_read_next, codecs, ordered, means, rules, ask, StreamHistory())
+        bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
+        for note in paired.notes:
+            bar.write(note, file=sys.stderr)
+        for complaint in paired.complaints:
+            summary.complain(complaint)
+            lines.write(None, "failed", complaint, None)
+            bar.write(complaint, file=sys.stderr)
+        for job, written in _finished(paired.pairs, codecs, read, runtime, rules, out):
+            if error := written.exception():
+                lines.write(job.task, summary.fail(job.task.name, error), str(error), None)
+                bar.write(f"{job.task.name}: {error}", file=sys.stderr)
+            else:
+                summary.add(written.result(), job.times)
+                lines.write(job.task, "done", None, written.result())
+            bar.update()
+    files.sync_all()
+    summary.seconds = perf_counter() - start
+    return summary
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pair that is being read."""
+
+    task: FilePair
+    times: StageTimes
+    reading: Future[PreparedPair]
+
+
+def _finished(
+    tasks: Sequence[FilePair],
+    codecs: Executor,
+    read: Read,
+    runtime: Runtime,
+    rules: PairRules,
+    out: Path,
+) -> Iterator[tuple[Job, Future[Report]]]:
+    """Run the network here while other threads read ahead and write behind."""
+    writing: deque[tuple[Job, Future[Report]]] = deque()
+    for job in _read_ahead(tasks, read):
+        writing.append((job, _infer_and_write(job, codecs, runtime, rules, out)))
+        if len(writing) > AHEAD:
+            yield writing.popleft()
+    yield from writing
+
+
+def _read_ahead(tasks: Sequence[FilePair], read: Read) -> Iterator[Job]:
+    reading: deque[Job] = deque()
+    for task in tasks:
+        times = StageTimes()
+        reading.append(Job(task, times, read(task, times)))
+        if len(reading) > AHEAD:
+            yield reading.popleft()
+    yield from reading
+
+
+def _read_alone(
+    codecs: Executor,
+    means: DecodeOptions,
+    rules: PairRules,
+    ask: PairOptions,
+    task: FilePair,
+    times: StageTimes,
+) -> Future[PreparedPair]:
+    def work() -> PreparedPair:
+        visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
+        return prepare(visible, infrared, rules, times, ask, means)
+
+    return codecs.submit(work)
+
+
+def _read_next(
+    codecs: Executor,
+    ordered: Executor,
+    means: DecodeOptions,
+    rules: PairRules,
+    ask: PairOptions,
+    memory: StreamHistory,
+    task: FilePair,
+    times: StageTimes,
+) -> Future[PreparedPair]:
+    """As `_read_alone`, but a pair is judged after the one before it."""
+
+    def decoded() -> Decoded:
+        visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
+        return decode(visible, infrared, rules.max_pixels, times, means, rules.cameras)
+
+    decoding = codecs.submit(decoded)
+    stamps = {"visible_ns": _stamp_ns(task.visible), "infrared_ns": _stamp_ns(task.infrared)}
+    stamped = ask.model_copy(update=stamps)
+    return ordered.submit(lambda: align_pair(decoding.result(), rules, times, stamped, memory))
+
+
+def _stamp_ns(path: Path) -> int | None:
+    return int(path.stem) if STAMP.fullmatch(path.stem) else None
+
+
+def _infer_and_write(
+    job: Job, codecs: Executor, runtime: Runtime, rules: PairRules, out: Path
+) -> Future[Report]:
+    try:
+        prepared = job.reading.result()
+        prediction = infer(runtime, prepared.pair, job.times)
+    except (ServiceError, OSError) as error:
+        failed: Future[Report] = Future()
+        failed.set_exception(error)
+        return failed
+    return codecs.submit(_write, prediction, prepared, runtime, rules, out, job)
+
+
+def _write(
+    prediction: Prediction,
+    prepared: PreparedPair,
+    runtime: Runtime,
+    rules: PairRules,
+    out: Path,
+    job: Job,
+) -> Report:
+    name = job.task.name
+    with job.times.measure("encode"):
+        fused = codecs.encode_png(prediction.fused)
+        mask = codecs.encode_indexed_png(prediction.labels, runtime.manifest.classes.palette)
+    files.write_bytes(out / "fused" / f"{name}.png", fused, wait_for_disk=False)
+    files.write_bytes(out / "mask" / f"{name}.png", mask, wait_for_disk=False)
+    result = Result(prediction, prepared, runtime, rules.gain, job.times, name, None)
+    return describe(result).model_dump(mode="json")

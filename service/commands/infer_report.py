@@ -1,0 +1,115 @@
+"""What became of the pairs of a folder: counted for people, and a line of JSON for each."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from typing_extensions import Self
+
+from segmif.folders import FilePair
+
+from ..errors import Degraded
+from ..pipeline.pair_checks import SENSORS
+from ..pipeline.stage_times import StageTimes
+
+REPORT = "report.jsonl"
+
+Report = dict[str, Any]
+Status = Literal["done", "refused", "failed"]
+
+
+@dataclass
+class Summary:
+    """What became of a folder."""
+
+    done: int = 0
+    refused: int = 0  # pairs with a fault, which --degraded refuse does not take
+    failures: list[str] = field(default_factory=list)  # one sentence each
+    seconds: float = 0.0
+    stage_ms: Counter[str] = field(default_factory=Counter)  # summed over the pairs done
+    flags: Counter[str] = field(default_factory=Counter)  # pairs done with each
+    alone: Counter[str] = field(default_factory=Counter)  # pairs done that rest on this sensor
+    alignment: Counter[str] = field(default_factory=Counter)  # pairs done by how they came together
+
+    @property
+    def whole(self) -> bool:
+        """Whether there were pairs and all are done."""
+        return bool(self.done) and not self.failures and not self.refused
+
+    def complain(self, complaint: str) -> None:
+        """Count what cannot be a pair."""
+        self.failures.append(complaint)
+
+    def fail(self, name: str, error: BaseException) -> Status:
+        """Count a pair that gave nothing, and say as what."""
+        if isinstance(error, Degraded):
+            self.refused += 1
+            return "refused"
+        self.failures.append(f"{name}: {error}")
+        return "failed"
+
+    def add(self, report: Report, times: StageTimes) -> None:
+        """Count a pair that is done, with its report and its times."""
+        self.done += 1
+        self.stage_ms.update(times.ms)
+        self.flags.update(report["pair"]["flags"])
+        self.alignment[report["alignment"]] += 1
+        sensors = report["pair"]["sensors"]
+        if len(sensors) < len(SENSORS):
+            self.alone.update(sensors)
+
+    def lines(self) -> Iterator[str]:
+        """Say it for people."""
+        if self.done:
+            rate = self.done / self.seconds
+            stages = ", ".join(f"{name} {ms / self.done:.1f}" for name, ms in self.stage_ms.items())
+            yield f"{self.done} pairs in {self.seconds:.1f} s: {rate:.1f} pairs/s"
+            yield f"ms per pair, stages overlapping: {stages}"
+            yield f"alignment: {_counts(self.alignment)}"
+        if self.flags:
+            yield f"flagged: {_counts(self.flags)}"
+        for sensor, pairs in self.alone.items():
+            yield f"{pairs} rest on {sensor} alone"
+        if self.refused:
+            yield f"{self.refused} refused"
+        if self.failures:
+            yield f"{len(self.failures)} failed"
+        if not self.done and not self.refused and not self.failures:
+            yield "nothing done: neither folder holds a frame"
+
+
+def _counts(counted: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counted.most_common())
+
+
+class ReportFile:
+    """One line of JSON for each pair, in the order of the pairs; a file of before is replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError if the file cannot be written."""
+        self._file = (folder / REPORT).open("w", encoding="utf-8")
+
+    def write(
+        self, pair: FilePair | None, status: Status, detail: str | None, report: Report | None
+    ) -> None:
+        """Add the line of a pair; None: a file that has no partner."""
+        paths = {"visible": str(pair.visible), "infrared": str(pair.infrared)} if pair else {}
+        line = {"name": pair.name if pair else None, "status": status, "detail": detail}
+        # What is no UTF-8 in a name stays what it is, in escapes.
+        self._file.write(json.dumps(line | {"files": paths or None, "report": report}) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()

@@ -1,0 +1,121 @@
+"""How much memory the service may take: as set, else what its container or machine has."""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import sys
+from ctypes import CDLL
+from pathlib import Path
+
+from ..scheduler.admission import Admission
+from .budget import MemoryBudget
+
+WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
+OWN_SHARE = 0.9  # of what there is, unless a setting says otherwise
+MIB = 2**20
+TRIM_S, PEAK_MIB = 10.0, 16
+
+logger = logging.getLogger(__name__)
+
+
+def bound_memory(mebibytes: int) -> None:
+    """
+    Have the system refuse this process more memory than that, which becomes a MemoryError.
+
+    ValueError where the process could not work within it; Linux only.
+    """
+    held = held_mib()
+    if mebibytes < held + WORKING_MIB:
+        raise ValueError(
+            f"memory_mib is {mebibytes}; the service holds {held} before its first pair and wants "
+            f"{WORKING_MIB} to work with"
+        )
+    _, hardest = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = mebibytes * MIB
+    if hardest != resource.RLIM_INFINITY:
+        bound = min(bound, hardest)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, hardest))
+
+
+def bound_memory_by_machine() -> None:
+    """
+    Bound by nine tenths of what the container or the machine has, on Linux.
+
+    Where that is too little to work with, the service says so and takes what it needs.
+    """
+    if sys.platform != "linux":
+        return
+    there = available_mib()
+    own, least = int(OWN_SHARE * there), held_mib() + WORKING_MIB
+    if own < least:
+        logger.warning(
+            "this container or machine has %d MiB; the service wants %d: it may be ended by the "
+            "system under load. Give it more, or set memory_mib",
+            there,
+            least,
+        )
+    bound_memory(max(own, least))
+
+
+async def return_after_peaks(buffered: MemoryBudget, admission: Admission) -> None:
+    """
+    Return what is free to the system, again and again.
+
+    That is once much less is held than was, or once no pair came for a while. Connections that
+    were cut are cycles of objects, which Python frees some time; and glibc keeps blocks of up to
+    32 MiB, so a few large bodies would stay in memory for good. Takes some milliseconds, at most
+    every 10 s, and never while clients send a few pairs at a time. Another C library is left as it
+    is.
+    """
+    trim = getattr(CDLL(None), "malloc_trim", None)
+    seen, worked = 0, False
+    while trim:
+        await asyncio.sleep(TRIM_S)
+        after_peak = buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2
+        idle = worked and admission.entered == seen and not admission.pending
+        worked, seen = worked or admission.entered != seen, admission.entered
+        if after_peak or idle:
+            buffered.peak, worked = buffered.bytes, False  # what is held yet is returned later
+            gc.collect()
+            await asyncio.to_thread(trim, 0)
+
+
+def freeze() -> None:
+    """Spare Python from looking for garbage among what lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+
+
+def held_mib() -> int:
+    """Memory that the process holds, as the bound counts it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmData:")[1].split()[0]) // 1024
+
+
+def available_mib(root: Path = Path("/")) -> int:
+    """Memory of the machine, or of the container if it has less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *container_limits(root)]) // MIB
+
+
+def container_limits(root: Path) -> list[int]:
+    """The limits in bytes of the process's control groups, of both versions, and those above."""
+    groups = root / "proc/self/cgroup"
+    limits = []
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        mount, name = ("", "memory.max") if not controllers else ("memory", "memory.limit_in_bytes")
+        base = root / "sys/fs/cgroup" / mount
+        # In a container the path is that of the host, or /; its own limit then is at the base.
+        inside = base / path.lstrip("/")
+        for folder in (inside, *inside.parents):
+            if not folder.is_relative_to(base):
+                break
+            file = folder / name
+            if file.exists() and (stated := file.read_text().strip()).isdecimal():
+                limits.append(int(stated))
+    return limits

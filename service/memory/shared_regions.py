@@ -1,0 +1,151 @@
+"""Files of shared memory that the service makes, and reads and writes without mapping them."""
+
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from re import compile as pattern
+from secrets import token_hex
+from time import monotonic
+
+from ..errors import BadWire, Busy, NoSharedMemory, UnknownRegion
+
+MEMORY = Path("/dev/shm")  # where Linux shows the memory that POSIX names
+PREFIX = "segmif-"
+OURS = pattern(PREFIX + "[0-9a-f]{32}")
+MAX_REGIONS = 8
+MAX_REGION_BYTES = 64 * 2**20
+IDLE_S = 60.0  # after which a region may be taken from its client for another
+FREE_SHARE = 0.1  # of /dev/shm that is left to other programs
+
+
+@dataclass
+class Region:
+    """A file that is open here, whatever its client does to its name."""
+
+    file: int  # descriptor
+    path: Path
+    size: int
+    used: float  # on the clock of `time.monotonic`
+
+
+class Regions:
+    """
+    Regions made by the service, each under a name that nobody can guess.
+
+    A client never names memory of its own: it could name somebody else's. What it writes is
+    copied before it is looked at, so it cannot change under the hands of a decoder. The copy is
+    a read of the file: a mapping whose file the client cuts short would end this process (SIGBUS).
+    """
+
+    def __init__(self) -> None:
+        self._regions: dict[str, Region] = {}
+
+    def reserved(self) -> int:
+        """Bytes that are reserved for all."""
+        return sum(region.size for region in self._regions.values())
+
+    def make(self, size: int) -> str:
+        """
+        Make a region, readable by this user only, whose memory is there.
+
+        Raises Busy if there are too many, NoSharedMemory if /dev/shm has no room.
+        """
+        for id in [i for i, region in self._regions.items() if region.used < monotonic() - IDLE_S]:
+            self.drop(id)
+        if len(self._regions) >= MAX_REGIONS:
+            raise Busy(f"{MAX_REGIONS} regions are in use; try again", retry_s=int(IDLE_S))
+        check_room(size)
+        id = token_hex(16)
+        path = MEMORY / f"{PREFIX}{id}"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._regions[id] = Region(file, path, size, monotonic())
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells that its service lives
+            os.posix_fallocate(file, 0, size)
+        except OSError as error:
+            self.drop(id)
+            raise no_room(size, error) from error
+        return id
+
+    def read(self, id: str, size: int) -> bytes:
+        """Copy the first bytes of a region; raises UnknownRegion or BadWire."""
+        region = self._fitting(id, size)
+        data = os.pread(region.file, size, 0)
+        if len(data) < size:
+            raise BadWire(
+                f"the region's file ends after {len(data)} bytes of {size}: its client has cut it"
+            )
+        return data
+
+    def write(self, id: str, parts: tuple[bytes | memoryview, ...]) -> None:
+        """Put parts at the start of a region; raises UnknownRegion, BadWire or NoSharedMemory."""
+        region = self._fitting(id, sum(map(len, parts)))
+        at = 0
+        for part in parts:
+            left = memoryview(part).cast("B")
+            while len(left):
+                try:
+                    count = os.pwrite(region.file, left, at)
+                except OSError as error:
+                    raise no_room(region.size, error) from error
+                left, at = left[count:], at + count
+
+    def drop(self, id: str) -> None:
+        """Free a region; raises UnknownRegion."""
+        region = self._region(id)
+        del self._regions[id]
+        with suppress(OSError):  # the client may have removed the name, or put its own there
+            if os.path.samestat(region.path.lstat(), os.fstat(region.file)):
+                region.path.unlink()
+        os.close(region.file)
+
+    def close(self) -> None:
+        """Free all."""
+        for id in list(self._regions):
+            self.drop(id)
+
+    def _region(self, id: str) -> Region:
+        if id not in self._regions:
+            raise UnknownRegion(UnknownRegion.example)
+        return self._regions[id]
+
+    def _fitting(self, id: str, size: int) -> Region:
+        region = self._region(id)
+        region.used = monotonic()
+        if size > region.size:
+            raise BadWire(f"{size} bytes do not fit the region of {region.size}")
+        return region
+
+
+def check_room(size: int) -> None:
+    """Raise NoSharedMemory unless /dev/shm has room for a region, and for others beside it."""
+    room = os.statvfs(MEMORY)
+    free = int((room.f_bavail - FREE_SHARE * room.f_blocks) * room.f_frsize)
+    if size > free:
+        raise no_room(size, None, max(free, 0))
+
+
+def no_room(size: int, error: OSError | None, free: int | None = None) -> NoSharedMemory:
+    """The error for a region whose memory is not there."""
+    why = f"{free:,} are free for it" if error is None else error.strerror
+    return NoSharedMemory(
+        f"a region of {size:,} bytes has no room in {MEMORY} ({why}): free regions, or give it "
+        "more (docker run --shm-size)"
+    )
+
+
+def remove_leftovers() -> None:
+    """Remove the regions of services that were killed: those that nobody holds locked."""
+    for path in MEMORY.glob(f"{PREFIX}*") if MEMORY.is_dir() else ():
+        if not OURS.fullmatch(path.name):
+            continue
+        with suppress(OSError):
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            file = os.open(path, flags)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(file)

@@ -1,0 +1,261 @@
+"""The stages of a pair from bytes to a prediction, in order: decode, align, infer; each timed."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.classes import Taxonomy
+from segmif.frames import CONFIDENCE, FramePair, Prediction
+from segmif.geometry.registration import Refinement, refine
+from segmif.imaging import codecs
+from segmif.imaging.codecs import Pixels
+from segmif.runtime import Runtime, predict
+from segmif.runtime.errors import SizeError
+from segmif.thermal.camera_profile import Cameras
+from segmif.thermal.gain_control import GainRule, Levels
+
+from ..errors import BadPair, Degraded, EngineFailed, unfit
+from ..schemas import PairOptions, Policy
+from ..wire.raw_frames import Frame
+from .align import RigAligner, RigAlignment
+from .decode import Decoded, DecodeOptions, decode
+from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair
+from .stage_times import StageTimes
+
+ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
+
+REFERENCE_LEVELS, REFERENCE_AGREEMENT = 2.0, 0.98
+REFERENCE_CONFIDENCE = 5.0  # of 255, in the mean
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """A pair ready for the network, and how it became so."""
+
+    pair: FramePair
+    visible_shape: tuple[int, int] | None  # (H, W) as it came; None: it did not
+    infrared_shape: tuple[int, int] | None
+    alignment: Literal["none", "resized", "rig"]
+    levels: Levels | None  # None: infrared is missing
+    placed: RigAlignment | None  # by the rig
+    condition: Condition
+    refinement: Refinement | None = None  # None: nobody asked for one
+    cameras: Cameras = field(default_factory=Cameras)
+    visible_grey: bool = False  # the visible frame came with one channel
+
+
+@dataclass(frozen=True)
+class PairRules:
+    """What the operator has laid down for decoding, judging and aligning."""
+
+    max_pixels: int  # of either frame
+    rig_aligner: RigAligner | None = None  # None: frames come aligned
+    gain: GainRule = field(default_factory=GainRule)
+    max_skew_ms: float = math.inf
+    degraded: Policy = "flag"
+    max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
+    cameras: Cameras = field(default_factory=Cameras)
+
+    def cameras_for(self, ask: PairOptions) -> Cameras:
+        """The profiles of a pair's cameras: what its client states over the operator's."""
+        return ask.cameras().over(self.cameras)
+
+
+def prepare(
+    visible: Frame | None,
+    infrared: Frame | None,
+    rules: PairRules,
+    times: StageTimes,
+    ask: PairOptions = PairOptions(),  # noqa: B008  frozen
+    means: DecodeOptions = DecodeOptions(),  # noqa: B008  frozen
+) -> PreparedPair:
+    """Decode the frames of one moment into an aligned pair; raises as `decode`, `align_pair`."""
+    cameras = rules.cameras_for(ask)
+    decoded = decode(visible, infrared, rules.max_pixels, times, means, cameras)
+    return align_pair(decoded, rules, times, ask)
+
+
+def align_pair(
+    decoded: Decoded,
+    rules: PairRules,
+    times: StageTimes,
+    ask: PairOptions = PairOptions(),  # noqa: B008  frozen
+    memory: StreamHistory | None = None,
+    same_stamps: bool = False,
+) -> PreparedPair:
+    """
+    Judge decoded frames and bring them into one view and 8 bit; raises BadPair or Degraded.
+
+    A frame that shows nothing becomes black, which the networks have learned to do without.
+    `same_stamps`: they were judged with the pair before, of the same request.
+    """
+    with times.measure("align"):
+        cameras, infrared = rules.cameras_for(ask), decoded.infrared
+        profile = cameras.infrared
+        validity = None if infrared is None else codecs.validity_of(infrared, profile)
+        condition = check_pair(
+            {"visible": decoded.visible, "infrared": infrared},
+            (ask.visible_ns, ask.infrared_ns),
+            CheckLimits(
+                rules.max_skew_ms, rules.max_invalid, profile.bits, ask.shutter, same_stamps
+            ),
+            memory,
+            validity,
+        )
+        condition = replace(condition, flags=(*condition.flags, *decoded.flags))
+        enforce_policy(condition, ask.degraded or rules.degraded)
+        last = memory.gain if memory else None
+        levels = None
+        if infrared is not None:
+            levels = codecs.infrared_levels(infrared, rules.gain, last, profile, validity)
+        prepared = to_one_view(decoded, levels, rules, ask.depth_m, condition)
+        prepared = replace(prepared, cameras=cameras, visible_grey=decoded.visible_grey)
+        if memory and levels and levels.state and "infrared" in condition.sensors:
+            memory.gain = levels.state
+        if len(condition.sensors) < len(SENSORS):
+            return replace(prepared, pair=without_blind_frames(prepared.pair, condition))
+        return refined(prepared) if ask.refine else prepared
+
+
+def enforce_policy(condition: Condition, policy: Policy) -> None:
+    """Raise Degraded for a pair that the policy does not take."""
+    flags = ", ".join(condition.flags)
+    if not condition.sensors:
+        raise Degraded(f"neither frame shows anything: {flags}")
+    if flags and policy == "refuse":
+        skew = f"; skew {condition.skew_ms:.1f} ms" if condition.skew_ms is not None else ""
+        raise Degraded(f"the pair is not whole: {flags}{skew}; degraded=flag takes it, marked")
+
+
+def to_one_view(
+    decoded: Decoded,
+    levels: Levels | None,
+    rules: PairRules,
+    depth_m: float | None,
+    condition: Condition,
+) -> PreparedPair:
+    """Bring infrared of 8 bit into the visible view; a missing frame is black."""
+    visible, shapes = decoded.visible, (_shape(decoded.visible), _shape(decoded.infrared))
+    if levels is None:
+        assert visible is not None  # `enforce_policy` has seen to it
+        pair = FramePair(visible, np.zeros(visible.shape[:2], np.uint8))
+        return PreparedPair(pair, *shapes, "none", None, None, condition)
+    heat = levels.pixels
+    if visible is None:
+        size = rules.rig_aligner.visible_shape if rules.rig_aligner else heat.shape
+        visible = np.zeros((*size, 3), np.uint8)
+    if rules.rig_aligner:
+        aligned, placed = rules.rig_aligner.place(visible, heat, depth_m)
+        return PreparedPair(FramePair(visible, aligned), *shapes, "rig", levels, placed, condition)
+    check_proportions(visible, heat)
+    height, width = visible.shape[:2]
+    alignment: Literal["none", "resized"] = "none" if heat.shape == (height, width) else "resized"
+    pair = FramePair(visible, codecs.resize(heat, height, width))
+    return PreparedPair(pair, *shapes, alignment, levels, None, condition)
+
+
+def refined(prepared: PreparedPair) -> PreparedPair:
+    """Mend what misalignment the pair itself shows, where that is sure."""
+    visible, infrared = prepared.pair.visible, prepared.pair.infrared
+    grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
+    found = refine(grey, infrared)
+    mended = found.apply(infrared) if found.sure else infrared
+    return replace(prepared, pair=FramePair(visible, mended), refinement=found)
+
+
+def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
+    """Raise BadPair for frames (H, W, 3) and (h, w) of too different proportions."""
+    (height, width), (infrared_height, infrared_width) = visible.shape[:2], infrared.shape
+    aspects = (width / height) / (infrared_width / infrared_height)
+    if max(aspects, 1 / aspects) > 1 + ASPECT_TOLERANCE:
+        raise BadPair(
+            f"visible is {width}x{height}, infrared {infrared_width}x{infrared_height}: with sides "
+            "in so different proportions they cannot be one pair; crop both to the same view"
+        )
+
+
+def without_blind_frames(pair: FramePair, condition: Condition) -> FramePair:
+    """Black out a frame that shows nothing: white, or a shutter, would only veil the other."""
+    return FramePair(
+        pair.visible if "visible" in condition.sensors else np.zeros_like(pair.visible),
+        pair.infrared if "infrared" in condition.sensors else np.zeros_like(pair.infrared),
+    )
+
+
+def _shape(pixels: Pixels | None) -> tuple[int, int] | None:
+    return None if pixels is None else (pixels.shape[0], pixels.shape[1])
+
+
+def infer(runtime: Runtime, pair: FramePair, times: StageTimes) -> Prediction:
+    """Run the network on a pair; raises UnfitSize, or EngineFailed whatever the engine raises."""
+    try:
+        with times.measure("infer"):
+            return predict(runtime, pair)
+    except SizeError as error:
+        raise unfit(pair.infrared.shape, error) from error
+    except Exception as error:
+        raise EngineFailed(f"the network gave no result: {error}") from error
+
+
+def predict_all(runtime: Runtime, pair: FramePair) -> Prediction:
+    """Run a network on a pair for all that it can give."""
+    return predict(runtime, pair, confidence=CONFIDENCE in runtime.outputs)
+
+
+def check(prediction: Prediction, pair: FramePair, taxonomy: Taxonomy) -> None:
+    """Raise EngineFailed unless a prediction is one that a healthy network could give."""
+    size = pair.infrared.shape
+    if prediction.fused.shape != (*size, 3) or prediction.labels.shape != size:
+        raise EngineFailed(f"a pair of {size} gave {prediction.fused.shape} pixels")
+    if prediction.fused.min() == prediction.fused.max():
+        raise EngineFailed("the fused frame has one brightness only")
+    highest = int(prediction.labels.max())
+    if highest >= len(taxonomy.names):
+        raise EngineFailed(f"the mask holds id {highest}, {taxonomy.name} ends before it")
+    if prediction.confidence is not None and prediction.confidence.shape != size:
+        raise EngineFailed(f"a pair of {size} gave a confidence of {prediction.confidence.shape}")
+
+
+def compare(prediction: Prediction, reference: Prediction) -> None:
+    """
+    Raise EngineFailed unless a prediction comes close to that of the reference network.
+
+    Half precision moves a level here and a border pixel there; what loses more loses the answer.
+    """
+    difference = np.abs(prediction.fused.astype(np.int16) - reference.fused).mean()
+    agreement = float((prediction.labels == reference.labels).mean())
+    if difference > REFERENCE_LEVELS or agreement < REFERENCE_AGREEMENT:
+        raise EngineFailed(
+            f"fused is off by {difference:.2f} levels in the mean and {agreement:.2%} of the mask "
+            f"agree with the reference; {REFERENCE_LEVELS} and {REFERENCE_AGREEMENT:.0%} are asked"
+        )
+    if prediction.confidence is not None and reference.confidence is not None:
+        off = np.abs(prediction.confidence.astype(np.int16) - reference.confidence).mean()
+        if off > REFERENCE_CONFIDENCE:
+            raise EngineFailed(
+                f"confidence is off by {off:.1f} of 255 in the mean from the reference, "
+                f"{REFERENCE_CONFIDENCE} are asked"
+            )
+
+
+def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
+    """Share of the pixels (H, W) that each class id covers."""
+    # A histogram takes three times as long where most pixels are of one class, np.bincount ten.
+    return [np.count_nonzero(labels == id) / labels.size for id in range(classes)]
+
+
+def mean_confidences(prediction: Prediction, classes: int) -> list[float | None]:
+    """Mean confidence (0 to 1) in the pixels of each class id; None for what has none."""
+    if prediction.confidence is None:
+        return [None] * classes
+    labels = prediction.labels.ravel()
+    pixels = np.bincount(labels, minlength=classes)
+    sums = np.bincount(labels, prediction.confidence.ravel(), minlength=classes)
+    return [
+        round(float(total) / (255 * count), 4) if count else None
+        for total, count in zip(sums, pixels.tolist(), strict=True)
+    ]

@@ -1,0 +1,162 @@
+"""Whether two frames are a pair worth fusing: skew, and frames that show nothing or nothing new."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+
+from segmif.imaging.codecs import Pixels
+from segmif.thermal.gain_control import GainState
+from segmif.thermal.invalid_counts import Validity
+from segmif.thermal.shutter import shows_shutter
+
+from .timestamps import StampMemory, stamp_fault, wrong_units
+
+Sensor = Literal["visible", "infrared"]
+Skew = Literal["within", "beyond", "unknown"]
+Fault = Literal["missing", "black", "saturated", "shutter", "frozen"]
+Stamps = tuple[int | None, int | None]  # [ns] of visible and of infrared, on one clock
+
+SENSORS: tuple[Sensor, Sensor] = ("visible", "infrared")
+BLIND: frozenset[Fault] = frozenset({"missing", "black", "saturated", "shutter"})  # shows nothing
+
+EVERY = 4  # rows looked at: a fault fills the frame, and a quarter tells it
+BLACK_LEVEL = 3  # of 255
+BLACK_SHARE = 0.99  # of a black frame's pixels lie at or below: an unlit street has lamps
+CEILING_LEVEL = 250  # of 255; what JPEG leaves of white
+CEILINGS = (2**12 - 1, 2**14 - 1, 2**16 - 1)  # [counts] of the sensors' usual depths
+SATURATED_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is known of a pair's fitness."""
+
+    sensors: tuple[Sensor, ...]  # whose frames the answer rests on
+    flags: tuple[str, ...] = ()  # such as infrared_frozen; empty: nothing is wrong
+    skew: Skew = "unknown"
+    skew_ms: float | None = None  # how much later infrared was taken; None: no timestamps
+
+
+@dataclass
+class StreamHistory:
+    """What a stream's last pairs left behind."""
+
+    digests: dict[Sensor, bytes] = field(default_factory=dict)
+    gain: GainState | None = None  # of its 16-bit infrared
+    stamps: dict[Sensor, StampMemory] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Start anew with the next pair, except for its stamps."""
+        self.digests.clear()
+        self.gain = None
+
+
+@dataclass(frozen=True)
+class CheckLimits:
+    """What is taken as fit, and what is known of the infrared frame besides its pixels."""
+
+    max_skew_ms: float
+    max_invalid: float = 1.0  # share of the infrared pixels
+    bits: int | None = None  # of the infrared counts, where stated
+    shutter: bool = False  # what the camera says itself
+    same_stamps: bool = False  # they were judged with the pair before, of the same request
+
+
+def check_pair(
+    frames: Mapping[Sensor, Pixels | None],
+    stamps_ns: Stamps,
+    bounds: CheckLimits,
+    memory: StreamHistory | None,
+    validity: Validity | None,
+) -> Condition:
+    """
+    Judge the frames of a pair and, with the memory of their stream, against the pairs before.
+
+    `validity` is that of infrared. After a jump of the stamps the memory starts anew.
+    """
+    stamp_flags = list(_stamp_flags(stamps_ns, None if bounds.same_stamps else memory))
+    faults = {s: _fault(s, pixels, memory, validity, bounds) for s, pixels in frames.items()}
+    if bounds.shutter and faults["infrared"] != "missing":
+        faults["infrared"] = "shutter"
+    flags = [f"{sensor}_{fault}" for sensor, fault in faults.items() if fault]
+    if validity and validity.share > bounds.max_invalid and faults["infrared"] not in BLIND:
+        flags.append("infrared_invalid")
+    skew, skew_ms = _skew(stamps_ns, bounds.max_skew_ms)
+    if skew == "beyond":
+        flags.append("skewed")
+    sensors = tuple(sensor for sensor in SENSORS if faults[sensor] not in BLIND)
+    return Condition(sensors, tuple(flags + stamp_flags), skew, skew_ms)
+
+
+def _stamp_flags(stamps_ns: Stamps, memory: StreamHistory | None) -> Iterator[str]:
+    """Flags for stamps that cannot be right; a jump makes the memory forget."""
+    wrong = wrong_units(*stamps_ns)
+    for sensor, stamp_ns, unit in zip(SENSORS, stamps_ns, wrong, strict=True):
+        if stamp_ns is None:
+            continue
+        fault = None
+        if memory is not None:
+            fault = stamp_fault(stamp_ns, memory.stamps.setdefault(sensor, StampMemory()))
+        if unit:
+            yield f"{sensor}_unit"
+        elif fault:
+            yield f"{sensor}_{fault}"
+        if fault == "jump" and memory is not None:
+            memory.forget()
+
+
+def _fault(
+    sensor: Sensor,
+    pixels: Pixels | None,
+    memory: StreamHistory | None,
+    validity: Validity | None,
+    bounds: CheckLimits,
+) -> Fault | None:
+    if pixels is None:
+        return "missing"
+    frozen = memory is not None and _repeats(sensor, pixels, memory)
+    heat = validity if sensor == "infrared" else None
+    black, ceiling, looked_at = _extremes(pixels, heat, bounds)
+    if black >= BLACK_SHARE * looked_at:
+        return "black"
+    if ceiling >= SATURATED_SHARE * looked_at:
+        return "saturated"
+    if heat and shows_shutter(pixels, heat):
+        return "shutter"
+    return "frozen" if frozen else None
+
+
+def _extremes(
+    pixels: Pixels, validity: Validity | None, bounds: CheckLimits
+) -> tuple[int, int, int]:
+    """How many pixels are black, are at a value that no pixel exceeds, and are looked at."""
+    if validity is None:  # two comparisons take a third of a histogram's time
+        rows = pixels[::EVERY]
+        black, white = rows <= BLACK_LEVEL, rows >= CEILING_LEVEL
+        return int(np.count_nonzero(black)), int(np.count_nonzero(white)), rows.size
+    counts, levels = validity.histogram, pixels.dtype == np.uint8
+    stated = CEILINGS if bounds.bits is None else (2**bounds.bits - 1,)
+    ceilings = range(CEILING_LEVEL, 256) if levels else stated
+    darkest = counts[: BLACK_LEVEL + 1] if levels else counts[:1]
+    reached = sum(int(counts[value]) for value in ceilings if value < counts.size)
+    return int(darkest.sum()), reached, int(counts.sum())
+
+
+def _repeats(sensor: Sensor, pixels: Pixels, memory: StreamHistory) -> bool:
+    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    repeats = memory.digests.get(sensor) == digest
+    memory.digests[sensor] = digest
+    return repeats
+
+
+def _skew(
+    stamps_ns: tuple[int | None, int | None], max_skew_ms: float
+) -> tuple[Skew, float | None]:
+    visible_ns, infrared_ns = stamps_ns
+    if visible_ns is None or infrared_ns is None:
+        return "unknown", None
+    skew_ms = (infrared_ns - visible_ns) / 1e6
+    return ("within" if abs(skew_ms) <= max_skew_ms else "beyond"), skew_ms

@@ -1,0 +1,246 @@
+"""Micro-batches: pairs of one size that wait at the same time go through the network together."""
+
+import asyncio
+from bisect import insort
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic, perf_counter
+
+from anyio import move_on_after
+
+from segmif.frames import CONFIDENCE, FramePair, Prediction
+from segmif.runtime import Runtime, predict_batch
+from segmif.runtime.errors import SizeError
+
+from ..errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit
+from ..pipeline.stage_times import StageTimes
+from ..settings import Settings
+from .worker_threads import Workers
+
+# A batch pays on a GPU; on a CPU it only makes the first pair wait for the last one's work.
+BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
+# By which a refusal trusts the time of the last batch less: else, if it was slow for once, no pair
+# with a deadline would ever renew it.
+DOUBT = 0.5
+
+
+def largest_batch(settings: Settings, runtime: Runtime) -> int:
+    """Pairs that go through the network at once: as set, or as suits, and what an engine takes."""
+    wanted = settings.max_batch or (BATCH_ON_GPU if settings.on_gpu else BATCH_ON_CPU)
+    profile = runtime.manifest.engine.get("profile")
+    return min(wanted, profile["batch"][2]) if profile else wanted
+
+
+@dataclass(eq=False)
+class Job:
+    """A pair that waits for the network."""
+
+    pair: FramePair
+    due: float  # on the clock of `time.monotonic`
+    times: StageTimes
+    result: asyncio.Future[Prediction]
+    confidence: bool  # asked for
+    rank: int = 0  # the lowest is next
+    since: float = field(default_factory=monotonic)
+    computing: bool = False
+    runtime: Runtime | None = None  # that computes it
+
+
+class Batcher:
+    """
+    Gives the network what waits, in the order of rank and arrival, up to `max_batch` at once.
+
+    A pair waits at most `max_delay_s` for others to join, and not at all when none are coming.
+    Lives on the event loop; only `runtime.run` is called in `engine`, for as many batches at a
+    time as the runtime has slots (one, where it does not say).
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        engine: Workers,
+        max_batch: int,
+        max_delay_s: float,
+        note_size: Callable[[int], None],
+        retry_s: Callable[[], int],
+    ) -> None:
+        """`note_size` hears of each batch, `retry_s` tells a late pair when to come again."""
+        self._last_infer_s, self._last_pixels = 0.0, 1  # of a batch, and of each pair in it
+        self._note_size = note_size
+        self._retry_s = retry_s
+        self._engine = engine
+        self._computing: set[asyncio.Task[None]] = set()
+        self._take_up(runtime, max_batch, max_delay_s)
+        self._waiting: list[Job] = []
+        self._coming = 0
+        self._changed = asyncio.Event()
+        self._dispatcher: asyncio.Task[None] | None = None
+
+    def _take_up(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
+        self.runtime = runtime
+        self._max_batch = max_batch
+        self._max_delay_s = max_delay_s
+        self._room = asyncio.Semaphore(slots_of(runtime))
+
+    async def change(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
+        """Give what comes next to another runtime; returns once the last one is left alone."""
+        last = list(self._computing)
+        self._take_up(runtime, max_batch, max_delay_s)
+        await asyncio.gather(*last)
+
+    @property
+    def depth(self) -> int:
+        """How many pairs wait for the network."""
+        return len(self._waiting)
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Announce a pair that is being prepared, so that a batch may wait for it."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._changed.set()
+
+    def submit(
+        self,
+        pair: FramePair,
+        due: float,
+        times: StageTimes,
+        *,
+        confidence: bool = False,
+        rank: int = 0,
+    ) -> Job:
+        """
+        Put a pair into the queue, behind those of its rank.
+
+        Its `result` may be cancelled until it computes. It holds the confidence where that is
+        asked for and the network gives one.
+        The result raises DeadlineMissed where `due` passes before the network is free,
+        UnfitSize where it was built for other sizes, and EngineFailed whatever else it raises.
+        """
+        job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence, rank)
+        insort(self._waiting, job, key=lambda each: each.rank)
+        job.result.add_done_callback(lambda _: self._forget(job))
+        self._changed.set()
+        if not self._dispatcher or self._dispatcher.done():
+            self._dispatcher = asyncio.create_task(self._dispatch())
+        return job
+
+    def _forget(self, job: Job) -> None:
+        """Let a cancelled pair go at once: a client that keeps hanging up must not fill memory."""
+        if job.result.cancelled() and job in self._waiting:
+            self._waiting.remove(job)
+            self._changed.set()
+
+    async def _dispatch(self) -> None:
+        """Work until nothing waits."""
+        while self._waiting:
+            await self._gather()
+            room = self._room
+            await room.acquire()
+            batch = self._take()
+            if not batch:
+                room.release()
+                continue
+            task = asyncio.create_task(self._compute(batch, self.runtime))
+            self._computing.add(task)
+            task.add_done_callback(partial(self._leave, room))
+
+    def _leave(self, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+        self._computing.discard(task)
+        room.release()
+
+    async def _gather(self) -> None:
+        """Wait until a batch is full, its oldest pair has waited enough, or no other is coming."""
+        latest = min(job.since for job in self._waiting) + self._max_delay_s
+        while 0 < len(self._waiting) < self._max_batch and self._coming:
+            self._changed.clear()
+            with move_on_after(latest - monotonic()) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught:
+                return
+
+    def _take(self) -> list[Job]:
+        """
+        The longest run of equal sizes from the head of the queue, without what is void.
+
+        Taking only from the head keeps the pairs of a stream in order: their ranks rise.
+        """
+        batch: list[Job] = []
+        while self._waiting and len(batch) < self._max_batch:
+            job = self._waiting[0]
+            if batch and job.pair.infrared.shape != batch[0].pair.infrared.shape:
+                break
+            self._waiting.pop(0)
+            if job.result.done():  # cancelled: the client is gone, or a newer pair came
+                continue
+            infer_s = self._infer_s(job)
+            if monotonic() + infer_s > job.due:
+                if job.due - job.since < infer_s:  # nor had it been in time without others
+                    self._last_infer_s *= DOUBT
+                job.result.set_exception(
+                    DeadlineMissed(
+                        "the deadline passed before the network was free", retry_s=self._retry_s()
+                    )
+                )
+                continue
+            job.computing = True
+            batch.append(job)
+        return batch
+
+    def _infer_s(self, job: Job) -> float:
+        """Seconds that the network should take for a pair, by the last one and its size."""
+        return self._last_infer_s * job.pair.infrared.size / self._last_pixels
+
+    async def _compute(self, batch: list[Job], runtime: Runtime) -> None:
+        started = perf_counter()
+        for job in batch:
+            job.runtime = runtime
+            job.times.note("queue", (monotonic() - job.since) * 1000)
+        asked = CONFIDENCE in runtime.outputs and any(job.confidence for job in batch)
+        predict = partial(predict_batch, runtime, [job.pair for job in batch], confidence=asked)
+        try:
+            predictions = await self._engine.run(predict)
+        except Exception as error:
+            if len(batch) > 1:  # one bad pair must not spoil the others
+                for job in batch:
+                    await self._compute([job], runtime)
+                return
+            _settle(batch[0], _refusal(batch[0].pair, error))
+            return
+        infer_ms = (perf_counter() - started) * 1000
+        self._last_infer_s, self._last_pixels = infer_ms / 1000, batch[0].pair.infrared.size
+        self._note_size(len(batch))
+        for job, prediction in zip(batch, predictions, strict=True):
+            job.times.note("infer", infer_ms)
+            job.times.batch = len(batch)
+            _settle(job, prediction if job.confidence else replace(prediction, confidence=None))
+
+
+def slots_of(runtime: Runtime) -> int:
+    """Batches that a runtime works on at a time: on a GPU one is copied while one is computed."""
+    return getattr(runtime, "slots", 1)
+
+
+def _refusal(pair: FramePair, error: Exception) -> ServiceError:
+    """What whoever waits for the pair is told of an error of the network's."""
+    if isinstance(error, OutOfMemory):
+        return error
+    told: ServiceError = EngineFailed(EngineFailed.example)
+    if isinstance(error, SizeError):
+        told = unfit(pair.infrared.shape, error)
+    told.__cause__ = error
+    return told
+
+
+def _settle(job: Job, outcome: Prediction | ServiceError) -> None:
+    if job.result.done():  # whoever waited has gone
+        return
+    if isinstance(outcome, ServiceError):
+        job.result.set_exception(outcome)
+    else:
+        job.result.set_result(outcome)

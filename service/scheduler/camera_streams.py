@@ -1,0 +1,86 @@
+"""What is known of each camera stream from one pair to the next: their order, and the newest."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+from ..errors import Busy, ServiceError, Superseded
+from ..pipeline.pair_checks import StreamHistory
+from .admission import QueueSlot
+from .batching import Job
+
+KEPT_STREAMS = 64  # each holds a few hundred bytes
+
+
+@dataclass(eq=False)
+class QueuedPair:
+    """One pair of a stream on its way to the network."""
+
+    place: QueueSlot
+    live: bool  # a newer pair of the stream makes this one worthless
+    heavy: QueueSlot | None = None  # in the line of those that order more work than others
+    work: asyncio.Task[object] | None = None
+    job: Job | None = None
+    lost: ServiceError | None = None  # why its place was given to another pair
+
+    def may_yield_slot(self) -> bool:
+        """Whether the network has not begun with the pair."""
+        return bool(self.work) and not (self.job and self.job.computing) and not self.lost
+
+    def yield_slot(self, retry_s: int) -> None:
+        """Leave the place to a pair of a client that has fewer; come again in `retry_s`."""
+        self._drop(Busy("clients with fewer pairs come first; try again", retry_s=retry_s))
+
+    def supersede(self) -> None:
+        """Give the place to a newer pair, unless the network has this one already."""
+        if self.may_yield_slot():
+            self._drop(Superseded(Superseded.example))
+
+    def _drop(self, why: ServiceError) -> None:
+        assert self.work  # it may give way
+        self.lost = why
+        for place in (self.place, self.heavy):
+            if place:
+                place.leave()
+        self.work.cancel()
+
+
+@dataclass(eq=False)
+class Stream:
+    """The pairs of one rig, in the order in which they came."""
+
+    order: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from alignment to the queue
+    queued_pairs: list[QueuedPair] = field(default_factory=list)
+    memory: StreamHistory | None = None  # None: a lone pair, which nothing came before
+
+    def drop_waiting(self) -> None:
+        """Drop the live pairs that wait: a newer one has come."""
+        for queued in self.queued_pairs:
+            if queued.live:
+                queued.supersede()
+
+
+class Streams:
+    """The streams in use, by the name that their clients gave them."""
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[tuple[str, str], Stream] = OrderedDict()  # by client and name
+
+    def get(self, client: str, name: str | None) -> Stream:
+        """The stream of this name and client; without a name, one of its own for a lone pair."""
+        if name is None:
+            return Stream()
+        key = client, name
+        stream = self._streams.setdefault(key, Stream(memory=StreamHistory()))
+        self._streams.move_to_end(key)
+        while len(self._streams) > KEPT_STREAMS and (old := self._least_needed(key)):
+            del self._streams[old]
+        return stream
+
+    def _least_needed(self, asked: tuple[str, str]) -> tuple[str, str] | None:
+        """The longest unused stream of the client that has most; None if all are in use."""
+        held = Counter(client for client, _ in self._streams)
+        idle = [
+            key for key, each in self._streams.items() if not each.queued_pairs and key != asked
+        ]
+        return max(idle, key=lambda key: held[key[0]], default=None)

@@ -1,0 +1,71 @@
+"""All that settings name, opened: network, rig and reference."""
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
+
+import numpy as np
+
+from segmif.frames import MULTIPLE, FramePair
+from segmif.runtime import Runtime, open_runtime, predict
+
+from ..pipeline.align import RigAligner
+from ..settings import Settings
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What the service works with."""
+
+    settings: Settings
+    runtime: Runtime
+    rig_aligner: RigAligner | None = None  # None: frames come aligned
+    reference: Runtime | None = None  # that the runtime must agree with
+
+    def close(self) -> None:
+        """Free the networks."""
+        for runtime in (self.runtime, self.reference):
+            if runtime:
+                runtime.close()
+
+
+def load_model(settings: Settings) -> LoadedModel:
+    """
+    Open what settings name.
+
+    Raises ManifestError, ArtefactError, DeviceError, OSError or ValueError.
+    """
+    if not settings.rig and settings.depth_m != math.inf:
+        raise ValueError(f"depth_m is {settings.depth_m}, but there is no rig: give --rig as well")
+    rig_aligner = RigAligner(settings.rig, settings.depth_m) if settings.rig else None
+    runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
+    reference = open_runtime(settings.reference) if settings.reference else None
+    return LoadedModel(settings, runtime, rig_aligner, reference)
+
+
+def hangs(runtime: Runtime, limit_s: float) -> bool:
+    """Tell whether a network does not end a small pair in time; it is closed then."""
+    black = FramePair(
+        np.zeros((MULTIPLE, MULTIPLE, 3), np.uint8), np.zeros((MULTIPLE,) * 2, np.uint8)
+    )
+
+    def try_it() -> None:
+        with suppress(Exception):  # what is wrong is said of the first pair
+            predict(runtime, black)
+
+    trial = Thread(target=try_it, daemon=True)
+    trial.start()
+    trial.join(limit_s)
+    if trial.is_alive():
+        Thread(target=runtime.close, daemon=True).start()  # which may hang as well
+        return True
+    return False
+
+
+def too_slow(limit_s: float) -> str:
+    """What is wrong with a network that did not end a pair."""
+    return (
+        f"the golden pair did not come through within {limit_s:g} s (SEGMIF_SELF_TEST_S): the "
+        "network hangs, or the machine is too slow for it"
+    )

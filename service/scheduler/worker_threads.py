@@ -1,0 +1,71 @@
+"""Threads beside the event loop, which give way to it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Barrier, Thread, get_native_id
+from typing import ParamSpec, TypeVar
+
+import cv2
+
+from ..errors import out_of_memory
+
+NICE = 5  # by which a worker steps behind the event loop where both want one core
+HEAVY_NICE = 10  # the same for work that few ask for, and that takes a core for seconds
+
+T = TypeVar("T")
+First = TypeVar("First")
+Second = TypeVar("Second")
+P = ParamSpec("P")
+
+
+class Workers:
+    """A few threads for one kind of work."""
+
+    def __init__(self, threads: int, name: str, nice: int = NICE) -> None:
+        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(_give_way, nice))
+        started = Barrier(threads)  # a thread that is started later may find memory full
+        for _ in range(threads):
+            self._pool.submit(started.wait)
+
+    async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Call a function in one of the threads; raises OutOfMemory, or what it raises."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, partial(function, *arguments, **named))
+        except (MemoryError, cv2.error) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            raise out_of_memory() from error
+
+    def both(
+        self, first: Callable[[], First], second: Callable[[], Second]
+    ) -> tuple[First, Second]:
+        """Call two functions from a worker: side by side where another is free, else in turn."""
+        other = self._pool.submit(second)
+        try:
+            done = first()
+        except BaseException:
+            other.cancel()
+            raise
+        # What nobody has begun is done here, so that workers never wait for each other.
+        return done, (second() if other.cancel() else other.result())
+
+    def close(self) -> None:
+        """Wait for what runs, then end the threads."""
+        self._pool.shutdown()
+
+
+def _give_way(nice: int) -> None:
+    """Let probes be answered while all cores work; Linux alone has niceness by thread."""
+    if sys.platform == "linux":
+        thread = get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)
+
+
+def end_aside(end: Callable[[], None]) -> None:
+    """Call what may hang in a thread that nobody waits for."""
+    Thread(target=end, daemon=True).start()

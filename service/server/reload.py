@@ -1,0 +1,67 @@
+"""SIGHUP: settings, network and rig anew, while requests come and go."""
+
+import asyncio
+import logging
+import signal
+import ssl
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from ..scheduler.model_loading import LoadedModel
+from ..settings import Settings
+from .tls_handshakes import tls_context
+
+# What the listening socket, the process and its log were made with; docs/deployment.md names it.
+AT_START_ONLY = (
+    *("host", "port", "memory_mib", "shared_memory", "log"),
+    *("decode_processes", "decode_limit_s"),
+)
+
+logger = logging.getLogger(__name__)
+
+
+def reload_on_sighup(app: FastAPI, reopen: Callable[[], LoadedModel]) -> None:
+    """Have SIGHUP renew the service; from the main thread, within its event loop."""
+    loop, lock = asyncio.get_running_loop(), asyncio.Lock()
+    renewing: set[asyncio.Task[None]] = set()  # the loop itself would forget them
+
+    def hang_up() -> None:
+        task = loop.create_task(reload(app, reopen, lock))
+        renewing.add(task)
+        task.add_done_callback(renewing.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+
+async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.Lock) -> None:
+    """Take up what `reopen` opens, or say in the log why all stays as it is."""
+    async with lock:
+        try:
+            opened = await asyncio.to_thread(reopen)
+            await app.state.dispatcher.reload(opened)
+        except Exception as error:
+            logger.error("nothing is renewed, all stays as it was: %s", error)
+            return
+        last, app.state.settings = app.state.settings, opened.settings
+        if app.state.adopt:
+            app.state.adopt(opened.settings)
+        reload_certificate(app.state.tls, opened.settings)
+    for name in AT_START_ONLY:
+        if getattr(last, name) != getattr(opened.settings, name):
+            logger.warning("%s has changed; it takes effect at the next start", name)
+    logger.info("renewed; weights are %s", opened.runtime.manifest.sha256)
+
+
+def reload_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:
+    """Show new connections the certificate that the file now holds, or say in the log why not."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if not (tls and certificate and key):
+        if tls or certificate:
+            logger.warning("TLS is turned on and off at the next start")
+        return
+    try:
+        tls_context(settings)  # a wrong one must not spoil the one in use
+        tls.load_cert_chain(certificate, key)
+    except OSError as error:
+        logger.error("the TLS certificate stays as it was: %s", error)

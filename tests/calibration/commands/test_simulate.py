@@ -1,0 +1,28 @@
+"""What a calibration of known truth reaches, from the shell."""
+
+import json
+import sys
+
+import pytest
+
+from calibration.commands import simulate
+from segmif import cli
+
+
+def test_eighty_views_of_a_fine_board_know_the_rotation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What the README recommends; docs/results-rig.md has it of 100 draws.
+    board = ["--corners", "14x10", "--square-mm", "23.1"]
+    command = ["calibration", "prove", "--guided", *board, "--views", "80", "--draws", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert cli.run("calibration", "", {"prove": simulate}) == 0
+    told = json.loads(capsys.readouterr().out)
+    for name, bound in (
+        ("visible_focal_percent", 0.3),
+        ("infrared_focal_percent", 0.3),
+        ("rotation_degrees", 0.05),
+        ("baseline_percent", 0.5),
+        ("epipolar_px", 0.3),
+    ):
+        assert told[name]["worst"] < bound, name

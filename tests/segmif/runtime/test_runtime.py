@@ -1,0 +1,144 @@
+"""Artefacts that open and run, and those that are refused."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from segmif.frames import FramePair
+from segmif.manifest import Manifest, ManifestError, sha256
+from segmif.runtime import open_runtime, predict
+from segmif.runtime.errors import ArtefactError
+from segmif.runtime.onnxruntime_ import onnxruntime
+
+
+def write_manifest(path: Path) -> Path:
+    Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
+    return path
+
+
+def test_a_pair_of_any_size_goes_through(stand_in_weights: Path) -> None:
+    runtime = open_runtime(stand_in_weights, threads=1)
+    rng = np.random.default_rng(0)
+    pair = FramePair(
+        rng.integers(0, 256, (45, 70, 3), np.uint8), rng.integers(0, 256, (45, 70), np.uint8)
+    )
+    prediction = predict(runtime, pair)
+    np.testing.assert_array_equal(prediction.fused, pair.visible)
+    np.testing.assert_array_equal(prediction.labels, np.where(pair.infrared > 200, 2, 0))
+    assert runtime.name.endswith("CPUExecutionProvider")
+    assert runtime.manifest.variant == "nano"
+    runtime.close()
+    with pytest.raises(ValueError, match="closed"):
+        predict(runtime, pair)
+
+
+def test_frames_that_do_not_fit_are_named(stand_in_weights: Path) -> None:
+    runtime = open_runtime(stand_in_weights, threads=1)
+    with pytest.raises(ValueError, match=r"\(1, 40, 64, 3\).*multiples of 32"):
+        runtime.run(np.zeros((1, 40, 64, 3), np.uint8), np.zeros((1, 40, 64), np.uint8))
+    with pytest.raises(ValueError, match=r"infrared \(1, 64, 32\)"):
+        runtime.run(np.zeros((1, 32, 64, 3), np.uint8), np.zeros((1, 64, 32), np.uint8))
+
+
+def test_without_a_fitting_manifest_nothing_runs(stand_in_weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(stand_in_weights.read_bytes())
+    with pytest.raises(ManifestError, match=r"copy\.onnx\.json"):
+        open_runtime(path)
+    write_manifest(path)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ManifestError, match="sha256"):
+        open_runtime(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("[]", "it holds a list, expected an object"),
+        ('{"variant": "na', "it is no JSON .Unterminated string"),
+        ('{"variant": "nano", "taxonomy": "mfnet", "precision": 16}', "it lacks precision, sha256"),
+        ('{"variant": "nano", "author": "me"}', "it has author, which is not expected"),
+    ],
+)
+def test_a_damaged_manifest_is_told(
+    stand_in_weights: Path, tmp_path: Path, written: str, words: str
+) -> None:
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(stand_in_weights.read_bytes())
+    Manifest.beside(path).write_text(written)
+    remedy = r".*; restore it, or have the command that made copy\.onnx write both anew"
+    with pytest.raises(ManifestError, match=r"copy\.onnx\.json is not a .*: " + words + remedy):
+        open_runtime(path)
+
+
+def test_a_batch_without_memory_is_a_memory_error(stand_in_weights: Path) -> None:
+    runtime = open_runtime(stand_in_weights, threads=1)
+    # a fused frame of 96 MiB: malloc keeps up to 64 for another use, so it must ask for it
+    visible, infrared = np.zeros((1, 4096, 8192, 3), np.uint8), np.zeros((1, 4096, 8192), np.uint8)
+    held = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
+    usual = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held + 2**20, usual[1]))
+    try:
+        with pytest.raises(MemoryError, match="ONNX Runtime"):
+            runtime.run(visible, infrared)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, usual)
+    assert len(runtime.run(visible, infrared)) == 2
+
+
+def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"\.onnx"):
+        open_runtime(tmp_path / "nano.trt")
+
+
+def test_a_device_that_this_build_lacks_is_refused(stand_in_weights: Path) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has CUDA")
+    with pytest.raises(ArtefactError, match="CUDAExecutionProvider"):
+        open_runtime(stand_in_weights, device="cuda")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"not a protobuf at all")
+
+
+def other_tensors(path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 18]> g (float[N] x) => (float[N] y) { y = Abs(x) }'
+    )
+    onnx.save(model, path)
+
+
+def weights_outside(path: Path) -> None:
+    weights = numpy_helper.from_array(np.ones(64, np.float32), "w")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [64]) for name in "xy"]
+    node = helper.make_node("Mul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (garbage, "cannot load .*: export it again"),
+        (other_tensors, "export it again"),
+        (weights_outside, "External data path|/dev/null/w.bin"),  # by the age of ONNX Runtime
+    ],
+)
+def test_a_file_that_breaks_the_contract_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[Path], None],
+    words: str,
+) -> None:
+    path = tmp_path / "network.onnx"
+    write(path)
+    monkeypatch.chdir(tmp_path)  # ONNX Runtime looks for outside weights in the working directory
+    with pytest.raises(ArtefactError, match=words):
+        open_runtime(write_manifest(path))

@@ -1,0 +1,224 @@
+"""The TensorRT runtime on a GPU and a TensorRT of numpy: slots, sizes, graphs, refusals."""
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segmif.manifest import Manifest, sha256
+from segmif.runtime import open_runtime
+from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.slot import SIZES
+from segmif.runtime.tensorrt_ import EngineNetwork, open_engine
+from tests.segmif.runtime.fakes import FakeDevice, NewerEngine, fake_tensorrt
+
+FACTS = {
+    "tensorrt": "10.16.1",
+    "device": "Fake GPU",
+    "capability": "9.0",
+    "driver": "13.0",
+    "profile": {"batch": [1, 1, 4], "height": [32, 480, 640], "width": [32, 640, 640]},
+    "workspace_mib": None,
+    "attention": "native",
+    "plugin_sha256": None,
+}
+
+Bytes = NDArray[np.uint8]
+
+
+def engine_file(folder: Path, content: bytes = b"fake engine", **facts: Any) -> Path:
+    path = folder / "nano.engine"
+    path.write_bytes(content)
+    Manifest(
+        variant="nano",
+        taxonomy="mfnet",
+        precision="fp16",
+        sha256=sha256(path),
+        engine=FACTS | facts,
+    ).write(path)
+    return path
+
+
+def opened(
+    folder: Path, version: str = "10.16.1", **facts: Any
+) -> tuple[EngineNetwork, FakeDevice]:
+    path = engine_file(folder, **{"tensorrt": version} | facts)
+    runtime = open_engine(path, trt=fake_tensorrt(version), device=FakeDevice)
+    return runtime, FakeDevice.opened[-1]
+
+
+def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[Bytes, Bytes]:
+    random = np.random.default_rng(seed)
+    return (
+        random.integers(0, 256, (batch, height, width, 3), np.uint8),
+        random.integers(0, 256, (batch, height, width), np.uint8),
+    )
+
+
+def assert_right(answer: tuple[Bytes, ...], visible: Bytes, infrared: Bytes) -> None:
+    np.testing.assert_array_equal(answer[0], visible)
+    np.testing.assert_array_equal(answer[1], infrared > 100)
+
+
+@pytest.mark.parametrize("version", ["8.5.2", "8.6.1", "10.0.1", "10.3.0", "11.1.0"])
+def test_pairs_of_many_sizes_from_many_threads_come_back_right(
+    tmp_path: Path, version: str
+) -> None:
+    runtime, device = opened(tmp_path, version)
+    sizes = [(1, 32, 64), (4, 64, 32), (2, 480, 640), (1, 96, 96)]
+
+    def ask(seed: int) -> None:
+        given = pair(*sizes[seed % len(sizes)], seed)
+        answer = runtime.run(*given)
+        kept = [array.copy() for array in answer]
+        runtime.run(*pair(*sizes[0], seed + 1))  # a later answer must not change an earlier one
+        assert_right(tuple(kept), *given)
+        assert_right(answer, *given)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(60)))
+    runtime.close()
+    assert device.closed
+    assert runtime.name == f"tensorrt {version} Fake GPU"
+
+
+def test_confidence_comes_where_it_is_asked_for_and_the_engine_has_it(tmp_path: Path) -> None:
+    runtime, _ = opened(tmp_path)
+    visible, infrared = pair(2, 32, 64)
+    assert len(runtime.run(visible, infrared)) == 2
+    *_, confidence = runtime.run(visible, infrared, confidence=True)
+    np.testing.assert_array_equal(confidence, infrared)
+    runtime.close()
+
+    path = engine_file(tmp_path, b"fake engine of old")
+    runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    assert runtime.outputs == ("fused", "labels")
+    assert_right(runtime.run(visible, infrared), visible, infrared)
+    with pytest.raises(ValueError, match="python -m export onnx"):
+        runtime.run(visible, infrared, confidence=True)
+    runtime.close()
+
+
+def test_a_size_is_recorded_once_and_old_ones_make_room(tmp_path: Path) -> None:
+    runtime, device = opened(tmp_path)
+    for seed in range(5):
+        runtime.run(*pair(1, 32, 32, seed))
+    assert device.captures == 1 and device.launches == 5
+    for width in range(64, 64 + 32 * SIZES, 32):
+        runtime.run(*pair(1, 32, width))
+    runtime.run(*pair(1, 32, 32))  # had to make room
+    assert device.captures == 1 + SIZES + 1
+    assert device.recordings == device.contexts == SIZES  # what made room is gone
+    runtime.close()
+
+
+def test_without_graphs_the_work_is_enqueued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime, device = opened(tmp_path)
+    monkeypatch.setattr(device, "records_graphs", False)
+    given = pair(2, 64, 96)
+    assert_right(runtime.run(*given), *given)
+    assert "no CUDA graph" in caplog.text
+    runtime.close()
+
+
+def test_what_the_profile_does_not_hold_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
+    runtime, _ = opened(tmp_path)
+    with pytest.raises(ValueError, match=r"batch 5, 32x32: this engine takes batch 1 to 4"):
+        runtime.run(*pair(5, 32, 32))
+    with pytest.raises(ValueError, match="multiples of 32"):
+        runtime.run(*pair(1, 33, 32))
+    given = pair(1, 32, 32)
+    assert_right(runtime.run(*given), *given)
+    runtime.close()
+    with pytest.raises(ValueError, match="closed"):
+        runtime.run(*given)
+
+
+def test_a_lost_gpu_is_said_to_all_who_come(tmp_path: Path) -> None:
+    runtime, device = opened(tmp_path)
+    runtime.run(*pair(1, 32, 32))
+    device.lost = True
+    for _ in range(3):
+        with pytest.raises(DeviceError, match=r"the GPU was lost \(fake device: unplugged\)"):
+            runtime.run(*pair(1, 32, 32))
+    runtime.close()
+
+
+def test_a_profile_too_large_for_the_gpu_says_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: FakeDevice, size: int) -> int:
+        raise DeviceError(f"{size:,} bytes of GPU memory: cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY")
+
+    monkeypatch.setattr(FakeDevice, "memory", full)
+    words = r"4,915,200 bytes of .* up to batch 4, 640x640: .* smaller --batch, --height or --width"
+    with pytest.raises(DeviceError, match=words):
+        opened(tmp_path)
+    assert FakeDevice.opened[-1].closed
+
+
+def test_a_size_without_memory_is_named_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, _ = opened(tmp_path)
+    given = pair(1, 32, 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(NewerEngine, "create_execution_context", lambda engine, strategy: None)
+        with pytest.raises(MemoryError, match=r"batch 1, 32x32 beside the 1,234 bytes of scratch"):
+            runtime.run(*given)
+    assert_right(runtime.run(*given), *given)
+    runtime.close()
+
+
+@pytest.mark.parametrize("facts", [{"tensorrt": "10.3.0"}, {"capability": "8.7"}])
+def test_an_engine_of_another_machine_is_refused(tmp_path: Path, facts: dict[str, Any]) -> None:
+    with pytest.raises(ArtefactError, match=r"was built for TensorRT .* here are .* --rebuild"):
+        open_engine(engine_file(tmp_path, **facts), trt=fake_tensorrt(), device=FakeDevice)
+    assert FakeDevice.opened[-1].closed
+
+
+@pytest.mark.parametrize("lost", [*FACTS.keys() - {"driver", "workspace_mib"}])
+def test_a_manifest_without_a_fact_is_refused(tmp_path: Path, lost: str) -> None:
+    path = engine_file(tmp_path)
+    manifest = Manifest.read(path)
+    del manifest.engine[lost]
+    manifest.write(path)
+    with pytest.raises(ArtefactError, match=rf"nano\.engine does not say {lost}.* --rebuild"):
+        open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+
+
+def test_a_manifest_with_half_a_profile_is_refused(tmp_path: Path) -> None:
+    path = engine_file(tmp_path, profile={"batch": [1, 1, 4], "height": [32, 480], "width": 640})
+    with pytest.raises(ArtefactError, match=r"does not say profile\.height, profile\.width of"):
+        open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+
+
+def test_a_truncated_engine_is_refused(tmp_path: Path) -> None:
+    path = engine_file(tmp_path, b"fake eng")
+    with pytest.raises(ArtefactError, match="the header is not mine"):
+        open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+
+
+def test_an_engine_without_its_plugin_is_refused(tmp_path: Path) -> None:
+    path = engine_file(tmp_path, attention="plugin", plugin_sha256="0" * 64)
+    with pytest.raises(ArtefactError, match="SEGMIF_PLUGIN"):
+        open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    other = tmp_path / "other.so"
+    with pytest.raises(ArtefactError, match="there is no plugin"):
+        open_engine(path, other, trt=fake_tensorrt(), device=FakeDevice)
+    other.write_bytes(b"another")
+    with pytest.raises(ArtefactError, match="not the plugin that this engine was built with"):
+        open_engine(path, other, trt=fake_tensorrt(), device=FakeDevice)
+
+
+def test_without_tensorrt_an_engine_says_what_is_missing(tmp_path: Path) -> None:
+    if importlib.util.find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed here")
+    with pytest.raises(ArtefactError, match="TensorRT is not installed here"):
+        open_runtime(engine_file(tmp_path))

@@ -1,0 +1,56 @@
+"""Temperature and offsets: found again where they are known, and put into the last layer."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from segmif.model.network import Network
+from training.evaluation import confidence_calibration
+
+
+def sampled(temperature: float) -> tuple[Tensor, Tensor]:
+    """Logits (3, N) that are too sure by `temperature`, and labels as likely as they should be."""
+    random = torch.Generator().manual_seed(0)
+    true = torch.randn(3, 40_000, generator=random) * 2
+    labels = torch.multinomial(true.softmax(0).T, 1, generator=random).squeeze(1)
+    return true * temperature, labels
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_temperature_is_found_again(temperature: float) -> None:
+    assert confidence_calibration.fitted(*sampled(temperature)).temperature == pytest.approx(
+        temperature, 0.06
+    )
+
+
+def test_a_class_that_is_drawn_too_large_loses() -> None:
+    logits, labels = sampled(1.0)
+    worse = logits.clone()
+    worse[2] += 2.0
+    fit = confidence_calibration.fitted(worse, labels)
+    assert fit.offsets[2] <= -1 / fit.temperature
+
+    def iou(scores: Tensor) -> float:
+        return confidence_calibration._mean_iou(scores.T.numpy(), labels.numpy(), 0, ())
+
+    mended = worse / fit.temperature + torch.tensor(fit.offsets).view(-1, 1)
+    assert iou(mended) > iou(worse) + 0.02
+
+
+@pytest.mark.parametrize("variant", ["nano", "edge-lite0"])
+def test_the_last_layer_takes_it_in(variant: str) -> None:
+    torch.manual_seed(0)
+    network = Network(variant).eval()
+    frames = torch.rand(1, 32, 64, 3), torch.rand(1, 32, 64)
+    fit = confidence_calibration.Fit(1.7, tuple(0.1 * id_ for id_ in range(9)))
+    with torch.no_grad():
+        _, before = network.predict(*frames)
+        confidence_calibration.apply(network, fit)
+        _, after = network.predict(*frames)
+    expected = before / 1.7 + torch.tensor(fit.offsets).view(1, -1, 1, 1)
+    assert torch.allclose(after, expected, atol=1e-5)
+
+
+def test_a_mask_of_two_layers_is_refused() -> None:
+    with pytest.raises(ValueError, match="edge"):
+        confidence_calibration.apply(Network("edge"), confidence_calibration.Fit(1.0, (0.0,) * 9))

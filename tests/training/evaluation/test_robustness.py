@@ -1,0 +1,103 @@
+"""Measures of what masks bear, on predictors whose answer is known."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segmif.classes import MFNET
+from segmif.frames import FramePair, Prediction
+from segmif.metrics import ConfusionMatrix
+from segmif.model.network import Network
+from segmif.model.weights import save_network
+from training.data.datasets import Labelled
+from training.evaluation import holdout, robustness
+
+
+def scene(seed: int = 0) -> Labelled:
+    """A warm square of persons on a grey ground, 96 x 192."""
+    random = np.random.default_rng(seed)
+    visible = random.integers(90, 110, (96, 192, 3)).astype(np.uint8)
+    infrared = np.full((96, 192), 50, np.uint8)
+    labels = np.zeros((96, 192), np.uint8)
+    infrared[32:64, 80:112], labels[32:64, 80:112] = 200, 2
+    return Labelled("00300D", visible, infrared, labels, "day")
+
+
+def by_warmth(pair: FramePair) -> Prediction:
+    """Calls persons what is warm; sure of it by 204 of 255."""
+    labels = np.where(pair.infrared > 125, 2, 0).astype(np.uint8)
+    return Prediction(pair.visible, labels, np.full(labels.shape, 204, np.uint8))
+
+
+@pytest.mark.parametrize(("distance", "iou"), [(4, 28 / 36), (8, 24 / 40)])
+def test_masks_from_infrared_that_lies_off_overlap_as_the_squares_do(
+    distance: int, iou: float
+) -> None:
+    found = robustness.misaligned_masks(by_warmth, scene(), distance, 9)
+    assert found["right"].iou[2] == pytest.approx(iou)
+    assert found["up"].iou[2] == pytest.approx(iou)
+    assert found["left down"].iou[2] < iou * 1.08  # the diagonal is as long
+    assert len(found) == 9
+
+
+def test_steps_of_depth_move_the_lower_rows_only() -> None:
+    infrared = np.arange(96 * 192, dtype=np.uint32).reshape(96, 192).astype(np.uint8)
+    moved = robustness.in_steps(infrared, 12)
+    assert np.array_equal(moved[:24], infrared[:24])
+    assert np.array_equal(moved[72:, 12:], infrared[72:, :-12])
+    assert np.array_equal(moved[24:48, 4:], infrared[24:48, :-4])
+
+
+def test_flips_and_noise_are_those_of_the_predictor() -> None:
+    frame = scene()
+
+    def restless(pair: FramePair) -> Prediction:
+        restless.calls = getattr(restless, "calls", 0) + 1  # type: ignore[attr-defined]
+        found = by_warmth(pair)
+        late = restless.calls % 2  # type: ignore[attr-defined]
+        labels: NDArray[np.uint8] = np.where(found.labels > 0, 2 + late, 0).astype(np.uint8)
+        return Prediction(pair.visible, labels)
+
+    pair = FramePair(frame.visible, frame.infrared)
+    still, unsteady = (robustness.stability(p, pair, 0) for p in (by_warmth, restless))
+    assert (still.flips, unsteady.flips) == (0, 1)
+    assert still.noise[0] == pytest.approx(still.noise[1])
+    assert 0.5 < still.noise[0] < 2 * robustness.NOISE
+
+
+def test_calibration_error_is_the_distance_of_confidence_and_truth() -> None:
+    frame = scene()
+    found = by_warmth(FramePair(frame.visible, frame.infrared))
+    assert robustness.Calibration.empty().add(found, frame.labels).error == pytest.approx(0.2)
+
+
+def test_counts_of_two_folds_add_up() -> None:
+    frames = [("raw", scene(seed)) for seed in range(3)]
+    whole = holdout.judge(by_warmth, frames, MFNET, shifts=holdout.DISTANCES, pans=True)
+    told = holdout.as_json(whole, MFNET)
+    twice = holdout.pooled([told, told])
+    assert np.array_equal(twice.masks["raw day"].counts, 2 * whole.masks["raw day"].counts)
+    assert twice.stability.objects == 2 * whole.stability.objects
+    assert twice.calibration.error == pytest.approx(whole.calibration.error)
+    assert isinstance(whole.masks["raw day"], ConfusionMatrix)
+    assert "8 px, eight directions" in holdout.as_text(twice, MFNET)
+
+
+def test_the_command_judges_a_set_and_pools_files(
+    frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, counts = frames_root / "nano.safetensors", frames_root / "counts.json"
+    save_network(Network("nano").eval(), weights, {})
+    parser = argparse.ArgumentParser()
+    holdout.add_arguments(parser)
+    common = ["--data", str(frames_root), "--weights", str(weights)]
+    judged = [*common, "--set", "mfnet:mfnet:val", "--json", str(counts)]
+    assert holdout.main(parser.parse_args(judged)) == 0
+    first = capsys.readouterr().out
+    assert holdout.main(parser.parse_args(["--pool", str(counts)])) == 0
+    assert capsys.readouterr().out == first and "| mfnet/val night |" in first
+    with pytest.raises(ValueError, match="either --fold or --set"):
+        holdout.main(parser.parse_args(common))

@@ -1,0 +1,123 @@
+"""A run knows what it learns from: other frames, weights or teachers are told before it goes on."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segmif import cli
+from segmif.imaging.codecs import encode_png
+from segmif.manifest import Manifest
+from training import train as program
+from training.config import Phase, Source, TrainConfig
+from training.train import train
+
+SIZE = (64, 64)
+CONFIG = TrainConfig(
+    variant="nano",
+    data=(Source(kind="folder", folder="walk"),),
+    phases=(Phase(steps=2, batch=1, crop=(64, 64)),),
+    validate_every=100,
+    learning_rate=0.0,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        labels = np.zeros(SIZE, np.uint8)
+        labels[8:40, 8:40] = 2
+        frames = {
+            "visible": random.integers(0, 256, (*SIZE, 3), np.uint8),
+            "infrared": random.integers(0, 256, SIZE, np.uint8),
+            "label": labels,
+        }
+        for part, image in frames.items():
+            (tmp_path / "walk" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "walk" / part / f"{name}.png").write_bytes(encode_png(image))
+    return tmp_path
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = root / "1.safetensors", root / "2.safetensors"
+    folder, out = root / "run", root / "out.safetensors"
+    train(CONFIG, root, root / "first", first, stop=1)
+    train(replace(CONFIG, seed=1), root, root / "second", second, stop=1)
+    train(CONFIG, root, folder, out, start=first, teachers=[first], stop=1)
+
+    def go_on(**more: object) -> None:
+        asked = {"start": first, "teachers": [first]} | more
+        train(CONFIG, root, folder, out, resume=True, **asked)  # type: ignore[arg-type]
+
+    for asked, said in (
+        ({"start": second}, r"--weights were [0-9a-f]{12}\.\.\., now they are [0-9a-f]{12}"),
+        ({"teachers": [second]}, r"--teacher was [0-9a-f]{12}\.\.\., now it is [0-9a-f]{12}"),
+        ({"teachers": []}, r"--teacher was [0-9a-f]{12}\.\.\., now it is none"),
+    ):
+        with pytest.raises(ValueError, match=rf"run was begun with other inputs: {said}"):
+            go_on(**asked)
+
+    label = root / "walk/label/a.png"
+    kept = label.read_bytes()
+    label.write_bytes(encode_png(np.full(SIZE, 1, np.uint8)))  # as large as before
+    for part in ("visible", "infrared", "label"):
+        (root / "walk" / part / "b.png").rename(root / "walk" / part / "d.png")
+    with pytest.raises(ValueError, match=r"1 frames are changed \(0:walk/a\); 1 frames are gone "):
+        go_on()
+    for part in ("visible", "infrared", "label"):
+        (root / "walk" / part / "d.png").rename(root / "walk" / part / "b.png")
+    label.write_bytes(kept)
+    label.touch()  # a copy of the same data is the same data
+    go_on(start=None)
+    assert Manifest.read(out).training["start"] == Manifest.read(first).sha256
+
+    label.write_bytes(encode_png(np.full(SIZE, 1, np.uint8)))
+    go_on(accept_changes=True)
+    go_on()  # what was accepted is what the run knows now
+    (folder / "inputs.json").write_text("{")
+    with pytest.raises(ValueError, match=r"inputs\.json cannot be read"):
+        go_on()
+    (folder / "inputs.json").unlink()  # a run of an earlier release
+    go_on()
+
+
+@pytest.mark.parametrize("damage", ["frame", "favour", "crop", "teacher"])
+def test_what_is_wrong_is_said_before_the_folder_of_a_run_is_made(root: Path, damage: str) -> None:
+    config, teachers = CONFIG, []
+    if damage == "frame":
+        (root / "walk/visible/a.png").write_bytes(b"")
+    elif damage == "favour":
+        config = replace(config, favour={"bus": 2.0})
+    elif damage == "crop":
+        config = replace(config, phases=(replace(config.phases[0], crop=(32, 32)),))
+    else:
+        teachers = [root / "none.safetensors"]
+    with pytest.raises((OSError, ValueError)):
+        train(config, root, root / "run", root / "out.safetensors", teachers=teachers)
+    assert not (root / "run").exists()
+
+
+def test_weights_go_into_the_folder_of_the_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = {path: path.read_bytes() for path in Path("weights").resolve().iterdir()}
+    monkeypatch.chdir(root)
+    (root / "walk.toml").write_text(
+        'variant = "nano"\nvalidate_every = 100\nwarmup = 1\n[[data]]\nkind = "folder"\n'
+        'folder = "walk"\n[[phases]]\nsteps = 1\nbatch = 1\ncrop = [64, 64]\n'
+    )
+    words = ["train", "--config", "walk.toml", "--data", "."]
+    monkeypatch.setattr(sys, "argv", ["training", *words])
+    assert cli.run("training", "", {"train": program}) == 0
+    assert "no dataset.toml names the classes" in capsys.readouterr().out
+    assert Manifest.read(root / "runs/walk/nano.safetensors").variant == "nano"
+    assert not (root / "weights").exists()
+    assert all(path.read_bytes() == held for path, held in shipped.items())
+    noted = json.loads((root / "runs/walk/inputs.json").read_text())
+    assert set(noted["frames"]) == {"0:walk/a", "0:walk/b", "0:walk/c"}

@@ -1,0 +1,245 @@
+"""Pairs in folders: frames and labels of one moment share a file name up to its suffix."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.classes import IGNORE, Taxonomy
+from segmif.files import read_frame
+from segmif.folders import EVERY, LOSS, Listing, list_frames, listed, same_names
+from segmif.imaging.codecs import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
+from segmif.imaging.headers import ImageError
+from segmif.imaging.sensor_format import cropped, has_telemetry, infrared_picture
+from segmif.name_patterns import suggested
+from segmif.thermal.camera_profile import CameraProfile, Cameras
+
+from .class_codes import Code, Coding
+from .file_facts import FileFacts
+from .frame import Labelled, Light
+from .label_facts import counted_from_one
+from .label_maps import read_label
+from .published import Published
+
+# Listed, although segmif.imaging.codecs does not decode it: a file left out in silence is a trap.
+BITMAP = ".bmp"
+
+LIGHTS: dict[str, Light] = {"D": "day", "N": "night"}
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """A FrameSet of files; moments that lack a file are known, but not in `names`."""
+
+    name: str
+    moments: tuple[str, ...]  # all there should be
+    visible: Mapping[str, Path]  # by moment, as the next two
+    infrared: Mapping[str, Path]
+    labels: Mapping[str, Path] | None  # None where nothing is labelled
+    coding: Coding | None  # None as well
+    notes: tuple[str, ...] = ()  # what there is to mind, and what was done about it
+    published: Published | None = None  # what a whole download holds, where it is a benchmark
+    cameras: Cameras = field(default_factory=Cameras)  # what is stated of the frames
+    obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
+
+    @property
+    def taxonomy(self) -> Taxonomy | None:
+        """What the label ids mean; None where nothing is labelled."""
+        return self.coding.taxonomy if self.coding else None
+
+    @property
+    def parts(self) -> dict[str, Mapping[str, Path]]:
+        """The files of each part by moment: visible, infrared and, where there are any, label."""
+        pair = {"visible": self.visible, "infrared": self.infrared}
+        return pair if self.labels is None else pair | {"label": self.labels}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The moments that are complete."""
+        return tuple(name for name in self.moments if name not in self.missing)
+
+    @cached_property
+    def missing(self) -> dict[str, list[str]]:
+        """The parts that a moment lacks."""
+        lacks = {
+            name: [part for part, files in self.parts.items() if name not in files]
+            for name in self.moments
+        }
+        return {name: parts for name, parts in lacks.items() if parts}
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """A sentence on what nothing beside the files says."""
+        if not (self.coding and self.coding.assumed):
+            return ()
+        names = ", ".join(self.coding.taxonomy.names)
+        return (
+            f"no dataset.toml names the classes: ids are read as {self.coding.taxonomy.name}'s, "
+            f"{names}",
+        )
+
+    @property
+    def naming(self) -> str | None:
+        """What would pair most of the moments that are not complete; None where nothing would."""
+        patterns: dict[str, str] = {}
+        count = 0
+        for part in set(self.parts) - {"visible"}:
+            others = self.parts[part]
+            lonely = [self.visible[name].stem for name in self.visible if name not in others]
+            there = [others[name].stem for name in others if name not in self.visible]
+            if found := suggested(lonely, there):
+                patterns |= {"visible": found.patterns[0], part: found.patterns[1]}
+                count = max(count, found.pairs)
+        if not patterns:
+            return None
+        places = {
+            part: f"{next(iter(files.values())).parent.name}/{patterns.get(part, EVERY)}"
+            for part, files in self.parts.items()
+        }
+        told = ", ".join(f'{part} = "{place}"' for part, place in places.items())
+        return f"[files] in dataset.toml with {told} would pair {count} of them"
+
+    def read(self, index: int) -> Labelled:
+        """As FrameSet says; ValueError for unequal sizes and for labels outside the classes."""
+        name = self.names[index]
+        visible, of_visible = self.visible_of(name)
+        infrared, of_infrared = self.infrared_of(name)
+        labels, unknown = self.read_labels(name)
+        if labels is None:
+            labels = np.full(infrared.shape, IGNORE, np.uint8)
+        if not visible.shape[:2] == infrared.shape == labels.shape:
+            raise ValueError(
+                f"{self.visible[name]}: visible is {size(visible)}, infrared {size(infrared)}, "
+                f"label {size(labels)}; bring them to one size and one view"
+            )
+        if unknown and self.coding:
+            raise ValueError(
+                f"{self.parts['label'][name]}: {_objection(self.coding, labels, unknown)}"
+            )
+        files = {"visible": of_visible, "infrared": of_infrared}
+        return Labelled(name, visible, infrared, labels, light(name), files)
+
+    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
+        """The visible frame of a moment, (H, W, 3) RGB, and what its file told."""
+        path = _no_bitmap(self.visible[name])
+        with naming_the_file(path):
+            profile = self.cameras.visible
+            frame = decode_visible_frame(read_frame(path), bits=profile.bits)
+            told = FileFacts(frame.depth, guessed=frame.bits_from == "guessed")
+            return cropped(frame.pixels, profile.crop), told
+
+    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
+        """The infrared frame of a moment, (H, W), and what its file told."""
+        path = _no_bitmap(self.infrared[name])
+        with naming_the_file(path):
+            return _levels(read_frame(path), self.cameras.infrared)
+
+    def read_labels(self, name: str) -> tuple[NDArray[np.uint8] | None, dict[Code, int]]:
+        """Class ids (H, W), None where there are none, and the pixels of each unknown code."""
+        if self.labels is None or self.coding is None:
+            return None, {}
+        return read_label(self.coding, _no_bitmap(self.labels[name]))
+
+
+class RgbaSet(PairSet):
+    """Pairs in one file each: red, green, blue and, as alpha, infrared."""
+
+    def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
+        """The colours of a moment's file, (H, W, 3) RGB; 8 bit."""
+        return read_rgba(_no_bitmap(self.visible[name]))[0], FileFacts()
+
+    def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
+        """The alpha of a moment's file, (H, W); 8 bit."""
+        return read_rgba(_no_bitmap(self.infrared[name]))[1], FileFacts()
+
+
+def light(name: str) -> Light | None:
+    """Day or night, where a name ends as those of MFNet do: 00123D, 00124N."""
+    match = re.search(r"\d([DN])$", name)
+    return LIGHTS[match[1]] if match else None
+
+
+def list_images(folder: Path, pattern: str = EVERY) -> Listing:
+    """The images of a folder, BMP too; ValueError where two of them share a name alike."""
+    found = list_frames(folder, pattern, also=(BITMAP,))
+    if found.ambiguous:
+        raise ValueError(found.ambiguous[0])
+    return found
+
+
+def pair_set(
+    name: str,
+    lists: Sequence[Listing],
+    coding: Coding | None,
+) -> PairSet:
+    """A set of files: visible, infrared and, where it is labelled, labels."""
+    files = same_names(*(each.files for each in lists))
+    return PairSet(
+        name=name,
+        moments=tuple(sorted(set[str]().union(*files))),
+        visible=files[0],
+        infrared=files[1],
+        labels=files[2] if len(files) > 2 else None,
+        coding=coding,
+        notes=(*(sentence for each in lists for sentence in each.passed_over), *_lossy(files[2:])),
+    )
+
+
+def _lossy(labels: Sequence[Mapping[str, Path]]) -> list[str]:
+    """A sentence where labels lie in a format that changes their values."""
+    jpegs = [path for files in labels for path in files.values() if LOSS.get(path.suffix.lower())]
+    if not jpegs:
+        return []
+    return [f"labels as JPEG ({jpegs[0].name}) get values that nobody gave them: save them as PNG"]
+
+
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """ImageError with the path before its words."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from error
+
+
+def _levels(data: bytes, profile: CameraProfile) -> tuple[NDArray[np.uint8], FileFacts]:
+    """A thermal frame in 8 bit, and what its file told."""
+    came = decode_infrared(data)
+    levels = infrared_levels(infrared_picture(came, profile), profile=profile)
+    rows_too_many = profile.crop is None and has_telemetry(came.shape)
+    told = FileFacts(8 * came.itemsize, rows_too_many=rows_too_many, invalid=levels.invalid_share)
+    return levels.pixels, told
+
+
+def _no_bitmap(path: Path) -> Path:
+    if path.suffix.lower() == BITMAP:
+        raise ImageError(
+            "unsupported_type", f"{path} is a BMP; convert it to PNG, which loses nothing"
+        )
+    return path
+
+
+def _objection(coding: Coding, labels: NDArray[np.uint8], unknown: Mapping[Code, int]) -> str:
+    """What is wrong with a label that has pixels of these codes."""
+    classes = coding.taxonomy
+    if coding.are_figures(unknown):
+        return (
+            f"the label has the colours of the figures in the paper on {classes.name}, not those "
+            "of its label files; take the label files as published"
+        )
+    codes = listed(f"{code} ({count} pixels)" for code, count in unknown.items())
+    shifted = counted_from_one(unknown, classes, int((labels == 0).sum()))
+    return (
+        f"the label codes {codes} stand for none of the {len(classes.names)} classes of "
+        f"{classes.name}{shifted and f'. {shifted}'}"
+    )
+
+
+def size(image: NDArray[np.uint8]) -> str:
+    """Width x height, as people say it."""
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -1,0 +1,313 @@
+"""One walk over a data set on disk that stops at nothing, and what there is to fix."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from segmif.classes import Taxonomy
+from segmif.folders import listed
+
+from .class_codes import Code
+from .file_facts import FileFacts, Files, depths_of, doubt_notes
+from .frame import Light
+from .label_facts import LabelFacts, counted_from_one, depth_notes
+from .pairs import BITMAP, PairSet, light, size
+from .published import Published
+from .sensor_shift import shift
+
+READERS = 8  # threads at most
+FAR = 4.0  # [px] beyond it, edges of both sensors are visibly two
+UNKNOWN = "light unknown"
+
+Image = NDArray[np.uint8]
+
+
+@dataclass
+class Moment:
+    """What the files of one moment are like."""
+
+    name: str
+    light: Light | None
+    sizes: dict[str, str] = field(default_factory=dict)  # by part, WIDTHxHEIGHT
+    broken: dict[Path, str] = field(default_factory=dict)  # what could not be read, and why
+    pixels: NDArray[np.int64] | None = None  # (256,) by class id
+    unknown: dict[Code, int] = field(default_factory=dict)  # pixels of codes outside the classes
+    painted: bool = False  # most of them in the colours of a paper's figures
+    files: dict[str, FileFacts] = field(default_factory=dict)  # what reading them told
+    shift: float | None = None  # [px] between the sensors; None where a frame lacks or sizes differ
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A whole data set."""
+
+    name: str
+    taxonomy: Taxonomy | None
+    counts: dict[str, int]  # files by part
+    missing: dict[str, list[str]]  # the parts that an incomplete moment lacks
+    moments: tuple[Moment, ...]
+    notes: tuple[str, ...]
+    naming: str | None = None  # what would pair the moments that lack a part
+    obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
+
+    @property
+    def complete(self) -> int:
+        """Moments of which every part can be read."""
+        return sum(not (m.broken or m.name in self.missing) for m in self.moments)
+
+    @property
+    def sizes(self) -> dict[str, Counter[str]]:
+        """How many frames have which size, by part."""
+        return {
+            part: Counter(m.sizes[part] for m in self.moments if part in m.sizes)
+            for part in self.counts
+        }
+
+    @property
+    def uneven(self) -> list[Moment]:
+        """Moments whose parts differ in size."""
+        return [m for m in self.moments if len(set(m.sizes.values())) > 1]
+
+    @property
+    def depths(self) -> dict[str, Counter[int]]:
+        """How many frames have how many bits a sample, by part."""
+        return depths_of(self.files)
+
+    @property
+    def files(self) -> list[Files]:
+        """What the frames of each moment told when they were read."""
+        return [m.files for m in self.moments]
+
+    @property
+    def labels(self) -> LabelFacts | None:
+        """The pixels of all labels; None where nothing is labelled."""
+        if self.taxonomy is None:
+            return None
+        counts = [m.pixels for m in self.moments if m.pixels is not None]
+        pixels = np.array([np.zeros(256, np.int64), *counts], np.int64)
+        return LabelFacts(
+            self.taxonomy, pixels.sum(0), sum(count for count, _ in self.unknown.values())
+        )
+
+    @property
+    def unknown(self) -> dict[Code, tuple[int, int]]:
+        """Codes outside the classes: pixels, and files that hold them."""
+        return _codes(self.moments)
+
+    @property
+    def lights(self) -> Counter[str]:
+        """Moments by day, by night, and of unknown light."""
+        return Counter(m.light or UNKNOWN for m in self.moments)
+
+    @property
+    def classes(self) -> dict[str, tuple[float, int]]:
+        """Share of the labelled pixels (0..1) and number of frames that show it, by class."""
+        if self.taxonomy is None:
+            return {}
+        counts = [
+            m.pixels[: len(self.taxonomy.names)] for m in self.moments if m.pixels is not None
+        ]
+        if not counts:
+            return dict.fromkeys(self.taxonomy.names, (0.0, 0))
+        table = np.array(counts, np.int64)
+        shares = table.sum(0) / max(table.sum(), 1)
+        frames = (table > 0).sum(0)
+        return {
+            name: (float(share), int(shown))
+            for name, share, shown in zip(self.taxonomy.names, shares, frames, strict=True)
+        }
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes that no label shows."""
+        return [name for name, (_, frames) in self.classes.items() if frames == 0]
+
+    @property
+    def shifts(self) -> NDArray[np.float64]:
+        """[px] between the sensors, of each pair that can be compared."""
+        return np.array([m.shift for m in self.moments if m.shift is not None])
+
+    @property
+    def far(self) -> list[Moment]:
+        """Moments whose sensors seem to be more than FAR apart, the worst first."""
+        apart = [(m.shift, m) for m in self.moments if m.shift is not None and m.shift > FAR]
+        return [moment for _, moment in sorted(apart, key=lambda pair: -pair[0])]
+
+    @property
+    def to_fix(self) -> list[str]:
+        """A sentence on each thing that keeps the set from being used."""
+        lacking = [f"{name} ({', '.join(parts)})" for name, parts in self.missing.items()]
+        uneven = [f"{m.name} ({_sizes(m)})" for m in self.uneven]
+        nothing = (
+            []
+            if self.moments or self.obstacles
+            else ["There are no frames; is it the right folder?"]
+        )
+        return [
+            *nothing,
+            *self.obstacles,
+            *_sentence(
+                "Moments that lack a part", lacking, self.naming or "Get it, or remove them"
+            ),
+            *self._unread(),
+            *_sentence("Moments whose parts differ in size", uneven, "Bring them to one view"),
+            *self._mislabelled(),
+        ]
+
+    @property
+    def to_look_at(self) -> list[str]:
+        """A sentence on what may be wrong: an estimate says so, which a person must confirm."""
+        return [
+            *depth_notes(self.depths),
+            *doubt_notes(self.files),
+            *_sentence(
+                f"Pairs whose sensors may be more than {FAR:.0f} px apart, the worst first",
+                [f"{m.name} ({m.shift:.0f} px)" for m in self.far],
+                "Look at them, and remove those that are",
+            ),
+        ]
+
+    def _unread(self) -> list[str]:
+        bitmaps, damaged = [], []
+        for path, why in (case for m in self.moments for case in m.broken.items()):
+            if path.suffix.lower() == BITMAP:
+                bitmaps.append(f"{path.parent.name}/{path.name}")
+            else:
+                damaged.append(why)
+        return [
+            *_sentence(
+                "Files that are BMP, which is not read",
+                bitmaps,
+                "Convert them to PNG, which loses nothing, and remove the BMP",
+            ),
+            *_sentence("Files that cannot be read", damaged, "Get them again, or remove them"),
+        ]
+
+    def _mislabelled(self) -> list[str]:
+        of = self.counts.get("label", 0)
+        strange = [
+            f"{code} ({pixels} pixels in {files} of {of} labels)"
+            for code, (pixels, files) in _codes(m for m in self.moments if not m.painted).items()
+        ]
+        return [
+            *_sentence(
+                "Labels in the colours of the paper's figures, which are not those of its label "
+                "files",
+                [m.name for m in self.moments if m.painted],
+                "Take the label files as published",
+            ),
+            *_sentence(
+                "Codes in the labels that stand for no class",
+                strange,
+                "Correct the labels or, of a set of your own, name the codes in its dataset.toml",
+            ),
+            *self._untaught(),
+        ]
+
+    def _untaught(self) -> list[str]:
+        facts = self.labels
+        if facts is None:
+            return []
+        shifted = counted_from_one(self.unknown, facts.taxonomy, int(facts.pixels[0]))
+        return [f"{sentence}." for sentence in (shifted, facts.fault) if sentence]
+
+
+def survey(frames: PairSet) -> Survey:
+    """Looks at every file of a set."""
+    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
+        looks = readers.map(partial(_look, frames), frames.moments)
+        total = len(frames.moments)
+        moments = tuple(tqdm(looks, total=total, desc=frames.name, unit="pair"))
+    return Survey(
+        frames.name,
+        frames.taxonomy,
+        {part: len(files) for part, files in frames.parts.items()},
+        frames.missing,
+        moments,
+        (*frames.notes, *frames.assumptions, *_size_note(frames.published, moments)),
+        frames.naming,
+        frames.obstacles,
+    )
+
+
+def _look(frames: PairSet, name: str) -> Moment:
+    moment = Moment(name, light(name))
+
+    def read(part: str, of: Callable[[str], tuple[Image, FileFacts]]) -> Callable[[str], Image]:
+        def noting(name: str) -> Image:
+            image, moment.files[part] = of(name)
+            return image
+
+        return noting
+
+    visible = _try(read("visible", frames.visible_of), moment, "visible", frames)
+    infrared = _try(read("infrared", frames.infrared_of), moment, "infrared", frames)
+    if visible is not None and infrared is not None and visible.shape[:2] == infrared.shape:
+        moment.shift = shift(visible, infrared)
+
+    def read_label(name: str) -> Image | None:
+        labels, moment.unknown = frames.read_labels(name)
+        moment.painted = frames.coding is not None and frames.coding.are_figures(moment.unknown)
+        return labels
+
+    labels = _try(read_label, moment, "label", frames)
+    if labels is not None:
+        moment.pixels = np.bincount(labels.ravel(), minlength=256)
+    return moment
+
+
+def _try(
+    read: Callable[[str], Image | None], moment: Moment, part: str, frames: PairSet
+) -> Image | None:
+    """A part of a moment; None, and a note in the moment, where it cannot be read."""
+    if moment.name not in frames.parts.get(part, {}):
+        return None
+    try:
+        image = read(moment.name)
+    except (OSError, ValueError) as error:
+        moment.broken[frames.parts[part][moment.name]] = str(error)
+        return None
+    if image is not None:
+        moment.sizes[part] = size(image)
+    return image
+
+
+def _codes(moments: Iterable[Moment]) -> dict[Code, tuple[int, int]]:
+    """Codes outside the classes, the most frequent first: pixels, and files that hold them."""
+    pixels: Counter[Code] = Counter()
+    files: Counter[Code] = Counter()
+    for moment in moments:
+        pixels.update(moment.unknown)
+        files.update(moment.unknown.keys())
+    return {code: (count, files[code]) for code, count in pixels.most_common()}
+
+
+def _size_note(published: Published | None, moments: Sequence[Moment]) -> list[str]:
+    """A sentence where images are not of the size that was published."""
+    sizes = Counter(found for m in moments for found in m.sizes.values())
+    other = [
+        (found, n) for found, n in sizes.most_common() if published and found != published.size
+    ]
+    if not published or not other:
+        return []
+    what = listed(f"{found} ({count})" for found, count in other)
+    return [
+        f"{sum(count for _, count in other)} of {sizes.total()} images are not "
+        f"{published.size} as published, but {what}: scaled or cut since, or another set"
+    ]
+
+
+def _sizes(moment: Moment) -> str:
+    return ", ".join(f"{part} {found}" for part, found in moment.sizes.items())
+
+
+def _sentence(what: str, cases: list[str], advice: str) -> list[str]:
+    return [f"{what}, {len(cases)}: {listed(cases, '; ')}. {advice}."] if cases else []

@@ -1,0 +1,218 @@
+"""
+Judge weights: fusion metrics on pairs, intersection over union on labelled ones, a report.
+
+Without `--set`, fusion is judged on `msrs_test/{visible,infrared}` and masks on
+`mfnet/val/{visible,infrared,label}` under the data folder. With it, every named set gets fusion
+metrics and, where it is labelled by the classes of the weights, masks.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from segmif import runtime
+from segmif.classes import Taxonomy
+from segmif.files import write_text
+from segmif.frames import FramePair, Prediction, fit, unfit
+from segmif.manifest import Manifest
+
+from ..data.datasets import KINDS, FrameSet, open_set
+from ..data.datasets.pairs import PairSet
+from . import report
+from .frame_metrics import EvaluationError, Wanted, check, judge
+from .fusion_quality import Predict
+from .tables import as_json, as_text
+
+if TYPE_CHECKING:
+    from segmif.model.network import Network
+
+WEIGHTS = (".safetensors", ".onnx", ".engine")
+FUSION_SET, MASK_SET = "folder:msrs_test", "mfnet:mfnet:val"
+
+
+@dataclass(frozen=True)
+class SetName:
+    """A set as the command line names it."""
+
+    kind: str
+    folder: str
+    split: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "SetName":
+        """Read KIND:FOLDER[:SPLIT]; argparse.ArgumentTypeError, in a sentence, for another text."""
+        parts = text.split(":")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no set; expected KIND:FOLDER or KIND:FOLDER:SPLIT, such as "
+                f"{FUSION_SET} or {MASK_SET}"
+            )
+        return cls(*parts)
+
+    def open(self, root: Path) -> PairSet:
+        """Open the set under the data folder, as `open_set` does."""
+        return open_set(self.kind, root / self.folder, self.split)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `python -m training evaluate` takes."""
+    add = parser.add_argument
+    add("--weights", type=Path, required=True, help=", ".join(WEIGHTS))
+    add("--data", type=Path, required=True, help="folder that the sets lie in")
+    add(
+        "--set",
+        type=SetName.parse,
+        action="append",
+        dest="sets",
+        metavar="KIND:FOLDER[:SPLIT]",
+        help=f"judge this set of --data, KIND being one of {', '.join(KINDS)}; may be repeated "
+        f"(without it: fusion on {FUSION_SET}, masks on {MASK_SET})",
+    )
+    add("--json", metavar="FILE", help="also write the numbers; - prints only them")
+    add("--frames", action="store_true", help="add each frame's numbers to the JSON")
+    add("--report", type=Path, metavar="FILE", help="write an HTML page; takes in --baselines")
+    add("--baselines", action="store_true", help="add each sensor alone and fusion by rules")
+    add("--sensor-drop", action="store_true", help="judge masks with either sensor black as well")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Judge the weights, print the tables and write the files that were asked for."""
+    json_file = None if args.json in (None, "-") else Path(args.json)
+    check_places(json_file, args.report)
+    predict, runs_on, manifest = open_judged(args.weights)
+    sets = [
+        without_other_classes(frames, wanted, args.weights.name, manifest.classes)
+        for frames, wanted in open_sets(args)
+    ]
+    read_once([frames for frames, _ in sets])
+    results = [
+        replace(judge(predict, frames, wanted), notes=frames.notes) for frames, wanted in sets
+    ]
+
+    weights = {"file": args.weights.name, "sha256": manifest.sha256}
+    numbers = json.dumps({"weights": weights, **as_json(results, frames=args.frames)}, indent=2)
+    print(numbers if args.json == "-" else as_text(results))
+    if json_file:
+        write_text(json_file, numbers + "\n")
+    if args.report:
+        judged = [(frames, result) for (frames, _), result in zip(sets, results, strict=True)]
+        page = report.page(_provenance(args.weights, manifest, runs_on), judged, predict)
+        write_text(args.report, page)
+    return 0
+
+
+def open_sets(args: argparse.Namespace) -> list[tuple[PairSet, Wanted]]:
+    """The sets that the arguments name, each with what to measure on it."""
+    with_report = args.report is not None
+    wanted = Wanted(
+        baselines=args.baselines or with_report,
+        quality=with_report,
+        sensor_drop=args.sensor_drop,
+    )
+    if args.sets:
+        return [(name.open(args.data), wanted) for name in args.sets]
+    return [
+        (SetName.parse(FUSION_SET).open(args.data), replace(wanted, masks=False)),
+        (SetName.parse(MASK_SET).open(args.data), replace(wanted, fusion=False)),
+    ]
+
+
+def without_other_classes(
+    frames: PairSet, wanted: Wanted, weights: str, taxonomy: Taxonomy
+) -> tuple[PairSet, Wanted]:
+    """
+    A set whose labels have other classes than the weights: fusion alone, and a note that says so.
+
+    Raises EvaluationError where only masks were wanted of it.
+    """
+    if not wanted.masks or frames.taxonomy in (None, taxonomy):
+        return frames, wanted
+    unlike = f"{weights} labels by {taxonomy.name}; {frames.name} needs {frames.taxonomy.name}"
+    if not wanted.fusion:
+        raise EvaluationError(f"{unlike}; name the sets to judge with --set")
+    notes = (*frames.notes, f"masks are not judged: {unlike}")
+    return replace(frames, notes=notes), replace(wanted, masks=False)
+
+
+def read_once(sets: Sequence[FrameSet]) -> None:
+    """Read all frames, so that what is wrong is known before minutes of judging; raises as read."""
+    for frames in sets:
+        for index in tqdm(range(len(frames.names)), desc=f"{frames.name}: reading", leave=False):
+            check(frames.read(index), frames.name)
+
+
+def open_weights(path: Path) -> tuple[Predict, str]:
+    """As `open_judged`, without the manifest."""
+    return open_judged(path)[:2]
+
+
+def open_judged(path: Path) -> tuple[Predict, str, Manifest]:
+    """
+    Weights as pair -> prediction, in words what they run on, and the manifest of what was read.
+
+    .safetensors runs in torch, on a GPU if there is one; of all else `open_runtime` decides whether
+    it can run, and raises as it says. EvaluationError where the file is of neither kind.
+    """
+    if path.suffix not in WEIGHTS:
+        raise EvaluationError(
+            f"{path.name} is of an unknown kind; expected weights in {', '.join(WEIGHTS)}"
+        )
+    if path.suffix != ".safetensors":
+        opened = runtime.open_runtime(path)
+        return partial(runtime.predict, opened), opened.name, opened.manifest
+    import torch  # an ONNX file is judged without it
+
+    from segmif.model.weights import open_network
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, manifest = open_network(path, device)
+    return predict_by(network), f"torch {torch.__version__} {device}", manifest
+
+
+def predict_by(network: "Network") -> Predict:
+    """A network in torch, in eval mode, as pair -> prediction on the device it is on."""
+    import torch
+
+    device = next(network.parameters()).device
+
+    def predict(pair: FramePair) -> Prediction:
+        fitted = fit(pair)
+        frames = (fitted.visible, fitted.infrared)
+        with torch.inference_mode():
+            outputs = network(*(torch.from_numpy(frame).to(device)[None] for frame in frames))
+        prediction = Prediction(*(output[0].cpu().numpy() for output in outputs))
+        return unfit(prediction, *pair.infrared.shape)
+
+    return predict
+
+
+def check_places(*files: Path | None) -> None:
+    """Judging takes minutes: say before it that there is no place for its result."""
+    for path in files:
+        if path and path.is_dir():
+            raise EvaluationError(f"{path} cannot be written, it is a folder: name a file")
+        if path and not path.parent.is_dir():
+            raise EvaluationError(f"{path} cannot be written: make the folder {path.parent} first")
+
+
+def _provenance(weights: Path, manifest: Manifest, runs_on: str) -> report.Provenance:
+    return report.Provenance(
+        weights=weights.name,
+        manifest=manifest,
+        command=shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+        runs_on=runs_on,
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}",
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )

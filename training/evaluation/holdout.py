@@ -1,0 +1,191 @@
+"""
+`python -m training holdout`: weights judged by frames that they never saw, and how much they bear.
+
+With `--fold N` the frames are those of group N of `training/data/folds.toml`. The weights must have
+been trained without them; `mfnet/train` counts as raw infrared, `msrs_more` as enhanced. With
+`--set` they are those of any labelled set. Results are counts: `--pool` adds up the files of
+several folds.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from segmif.argument_types import IntegerRange
+from segmif.classes import TAXONOMIES, Taxonomy
+from segmif.files import read_text, write_text
+from segmif.frames import FramePair
+from segmif.manifest import Manifest
+from segmif.metrics import ConfusionMatrix
+
+from ..data import folds, samples
+from ..data.datasets import Labelled, open_set
+from .evaluate import SetName, check_places, open_weights
+from .fusion_quality import Predict
+from .robustness import STEPS, Calibration, Stability, misaligned_masks, stability
+
+KINDS = {"raw": ("mfnet", "train"), "enhanced": ("msrs_more", None)}
+DISTANCES = (4, 8, 16)
+EVERY = 4  # frames: a pan is made of every fourth
+
+
+@dataclass
+class Judged:
+    """All counts of one or more folds."""
+
+    masks: dict[str, ConfusionMatrix] = field(default_factory=dict)  # by kind and light
+    moved: dict[str, ConfusionMatrix] = field(default_factory=dict)  # by distance and direction
+    calibration: Calibration = field(default_factory=Calibration.empty)
+    stability: Stability = field(default_factory=Stability)
+
+    def count(self, table: str, name: str, confusion: ConfusionMatrix) -> None:
+        """Adds to one row of `masks` or `moved`."""
+        rows: dict[str, ConfusionMatrix] = getattr(self, table)
+        rows[name] = rows[name] + confusion if name in rows else confusion
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m training holdout`."""
+    add = parser.add_argument
+    add("--weights", type=Path, help=".safetensors or .onnx to judge")
+    add("--data", type=Path, default=samples.data_root(), help="folder that the sets lie in")
+    add(
+        "--fold",
+        type=IntegerRange(1, 4),
+        choices=range(1, 5),
+        help="group that the weights never saw",
+    )
+    add("--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="judge this set instead")
+    add(
+        "--shifts",
+        type=IntegerRange(1, 64),
+        nargs="*",
+        help="also with infrared moved by so many px [4 8 16]",
+    )
+    add("--pans", action="store_true", help="also how labels flip and luma flickers in a pan")
+    add("--json", type=Path, help="file to write the counts into")
+    add("--pool", type=Path, nargs="+", help="files of counts to add up, instead of judging")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Judges or pools, prints the tables, writes the counts."""
+    check_places(args.json)
+    if args.pool:
+        told = [json.loads(read_text(path)) for path in args.pool]
+        judged, taxonomy = pooled(told), TAXONOMIES[told[0]["taxonomy"]]
+    else:
+        if not args.weights or (args.fold is None) == (args.set is None):
+            raise ValueError("give --weights and either --fold or --set, or files to --pool")
+        predict, _ = open_weights(args.weights)
+        shifts = DISTANCES if args.shifts == [] else args.shifts or ()
+        taxonomy = Manifest.read(args.weights).classes
+        judged = judge(predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans)
+    print(as_text(judged, taxonomy))
+    if args.json:
+        write_text(args.json, json.dumps(as_json(judged, taxonomy)) + "\n")
+    return 0
+
+
+def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Labelled]]:
+    """The frames to judge by, each with its kind of infrared."""
+    if args.set:
+        frames = args.set.open(args.data)
+        yield from ((frames.name, frames.read(index)) for index in range(len(frames.names)))
+        return
+    yield from frames_of_fold(args.data, args.fold)
+
+
+def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, Labelled]]:
+    """The labelled pairs of a group, each with its kind of infrared."""
+    groups = folds.read_folds()
+    for kind, (folder, split) in KINDS.items():
+        frames = open_set("mfnet", root / folder, split)
+        for index, name in enumerate(frames.names):
+            if folds.judges(name, groups, fold):
+                yield kind, frames.read(index)
+
+
+def judge(
+    predict: Predict,
+    frames: Sequence[tuple[str, Labelled]],
+    taxonomy: Taxonomy,
+    *,
+    shifts: Sequence[int],
+    pans: bool,
+) -> Judged:
+    """All that was asked for, over all frames."""
+    judged, classes = Judged(), len(taxonomy.names)
+    for index, (kind, frame) in enumerate(tqdm(frames, unit="pair")):
+        pair = FramePair(frame.visible, frame.infrared)
+        found = predict(pair)
+        confusion = ConfusionMatrix.empty(classes).add(found.labels, frame.labels)
+        judged.count("masks", f"{kind} {frame.light or ''}".strip(), confusion)
+        judged.calibration += Calibration.empty().add(found, frame.labels)
+        for distance in shifts:
+            for name, moved in misaligned_masks(predict, frame, distance, classes).items():
+                judged.count("moved", f"{distance} px {name}", moved)
+        if pans and index % EVERY == 0:
+            judged.stability += stability(predict, pair, seed=index)
+    return judged
+
+
+def as_json(judged: Judged, taxonomy: Taxonomy) -> dict[str, Any]:
+    """The counts, as `pooled` reads them."""
+    return {
+        "taxonomy": taxonomy.name,
+        "masks": {name: each.counts.tolist() for name, each in judged.masks.items()},
+        "moved": {name: each.counts.tolist() for name, each in judged.moved.items()},
+        "calibration": judged.calibration.sums.tolist(),
+        "stability": asdict(judged.stability),
+    }
+
+
+def pooled(told: Sequence[Mapping[str, Any]]) -> Judged:
+    """The sum of what `as_json` gave."""
+    judged = Judged()
+    for each in told:
+        for table in ("masks", "moved"):
+            for name, counts in each[table].items():
+                judged.count(table, name, ConfusionMatrix(np.array(counts, np.int64)))
+        judged.calibration += Calibration(np.array(each["calibration"]))
+        judged.stability += Stability(**each["stability"])
+    return judged
+
+
+def as_text(judged: Judged, taxonomy: Taxonomy) -> str:
+    """Markdown tables of all that was judged."""
+    lines = [f"| | mIoU | {' | '.join(taxonomy.names)} |", "|---" * (2 + len(taxonomy.names)) + "|"]
+    rows = {"all": _sum(list(judged.masks.values())), **judged.masks, **_by_distance(judged.moved)}
+    for name, confusion in rows.items():
+        cells = " | ".join(f"{share:.3f}" for share in np.nan_to_num(confusion.iou))
+        lines.append(f"| {name} | {confusion.mean_iou:.3f} | {cells} |")
+    lines += ["", f"expected calibration error (objects): {judged.calibration.error:.4f}"]
+    if judged.stability.pixels:
+        fused, visible = judged.stability.noise
+        lines += [
+            f"object pixels that flip per frame: {judged.stability.flips:.3f}",
+            f"change of luma per frame: fused {fused:.2f}, visible {visible:.2f} levels",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _by_distance(moved: Mapping[str, ConfusionMatrix]) -> dict[str, ConfusionMatrix]:
+    """All directions of a distance together, its steps of depth apart."""
+    rows: dict[str, ConfusionMatrix] = {}
+    for name, confusion in moved.items():
+        row = name if name.endswith(STEPS) else f"{name.split(' px')[0]} px, eight directions"
+        rows[row] = rows[row] + confusion if row in rows else confusion
+    return rows
+
+
+def _sum(parts: Sequence[ConfusionMatrix]) -> ConfusionMatrix:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

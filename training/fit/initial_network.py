@@ -1,0 +1,103 @@
+"""What a run begins with: the network to train and those to learn from, whatever their classes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from segmif.classes import Taxonomy
+from segmif.manifest import Manifest
+from segmif.model.class_transfer import Reuse, network_with_classes
+from segmif.model.network import Network
+from segmif.model.weights import tensors_of
+
+from ..config import TrainConfig
+from .distillation import shared_classes
+from .espnet_teacher import TUTOR, load_teacher
+
+
+def digest(weights: Path) -> str:
+    """Their sha256; ManifestError, before a run begins, where they are none."""
+    manifest, content = Manifest.open(weights)
+    tensors_of(content, weights)
+    return manifest.sha256
+
+
+def first_network(
+    config: TrainConfig, classes: Taxonomy, start: Path | None
+) -> tuple[Network, Reuse | None]:
+    """
+    A new network, or that of a weights file with the classes of the frames, and what was reused.
+
+    ValueError where the file holds another variant, or where nothing would train its new classes.
+    """
+    reuse = None
+    if start is None:
+        network = Network(config.variant, classes)
+    else:
+        held = Manifest.read(start).variant
+        if held != config.variant:
+            raise ValueError(f"{start} holds {held}; this run trains {config.variant}")
+        network, reuse = network_with_classes(start, classes)
+    if reuse and not config.phases:
+        raise ValueError(
+            f"{start} has other classes than the frames, and a run of [finish] alone trains no "
+            "mask: give [[phases]], or take weights of these classes"
+        )
+    # channels_last is the layout that both cuDNN and oneDNN convolve fastest in
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+    return network.train(), reuse
+
+
+def open_teachers(
+    paths: Sequence[Path], classes: Taxonomy, config: TrainConfig, fabric: Fabric
+) -> list[Network]:
+    """
+    What to learn from; they may have other classes than the frames, but all the same.
+
+    ValueError for teachers that differ in their classes, or where the first makes no image.
+    """
+    teachers = [load_teacher(path, fabric.device).requires_grad_(False) for path in paths]
+    for path, teacher in zip(paths, teachers, strict=True):
+        if teacher.config.taxonomy != teachers[0].config.taxonomy:
+            raise ValueError(
+                f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
+                f"{paths[0]} those of {teachers[0].config.taxonomy.name}: their masks have no mean"
+            )
+    if teachers and teachers[0].variant == TUTOR and config.distill.image:
+        raise ValueError(
+            f"the tutor {paths[0]} makes no image: set image = 0.0 under [distill], or name a "
+            "teacher before it that makes one"
+        )
+    return teachers
+
+
+def told_of_classes(
+    start: Path | None, reuse: Reuse | None, teachers: Sequence[Network], classes: Taxonomy
+) -> tuple[list[str], dict[str, object]]:
+    """What is said of other classes than those of the frames, and noted in the manifest."""
+    said: list[str] = []
+    facts: dict[str, object] = {}
+    if reuse:
+        facts["start_classes"] = asdict(reuse)
+        said.append(
+            f"{start} has other classes: all its layers are taken but the last of the mask, which "
+            f"keeps {_names(reuse.kept)} and starts anew for {_names(reuse.anew)}"
+        )
+    if teachers and (shared := shared_classes(classes, teachers[0].config.taxonomy)):
+        names = tuple(classes.names[id_] for id_ in shared.ours)
+        facts["lesson_classes"] = names
+        left = tuple(name for name in classes.names if name not in names)
+        lesson = (
+            f"its mask teaches {_names(names)} and what is none of them, not {_names(left)}"
+            if names
+            else "its mask teaches nothing, its image and attention do"
+        )
+        said.append(f"the teacher has other classes: {lesson}")
+    return said, facts
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no class"

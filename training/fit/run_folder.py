@@ -1,0 +1,198 @@
+"""The folder of a run: what was asked, where it ran, its curves, and the state to go on from."""
+
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from segmif.classes import Taxonomy, colorize
+from segmif.files import shown, stem_of, sync_file, sync_folder
+from segmif.frames import Prediction
+from segmif.parsing import json_value
+
+from ..config import TrainConfig
+from ..data.datasets import Labelled
+from .run_inputs import Inputs
+
+CHECKPOINT = "checkpoint.pt"  # of the phases
+FINISH = "finish.pt"  # of the fusion decoder alone, after them
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+RECORD_EVERY = 20  # steps
+
+
+class Run:
+    """One run's folder; with several devices, only the first writes."""
+
+    def __init__(self, folder: Path, config: TrainConfig, fabric: Fabric) -> None:
+        self.folder, self.config, self.fabric = folder, config, fabric
+        self.writer: SummaryWriter | None = None
+
+    def check_resumable(self) -> None:
+        """
+        FileNotFoundError without a checkpoint, ValueError where the settings have changed since:
+        the run would not be the one that its folder says.
+        """
+        needed = self.folder / (CHECKPOINT if self.config.phases else FINISH)
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
+        noted = self.folder / CONFIG
+        _refuse_other_settings(noted.read_text(encoding="utf-8"), self.settings, noted)
+
+    def begin(self, inputs: Inputs) -> None:
+        """Notes settings, environment and what there is to learn from."""
+        self.fabric.barrier()  # others may still be reading what the first now writes
+        if not self.fabric.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / CONFIG).write_text(self.settings + "\n", encoding="utf-8")
+        environment = json.dumps(describe_environment(self.fabric), indent=2)
+        (self.folder / ENVIRONMENT).write_text(environment + "\n", encoding="utf-8")
+        inputs.note(self.folder)
+
+    @property
+    def settings(self) -> str:
+        """What was asked, as JSON."""
+        return json.dumps(asdict(self.config), indent=2, sort_keys=True, default=str)
+
+    def open_curves(self, first: int) -> None:
+        """Curves from the step `first` on; what an aborted run drew beyond it is hidden."""
+        if self.fabric.is_global_zero:
+            self.writer = SummaryWriter(self.folder, purge_step=first)
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """One point of each curve."""
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+    def show(
+        self,
+        step: int,
+        frame: Labelled,
+        found: Prediction,
+        classes: Taxonomy,
+    ) -> None:
+        """Infrared, visible, fused and mask of one pair, side by side."""
+        if self.writer is not None:
+            infrared = np.repeat(frame.infrared[..., None], 3, axis=2)
+            mask = colorize(found.labels, classes)
+            panel = np.hstack((infrared, frame.visible, found.fused, mask))
+            self.writer.add_image(f"pairs/{shown(frame.name)}", panel, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Writes what is still held back."""
+        if self.writer is not None:
+            self.writer.close()
+
+    def save(self, state: dict[str, Any], name: str = CHECKPOINT) -> None:
+        """All that the next step depends on, and the settings that it is of."""
+        if self.writer is not None:
+            self.writer.flush()  # or a killed run's curves would end before its checkpoint
+        if name == CHECKPOINT and self.fabric.is_global_zero:
+            (self.folder / FINISH).unlink(missing_ok=True)  # went on from what is replaced now
+        save_at_once(self.fabric, self.folder / name, state | {"settings": self.settings})
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such a state to go on from; all devices get the first one's answer."""
+        return self.fabric.broadcast((self.folder / name).is_file())
+
+    def restore(self, state: dict[str, Any], name: str = CHECKPOINT) -> dict[str, Any]:
+        """
+        Puts modules and optimiser of `state` back in place; gives the rest of it.
+
+        ValueError where the file is damaged, of other settings, or lacks part of `state`.
+        """
+        path = self.folder / name
+        try:
+            rest = dict(self.fabric.load(path, state, weights_only=True))
+        except KeyError as error:
+            raise ValueError(
+                f"{path} lacks some of {', '.join(state)}: it was written in another precision or "
+                "by another release; resume with those, or start a new run"
+            ) from error
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            said = str(error).partition("\n")[0]
+            raise ValueError(
+                f"{path} cannot be read ({said}): where it is damaged, start a new run"
+            ) from error
+        if "settings" in rest:  # older files lack it
+            _refuse_other_settings(rest["settings"], self.settings, path)
+        return rest
+
+
+def save_at_once(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+    """Writes a state from all devices; the file is replaced at once, never half-written."""
+    beside = path.with_name(f"{stem_of(path)}.part")  # the next state takes its place if this fails
+    try:
+        fabric.save(beside, state)
+        if fabric.is_global_zero:
+            sync_file(beside)
+            beside.replace(path)
+            sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's own for a disk that is full
+        with suppress(OSError):
+            beside.unlink()
+        said = str(error).partition("\n")[0]
+        raise OSError(f"{path} cannot be written ({said}): make room, then --resume") from error
+    fabric.barrier()
+
+
+def finite(parts: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """Losses as numbers; FloatingPointError where one is none: what follows would be lost work."""
+    values = {name: value.item() for name, value in parts.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise FloatingPointError(f"the losses of step {step} are {values}")
+    return values
+
+
+def describe_environment(fabric: Fabric) -> dict[str, Any]:
+    """Machine, versions, revision and command, to read a curve by."""
+    cuda = fabric.device.type == "cuda"
+    return {
+        "command": sys.argv,
+        "revision": git_revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else "cpu",
+        "devices": fabric.world_size,
+    }
+
+
+def git_revision() -> str | None:
+    """The commit that the code stands at, with a + where it was changed since; None outside git."""
+    where = Path(__file__).parent
+    asked = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    try:
+        answer = subprocess.run(asked, cwd=where, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _refuse_other_settings(noted_json: str, asked_json: str, path: Path) -> None:
+    try:
+        noted, asked = json_value(noted_json), json.loads(asked_json)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)}: its settings: {error}; start a new run") from None
+    changed = sorted(key for key in noted | asked if noted.get(key) != asked.get(key))
+    if changed:
+        raise ValueError(
+            f"{path} was written with another {', '.join(changed)}: resume with the same config, "
+            "or start a new run from its weights with --weights"
+        )

@@ -1,0 +1,176 @@
+"""One step of training: a batch to losses, losses to another network."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from segmif.model.color import luma
+from segmif.model.edge_lite import StackedNetwork
+from segmif.model.network import Network
+
+from ..config import TrainConfig
+from . import distillation, losses
+from .task_balance import task_balance
+
+
+class Learner(nn.Module):
+    """A network and the weights of its tasks: what the optimiser moves."""
+
+    def __init__(self, network: Network, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.balance = task_balance(config.balance)
+
+    def forward(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        labels: Tensor,
+        teachers: Sequence[Network],
+        offsets: Tensor | None = None,
+        *,
+        step: int,
+    ) -> dict[str, Tensor]:
+        """
+        The losses of a batch: `total` and what it is made of; fusion only where the step learns it.
+
+        Takes bytes, visible (B, H, W, 3), infrared and labels (B, H, W), which no mixed precision
+        cuts, and the teachers, who see the same batch. Whatever the network computes in, its losses
+        are in full precision: half knows no variance of a window.
+        """
+        visible, infrared = visible / 255, infrared / 255
+        with torch.no_grad():
+            lesson = distillation.lesson(teachers, visible, infrared) if teachers else None
+        shared = self._shared_with(teachers)
+        if (
+            lesson is None
+            and step % self.config.fuse_every
+            and isinstance(self.network.core, StackedNetwork)
+        ):
+            seen, found = self._mask_alone(visible, infrared)
+        else:
+            seen, found = distillation.watch(self.network, visible, infrared), None
+        with torch.autocast(visible.device.type, enabled=False):
+            parts = self._losses(visible, infrared, labels, seen, lesson, shared, step)
+            if offsets is not None and found is not None:
+                both = (visible.amax((1, 2, 3)) > 0) & (infrared.amax((1, 2)) > 0)
+                parts["align"] = losses.offset_distance(found.float(), offsets, both)
+                parts["total"] = parts["total"] + self.config.align * parts["align"]
+        return parts
+
+    def _shared_with(self, teachers: Sequence[Network]) -> distillation.SharedClasses | None:
+        if not teachers:
+            return None
+        ours, theirs = (each.config.taxonomy for each in (self.network, teachers[0]))
+        return distillation.shared_classes(ours, theirs)
+
+    def _mask_alone(
+        self, visible: Tensor, infrared: Tensor
+    ) -> tuple[distillation.Outputs, Tensor | None]:
+        """What the losses of a step without fusion and teachers look at: the logits, the offset."""
+        core = cast(StackedNetwork, self.network.core)
+        logits, found = core.segment_and_align(visible.permute(0, 3, 1, 2), infrared.unsqueeze(1))
+        return distillation.Outputs(infrared, logits, infrared), found
+
+    def _losses(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        labels: Tensor,
+        seen: distillation.Outputs,
+        lesson: distillation.Outputs | None,
+        shared: distillation.SharedClasses | None,
+        step: int,
+    ) -> dict[str, Tensor]:
+        config, seen = self.config, seen.in_full()
+        mask = losses.segmentation(seen.logits, labels)
+        fusion = None
+        if step % config.fuse_every == 0:
+            fusion = losses.fusion_of_both_kinds(
+                seen.fused, luma(visible), infrared, config.fusion_weights
+            )
+        parts = {"total": self.balance(fusion, mask), "mask": mask.detach()}
+        if fusion is not None:
+            parts["fusion"] = fusion.detach()
+        if lesson is not None:
+            weights = config.distill
+            parts["distill"] = distillation.distance(seen, lesson.in_full(), weights, shared)
+            parts["total"] = parts["total"] + parts["distill"]
+        return parts
+
+
+def take_step(
+    fabric: Fabric,
+    wrapped: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: list[Tensor],
+    step: int,
+    config: TrainConfig,
+    teachers: Sequence[Network],
+) -> dict[str, Tensor]:
+    """
+    One step of the optimiser on a batch of bytes; gives the mean of each loss.
+
+    `wrapped` is a learner that `fabric` has set up. The batch is worked off in `config.accumulate`
+    parts, for a GPU that cannot hold it at once: the same step but for what looks at all of a batch
+    (BatchNorm, the overlap of a class), which sees each part alone.
+    """
+    count = len(batch[0])
+    portions = list(zip(*(array.chunk(config.accumulate) for array in batch), strict=True))
+    sums: dict[str, Tensor] = {}
+    for number, portion in enumerate(portions, start=1):
+        visible, infrared, labels, *offsets = fabric.to_device(portion)
+        parts_like_this = count / len(labels)  # of 5 pairs in 2 parts, one has 3 and one 2
+        with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
+            parts = wrapped(visible, infrared, labels, teachers, *offsets, step=step)
+            fabric.backward(parts["total"] / parts_like_this)
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0) + value.detach() / parts_like_this
+    fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    wrapped.module.balance.observe(step, sums.get("fusion"), sums["mask"])
+    return sums
+
+
+def parameter_groups(learner: Learner, weight_decay: float) -> list[dict[str, object]]:
+    """
+    Weight decay for what multiplies features, none for biases, norms and temperatures.
+
+    What comes pretrained learns at `encoder_rate` of the learning rate (`rate` of its groups).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 and not _is_stacked(name) else 0.0
+            rate = learner.config.encoder_rate if is_pretrained(name, learner) else 1.0
+            groups.setdefault((decay, rate), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "rate": rate}
+        for (decay, rate), parameters in groups.items()
+    ]
+
+
+def is_pretrained(name: str, learner: Learner) -> bool:
+    """Whether a parameter is of an encoder that starts from published weights."""
+    core = learner.network.core
+    return isinstance(core, StackedNetwork) and name.startswith("network.core.encoder.")
+
+
+def _is_stacked(name: str) -> bool:
+    """HIA keeps the biases, norms and temperatures of its streams as rows of one matrix."""
+    return name.endswith(("embed_bias", "out_bias", "norm_weight", "norm_bias", "temperature"))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
+    """Linear warm-up, then half a cosine down to nothing at the last step."""
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    cosine = 0.5 * (1 + math.cos(math.pi * max(done, 0)))
+    for group in optimizer.param_groups:
+        rate = config.learning_rate * group["rate"]
+        group["lr"] = rate * min((step + 1) / config.warmup, cosine)

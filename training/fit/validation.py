@@ -1,0 +1,82 @@
+"""The frames kept out of training by which a run is judged on its way."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from segmif.classes import Taxonomy
+from segmif.frames import FramePair
+from segmif.metrics import ConfusionMatrix
+from segmif.model.network import Network
+
+from ..config import Source, TrainConfig
+from ..data import samples
+from ..data.datasets import FrameSet
+from ..evaluation.evaluate import predict_by
+from .run_folder import Run
+
+SHOW_EVERY = 10  # validation pairs
+
+
+def open_validation(
+    config: TrainConfig,
+    root: Path,
+    classes: Taxonomy,
+    stop: int,
+    view: Callable[[FrameSet], FrameSet] | None,
+) -> tuple[FrameSet | None, dict[str, str]]:
+    """
+    The frames that a run to the step `stop` is judged by, seen through `view`, and their digests.
+
+    None and none where it never is, or where there is no data at all. Every frame is read once, as
+    those to train on are: ValueError now, not hours later, where one is broken, or where the labels
+    are not of `classes`.
+    """
+    if stop < config.validate_every or not root.is_dir():
+        return None, {}
+    try:
+        frames = samples.open_source(config.validation, root)
+        _refuse_other_classes(frames, classes)
+        frames = view(frames) if view else frames
+        digests = samples.Frames([frames], cache_gib=0).digests
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"[validation], {_told(config.validation)}: {error}\n"
+            f"mend it, name another set, or set validate_every beyond {stop} to go without"
+        ) from error
+    return frames, digests
+
+
+def _refuse_other_classes(frames: FrameSet, classes: Taxonomy) -> None:
+    if frames.taxonomy is None:
+        raise ValueError(f"{frames.name} has no labels to judge by")
+    if frames.taxonomy != classes:
+        raise ValueError(
+            f"{frames.name} is labelled by {frames.taxonomy.name}, "
+            f"the frames to train on by {classes.name}"
+        )
+
+
+def _told(source: Source) -> str:
+    return f"{source.kind} in {source.folder}" + (f", {source.split}" if source.split else "")
+
+
+def validate(network: Network, frames: FrameSet | None, run: Run, step: int) -> float:
+    """
+    mIoU of a network over all ids on the validation frames; NaN where there are none.
+
+    Some of the pairs appear among the run's pictures.
+    """
+    if frames is None:
+        return math.nan
+    predict = predict_by(network.eval())
+    classes = network.config.taxonomy
+    confusion = ConfusionMatrix.empty(len(classes.names))
+    for index in range(len(frames.names)):
+        frame = frames.read(index)
+        found = predict(FramePair(frame.visible, frame.infrared))
+        confusion = confusion.add(found.labels, frame.labels)
+        if index % SHOW_EVERY == 0:
+            run.show(step, frame, found, classes)
+    run.record(step, {"val_mean_iou": confusion.mean_iou})
+    return confusion.mean_iou
