@@ -7,6 +7,7 @@ Everybody imports `onnxruntime` from here: its telemetry is off before it loads.
 import os
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import numpy as np
@@ -34,6 +35,10 @@ HARMFUL = ["WeightBiasQuantization"]
 
 NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")  # as it words it, CUDA too
 
+# ONNX Runtime keeps the memory of the largest batch: 60 MiB for one pair of 640x480, 670 for eight.
+SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+KEPT_S = 10.0  # that the memory of a large batch is kept for another
+
 
 class OnnxNetwork:
     """A network in an ONNX Runtime session."""
@@ -44,6 +49,9 @@ class OnnxNetwork:
         given = {node.name for node in session.get_outputs()}
         self.outputs = tuple(name for name in OUTPUTS if name in given)
         self._options = _run_options()
+        self._shrinking = _run_options()
+        self._shrinking.add_run_config_entry(*SHRINK)
+        self._largest, self._largest_s = 0, 0.0  # batch of late [bytes], and when it last came
         self._session: onnxruntime.InferenceSession | None = session
 
     def run(
@@ -60,7 +68,7 @@ class OnnxNetwork:
         given = {"visible": visible, "infrared": infrared}
         wanted = asked_of(self.outputs, confidence)
         try:
-            outputs = self._session.run(wanted, given, self._options)
+            outputs = self._session.run(wanted, given, self._options_for(visible.nbytes))
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
             if not any(words in str(error) for words in NO_MEMORY):
                 raise
@@ -70,17 +78,25 @@ class OnnxNetwork:
 
     def _give_back(self) -> None:
         """Free what earlier runs left in the arena, which is far more than one more pair needs."""
-        options = _run_options()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         smallest = np.zeros((1, MULTIPLE, MULTIPLE), np.uint8)
         pair = {"visible": np.stack([smallest] * 3, 3), "infrared": smallest}
         with suppress(Exception):  # it was to help, and what went wrong before is said anyway
             if self._session:
-                self._session.run(["fused", "labels"], pair, options)
+                self._session.run(["fused", "labels"], pair, self._shrinking)
+
+    def _options_for(self, size: int) -> onnxruntime.RunOptions:
+        """Those that free the arena, if only batches of less than half its size came of late."""
+        now = monotonic()
+        if 2 * size >= self._largest or now - self._largest_s < KEPT_S:
+            if 2 * size >= self._largest:
+                self._largest, self._largest_s = max(size, self._largest), now
+            return self._options
+        self._largest, self._largest_s = size, now
+        return self._shrinking
 
     def close(self) -> None:
         """End what runs, and free the session."""
-        self._options.terminate = True
+        self._options.terminate = self._shrinking.terminate = True
         self._session = None
 
 

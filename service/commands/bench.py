@@ -177,9 +177,7 @@ async def measure_all(
         return {str(load): await measure(load, ask, pairs, window_s) for load in loads}
 
 
-async def measure(
-    load: Load, ask: Ask, pairs: Sequence[Pair], window_s: float
-) -> dict[str, Any]:
+async def measure(load: Load, ask: Ask, pairs: Sequence[Pair], window_s: float) -> dict[str, Any]:
     """Windows of a load until the last three agree, or MOST of them did not."""
     run = closed_loop if load.clients else open_loop
     windows: list[Window] = []
@@ -204,9 +202,7 @@ def steady(windows: Sequence[Window]) -> bool:
     return True
 
 
-async def closed_loop(
-    load: Load, ask: Ask, pairs: Sequence[Pair], seconds: float
-) -> list[Asked]:
+async def closed_loop(load: Load, ask: Ask, pairs: Sequence[Pair], seconds: float) -> list[Asked]:
     """Each client asks anew once it is answered."""
     until = time.perf_counter() + seconds
     asked: list[Asked] = []
@@ -221,9 +217,7 @@ async def closed_loop(
     return asked
 
 
-async def open_loop(
-    load: Load, ask: Ask, pairs: Sequence[Pair], seconds: float
-) -> list[Asked]:
+async def open_loop(load: Load, ask: Ask, pairs: Sequence[Pair], seconds: float) -> list[Asked]:
     """Pairs leave at a fixed rate; their times count from when they were due."""
     rate, start = load.rate or 1.0, time.perf_counter()
 

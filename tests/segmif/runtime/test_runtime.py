@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable
+from ctypes import CDLL
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,22 @@ def test_a_batch_without_memory_is_a_memory_error(stand_in_weights: Path) -> Non
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, usual)
     assert len(runtime.run(visible, infrared)) == 2
+
+
+def test_the_memory_of_a_large_batch_is_given_back(
+    stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = open_runtime(stand_in_weights, threads=1)
+
+    def resident_mib(batch: int) -> int:
+        runtime.run(np.zeros((batch, 512, 512, 3), np.uint8), np.zeros((batch, 512, 512), np.uint8))
+        CDLL(None).malloc_trim(0)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
+
+    small, large = resident_mib(1), resident_mib(64)
+    monkeypatch.setattr("segmif.runtime.onnxruntime_.KEPT_S", 0.0)
+    assert large > small + 64
+    assert resident_mib(1) < small + (large - small) / 4
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
