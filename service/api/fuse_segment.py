@@ -24,7 +24,7 @@ from .query_parameters import reject_repeated
 from .requests import DEADLINE_HEADER, FORM, client_of, due, read_pair, seconds_left, validated
 from .responses import ResponseFormat, encode
 
-WEB = Path(__file__).parent / "web"
+WEB = Path(__file__).parents[1] / "web"
 SAMPLES = WEB / "samples"
 
 # The pages load nothing from elsewhere, and the browser holds them to it.

@@ -41,7 +41,7 @@ from .fairness import RankedSemaphore
 from .model_loading import LoadedModel, too_slow
 from .worker_threads import HEAVY_NICE, Workers, end_aside
 
-GOLDEN = Path(__file__).parent / "web" / "samples" / "day"
+GOLDEN = Path(__file__).parents[1] / "web" / "samples" / "day"
 CODEC_THREADS = 2
 HEAVY_PAIRS = "pairs with refine or a depth_m that was not in use"
 MOST_SLOTS = 2  # of a runtime
