@@ -99,7 +99,7 @@ def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
         return 2
     app = create_app(settings, opened.runtime, opened.rig_aligner, opened.reference, reopen)
     try:
-        config = server_config(app, settings, app.state.line.metrics.refused)
+        config = server_config(app, settings, app.state.dispatcher.metrics.refused)
     except OSError as error:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
         return 2

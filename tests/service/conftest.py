@@ -68,7 +68,7 @@ def serving(
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         app = create_app(settings, runtime, rig_aligner, reference)
-        server = uvicorn.Server(server_config(app, settings, app.state.line.metrics.refused))
+        server = uvicorn.Server(server_config(app, settings, app.state.dispatcher.metrics.refused))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
