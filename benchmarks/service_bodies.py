@@ -30,7 +30,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from wire_forms import multipart, raw_pair
 
-from service.wire.binary_pair import RawAnswer
+from segmif.wire.binary_pair import RawAnswer
 
 DEADLINE_MS, MOST_MS, MOST_BYTES = 2000, 2500, 32 * 2**20
 SIDE = 2000  # both ways: as many pixels as are taken

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from segmif.thermal.gain_control import Method
+from segmif.wire.media_types import View
 
 from .camera_options import CameraFields
-from .wire.media_types import View
 
 Policy = Literal["refuse", "flag"]
 STREAM_NAME = r"^[\w.-]{1,64}$"

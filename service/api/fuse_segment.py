@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from segmif.classes import overlay_palette
+from segmif.wire.media_types import RAW
 
 from .. import errors
 from ..memory.budget import client_key
@@ -17,8 +18,8 @@ from ..observability.metrics import CONTENT_TYPE
 from ..scheduler.dispatcher import Dispatcher, PairRequest
 from ..schemas import Class, Classes, Meta, PairOptions, Sample, State
 from ..settings import Settings
-from ..wire.media_types import ALL_OFFERS, RAW, choose
 from .disconnects import cancel_on_disconnect
+from .negotiation import ALL_OFFERS, choose
 from .openapi import documented, header, query_of, schema_of
 from .query_parameters import reject_repeated
 from .requests import DEADLINE_HEADER, FORM, client_of, due, read_pair, seconds_left, validated

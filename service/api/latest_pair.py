@@ -13,12 +13,12 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from segmif.imaging.codecs import Pixels, encode_png
+from segmif.wire.media_types import JSON, MIXED, PNG
 
 from .. import errors
 from ..errors import ServiceError
 from ..pipeline.decode import Decoded
 from ..schemas import STREAM_NAME, LatestPairInfo, PairOptions
-from ..wire.media_types import JSON, MIXED, PNG
 from .openapi import documented, schema_of
 from .responses import Part, mixed
 

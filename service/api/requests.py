@@ -1,22 +1,24 @@
 """A request's body and parameters as a pair for the line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from segmif.wire import binary_pair
+from segmif.wire.media_types import RAW
+from segmif.wire.raw_frames import Frame, Layout
+
 from ..environment import closest
-from ..errors import BadParameter, MissingPart
+from ..errors import BadParameter, BadWire, MissingPart
 from ..limits import SMALL_BODY
 from ..pipeline.pair_checks import SENSORS
 from ..schemas import Meta, PairOptions
 from ..settings import Settings
-from ..wire import binary_pair
-from ..wire.media_types import RAW
-from ..wire.raw_frames import Frame, Layout
 from .multipart import read_form
 
 FORM = "multipart/form-data"
@@ -65,11 +67,21 @@ async def read_pair(
     return read_form_body(await read_form(request.headers["content-type"], request.stream()), ask)
 
 
+@contextmanager
+def wire_errors() -> Iterator[None]:
+    """Within it, a raw pair that cannot be read raises BadWire."""
+    try:
+        yield
+    except binary_pair.WireError as error:
+        raise BadWire(str(error)) from error
+
+
 def read_raw_body(body: bytes, ask: PairOptions) -> tuple[Frame | None, Frame | None, PairOptions]:
     """The frames of a raw body, and what its header says over `ask`."""
-    pair = binary_pair.read_pair(
-        body[: binary_pair.HEADER_BYTES], memoryview(body)[binary_pair.HEADER_BYTES :]
-    )
+    with wire_errors():
+        pair = binary_pair.read_pair(
+            body[: binary_pair.HEADER_BYTES], memoryview(body)[binary_pair.HEADER_BYTES :]
+        )
     return pair.visible, pair.infrared, override(ask, pair.ask)
 
 

@@ -17,6 +17,8 @@ from segmif.imaging.codecs import ImageError
 from segmif.runtime import Runtime
 from segmif.thermal.camera_profile import Cameras
 from segmif.thermal.gain_control import GainRule, Levels
+from segmif.wire.binary_pair import ENCODED, MISSING, RGB8, Y8, RawAnswer
+from segmif.wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 
 from ..errors import BadParameter, NotAcceptable
 from ..pipeline.decode import RunBoth
@@ -34,8 +36,6 @@ from ..schemas import (
     RigUse,
     Size,
 )
-from ..wire.binary_pair import ENCODED, MISSING, RGB8, Y8, RawAnswer
-from ..wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 
 FLAGS_HEADER = "X-Pair-Flags"
 

@@ -8,17 +8,19 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
+from segmif.wire import binary_pair
+from segmif.wire.media_types import RAW
+
 from .. import errors
 from ..memory.budget import MemoryBudget, client_key
 from ..memory.shared_regions import MAX_REGION_BYTES, PREFIX, Regions
 from ..scheduler.dispatcher import Dispatcher, PairRequest
 from ..schemas import PairOptions, RegionMade
-from ..wire import binary_pair
-from ..wire.media_types import RAW, choose
 from .disconnects import cancel_on_disconnect
+from .negotiation import choose
 from .openapi import documented, query_of
 from .query_parameters import reject_repeated
-from .requests import client_of, due, override, validated
+from .requests import client_of, due, override, validated, wire_errors
 from .responses import ResponseFormat, headers, raw_answer
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -84,9 +86,11 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     ask = validated(PairOptions, reject_repeated(request.query_params))
     choose(RAW, ask.views)
     header = b"".join([chunk async for chunk in request.stream()])
-    size = binary_pair.payload_bytes(header)
+    with wire_errors():
+        size = binary_pair.payload_bytes(header)
     with held(request, min(size, MAX_REGION_BYTES)):
-        pair = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
+        with wire_errors():
+            pair = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
         submission = submitted(request, pair, override(ask, pair.ask))
         response_format = ResponseFormat(RAW, ask.views)
         answer, result = await cancel_on_disconnect(

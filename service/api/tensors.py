@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE
 from segmif.runtime import Runtime
+from segmif.wire.raw_frames import Frame, Layout
 
 from ..errors import BadWire
 from ..schemas import PairOptions
-from ..wire.raw_frames import Frame, Layout
 from .requests import validated
 from .responses import Result, describe
 from .tensor_requests import InferRequest, Output, Tensor, read_request

@@ -12,6 +12,9 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.exceptions import HTTPException
 
+from segmif.wire.binary_pair import RawAnswer
+from segmif.wire.media_types import JPEG, PNG, RAW, WEBP
+
 from ..errors import (
     BadParameter,
     Busy,
@@ -29,8 +32,7 @@ from ..schemas import PairOptions, StreamOptions
 from ..server.rejections import UpgradeNeeded
 from ..server.websocket_protocol import RESTARTING
 from ..settings import Settings
-from ..wire.binary_pair import RawAnswer
-from ..wire.media_types import JPEG, PNG, RAW, WEBP, choose
+from .negotiation import choose
 from .query_parameters import reject_repeated
 from .requests import read_raw_body, validated
 from .responses import ResponseFormat, raw_answer

@@ -26,10 +26,9 @@ import httpx
 
 from segmif import folders
 from segmif.argument_types import FloatRange, IntegerRange
+from segmif.client import AsyncClient, ServiceError
 from segmif.files import TABLE_BYTES, read_frame, write_text
 from segmif.parsing import parse_json
-
-from ..client.http import AsyncClient, ServiceError
 
 STEADY = 3  # windows in a row that must agree
 AGREE = 0.1  # how far each of them may be from their mean

@@ -19,6 +19,7 @@ from segmif.frames import Prediction
 from segmif.imaging import codecs
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
+from segmif.wire.raw_frames import Frame
 
 from ..api.responses import Result, describe
 from ..errors import ServiceError
@@ -28,7 +29,6 @@ from ..pipeline.infer import PairRules, PreparedPair, align_pair, infer, prepare
 from ..pipeline.pair_checks import StreamHistory
 from ..pipeline.stage_times import StageTimes
 from ..schemas import PairOptions
-from ..wire.raw_frames import Frame
 from .infer_report import Report, ReportFile, Summary
 
 CODEC_THREADS = 2

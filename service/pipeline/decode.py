@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from segmif.imaging.codecs import ImageError, Pixels
 from segmif.imaging.sensor_format import cropped, has_telemetry, infrared_picture
 from segmif.thermal.camera_profile import CameraProfile, Cameras
+from segmif.wire.raw_frames import Frame, raw_infrared, raw_visible
 
 from ..errors import bad_frame
-from ..wire.raw_frames import Frame, raw_infrared, raw_visible
 from .decoder.pool import IN_PROCESS, Decoder
 from .stage_times import StageTimes
 

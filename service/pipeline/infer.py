@@ -17,10 +17,10 @@ from segmif.runtime import Runtime, predict
 from segmif.runtime.errors import SizeError
 from segmif.thermal.camera_profile import Cameras
 from segmif.thermal.gain_control import GainRule, Levels
+from segmif.wire.raw_frames import Frame
 
 from ..errors import BadPair, Degraded, EngineFailed, unfit
 from ..schemas import PairOptions, Policy
-from ..wire.raw_frames import Frame
 from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
 from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair

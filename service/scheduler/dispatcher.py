@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime
+from segmif.wire.raw_frames import Frame
 
 from ..api.latest_pair import LatestPairs
 from ..api.responses import Result
@@ -33,7 +34,6 @@ from ..pipeline.infer import (
 from ..pipeline.stage_times import StageTimes
 from ..schemas import PairOptions
 from ..settings import Settings
-from ..wire.raw_frames import Frame
 from .admission import Admission, QueueSlot
 from .batching import Batcher, Job, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams

@@ -33,10 +33,9 @@ from segmif.geometry.rig import Rig, read_rig, write_rig
 from segmif.imaging import codecs
 from segmif.imaging.headers import read_header
 from segmif.manifest import Manifest, ManifestError
-from service.errors import BadWire
+from segmif.wire.binary_pair import HEADER_BYTES, RawAnswer, WireError, read_pair
+from segmif.wire.raw_frames import Frame, raw_infrared, raw_visible
 from service.pipeline.align import RigAligner
-from service.wire.binary_pair import HEADER_BYTES, RawAnswer, read_pair
-from service.wire.raw_frames import Frame, raw_infrared, raw_visible
 from tests.hostile.generators.drawn import (
     json_values,
     kalibr_chains,
@@ -102,7 +101,7 @@ def by_other_library(data: bytes, format: str) -> NDArray[Any] | None:
 
 def check_raw_pair(_: World, message: bytes) -> None:
     """A raw pair is refused, or its frames have the sizes that its header states."""
-    with suppress(BadWire, codecs.ImageError):
+    with suppress(WireError, codecs.ImageError):
         pair = read_pair(message[:HEADER_BYTES], memoryview(message)[HEADER_BYTES:])
         for frame, decode in ((pair.visible, raw_visible), (pair.infrared, raw_infrared)):
             if frame and frame.layout:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from service.client import pack
+from segmif.client import pack
 from service.limits import Entry
 from service.settings import Settings
 

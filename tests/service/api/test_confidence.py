@@ -14,9 +14,9 @@ import tritonclient.http as triton
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
+from segmif.client import Client, pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
-from service.client import Client, pack
 from service.settings import Settings
 from tests.conftest import HOT, UNSURE
 from tests.service.conftest import Serve

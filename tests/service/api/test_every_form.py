@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.manifest import sha256
 from segmif.runtime import open_runtime
-from service.client import pack
+from segmif.wire.binary_pair import HEADER_BYTES, RawAnswer
 from service.settings import Settings
-from service.wire.binary_pair import HEADER_BYTES, RawAnswer
 from tests.service.conftest import Serve
 
 Frames = tuple[NDArray[np.uint8], NDArray[Any]]

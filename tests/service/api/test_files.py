@@ -12,10 +12,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmif.client import Client, pack
 from segmif.imaging import codecs
 from segmif.imaging.png import chunk
-from service.client import Client, pack
-from service.wire.binary_pair import RawAnswer
+from segmif.wire.binary_pair import RawAnswer
 from tests.conftest import HOT
 from tests.segmif.imaging.test_headers import with_scans
 from tests.segmif.imaging.test_tiff import grey

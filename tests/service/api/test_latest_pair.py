@@ -20,10 +20,10 @@ from websockets.sync.client import connect
 
 from calibration.commands import live
 from segmif import cli
+from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
 from service.api import latest_pair
-from service.client import pack
 from service.settings import Settings
 
 TOKEN = "let me see"

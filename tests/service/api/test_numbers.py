@@ -12,13 +12,13 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
-from service.client import pack
+from segmif.wire.binary_pair import RawAnswer
 from service.observability.logs import is_needed
 from service.schemas import PairOptions
 from service.settings import Settings
-from service.wire.binary_pair import RawAnswer
 
 RAMP = np.linspace(20, 220, 32 * 32).reshape(32, 32).astype(np.uint8)
 FILES: dict[str, Any] = {

@@ -16,14 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.geometry.rig import Camera, Homography, Rig, write_rig
 from segmif.imaging import codecs
 from segmif.runtime import Runtime, open_runtime
+from segmif.wire.binary_pair import RawAnswer
 from service.__main__ import main
-from service.client import pack
 from service.pipeline.align import RigAligner
 from service.settings import Settings
-from service.wire.binary_pair import RawAnswer
 from tests.service.server.test_service import started
 
 VISIBLE, INFRARED = (96, 64), (48, 32)  # width, height

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
+from segmif.client import Client, pack
 from segmif.runtime import open_runtime
-from service.client import Client, pack
 from service.settings import Settings
 from tests.service.conftest import open_regions
 from tests.service.server.test_safety import unharmed

@@ -20,13 +20,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.manifest import Manifest
 from segmif.runtime import Runtime, open_runtime
-from service.client import pack
+from segmif.wire.binary_pair import RawAnswer
 from service.observability import hardware
 from service.settings import Settings
-from service.wire.binary_pair import RawAnswer
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 ROOT = Path(__file__).parents[3]

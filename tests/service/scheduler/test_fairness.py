@@ -15,13 +15,13 @@ import tritonclient.http as triton
 from anyio import create_task_group
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.geometry.rig import write_rig
 from segmif.runtime import Runtime, open_runtime
-from service.client import pack
+from segmif.wire.binary_pair import RawAnswer
 from service.memory.budget import client_key
 from service.pipeline.align import RigAligner
 from service.settings import Settings
-from service.wire.binary_pair import RawAnswer
 from tests.service.api.test_rig import two_cameras
 from tests.service.scheduler.test_batching import HELD, Gate, Rig, number_of, pair
 from tests.service.server.test_safety import unharmed

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.runtime import open_runtime
 from service.app import create_app
-from service.client import pack
 from service.limits import check_entries
 from service.settings import Settings
 from tests.service.server.test_safety import connected, pair, rest, unharmed

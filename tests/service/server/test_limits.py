@@ -15,8 +15,8 @@ import httpx
 import numpy as np
 import pytest
 
+from segmif.client import pack
 from segmif.runtime import open_runtime
-from service.client import pack
 from service.limits import Entry, Limits, table
 from service.server.connections import RESERVE
 from service.settings import Settings

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
+from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
+from segmif.wire.binary_pair import RawAnswer
 from service.__main__ import main
-from service.client import pack
 from service.memory.process_limit import available_mib, bound_memory_by_machine
 from service.settings import Settings
-from service.wire.binary_pair import RawAnswer
 from tests.service.server.test_entry_points import BINARY, FIN, frame, gauge, opened, until
 from tests.service.server.test_safety import connected, pair, problem, problem_of, rest, unharmed
 from tests.service.server.test_service import started
@@ -112,7 +112,7 @@ def test_who_still_sends_a_refused_body_is_not_cut_off_from_the_answer(
 
 
 @pytest.mark.parametrize(
-    "stage", ["service.api.websocket.read_raw_body", "service.wire.binary_pair.RawAnswer.to_bytes"]
+    "stage", ["service.api.websocket.read_raw_body", "segmif.wire.binary_pair.RawAnswer.to_bytes"]
 )
 def test_a_socket_without_memory_goes_on(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch, stage: str

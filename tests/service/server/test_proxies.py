@@ -17,10 +17,10 @@ import tomli
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from segmif.client import pack
 from segmif.imaging import codecs
+from segmif.wire.binary_pair import RawAnswer
 from service.__main__ import main
-from service.client import pack
-from service.wire.binary_pair import RawAnswer
 
 Start = Callable[..., AbstractContextManager[httpx.Client]]
 

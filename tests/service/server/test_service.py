@@ -24,14 +24,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from segmif.classes import MFNET
+from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.manifest import Manifest, sha256
+from segmif.wire.binary_pair import RawAnswer
 from service.__main__ import main
 from service.api.fuse_segment import WEB
-from service.client import pack
 from service.server.reload import AT_START_ONLY
 from service.settings import DEFAULT_WEIGHTS, Settings
-from service.wire.binary_pair import RawAnswer
 from tests.conftest import stand_in_model
 
 ROOT = Path(__file__).parents[3]

@@ -10,6 +10,7 @@ import torch
 
 from export.to_onnx import export
 from segmif.classes import FMB, MFNET, Taxonomy, overlay
+from segmif.client import Client
 from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest
 from segmif.model.class_transfer import network_with_classes, rows_per_class
@@ -17,7 +18,6 @@ from segmif.model.config import VARIANTS
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from segmif.runtime import open_runtime
-from service.client import Client
 from service.settings import Settings
 from tests.service.conftest import serving
 from training.config import Phase, Source, TrainConfig

@@ -21,12 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from ..wire.binary_pair import ANSWER_MAGIC, ENCODED, MISSING, RGB8, Y8, Y16, RawAnswer, pack_pair
-from ..wire.media_types import RAW
-from .responses import Answer as Answer
-from .responses import ServiceError as ServiceError
-from .responses import unpack, wanted
-from .shared_memory import SharedMemory
+from segmif.client.responses import Answer as Answer
+from segmif.client.responses import ServiceError as ServiceError
+from segmif.client.responses import unpack, wanted
+from segmif.client.shared_memory import SharedMemory
+from segmif.wire.binary_pair import (
+    ANSWER_MAGIC,
+    ENCODED,
+    MISSING,
+    RGB8,
+    Y8,
+    Y16,
+    RawAnswer,
+    pack_pair,
+)
+from segmif.wire.media_types import RAW
 
 VisibleInput = NDArray[np.uint8] | bytes | Path | str | None  # str: a path
 InfraredInput = NDArray[np.uint8] | NDArray[np.uint16] | bytes | Path | str | None

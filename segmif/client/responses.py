@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..wire.binary_pair import RawAnswer
-from ..wire.media_types import View
+from segmif.wire.binary_pair import RawAnswer
+from segmif.wire.media_types import View
 
 DEFAULT: tuple[View, ...] = ("fused", "mask")
 

@@ -3,15 +3,11 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+
+from segmif.wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 
 from ..errors import NotAcceptable
 
-View = Literal["fused", "mask", "overlay", "confidence"]
-NUMBERS = ("mask", "confidence")  # pictures whose pixels are read as numbers, never to be rounded
-
-MIXED, JSON, RAW = "multipart/mixed", "application/json", "application/octet-stream"
-PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
 ALL_OFFERS = (MIXED, PNG, JPEG, WEBP, RAW, JSON)  # JSON last: base64 is a third larger, and slow
 
 

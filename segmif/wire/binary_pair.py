@@ -13,8 +13,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from ..errors import BadWire
-from .raw_frames import Frame, Layout
+from segmif.wire.raw_frames import Frame, Layout
 
 HEADER_BYTES = 64
 VERSION = 1
@@ -32,6 +31,10 @@ FORMATS = {2: "rgb8", 3: "bgr8", 4: "nv12", 5: "y8", 6: "y16"}
 RGB8, Y8, Y16 = 2, 5, 6
 
 
+class WireError(ValueError):
+    """A raw pair is not as docs/wire.md has it."""
+
+
 @dataclass(frozen=True)
 class RawPair:
     """A raw pair taken apart: the frames there are, and what its header asks."""
@@ -42,19 +45,19 @@ class RawPair:
 
 
 def read_pair(header: bytes, payload: memoryview) -> RawPair:
-    """Take a raw pair apart without copying; raises BadWire."""
+    """Take a raw pair apart without copying; raises WireError."""
     if len(header) < HEADER_BYTES:
-        raise BadWire(f"a raw pair begins with {HEADER_BYTES} bytes of header, {len(header)} came")
+        raise WireError(f"a pair begins with {HEADER_BYTES} bytes of header, {len(header)} came")
     magic, version, flags, size, *fields = PAIR.unpack(header[:HEADER_BYTES])
     if (magic, version, size) != (PAIR_MAGIC, VERSION, HEADER_BYTES):
-        raise BadWire(
+        raise WireError(
             f"the header begins with {magic!r}, version {version}, {size} bytes; expected "
             f"{PAIR_MAGIC!r}, {VERSION}, {HEADER_BYTES}"
         )
     visible_format, infrared_format, _, *sizes, deadline_ms, visible_ns, infrared_ns = fields
     visible_bytes, infrared_bytes = sizes[3], sizes[7]
     if visible_bytes + infrared_bytes != len(payload):
-        raise BadWire(
+        raise WireError(
             f"the header announces {visible_bytes} and {infrared_bytes} bytes of frames, "
             f"{len(payload)} came"
         )
@@ -101,9 +104,9 @@ def pack_pair(
 
 
 def payload_bytes(header: bytes) -> int:
-    """Bytes of frames that a raw pair's header announces; raises BadWire for half a header."""
+    """Bytes of frames that a raw pair's header announces; raises WireError for half a header."""
     if len(header) != HEADER_BYTES:
-        raise BadWire(f"a header has {HEADER_BYTES} bytes, {len(header)} came")
+        raise WireError(f"a header has {HEADER_BYTES} bytes, {len(header)} came")
     fields = PAIR.unpack(header)
     return int(fields[10] + fields[14])
 
@@ -121,7 +124,7 @@ def _frame(part: str, format: int, sizes: list[int], data: memoryview) -> Frame 
     if format == ENCODED:
         return Frame(data)
     if format not in FORMATS:
-        raise BadWire(f"{part} has the format {format}, expected one of 0 to {max(FORMATS)}")
+        raise WireError(f"{part} has the format {format}, expected one of 0 to {max(FORMATS)}")
     return Frame(data, Layout(FORMATS[format], *sizes))  # type: ignore[arg-type]
 
 

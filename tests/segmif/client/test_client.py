@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from segmif.classes import MFNET, overlay
+from segmif.client import Answer, AsyncClient, Client, ServiceError, StampedPair, pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
-from service.client.http import Answer, AsyncClient, Client, ServiceError, StampedPair, pack
+from segmif.wire.binary_pair import RGB8, Y8, RawAnswer
 from service.settings import Settings
-from service.wire.binary_pair import RGB8, Y8, RawAnswer
 from tests.conftest import UNSURE
 from tests.service.conftest import Serve, open_regions
 

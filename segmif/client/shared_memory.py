@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from ..wire.binary_pair import HEADER_BYTES, PAIR, parts_bytes
+from segmif.wire.binary_pair import HEADER_BYTES, PAIR, parts_bytes
 
 MEMORY = Path("/dev/shm")  # where Linux shows the memory that POSIX names
 ANSWER_BYTES = 5  # a pixel: fused, label, confidence
