@@ -48,7 +48,8 @@ def main(args: argparse.Namespace) -> int:
         from rosbags.typesys import Stores, get_typestore
     except ModuleNotFoundError:
         raise ValueError(
-            "recordings need the package rosbags: pip install segmif[rosbag]"
+            "recordings need the package rosbags: install the extra rosbag "
+            "(in the clone: pip install '.[rosbag]')"
         ) from None
     if not args.bag.exists():
         raise ValueError(f"{args.bag}: there is no such recording")

@@ -81,7 +81,7 @@ def open_device(index: int = 0) -> DeviceBackend:
             continue
     raise ArtefactError(
         "a TensorRT engine needs a GPU with its driver and pycuda or cuda-python: install "
-        "segmif[trt], or run the .onnx file on the CPU"
+        "the extra trt (in the clone: pip install '.[trt]'), or run the .onnx file on the CPU"
     )
 
 

@@ -109,7 +109,7 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     if provider not in onnxruntime.get_available_providers():
         raise ArtefactError(
             f"device {device!r} needs the {provider}, which the installed ONNX Runtime lacks; "
-            "install segmif[gpu] as its notes say, or choose the CPU"
+            "install the extra gpu as docs/guides/gpu-and-jetson.md says, or choose the CPU"
         )
     try:
         # what TensorRT leaves out shall run on the GPU too

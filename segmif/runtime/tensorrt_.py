@@ -73,8 +73,8 @@ def import_tensorrt() -> Any:
         return importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
         raise ArtefactError(
-            f"TensorRT is not installed here ({error}): take NVIDIA's TensorRT image or install "
-            "segmif[trt], or run the .onnx file instead"
+            f"TensorRT is not installed here ({error}): take NVIDIA's TensorRT image, install "
+            "the extra trt (in the clone: pip install '.[trt]'), or run the .onnx file instead"
         ) from error
 
 

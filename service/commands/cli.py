@@ -83,7 +83,10 @@ def measure(arguments: Sequence[str]) -> int:
     try:
         from . import bench
     except ImportError as error:
-        print(f"bench needs segmif[client]: {error}", file=sys.stderr)
+        print(
+            f"bench needs the extra client (in the clone: pip install '.[client]'): {error}",
+            file=sys.stderr,
+        )
         return 2
     return bench.main(arguments)
 
@@ -237,5 +240,5 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the pairs follow one another: flag frozen frames and clocks, smooth the gain",
     )
-    commands.add_parser("bench", help="measure a running service (needs segmif[client])")
+    commands.add_parser("bench", help="measure a running service (needs the extra client)")
     return top

@@ -12,7 +12,8 @@ from ..scheduler.model_loading import LoadedModel
 from ..settings import Settings
 from .tls_handshakes import tls_context
 
-# What the listening socket, the process and its log were made with; docs/deployment.md names it.
+# What the listening socket, the process and its log are made with; listed in
+# docs/guides/operate.md.
 AT_START_ONLY = (
     *("host", "port", "memory_mib", "shared_memory", "log"),
     *("decode_processes", "decode_limit_s"),

@@ -347,7 +347,7 @@ def test_sighup_renews_the_limits_of_connections(stand_in_weights: Path, tmp_pat
 
 
 def test_what_takes_a_restart_is_documented() -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
+    text = (ROOT / "docs" / "guides" / "operate.md").read_text()
     told = text.partition("**SIGHUP**")[2].partition("\n- **")[0]
     assert re.findall(r"`(\w+)`", told) == list(AT_START_ONLY)
     assert set(AT_START_ONLY) <= Settings.model_fields.keys()

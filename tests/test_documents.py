@@ -1,0 +1,179 @@
+"""README and guides keep to what is there: commands run, links lead somewhere, settings match."""
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+RUN = [ROOT / "README.md", *GUIDES]
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[bw]*/*.md")})
+BLOCK = re.compile(
+    r"^(?P<indent> *)(?:<!-- not run: (?P<reason>.*?) -->\n *)?"
+    r"```(?P<kind>\w+)\n(?P<code>.*?)^ *```$",
+    re.MULTILINE | re.DOTALL,
+)
+# What blocks are not run, by document and in its order: the same reasons stand in its comments.
+NOT_RUN = {
+    "README.md": ["make serve does not end"],
+    "first-pair.md": [
+        "make serve does not end",
+        "installs packages",
+        "measures for a minute",
+        "renders for seconds a scene; tests/training has it",
+    ],
+    "gpu-and-jetson.md": [
+        "needs a GPU and a container engine",
+        "needs a GPU, nvcc and TensorRT",
+        "needs a GPU, installs packages",
+        "the last step needs a GPU",
+        "needs torch and minutes; tests/export has it",
+    ],
+    "operate.md": [
+        "opens the machine to its network, does not end",
+        "needs a container engine",
+    ],
+    "ros-and-bags.md": ["installs packages", "needs a recording", "needs a Kalibr file"],
+    "your-cameras.md": [
+        "needs two cameras",
+        "needs views of a board",
+        "needs a rig file; does not end",
+        "needs a rig file",
+        "needs a rig file",
+    ],
+    "your-classes.md": [
+        "takes hours",
+        "takes minutes",
+        "needs torch and half a minute; tests/export has it",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code, and why it is not run."""
+
+    kind: str
+    code: str
+    reason: str | None
+
+
+def blocks(document: Path) -> list[Block]:
+    """Blocks of code of a document, without their indentation."""
+    return [
+        Block(m["kind"], re.sub(f"^{m['indent']}", "", m["code"], flags=re.MULTILINE), m["reason"])
+        for m in BLOCK.finditer(document.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
+def test_what_is_not_run_is_listed_with_its_reason(document: Path) -> None:
+    reasons = [block.reason for block in blocks(document) if block.reason]
+    assert reasons == NOT_RUN.get(document.name, [])
+
+
+def test_tables_in_toml_and_yaml_are_well_formed() -> None:
+    kinds = []
+    for document in RUN:
+        for block in blocks(document):
+            if block.kind == "toml":
+                assert tomli.loads(block.code)
+            if block.kind == "yaml":
+                assert yaml.safe_load(block.code)
+            kinds.append(block.kind)
+    assert {"toml", "yaml", "sh", "python"} <= set(kinds)
+
+
+def slug(heading: str) -> str:
+    """Anchor of a heading, as hosts of repositories make it."""
+    kept = (c for c in heading.lower() if c in "-_ " or unicodedata.category(c)[0] in "LN")
+    return "".join(kept).replace(" ", "-")
+
+
+def anchors(document: Path) -> set[str]:
+    """Anchors of a document's headings."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.S | re.M)
+    return {slug(line.lstrip("# ")) for line in re.findall(r"^#+ .*$", text, re.M)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        name, _, anchor = target.partition("#")
+        linked = (document.parent / name).resolve() if name else document
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M))
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        assert set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", text, re.M)) <= targets, document
+
+
+def test_operate_lists_every_setting() -> None:
+    operate, cameras = (ROOT / f"docs/guides/{name}.md" for name in ("operate", "your-cameras"))
+    table = operate.read_text(encoding="utf-8").split("## Every setting")[1]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", table, re.MULTILINE)
+    stated = cameras.read_text(encoding="utf-8").split("\n## ")[1]
+    fields = {n: field for n, field in Settings.model_fields.items() if f"`{n}`" not in stated}
+    assert {name: rest for name, *rest in rows} == {
+        name: [shown_default(field.default), shown_range(field)] for name, field in fields.items()
+    }
+
+
+def shown_default(value: Any) -> str:
+    """A default as the table of settings has it."""
+    match value:
+        case None | () | "":
+            return "none"
+        case bool():
+            return str(value).lower()
+        case Path():
+            return f"`{value.parent.name}/{value.name}`"
+        case float():
+            return "none" if math.isinf(value) else f"{value:.3g}"
+        case int():
+            return f"{value:,}" if value >= 10_000 else str(value)
+        case _:
+            return f"`{value}`"
+
+
+def shown_range(field: FieldInfo) -> str:
+    """A setting's smallest and largest value as the table has them."""
+    least = most = ""
+    for bound in field.metadata:
+        match bound:
+            case Ge(ge):
+                least = f"{ge:,}"
+            case Gt(gt):
+                least = f"above {gt:,}"
+            case Le(le):
+                most = f"{le:,}"
+            case Lt(lt):
+                most = f"below {lt:,}"
+    if most == "inf":
+        return least
+    return f"{least} to {most}" if most else ""
+
+
+def test_variables_that_documents_name_are_settings() -> None:
+    known = {f"SEGMIF_{name}".upper() for name in Settings.model_fields} | {"SEGMIF_DATA"}
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        named = set(re.findall(r"\bSEGMIF_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text)) - {"SEGMIF_NAME"}
+        assert named <= known, document
