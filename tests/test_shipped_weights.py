@@ -65,3 +65,10 @@ def test_real_people_and_cars_are_found(variant: str) -> None:
     # a third of the frames: well below what `training evaluate` reports for all of them
     assert iou["person"] > 0.3
     assert iou["car"] > 0.3
+
+
+def test_manifests_name_what_the_weights_descend_from(variant: str) -> None:
+    for end in ("safetensors", "onnx"):
+        training = Manifest.read(WEIGHTS / f"{variant}.{end}").training
+        assert any("Cityscapes" in source for source in training["descends_from"])
+        assert "non-commercial" in training["commercial_use"]
