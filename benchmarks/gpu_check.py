@@ -11,14 +11,13 @@ built for it by g++ (or `--kernels`): its times mean nothing.
 
 import argparse
 import json
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_report import ROW, Report, of_engine
+from gpu_report import ROW, Report
 
 PARTS = (  # the most wanted first: time may end before they do
     "machine",
@@ -41,7 +40,7 @@ PARTS = (  # the most wanted first: time may end before they do
 def main() -> int:
     """Runs all parts; returns the exit code, 1 where there is no GPU or an answer is wrong."""
     args = arguments()
-    if args.site and not (args.tensorrt_python and of_engine(args.part)):
+    if args.site:
         sys.path.insert(0, str(args.site))  # before what the machine has of the same name
     if args.part:
         return run_part(args)
@@ -71,7 +70,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kernels", type=Path, help="library [of `make plugin`]")
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
-    parser.add_argument("--tensorrt-python", help="program that runs the parts of TensorRT [this]")
     parser.add_argument("--seconds", type=float, default=510, help="no part runs on after [510]")
     parser.add_argument("--most", type=float, help="seconds of a part [150; of an engine's 300]")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -81,8 +79,6 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.rehearse:
         args.kernels = args.kernels or build / "libsegmif_attention.so"
-    if args.tensorrt_python and not shutil.which(args.tensorrt_python):
-        parser.error(f"--tensorrt-python {args.tensorrt_python}: no program of that name")
     return args
 
 
@@ -101,10 +97,7 @@ def run_part(args: argparse.Namespace) -> int:
     """One part, in this process: prints its rows; the last says why, where it failed."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     try:
-        if of_engine(args.part):
-            from gpu_engines import run
-        else:
-            from gpu_parts import run
+        from gpu_parts import run
 
         for row in run(args):
             print(ROW + json.dumps(row, default=str), flush=True)

@@ -1,17 +1,14 @@
 """How fast a runtime answers and whether rightly: its strays from float64, beside torch's own."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from gpu_setting import Bytes, Row, Setting, host_milliseconds
-from typing_extensions import Self
 
-from export.tolerance import Deviation, Frame, Trial
+from export.tolerance import Deviation, Trial
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 
 if TYPE_CHECKING:
@@ -39,27 +36,6 @@ class Reference:
         faults = found.exceeds(self.plain)
         row = shown(found) | {"plain_torch": shown(self.plain), "right": not faults}
         return row | ({"why": faults} if faults else {})
-
-    def write(self, path: Path, source: str) -> None:
-        """Keeps it for a process without torch; `source` is the hash of the weights."""
-        (frame,), (exact,) = self.trial.frames, self.trial.exact
-        facts = {"source": source, "classes": self.trial.classes, "plain": asdict(self.plain)}
-        frames = vars(frame.pair) | vars(exact)
-        np.savez(
-            path, facts=json.dumps(facts), **{k: v for k, v in frames.items() if v is not None}
-        )
-
-    @classmethod
-    def read(cls, path: Path, source: str) -> Self:
-        """What `write` kept; ValueError where it is of other weights."""
-        with np.load(path) as held:
-            frames = {name: held[name] for name in held.files}
-        facts = json.loads(frames.pop("facts").item())
-        if facts["source"] != source:
-            raise ValueError(f"{path.name} is of other weights than the ONNX")
-        pair = FramePair(frames.pop("visible"), frames.pop("infrared"))
-        trial = Trial([Frame(pair, None)], [Prediction(**frames)], facts["classes"])
-        return cls(trial, Deviation(**facts["plain"]))
 
 
 def shown(strays: Deviation) -> Row:

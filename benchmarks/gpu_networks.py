@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from gpu_compare import Compare, comparison, served, shown
+from gpu_compare import Compare, comparison, served
 from gpu_exact import of_torch, reference
 from gpu_setting import Row
 from gpu_timing import roofline_ms
@@ -81,7 +81,7 @@ def onnx_runtime(check: Check) -> Iterator[Row]:
 
 
 def exported(check: Check, variant: str) -> Iterator[Row]:
-    """What the parts of engines read: the FP16 ONNX, and what to compare its engines with."""
+    """The FP16 ONNX that the parts of engines read."""
     from export import to_onnx
 
     weights = check.args.weights / f"{variant}.safetensors"
@@ -90,9 +90,6 @@ def exported(check: Check, variant: str) -> Iterator[Row]:
     if not _made_of(onnx, weights):  # by an earlier run
         to_onnx.export(weights, onnx, "fp16")
     yield {"network": variant, "export_s": time.monotonic() - start}
-    kept = reference(check, variant, "fp16")
-    kept.write(check.folder / f"{variant}.reference.npz", Manifest.read(weights).sha256)
-    yield {"network": variant, "plain_torch": shown(kept.plain)}
 
 
 def _made_of(onnx: Path, weights: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What `gpu_check.py` runs in torch, part by part; each gives its rows as it finds them."""
+"""The parts of `gpu_check.py`; each gives its rows as it finds them."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 import torch
+from gpu_engines import layers, tensorrt
 from gpu_networks import exported, network_times, onnx_runtime
 from gpu_setting import Row
 from gpu_torch import Check
@@ -33,6 +34,12 @@ def run(args: argparse.Namespace) -> Iterator[Row]:
         "attention_times": attention_times,
         "onnxruntime": onnx_runtime,
         "profile": profile,
+        "tensorrt_plugin": partial(tensorrt, attention="plugin"),
+        "tensorrt_batch8": partial(tensorrt, best=8),
+        "tensorrt_native": partial(tensorrt, attention="native"),
+        "tensorrt_nano": partial(tensorrt, variant="nano"),
+        "tensorrt_paper": partial(tensorrt, variant="paper"),
+        "layers": layers,
     }
     whole = exported if args.part.startswith("onnx_") else network_times
     return parts.get(args.part, partial(whole, variant=variant))(Check(args))

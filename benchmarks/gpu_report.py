@@ -20,11 +20,6 @@ PART_S, ENGINE_S = 150, 300  # what a part may take; one that makes an engine or
 ROW = "row "  # how a part's process marks a line that is a row
 
 
-def of_engine(part: str) -> bool:
-    """Whether a part runs by TensorRT and needs no torch."""
-    return part == "layers" or part.startswith("tensorrt")
-
-
 class Report:
     """Rows of every part, in a JSON file and as tables in a text, both named by GPU and time."""
 
@@ -56,8 +51,7 @@ class Report:
         end = min(end, start + (args.most or most))
         ceilings = self._machine.get("ceilings", {})
         given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
-        python = (of_engine(name) and args.tensorrt_python) or sys.executable
-        command = [python, str(PROGRAM), *given]
+        command = [sys.executable, str(PROGRAM), *given]
         with _ending(command, max(end - start, 0)) as process:
             assert process.stdout
             for line in process.stdout:

@@ -7,7 +7,7 @@ ONNX Runtime, and TensorRT where our plugin is not loaded, run this body; it is
 
 import onnx
 
-OPSET = 18  # what TensorRT 8.6 and JetPack 6 read
+OPSET = 18  # what TensorRT 10.3 (JetPack 6) reads
 
 _HEADER = f"""
 <domain: "segmif", opset_import: ["" : {OPSET}]>

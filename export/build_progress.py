@@ -1,4 +1,4 @@
-"""How far TensorRT is with an engine, as its builder tells from 10.0 on."""
+"""How far TensorRT is with an engine, as its builder reports it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,9 +51,7 @@ class Progress:
 
 
 def monitor(trt: Any, tell: Tell) -> Any:
-    """What the configuration of a builder takes; None where this TensorRT knows none."""
-    if not hasattr(trt, "IProgressMonitor"):
-        return None
+    """The `progress_monitor` of a builder's configuration."""
     progress = Progress(tell)
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the module is only known when it runs

@@ -45,7 +45,6 @@ class EightBits:
 
 
 PRECISIONS = {
-    # TensorRT 8 reads no QDQ without zero points
     "int8": EightBits(onnx=TensorProto.INT8, largest=127, channels=8, opset=13, zero_points=True),
     # E4M3. TensorRT 10 does convolutions of 16 channels or fewer slowly or not at all: NVIDIA's
     # ModelOpt leaves them out. ONNX Runtime 1.32 drops a ReLU before an FP8 QDQ with zero points.

@@ -24,13 +24,11 @@ from segmif.manifest import Manifest, ManifestError, sha256
 from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.errors import ArtefactError
 
-from . import folding, old_parsers
 from .build_progress import monitor
 from .output_paths import spare_source
 
 OPERATOR = ("segmif", "InteractiveAttention")
 PLUGIN_FIRST = (10, 7)  # from here on the parser prefers a plugin to a local function
-OPSET_18 = (9, 0)  # from here on the parser knows it
 ROOM = 4  # what an engine may take, in sizes of its ONNX; TensorRT-RTX's take 2.3
 
 
@@ -64,7 +62,6 @@ class Build:
     plugin: Path | None = None  # our plugin's library; None: TensorRT compiles the attention's body
     workspace_mib: int | None = None  # scratch and activations; None: all the GPU has
     timing_cache: Path | None = None  # what earlier builds on this machine measured
-    libraries: bool = True  # whether layers may run on cuBLAS and cuDNN, as some do before 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +212,7 @@ def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -
 
     With our plugin, parsers before 10.7 must not find the body, which they would prefer. Without
     it, the body stands in the node's place: from 10.7 on, a plugin that something else in this
-    process loaded would be preferred, and before 9.0 no parser knows bodies, nor opset 18.
+    process loaded would be preferred.
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     if plugin and version < PLUGIN_FIRST:
@@ -224,7 +221,7 @@ def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -
         model.functions.extend(kept)
     elif not plugin:
         model = onnx.inliner.inline_local_functions(model)
-    return model if version >= OPSET_18 else old_parsers.reword(folding.fold(model))
+    return model
 
 
 def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
@@ -236,19 +233,16 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     version = runtime.version_of(trt)
     logger = runtime.Words(trt)
     builder = trt.Builder(logger.of_tensorrt)
-    network = builder.create_network(_creation_flags(trt))
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger.of_tensorrt)
     prepared = prepare(model, version, plugin=build.plugin is not None)
     if not parser.parse(prepared.SerializeToString()):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
     config = _configure(trt, builder, build)
-    if not _is_typed(trt):
-        _insist_on_types(trt, network, config)
     cache = _open_timing_cache(trt, config, build.timing_cache)
-    watching = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
-    if watching:
-        config.progress_monitor = watching
+    progress = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
+    config.progress_monitor = progress
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ArtefactError(
@@ -261,47 +255,12 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     return bytes(engine)
 
 
-def _is_typed(trt: Any) -> bool:
-    """Whether networks may keep the types of their ONNX: from TensorRT 10 on."""
-    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-
-
-def _creation_flags(trt: Any) -> int:
-    flags = trt.NetworkDefinitionCreationFlag
-    # before 10, batch had to be said to be a dimension, and types were hints
-    return 1 << int(flags.STRONGLY_TYPED if _is_typed(trt) else flags.EXPLICIT_BATCH)
-
-
-def _insist_on_types(trt: Any, network: Any, config: Any) -> None:
-    """Before 10: half and INT8 are allowed by flags alone, and what is float must stay so."""
-    kinds, flags = trt.LayerType, trt.BuilderFlag
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    config.set_flag(flags.FP16)
-    config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
-    if any(layer.type == kinds.QUANTIZE for layer in layers):
-        config.set_flag(flags.INT8)
-    through_int8: set[str] = set()  # tensors that are float in name only
-    for layer in layers:
-        given, output = layer.get_input(0), layer.get_output(0)
-        reads = given is not None and given.name in through_int8
-        if layer.type == kinds.DEQUANTIZE or (reads and layer.type == kinds.CONVOLUTION):
-            through_int8.add(output.name)
-        free = reads or layer.type in (kinds.CONSTANT, kinds.QUANTIZE, kinds.DEQUANTIZE)
-        # a sum over the pixels in half would be infinite
-        if not free and output.dtype == trt.float32:
-            layer.precision = trt.float32
-
-
 def _configure(trt: Any, builder: Any, build: Build) -> Any:
     config = builder.create_builder_config()
     if build.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
-    if not build.libraries:
-        config.set_tactic_sources(0)
     # names and types of the layers stay in the engine: they tell which attention it holds
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if runtime.SHARING <= runtime.version_of(trt) < (10,):  # there it has to be asked for
-        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     profile = builder.create_optimization_profile()
     profile.set_shape("visible", *build.profile.shapes((3,)))
     profile.set_shape("infrared", *build.profile.shapes(()))

@@ -1,4 +1,4 @@
-// What TensorRT tells of a node's tensors, as the kernels want to hear it; shared by both faces of the plugin.
+// TensorRT's description of a node's tensors, translated for the kernels.
 #pragma once
 
 #include <NvInferRuntime.h>

@@ -54,13 +54,13 @@ class Slot:
     """Buffers and a stream for one batch at a time; for the thread that opened the device."""
 
     def __init__(
-        self, trt: Any, engine: Any, device: DeviceBackend, profile: dict[str, Any], sizes: int
+        self, trt: Any, engine: Any, device: DeviceBackend, profile: dict[str, Any]
     ) -> None:
-        """Of an engine of that profile; stays ready for the last `sizes` sizes of frames."""
-        self._trt, self._engine, self._device, self._sizes = trt, engine, device, sizes
+        """Of an engine of that profile; stays ready for the last `SIZES` sizes of frames."""
+        self._trt, self._engine, self._device = trt, engine, device
         self.outputs = _outputs_of(engine)
         self._stream = device.stream()
-        self._scratch_size = _scratch_size(engine)
+        self._scratch_size = int(engine.device_memory_size_v2)  # for the largest frames
         self._allocate(*(profile[name][2] for name in ("batch", "height", "width")))
         self._ready: OrderedDict[Size, _Ready] = OrderedDict()
         self._size: Size = (0, 0, 0)  # of the frames under way
@@ -85,7 +85,7 @@ class Slot:
         for name, frame in (("visible", visible), ("infrared", infrared)):
             np.copyto(self._view(name), frame)
         if size not in self._ready:
-            while len(self._ready) >= self._sizes:
+            while len(self._ready) >= SIZES:
                 self._ready.popitem(last=False)[1].close()
             self._ready[size] = self._prepare(size)
         self._ready.move_to_end(size)
@@ -128,7 +128,8 @@ class Slot:
 
     def _context(self, size: Size) -> Any:
         """TensorRT's state for frames of a size, bound to the buffers."""
-        context = _bare_context(self._trt, self._engine)
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy)
         if context is None:
             batch, height, width = size
             raise MemoryError(
@@ -136,10 +137,7 @@ class Slot:
                 f"{self._scratch_size:,} bytes of scratch: give smaller frames or fewer sizes, or "
                 "build the engine with smaller --batch, --height or --width"
             )
-        if hasattr(context, "set_device_memory"):
-            context.set_device_memory(self._scratch, self._scratch_size)
-        else:  # before 10.1
-            context.device_memory = self._scratch
+        context.set_device_memory(self._scratch, self._scratch_size)
         if not context.set_optimization_profile_async(0, self._stream):
             raise DeviceError("TensorRT could not choose the engine's profile")
         for name in INPUTS:
@@ -157,20 +155,6 @@ class Slot:
 def _outputs_of(engine: Any) -> tuple[str, ...]:
     held = {engine.get_tensor_name(place) for place in range(engine.num_io_tensors)}
     return tuple(name for name in OUTPUTS if name in held or name != CONFIDENCE)
-
-
-def _bare_context(trt: Any, engine: Any) -> Any:
-    """An execution context that is yet to be given its scratch memory."""
-    if hasattr(trt, "ExecutionContextAllocationStrategy"):
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        return engine.create_execution_context(strategy)
-    return engine.create_execution_context_without_device_memory()  # before 10
-
-
-def _scratch_size(engine: Any) -> int:
-    """Bytes of scratch memory that a context needs for the largest frames."""
-    newer = hasattr(engine, "device_memory_size_v2")  # from 10.1 on
-    return int(engine.device_memory_size_v2 if newer else engine.device_memory_size)
 
 
 def _shape(name: str, size: Size) -> tuple[int, ...]:

@@ -1,5 +1,5 @@
 """
-TensorRT: an engine for one kind of GPU, by names of tensors, from TensorRT 8.5 to 11.
+TensorRT: an engine for one kind of GPU, by names of tensors, from TensorRT 10.3 to 11.
 
 One thread owns the GPU. It keeps some slots (`segmif.runtime.slot`): the next pair is on its way
 while the last one computes.
@@ -26,11 +26,11 @@ from segmif.manifest import Manifest, sha256
 from segmif.runtime.compatibility import check_facts, check_machine, check_size
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.slot import SIZES, Bytes, Slot
+from segmif.runtime.slot import Bytes, Slot
 
 SLOTS = 2
 PLUGIN = "InteractiveAttention"
-SHARING = (8, 6)  # from here on several contexts may use one profile
+OLDEST = (10, 3)  # TensorRT of JetPack 6
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +68,20 @@ class Machine:
 
 
 def import_tensorrt() -> Any:
-    """The module `tensorrt`; ArtefactError where it is not installed or cannot be loaded."""
+    """The module `tensorrt`; ArtefactError if it is missing, cannot be loaded or is too old."""
     try:
-        return importlib.import_module("tensorrt")
+        trt = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
         raise ArtefactError(
             f"TensorRT is not installed here ({error}): take NVIDIA's TensorRT image, install "
             "the extra trt (in the clone: pip install '.[trt]'), or run the .onnx file instead"
         ) from error
+    if version_of(trt) < OLDEST:
+        raise ArtefactError(
+            f"TensorRT {trt.__version__} is installed here; {'.'.join(map(str, OLDEST))} or later "
+            "is needed: upgrade it, or run the .onnx file instead"
+        )
+    return trt
 
 
 def version_of(trt: Any) -> tuple[int, ...]:
@@ -114,8 +120,9 @@ def load_plugin(trt: Any, path: Path) -> str:
     registry = trt.get_plugin_registry()
     try:
         if not _knows_plugin(registry):
-            _register(trt, registry, path.resolve())
-    except (OSError, AttributeError) as error:
+            ctypes.CDLL(str(path.resolve()))  # gives the reason if it fails; TensorRT does not
+            registry.load_library(str(path.resolve()))
+    except OSError as error:
         raise ArtefactError(f"{path} cannot be loaded: {error}") from error
     if not _knows_plugin(registry):
         raise ArtefactError(
@@ -125,20 +132,8 @@ def load_plugin(trt: Any, path: Path) -> str:
     return sha256(path)
 
 
-def _register(trt: Any, registry: Any, path: Path) -> None:
-    library = ctypes.CDLL(str(path))  # says why it cannot be loaded, which TensorRT does not
-    if hasattr(registry, "load_library"):
-        registry.load_library(str(path))
-    else:  # before 8.6
-        nvinfer = ctypes.CDLL(f"libnvinfer.so.{version_of(trt)[0]}")
-        nvinfer.getPluginRegistry.restype = ctypes.c_void_p
-        library.segmif_register(ctypes.c_void_p(nvinfer.getPluginRegistry()))
-
-
 def _knows_plugin(registry: Any) -> bool:
-    newer = hasattr(registry, "all_creators")  # from 10 on
-    creators = registry.all_creators if newer else registry.plugin_creator_list
-    return any(creator.name == PLUGIN for creator in creators)
+    return any(creator.name == PLUGIN for creator in registry.all_creators)
 
 
 def deserialize(trt: Any, engine: bytes, words: Words | None = None) -> Any:
@@ -203,7 +198,7 @@ class EngineNetwork:
     ) -> None:
         self.manifest = manifest
         self.name = f"tensorrt {trt.__version__}"
-        self.slots = SLOTS if version_of(trt) >= SHARING else 1  # batches in work at a time
+        self.slots = SLOTS
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between a call that comes and a runtime that closes
         self.outputs: tuple[str, ...] = ()
@@ -266,8 +261,7 @@ class EngineNetwork:
         words = Words(trt)  # must live as long as what it is given to
         network = deserialize(trt, engine, words)
         profile = self.manifest.engine["profile"]
-        sizes = SIZES if self.slots > 1 else 1
-        slots = [Slot(trt, network, device, profile, sizes) for _ in range(self.slots)]
+        slots = [Slot(trt, network, device, profile) for _ in range(SLOTS)]
         self.outputs = slots[0].outputs
         opened.set_result(f"{self.name} {device.name}")
         try:

@@ -12,16 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-ENGINE_PYTHON = f"""#!/bin/sh
-PYTHONPATH={ROOT}/tests/docker/fakes:{ROOT} exec {sys.executable} "$@"
-"""
+FAKE_TENSORRT = {"PYTHONPATH": f"{ROOT}/tests/docker/fakes:{ROOT}", "FAKE_TORCH": "1"}
 
 
-def rehearsed(out: Path, *flags: str) -> tuple[int, dict[str, Any], str]:
+def rehearsed(out: Path, *flags: str, **environment: str) -> tuple[int, dict[str, Any], str]:
     """Its exit code, its JSON and its text."""
     program = ROOT / "benchmarks" / "gpu_check.py"
     command = [sys.executable, str(program), "--rehearse", "--out", str(out), *flags]
-    code = subprocess.run(command).returncode
+    code = subprocess.run(command, env=os.environ | environment).returncode
     (found,), (text,) = out.glob("*.json"), out.glob("*.txt")
     return code, json.loads(found.read_text()), text.read_text()
 
@@ -64,50 +62,21 @@ def test_fast_but_wrong_is_told(tmp_path: Path) -> None:
 
 
 def test_engines_are_timed_and_judged(tmp_path: Path) -> None:
-    """By a Python without torch; its fake engine answers anything but what the network does."""
-    python = tmp_path / "python"
-    python.write_text(ENGINE_PYTHON)
-    python.chmod(0o755)
+    """The fake engine answers anything but what the network does."""
     for suffix in ("", ".json"):  # so that the part before finds its ONNX made
         shutil.copy(ROOT / f"weights/edge.onnx{suffix}", tmp_path / f"edge.fp16.onnx{suffix}")
-    flags = ["--plugin", str(tmp_path / "none.so"), "--tensorrt-python", str(python)]
+    flags = ["--plugin", str(tmp_path / "none.so")]
     parts = ["tensorrt_plugin", "tensorrt_native", "layers"]
-    code, found, _ = rehearsed(tmp_path / "out", *flags, "--parts", *parts)
+    code, found, _ = rehearsed(tmp_path / "out", *flags, "--parts", *parts, **FAKE_TENSORRT)
     assert "there is no plugin at" in found["tensorrt_plugin"][0]["left_out"]
     built, *timed = found["tensorrt_native"]
     assert built["attention"] == "native" and built["build_s"] >= 0
     shown = [(row["graph"], row["batch"]) for row in timed]
     assert shown == [(True, 1), (True, 2), (False, 1), (False, 2)]
     assert code == 1 and all(row["right"] is False for row in timed)
-    plain = found["onnx_edge"][-1]["plain_torch"]
-    assert plain["fused_differs"] < 0.2 < timed[0]["fused_differs"]
-    assert all(row["plain_torch"] == plain for row in timed)
+    assert timed[0]["plain_torch"]["fused_differs"] < 0.2 < timed[0]["fused_differs"]
     assert found["layers"][0]["engine"] == "edge.native.engine"
     assert found["layers"][1] == {"layer": "network", "us_a_pair": 500}
-
-
-IMPORTED = """
-import sys
-for name in ("torch", "onnxruntime", "cv2", "safetensors"):
-    sys.modules[name] = None
-import gpu_engines
-print("\\n".join(getattr(each, "__file__", None) or "" for each in sys.modules.values()))
-"""
-COMPILE = "import sys; [compile(open(path).read(), path, 'exec') for path in sys.argv[1:]]"
-
-
-def test_engines_need_no_torch_and_no_newer_python() -> None:
-    """A folder with TensorRT 8.6 has numpy and onnx, and Python 3.10."""
-    folders = {"PYTHONPATH": f"{ROOT / 'benchmarks'}:{ROOT}"}
-    command = [sys.executable, "-c", IMPORTED]
-    done = subprocess.run(command, env=os.environ | folders, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    ours = [str(ROOT / name) for name in ("benchmarks", "export", "segmif")]
-    files = [path for path in done.stdout.split() if path.startswith(tuple(ours))]
-    assert len(files) > 10
-    for oldest in Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10"):
-        done = subprocess.run([oldest, "-c", COMPILE, *files], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import numpy as np
 import onnx
 import pytest
 
 from export.quantize import quantize
-from export.to_engine import Build, Profile, prepare, serialize
 from export.to_onnx import export
 from segmif.frames import FramePair
 from segmif.imaging import codecs
 from segmif.manifest import Manifest
 from segmif.runtime import open_runtime, predict
-from tests.export.test_to_engine import BUILD, builder_with
+from tests.export.test_to_engine import BUILD
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "nano.onnx"
 SAMPLES = Path(__file__).parents[2] / "service" / "web" / "samples"
@@ -112,46 +109,3 @@ def test_what_cannot_be_quantized_is_refused(pairs: Path, tmp_path: Path) -> Non
         quantize(WEIGHTS, WEIGHTS.parent / "../weights/nano.onnx", pairs, 1)
     assert WEIGHTS.read_bytes() == before
     assert not (tmp_path / "none.onnx").exists()
-
-
-def test_tensorrt_8_takes_int8_of_fp32_alone(quantized: tuple[Path, Path]) -> None:
-    path, source = quantized
-    model = onnx.load(path)
-    if source == WEIGHTS:
-        onnx.checker.check_model(prepare(model, (8, 6, 0), plugin=False), full_check=True)
-    else:
-        with pytest.raises(ValueError, match="TensorRT 8 knows INT8 with scales in FP32"):
-            prepare(model, (8, 6, 0), plugin=False)
-
-
-def layer(kind: str, given: str, output: str) -> SimpleNamespace:
-    """A layer of a network whose tensors are all FP32."""
-    return SimpleNamespace(
-        type=kind,
-        precision=None,
-        get_input=lambda place: SimpleNamespace(name=given) if given else None,
-        get_output=lambda place: SimpleNamespace(name=output, dtype="float"),
-    )
-
-
-def test_tensorrt_8_may_compute_in_int8_what_is_quantized_and_nothing_else() -> None:
-    layers = [
-        layer("constant", "", "weight"),
-        layer("quantize", "pixels", "quantized"),
-        layer("dequantize", "quantized", "dequantized"),
-        layer("convolution", "dequantized", "convolved"),
-        layer("activation", "convolved", "positive"),
-        layer("reduce", "positive", "mean"),
-        layer("convolution", "mean", "end"),
-    ]
-    module = builder_with({}, "8.6.0")
-    builder = module.Builder(None)
-    network = builder.create_network.return_value
-    network.num_layers, network.get_layer = len(layers), layers.__getitem__
-    kinds = ("constant", "quantize", "dequantize", "convolution")
-    module.LayerType = SimpleNamespace(**{kind.upper(): kind for kind in kinds})
-    module.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0)
-    module.BuilderFlag, module.PreviewFeature, module.float32 = MagicMock(), MagicMock(), "float"
-    serialize(module, onnx.load(WEIGHTS), Build(profile=Profile()))
-    builder.create_builder_config().set_flag.assert_any_call(module.BuilderFlag.INT8)
-    assert [each.precision for each in layers] == [None] * 5 + ["float"] * 2

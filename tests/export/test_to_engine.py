@@ -9,14 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
-import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
 
 from export import to_engine
-from export.folding import fold
 from export.quantize import quantize
 from export.to_engine import (
     Build,
@@ -35,7 +32,6 @@ from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.runtime import tensorrt_
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.onnxruntime_ import onnxruntime
 from segmif.runtime.tensorrt_ import Machine
 from tests.segmif.runtime.fakes import fake_tensorrt
 
@@ -57,26 +53,11 @@ def attention(model: onnx.ModelProto) -> tuple[bool, bool]:
     return node, any(f.name == "InteractiveAttention" for f in model.functions)
 
 
-def test_what_quantizes_a_constant_is_no_constant() -> None:
-    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y)
-    <float[2] w = {1.5, 2.5}, float s = {0.5}, int8 z = {0}> {
-      twice = Add(w, w)  q = QuantizeLinear(twice, s, z)
-      d = DequantizeLinear(q, s, z)  y = Mul(x, d)
-    }"""
-    folded = fold(onnx.parser.parse_model(text))
-    kinds = [node.op_type for node in folded.graph.node]
-    assert kinds == ["QuantizeLinear", "DequantizeLinear", "Mul"]
-    (twice,) = (each for each in folded.graph.initializer if each.name == "twice")
-    assert numpy_helper.to_array(twice).tolist() == [3, 5]
-
-
 @pytest.mark.parametrize(
     ("version", "plugin", "seen"),
     [
-        ((8, 6, 0), False, (False, False)),  # the body stands in the node's place
-        ((8, 6, 0), True, (True, False)),
         ((10, 3, 0), True, (True, False)),  # would prefer the body
-        ((10, 3, 0), False, (False, False)),
+        ((10, 3, 0), False, (False, False)),  # the body stands in the node's place
         ((10, 7, 0), True, (True, True)),
         ((11, 1), False, (False, False)),  # a loaded plugin would be preferred to the body
     ],
@@ -209,9 +190,9 @@ def test_what_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
         quantize(path, tmp_path / "nano.int8.onnx", tmp_path, 1)
 
 
-def builder_with(timings: dict[bytes, bool], version: str = "10.16.1") -> Any:
+def builder_with(timings: dict[bytes, bool]) -> Any:
     """A TensorRT that opens and takes (True), or opens only, the timing caches of those bytes."""
-    module, anything = fake_tensorrt(version), MagicMock()
+    module, anything = fake_tensorrt(), MagicMock()
     config = anything.create_builder_config.return_value
     config.create_timing_cache = lambda held: (
         SimpleNamespace(held=held, serialize=lambda: b"new") if held in timings else None
@@ -240,31 +221,6 @@ def test_timings_that_do_not_fit_are_measured_anew(
     said = capsys.readouterr().out
     assert told in said and bool(said) == bool(told)
     assert cache.read_bytes() == b"new"
-
-
-def test_an_engine_may_go_without_cublas_and_cudnn(half: Path) -> None:
-    module = builder_with({})
-    config = module.Builder(None).create_builder_config()
-    to_engine.serialize(module, onnx.load(half), Build(profile=Profile()))
-    config.set_tactic_sources.assert_not_called()
-    to_engine.serialize(module, onnx.load(half), Build(profile=Profile(), libraries=False))
-    config.set_tactic_sources.assert_called_once_with(0)
-
-
-def test_8_6_is_asked_in_its_own_words(half: Path) -> None:
-    module = builder_with({}, "8.6.0")
-    builder = module.Builder(None)
-    builder.create_network.return_value.num_layers = 0
-    module.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0)
-    for name in ("BuilderFlag", "LayerType", "PreviewFeature"):
-        setattr(module, name, MagicMock())
-    to_engine.serialize(module, onnx.load(half), Build(profile=Profile()))
-    builder.create_network.assert_called_once_with(1)
-    config, sharing = builder.create_builder_config(), module.PreviewFeature.PROFILE_SHARING_0806
-    config.set_preview_feature.assert_called_once_with(sharing, True)
-    config.set_flag.assert_any_call(module.BuilderFlag.FP16)
-    (model,) = module.OnnxParser.return_value.parse.call_args.args
-    assert onnx.ModelProto.FromString(model).opset_import[0].version == 17
 
 
 WITHOUT_TORCH = """
@@ -317,32 +273,3 @@ def test_what_the_parser_cannot_read_is_said(half: Path, tmp_path: Path) -> None
     )
     assert done.returncode == 1
     assert "ArtefactError" in done.stderr and "cannot read this ONNX" in done.stderr
-
-
-def test_parsers_before_9_are_shown_the_same_network_in_their_words(half: Path) -> None:
-    """They know opset 17, and misread what is newer without a word."""
-    model = onnx.load(half)
-    older = prepare(model, (8, 6, 0), plugin=False)
-    onnx.checker.check_model(older, full_check=True)
-    assert [(each.domain, each.version) for each in older.opset_import if not each.domain] == [
-        ("", 17)
-    ]
-    assert "CastLike" not in {node.op_type for node in older.graph.node}
-    weights = {each.name for each in older.graph.initializer}
-    convolutions = [node for node in older.graph.node if node.op_type == "Conv"]
-    assert all(weights.issuperset(node.input[1:]) for node in convolutions)
-    random = np.random.default_rng(0)
-    pair = {
-        "visible": random.integers(0, 256, (2, 64, 96, 3), np.uint8),
-        "infrared": random.integers(0, 256, (2, 64, 96), np.uint8),
-    }
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    answers = [
-        onnxruntime.InferenceSession(each.SerializeToString(), options).run(None, pair)
-        for each in (model, older)
-    ]
-    for ours, theirs in zip(*answers, strict=True):
-        # half is rounded at other places where nodes are fewer
-        np.testing.assert_allclose(ours.astype(int), theirs, rtol=0, atol=1)

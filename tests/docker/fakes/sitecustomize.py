@@ -2,7 +2,8 @@
 On PYTHONPATH, gives every Python a fake GPU and a fake TensorRT that also builds.
 
 FAKE_GPU (none: there is none), FAKE_DRIVER, FAKE_INTEGRATED, FAKE_FREE [bytes of every disk],
-FAKE_STEP_S [s of each of ten steps of a build], FAKE_LOSS (set: the engine is not as its ONNX).
+FAKE_STEP_S [s of each of ten steps of a build], FAKE_LOSS (set: the engine is not as its ONNX),
+FAKE_TORCH (set: torch can be imported).
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from segmif.runtime import device
 from segmif.runtime.errors import DeviceError
-from tests.segmif.runtime.fakes import FakeContext, FakeDevice, NewerEngine, fake_tensorrt
+from tests.segmif.runtime.fakes import FakeContext, FakeDevice, FakeEngine, fake_tensorrt
 
 
 def open_fake(index: int) -> FakeDevice:
@@ -42,7 +43,6 @@ def with_builder(trt: Any) -> Any:
         create_timing_cache=lambda blob: nothing,
         set_timing_cache=lambda cache, ignore_mismatch: True,
         add_optimization_profile=lambda profile: 0,
-        set_tactic_sources=lambda sources: True,
     )
     trt.Builder = lambda logger: SimpleNamespace(
         create_network=lambda flags: None,
@@ -57,7 +57,7 @@ def with_builder(trt: Any) -> Any:
     trt.IProgressMonitor = type("IProgressMonitor", (), {})
     trt.IProfiler = type("IProfiler", (), {})
     inspector = SimpleNamespace(get_engine_information=lambda form: '{"Layers": []}')
-    NewerEngine.create_engine_inspector = lambda engine: inspector  # type: ignore[attr-defined]
+    FakeEngine.create_engine_inspector = lambda engine: inspector  # type: ignore[attr-defined]
     return trt
 
 
@@ -67,7 +67,8 @@ if "FAKE_LOSS" not in os.environ:  # as `tests/conftest.py` has the network that
 FakeDevice.driver = os.environ.get("FAKE_DRIVER", "13.0")
 FakeDevice.integrated = bool(os.environ.get("FAKE_INTEGRATED"))
 device.PycudaDevice = open_fake  # type: ignore[misc, assignment]
-sys.modules["torch"] = None  # type: ignore[assignment]  # the images have none
+if "FAKE_TORCH" not in os.environ:  # the images have none
+    sys.modules["torch"] = None  # type: ignore[assignment]
 sys.modules["tensorrt"] = with_builder(fake_tensorrt())
 if "FAKE_FREE" in os.environ:
     free = int(os.environ["FAKE_FREE"])

@@ -105,13 +105,12 @@ class FakeRecording:
 class FakeContext:
     """Its memory goes with it, as TensorRT's does, whatever was recorded from it."""
 
-    def __init__(self, device: FakeDevice, *, shares_profile: bool) -> None:
-        self.device = device
+    def __init__(self, engine: "FakeEngine", device: FakeDevice) -> None:
+        self.engine, self.device = engine, device
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.device_memory = 0
         self.profiler: Any = None
-        self.may_run = shares_profile or not device.contexts
         self.alive = [True]
         device.contexts += 1
         weakref.finalize(self, self._end, device, self.alive)
@@ -130,7 +129,7 @@ class FakeContext:
         alive.clear()
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        return self.may_run and profile == 0 and stream in self.device.work
+        return profile == 0 and stream in self.device.work
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = tuple(shape)
@@ -162,10 +161,6 @@ class FakeContext:
         device.enqueue(stream, compute)
         return len(device.held.get(self.device_memory, ())) == SCRATCH
 
-
-class NewerContext(FakeContext):
-    engine: "NewerEngine"
-
     def set_device_memory(self, address: int, size: int) -> None:
         assert size == SCRATCH
         self.device_memory = address
@@ -175,8 +170,9 @@ OF_OLD = b"fake engine of old"
 SCRATCH = 1234  # bytes that the fake engine asks for
 
 
-class Tensors:
+class FakeEngine:
     names = ("visible", "infrared", "fused", "labels", "confidence")
+    device_memory_size_v2 = SCRATCH
 
     def __init__(self, content: bytes) -> None:
         self.num_io_tensors = len(self.names) - (content == OF_OLD)
@@ -184,28 +180,8 @@ class Tensors:
     def get_tensor_name(self, place: int) -> str:
         return self.names[place]
 
-
-class FakeEngine(Tensors):
-    """As of TensorRT 8.5, where only one context may use a profile, and 8.6."""
-
-    device_memory_size = SCRATCH
-
-    def __init__(self, content: bytes, version: tuple[int, ...]) -> None:
-        super().__init__(content)
-        self.shares_profile = version >= (8, 6)
-
-    def create_execution_context_without_device_memory(self) -> FakeContext:
-        return FakeContext(FakeDevice.opened[-1], shares_profile=self.shares_profile)
-
-
-class NewerEngine(Tensors):
-    """As of TensorRT 10.1 to 11."""
-
-    device_memory_size_v2 = SCRATCH
-
     def create_execution_context(self, strategy: str = "static") -> FakeContext:
-        context = NewerContext(FakeDevice.opened[-1], shares_profile=True)
-        context.engine = self
+        context = FakeContext(self, FakeDevice.opened[-1])
         if strategy == "static":  # with memory of its own
             context.set_device_memory(context.device.memory(SCRATCH), SCRATCH)
         return context
@@ -213,8 +189,6 @@ class NewerEngine(Tensors):
 
 def fake_tensorrt(version: str = "10.16.1") -> Any:
     """A module like `tensorrt` whose engines are some bytes, b"fake engine" among them."""
-    numbers = tuple(int(part) for part in version.split("."))
-    newer = numbers >= (10, 1)
 
     class Runtime:
         def __init__(self, logger: Any) -> None:
@@ -224,16 +198,17 @@ def fake_tensorrt(version: str = "10.16.1") -> Any:
             if engine not in (b"fake engine", OF_OLD):
                 self.logger.log(SEVERITY.ERROR, "fake TensorRT: the header is not mine")
                 return None
-            return NewerEngine(engine) if newer else FakeEngine(engine, numbers)
+            return FakeEngine(engine)
 
     SEVERITY = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
 
     class ILogger:
         INTERNAL_ERROR, ERROR = SEVERITY.INTERNAL_ERROR, SEVERITY.ERROR
 
-    module = SimpleNamespace(
-        __name__="tensorrt", __version__=version, Runtime=Runtime, ILogger=ILogger
+    return SimpleNamespace(
+        __name__="tensorrt",
+        __version__=version,
+        Runtime=Runtime,
+        ILogger=ILogger,
+        ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
     )
-    if newer:
-        module.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
-    return module
