@@ -55,7 +55,7 @@ format: .venv/.dev ## put imports and layout in order
 	$(PY) -m ruff format .
 
 soak: .venv/.dev ## load the service for MINUTES (10) with clients that crash; fails where it grows or forgets an answer
-	$(PY) benchmarks/service_soak.py --minutes $(MINUTES)
+	$(PY) -m benchmarks.service.soak --minutes $(MINUTES)
 
 fuzz: MINUTES = 1
 fuzz: .venv/.dev ## structured input into readers and service for MINUTES (1), always new; fails if anything breaks
@@ -93,7 +93,7 @@ export-trt: .venv/.dev ## WEIGHTS (weights/VARIANT.safetensors) to an FP16 engin
 	$(PY) -m export engine --onnx build/$(VARIANT).fp16.onnx --attention $(ATTENTION) $(ENGINE_FLAGS)
 
 gpu-check: plugin ## all that needs a GPU, into benchmarks/results; by GPU_PYTHON (python3), which must have torch
-	$(GPU_PYTHON) benchmarks/gpu_check.py $(GPU_FLAGS)
+	$(GPU_PYTHON) -m benchmarks.gpu.check $(GPU_FLAGS)
 
 benchmark: .venv/.dev ## table of the variants: parameters, GMAC, milliseconds on this CPU
 	$(PY) -m export benchmark --table

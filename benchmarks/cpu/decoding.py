@@ -1,4 +1,4 @@
-"""What confined processes cost a pair of files at 640x480: `python benchmarks/decoding.py`."""
+"""What confined processes cost a pair of files at 640x480: `python -m benchmarks.cpu.decoding`."""
 
 import argparse
 import math
@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from machine import fingerprint
-
+from benchmarks.results_file import fingerprint
 from segmif.imaging import codecs
 from service.pipeline.decoder.pool import IN_PROCESS, Decoder, DecoderPool
 from service.scheduler.dispatcher import CODEC_THREADS
 from service.settings import Settings
 
-SAMPLE = Path(__file__).parents[1] / "service" / "web" / "samples" / "day"
+SAMPLE = Path(__file__).parents[2] / "service" / "web" / "samples" / "day"
 MAX_PIXELS = 4_000_000
 
 

@@ -5,7 +5,7 @@ Windows: a tenth of the pixels set to 0, to 65,535 or to noise moves the window 
 its span. Objects: a connected one of 0.2 to 10 % of the pixels beyond the scene is never counted
 invalid, and at least a fifth of the output's range lies between it and its surroundings.
 
-`python benchmarks/gain_grid.py` takes half a minute of one core, and draws the same each time.
+`python -m benchmarks.cpu.gain_grid` takes half a minute of one core, and draws the same each time.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the parts of `gpu_check.py` that run in torch measure: tensors, kernels and networks."""
+"""The sizes, kernels and networks that the parts of `benchmarks.gpu.check` measure."""
 
 import argparse
 import shutil
@@ -7,21 +7,26 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
-from gpu_setting import Setting
-from gpu_timing import Ceilings, Timer
 from torch import Tensor
 
+from benchmarks.gpu.timing import Ceilings, Timer
+from export.tolerance import Bytes
 from segmif.model.network import Network
 from segmif.model.weights import load_network
 from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels
 
 
-class Check(Setting):
-    """The setting in torch."""
+class Setting:
+    """The sizes that every part measures, its device, and the folder of what the parts make."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        super().__init__(args)
+        self.args = args
+        self.folder: Path = args.plugin.parent  # of ONNX files and engines
+        self.runs = 1 if args.rehearse else 50
+        self.height, self.width = (64, 96) if args.rehearse else (480, 640)
+        self.batches = (1, 2) if args.rehearse else (1, 2, 4, 8)
         self.device = "cpu" if args.rehearse else "cuda"
         if self.device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("torch sees no GPU here")
@@ -38,6 +43,12 @@ class Check(Setting):
     def kernels(self) -> Kernels:
         """Our kernels, for a rehearsal built now; KernelError where they are not built."""
         return Kernels(self.args.kernels, self.device) if self.args.kernels else built_for_cpu()
+
+    def frames(self, batch: int) -> list[Bytes]:
+        """Random pixels on the host: visible (B, H, W, 3) and infrared (B, H, W)."""
+        random = np.random.default_rng(batch)
+        shape = (batch, self.height, self.width)
+        return [random.integers(0, 256, each, np.uint8) for each in ((*shape, 3), shape)]
 
     def pair(self, batch: int) -> list[Tensor]:
         """Random pixels on the device."""

@@ -6,12 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from gpu_setting import Bytes, Row, Setting, host_milliseconds
 
-from export.tolerance import Deviation, Trial
+from benchmarks.gpu.report import Row
+from benchmarks.gpu.timing import host_milliseconds
+from export.tolerance import Bytes, Deviation, Trial
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 
 if TYPE_CHECKING:
+    from benchmarks.gpu.setting import Setting
     from segmif.runtime import Runtime
 
 SHOWN = ("fused_differs", "fused_mean", "labels_differ")  # of Strays
@@ -53,7 +55,11 @@ def comparison(reference: Callable[[], Reference]) -> Compare:
 
 
 def served(
-    setting: Setting, runtime: "Runtime", compare: Compare, facts: Row, batches: Sequence[int] = ()
+    setting: "Setting",
+    runtime: "Runtime",
+    compare: Compare,
+    facts: Row,
+    batches: Sequence[int] = (),
 ) -> Iterator[Row]:
     """Times of whole pairs through a runtime, and whether its answers are right afterwards."""
     answer = partial(runtime.run, confidence=CONFIDENCE in runtime.outputs)

@@ -1,13 +1,12 @@
 """
 Decompression bombs: how soon a whole PNG of 20000x20000 pixels is refused, and what memory it took.
 
-    python benchmarks/service_bomb.py --out benchmarks/results/service_bomb.json
+    python -m benchmarks.service.bomb --out benchmarks/results/service_bomb.json
 
 Exits with 1 where a refusal took 50 ms or more, or memory rose by more than the bombs' own bytes.
 """
 
 import argparse
-import json
 import struct
 import sys
 import time
@@ -16,8 +15,9 @@ from pathlib import Path
 from statistics import median
 
 import httpx
-from machine import fingerprint
-from running import Server, our_service
+
+from benchmarks.results_file import save
+from benchmarks.service.servers import Server, our_service
 
 SIDE, WARM, BOMBS = 20_000, 5, 50
 MOST_MS = 50.0
@@ -79,11 +79,7 @@ def main() -> int:
         told = throw(service, {"visible": packed, "infrared": packed})
     most_mib = 4 * told["bytes_of_both"] / 2**20  # received, joined, and parted
     fine = told["statuses"] == [413] and told["most_ms"] < MOST_MS
-    told |= {"command": " ".join(sys.argv), "machine": fingerprint()}
-    text = json.dumps(told, indent=2)
-    if chosen.out:
-        chosen.out.write_text(text + "\n")
-    print(text)
+    save(told, chosen.out)
     return 0 if fine and told["memory_rose_mib"] < most_mib else 1
 
 

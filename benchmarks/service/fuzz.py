@@ -1,14 +1,13 @@
 """
 Throw damaged requests of every wire form at a service and see that it neither fails nor grows.
 
-    python benchmarks/service_fuzz.py --cases 20000 --out benchmarks/results/service_fuzz.json
+    python -m benchmarks.service.fuzz --cases 20000 --out benchmarks/results/service_fuzz.json
 
 Exits with 1 on an answer of 500, a request without an answer, or memory that grew by more than 2 %.
 """
 
 import argparse
 import asyncio
-import json
 import random
 import struct
 import sys
@@ -17,10 +16,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import fingerprint
-from running import Server, our_service
 from websockets.asyncio.client import connect
-from wire_forms import ANSWER_S, Form, ask, forms, get, raw_pair, status_of
+
+from benchmarks.results_file import save
+from benchmarks.service.request_forms import ANSWER_S, Form, ask, forms, get, raw_pair, status_of
+from benchmarks.service.servers import Server, our_service
 
 CLIENTS = 11  # coprime to the number of forms, so that each sends all
 PATIENCE = {"SEGMIF_BODY_IDLE_S": "0.1", "SEGMIF_HEAD_TIMEOUT_S": "0.5"}  # so that it ends today
@@ -154,11 +154,7 @@ def main() -> int:
     with our_service(*weights, environment=PATIENCE) as service:  # raises where it ended early
         told = asyncio.run(storm(service, chosen.cases, chosen.seed))
     told["seconds"] = time.monotonic() - start
-    told |= {"command": " ".join(sys.argv), "machine": fingerprint()}
-    text = json.dumps(told, indent=2)
-    if chosen.out:
-        chosen.out.write_text(text + "\n")
-    print(text)
+    save(told, chosen.out)
     grown = told["memory_growth"] > MEMORY_GROWTH and chosen.cases >= 10_000
     return 1 if told["failures"] or grown else 0
 

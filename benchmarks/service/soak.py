@@ -9,7 +9,6 @@ the first third, or gauges and open files that do not come back.
 
 import argparse
 import asyncio
-import json
 import random
 import socket
 import struct
@@ -22,11 +21,11 @@ from pathlib import Path
 from statistics import fmean
 
 import httpx
-from machine import fingerprint
-from running import SAMPLE, Server, our_service
-from service_fuzz import damage
 from websockets.asyncio.client import connect
-from wire_forms import (
+
+from benchmarks.results_file import save
+from benchmarks.service.fuzz import damage
+from benchmarks.service.request_forms import (
     ANSWER_S,
     INFRARED,
     VISIBLE,
@@ -40,6 +39,7 @@ from wire_forms import (
     raw_pair,
     status_of,
 )
+from benchmarks.service.servers import SAMPLE, Server, our_service
 
 PATIENT, CRASHING = 4, 6  # clients of each kind
 SAMPLE_S, MEMORY_GROWTH = 5.0, 0.02
@@ -212,11 +212,7 @@ def main() -> int:
     chosen = options.parse_args()
     with our_service(environment={"SEGMIF_SHARED_MEMORY": "1"}) as service:
         told = story(service, chosen.minutes)
-    told |= {"command": " ".join(sys.argv), "machine": fingerprint()}
-    text = json.dumps(told, indent=2)
-    if chosen.out:
-        chosen.out.write_text(text + "\n")
-    print(text)
+    save(told, chosen.out)
     return 1 if told["failures"] else 0
 
 

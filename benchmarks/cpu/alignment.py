@@ -1,20 +1,19 @@
 """What it takes to bring infrared into the visible view: the warp of a frame, and to prepare it."""
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from machine import fingerprint
 
+from benchmarks.results_file import save
 from segmif.geometry.alignment import align
 from segmif.geometry.registration import refine
 from segmif.geometry.rig import Camera, Rig
 
-RESULT = Path(__file__).parent / "results" / "alignment.json"
+RESULT = Path(__file__).parents[1] / "results" / "alignment.json"
 DEPTH_M = 10.0
 
 
@@ -38,9 +37,7 @@ def main() -> None:
         cv2.setNumThreads(threads)
         times[f"warp_8_bit_{threads}_threads"] = spread(lambda: warp.apply(levels), args.rounds)
         times[f"warp_16_bit_{threads}_threads"] = spread(lambda: warp.apply(counts), args.rounds)
-    result = {"machine": fingerprint(), "size": args.size, "ms": times}
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(times, indent=2))
+    save({"size": args.size, "ms": times}, args.out)
 
 
 def side_by_side(width: int, height: int) -> Rig:

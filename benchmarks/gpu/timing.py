@@ -1,12 +1,13 @@
 """Times on a GPU: medians by events, of recorded work, with its data in the cache or not."""
 
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from gpu_setting import host_milliseconds
 from torch import Tensor, nn
 
 FLUSH = 256 << 20  # bytes that are read to empty the L2 cache: several times the largest
@@ -106,3 +107,14 @@ def roofline_ms(network: nn.Module, pair: list[Tensor], ceilings: Ceilings) -> f
     for hook in hooks:
         hook.remove()
     return total
+
+
+def host_milliseconds(work: Callable[[], Any], runs: int) -> dict[str, float]:
+    """Median and 99th percentile of the time that a caller waits, after some runs to warm up."""
+    times, warm = [], min(runs, 3)
+    for _ in range(warm + runs):
+        start = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - start))
+    p50, p99 = np.percentile(times[warm:], (50, 99))
+    return {"p50": float(p50), "p99": float(p99)}

@@ -1,4 +1,4 @@
-"""What `service_attacks.py` has an attacker do: functions of the service's port and an end."""
+"""The attacks of `benchmarks.service.attacks`: functions of the service's port and an end."""
 
 import base64
 import json
@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from running import SAMPLE
+
+from benchmarks.service.servers import SAMPLE
 
 ADDRESS = "127.0.0.1"
 KEY = base64.b64encode(bytes(16)).decode()

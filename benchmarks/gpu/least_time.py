@@ -1,7 +1,7 @@
 """
 The least time a device could take for one pair: what its arithmetic and its memory allow.
 
-    python benchmarks/least_time.py [--size 480x640]
+    python -m benchmarks.gpu.least_time [--size 480x640]
 
 Each layer takes the longer of its multiplications at the data sheet's dense FP16 rate and of moving
 its inputs, weights and outputs once, in FP16; everything between layers is taken for fused. An

@@ -1,21 +1,20 @@
 """
 Ask for all that the OpenAPI document promises, and what it forbids: no 500, no hang, no surprise.
 
-    python benchmarks/service_schema.py --examples 200 --out benchmarks/results/service_schema.json
+    python -m benchmarks.service.schema --examples 200 --out benchmarks/results/service_schema.json
 
 Exits as schemathesis does: with 1 where an answer is not as documented.
 """
 
 import argparse
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from machine import fingerprint
-from running import ROOT, our_service
+from benchmarks.results_file import save
+from benchmarks.service.servers import ROOT, our_service
 
 SUMMARY = re.compile(r"\d+ generated.*|Tested: .*|Seed: .*|^=+ .* in [\d.]+s =+$", re.MULTILINE)
 
@@ -27,7 +26,7 @@ def main() -> int:
     options.add_argument("--weights", type=Path, default=ROOT / "weights" / "nano.onnx")
     options.add_argument("--out", type=Path, help="JSON to write")
     chosen = options.parse_args()
-    config = str(ROOT / "benchmarks" / "schemathesis.toml")
+    config = str(Path(__file__).with_name("schemathesis.toml"))
     with our_service(
         "--weights", str(chosen.weights), environment={"SEGMIF_SHARED_MEMORY": "1"}
     ) as service:
@@ -43,11 +42,8 @@ def main() -> int:
         "exit_code": done.returncode,
         "summary": SUMMARY.findall(done.stdout),
         "resident_mib": grown_mib,
-        "command": " ".join(sys.argv),
-        "machine": fingerprint(),
     }
-    if chosen.out:
-        chosen.out.write_text(json.dumps(told, indent=2) + "\n")
+    save(told, chosen.out)
     return done.returncode
 
 

@@ -1,7 +1,7 @@
 """
 Whether any body of up to 32 MB with a deadline of 2 s is answered or refused within 2.5 s.
 
-    python benchmarks/service_bodies.py --out benchmarks/results/service_bodies.json
+    python -m benchmarks.service.bodies --out benchmarks/results/service_bodies.json
 
 One body at a time, beside a probe every 0.1 s. Exits with 1 if one takes longer, ends without an
 answer or with 500.
@@ -11,7 +11,6 @@ import argparse
 import io
 import json
 import os
-import shlex
 import sys
 import threading
 import time
@@ -22,14 +21,14 @@ from statistics import median
 import cv2
 import httpx
 import numpy as np
-from machine import fingerprint
 from PIL import Image
-from running import our_service
-from service_attacks import livez
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
-from wire_forms import multipart, raw_pair
 
+from benchmarks.results_file import save
+from benchmarks.service.attacks import livez
+from benchmarks.service.request_forms import multipart, raw_pair
+from benchmarks.service.servers import our_service
 from segmif.wire.binary_pair import RawAnswer
 
 DEADLINE_MS, MOST_MS, MOST_BYTES = 2000, 2500, 32 * 2**20
@@ -207,10 +206,7 @@ def main() -> int:
         for name in chosen.bodies:
             found[name] = try_out(server.port, server.url, BODIES[name](), chosen.times)
             print(name, json.dumps(found[name]), flush=True)
-    command = shlex.join(["python", *sys.argv])
-    told = {"machine": fingerprint(), "command": command, "bodies": found}
-    if chosen.out:
-        chosen.out.write_text(json.dumps(told, indent=1) + "\n")
+    save({"bodies": found}, chosen.out)
     return 0 if all(map(is_fine, found.values())) else 1
 
 

@@ -1,7 +1,7 @@
 """
 What a service costs beside its network: request time less engine time, ours and others in one run.
 
-    python benchmarks/service_overhead.py --rounds 60 --out benchmarks/results/service_overhead.json
+    python -m benchmarks.service.overhead --rounds 60 --out benchmarks/results/service_overhead.json
 
 Every round asks every service once, in changing order, over one kept connection each, so that what
 else the machine does hits all alike. All decode, run and encode with the same code and network.
@@ -9,7 +9,6 @@ else the machine does hits all alike. All decode, run and encode with the same c
 
 import argparse
 import base64
-import json
 import random
 import struct
 import sys
@@ -22,9 +21,9 @@ from statistics import fmean, median, quantiles
 
 import httpx
 import numpy as np
-from machine import fingerprint
-from running import ROOT, SAMPLE, Server, our_service, serving
 
+from benchmarks.results_file import save
+from benchmarks.service.servers import ROOT, SAMPLE, Server, our_service, serving
 from segmif.classes import TAXONOMIES
 from segmif.frames import FramePair
 from segmif.imaging import codecs
@@ -136,12 +135,11 @@ def compare(weights: Path, rounds: int) -> dict[str, dict[str, float]]:
     """Ask all in every round; what each cost, by name."""
     files = ((SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared"))
     pair = Pair(*files, weights)
-    peers = str(ROOT / "benchmarks" / "service_peers.py")
     chance = random.Random(0)
     with ExitStack() as running:
         servers = {"ours": running.enter_context(our_service("--weights", str(weights)))}
         for peer in ("bare", "plain", "litserve"):
-            command = [peers, peer, "--weights", str(weights)]
+            command = ["-m", "benchmarks.service.peers", peer, "--weights", str(weights)]
             servers[peer] = running.enter_context(serving(command, "/health"))
         asked = contestants(servers, pair)
         for _ in range(rounds + WARM_ROUNDS):
@@ -161,18 +159,8 @@ def main() -> int:
     alone = sum(
         told[n]["overhead_ms"] for n in ("bare ASGI echo of the raw bytes", "raw codec alone")
     )
-    text = json.dumps(
-        {
-            "contestants": told,
-            "raw_over_echo_and_codec": told["ours, raw"]["overhead_ms"] / alone,
-            "command": " ".join(sys.argv),
-            "machine": fingerprint(),
-        },
-        indent=2,
-    )
-    if chosen.out:
-        chosen.out.write_text(text + "\n")
-    print(text)
+    ratio = told["ours, raw"]["overhead_ms"] / alone
+    save({"contestants": told, "raw_over_echo_and_codec": ratio}, chosen.out)
     return 0
 
 

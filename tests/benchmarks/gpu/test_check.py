@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+PROGRAM = [sys.executable, "-m", "benchmarks.gpu.check"]
 
 FAKE_TENSORRT = {"PYTHONPATH": f"{ROOT}/tests/docker/fakes:{ROOT}", "FAKE_TORCH": "1"}
 
 
 def rehearsed(out: Path, *flags: str, **environment: str) -> tuple[int, dict[str, Any], str]:
     """Its exit code, its JSON and its text."""
-    program = ROOT / "benchmarks" / "gpu_check.py"
-    command = [sys.executable, str(program), "--rehearse", "--out", str(out), *flags]
-    code = subprocess.run(command, env=os.environ | environment).returncode
+    command = [*PROGRAM, "--rehearse", "--out", str(out), *flags]
+    code = subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode
     (found,), (text,) = out.glob("*.json"), out.glob("*.txt")
     return code, json.loads(found.read_text()), text.read_text()
 
@@ -89,10 +89,9 @@ def test_engines_are_timed_and_judged(tmp_path: Path) -> None:
 def test_a_machine_that_cannot_be_measured_leaves_no_file(
     tmp_path: Path, flags: list[str], why: str
 ) -> None:
-    program = str(ROOT / "benchmarks" / "gpu_check.py")
-    command = [sys.executable, program, *flags, "--out", str(tmp_path), "--parts", "machine"]
+    command = [*PROGRAM, *flags, "--out", str(tmp_path), "--parts", "machine"]
     without = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=without, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=without, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.endswith(f"nothing was measured ({why}): without a GPU, try --rehearse\n")
     assert not list(tmp_path.iterdir())

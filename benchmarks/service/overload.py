@@ -1,7 +1,7 @@
 """
 A service at twice what it can sustain: what it still answers, how late, what it tells the rest.
 
-    python benchmarks/service_overload.py --out benchmarks/results/service_overload.json
+    python -m benchmarks.service.overload --out benchmarks/results/service_overload.json
 
 First the sustainable rate is found (a closed loop of a few clients), then pairs come at a multiple
 of it in an open loop, each with a deadline, whatever becomes of those before. Probes come from a
@@ -10,7 +10,6 @@ process of their own: in that of the load they would wait for its event loop.
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import sys
 import time
@@ -20,8 +19,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
-from machine import fingerprint
-from running import SAMPLE, our_service
+
+from benchmarks.results_file import save
+from benchmarks.service.servers import SAMPLE, our_service
 
 CLOSED_CLIENTS = 4
 PROBE_EVERY_S = 0.1
@@ -137,11 +137,7 @@ def main() -> int:
     chosen = options.parse_args()
     with our_service() as service:
         told = asyncio.run(story(service.url, chosen))
-    told |= {"command": " ".join(sys.argv), "machine": fingerprint()}
-    text = json.dumps(told, indent=2)
-    if chosen.out:
-        chosen.out.write_text(text + "\n")
-    print(text)
+    save(told, chosen.out)
     return 0
 
 

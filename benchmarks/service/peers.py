@@ -1,5 +1,5 @@
 """
-What others would serve the same network with, for `service_overhead.py` to compare with ours.
+Other services around the same network, for `benchmarks.service.overhead` to compare with ours.
 
 All of them decode, run and encode by the same code; what differs is what stands around it.
 """

@@ -1,7 +1,7 @@
 """
 What attackers of one address and one core cost others: probes, a good client, memory, the log.
 
-    python benchmarks/service_attacks.py --seconds 60 --out benchmarks/results/service_attacks.json
+    python -m benchmarks.service.attacks --seconds 60 --out benchmarks/results/service_attacks.json
 
 Exits with 1 if the service ends, answers 500, logs a traceback or does not give memory back; the
 times are for the reader, as they depend on what else the machine does.
@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import re
-import shlex
 import sys
 import tempfile
 import threading
@@ -25,9 +24,10 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import httpx
-from attacks import ATTACKS, form
-from machine import fingerprint
-from running import Server, our_service
+
+from benchmarks.results_file import save
+from benchmarks.service.attackers import ATTACKS, form
+from benchmarks.service.servers import Server, our_service
 
 GOOD = "127.0.0.2"  # another address than the attacker's
 WARM_S, SETTLE_S, PROBE_S = 10.0, 60.0, 0.1
@@ -215,9 +215,7 @@ def main() -> int:
             for name in options.attacks:
                 verdicts[name] = try_out(name, server, log, before, options)
                 print(name, json.dumps(asdict(verdicts[name])), flush=True)
-    told = {
-        "machine": fingerprint(),
-        "command": shlex.join(["python", *sys.argv]),
+    found = {
         "seconds": options.seconds,
         "quiet": {
             "probe_median_ms": median(quiet.probes_ms),
@@ -226,8 +224,7 @@ def main() -> int:
         },
         "attacks": {name: asdict(verdict) for name, verdict in verdicts.items()},
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(told, indent=1) + "\n")
+    save(found, options.out)
     return 1 if any(verdict.faults for verdict in verdicts.values()) else 0
 
 

@@ -11,14 +11,16 @@ built for it by g++ (or `--kernels`): its times mean nothing.
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_report import ROW, Report
+from benchmarks.gpu.report import ROW, Report
 
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = (  # the most wanted first: time may end before they do
     "machine",
     "attention_errors",
@@ -45,7 +47,10 @@ def main() -> int:
     if args.part:
         return run_part(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and so its part ends too
-    report, end = Report(args.out, {"command": " ".join(sys.argv)}), time.monotonic() + args.seconds
+    report, end = (
+        Report(args.out, {"command": shlex.join(sys.orig_argv)}),
+        time.monotonic() + args.seconds,
+    )
     for name in with_exports(args.parts):
         report.part(name, end, args)
         if name == "machine" and "left_out" in report.parts[name][-1]:
@@ -63,10 +68,9 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__)
-    root = Path(__file__).resolve().parent.parent
-    build = root / "build/plugin"
-    parser.add_argument("--out", type=Path, default=root / "benchmarks/results")
-    parser.add_argument("--weights", type=Path, default=root / "weights")
+    build = ROOT / "build/plugin"
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights")
     parser.add_argument("--kernels", type=Path, help="library [of `make plugin`]")
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
@@ -95,9 +99,8 @@ def with_exports(parts: Sequence[str]) -> list[str]:
 
 def run_part(args: argparse.Namespace) -> int:
     """One part, in this process: prints its rows; the last says why, where it failed."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     try:
-        from gpu_parts import run
+        from benchmarks.gpu.parts import run
 
         for row in run(args):
             print(ROW + json.dumps(row, default=str), flush=True)

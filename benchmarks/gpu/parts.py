@@ -1,4 +1,4 @@
-"""The parts of `gpu_check.py`; each gives its rows as it finds them."""
+"""The parts of `benchmarks.gpu.check`; each gives its rows as it finds them."""
 
 import argparse
 import importlib
@@ -10,12 +10,11 @@ from datetime import datetime, timezone
 from functools import partial
 
 import torch
-from gpu_engines import layers, tensorrt
-from gpu_networks import exported, network_times, onnx_runtime
-from gpu_setting import Row
-from gpu_torch import Check
 from torch import Tensor
 
+from benchmarks.gpu.networks import exported, network_times, onnx_runtime
+from benchmarks.gpu.report import Row
+from benchmarks.gpu.setting import Setting
 from segmif.model.precision import to_half
 from segmif.ops.hia import gram, plain
 from segmif.ops.native import use
@@ -28,24 +27,22 @@ TIMED = [("edge", 1), ("edge", 8), ("paper", 1), ("nano", 1), ("nano", 8)]
 def run(args: argparse.Namespace) -> Iterator[Row]:
     """The rows of the part that the arguments name."""
     variant = args.part.rpartition("_")[2]
-    parts: dict[str, Callable[[Check], Iterator[Row]]] = {
+    parts: dict[str, Callable[[Setting], Iterator[Row]]] = {
         "machine": machine,
         "attention_errors": attention_errors,
         "attention_times": attention_times,
         "onnxruntime": onnx_runtime,
         "profile": profile,
-        "tensorrt_plugin": partial(tensorrt, attention="plugin"),
-        "tensorrt_batch8": partial(tensorrt, best=8),
-        "tensorrt_native": partial(tensorrt, attention="native"),
-        "tensorrt_nano": partial(tensorrt, variant="nano"),
-        "tensorrt_paper": partial(tensorrt, variant="paper"),
-        "layers": layers,
     }
+    if args.part == "layers" or args.part.startswith("tensorrt"):
+        from benchmarks.gpu import engines  # needs onnx, which the other parts do not
+
+        return engines.PARTS[args.part](Setting(args))
     whole = exported if args.part.startswith("onnx_") else network_times
-    return parts.get(args.part, partial(whole, variant=variant))(Check(args))
+    return parts.get(args.part, partial(whole, variant=variant))(Setting(args))
 
 
-def machine(check: Check) -> Iterator[Row]:
+def machine(setting: Setting) -> Iterator[Row]:
     """GPU, driver, versions, date, and what it copies and multiplies."""
     facts: Row = {
         "gpu": "rehearsal",
@@ -55,7 +52,7 @@ def machine(check: Check) -> Iterator[Row]:
         "onnxruntime": _version("onnxruntime"),
         "tensorrt": _version("tensorrt"),
     }
-    if check.device == "cuda":
+    if setting.device == "cuda":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
             said = subprocess.run(query, capture_output=True, text=True, check=False).stdout
@@ -67,7 +64,7 @@ def machine(check: Check) -> Iterator[Row]:
             "driver": said.strip(),
             "cuda": torch.version.cuda,
         }
-    yield facts | {"ceilings": asdict(check.timer.ceilings())}
+    yield facts | {"ceilings": asdict(setting.timer.ceilings())}
 
 
 def _version(module: str) -> str:
@@ -77,12 +74,12 @@ def _version(module: str) -> str:
         return f"none: {error}"
 
 
-def attention_errors(check: Check) -> Iterator[Row]:
+def attention_errors(setting: Setting) -> Iterator[Row]:
     """Kernels against float64, beside plain torch in the same precision; both layouts."""
-    kernels = check.kernels()
-    for size in [*ODD, *((1, *size) for size in check.attentions.values())]:
+    kernels = setting.kernels()
+    for size in [*ODD, *((1, *size) for size in setting.attentions.values())]:
         for dtype in (torch.float32, torch.float16):
-            given = check.attention_arguments(*size, dtype=dtype)
+            given = setting.attention_arguments(*size, dtype=dtype)
             exact = plain(*(array.double() for array in given))
             torchs = _error(plain(*given), exact)
             ulp = torch.finfo(dtype).eps * max(map_.abs().max().item() for map_ in exact)
@@ -107,11 +104,11 @@ def _error(given: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]) -> float:
     return max((ours.double() - truth).abs().max().item() for ours, truth in pairs)
 
 
-def attention_times(check: Check) -> Iterator[Row]:
+def attention_times(setting: Setting) -> Iterator[Row]:
     """Times of HIA in FP16, and the kernels' share of the copy bandwidth; compiled forms last."""
-    kernels, ms = check.kernels(), check.timer.milliseconds
+    kernels, ms = setting.kernels(), setting.timer.milliseconds
     for name, batch in TIMED:
-        given = check.attention_arguments(batch, *check.attentions[name], dtype=torch.float16)
+        given = setting.attention_arguments(batch, *setting.attentions[name], dtype=torch.float16)
         turned = [map_.to(memory_format=torch.channels_last) for map_ in given[:3]] + given[3:]
         # three maps read twice, for the Gram matrices must be known first; two written
         moved = 8 * given[0].numel() * given[0].element_size()
@@ -124,35 +121,37 @@ def attention_times(check: Check) -> Iterator[Row]:
             "kernels_cold_ms": cold,
             "kernels_channels_last_ms": ms(partial(kernels.attention, *turned)),
             "kernels_channels_last_cold_ms": ms(partial(kernels.attention, *turned), cold=True),
-            "share_of_copy_bandwidth": moved / cold / 1e6 / check.ceilings.copy_gb_s,
+            "share_of_copy_bandwidth": moved / cold / 1e6 / setting.ceilings.copy_gb_s,
             "gram_ms": ms(partial(gram, *given)),
             "plain_ms": ms(partial(plain, *given)),
         }
     for form in (plain, gram):  # last, for compiling may take all the time that is left
         for name, batch in sorted(TIMED, key=lambda each: each[0] != "paper"):
-            given = check.attention_arguments(batch, *check.attentions[name], dtype=torch.float16)
+            given = setting.attention_arguments(
+                batch, *setting.attentions[name], dtype=torch.float16
+            )
             torch._dynamo.reset()  # each size gets a program of its own, as a user would
             compiled = torch.compile(form, dynamic=False)
             took = ms(partial(compiled, *given))
             yield {"network": name, "batch": batch, f"compiled_{form.__name__}_ms": took}
 
 
-def profile(check: Check) -> Iterator[Row]:
+def profile(setting: Setting) -> Iterator[Row]:
     """Where the time of `edge` goes on our kernels, batch 1: the longest kernels of the GPU."""
-    network, pair = to_half(check.network("edge")).to(check.device), check.pair(1)
-    use(check.kernels())
+    network, pair = to_half(setting.network("edge")).to(setting.device), setting.pair(1)
+    use(setting.kernels())
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if check.device == "cuda":
+    if setting.device == "cuda":
         activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.no_grad():
         network(*pair)
         with torch.profiler.profile(activities=activities) as recorded:
-            for _ in range(check.runs):
+            for _ in range(setting.runs):
                 network(*pair)
-    on_cpu = check.device == "cpu"
+    on_cpu = setting.device == "cpu"
     totals = {
         each.key: each.self_cpu_time_total if on_cpu else each.self_device_time_total
         for each in recorded.key_averages()
     }
     for name in sorted(totals, key=lambda key: -totals[key])[:25]:
-        yield {"kernel": name[:120], "us_a_pair": totals[name] / check.runs}
+        yield {"kernel": name[:120], "us_a_pair": totals[name] / setting.runs}

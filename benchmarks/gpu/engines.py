@@ -1,18 +1,18 @@
-"""The parts of `gpu_check.py` that build and run engines."""
+"""The parts of `benchmarks.gpu.check` that build and run engines."""
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from gpu_compare import comparison, served
-from gpu_exact import reference
-from gpu_setting import Row
-from gpu_torch import Check
 
+from benchmarks.gpu.comparison import comparison, served
+from benchmarks.gpu.reference import reference
+from benchmarks.gpu.report import Row
+from benchmarks.gpu.setting import Setting
 from export import to_engine
 from segmif.frames import INPUTS
 from segmif.manifest import Manifest, ManifestError
@@ -22,7 +22,7 @@ from segmif.runtime.errors import ArtefactError, DeviceError
 
 
 def tensorrt(
-    check: Check,
+    setting: Setting,
     variant: str = "edge",
     best: int = 1,
     attention: Literal["plugin", "native", "either"] = "either",
@@ -36,34 +36,34 @@ def tensorrt(
     machine, plugin = runtime.Machine.here(), None
     if attention != "native":
         try:
-            runtime.load_plugin(runtime.import_tensorrt(), check.args.plugin)
-            plugin = check.args.plugin
+            runtime.load_plugin(runtime.import_tensorrt(), setting.args.plugin)
+            plugin = setting.args.plugin
         except ArtefactError as error:
             yield {"network": variant, "left_out": f"our plugin: {error}"}
             if attention == "plugin":
                 return
-    onnx = check.folder / f"{variant}.fp16.onnx"
+    onnx = setting.folder / f"{variant}.fp16.onnx"
     kind = ("plugin" if plugin else "native") + ("" if best == 1 else f".batch{best}")
-    engine = check.folder / f"{variant}.{kind}.engine"
+    engine = setting.folder / f"{variant}.{kind}.engine"
     start = time.monotonic()
-    facts = to_engine.export(onnx, engine, _build(check, machine, plugin, best), machine)
+    facts = to_engine.export(onnx, engine, _build(setting, machine, plugin, best), machine)
     yield {"network": variant, "build_s": time.monotonic() - start} | facts
-    compare = comparison(partial(reference, check, variant, "fp16"))
+    compare = comparison(partial(reference, setting, variant, "fp16"))
     for open_ in (open_device, _without_graphs):
         network = runtime.open_engine(engine, plugin, device=open_)
         facts = {"network": variant, "graph": open_ is open_device}
-        yield from served(check, network, compare, facts, () if best == 1 else (best,))
+        yield from served(setting, network, compare, facts, () if best == 1 else (best,))
         network.close()
 
 
 def _build(
-    check: Check, machine: runtime.Machine, plugin: Path | None, best: int
+    setting: Setting, machine: runtime.Machine, plugin: Path | None, best: int
 ) -> to_engine.Build:
     return to_engine.Build(
         profile=to_engine.Profile(batch=(1, best, 8), height=(32, 480, 480), width=(32, 640, 640)),
         plugin=plugin,
         # what one build measured, the next need not
-        timing_cache=check.folder / f"{machine.tensorrt}.cache",
+        timing_cache=setting.folder / f"{machine.tensorrt}.cache",
     )
 
 
@@ -76,27 +76,27 @@ def _without_graphs() -> DeviceBackend:
     return device
 
 
-def layers(check: Check) -> Iterator[Row]:
+def layers(setting: Setting) -> Iterator[Row]:
     """Where the time of `edge`'s engine goes, batch 1, as TensorRT says; with our plugin first."""
     trt = runtime.import_tensorrt()
-    path = _built(check, trt.__version__)
+    path = _built(setting, trt.__version__)
     facts = Manifest.read(path).engine
     if facts["attention"] == "plugin":
-        runtime.load_plugin(trt, check.args.plugin)
+        runtime.load_plugin(trt, setting.args.plugin)
     device = open_device()
     try:
-        totals = _layer_times(check, trt, path.read_bytes(), device)
+        totals = _layer_times(setting, trt, path.read_bytes(), device)
     finally:
         device.close()
     yield {"engine": path.name, "tensorrt": trt.__version__}
     for name, ms in totals.most_common(40):
-        yield {"layer": name[:160], "us_a_pair": 1000 * ms / check.runs}
+        yield {"layer": name[:160], "us_a_pair": 1000 * ms / setting.runs}
 
 
-def _built(check: Check, version: str) -> Path:
+def _built(setting: Setting, version: str) -> Path:
     """The engine that an earlier part built by this TensorRT."""
     for kind in ("plugin", "native"):
-        path = check.folder / f"edge.{kind}.engine"
+        path = setting.folder / f"edge.{kind}.engine"
         try:
             if Manifest.read(path).engine["tensorrt"] == version:
                 return path
@@ -105,7 +105,7 @@ def _built(check: Check, version: str) -> Path:
     raise FileNotFoundError(f"no engine of edge by TensorRT {version}: tensorrt_plugin builds it")
 
 
-def _layer_times(check: Check, trt: Any, engine: bytes, device: DeviceBackend) -> Counter[str]:
+def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBackend) -> Counter[str]:
     """Milliseconds of each layer over all runs; all of TensorRT ends with it."""
     words = runtime.Words(trt)
     context = runtime.deserialize(trt, engine, words).create_execution_context()
@@ -119,8 +119,8 @@ def _layer_times(check: Check, trt: Any, engine: bytes, device: DeviceBackend) -
             totals[layer_name] += ms
 
     profiler, stream = Profiler(), device.stream()  # TensorRT keeps no reference to it
-    _bind(context, check, device, stream)
-    for number in range(1 + check.runs):
+    _bind(context, setting, device, stream)
+    for number in range(1 + setting.runs):
         if number == 1:  # the run before it was to warm up
             context.profiler = profiler
         if not context.execute_async_v3(stream):
@@ -129,9 +129,9 @@ def _layer_times(check: Check, trt: Any, engine: bytes, device: DeviceBackend) -
     return totals
 
 
-def _bind(context: Any, check: Check, device: DeviceBackend, stream: int) -> None:
+def _bind(context: Any, setting: Setting, device: DeviceBackend, stream: int) -> None:
     """Gives the context one pair to read and memory to write: bytes, all of them."""
-    for name, frames in zip(INPUTS, check.frames(1), strict=True):
+    for name, frames in zip(INPUTS, setting.frames(1), strict=True):
         buffer = device.buffer(frames.nbytes)
         buffer.host[:] = frames.ravel()
         device.upload(buffer, frames.nbytes, stream)
@@ -142,3 +142,13 @@ def _bind(context: Any, check: Check, device: DeviceBackend, stream: int) -> Non
         if name not in INPUTS:
             size = int(np.prod(tuple(context.get_tensor_shape(name))))
             context.set_tensor_address(name, device.memory(size))
+
+
+PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "tensorrt_plugin": partial(tensorrt, attention="plugin"),
+    "tensorrt_batch8": partial(tensorrt, best=8),
+    "tensorrt_native": partial(tensorrt, attention="native"),
+    "tensorrt_nano": partial(tensorrt, variant="nano"),
+    "tensorrt_paper": partial(tensorrt, variant="paper"),
+    "layers": layers,
+}

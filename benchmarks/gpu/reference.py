@@ -7,31 +7,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_compare import Answer, Reference, at_the_end
-from gpu_setting import Bytes
-from gpu_torch import Check
 
-from export.tolerance import Frame, Trial
+from benchmarks.gpu.comparison import Answer, Reference, at_the_end
+from benchmarks.gpu.setting import Setting
+from export.tolerance import Bytes, Frame, Trial
 from segmif.frames import FramePair
 from segmif.imaging import codecs
 from segmif.model.precision import to_half
 
-SAMPLE = Path(__file__).parents[1] / "service/web/samples/day"
+SAMPLE = Path(__file__).parents[2] / "service/web/samples/day"
 
 
-def reference(check: Check, variant: str, precision: str) -> Reference:
+def reference(setting: Setting, variant: str, precision: str) -> Reference:
     """The repository's sample pair through the network in float64, and in `precision`."""
-    network = check.network(variant)
+    network = setting.network(variant)
     frames = (
         codecs.read_visible(SAMPLE / "visible.png"),
         codecs.read_infrared(SAMPLE / "infrared.png"),
     )
-    pair = FramePair(*(_middle(frame, check.height, check.width) for frame in frames))
-    exact = at_the_end(of_torch(copy.deepcopy(network).double(), check.device), 1)
+    pair = FramePair(*(_middle(frame, setting.height, setting.width) for frame in frames))
+    exact = at_the_end(of_torch(copy.deepcopy(network).double(), setting.device), 1)
     trial = Trial([Frame(pair, None)], [exact(pair)], len(network.config.taxonomy.names))
-    plain = to_half(network).to(check.device) if precision == "fp16" else network
-    strays = trial.strays("plain torch", at_the_end(of_torch(plain, check.device), 1))
-    if check.device == "cuda":
+    plain = to_half(network).to(setting.device) if precision == "fp16" else network
+    strays = trial.strays("plain torch", at_the_end(of_torch(plain, setting.device), 1))
+    if setting.device == "cuda":
         torch.cuda.empty_cache()  # what is compared takes memory of its own
     return Reference(trial, strays)
 

@@ -1,4 +1,4 @@
-"""Runs the parts of `gpu_check.py`, each in a process of its own, and keeps their rows in files."""
+"""Runs each part of `benchmarks.gpu.check` in its own process and keeps the rows in files."""
 
 import argparse
 import json
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-PROGRAM = Path(__file__).resolve().with_name("gpu_check.py")
 PART_S, ENGINE_S = 150, 300  # what a part may take; one that makes an engine or its ONNX
 ROW = "row "  # how a part's process marks a line that is a row
 
@@ -51,7 +50,7 @@ class Report:
         end = min(end, start + (args.most or most))
         ceilings = self._machine.get("ceilings", {})
         given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
-        command = [sys.executable, str(PROGRAM), *given]
+        command = [sys.executable, "-m", "benchmarks.gpu.check", *given]
         with _ending(command, max(end - start, 0)) as process:
             assert process.stdout
             for line in process.stdout:
