@@ -19,8 +19,9 @@ from segmif.runtime import Runtime
 
 from .api import fuse_segment, latest_pair, open_inference, shared_memory, websocket
 from .api.disconnects import ClientGone
+from .api.problems import problem_response
 from .api.query_parameters import hide_secrets
-from .errors import BadParameter, ServiceError, out_of_memory, problem_response
+from .errors import BadParameter, ServiceError, out_of_memory
 from .limits import check_entries
 from .memory.budget import MemoryBudget
 from .memory.process_limit import return_after_peaks
@@ -165,9 +166,10 @@ def add_middlewares(app: FastAPI, metrics: Metrics) -> None:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Say who answers where a route raises."""
+    """Say who answers if a route raises."""
     for kind, handler in (
-        (HTTPException, handle_http_error),
+        (ServiceError, handle_error),
+        (HTTPException, handle_error),
         (RequestValidationError, handle_invalid_parameters),
         (ClientGone, handle_disconnect),
         (ClientDisconnect, handle_disconnect),
@@ -178,22 +180,22 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-async def handle_http_error(request: Request, error: Exception) -> Response:
-    """Answer an HTTPException, ours or the framework's, as problem+json."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 is news of the load, no fault
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Answer an error, ours or the framework's, as problem+json."""
+    assert isinstance(error, (ServiceError, HTTPException))
+    response = problem_response(request, error)
+    if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 is news of the load
         route = getattr(request.scope.get("route"), "path", "none")
         logger.error("%s %s: %s", request.method, route, error, exc_info=error)
-    return problem_response(request, error)
+    return response
 
 
 async def handle_invalid_parameters(request: Request, error: Exception) -> Response:
     """Answer a request whose parameters are not as documented."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return await handle_http_error(
-        request, BadParameter(f"parameter {first['loc'][-1]!r}: {first['msg']}")
-    )
+    wrong = BadParameter(f"parameter {first['loc'][-1]!r}: {first['msg']}")
+    return await handle_error(request, wrong)
 
 
 async def handle_disconnect(request: Request, error: Exception) -> Response:
@@ -204,7 +206,7 @@ async def handle_disconnect(request: Request, error: Exception) -> Response:
 
 async def handle_out_of_memory(request: Request, error: Exception) -> Response:
     """Answer where memory was refused on the event loop, such as for a body."""
-    return await handle_http_error(request, out_of_memory())
+    return await handle_error(request, out_of_memory())
 
 
 async def handle_thread_limit(request: Request, error: Exception) -> Response:
@@ -216,4 +218,4 @@ async def handle_thread_limit(request: Request, error: Exception) -> Response:
 
 async def handle_unexpected(request: Request, error: Exception) -> Response:
     """Answer what nobody foresaw without telling the world about our insides."""
-    return await handle_http_error(request, ServiceError("the service failed; its log says why"))
+    return await handle_error(request, ServiceError())

@@ -21,6 +21,7 @@ from ..settings import Settings
 from .disconnects import cancel_on_disconnect
 from .negotiation import ALL_OFFERS, choose
 from .openapi import documented, header, query_of, schema_of
+from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
 from .requests import DEADLINE_HEADER, FORM, client_of, due, read_pair, seconds_left, validated
 from .responses import ResponseFormat, encode
@@ -90,7 +91,7 @@ FORM_BODY = {
             errors.UnknownType,
             errors.NotAcceptable,
             errors.Superseded,
-            *errors.OF_A_PAIR,
+            *OF_A_PAIR,
         ),
     },
 )

@@ -16,7 +16,7 @@ from segmif.imaging.codecs import Pixels, encode_png
 from segmif.wire.media_types import JSON, MIXED, PNG
 
 from .. import errors
-from ..errors import ServiceError
+from ..errors import NoPair, PairsWithheld
 from ..pipeline.decode import Decoded
 from ..schemas import STREAM_NAME, LatestPairInfo, PairOptions
 from .openapi import documented, schema_of
@@ -27,22 +27,6 @@ HELD_S = 10.0  # since its last pair, a stream's name is its client's
 KEPT_BYTES = 64 * 2**20  # of all together
 
 router = APIRouter(prefix="/streams", tags=["calibration"])
-
-
-class NoPair(ServiceError):
-    """No pair of this stream is kept: none came, or those of newer streams took its place."""
-
-    status = 404
-    kind = "no_pair"
-    example = "no pair of a stream 'rig' is kept; send some with ?stream=rig"
-
-
-class PairsWithheld(ServiceError):
-    """The operator does not have raw pairs handed out."""
-
-    status = 403
-    kind = "pairs_withheld"
-    example = "pairs are handed out only where the operator sets SEGMIF_HAND_OUT_PAIRS=true"
 
 
 @dataclass(frozen=True)
@@ -149,7 +133,7 @@ async def newest_pair(
     """Hand out the newest pair of a stream as it came, for `python -m calibration live`."""
     tap: LatestPairs | None = request.app.state.dispatcher.tap
     if tap is None:
-        raise PairsWithheld(PairsWithheld.example)
+        raise PairsWithheld
     pair = tap.newest(stream)
     headers = {"ETag": pair.tag, "Cache-Control": "no-store"}
     if if_none_match == pair.tag:

@@ -17,6 +17,7 @@ from ..scheduler.dispatcher import Dispatcher, PairRequest
 from ..schemas import PairOptions, State
 from .disconnects import cancel_on_disconnect
 from .openapi import documented, schema_of
+from .problems import OF_A_PAIR
 from .requests import client_of, due
 from .responses import Result, headers
 from .tensor_requests import InferRequest
@@ -110,7 +111,7 @@ def _configured(name: str) -> dict[str, Any]:
     },
     responses=documented(
         errors.UnknownModel,
-        *errors.OF_A_PAIR,
+        *OF_A_PAIR,
     ),
 )
 @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..errors import PROBLEM_TYPE, ServiceError, Unauthorized
+from ..errors import ServiceError, TooManyGuesses, Unauthorized
 from ..schemas import Problem
-from ..server.rejections import OF_ALL, TooManyGuesses
+from .problems import OF_EVERY_PATH, PROBLEM_TYPE, PROBLEM_TYPES
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -52,9 +52,10 @@ def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors, and those of every path, for OpenAPI by status, each with an example."""
     described: dict[int | str, dict[str, Any]] = {}
     guarded = (TooManyGuesses,) if Unauthorized in kinds else ()
-    for kind in (*kinds, *guarded, *OF_ALL):
+    for kind in (*kinds, *guarded, *OF_EVERY_PATH):
+        how = PROBLEM_TYPES[kind]
         found = described.setdefault(
-            kind.status,
+            how.status,
             {
                 "description": "",
                 "content": {
@@ -62,14 +63,14 @@ def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
                 },
             },
         )
-        sentence = (kind.__doc__ or "").strip()
+        sentence = (kind.__doc__ or "").strip().partition("\n")[0]
         found["description"] = f"{found['description']} {sentence}".strip()
         shown = {
-            "title": HTTPStatus(kind.status).phrase,
-            "status": kind.status,
-            "detail": kind.example,
-            "kind": kind.kind,
+            "title": HTTPStatus(how.status).phrase,
+            "status": how.status,
+            "detail": how.example or kind.sentence,
+            "kind": how.kind,
             "request_id": "frame-17",
         }
-        found["content"][PROBLEM_TYPE]["examples"][kind.kind] = {"value": shown}
+        found["content"][PROBLEM_TYPE]["examples"][how.kind] = {"value": shown}
     return described

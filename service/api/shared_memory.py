@@ -19,6 +19,7 @@ from ..schemas import PairOptions, RegionMade
 from .disconnects import cancel_on_disconnect
 from .negotiation import choose
 from .openapi import documented, query_of
+from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
 from .requests import client_of, due, override, validated, wire_errors
 from .responses import ResponseFormat, headers, raw_answer
@@ -72,7 +73,7 @@ async def drop(request: Request, id: Id) -> None:
         errors.UnknownType,
         errors.NotAcceptable,
         errors.Superseded,
-        *errors.OF_A_PAIR,
+        *OF_A_PAIR,
     ),
 )
 async def fuse_segment(request: Request, id: Id) -> Response:

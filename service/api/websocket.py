@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from starlette.exceptions import HTTPException
+from websockets.frames import CloseCode
 
 from segmif.wire.binary_pair import RawAnswer
 from segmif.wire.media_types import JPEG, PNG, RAW, WEBP
@@ -19,26 +19,24 @@ from ..errors import (
     BadParameter,
     Busy,
     NotAcceptable,
+    ServiceError,
     Superseded,
+    UpgradeNeeded,
     out_of_memory,
-    problem,
-    problem_response,
 )
 from ..memory.budget import MemoryBudget, client_key
 from ..observability.logs import access
 from ..observability.tracing import trace_stages
 from ..scheduler.dispatcher import Dispatcher, PairRequest
 from ..schemas import PairOptions, StreamOptions
-from ..server.rejections import UpgradeNeeded
-from ..server.websocket_protocol import RESTARTING
 from ..settings import Settings
 from .negotiation import choose
+from .problems import kind_of, problem, problem_response
 from .query_parameters import reject_repeated
 from .requests import read_raw_body, validated
 from .responses import ResponseFormat, raw_answer
 
 PICTURES = {"raw": RAW, "png": PNG, "jpeg": JPEG, "webp": WEBP}
-UNSUPPORTED_DATA = 1003  # RFC 6455, section 7.4.1
 
 logger = logging.getLogger(__name__)
 router = APIRouter()
@@ -71,7 +69,7 @@ async def stream(socket: WebSocket) -> None:
 @router.api_route("/stream", methods=["GET", "POST", "DELETE"], include_in_schema=False)
 async def not_upgraded() -> None:
     """Tell who asks without the headers of a WebSocket what is missing."""
-    raise UpgradeNeeded(UpgradeNeeded.example)
+    raise UpgradeNeeded
 
 
 class Session:
@@ -149,13 +147,13 @@ class Session:
         """The next message; None once the socket is closed, or closes because it sends others."""
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
-            if message.get("code") == RESTARTING:
+            if message.get("code") == CloseCode.SERVICE_RESTART:
                 await self._answers.join()
-                await self._socket.close(RESTARTING, "the service stops")
+                await self._socket.close(CloseCode.SERVICE_RESTART, "the service stops")
             return None
         data: bytes | None = message.get("bytes")
         if data is None:
-            await self._socket.close(UNSUPPORTED_DATA, "pairs are binary messages")
+            await self._socket.close(CloseCode.UNSUPPORTED_DATA, "pairs are binary messages")
         return data
 
     def _take(self, size: int) -> None:
@@ -188,21 +186,21 @@ class Session:
             self._hold(answer)
             return replace(answer, sequence=sequence, visible_ns=ask.visible_ns or 0)
         except Superseded as error:
-            outcome = error.kind
+            outcome = kind_of(error)
             return None
-        except (HTTPException, MemoryError) as error:
-            told = error if isinstance(error, HTTPException) else out_of_memory()
-            outcome = getattr(told, "kind", "http")
-            if told.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-                logger.error("%s: %s", request_id, told, exc_info=told)
-            return _refusal(told, request_id, sequence)
+        except (ServiceError, MemoryError) as error:
+            shown = error if isinstance(error, ServiceError) else out_of_memory()
+            outcome, refusal = kind_of(shown), _refusal(shown, request_id, sequence)
+            if refusal.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.error("%s: %s", request_id, shown, exc_info=shown)
+            return refusal
         finally:
             self._give(len(message))
             self._line.metrics.requests.labels("/stream", outcome).inc()
 
     async def _refuse(self, sequence: int, error: Busy) -> RawAnswer:
         """The answer to a message for which there is no room."""
-        self._line.metrics.requests.labels("/stream", error.kind).inc()
+        self._line.metrics.requests.labels("/stream", kind_of(error)).inc()
         return _refusal(error, f"{self._id}-{sequence}", sequence)
 
     def _hold(self, answer: RawAnswer) -> None:
@@ -237,6 +235,7 @@ class Session:
             return replace(refusal, dropped=answer.dropped, failed=answer.failed).to_bytes()
 
 
-def _refusal(error: HTTPException, request_id: str, sequence: int) -> RawAnswer:
-    report = json.dumps(problem(error, request_id)).encode()
-    return RawAnswer(status=error.status_code, report=report, sequence=sequence)
+def _refusal(error: ServiceError, request_id: str, sequence: int) -> RawAnswer:
+    fields = problem(error, request_id)
+    report = json.dumps(fields).encode()
+    return RawAnswer(status=fields["status"], report=report, sequence=sequence)

@@ -108,7 +108,7 @@ class Regions:
 
     def _region(self, id: str) -> Region:
         if id not in self._regions:
-            raise UnknownRegion(UnknownRegion.example)
+            raise UnknownRegion
         return self._regions[id]
 
     def _fitting(self, id: str, size: int) -> Region:

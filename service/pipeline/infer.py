@@ -19,7 +19,7 @@ from segmif.thermal.camera_profile import Cameras
 from segmif.thermal.gain_control import GainRule, Levels
 from segmif.wire.raw_frames import Frame
 
-from ..errors import BadPair, Degraded, EngineFailed, unfit
+from ..errors import BadPair, Degraded, EngineFailed, unfit_size
 from ..schemas import PairOptions, Policy
 from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
@@ -196,7 +196,7 @@ def infer(runtime: Runtime, pair: FramePair, times: StageTimes) -> Prediction:
         with times.measure("infer"):
             return predict(runtime, pair)
     except SizeError as error:
-        raise unfit(pair.infrared.shape, error) from error
+        raise unfit_size(pair.infrared.shape, error) from error
     except Exception as error:
         raise EngineFailed(f"the network gave no result: {error}") from error
 

@@ -14,7 +14,7 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
 from segmif.runtime.errors import SizeError
 
-from ..errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit
+from ..errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit_size
 from ..pipeline.stage_times import StageTimes
 from ..settings import Settings
 from .worker_threads import Workers
@@ -230,9 +230,9 @@ def _refusal(pair: FramePair, error: Exception) -> ServiceError:
     """What whoever waits for the pair is told of an error of the network's."""
     if isinstance(error, OutOfMemory):
         return error
-    told: ServiceError = EngineFailed(EngineFailed.example)
+    told: ServiceError = EngineFailed()
     if isinstance(error, SizeError):
-        told = unfit(pair.infrared.shape, error)
+        told = unfit_size(pair.infrared.shape, error)
     told.__cause__ = error
     return told
 

@@ -34,7 +34,7 @@ class QueuedPair:
     def supersede(self) -> None:
         """Give the place to a newer pair, unless the network has this one already."""
         if self.may_yield_slot():
-            self._drop(Superseded(Superseded.example))
+            self._drop(Superseded())
 
     def _drop(self, why: ServiceError) -> None:
         assert self.work  # it may give way

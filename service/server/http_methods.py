@@ -8,8 +8,8 @@ from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..errors import problem_response
-from .rejections import CodedBody
+from ..api.problems import problem_response
+from ..errors import CodedBody
 
 SOCKET_PATH = "/stream"
 ASKED_OF = ("GET", "POST", "DELETE")  # methods that routes have

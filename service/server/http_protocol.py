@@ -13,7 +13,8 @@ import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ..errors import PROBLEM_TYPE, OutOfMemory
+from ..api.problems import PROBLEM_TYPE, kind_of
+from ..errors import out_of_memory
 from ..limits import PROBES, Limits
 from .connections import Connection
 
@@ -153,7 +154,8 @@ class GuardedHttp(HttpToolsProtocol):
         error = sys.exc_info()[1]
         cause = error.__context__ if error else None
         if isinstance(cause, MemoryError):
-            self._refuse(503, OutOfMemory.kind, OutOfMemory.example)
+            refusal = out_of_memory()
+            self._refuse(503, kind_of(refusal), refusal.detail)
         elif isinstance(cause, HeadTooLarge):
             self._refuse_long()
         else:

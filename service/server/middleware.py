@@ -146,7 +146,7 @@ class BearerAuth:
             return
         if client:
             await self._guesses.wrong(client)
-        asked = "send the operator's token as 'Authorization: Bearer TOKEN'"
+        asked = Unauthorized.sentence
         hidden = scope["state"].get("hidden")
         raise Unauthorized(f"{QUERY_TOKEN}: {asked}" if hidden else asked)
 

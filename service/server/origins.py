@@ -12,10 +12,10 @@ from starlette.websockets import WebSocket
 
 from segmif.local_host import host_name, is_loopback
 
-from ..errors import ServiceError, problem_response
+from ..api.problems import problem_response
+from ..errors import ForeignHost, ForeignOrigin, ServiceError
 from ..limits import PROBES
 from ..settings import Settings
-from .rejections import ForeignHost, ForeignOrigin
 
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..errors import NotReady, problem_response
+from ..api.problems import problem_response
+from ..errors import NotReady
 from ..schemas import State
 from ..settings import Settings
 from .middleware import RequestId

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from time import monotonic
 
-from .rejections import TooManyGuesses
+from ..errors import TooManyGuesses
 
 FREE = 10  # wrong tokens of one address that are answered at once
 FORGOTTEN_S = 60.0  # after the last wrong token of an address

@@ -18,7 +18,6 @@ from .connections import Connection, Connections
 from .http_protocol import raw_problem
 from .lingering_close import LingeringTransport
 
-RESTARTING = 1012  # RFC 6455's registry of close codes: the service goes, come again
 MAX_REASON = 120  # [characters] of a close frame, RFC 6455, section 5.5
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
@@ -147,7 +146,9 @@ class PatientSocket(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Tell the route, which answers what it has taken up and closes; uvicorn would cut it."""
         if self.handshake_complete and not self.close_sent:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": RESTARTING})
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": CloseCode.SERVICE_RESTART}
+            )
         else:
             super().shutdown()
 
@@ -178,7 +179,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
             try:
                 limits.buffered.take(client, more, limits.buffered_bytes, limits.buffered_of_one)
             except Busy as error:
-                self._break_off(CloseCode.TRY_AGAIN_LATER, str(error.detail))
+                self._break_off(CloseCode.TRY_AGAIN_LATER, error.detail)
 
     def _keep_time(self) -> None:
         """Run the clock of a message that is not whole, but not while we do not read."""

@@ -19,8 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from segmif.imaging import codecs
+from service.errors import TooManyGuesses
 from service.observability.logs import JsonLines, TextLines, is_needed
-from service.server.rejections import TooManyGuesses
 from service.server.token_throttle import FREE, WAITING, TokenThrottle
 
 Start = Callable[..., AbstractContextManager[httpx.Client]]
