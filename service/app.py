@@ -22,7 +22,6 @@ from .api.disconnects import ClientGone
 from .api.problems import problem_response
 from .api.query_parameters import hide_secrets
 from .errors import BadParameter, ServiceError, out_of_memory
-from .limits import check_entries
 from .memory.budget import MemoryBudget
 from .memory.process_limit import return_after_peaks
 from .memory.shared_regions import Regions, remove_leftovers
@@ -37,6 +36,7 @@ from .server.origins import Origins
 from .server.proxies import BehindProxies
 from .server.reload import reload_on_sighup
 from .settings import Settings
+from .settings.limits import check_entries
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from .. import errors
 from ..memory.budget import client_key
 from ..observability.metrics import CONTENT_TYPE
 from ..scheduler.dispatcher import Dispatcher, PairRequest
-from ..schemas import Class, Classes, Meta, PairOptions, Sample, State
+from ..schemas.answers import Class, Classes, Sample, State
+from ..schemas.pair_options import Meta, PairOptions
 from ..settings import Settings
 from .disconnects import cancel_on_disconnect
 from .negotiation import ALL_OFFERS, choose

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..errors import ServiceError, TooManyGuesses, Unauthorized
-from ..schemas import Problem
+from ..schemas.answers import Problem
 from .problems import OF_EVERY_PATH, PROBLEM_TYPE, PROBLEM_TYPES
 
 

@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from ..errors import BadParameter
-from ..schemas import StreamOptions
+from ..schemas.pair_options import StreamOptions
 
 KNOWN = frozenset(
     {field.alias or name for name, field in StreamOptions.model_fields.items()}

@@ -13,12 +13,12 @@ from segmif.wire import binary_pair
 from segmif.wire.media_types import RAW
 from segmif.wire.raw_frames import Frame, Layout
 
-from ..environment import closest
 from ..errors import BadParameter, BadWire, MissingPart
-from ..limits import SMALL_BODY
 from ..pipeline.pair_checks import SENSORS
-from ..schemas import Meta, PairOptions
+from ..schemas.pair_options import Meta, PairOptions
 from ..settings import Settings
+from ..settings.environment import closest
+from ..settings.limits import SMALL_BODY
 from .multipart import read_form
 
 FORM = "multipart/form-data"

@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -11,31 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import overlay
-from segmif.frames import Prediction
 from segmif.imaging import codecs
 from segmif.imaging.codecs import ImageError
-from segmif.runtime import Runtime
-from segmif.thermal.camera_profile import Cameras
-from segmif.thermal.gain_control import GainRule, Levels
 from segmif.wire.binary_pair import ENCODED, MISSING, RGB8, Y8, RawAnswer
 from segmif.wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 
 from ..errors import BadParameter, NotAcceptable
 from ..pipeline.decode import RunBoth
-from ..pipeline.infer import PreparedPair, mean_confidences, shares
 from ..pipeline.pair_checks import Condition
+from ..pipeline.result import Result, describe
 from ..pipeline.stage_times import StageTimes
-from ..schemas import (
-    CamerasUsed,
-    ClassShare,
-    FarObjects,
-    Fitness,
-    Gain,
-    Refined,
-    Report,
-    RigUse,
-    Size,
-)
 
 FLAGS_HEADER = "X-Pair-Flags"
 
@@ -51,19 +36,6 @@ class ResponseFormat:
     def pictures(self) -> tuple[View, ...]:
         """The pictures of the answer; where it is a single one, the first."""
         return self.views or ("fused", "mask")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the network made of a pair, and all that is known of how."""
-
-    prediction: Prediction
-    prepared: PreparedPair
-    runtime: Runtime
-    rule: GainRule
-    times: StageTimes
-    request_id: str
-    stream: str | None
 
 
 @dataclass(frozen=True)
@@ -136,38 +108,6 @@ def raw_answer(response_format: ResponseFormat, result: Result) -> RawAnswer:
         confidence_format=(Y8 if pixels else ENCODED) if confidence else MISSING,
         confidence=confidence,
         report=describe(result).model_dump_json().encode(),
-    )
-
-
-def describe(result: Result) -> Report:
-    """Say how a result came about."""
-    prepared, manifest = result.prepared, result.runtime.manifest
-    names = manifest.classes.names
-    covered = shares(result.prediction.labels, len(names))
-    sure = mean_confidences(result.prediction, len(names))
-    return Report(
-        request_id=result.request_id,
-        visible=_size(prepared.visible_shape),
-        visible_grey=prepared.visible_grey,
-        infrared=_size(prepared.infrared_shape),
-        pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
-        alignment=prepared.alignment,
-        rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
-        refinement=_refinement(result),
-        gain=_gain(result),
-        far_objects=_far_objects(prepared.levels),
-        cameras=_cameras(prepared.cameras),
-        classes=[
-            ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
-            for id, share in enumerate(covered)
-        ],
-        batch=result.times.batch,
-        times_ms={stage: round(ms, 2) for stage, ms in result.times.ms.items()},
-        engine=result.runtime.name,
-        variant=manifest.variant,
-        precision=manifest.precision,
-        weights_sha256=manifest.sha256,
-        source_sha256=manifest.source_sha256,
     )
 
 
@@ -256,45 +196,3 @@ def _picture(view: View, media_type: str, result: Result) -> bytes:
         return encoder(pixels)
     except ImageError as error:
         raise NotAcceptable(f"{error}; accept {PNG}") from error
-
-
-def _size(shape: tuple[int, int] | None) -> Size | None:
-    return Size(width=shape[1], height=shape[0]) if shape else None
-
-
-def _refinement(result: Result) -> Refined | None:
-    found = result.prepared.refinement
-    if found is None:
-        return None
-    residual, confidence = round(found.residual_px, 2), round(found.confidence, 3)
-    return Refined(residual_px=residual, confidence=confidence, applied=found.sure)
-
-
-def _gain(result: Result) -> Gain | None:
-    levels, rule = result.prepared.levels, result.rule
-    if not levels or not levels.window:
-        return None
-    window = levels.window
-    return Gain(
-        method=rule.method,
-        low=window.low,
-        high=window.high,
-        invalid_share=round(levels.invalid_share, 6),
-        smoothing=rule.smoothing if result.stream else 0,
-        clip_limit=rule.clip_limit if rule.method == "clahe" else None,
-    )
-
-
-def _far_objects(levels: Levels | None) -> FarObjects | None:
-    window = levels.window if levels else None
-    if window is None or not (window.hot or window.cold):
-        return None
-    return FarObjects(
-        above=window.hot.near if window.hot else None,
-        below=window.cold.near if window.cold else None,
-    )
-
-
-def _cameras(cameras: Cameras) -> CamerasUsed | None:
-    visible, infrared = cameras.visible.stated(), cameras.infrared.stated()
-    return CamerasUsed(visible=visible, infrared=infrared) if visible or infrared else None

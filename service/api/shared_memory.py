@@ -15,7 +15,8 @@ from .. import errors
 from ..memory.budget import MemoryBudget, client_key
 from ..memory.shared_regions import MAX_REGION_BYTES, PREFIX, Regions
 from ..scheduler.dispatcher import Dispatcher, PairRequest
-from ..schemas import PairOptions, RegionMade
+from ..schemas.answers import RegionMade
+from ..schemas.pair_options import PairOptions
 from .disconnects import cancel_on_disconnect
 from .negotiation import choose
 from .openapi import documented, query_of

@@ -15,9 +15,9 @@ from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame, Layout
 
 from ..errors import BadWire
-from ..schemas import PairOptions
+from ..pipeline.result import Result, describe
+from ..schemas.pair_options import PairOptions
 from .requests import validated
-from .responses import Result, describe
 from .tensor_requests import InferRequest, Output, Tensor, read_request
 
 LENGTH_HEADER = "Inference-Header-Content-Length"

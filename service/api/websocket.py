@@ -28,7 +28,7 @@ from ..memory.budget import MemoryBudget, client_key
 from ..observability.logs import access
 from ..observability.tracing import trace_stages
 from ..scheduler.dispatcher import Dispatcher, PairRequest
-from ..schemas import PairOptions, StreamOptions
+from ..schemas.pair_options import PairOptions, StreamOptions
 from ..settings import Settings
 from .negotiation import choose
 from .problems import kind_of, problem, problem_response

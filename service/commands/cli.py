@@ -17,16 +17,17 @@ from segmif.interrupts import end_in_order
 from segmif.runtime import Device
 
 from ..app import create_app
-from ..camera_options import CameraFields
-from ..environment import FILE_VARIABLE
 from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze
 from ..observability.logs import log_config
 from ..pipeline.decoder.pool import open_decoder
+from ..pipeline.infer import PairRules
 from ..scheduler.model_loading import LoadedModel, hangs, load_model, too_slow
-from ..schemas import Policy
+from ..schemas.camera_options import CameraFields
+from ..schemas.pair_options import Policy
 from ..server.process_limits import fitted, limit_threads, log_limits
 from ..server.transport import Server, check_door, server_config
 from ..settings import Settings, as_toml, load_settings
+from ..settings.environment import FILE_VARIABLE
 from .infer import infer_folders
 
 DESCRIPTION = "Serve answers over HTTP, infer works through folders, bench measures."
@@ -141,7 +142,7 @@ def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
         summary = infer_folders(
             *(options.visible, options.infrared, options.out),
             opened.runtime,
-            settings.rules(opened.rig_aligner),
+            PairRules.of(settings, opened.rig_aligner),
             how=folders.pairing_of(options),
             refine=options.refine,
             recording=options.recording,

@@ -21,14 +21,14 @@ from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame
 
-from ..api.responses import Result, describe
 from ..errors import ServiceError
 from ..pipeline.decode import Decoded, DecodeOptions, decode
 from ..pipeline.decoder.pool import IN_PROCESS, Decoder
 from ..pipeline.infer import PairRules, PreparedPair, align_pair, infer, prepare
 from ..pipeline.pair_checks import StreamHistory
+from ..pipeline.result import Result, describe
 from ..pipeline.stage_times import StageTimes
-from ..schemas import PairOptions
+from ..schemas.pair_options import PairOptions
 from .infer_report import Report, ReportFile, Summary
 
 CODEC_THREADS = 2

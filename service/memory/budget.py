@@ -9,11 +9,6 @@ from ..errors import Busy
 SHARE_PREFIX = 64  # [bits] of an IPv6 address: one customer has as many addresses as it likes there
 
 
-def share_of(most: int) -> int:
-    """What one client may have of `most`: three quarters, but all of very little."""
-    return max(1, most - most // 4)
-
-
 def client_key(address: str) -> str:
     """The client that an address belongs to: itself, or the /64 network of an IPv6 address."""
     if ":" not in address:

@@ -8,8 +8,8 @@ import resource
 import sys
 from ctypes import CDLL
 from pathlib import Path
+from typing import Protocol
 
-from ..scheduler.admission import Admission
 from .budget import MemoryBudget
 
 WORKING_MIB = 256  # below that even single pairs of a few megapixels find no room
@@ -18,6 +18,16 @@ MIB = 2**20
 TRIM_S, PEAK_MIB = 10.0, 16
 
 logger = logging.getLogger(__name__)
+
+
+class PairCount(Protocol):
+    """What is known of the pairs of a service."""
+
+    entered: int  # since the start
+
+    @property
+    def pending(self) -> int:
+        """Pairs in work or waiting."""
 
 
 def bound_memory(mebibytes: int) -> None:
@@ -59,7 +69,7 @@ def bound_memory_by_machine() -> None:
     bound_memory(max(own, least))
 
 
-async def return_after_peaks(buffered: MemoryBudget, admission: Admission) -> None:
+async def return_after_peaks(buffered: MemoryBudget, pairs: PairCount) -> None:
     """
     Return what is free to the system, again and again.
 
@@ -74,8 +84,8 @@ async def return_after_peaks(buffered: MemoryBudget, admission: Admission) -> No
     while trim:
         await asyncio.sleep(TRIM_S)
         after_peak = buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2
-        idle = worked and admission.entered == seen and not admission.pending
-        worked, seen = worked or admission.entered != seen, admission.entered
+        idle = worked and pairs.entered == seen and not pairs.pending
+        worked, seen = worked or pairs.entered != seen, pairs.entered
         if after_peak or idle:
             buffered.peak, worked = buffered.bytes, False  # what is held yet is returned later
             gc.collect()

@@ -10,8 +10,8 @@ from secrets import token_hex
 from time import monotonic
 
 from ..errors import BadWire, Busy, NoSharedMemory, UnknownRegion
+from ..settings.settings import SHARED_MEMORY_FOLDER as MEMORY
 
-MEMORY = Path("/dev/shm")  # where Linux shows the memory that POSIX names
 PREFIX = "segmif-"
 OURS = pattern(PREFIX + "[0-9a-f]{32}")
 MAX_REGIONS = 8

@@ -4,9 +4,9 @@ import json
 import logging
 from contextvars import ContextVar
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
-LogFormat = Literal["text", "json"]
+from ..settings.types import LogFormat
 
 current_request: ContextVar[str | None] = ContextVar("current_request", default=None)
 

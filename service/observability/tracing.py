@@ -3,8 +3,8 @@
 from opentelemetry import trace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..limits import known_path
 from ..pipeline.stage_times import StageTimes
+from ..settings.limits import known_path
 
 # Does nothing until OpenTelemetry's SDK is installed and set up by its OTEL_ variables.
 _tracer = trace.get_tracer("segmif.service")

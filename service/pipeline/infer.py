@@ -20,7 +20,8 @@ from segmif.thermal.gain_control import GainRule, Levels
 from segmif.wire.raw_frames import Frame
 
 from ..errors import BadPair, Degraded, EngineFailed, unfit_size
-from ..schemas import PairOptions, Policy
+from ..schemas.pair_options import PairOptions, Policy
+from ..settings import Settings
 from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
 from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair
@@ -59,6 +60,22 @@ class PairRules:
     degraded: Policy = "flag"
     max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
     cameras: Cameras = field(default_factory=Cameras)
+
+    @classmethod
+    def of(cls, settings: Settings, rig_aligner: RigAligner | None) -> "PairRules":
+        """The rules that an operator's settings and rig file state."""
+        cameras = settings.cameras()
+        if rig_aligner:
+            cameras = cameras.over(rig_aligner.rig.frames)
+        return cls(
+            settings.max_pixels,
+            rig_aligner,
+            settings.gain_rule(),
+            settings.max_skew_ms,
+            settings.degraded,
+            settings.max_invalid,
+            cameras,
+        )
 
     def cameras_for(self, ask: PairOptions) -> Cameras:
         """The profiles of a pair's cameras: what its client states over the operator's."""
@@ -240,22 +257,3 @@ def compare(prediction: Prediction, reference: Prediction) -> None:
                 f"confidence is off by {off:.1f} of 255 in the mean from the reference, "
                 f"{REFERENCE_CONFIDENCE} are asked"
             )
-
-
-def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
-    """Share of the pixels (H, W) that each class id covers."""
-    # A histogram takes three times as long where most pixels are of one class, np.bincount ten.
-    return [np.count_nonzero(labels == id) / labels.size for id in range(classes)]
-
-
-def mean_confidences(prediction: Prediction, classes: int) -> list[float | None]:
-    """Mean confidence (0 to 1) in the pixels of each class id; None for what has none."""
-    if prediction.confidence is None:
-        return [None] * classes
-    labels = prediction.labels.ravel()
-    pixels = np.bincount(labels, minlength=classes)
-    sums = np.bincount(labels, prediction.confidence.ravel(), minlength=classes)
-    return [
-        round(float(total) / (255 * count), 4) if count else None
-        for total, count in zip(sums, pixels.tolist(), strict=True)
-    ]

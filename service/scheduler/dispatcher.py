@@ -14,8 +14,6 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame
 
-from ..api.latest_pair import LatestPairs
-from ..api.responses import Result
 from ..errors import BadParameter, EngineFailed, NotReady
 from ..memory.budget import client_key
 from ..observability.metrics import Metrics
@@ -31,13 +29,15 @@ from ..pipeline.infer import (
     predict_all,
     prepare,
 )
+from ..pipeline.result import Result
 from ..pipeline.stage_times import StageTimes
-from ..schemas import PairOptions
+from ..schemas.pair_options import PairOptions
 from ..settings import Settings
 from .admission import Admission, QueueSlot
 from .batching import Batcher, Job, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
 from .fairness import RankedSemaphore
+from .latest_pairs import LatestPairs
 from .model_loading import LoadedModel, too_slow
 from .worker_threads import HEAVY_NICE, Workers, end_aside
 
@@ -85,7 +85,7 @@ class Dispatcher:
         self._self_test_s = settings.self_test_s
         self.hangs = False  # whether the network did not end the golden pair in time
         self._not_ready_reason: str | None = "the golden pair has not come through yet"
-        self._rules = settings.rules(rig_aligner)
+        self._rules = PairRules.of(settings, rig_aligner)
         self._streams = Streams()
         self.tap = LatestPairs() if settings.hand_out_pairs else None
         self.codecs = Workers(CODEC_THREADS, "codec")
@@ -242,7 +242,7 @@ class Dispatcher:
         )
         settings = opened.settings
         self._self_test_s = settings.self_test_s
-        self._rules = settings.rules(opened.rig_aligner)
+        self._rules = PairRules.of(settings, opened.rig_aligner)
         self.tap = (self.tap or LatestPairs()) if settings.hand_out_pairs else None
         self.admission.limit(settings.max_pending, settings.max_pending_per_client)
         self.heavy.limit(settings.max_heavy_pending)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from ..limits import Limits
 from ..memory.budget import MemoryBudget, client_key
+from ..settings.limits import Limits
 from .lingering_close import LingeringTransport, LingerLimits
 
 READ_BYTES = 256 * 2**10  # at a time

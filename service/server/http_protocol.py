@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from ..api.problems import PROBLEM_TYPE, kind_of
 from ..errors import out_of_memory
-from ..limits import PROBES, Limits
+from ..settings.limits import PROBES, Limits
 from .connections import Connection
 
 MAX_HEAD_BYTES = 32 * 2**10  # request line and headers together

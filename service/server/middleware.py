@@ -11,12 +11,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BadParameter, BodyTooLarge, BodyTooSlow, ServiceError, Unauthorized
-from ..limits import PROBES, Limits, entry_of
 from ..memory.budget import MemoryBudget, client_key
 from ..observability.logs import access, current_request
 from ..observability.metrics import Metrics
 from ..observability.tracing import trace_id, trace_stages
 from ..settings import Settings
+from ..settings.limits import PROBES, Limits, entry_of
 from .origins import refuse
 from .token_throttle import TokenThrottle
 

@@ -14,8 +14,8 @@ from segmif.local_host import host_name, is_loopback
 
 from ..api.problems import problem_response
 from ..errors import ForeignHost, ForeignOrigin, ServiceError
-from ..limits import PROBES
 from ..settings import Settings
+from ..settings.limits import PROBES
 
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -2,17 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Literal
+from ipaddress import IPv6Address, ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from ..settings import Settings
-
-Network = IPv4Network | IPv6Network
-ProxyHeaders = Literal["any", "x-forwarded", "forwarded"]
+from ..settings import Settings
+from ..settings.types import Network, clean_prefix
 
 MOST_HOPS = 32  # of a list of addresses: those before it are not read
 
@@ -25,16 +21,6 @@ class Addressed:
     scheme: str | None = None  # http or https
     host: str | None = None  # with its port, if one was named
     prefix: str | None = None  # of the path, as the client sees it
-
-
-def read_network(text: str) -> Network:
-    """A network such as 10.0.0.0/8, or one address; raises ValueError in words."""
-    try:
-        return ip_network(text.strip().strip("[]"), strict=False)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is neither an address nor a network such as 10.0.0.0/8 or fd00::/8"
-        ) from None
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:
@@ -72,14 +58,6 @@ def addressed(headers: Headers, peer: str, trusted: Sequence[Network], kind: str
         _first(host) or None,
         clean_prefix(_first(headers.get("x-forwarded-prefix"))),
     )
-
-
-def clean_prefix(text: str) -> str | None:
-    """A path's prefix such as /cameras; None for what is none."""
-    whole = "/" + text.strip("/")
-    plain = all(part and part not in (".", "..") for part in whole[1:].split("/"))
-    safe = whole.isascii() and whole.isprintable() and not set(whole) & set(" \"'<>\\?#%")
-    return whole if plain and safe else None
 
 
 def _client(hops: Sequence[str], peer: str, trusted: Sequence[Network]) -> str:
@@ -134,7 +112,7 @@ class BehindProxies:
     `settings_of` gives the settings in force.
     """
 
-    def __init__(self, app: ASGIApp, settings_of: "Callable[[Scope], Settings]") -> None:
+    def __init__(self, app: ASGIApp, settings_of: Callable[[Scope], Settings]) -> None:
         self.app = app
         self.settings_of = settings_of
 

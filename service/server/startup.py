@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ..api.problems import problem_response
 from ..errors import NotReady
-from ..schemas import State
+from ..schemas.answers import State
 from ..settings import Settings
 from .middleware import RequestId
 from .transport import server_config

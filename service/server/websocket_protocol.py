@@ -13,7 +13,7 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
 from ..errors import Busy
-from ..limits import CONTROL_FRAMES_S, Limits
+from ..settings.limits import CONTROL_FRAMES_S, Limits
 from .connections import Connection, Connections
 from .http_protocol import raw_problem
 from .lingering_close import LingeringTransport

@@ -14,8 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from docker import healthy
-from service.environment import check_environment
 from service.settings import Settings
+from service.settings.environment import check_environment
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

@@ -8,8 +8,8 @@ import httpx
 import numpy as np
 
 from segmif.client import pack
-from service.limits import Entry
 from service.settings import Settings
+from service.settings.limits import Entry
 
 OCTETS, FORM = "application/octet-stream", "multipart/form-data; boundary=x"
 RAMP = np.tile(np.linspace(20, 220, 64).astype(np.uint8), (64, 1))

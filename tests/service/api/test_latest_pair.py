@@ -23,7 +23,7 @@ from segmif import cli
 from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
-from service.api import latest_pair
+from service.scheduler import latest_pairs
 from service.settings import Settings
 
 TOKEN = "let me see"
@@ -82,17 +82,17 @@ def test_the_newest_pair_of_a_stream_as_it_came(client: httpx.Client) -> None:
 
 
 def test_only_the_newest_streams_are_kept(client: httpx.Client) -> None:
-    names = [f"rig-{number}" for number in range(latest_pair.KEPT_PAIRS + 1)]
+    names = [f"rig-{number}" for number in range(latest_pairs.KEPT_PAIRS + 1)]
     for name in names:
         send(client, name)
     statuses = [client.get(f"/streams/{name}/pair").status_code for name in names]
-    assert statuses == [404] + [200] * latest_pair.KEPT_PAIRS
+    assert statuses == [404] + [200] * latest_pairs.KEPT_PAIRS
 
 
 def test_no_more_bytes_are_kept_than_allowed(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latest_pair, "KEPT_BYTES", VISIBLE.nbytes + COUNTS.nbytes)
+    monkeypatch.setattr(latest_pairs, "KEPT_BYTES", VISIBLE.nbytes + COUNTS.nbytes)
     for name in ("first", "second"):
         send(client, name)
     assert client.get("/streams/first/pair").status_code == 404

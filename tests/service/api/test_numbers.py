@@ -17,7 +17,7 @@ from segmif.imaging import codecs
 from segmif.runtime import open_runtime
 from segmif.wire.binary_pair import RawAnswer
 from service.observability.logs import is_needed
-from service.schemas import PairOptions
+from service.schemas.pair_options import PairOptions
 from service.settings import Settings
 
 RAMP = np.linspace(20, 220, 32 * 32).reshape(32, 32).astype(np.uint8)

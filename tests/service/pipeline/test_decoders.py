@@ -169,8 +169,8 @@ def test_where_no_process_can_be_had_the_log_says_so(caplog: pytest.LogCaptureFi
 
 def test_without_its_filter_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     program = (
-        "import sys; from service.pipeline.decoder import sandbox, worker; sandbox.pyseccomp = None;"
-        "sandbox.MISSING = 'libseccomp is missing'; worker.main(int(sys.argv[1]))"
+        "import sys; from service.pipeline.decoder import sandbox, worker; sandbox.pyseccomp = None"
+        "; sandbox.MISSING = 'libseccomp is missing'; worker.main(int(sys.argv[1]))"
     )
     decoders = DecoderPool(1, 2.0, command=(sys.executable, "-c", program))
     try:

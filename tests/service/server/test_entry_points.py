@@ -18,8 +18,8 @@ from websockets.sync.client import connect
 from segmif.client import pack
 from segmif.runtime import open_runtime
 from service.app import create_app
-from service.limits import check_entries
 from service.settings import Settings
+from service.settings.limits import check_entries
 from tests.service.server.test_safety import connected, pair, rest, unharmed
 
 Start = Callable[..., AbstractContextManager[httpx.Client]]

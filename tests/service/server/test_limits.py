@@ -17,9 +17,9 @@ import pytest
 
 from segmif.client import pack
 from segmif.runtime import open_runtime
-from service.limits import Entry, Limits, table
 from service.server.connections import RESERVE
 from service.settings import Settings
+from service.settings.limits import Entry, Limits
 from tests.service.doors import LARGE, OCTETS, RAMP, Door
 from tests.service.scheduler.test_fairness import blocked
 from tests.service.server.test_entry_points import (
@@ -366,4 +366,4 @@ def test_every_entry_point_keeps_every_limit(
 
 def test_every_limit_is_tried() -> None:
     assert VIOLATIONS.keys() == {field.name for field in fields(Limits)}
-    assert table(Settings()).keys() == set(ENTRIES)
+    assert Settings().limits.keys() == set(ENTRIES)

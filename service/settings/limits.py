@@ -1,11 +1,8 @@
 """What bounds each entry point: one table, whose values the code reads."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from .settings import Settings
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 Entry = Literal[
     "form",
@@ -80,46 +77,23 @@ class Limits:
     reserve: bool  # answers also on the connections beyond those
 
 
-def table(settings: "Settings") -> Mapping[Entry, Limits]:
-    """The limits of every entry point as an operator has set them."""
+def share_of(most: int) -> int:
+    """What one client may have of `most`: three quarters, but all of very little."""
+    return max(1, most - most // 4)
 
-    def limits(
-        body_bytes: int,
-        *,
-        pieces: Pieces = CHUNKS,
-        outstanding: int = 1,
-        pairs: bool = False,
-        heavy: bool = False,
-        reserve: bool = False,
-    ) -> Limits:
-        return Limits(
-            body_bytes,
-            settings.head_timeout_s,
-            settings.head_timeout_s,
-            settings.body_idle_s,
-            settings.body_total_s,
-            settings.answer_total_s,
-            pieces,
-            outstanding,
-            settings.pending_of_one if pairs else 0,
-            settings.max_heavy_pending if heavy else 0,
-            settings.max_buffered_bytes,
-            settings.buffered_of_one,
-            settings.max_connections,
-            settings.connections_of_one,
-            reserve,
-        )
 
-    large = settings.max_body_bytes
+def limits_by_entry(pairs: Limits) -> Mapping[Entry, Limits]:
+    """The limits of every entry point, made from those of a body that holds a pair."""
+    page = replace(pairs, body_bytes=0, pending=0, heavy=0)
     return {
-        "form": limits(large, pairs=True, heavy=True),
-        "raw": limits(large, pairs=True, heavy=True),
-        "websocket": limits(large, pieces=FRAMES, outstanding=8, pairs=True, heavy=True),
-        "shared_memory": limits(SMALL_BODY, pairs=True, heavy=True),
-        "open_inference": limits(large, pairs=True, heavy=True),
-        "latest_pair": limits(0),
-        "probe": limits(0, reserve=True),
-        "page": limits(0),
+        "form": pairs,
+        "raw": pairs,
+        "websocket": replace(pairs, pieces=FRAMES, outstanding=8),
+        "shared_memory": replace(pairs, body_bytes=SMALL_BODY),
+        "open_inference": pairs,
+        "latest_pair": page,
+        "probe": replace(page, reserve=True),
+        "page": page,
     }
 
 
@@ -148,4 +122,6 @@ def check_entries(routes: Iterable[Any]) -> None:
         if included := getattr(route, "original_router", None):  # FastAPI's, of `include_router`
             check_entries(included.routes)
         elif entry_of(route.path) is None:
-            raise LookupError(f"{route.path} is no entry point of service.limits: add it there")
+            raise LookupError(
+                f"{route.path} is no entry point of service.settings.limits: add it there"
+            )

@@ -1,13 +1,15 @@
 """The kinds of settings that are lists, names and secrets, each refused in words if it is none."""
 
-from typing import Annotated
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from .server.proxies import Network, clean_prefix, read_network
-
 ANY = "*"
+Network = IPv4Network | IPv6Network
+ProxyHeaders = Literal["any", "x-forwarded", "forwarded"]
+LogFormat = Literal["text", "json"]
 
 
 def _listed(value: object) -> object:
@@ -62,6 +64,24 @@ def _prefix(path: str) -> str:
     if clean is None:
         raise ValueError(f"{path!r} is no path such as /segmif")
     return clean
+
+
+def read_network(text: str) -> Network:
+    """A network such as 10.0.0.0/8, or one address; raises ValueError in words."""
+    try:
+        return ip_network(text.strip().strip("[]"), strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is neither an address nor a network such as 10.0.0.0/8 or fd00::/8"
+        ) from None
+
+
+def clean_prefix(text: str) -> str | None:
+    """A path's prefix such as /cameras; None for what is none."""
+    whole = "/" + text.strip("/")
+    plain = all(part and part not in (".", "..") for part in whole[1:].split("/"))
+    safe = whole.isascii() and whole.isprintable() and not set(whole) & set(" \"'<>\\?#%")
+    return whole if plain and safe else None
 
 
 ListenHost = Annotated[str, AfterValidator(_listen_host)]

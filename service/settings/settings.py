@@ -20,22 +20,24 @@ from segmif.runtime import Device
 from segmif.thermal.gain_control import GainRule, Method
 from segmif.thermal.gain_window import Window
 
-from .camera_options import CameraFields
+from ..schemas.camera_options import CameraFields
+from ..schemas.pair_options import Policy
 from .environment import PREFIX, Environment, check_environment, closest, is_service_link
-from .limits import Entry, Limits, table
-from .memory.budget import share_of
-from .memory.shared_regions import MEMORY
-from .observability.logs import LogFormat
-from .pipeline.align import RigAligner
-from .pipeline.infer import PairRules
-from .schemas import Policy
-from .server.proxies import ProxyHeaders
-from .setting_types import HostNames, ListenHost, Networks, OriginNames, Prefix, Token
+from .limits import CHUNKS, Entry, Limits, limits_by_entry, share_of
+from .types import (
+    HostNames,
+    ListenHost,
+    LogFormat,
+    Networks,
+    OriginNames,
+    Prefix,
+    ProxyHeaders,
+    Token,
+)
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "nano.onnx"
-
-
+DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "nano.onnx"
+SHARED_MEMORY_FOLDER = Path("/dev/shm")  # where Linux shows the memory that POSIX names
 COUNTS = 2**16 - 1  # the largest of 16-bit infrared
 
 logger = logging.getLogger(__name__)
@@ -127,8 +129,8 @@ class Settings(CameraFields, BaseSettings):
             )
         if self.shared_memory and not is_loopback(self.host):
             raise ValueError(f"shared memory is for this machine, host {self.host} is for others")
-        if self.shared_memory and not MEMORY.is_dir():
-            raise ValueError(f"shared memory needs {MEMORY}, which Linux has")
+        if self.shared_memory and not SHARED_MEMORY_FOLDER.is_dir():
+            raise ValueError(f"shared memory needs {SHARED_MEMORY_FOLDER}, which Linux has")
         if self.hand_out_pairs and not (is_loopback(self.host) or self.token):
             raise ValueError(
                 f"hand_out_pairs lets all who reach host {self.host} see through the cameras: set "
@@ -141,7 +143,25 @@ class Settings(CameraFields, BaseSettings):
     @cached_property
     def limits(self) -> Mapping[Entry, Limits]:
         """What bounds each entry point."""
-        return table(self)
+        return limits_by_entry(
+            Limits(
+                body_bytes=self.max_body_bytes,
+                handshake_s=self.head_timeout_s,
+                head_s=self.head_timeout_s,
+                body_idle_s=self.body_idle_s,
+                body_total_s=self.body_total_s,
+                answer_s=self.answer_total_s,
+                pieces=CHUNKS,
+                outstanding=1,
+                pending=self.pending_of_one,
+                heavy=self.max_heavy_pending,
+                buffered_bytes=self.max_buffered_bytes,
+                buffered_of_one=self.buffered_of_one,
+                connections=self.max_connections,
+                connections_of_one=self.connections_of_one,
+                reserve=False,
+            )
+        )
 
     @property
     def connections_of_one(self) -> int:
@@ -169,21 +189,6 @@ class Settings(CameraFields, BaseSettings):
         stated = None not in (self.gain_low, self.gain_high)
         window = Window(self.gain_low or 0.0, self.gain_high or 0.0) if stated else None
         return GainRule(self.gain, window, self.gain_smoothing)
-
-    def rules(self, rig_aligner: RigAligner | None) -> PairRules:
-        """What is laid down for decoding, judging and aligning."""
-        cameras = self.cameras()
-        if rig_aligner:
-            cameras = cameras.over(rig_aligner.rig.frames)
-        return PairRules(
-            self.max_pixels,
-            rig_aligner,
-            self.gain_rule(),
-            self.max_skew_ms,
-            self.degraded,
-            self.max_invalid,
-            cameras,
-        )
 
 
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
