@@ -28,7 +28,7 @@ from .memory.shared_regions import Regions, remove_leftovers
 from .observability.metrics import Metrics
 from .observability.tracing import WithAddress, hide_address
 from .pipeline.align import RigAligner
-from .scheduler.dispatcher import GOLDEN, Dispatcher
+from .scheduler.dispatcher import Dispatcher
 from .scheduler.model_loading import LoadedModel
 from .server.http_methods import HttpRules
 from .server.middleware import BearerAuth, BodyLimit, Outcomes, RequestId, settings_of
@@ -89,7 +89,7 @@ def create_app(
         redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
     app.state.settings = settings
-    app.state.dispatcher = Dispatcher(settings, runtime, rig_aligner, reference)
+    app.state.dispatcher = Dispatcher(LoadedModel(settings, runtime, rig_aligner, reference))
     app.state.reopen = reopen
     app.state.give_up = None  # ends the server, where there is one
     app.state.buffered = MemoryBudget()
@@ -125,7 +125,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
     await asyncio.to_thread(app.state.dispatcher.metrics.text)
     trimming = asyncio.create_task(
-        return_after_peaks(app.state.buffered, app.state.dispatcher.admission)
+        return_after_peaks(app.state.buffered, app.state.dispatcher.queues.all)
     )
     yield
     trimming.cancel()
@@ -140,9 +140,10 @@ async def run_self_test(app: FastAPI) -> None:
 
     A network that hangs ends the service, which would never be ready.
     """
-    await app.state.dispatcher.run_self_test(GOLDEN)
-    await app.state.dispatcher.start_decoders()
-    if app.state.dispatcher.hangs and app.state.give_up:
+    dispatcher: Dispatcher = app.state.dispatcher
+    await dispatcher.self_test.run()
+    await dispatcher.start_decoders()
+    if dispatcher.self_test.hangs and app.state.give_up:
         app.state.give_up()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.results_file import fingerprint
 from segmif.imaging import codecs
 from service.pipeline.decoder.pool import IN_PROCESS, Decoder, DecoderPool
-from service.scheduler.dispatcher import CODEC_THREADS
+from service.scheduler.pair_queues import CODEC_THREADS
 from service.settings import Settings
 
 SAMPLE = Path(__file__).parents[2] / "service" / "web" / "samples" / "day"

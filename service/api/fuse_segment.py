@@ -15,7 +15,8 @@ from segmif.wire.media_types import RAW
 from .. import errors
 from ..memory.budget import client_key
 from ..observability.metrics import CONTENT_TYPE
-from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.pair_request import PairRequest
 from ..schemas.answers import Class, Classes, Sample, State
 from ..schemas.pair_options import Meta, PairOptions
 from ..settings import Settings
@@ -37,12 +38,12 @@ router = APIRouter()
 
 
 async def dispatcher_of(request: Request) -> Dispatcher:
-    """Give a route the service's production line; `async` spares it a thread."""
+    """Give a route the dispatcher; `async` spares it a thread."""
     dispatcher: Dispatcher = request.app.state.dispatcher
     return dispatcher
 
 
-LineDep = Annotated[Dispatcher, Depends(dispatcher_of)]
+DispatcherDep = Annotated[Dispatcher, Depends(dispatcher_of)]
 Picture = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -105,7 +106,7 @@ async def fuse_segment(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     client = client_of(request)
     if not ask.live:  # what has no chance is refused before its body is read
-        dispatcher.admission.check(client_key(client), seconds_left(request, ask, settings))
+        dispatcher.queues.all.check(client_key(client), seconds_left(request, ask, settings))
     visible, infrared, ask = await read_pair(request, ask)
     response_format = ResponseFormat(choose(accept, ask.views), ask.views)
     submission = PairRequest(
@@ -119,7 +120,9 @@ async def fuse_segment(request: Request) -> Response:
     )
     answer = await cancel_on_disconnect(
         request,
-        dispatcher.process(submission, partial(encode, response_format, dispatcher.codecs.both)),
+        dispatcher.process(
+            submission, partial(encode, response_format, dispatcher.queues.codecs.both)
+        ),
     )
     request.state.times = answer.times
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
@@ -132,9 +135,9 @@ async def livez() -> State:
 
 
 @router.get("/readyz", responses=documented(errors.NotReady))
-async def readyz(dispatcher: LineDep) -> State:
+async def readyz(dispatcher: DispatcherDep) -> State:
     """Tell that the network has fused a known pair here, and may be given others."""
-    dispatcher.ready()
+    dispatcher.self_test.check_ready()
     return State(status="ready")
 
 
@@ -146,14 +149,14 @@ async def readyz(dispatcher: LineDep) -> State:
         **documented(errors.Unauthorized, errors.OutOfMemory),
     },
 )
-async def metrics(dispatcher: LineDep) -> Response:
+async def metrics(dispatcher: DispatcherDep) -> Response:
     """Give the counters in the text format of Prometheus."""
     text = await to_thread(dispatcher.metrics.text)  # sensors may take their time
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get("/classes", responses=documented(errors.Unauthorized))
-async def classes(dispatcher: LineDep) -> Classes:
+async def classes(dispatcher: DispatcherDep) -> Classes:
     """List what the ids in a mask mean."""
     taxonomy = dispatcher.runtime.manifest.classes
     lifted = overlay_palette(taxonomy)

@@ -53,10 +53,10 @@ async def newest_pair(
     if_none_match: Annotated[str | None, Header(description="an ETag of before")] = None,
 ) -> Response:
     """Hand out the newest pair of a stream as it came, for `python -m calibration live`."""
-    tap: LatestPairs | None = request.app.state.dispatcher.tap
-    if tap is None:
+    kept: LatestPairs | None = request.app.state.dispatcher.latest_pairs
+    if kept is None:
         raise errors.PairsWithheld
-    pair = tap.newest(stream)
+    pair = kept.newest(stream)
     headers = {"ETag": pair.tag, "Cache-Control": "no-store"}
     if if_none_match == pair.tag:
         return Response(status_code=304, headers=headers)

@@ -14,7 +14,8 @@ from .. import errors
 from ..errors import UnknownModel
 from ..pipeline.decoder.pool import in_time
 from ..pipeline.result import Result
-from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.pair_request import PairRequest
 from ..schemas.answers import State
 from ..schemas.pair_options import PairOptions
 from .disconnects import cancel_on_disconnect
@@ -48,7 +49,7 @@ async def live() -> State:
 @router.get("/health/ready", responses=documented(errors.NotReady))
 async def ready(request: Request) -> State:
     """Tell that the network may be asked."""
-    request.app.state.dispatcher.ready()
+    request.app.state.dispatcher.self_test.check_ready()
     return State(status="ready")
 
 
@@ -57,7 +58,7 @@ async def ready(request: Request) -> State:
 async def model_ready(request: Request, name: str, version: str = VERSION) -> State:
     """Tell that this network may be asked."""
     dispatcher = dispatcher_for(request, name, version)
-    dispatcher.ready()
+    dispatcher.self_test.check_ready()
     return State(status="ready")
 
 
@@ -130,7 +131,7 @@ async def infer(
     dispatcher = dispatcher_for(request, name, version)
     body = b"".join([chunk async for chunk in request.stream()])
     settings = request.app.state.settings
-    reading = dispatcher.codecs.run(read_inference, body, length)
+    reading = dispatcher.queues.codecs.run(read_inference, body, length)
     inference = await in_time(reading, due(request, PairOptions(), settings))
     ask = inference.ask()
     latest = due(request, ask, settings)
@@ -142,7 +143,9 @@ async def infer(
     ]
     results = await cancel_on_disconnect(request, _all(dispatcher, submissions))
     times = request.state.times = results[0].times
-    writing = dispatcher.codecs.run(write_results, inference.asked, results, dispatcher.runtime)
+    writing = dispatcher.queues.codecs.run(
+        write_results, inference.asked, results, dispatcher.runtime
+    )
     answer, head = await in_time(writing, latest)
     dispatcher.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
     told = headers(times, (flag for each in results for flag in each.prepared.condition.flags))
@@ -153,7 +156,7 @@ async def infer(
 
 
 async def _all(dispatcher: Dispatcher, submissions: Sequence[PairRequest]) -> list[Result]:
-    """Process pairs side by side; the first that fails takes the others out of the line."""
+    """Process pairs side by side; the first that fails removes the others from the queue."""
     tasks = [
         asyncio.create_task(dispatcher.process(pair, lambda result: result)) for pair in submissions
     ]
@@ -166,7 +169,7 @@ async def _all(dispatcher: Dispatcher, submissions: Sequence[PairRequest]) -> li
 
 
 def dispatcher_for(request: Request, name: str, version: str) -> Dispatcher:
-    """The service's line, where its network is the one meant; raises UnknownModel."""
+    """The dispatcher, if its network is the one meant; raises UnknownModel."""
     dispatcher: Dispatcher = request.app.state.dispatcher
     variant = dispatcher.runtime.manifest.variant
     if (name, version) != (variant, VERSION):

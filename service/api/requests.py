@@ -1,4 +1,4 @@
-"""A request's body and parameters as a pair for the line."""
+"""A request's body and parameters as a pair for the scheduler."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def client_of(request: Request) -> str:
-    """Whose share of the line a request takes: that of its address."""
+    """The client whose share of the queue a request takes: its address."""
     return request.client.host if request.client else "unknown"
 
 

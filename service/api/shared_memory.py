@@ -14,7 +14,8 @@ from segmif.wire.media_types import RAW
 from .. import errors
 from ..memory.budget import MemoryBudget, client_key
 from ..memory.shared_regions import MAX_REGION_BYTES, PREFIX, Regions
-from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.pair_request import PairRequest
 from ..schemas.answers import RegionMade
 from ..schemas.pair_options import PairOptions
 from .disconnects import cancel_on_disconnect
@@ -108,7 +109,7 @@ async def fuse_segment(request: Request, id: Id) -> Response:
 
 
 def submitted(request: Request, pair: binary_pair.RawPair, ask: PairOptions) -> PairRequest:
-    """A pair from a region for the line."""
+    """A pair from a region for the scheduler."""
     return PairRequest(
         pair.visible,
         pair.infrared,

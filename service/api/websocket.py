@@ -27,7 +27,8 @@ from ..errors import (
 from ..memory.budget import MemoryBudget, client_key
 from ..observability.logs import access
 from ..observability.tracing import trace_stages
-from ..scheduler.dispatcher import Dispatcher, PairRequest
+from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.pair_request import PairRequest
 from ..schemas.pair_options import PairOptions, StreamOptions
 from ..settings import Settings
 from .negotiation import choose
@@ -79,7 +80,7 @@ class Session:
         self, socket: WebSocket, dispatcher: Dispatcher, settings: Settings, ask: StreamOptions
     ) -> None:
         self._socket = socket
-        self._line = dispatcher
+        self._dispatcher = dispatcher
         self._deadline_ms = settings.deadline_ms
         self._wish = ResponseFormat(PICTURES[ask.picture], ask.views)
         self._id: str = socket.state.request_id
@@ -179,7 +180,7 @@ class Session:
             visible, infrared, ask = read_raw_body(message, self._ask)
             due = received + (ask.deadline_ms or self._deadline_ms) / 1000
             pair = PairRequest(visible, infrared, ask, self._client, request_id, due)
-            answer, result = await self._line.process(
+            answer, result = await self._dispatcher.process(
                 pair, lambda result: (raw_answer(self._wish, result), result)
             )
             trace_stages(result.times)
@@ -196,11 +197,11 @@ class Session:
             return refusal
         finally:
             self._give(len(message))
-            self._line.metrics.requests.labels("/stream", outcome).inc()
+            self._dispatcher.metrics.requests.labels("/stream", outcome).inc()
 
     async def _refuse(self, sequence: int, error: Busy) -> RawAnswer:
         """The answer to a message for which there is no room."""
-        self._line.metrics.requests.labels("/stream", kind_of(error)).inc()
+        self._dispatcher.metrics.requests.labels("/stream", kind_of(error)).inc()
         return _refusal(error, f"{self._id}-{sequence}", sequence)
 
     def _hold(self, answer: RawAnswer) -> None:

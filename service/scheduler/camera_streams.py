@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..errors import Busy, ServiceError, Superseded
@@ -52,6 +54,15 @@ class Stream:
     order: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from alignment to the queue
     queued_pairs: list[QueuedPair] = field(default_factory=list)
     memory: StreamHistory | None = None  # None: a lone pair, which nothing came before
+
+    @contextmanager
+    def holding(self, queued: QueuedPair) -> Iterator[None]:
+        """Count a pair as one of the stream's while it is in work."""
+        self.queued_pairs.append(queued)
+        try:
+            yield
+        finally:
+            self.queued_pairs.remove(queued)
 
     def drop_waiting(self) -> None:
         """Drop the live pairs that wait: a newer one has come."""

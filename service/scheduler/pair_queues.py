@@ -1,0 +1,70 @@
+"""The queues of pairs, and the threads that decode, align and encode them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TypeVar
+
+from ..memory.budget import client_key
+from ..settings import Settings
+from .admission import Admission, QueueSlot
+from .camera_streams import QueuedPair
+from .fairness import RankedSemaphore
+from .pair_request import PairRequest
+from .worker_threads import HEAVY_NICE, Workers
+
+CODEC_THREADS = 2
+HEAVY_PAIRS = "pairs with refine or a depth_m that was not in use"
+
+T = TypeVar("T")
+
+
+class PairQueues:
+    """
+    Every pair has a slot in the queue `all`.
+
+    A heavy pair orders much more work than others. It has a slot in the queue `heavy` as well, and
+    its work has a thread of its own.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.all = Admission(settings.max_pending, settings.max_pending_per_client)
+        self.heavy = Admission(settings.max_heavy_pending, what=HEAVY_PAIRS)
+        self.codecs = Workers(CODEC_THREADS, "codec")
+        self._heavy_codecs = Workers(1, "heavy", HEAVY_NICE)
+        self._order = RankedSemaphore(CODEC_THREADS)
+        self._heavy_order = RankedSemaphore(1)
+
+    def limit(self, settings: Settings) -> None:
+        """Take new limits."""
+        self.all.limit(settings.max_pending, settings.max_pending_per_client)
+        self.heavy.limit(settings.max_heavy_pending)
+
+    @contextmanager
+    def enter(self, pair: PairRequest, heavy: bool) -> Iterator[QueuedPair]:
+        """Hold the slots of a pair; raises as `Admission.check`."""
+        client, left_s = client_key(pair.client), pair.due - monotonic()
+        heavy_place = self.heavy.enter(client, left_s) if heavy else None
+        places = [heavy_place] if heavy_place else []
+        try:
+            place = self.all.enter(client, left_s)
+            places.append(place)
+            queued = QueuedPair(place, pair.ask.live, heavy_place)
+            for each in places:
+                each.holder = queued
+            yield queued
+        finally:
+            for each in places:
+                each.leave()
+
+    async def run(self, place: QueueSlot, function: Callable[[], T]) -> T:
+        """Call a function in a thread of the slot's queue; the lowest rank comes first."""
+        heavy = place.is_of(self.heavy)
+        workers = self._heavy_codecs if heavy else self.codecs
+        async with (self._heavy_order if heavy else self._order).hold(place.rank):
+            return await workers.run(function)
+
+    def close(self) -> None:
+        """Wait for what runs, then end the threads."""
+        self.codecs.close()
+        self._heavy_codecs.close()

@@ -1,0 +1,22 @@
+"""What an entry point hands to the scheduler."""
+
+import math
+from dataclasses import dataclass
+
+from segmif.wire.raw_frames import Frame
+
+from ..schemas.pair_options import PairOptions
+
+
+@dataclass(frozen=True)
+class PairRequest:
+    """Two frames of one moment, the client that sent them, and when their answer is due."""
+
+    visible: Frame | None  # None: the sensor gives none, which `ask.sensors` admits
+    infrared: Frame | None
+    ask: PairOptions
+    client: str
+    request_id: str
+    due: float = math.inf  # on the clock of `time.monotonic`
+    received_s: float = 0.0  # how long the request took to come
+    same_stamps: bool = False  # as the pair before, of the same request

@@ -1,0 +1,83 @@
+"""From encoded frames to a job of the network: decoded side by side, aligned in stream order."""
+
+import asyncio
+from functools import partial
+
+from segmif.frames import CONFIDENCE
+
+from ..pipeline.decode import DecodeOptions, decode
+from ..pipeline.decoder.pool import Decoder
+from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
+from ..pipeline.stage_times import StageTimes
+from .batching import Batcher
+from .camera_streams import QueuedPair, Stream
+from .latest_pairs import LatestPairs
+from .pair_queues import PairQueues
+from .pair_request import PairRequest
+
+
+class Preparation:
+    """Prepares pairs for the network, and submits them to it."""
+
+    def __init__(self, queues: PairQueues, decoder: Decoder, batcher: Batcher) -> None:
+        self._queues, self._decoder, self._batcher = queues, decoder, batcher
+
+    async def prepare(
+        self,
+        pair: PairRequest,
+        rules: PairRules,
+        stream: Stream,
+        queued: QueuedPair,
+        times: StageTimes,
+        kept: LatestPairs | None,
+    ) -> PreparedPair:
+        """
+        Prepare a pair and set `queued.job`; raises as `prepare` and `Workers.run`.
+
+        A named stream's pair is kept in `kept` if there is one.
+        """
+        options = DecodeOptions(self._decoder, self._queues.codecs.both, pair.due)
+        with self._batcher.coming():
+            if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
+                frames = pair.visible, pair.infrared
+                work = partial(prepare, *frames, rules, times, pair.ask, options)
+                prepared = await self._queues.run(queued.heavy or queued.place, work)
+                self._submit(prepared, pair, queued, times)
+                return prepared
+            return await self._in_order(pair, rules, stream, queued, times, kept, options)
+
+    async def _in_order(
+        self,
+        pair: PairRequest,
+        rules: PairRules,
+        stream: Stream,
+        queued: QueuedPair,
+        times: StageTimes,
+        kept: LatestPairs | None,
+        options: DecodeOptions,
+    ) -> PreparedPair:
+        """Decode beside the stream's other pairs; align and submit in the order of the stream."""
+        frames, cameras = (pair.visible, pair.infrared), rules.cameras_for(pair.ask)
+        work = partial(decode, *frames, rules.max_pixels, times, options, cameras)
+        decoding = asyncio.ensure_future(self._queues.run(queued.place, work))
+        try:
+            async with stream.order:
+                decoded = await decoding
+                if kept:  # before `align_pair`, which may refuse an uncalibrated pair
+                    await self._queues.codecs.run(kept.keep, decoded, pair.ask, pair.client)
+                align = partial(
+                    align_pair, decoded, rules, times, pair.ask, stream.memory, pair.same_stamps
+                )
+                prepared = await self._queues.run(queued.heavy or queued.place, align)
+                self._submit(prepared, pair, queued, times)
+        finally:
+            decoding.cancel()
+        return prepared
+
+    def _submit(
+        self, prepared: PreparedPair, pair: PairRequest, queued: QueuedPair, times: StageTimes
+    ) -> None:
+        confidence, rank = CONFIDENCE in pair.ask.views, queued.place.rank
+        queued.job = self._batcher.submit(
+            prepared.pair, pair.due, times, confidence=confidence, rank=rank
+        )
