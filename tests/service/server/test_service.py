@@ -197,8 +197,8 @@ def test_what_a_socket_gave_before_sigterm_is_answered(stand_in_weights: Path) -
 
 HANG = """
 import time
-from segmif.runtime import ort
-ort.OnnxNetwork.run = lambda *pair, **asked: time.sleep(1000)
+from segmif.runtime import onnxruntime_
+onnxruntime_.OnnxNetwork.run = lambda *pair, **asked: time.sleep(1000)
 """
 
 
