@@ -1,5 +1,6 @@
 """A request's body as named parts in memory, without files and with every size bounded."""
 
+import logging
 from collections.abc import AsyncIterable
 from email.message import Message
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks  # exists for type checkers only
 
 from ..errors import BadForm
+
+# It warns of every broken form: a client could fill the disk with that, and gets the same words.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 MAX_PARTS = 4  # visible, infrared, meta and one to spare
 MAX_HEADER_BYTES = 1024  # of one line in the head of a part

@@ -59,14 +59,17 @@ class Regions:
         check_room(size)
         id = token_hex(16)
         path = MEMORY / f"{PREFIX}{id}"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._regions[id] = Region(file, path, size, monotonic())
+        # Locked before it has a name: `remove_leftovers` of another service must not find it free.
+        file = os.open(MEMORY, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells that its service lives
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # shows that its service lives
             os.posix_fallocate(file, 0, size)
+            # Python follows the link only with a descriptor, which an absolute path ignores.
+            os.link(f"/proc/self/fd/{file}", path, src_dir_fd=file, follow_symlinks=True)
         except OSError as error:
-            self.drop(id)
+            os.close(file)
             raise no_room(size, error) from error
+        self._regions[id] = Region(file, path, size, monotonic())
         return id
 
     def read(self, id: str, size: int) -> bytes:

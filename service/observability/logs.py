@@ -75,6 +75,4 @@ def log_config(form: LogFormat) -> dict[str, Any]:
             }
         },
         "root": {"level": "INFO", "handlers": ["stderr"]},
-        # A client could fill the disk with what this one says of broken forms.
-        "loggers": {"python_multipart": {"level": "ERROR"}},
     }

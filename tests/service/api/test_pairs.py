@@ -8,6 +8,7 @@ from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import numpy as np
 import pytest
@@ -242,14 +243,18 @@ def test_a_fixed_gain_without_its_counts_does_not_start() -> None:
 
 def test_a_pair_that_lies_apart_is_mended_where_asked_and_sure(camera: Camera) -> None:
     folder = Path("service/web/samples/day")
-    visible = codecs.decode_visible((folder / "visible.png").read_bytes(), codecs.MAX_PIXELS)
-    infrared = codecs.decode_infrared((folder / "infrared.png").read_bytes(), codecs.MAX_PIXELS)
-    apart = moved(infrared, 12)
+    full = codecs.decode_visible((folder / "visible.png").read_bytes(), codecs.MAX_PIXELS)
+    heat = codecs.decode_infrared((folder / "infrared.png").read_bytes(), codecs.MAX_PIXELS)
+    visible, infrared = (  # a third of the size takes a quarter of the time
+        np.asarray(cv2.resize(image, (213, 160), interpolation=cv2.INTER_AREA), np.uint8)
+        for image in (full, heat)
+    )
+    apart = moved(infrared, 4)
     _, report = camera.post(visible, apart, refine=True)
     told = report["refinement"]
-    assert told["residual_px"] == pytest.approx(12, abs=1)
+    assert told["residual_px"] == pytest.approx(4, abs=1 / 3)
     assert told["applied"]
-    inner = np.s_[:, 20:-20]  # what was rolled over the edge is gone
+    inner = np.s_[:, 7:-7]  # what was rolled over the edge is gone
     off = np.abs(camera.heard.infrared[inner].astype(int) - infrared[inner]).mean()
     assert off < np.abs(apart[inner].astype(int) - infrared[inner]).mean() / 3
     _, report = camera.post(visible, apart)

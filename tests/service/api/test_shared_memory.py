@@ -1,6 +1,7 @@
 """What a client does to the file of its region costs it an answer, and the service nothing."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from segmif.client import Client, pack
 from segmif.runtime import open_runtime
+from service.memory.shared_regions import remove_leftovers
 from service.settings import Settings
 from tests.service.conftest import open_regions
 from tests.service.server.test_safety import unharmed
@@ -125,6 +127,21 @@ def test_a_region_without_room_is_told(
         answer = sharing.post(f"/shared-memory/{id}/fuse-segment", content=MESSAGE[:64])
     assert (answer.status_code, answer.json()["kind"]) == (507, "no_shared_memory")
     unharmed(sharing)
+
+
+def test_a_service_that_starts_meanwhile_leaves_a_new_region(
+    sharing: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def another_starts_before(file: int, how: int) -> None:
+        monkeypatch.undo()
+        remove_leftovers()
+        lock(file, how)
+
+    monkeypatch.setattr("service.memory.shared_regions.fcntl.flock", another_starts_before)
+    _, file = make(sharing)
+    assert file.exists()
 
 
 def test_a_client_outlives_a_region_that_is_cut(sharing: httpx.Client) -> None:
