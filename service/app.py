@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 def installed_version() -> str:
-    """Tell the version, also where the tree runs without having been installed."""
+    """The version; a clone that is not installed has one of its own."""
     try:
         return version("segmif")
     except PackageNotFoundError:
@@ -50,7 +50,7 @@ def installed_version() -> str:
 
 
 class Application(FastAPI):
-    """FastAPI, whose traces and logs hold nothing of a path or query that could be a secret."""
+    """FastAPI, without the paths and queries that could put a secret into traces and logs."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -59,7 +59,7 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Have all that lies within FastAPI's own traces see the address again."""
+        """Give the application, within FastAPI's own traces, the address again."""
         return WithAddress(super().build_middleware_stack())
 
 
@@ -73,8 +73,8 @@ def create_app(
     """
     Build the service around an open runtime, which it closes when it stops.
 
-    Without a mounting the frames come aligned. Against the reference, where there is one, the
-    runtime must prove itself. What `reopen` opens takes the place of all this on SIGHUP.
+    Without a rig aligner the frames come aligned. The runtime must agree with the reference, if
+    there is one. On SIGHUP, what `reopen` opens replaces all of them.
     """
     app = Application(
         title="SegMiF",
@@ -85,17 +85,17 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url=None,  # it is a route of ours, which knows where it is behind a proxy
+        openapi_url=None,  # our own route knows the public address behind a proxy
         redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
     app.state.settings = settings
     app.state.dispatcher = Dispatcher(LoadedModel(settings, runtime, rig_aligner, reference))
     app.state.reopen = reopen
-    app.state.give_up = None  # ends the server, where there is one
+    app.state.give_up = None  # ends the server, if there is one
     app.state.buffered = MemoryBudget()
-    app.state.connections = None  # the server's, where there is one
-    app.state.tls = None  # the server's, where there is one
-    app.state.adopt = None  # has the server take up new limits
+    app.state.connections = None  # the server's, if there is one
+    app.state.tls = None  # the server's, if there is one
+    app.state.adopt = None  # gives the server new limits
     app.state.regions = Regions()
     memory = [shared_memory.router] if settings.shared_memory else []
     if settings.shared_memory:
@@ -118,8 +118,8 @@ def create_app(
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Prove the network when the service starts, free everything when it stops."""
-    proof = asyncio.create_task(run_self_test(app))
+    """Start the self-test with the service; free everything when it stops."""
+    testing = asyncio.create_task(run_self_test(app))
     if app.state.reopen:
         reload_on_sighup(app, app.state.reopen)
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
@@ -129,14 +129,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     yield
     trimming.cancel()
-    await proof
+    await testing
     app.state.regions.close()
     app.state.dispatcher.close()
 
 
 async def run_self_test(app: FastAPI) -> None:
     """
-    Prove the network, then start what decodes files, so that the first pair need not wait.
+    Test the network, then start the processes that decode files.
 
     A network that hangs ends the service, which would never be ready.
     """
@@ -167,7 +167,7 @@ def add_middlewares(app: FastAPI, metrics: Metrics) -> None:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Say who answers if a route raises."""
+    """Register the answer to each error."""
     for kind, handler in (
         (ServiceError, handle_error),
         (HTTPException, handle_error),
@@ -200,23 +200,23 @@ async def handle_invalid_parameters(request: Request, error: Exception) -> Respo
 
 
 async def handle_disconnect(request: Request, error: Exception) -> Response:
-    """End a request whose client hung up; 499 is what access logs usually call it."""
+    """End a request whose client hung up; access logs usually call it 499."""
     request.state.outcome = "gone"
     return Response(status_code=499)
 
 
 async def handle_out_of_memory(request: Request, error: Exception) -> Response:
-    """Answer where memory was refused on the event loop, such as for a body."""
+    """Answer a request whose memory was refused on the event loop, such as for a body."""
     return await handle_error(request, out_of_memory())
 
 
 async def handle_thread_limit(request: Request, error: Exception) -> Response:
-    """Answer where there was no memory for the stack of a thread, which Python says so."""
+    """Answer a request that found no memory for a thread; Python then raises RuntimeError."""
     if "can't start new thread" not in str(error):
         raise error
     return await handle_out_of_memory(request, error)
 
 
 async def handle_unexpected(request: Request, error: Exception) -> Response:
-    """Answer what nobody foresaw without telling the world about our insides."""
+    """Answer an unforeseen error without its details, which may hold secrets."""
     return await handle_error(request, ServiceError())

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed its connection before the answer; there is nobody to tell."""
+    """The client closed its connection before the answer."""
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:

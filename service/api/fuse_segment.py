@@ -130,13 +130,13 @@ async def fuse_segment(request: Request) -> Response:
 
 @router.get("/livez", responses=documented())
 async def livez() -> State:
-    """Tell that the process answers."""
+    """Say that the process is alive."""
     return State(status="alive")
 
 
 @router.get("/readyz", responses=documented(errors.NotReady))
 async def readyz(dispatcher: DispatcherDep) -> State:
-    """Tell that the network has fused a known pair here, and may be given others."""
+    """Say that the network has passed its self-test and is ready for pairs."""
     dispatcher.self_test.check_ready()
     return State(status="ready")
 

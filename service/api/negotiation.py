@@ -12,7 +12,7 @@ ALL_OFFERS = (MIXED, PNG, JPEG, WEBP, RAW, JSON)  # JSON last: base64 is a third
 
 
 def offers(views: tuple[View, ...]) -> tuple[str, ...]:
-    """Media types in which these pictures (none: no wish) can be had, the first choice first."""
+    """Media types in which these pictures (none: any) can be had, the first choice first."""
     match views:
         case ():
             return ALL_OFFERS
@@ -27,9 +27,9 @@ def offers(views: tuple[View, ...]) -> tuple[str, ...]:
 @lru_cache(256)  # every client sends the same again and again
 def choose(accept: str, views: tuple[View, ...]) -> str:
     """
-    Pick the media type for an Accept header and the pictures asked for (none: no wish).
+    Pick the media type for an Accept header and the pictures asked for (none: any).
 
-    Raises NotAcceptable with what could be had. One picture comes alone where that is accepted.
+    Raises NotAcceptable with what could be had. One picture comes alone if that is accepted.
     """
     offered = offers(views)
     qualities = [(quality(accept, offer), -place) for place, offer in enumerate(offered)]

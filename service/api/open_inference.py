@@ -32,7 +32,7 @@ OF_A_MODEL = (errors.Unauthorized, errors.UnknownModel, errors.BadParameter)
 
 @router.get("", responses=documented(errors.Unauthorized))
 async def server(request: Request) -> dict[str, Any]:
-    """Tell what this server is."""
+    """Describe this server."""
     return {
         "name": "segmif",
         "version": request.app.version,
@@ -42,13 +42,13 @@ async def server(request: Request) -> dict[str, Any]:
 
 @router.get("/health/live", responses=documented())
 async def live() -> State:
-    """Tell that the process answers."""
+    """Say that the process is alive."""
     return State(status="alive")
 
 
 @router.get("/health/ready", responses=documented(errors.NotReady))
 async def ready(request: Request) -> State:
-    """Tell that the network may be asked."""
+    """Say that the network is ready for pairs."""
     request.app.state.dispatcher.self_test.check_ready()
     return State(status="ready")
 
@@ -56,7 +56,7 @@ async def ready(request: Request) -> State:
 @router.get("/models/{name}/ready", responses=documented(*OF_A_MODEL, errors.NotReady))
 @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
 async def model_ready(request: Request, name: str, version: str = VERSION) -> State:
-    """Tell that this network may be asked."""
+    """Say that this network is ready for pairs."""
     dispatcher = dispatcher_for(request, name, version)
     dispatcher.self_test.check_ready()
     return State(status="ready")
@@ -148,11 +148,12 @@ async def infer(
     )
     answer, head = await in_time(writing, latest)
     dispatcher.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
-    told = headers(times, (flag for each in results for flag in each.prepared.condition.flags))
+    flags = (flag for each in results for flag in each.prepared.condition.flags)
+    response_headers = headers(times, flags)
     if head is not None:
-        told[LENGTH_HEADER] = str(head)
+        response_headers[LENGTH_HEADER] = str(head)
     kind = "application/json" if head is None else "application/octet-stream"
-    return Response(answer, media_type=kind, headers=told)
+    return Response(answer, media_type=kind, headers=response_headers)
 
 
 async def _all(dispatcher: Dispatcher, submissions: Sequence[PairRequest]) -> list[Result]:

@@ -22,7 +22,7 @@ SECRETS = frozenset(
 
 def hide_secrets(scope: Scope) -> None:
     """
-    Empty what nobody knows in a request's query, before it is logged, traced or answered.
+    Empty the unknown parameters of a query before it is logged, traced or answered.
 
     A client that cannot set headers puts its token there; its name stays in the scope's state.
     """
@@ -39,10 +39,10 @@ def hide_secrets(scope: Scope) -> None:
 
 
 def reject_repeated(query: QueryParams) -> Mapping[str, Any]:
-    """The parameters of a query; raises BadParameter for one that stands in it twice."""
-    told = dict(query)
-    if len(query.multi_items()) > len(told):
+    """The parameters of a query; raises BadParameter for one that is repeated."""
+    fields = dict(query)
+    if len(query.multi_items()) > len(fields):
         names = [name for name, _ in query.multi_items()]
         twice = next(name for name in names if names.count(name) > 1)
         raise BadParameter(f"parameter {twice!r} stands in the query {names.count(twice)} times")
-    return told
+    return fields

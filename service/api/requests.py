@@ -144,9 +144,9 @@ def _json_object(data: bytes) -> dict[str, Any]:
             f"the part 'meta' has {len(data):,} bytes; at most {SMALL_BODY:,} are read"
         )
     try:
-        told = json.loads(data)
+        parsed = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BadParameter(f"the part 'meta' is not JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise BadParameter(f"the part 'meta' is a JSON {type(told).__name__}, expected an object")
-    return told
+    if not isinstance(parsed, dict):
+        raise BadParameter(f"the part 'meta' is a JSON {type(parsed).__name__}, expected an object")
+    return parsed

@@ -27,14 +27,14 @@ FLAGS_HEADER = "X-Pair-Flags"
 
 @dataclass(frozen=True)
 class ResponseFormat:
-    """What the client wants: a media type, and which pictures (none: no wish)."""
+    """What the client asks for: a media type, and pictures (none: the usual ones)."""
 
     media_type: str
     views: tuple[View, ...] = ()
 
     @property
     def pictures(self) -> tuple[View, ...]:
-        """The pictures of the answer; where it is a single one, the first."""
+        """The pictures of the answer; if it holds a single one, the first."""
         return self.views or ("fused", "mask")
 
 
@@ -48,7 +48,7 @@ class EncodedResponse:
     times: StageTimes
 
     def headers(self) -> dict[str, str]:
-        """What a client may want to know without opening the body."""
+        """What a client may want to know without reading the body."""
         return headers(self.times, self.condition.flags)
 
 
@@ -70,7 +70,7 @@ class Part:
 
 
 def encode(response_format: ResponseFormat, both: RunBoth, result: Result) -> EncodedResponse:
-    """Encode a result as wished; the report comes last, so that it knows all times."""
+    """Encode a result; the report comes last, so that it holds all times."""
     content_type = response_format.media_type
     if content_type == MIXED:
         body, content_type = mixed(_parts(response_format, both, result))
@@ -85,7 +85,7 @@ def encode(response_format: ResponseFormat, both: RunBoth, result: Result) -> En
 
 
 def raw_answer(response_format: ResponseFormat, result: Result) -> RawAnswer:
-    """All parts behind a fixed header; pixels unless a picture type is wished."""
+    """All parts behind a fixed header; pixels unless a picture type was asked for."""
     pixels = response_format.media_type == RAW
     height, width = result.prediction.labels.shape
     with result.times.measure("encode"):
@@ -141,16 +141,16 @@ def _parts(response_format: ResponseFormat, both: RunBoth, result: Result) -> li
 
 
 def _json(response_format: ResponseFormat, result: Result) -> bytes:
-    told: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     with result.times.measure("encode"):
         for view in response_format.pictures:
-            told[view] = (
+            answer[view] = (
                 run_lengths(result.prediction.labels)
                 if view == "mask"
                 else b64encode(_picture(view, PNG, result)).decode()
             )
-    told["report"] = describe(result).model_dump(mode="json")
-    return json.dumps(told).encode()
+    answer["report"] = describe(result).model_dump(mode="json")
+    return json.dumps(answer).encode()
 
 
 def run_lengths(labels: NDArray[np.uint8]) -> dict[str, list[int]]:
@@ -162,7 +162,7 @@ def run_lengths(labels: NDArray[np.uint8]) -> dict[str, list[int]]:
 
 
 def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) RGB, or numbers (H, W); raises BadParameter where there are none."""
+    """A picture (H, W, 3) RGB, or numbers (H, W); raises BadParameter if there are none."""
     prediction = result.prediction
     match view:
         case "fused":
@@ -180,7 +180,7 @@ def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
 
 
 def _bytes(array: NDArray[np.uint8]) -> memoryview:
-    """The pixels row by row; copied only where the network's frame was larger."""
+    """The pixels row by row; copied only if the network's frame was larger."""
     return np.ascontiguousarray(array).reshape(-1).data
 
 

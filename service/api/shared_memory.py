@@ -104,8 +104,8 @@ async def fuse_segment(request: Request, id: Id) -> Response:
         )
     regions.write(id, answer.parts)
     request.state.times = result.times
-    told = headers(result.times, result.prepared.condition.flags)
-    return Response(answer.head() + answer.report, media_type=RAW, headers=told)
+    response_headers = headers(result.times, result.prepared.condition.flags)
+    return Response(answer.head() + answer.report, media_type=RAW, headers=response_headers)
 
 
 def submitted(request: Request, pair: binary_pair.RawPair, ask: PairOptions) -> PairRequest:

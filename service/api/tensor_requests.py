@@ -1,7 +1,7 @@
 """
 The JSON of a request of the Open Inference Protocol v2, with its binary data extension.
 
-Whatever stands in it is done or refused: a parameter that nobody knows is an error.
+Every field is obeyed or refused: an unknown parameter is an error.
 """
 
 from typing import Annotated, Any, Literal
@@ -58,19 +58,19 @@ class _Strict(BaseModel):
 
 
 class TensorParameters(_Strict):
-    """What is said of an input."""
+    """Parameters of an input."""
 
     binary_data_size: StrictInt | None = Field(default=None, ge=0, le=2**32)
 
 
 class OutputParameters(_Strict):
-    """What is said of an output; None: as `binary_data_output` says."""
+    """Parameters of an output; None: as `binary_data_output` says."""
 
     binary_data: StrictBool | None = None
 
 
 class RequestParameters(BaseModel):
-    """What is said of a request, and of its pairs, which is validated with them."""
+    """Parameters of a request and of its pairs; the latter are validated with `PairOptions`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -130,14 +130,14 @@ class InferRequest(_Strict):
     )
 
 
-def read_request(told: object) -> InferRequest:
+def read_request(parsed: object) -> InferRequest:
     """Build a request from its JSON; raises BadWire with the first field at fault."""
     try:
-        return InferRequest.model_validate(told)
+        return InferRequest.model_validate(parsed)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             said = UNKNOWN
-        raise BadWire(f"{where}: {said}" if where else said) from error
+        raise BadWire(f"{place}: {said}" if place else said) from error

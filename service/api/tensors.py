@@ -31,17 +31,17 @@ MAX_JSON_BYTES = 2 * 2**20
 
 @dataclass(frozen=True)
 class Inference:
-    """A request taken apart: one (visible, infrared) for each pair of the batch."""
+    """A parsed request: one (visible, infrared) for each pair of the batch."""
 
     asked: InferRequest
     pairs: list[tuple[Frame, Frame]]
 
     def ask(self) -> PairOptions:
-        """What is said of the pairs, with Triton's `timeout` [us]; raises BadParameter."""
-        told = self.asked.parameters
-        fields = told.of_the_pairs()
-        if told.timeout:
-            fields.setdefault("deadline_ms", told.timeout / 1000)
+        """The options of the pairs, with Triton's `timeout` [us]; raises BadParameter."""
+        parameters = self.asked.parameters
+        fields = parameters.of_the_pairs()
+        if parameters.timeout:
+            fields.setdefault("deadline_ms", parameters.timeout / 1000)
         wanted = [output.name for output in self.asked.outputs]
         if not wanted or CONFIDENCE in wanted:
             fields["return"] = CONFIDENCE
@@ -49,7 +49,7 @@ class Inference:
 
 
 def read_inference(body: bytes, length: int | None) -> Inference:
-    """Take JSON and binary tensors of a request apart; raises BadWire."""
+    """Read JSON and binary tensors of a request; raises BadWire."""
     head = len(body) if length is None else length
     if head > len(body):
         raise BadWire(f"{LENGTH_HEADER} is {head}, the body has {len(body)} bytes")
@@ -59,10 +59,10 @@ def read_inference(body: bytes, length: int | None) -> Inference:
     if lists > MAX_JSON_LISTS:
         raise BadWire(f"{lists} lists in the JSON, at most {MAX_JSON_LISTS}; send binary tensors")
     try:
-        told = json.loads(body[:head])
+        parsed = json.loads(body[:head])
     except (ValueError, RecursionError) as error:
         raise BadWire("the request's head is not JSON") from error
-    asked = read_request(told)
+    asked = read_request(parsed)
     rest = memoryview(body)[head:]
     tensors: dict[str, tuple[Tensor, memoryview]] = {}
     for tensor in asked.inputs:
@@ -151,12 +151,12 @@ def _part(data: memoryview, batch: int, place: int) -> memoryview:
 def write_results(
     asked: InferRequest, results: Sequence[Result], runtime: Runtime
 ) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON where binary tensors follow."""
+    """The answer's body, and the length of its JSON if binary tensors follow."""
     with results[0].times.measure("encode"):
         described, binary = _outputs(asked, results)
     for result in results[1:]:
         result.times.note("encode", results[0].times.ms["encode"])
-    told = {
+    answer = {
         "model_name": runtime.manifest.variant,
         "model_version": VERSION,
         "id": asked.id,
@@ -166,7 +166,7 @@ def write_results(
         },
         "outputs": described,
     }
-    head = json.dumps(told).encode()
+    head = json.dumps(answer).encode()
     return b"".join((head, *binary)), len(head) if binary else None
 
 

@@ -48,7 +48,7 @@ async def stream(socket: WebSocket) -> None:
     """
     Answer raw pairs as docs/wire.md has them, in the order in which they came.
 
-    A newer pair takes the place of one that still waits, unless the query says live=false.
+    A newer pair replaces one that still waits, unless the query says live=false.
     """
     try:
         ask = validated(StreamOptions, reject_repeated(socket.query_params))
@@ -69,7 +69,7 @@ async def stream(socket: WebSocket) -> None:
 
 @router.api_route("/stream", methods=["GET", "POST", "DELETE"], include_in_schema=False)
 async def not_upgraded() -> None:
-    """Tell who asks without the headers of a WebSocket what is missing."""
+    """Answer a request that lacks the headers of a WebSocket."""
     raise UpgradeNeeded
 
 
@@ -82,7 +82,7 @@ class Session:
         self._socket = socket
         self._dispatcher = dispatcher
         self._deadline_ms = settings.deadline_ms
-        self._wish = ResponseFormat(PICTURES[ask.picture], ask.views)
+        self._format = ResponseFormat(PICTURES[ask.picture], ask.views)
         self._id: str = socket.state.request_id
         fields = ask.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
         self._ask = PairOptions.model_validate({"stream": self._id, "live": True} | fields)
@@ -98,10 +98,10 @@ class Session:
 
     async def run(self) -> None:
         """
-        Read and answer until the client leaves; what is then in work is given up. Where the
-        service stops, it is answered first.
+        Read and answer until the client leaves; pairs in work are then cancelled. If the service
+        stops, they are answered first.
 
-        The one who sends may notice first, while the one who reads waits for room.
+        The sending task may notice the end first, while the reading one waits for room.
         """
         ends = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
         for end in ends:
@@ -118,7 +118,7 @@ class Session:
             self._give(self._held)
 
     def summary(self) -> dict[str, Any]:
-        """What became of the pairs, for the log."""
+        """How many pairs were answered, dropped and refused, for the log."""
         return {
             "request_id": self._id,
             "client": self._client,
@@ -173,7 +173,7 @@ class Session:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, sequence: int, message: bytes) -> RawAnswer | None:
-        """The answer to one message, a problem among them; None where a newer pair came."""
+        """The answer to one message, or a problem; None if a newer pair came."""
         outcome, request_id = "ok", f"{self._id}-{sequence}"
         received = monotonic()
         try:
@@ -181,7 +181,7 @@ class Session:
             due = received + (ask.deadline_ms or self._deadline_ms) / 1000
             pair = PairRequest(visible, infrared, ask, self._client, request_id, due)
             answer, result = await self._dispatcher.process(
-                pair, lambda result: (raw_answer(self._wish, result), result)
+                pair, lambda result: (raw_answer(self._format, result), result)
             )
             trace_stages(result.times)
             self._hold(answer)

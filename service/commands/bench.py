@@ -134,13 +134,13 @@ def bench(args: argparse.Namespace) -> int:
     for name, result in results.items():
         print(line(name, result, earlier.get(name)))
     if args.json:
-        told = {"loads": results, "command": " ".join(sys.argv), "machine": fingerprint()}
-        write_text(args.json, json.dumps(told, indent=2) + "\n")
+        table = {"loads": results, "command": " ".join(sys.argv), "machine": fingerprint()}
+        write_text(args.json, json.dumps(table, indent=2) + "\n")
     return 0 if all(result["steady"] for result in results.values()) else 1
 
 
 def read_pairs(visible: Path, infrared: Path, how: folders.Pairing) -> list[Pair]:
-    """The pairs of two folders as they lie there; ValueError where there is none."""
+    """The pairs of two folders as they lie there; ValueError if there is none."""
     paired = folders.pair_files(visible, infrared, how)
     for sentence in (*paired.notes, *paired.complaints):
         print(sentence, file=sys.stderr)
@@ -150,11 +150,11 @@ def read_pairs(visible: Path, infrared: Path, how: folders.Pairing) -> list[Pair
 
 
 def read_earlier(path: Path) -> dict[str, dict[str, Any]]:
-    """The loads of a file that --json wrote; ValueError where it is something else."""
-    told = parse_json(path, TABLE_BYTES)
-    if not isinstance(told, dict) or "loads" not in told:
+    """The loads of a file that --json wrote; ValueError if it is something else."""
+    table = parse_json(path, TABLE_BYTES)
+    if not isinstance(table, dict) or "loads" not in table:
         raise ValueError(f"{path} holds no loads: --against takes a file that --json wrote")
-    loads: dict[str, dict[str, Any]] = told["loads"]
+    loads: dict[str, dict[str, Any]] = table["loads"]
     return loads
 
 

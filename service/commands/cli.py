@@ -25,7 +25,7 @@ from ..scheduler.model_loading import LoadedModel, hangs, load_model, too_slow
 from ..schemas.camera_options import CameraFields
 from ..schemas.pair_options import Policy
 from ..server.process_limits import fitted, limit_threads, log_limits
-from ..server.transport import Server, check_door, server_config
+from ..server.transport import Server, check_listening, server_config
 from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
 from .infer import infer_folders
@@ -80,7 +80,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def measure(arguments: Sequence[str]) -> int:
-    """Hand over to `service.commands.bench`, whose client the base install lacks."""
+    """Run `service.commands.bench`, whose client the base install lacks."""
     try:
         from . import bench
     except ImportError as error:
@@ -93,7 +93,7 @@ def measure(arguments: Sequence[str]) -> int:
 
 
 def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
-    """Answer over HTTP until told to stop; what `reopen` opens is taken up on SIGHUP."""
+    """Answer over HTTP until a signal stops it; SIGHUP reloads what `reopen` opens."""
     settings = opened.settings
     try:
         if settings.memory_mib:
@@ -108,7 +108,7 @@ def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
         print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
         return 2
     try:
-        check_door(settings)
+        check_listening(settings)
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]  # Python adds the address
         print(
@@ -130,7 +130,7 @@ def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
 
 
 def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
-    """Work through two folders and say how it went."""
+    """Fuse and label the pairs of two folders and print a summary."""
     settings = opened.settings
     decoder = open_decoder(settings.decode_processes, settings.decode_limit_s)
     limit_s = opened.settings.self_test_s
@@ -180,7 +180,9 @@ def common() -> argparse.ArgumentParser:
     network.add_argument(
         "--threads", type=IntegerRange(), help="CPU threads of the network (one per core)"
     )
-    network.add_argument("--device", choices=get_args(Device), help="where an .onnx runs (cpu)")
+    network.add_argument(
+        "--device", choices=get_args(Device), help="device that runs an .onnx (cpu)"
+    )
     network.add_argument(
         "--rig", type=Path, metavar="FILE", help="rig.yaml of the cameras; else frames are aligned"
     )

@@ -53,10 +53,10 @@ def infer_folders(
     """
     Fuse and label every pair; writes `out`/fused/NAME.png, `out`/mask/NAME.png and a report.
 
-    `refine` mends what misalignment is left, pair by pair. In a `recording` each pair is judged by
-    those before it, and the gain is smoothed; names of 16 to 19 digits are times in nanoseconds.
-    What fails is said on stderr and noted in the summary, and the others go on.
-    Raises OSError where a folder cannot be listed or made, ValueError for a wrong pairs file.
+    `refine` corrects the misalignment that is left, pair by pair. In a `recording` each pair is
+    checked against those before it, and the gain is smoothed; names of 16 to 19 digits are times in
+    nanoseconds. A failed pair is reported on stderr and in the summary; the others go on.
+    Raises OSError if a folder cannot be listed or made, ValueError for a wrong pairs file.
     """
     paired = pair_files(visible, infrared, how)
     for folder in ("fused", "mask"):

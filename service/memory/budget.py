@@ -38,13 +38,13 @@ class SlowReader(Protocol):
 
 class MemoryBudget:
     """
-    The bytes held for clients at a time: bodies, WebSocket messages, answers that nobody reads.
+    The bytes held for clients at a time: bodies, WebSocket messages, unread answers.
 
     Lives on the event loop: nothing here is locked.
     """
 
     def __init__(self) -> None:
-        self.peak = 0  # the most that was held, since whoever looks at it set it back
+        self.peak = 0  # the most that was held since it was last reset
         self._taken = 0
         self._by_client: Counter[str] = Counter()
         self._slow: dict[SlowReader, None] = {}  # the longest waiting first

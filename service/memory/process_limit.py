@@ -32,9 +32,9 @@ class PairCount(Protocol):
 
 def bound_memory(mebibytes: int) -> None:
     """
-    Have the system refuse this process more memory than that, which becomes a MemoryError.
+    Limit the memory of this process; beyond it, allocations raise MemoryError.
 
-    ValueError where the process could not work within it; Linux only.
+    Raises ValueError if the process could not work within it; Linux only.
     """
     held = held_mib()
     if mebibytes < held + WORKING_MIB:
@@ -51,9 +51,9 @@ def bound_memory(mebibytes: int) -> None:
 
 def bound_memory_by_machine() -> None:
     """
-    Bound by nine tenths of what the container or the machine has, on Linux.
+    Limit memory to nine tenths of what the container or the machine has, on Linux.
 
-    Where that is too little to work with, the service says so and takes what it needs.
+    If that is too little to work with, the log says so and the service takes what it needs.
     """
     if sys.platform != "linux":
         return
@@ -73,11 +73,10 @@ async def return_after_peaks(buffered: MemoryBudget, pairs: PairCount) -> None:
     """
     Return what is free to the system, again and again.
 
-    That is once much less is held than was, or once no pair came for a while. Connections that
-    were cut are cycles of objects, which Python frees some time; and glibc keeps blocks of up to
-    32 MiB, so a few large bodies would stay in memory for good. Takes some milliseconds, at most
-    every 10 s, and never while clients send a few pairs at a time. Another C library is left as it
-    is.
+    It does so when much less is held than before, or when no pair came for a while. Closed
+    connections are cycles of objects, which Python frees late. glibc keeps blocks of up to 32 MiB,
+    so a few large bodies would stay in memory for good. It takes some milliseconds, at most every
+    10 s, and never while pairs come steadily. Other C libraries are left alone.
     """
     trim = getattr(CDLL(None), "malloc_trim", None)
     seen, worked = 0, False
@@ -93,7 +92,7 @@ async def return_after_peaks(buffered: MemoryBudget, pairs: PairCount) -> None:
 
 
 def freeze() -> None:
-    """Spare Python from looking for garbage among what lives as long as the process."""
+    """Exclude all that lives as long as the process from garbage collection."""
     gc.collect()
     gc.freeze()
 

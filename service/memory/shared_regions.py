@@ -34,9 +34,9 @@ class Regions:
     """
     Regions made by the service, each under a name that nobody can guess.
 
-    A client never names memory of its own: it could name somebody else's. What it writes is
-    copied before it is looked at, so it cannot change under the hands of a decoder. The copy is
-    a read of the file: a mapping whose file the client cuts short would end this process (SIGBUS).
+    A client never names memory of its own: it could name that of another. Its bytes are copied
+    before they are parsed, so it cannot change them meanwhile. The copy is a read of the file: a
+    mapping whose file the client cuts short would end this process (SIGBUS).
     """
 
     def __init__(self) -> None:

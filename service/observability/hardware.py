@@ -1,4 +1,4 @@
-"""Power, temperature and memory of the machine, for Prometheus, as far as it tells."""
+"""Power, temperature and memory of the machine, for Prometheus, as far as sensors report them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +38,7 @@ class Hardware(Collector):
                 yield family
 
     def _gpus(self) -> dict[str, list[Reading]]:
-        """What NVML tells of each GPU, by kind."""
+        """The readings of NVML of each GPU, by kind."""
         nvml, found = self._nvml, defaultdict[str, list[Reading]](list)
         ask: dict[str, Callable[[Any], float]] = {
             "temperature": lambda gpu: nvml.nvmlDeviceGetTemperature(gpu, 0),  # of the GPU itself

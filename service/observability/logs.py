@@ -18,7 +18,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record down."""
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -26,8 +26,8 @@ class JsonLines(logging.Formatter):
             "request_id": current_request.get(),
         } | getattr(record, "fields", {})
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps({name: value for name, value in told.items() if value is not None})
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps({name: value for name, value in entry.items() if value is not None})
 
 
 class TextLines(logging.Formatter):
@@ -39,15 +39,15 @@ class TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Write a record down, without its exception."""
         fields = getattr(record, "fields", None) or {"request_id": current_request.get()}
-        told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-        return f"{super().formatMessage(record)} {told}".rstrip()
+        shown = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        return f"{super().formatMessage(record)} {shown}".rstrip()
 
 
 def is_needed(record: logging.LogRecord) -> bool:
     """
-    Leave out what uvicorn says of WebSockets and of where it listens: ours tells it too.
+    Whether a record is not one of uvicorn's on WebSockets and its address, which ours replace.
 
-    It writes the whole query, calls every refusal before the handshake an error, and HTTPS HTTP.
+    Those hold the whole query, call every refused handshake an error, and HTTPS HTTP.
     """
     return not str(record.msg).startswith(
         (

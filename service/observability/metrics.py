@@ -73,7 +73,7 @@ class Metrics:
         self.introduce(runtime)
 
     def introduce(self, runtime: Runtime) -> None:
-        """Tell which network answers from now on."""
+        """Set the network that answers from now on."""
         self._engine.info(
             {
                 "engine": runtime.name,

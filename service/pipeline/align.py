@@ -1,4 +1,4 @@
-"""How the two cameras stand to one another: the operator's rig file, and the warps made from it."""
+"""The alignment of the two cameras: the operator's rig file, and the warps made from it."""
 
 import logging
 import math
@@ -19,8 +19,8 @@ from segmif.geometry.rig import Rig, open_rig
 from ..errors import BadPair, BadParameter
 
 KEPT_WARPS = 8  # depths of requests in use at a time; each takes 7 bytes a visible pixel
-NEAR_SHARE = 0.5  # of the plane's depth: where a thing counts as near
-NEAR_M = 10.0  # the same where the plane is at infinity
+NEAR_SHARE = 0.5  # of the plane's depth: there an object counts as near
+NEAR_M = 10.0  # the same if the plane is at infinity
 CHECK_EVERY_S = 60.0  # a check takes a core for one or two seconds
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class RigAlignment:
     )  # of the plane that is aligned; None: infinity, or as the homography has it
     covered: float  # share of the visible view that infrared sees
     near_m: float | None = None
-    near_parallax_px: float | None = None  # how far a thing at near_m is off
-    far_parallax_px: float | None = None  # how far a thing at infinity is off
+    near_parallax_px: float | None = None  # how far an object at near_m is off
+    far_parallax_px: float | None = None  # how far an object at infinity is off
     residual_px: float | None = None  # measured in the last pairs checked, across the parallax
     moved: bool | None = None  # the rig no longer stands as its file says; None: not known yet
 
@@ -56,7 +56,7 @@ class RigAligner:
         self._drift: Drift | None = None
         self._watch = DriftMonitor(parallax_direction(self.rig))
         self._checking, self._checked = Lock(), -math.inf
-        # What every request needs is made before the first, and checked; nothing takes its place.
+        # What every request needs is made, and checked, before the first; it is never replaced.
         self._own = self._make_warp(depth_m)
 
     @property
@@ -106,7 +106,7 @@ class RigAligner:
         self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], depth_m: float | None
     ) -> tuple[NDArray[np.uint8], RigAlignment]:
         """
-        Infrared (H, W) in the pixels of visible (H, W, 3), 0 where its camera does not see.
+        Infrared (H, W) in the pixels of visible (H, W, 3), 0 outside its camera's view.
 
         Raises BadPair for frames of other sizes than the rig's, BadParameter for a depth at which
         the infrared camera sees nothing of the visible view.

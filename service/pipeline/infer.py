@@ -51,7 +51,7 @@ class PreparedPair:
 
 @dataclass(frozen=True)
 class PairRules:
-    """What the operator has laid down for decoding, judging and aligning."""
+    """The operator's rules for decoding, checking and aligning."""
 
     max_pixels: int  # of either frame
     rig_aligner: RigAligner | None = None  # None: frames come aligned
@@ -105,10 +105,10 @@ def align_pair(
     same_stamps: bool = False,
 ) -> PreparedPair:
     """
-    Judge decoded frames and bring them into one view and 8 bit; raises BadPair or Degraded.
+    Check decoded frames and bring them into one view and 8 bit; raises BadPair or Degraded.
 
-    A frame that shows nothing becomes black, which the networks have learned to do without.
-    `same_stamps`: they were judged with the pair before, of the same request.
+    A frame that shows nothing becomes black, for which the networks are trained.
+    `same_stamps`: they were checked with the pair before, of the same request.
     """
     with times.measure("align"):
         cameras, infrared = rules.cameras_for(ask), decoded.infrared
@@ -139,7 +139,7 @@ def align_pair(
 
 
 def enforce_policy(condition: Condition, policy: Policy) -> None:
-    """Raise Degraded for a pair that the policy does not take."""
+    """Raise Degraded for a pair that the policy refuses."""
     flags = ", ".join(condition.flags)
     if not condition.sensors:
         raise Degraded(f"neither frame shows anything: {flags}")
@@ -176,12 +176,12 @@ def to_one_view(
 
 
 def refined(prepared: PreparedPair) -> PreparedPair:
-    """Mend what misalignment the pair itself shows, where that is sure."""
+    """Correct the misalignment that the pair itself shows, if that is sure."""
     visible, infrared = prepared.pair.visible, prepared.pair.infrared
     grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
     found = refine(grey, infrared)
-    mended = found.apply(infrared) if found.sure else infrared
-    return replace(prepared, pair=FramePair(visible, mended), refinement=found)
+    corrected = found.apply(infrared) if found.sure else infrared
+    return replace(prepared, pair=FramePair(visible, corrected), refinement=found)
 
 
 def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
@@ -241,7 +241,7 @@ def compare(prediction: Prediction, reference: Prediction) -> None:
     """
     Raise EngineFailed unless a prediction comes close to that of the reference network.
 
-    Half precision moves a level here and a border pixel there; what loses more loses the answer.
+    Half precision changes single levels and border pixels; more means a wrong network.
     """
     difference = np.abs(prediction.fused.astype(np.int16) - reference.fused).mean()
     agreement = float((prediction.labels == reference.labels).mean())

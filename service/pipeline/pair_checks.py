@@ -22,7 +22,7 @@ Stamps = tuple[int | None, int | None]  # [ns] of visible and of infrared, on on
 SENSORS: tuple[Sensor, Sensor] = ("visible", "infrared")
 BLIND: frozenset[Fault] = frozenset({"missing", "black", "saturated", "shutter"})  # shows nothing
 
-EVERY = 4  # rows looked at: a fault fills the frame, and a quarter tells it
+EVERY = 4  # rows looked at: a fault fills the frame, and a quarter shows it
 BLACK_LEVEL = 3  # of 255
 BLACK_SHARE = 0.99  # of a black frame's pixels lie at or below: an unlit street has lamps
 CEILING_LEVEL = 250  # of 255; what JPEG leaves of white
@@ -60,7 +60,7 @@ class CheckLimits:
 
     max_skew_ms: float
     max_invalid: float = 1.0  # share of the infrared pixels
-    bits: int | None = None  # of the infrared counts, where stated
+    bits: int | None = None  # of the infrared counts, if stated
     shutter: bool = False  # what the camera says itself
     same_stamps: bool = False  # they were judged with the pair before, of the same request
 

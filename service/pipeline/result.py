@@ -27,7 +27,7 @@ from .stage_times import StageTimes
 
 @dataclass(frozen=True)
 class Result:
-    """What the network made of a pair, and all that is known of how."""
+    """A prediction, and all that is known of how it came about."""
 
     prediction: Prediction
     prepared: PreparedPair
@@ -113,8 +113,8 @@ def _cameras(cameras: Cameras) -> CamerasUsed | None:
 
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
-    """Share of the pixels (H, W) that each class id covers."""
-    # A histogram takes three times as long where most pixels are of one class, np.bincount ten.
+    """Share of the pixels (H, W), 0 to 1, that each class id covers."""
+    # A histogram takes three times as long if most pixels are of one class, np.bincount ten.
     return [np.count_nonzero(labels == id) / labels.size for id in range(classes)]
 
 

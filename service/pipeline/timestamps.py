@@ -27,7 +27,7 @@ class StampMemory:
 
 
 def wrong_units(visible_ns: int | None, infrared_ns: int | None) -> tuple[bool, bool]:
-    """Which of a pair's two stamps cannot be nanoseconds, as the other or the time of day tells."""
+    """Which of a pair's two stamps cannot be nanoseconds, by the other or the time of day."""
     now = time_ns()
     visible, infrared = (
         stamp is not None and any(abs(stamp * unit - now) < NEAR_NOW_NS for unit in UNITS)

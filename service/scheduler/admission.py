@@ -1,4 +1,4 @@
-"""Who may join the line: as many as allowed, and only what can be done in time."""
+"""Admission to the queue: as many pairs as allowed, and only those that can finish in time."""
 
 import math
 from collections import deque
@@ -12,21 +12,21 @@ from .fairness import FairShares
 
 REMEMBERED = 32  # completions from which rate and latency are taken
 FIRST_GUESS_S = 0.1
-MUCH_MORE = 2  # pairs that a client has over another before it gives way to it
+MUCH_MORE = 2  # pairs that a client has over another before it yields a slot to it
 MARGIN = 1.1  # the next pairs may take longer than the last ones: late is worse than refused
 
 
 class QueueSlot:
-    """One pair's place in the line; leaving it twice is leaving it once."""
+    """One pair's slot in the queue; leaving it twice is leaving it once."""
 
     def __init__(self, admission: "Admission", client: str, rank: int) -> None:
         self._admission: Admission | None = admission
         self.client = client
-        self.rank = rank  # whose turn it is: the lowest first, of equal ones the first that came
+        self.rank = rank  # the lowest is next, of equal ones the first that came
         self.holder: SlotHolder | None = None
 
     def is_of(self, admission: "Admission") -> bool:
-        """Whether it is a place of this line."""
+        """Whether it is a slot of this queue."""
         return self._admission is admission
 
     @property
@@ -35,28 +35,28 @@ class QueueSlot:
         return self.holder is not None and self.holder.may_yield_slot()
 
     def leave(self, worked_s: float | None = None) -> None:
-        """Free the place; `worked_s` the pair was worked on, waiting apart, if it was answered."""
+        """Free the slot; `worked_s`: seconds of work, without waits, if the pair was answered."""
         if self._admission:
             self._admission._left(self, worked_s)
             self._admission = None
 
 
 class SlotHolder(Protocol):
-    """Who has a place."""
+    """The holder of a slot."""
 
     def may_yield_slot(self) -> bool:
         """Whether the network has not begun with the pair."""
 
     def yield_slot(self, retry_s: int) -> None:
-        """Leave the place to another client's pair; the own may come again in `retry_s`."""
+        """Leave the slot to another client's pair; this one may come again in `retry_s`."""
 
 
 class Admission:
     """
-    Counts the pairs in the line and predicts from the last ones when a new one would be done.
+    Counts the pairs in the queue and predicts from the last ones when a new one would be done.
 
-    Clients share the line: if it is full, a client with few pairs takes the last place of the one
-    with most. What they had in the last minute decides between those with one pair more or less.
+    Clients share the queue: if it is full, a client with few pairs takes the last slot of the one
+    with most. Their pairs of the last minute decide if they differ by one pair.
 
     Lives on the event loop: nothing here is locked.
     """
@@ -76,11 +76,11 @@ class Admission:
         self._shares = FairShares(clock)
         self._gaps_s: deque[float] = deque(maxlen=REMEMBERED)
         self._worked_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._last_done: float | None = None  # None: the line has been empty since
+        self._last_done: float | None = None  # None: the queue has been empty since
 
     @property
     def pending(self) -> int:
-        """How many pairs are in the line."""
+        """How many pairs are in the queue."""
         return len(self._places)
 
     def limit(self, max_pending: int, max_per_client: int | None = None) -> None:
@@ -90,9 +90,9 @@ class Admission:
 
     def check(self, client: str, deadline_s: float = math.inf) -> None:
         """
-        Raise TooManyOfOne, Busy or CannotFinish where a pair due in `deadline_s` has no chance.
+        Raise TooManyOfOne, Busy or CannotFinish if a pair due in `deadline_s` has no chance.
 
-        An empty line takes whatever comes: only work renews what is known of the speed.
+        An empty queue takes every pair: only work updates the measured speed.
         """
         if self.pending >= self.max_pending and not self._greediest(client):
             raise Busy(
@@ -115,7 +115,7 @@ class Admission:
             )
 
     def enter(self, client: str, deadline_s: float = math.inf) -> QueueSlot:
-        """Take a place, perhaps that of a greedier client; raises as `check`."""
+        """Take a slot, perhaps that of a greedier client; raises as `check`."""
         self.check(client, deadline_s)
         if self.pending >= self.max_pending:
             greediest = self._greediest(client)
@@ -128,10 +128,10 @@ class Admission:
 
     def _greediest(self, client: str) -> QueueSlot | None:
         """
-        The last place of the client with most; None unless it has much more than `client`.
+        The last slot of the client with most; None unless it has much more than `client`.
 
-        Only who has more in the line than `client` may have: a client that asks for one pair after
-        the other does not give way to the flood of one that has just come.
+        That client must have more in the queue than `client` may have: a client that sends one pair
+        at a time does not yield to the flood of a new one.
         """
         waiting = [
             place for place in self._places if place.client != client and place.may_yield_slot
@@ -141,13 +141,13 @@ class Admission:
             return None
         most = max(load, key=lambda each: load[each])
         its, own = load[most], self._shares.load(client)
-        more = its.in_line - own.in_line
+        more = its.in_queue - own.in_queue
         if more < MUCH_MORE and not (more > 0 and its.recent - own.recent >= MUCH_MORE):
             return None
         return next(place for place in reversed(waiting) if place.client == most)
 
     def _before(self, client: str) -> int:
-        """How many pairs of the line come before the next one of a client."""
+        """How many pairs of the queue come before the next one of a client."""
         rank = self._shares.next_rank(client)
         return sum(place.rank <= rank or not place.may_yield_slot for place in self._places)
 
@@ -157,11 +157,11 @@ class Admission:
         return MARGIN * (worked_s + before * self._gap_s())
 
     def retry_s(self) -> int:
-        """Whole seconds until the pairs in the line are done, for Retry-After."""
+        """Whole seconds until the pairs in the queue are done, for Retry-After."""
         return max(1, math.ceil(self.pending * self._gap_s()))
 
     def _gap_s(self) -> float:
-        """Seconds between two completions of a line that never ran dry: one over its rate."""
+        """Seconds between two completions of a queue that was never empty: one over its rate."""
         return fmean(self._gaps_s) if self._gaps_s else FIRST_GUESS_S
 
     def _left(self, place: QueueSlot, worked_s: float | None) -> None:

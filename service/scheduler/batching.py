@@ -54,7 +54,7 @@ class Batcher:
 
     A pair waits at most `max_delay_s` for others to join, and not at all when none are coming.
     Lives on the event loop; only `runtime.run` is called in `engine`, for as many batches at a
-    time as the runtime has slots (one, where it does not say).
+    time as the runtime has slots (one, if it does not say).
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Batcher:
         note_size: Callable[[int], None],
         retry_s: Callable[[], int],
     ) -> None:
-        """`note_size` hears of each batch, `retry_s` tells a late pair when to come again."""
+        """`note_size` gets the size of each batch, `retry_s` gives the delay for a late pair."""
         self._last_infer_s, self._last_pixels = 0.0, 1  # of a batch, and of each pair in it
         self._note_size = note_size
         self._retry_s = retry_s
         self._engine = engine
         self._computing: set[asyncio.Task[None]] = set()
-        self._take_up(runtime, max_batch, max_delay_s)
+        self._use(runtime, max_batch, max_delay_s)
         self._waiting: list[Job] = []
         self._coming = 0
         self._changed = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
 
-    def _take_up(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
+    def _use(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
         self.runtime = runtime
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
@@ -87,7 +87,7 @@ class Batcher:
     async def change(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
         """Give what comes next to another runtime; returns once the last one is left alone."""
         last = list(self._computing)
-        self._take_up(runtime, max_batch, max_delay_s)
+        self._use(runtime, max_batch, max_delay_s)
         await asyncio.gather(*last)
 
     @property
@@ -117,10 +117,10 @@ class Batcher:
         """
         Put a pair into the queue, behind those of its rank.
 
-        Its `result` may be cancelled until it computes. It holds the confidence where that is
+        Its `result` may be cancelled until it computes. It holds the confidence if that is
         asked for and the network gives one.
-        The result raises DeadlineMissed where `due` passes before the network is free,
-        UnfitSize where it was built for other sizes, and EngineFailed whatever else it raises.
+        The result raises DeadlineMissed if `due` passes before the network is free, UnfitSize if
+        the network was built for other sizes, and EngineFailed for every other error.
         """
         job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence, rank)
         insort(self._waiting, job, key=lambda each: each.rank)
@@ -210,7 +210,7 @@ class Batcher:
                 for job in batch:
                     await self._compute([job], runtime)
                 return
-            _settle(batch[0], _refusal(batch[0].pair, error))
+            _finish(batch[0], _refusal(batch[0].pair, error))
             return
         infer_ms = (perf_counter() - started) * 1000
         self._last_infer_s, self._last_pixels = infer_ms / 1000, batch[0].pair.infrared.size
@@ -218,7 +218,7 @@ class Batcher:
         for job, prediction in zip(batch, predictions, strict=True):
             job.times.note("infer", infer_ms)
             job.times.batch = len(batch)
-            _settle(job, prediction if job.confidence else replace(prediction, confidence=None))
+            _finish(job, prediction if job.confidence else replace(prediction, confidence=None))
 
 
 def slots_of(runtime: Runtime) -> int:
@@ -227,18 +227,18 @@ def slots_of(runtime: Runtime) -> int:
 
 
 def _refusal(pair: FramePair, error: Exception) -> ServiceError:
-    """What whoever waits for the pair is told of an error of the network's."""
+    """The error for a pair whose network raised `error`."""
     if isinstance(error, OutOfMemory):
         return error
-    told: ServiceError = EngineFailed()
+    refusal: ServiceError = EngineFailed()
     if isinstance(error, SizeError):
-        told = unfit_size(pair.infrared.shape, error)
-    told.__cause__ = error
-    return told
+        refusal = unfit_size(pair.infrared.shape, error)
+    refusal.__cause__ = error
+    return refusal
 
 
-def _settle(job: Job, outcome: Prediction | ServiceError) -> None:
-    if job.result.done():  # whoever waited has gone
+def _finish(job: Job, outcome: Prediction | ServiceError) -> None:
+    if job.result.done():  # its client has gone
         return
     if isinstance(outcome, ServiceError):
         job.result.set_exception(outcome)

@@ -1,4 +1,4 @@
-"""What is known of each camera stream from one pair to the next: their order, and the newest."""
+"""The streams of cameras: the order of their pairs, and their history."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -19,27 +19,27 @@ class QueuedPair:
     """One pair of a stream on its way to the network."""
 
     place: QueueSlot
-    live: bool  # a newer pair of the stream makes this one worthless
-    heavy: QueueSlot | None = None  # in the line of those that order more work than others
+    live: bool  # a newer pair of the stream replaces this one
+    heavy: QueueSlot | None = None  # in the queue of heavy pairs
     work: asyncio.Task[object] | None = None
     job: Job | None = None
-    lost: ServiceError | None = None  # why its place was given to another pair
+    lost: ServiceError | None = None  # why its slot was given to another pair
 
     def may_yield_slot(self) -> bool:
         """Whether the network has not begun with the pair."""
         return bool(self.work) and not (self.job and self.job.computing) and not self.lost
 
     def yield_slot(self, retry_s: int) -> None:
-        """Leave the place to a pair of a client that has fewer; come again in `retry_s`."""
+        """Leave the slot to a pair of a client that has fewer; come again in `retry_s`."""
         self._drop(Busy("clients with fewer pairs come first; try again", retry_s=retry_s))
 
     def supersede(self) -> None:
-        """Give the place to a newer pair, unless the network has this one already."""
+        """Leave the slot to a newer pair, unless the network has this one already."""
         if self.may_yield_slot():
             self._drop(Superseded())
 
     def _drop(self, why: ServiceError) -> None:
-        assert self.work  # it may give way
+        assert self.work  # it may yield its slot
         self.lost = why
         for place in (self.place, self.heavy):
             if place:

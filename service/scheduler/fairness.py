@@ -1,4 +1,4 @@
-"""Whose pair is next if several clients have some: their shares of the line, now and of late."""
+"""Fair queueing: which client's pair is next, by their shares of the queue now and recently."""
 
 import asyncio
 import math
@@ -14,15 +14,15 @@ KEPT_CLIENTS = 1024  # whose pairs of late are remembered
 
 
 class Load(NamedTuple):
-    """How many pairs a client has, first by what is in the line."""
+    """How many pairs a client has, first by what is in the queue."""
 
-    in_line: int
+    in_queue: int
     recent: float  # and those answered in the last minute, the older the less
 
 
 class FairShares:
     """
-    What each client has of the line, and the rank of its next pair.
+    What each client has of the queue, and the rank of its next pair.
 
     Ranks are those of start-time fair queueing: the first pair of each client, then the second of
     each. The pairs of one client keep their order.
@@ -30,18 +30,18 @@ class FairShares:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._in_line: Counter[str] = Counter()
+        self._in_queue: Counter[str] = Counter()
         self._recent: dict[str, tuple[float, float]] = {}  # pairs of late, as of when; oldest first
         self._highest: dict[str, int] = {}  # rank that each client was given
         self._answered = 0  # rank of the last pair that was answered
 
     def of(self, client: str) -> int:
-        """Pairs of a client that are in the line."""
-        return self._in_line[client]
+        """Pairs of a client that are in the queue."""
+        return self._in_queue[client]
 
     def load(self, client: str) -> "Load":
         """What a client has and had."""
-        now = self._in_line[client]
+        now = self._in_queue[client]
         return Load(now, now + self._of_late(client))
 
     def next_rank(self, client: str) -> int:
@@ -51,15 +51,15 @@ class FairShares:
     def enter(self, client: str) -> int:
         """Count a pair; returns its rank, the lowest of which is next."""
         rank = self.next_rank(client)
-        self._in_line[client] += 1
+        self._in_queue[client] += 1
         self._highest[client] = rank
         return rank
 
     def leave(self, client: str, rank: int, answered: bool) -> None:
         """Count a pair no longer, except as one of late if it was answered."""
-        self._in_line[client] -= 1
-        if not self._in_line[client]:
-            del self._in_line[client]
+        self._in_queue[client] -= 1
+        if not self._in_queue[client]:
+            del self._in_queue[client]
         if answered:
             self._answered = max(self._answered, rank)
             pairs = self._of_late(client) + 1
@@ -67,7 +67,7 @@ class FairShares:
             self._recent[client] = pairs, self._clock()
             if len(self._recent) > KEPT_CLIENTS:
                 del self._recent[next(iter(self._recent))]
-        if not self._in_line:
+        if not self._in_queue:
             self._answered = 0
             self._highest.clear()
 

@@ -37,7 +37,7 @@ class KeptPair:
 
     @property
     def tag(self) -> str:
-        """What tells this pair from every other of its stream (ETag, RFC 9110, section 8.8.3)."""
+        """Identifies this pair within its stream (ETag, RFC 9110, section 8.8.3)."""
         return f'"{self.about.received_ns}"'
 
 
@@ -45,8 +45,8 @@ class LatestPairs:
     """
     Keeps the newest whole pair of each named stream.
 
-    A name is held by the client that sends pairs under it: those of others under the same name, who
-    have a memory of their own, are not handed out.
+    A name belongs to the client that sends pairs under it: pairs of others under the same name are
+    not kept.
     """
 
     def __init__(self) -> None:

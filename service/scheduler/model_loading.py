@@ -45,13 +45,13 @@ def load_model(settings: Settings) -> LoadedModel:
 
 
 def hangs(runtime: Runtime, limit_s: float) -> bool:
-    """Tell whether a network does not end a small pair in time; it is closed then."""
+    """Whether a network does not finish a small pair in time; it is closed then."""
     black = FramePair(
         np.zeros((MULTIPLE, MULTIPLE, 3), np.uint8), np.zeros((MULTIPLE,) * 2, np.uint8)
     )
 
     def try_it() -> None:
-        with suppress(Exception):  # what is wrong is said of the first pair
+        with suppress(Exception):  # the first pair will show it
             predict(runtime, black)
 
     trial = Thread(target=try_it, daemon=True)
@@ -64,7 +64,7 @@ def hangs(runtime: Runtime, limit_s: float) -> bool:
 
 
 def too_slow(limit_s: float) -> str:
-    """What is wrong with a network that did not end a pair."""
+    """The message about a network that did not finish a pair."""
     return (
         f"the golden pair did not come through within {limit_s:g} s (SEGMIF_SELF_TEST_S): the "
         "network hangs, or the machine is too slow for it"

@@ -1,4 +1,4 @@
-"""Threads beside the event loop, which give way to it."""
+"""Threads beside the event loop, with a lower priority."""
 
 import asyncio
 import os
@@ -13,8 +13,8 @@ import cv2
 
 from ..errors import out_of_memory
 
-NICE = 5  # by which a worker steps behind the event loop where both want one core
-HEAVY_NICE = 10  # the same for work that few ask for, and that takes a core for seconds
+NICE = 5  # of a worker, so that the event loop comes first if both want one core
+HEAVY_NICE = 10  # the same for rare work that takes a core for seconds
 
 T = TypeVar("T")
 First = TypeVar("First")
@@ -26,7 +26,7 @@ class Workers:
     """A few threads for one kind of work."""
 
     def __init__(self, threads: int, name: str, nice: int = NICE) -> None:
-        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(_give_way, nice))
+        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(_lower_priority, nice))
         started = Barrier(threads)  # a thread that is started later may find memory full
         for _ in range(threads):
             self._pool.submit(started.wait)
@@ -44,14 +44,14 @@ class Workers:
     def both(
         self, first: Callable[[], First], second: Callable[[], Second]
     ) -> tuple[First, Second]:
-        """Call two functions from a worker: side by side where another is free, else in turn."""
+        """Call two functions from a worker: side by side if another is free, else in turn."""
         other = self._pool.submit(second)
         try:
             done = first()
         except BaseException:
             other.cancel()
             raise
-        # What nobody has begun is done here, so that workers never wait for each other.
+        # What no worker has begun is done here: workers never wait for each other.
         return done, (second() if other.cancel() else other.result())
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Workers:
         self._pool.shutdown()
 
 
-def _give_way(nice: int) -> None:
+def _lower_priority(nice: int) -> None:
     """Let probes be answered while all cores work; Linux alone has niceness by thread."""
     if sys.platform == "linux":
         thread = get_native_id()
@@ -67,5 +67,5 @@ def _give_way(nice: int) -> None:
 
 
 def end_aside(end: Callable[[], None]) -> None:
-    """Call what may hang in a thread that nobody waits for."""
+    """Call a function that may hang, in a thread that is never joined."""
     Thread(target=end, daemon=True).start()

@@ -8,12 +8,12 @@ from segmif.thermal.gain_control import Method
 
 
 class LatestPairInfo(BaseModel):
-    """Whose pair is handed out, and of when; nanoseconds."""
+    """Stream and times of the pair, in nanoseconds."""
 
     stream: str
     received_ns: int = Field(description="on the service's clock, since 1970")
-    visible_ns: int | None = Field(description="as the client said; null where it did not")
-    infrared_ns: int | None = Field(description="as the client said; null where it did not")
+    visible_ns: int | None = Field(description="as the client stated; null if not stated")
+    infrared_ns: int | None = Field(description="as the client stated; null if not stated")
 
 
 class RegionMade(BaseModel):
@@ -43,7 +43,7 @@ class ClassShare(BaseModel):
 
 
 class Gain(BaseModel):
-    """How the counts of a 16-bit infrared frame became grey."""
+    """How the counts of a 16-bit infrared frame became 8 bit."""
 
     method: Method
     low: float = Field(description="counts shown as black; as white if the camera is black hot")
@@ -103,8 +103,8 @@ class RigUse(BaseModel):
     )
     covered: float = Field(description="share of the visible view that infrared sees, 0 to 1")
     near_m: float | None = Field(description="metres: half the plane's depth, or 10")
-    near_parallax_px: float | None = Field(description="pixels that a thing at near_m is off")
-    far_parallax_px: float | None = Field(description="pixels that a thing far away is off")
+    near_parallax_px: float | None = Field(description="pixels that an object at near_m is off")
+    far_parallax_px: float | None = Field(description="pixels that an object far away is off")
     residual_px: float | None = Field(
         description="pixels that the sensors were apart across the parallax when last checked"
     )
@@ -116,34 +116,34 @@ class RigUse(BaseModel):
 class Refined(BaseModel):
     """What misalignment the pair itself showed."""
 
-    residual_px: float = Field(description="mean over the view, before it was mended")
+    residual_px: float = Field(description="mean over the view, before it was corrected")
     confidence: float = Field(description="0 to 1: how far that place stands out from all others")
-    applied: bool = Field(description="false where the confidence is below a half")
+    applied: bool = Field(description="false if the confidence is below a half")
 
 
 class Report(BaseModel):
-    """How an answer came about."""
+    """How an answer was made."""
 
     request_id: str
-    visible: Size | None = Field(description="null where it is missing")
+    visible: Size | None = Field(description="null if it is missing")
     visible_grey: bool = Field(
         description="whether it came with one channel: from a grey camera, or an infrared frame "
         "that was sent in its place"
     )
-    infrared: Size | None = Field(description="null where it is missing")
+    infrared: Size | None = Field(description="null if it is missing")
     pair: Fitness
     alignment: Literal["none", "resized", "rig"] = Field(
         description="what was done to infrared to bring it into the visible camera's view"
     )
-    rig: RigUse | None = Field(description="null where the service has no rig file")
+    rig: RigUse | None = Field(description="null if the service has no rig file")
     refinement: Refined | None = Field(description="null unless asked for with refine=true")
-    gain: Gain | None = Field(description="null where infrared came with 8 bit")
+    gain: Gain | None = Field(description="null if infrared came with 8 bit")
     far_objects: FarObjects | None = Field(description="null if there are none")
     cameras: CamerasUsed | None = Field(description="null if nothing is stated of them")
     classes: list[ClassShare]
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(
-        description="milliseconds: receive; decode; align (judge, 8 bit, size); queue (waiting); "
+        description="milliseconds: receive; decode; align (checks, 8 bit, size); queue (waiting); "
         "infer; encode"
     )
     engine: str
@@ -152,7 +152,7 @@ class Report(BaseModel):
     weights_sha256: str = Field(description="of the file in service, an .onnx or .engine")
     source_sha256: str | None = Field(
         description="of what that file was made from: an engine from its ONNX, an ONNX from its "
-        "weights; null where its manifest does not say"
+        "weights; null if its manifest does not say"
     )
 
 

@@ -19,7 +19,7 @@ def _listed(value: object) -> object:
 
 
 class PairOptions(CameraFields):
-    """What a client says about a pair, and what it wants to have."""
+    """What a client states of a pair, and the answer it asks for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class PairOptions(CameraFields):
     )
     refine: bool = Field(
         default=False,
-        description="seek what misalignment is left in the pair itself, and mend it where that is "
+        description="estimate the misalignment left in the pair itself, and correct it if that is "
         "sure; takes one or two seconds of a core",
     )
     deadline_ms: float | None = Field(
@@ -53,7 +53,7 @@ class PairOptions(CameraFields):
     )
     live: bool = Field(
         default=False,
-        description="a newer pair of the stream takes the place of this one while it waits",
+        description="a newer pair of the stream replaces this one while it waits",
     )
     visible_ns: int | None = Field(
         default=None, ge=0, le=MAX_NS, description="nanoseconds: when the visible frame was taken"
@@ -68,7 +68,7 @@ class PairOptions(CameraFields):
         default=False, description="the infrared camera says that its shutter is closed (FFC)"
     )
     sensors: Literal["both", "visible", "infrared"] = Field(
-        default="both", description="the sensor that is left where one gives no frame"
+        default="both", description="the sensor that is left if one gives no frame"
     )
     degraded: Policy | None = Field(
         default=None,
@@ -78,7 +78,7 @@ class PairOptions(CameraFields):
 
 
 class RawLayout(BaseModel):
-    """How the bytes of a part lie that is no file but raw pixels."""
+    """Layout of a part that is raw pixels instead of a file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -37,7 +37,7 @@ class ConnectionLimits:
     http: Limits  # of a request, whatever it asks for
     websocket: Limits
     is_proxy: Callable[[str], bool] = nobody  # whose connections are many clients'
-    refused: Callable[[str], None] = not_counted  # hears of the kind of each refusal
+    refused: Callable[[str], None] = not_counted  # gets the kind of each refusal
     buffered: MemoryBudget = field(default_factory=MemoryBudget)
 
 
@@ -91,7 +91,7 @@ class Connections:
 
     def admit(self, connection: "Connection") -> bool:
         """
-        Tell whether a connection that asks for something may have more than a probe.
+        Whether a connection may ask for more than a probe.
 
         For one of the reserve an idle connection is closed, of its client or of the greediest.
         """
@@ -143,10 +143,9 @@ class Connection(asyncio.BufferedProtocol):
     """
     One connection, around uvicorn's protocols: counted, and bounded in what its client leaves open.
 
-    The event loop reads into memory that is there already. A loop that must find new memory for
-    what came drops the connection if there is none; here it is the protocol that does not find
-    it, and says so. The connections of one event loop, but not of two, share that memory: a loop
-    reads and hands over in one step.
+    The event loop reads into memory that is there already. A loop that must allocate drops the
+    connection if there is no memory; here the protocol fails instead, and answers. The connections
+    of one event loop share that buffer: a loop reads and passes on in one step.
     """
 
     http: ClassVar[Callable[..., Inner]]
@@ -192,18 +191,18 @@ class Connection(asyncio.BufferedProtocol):
             self._inner.eof_received()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Say where to read to."""
+        """The buffer to read into."""
         return self.memory
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over what was read."""
+        """Pass on what was read."""
         if self._transport.lingers:
             self._transport.drop(nbytes)
         else:
-            self.hand_on(self.memory[:nbytes])
+            self.pass_on(self.memory[:nbytes])
 
-    def hand_on(self, data: memoryview | bytes) -> None:
-        """Give what came to the protocol in force."""
+    def pass_on(self, data: memoryview | bytes) -> None:
+        """Pass on to the current protocol."""
         self._inner.data_received(data)
 
     def hand_over(self, protocol: Inner) -> None:

@@ -27,8 +27,8 @@ KEY_BYTES = 16  # of Sec-WebSocket-Key, decoded
 def raw_problem(status: int, kind: str, detail: str) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and body of a problem that no application answers."""
     request_id = uuid4().hex
-    told = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "kind": kind}
-    body = json.dumps(told | {"request_id": request_id}).encode()
+    fields = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "kind": kind}
+    body = json.dumps(fields | {"request_id": request_id}).encode()
     headers = [
         ("content-type", PROBLEM_TYPE),
         ("content-length", str(len(body))),
@@ -50,7 +50,7 @@ class GuardedHttp(HttpToolsProtocol):
     def __init__(self, connection: Connection, **given: Any) -> None:
         super().__init__(**given)
         self._connection = connection
-        self._patience: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._upgrade_ignored = False
         self._ended = False
@@ -163,7 +163,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """
-        Tell whether a request opens a WebSocket.
+        Whether a request opens a WebSocket.
 
         A server ignores every other upgrade, and answers in HTTP/1.1 (RFC 9110, section 7.8).
         """
@@ -207,7 +207,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.handle_websocket_upgrade()
         if rest:
-            self._connection.hand_on(rest)
+            self._connection.pass_on(rest)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Answer a request; on a connection of the reserve, a probe alone."""
@@ -252,7 +252,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
-        self._patience = self.loop.call_later(
+        self._head_timer = self.loop.call_later(
             self._limits.head_s,
             self._refuse_slow,
         )
@@ -268,8 +268,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _end_head(self) -> None:
         self._in_head = False
-        if self._patience:
-            self._patience.cancel()
+        if self._head_timer:
+            self._head_timer.cancel()
 
     def _refuse(self, status: int, kind: str, detail: str) -> None:
         self._end_head()

@@ -1,4 +1,4 @@
-"""A connection's end: what the client still sends is waited for, or it would lose the answer."""
+"""The end of a connection: it reads what the client still sends, so that the answer is not lost."""
 
 import asyncio
 from dataclasses import dataclass
@@ -119,7 +119,7 @@ class LingeringTransport(asyncio.Transport):
             self._inner.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Tell about the socket."""
+        """A fact about the socket, as of asyncio."""
         return self._inner.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:

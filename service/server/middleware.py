@@ -1,4 +1,4 @@
-"""Around every request: its name, who may ask, how it ended, and bounds on its body."""
+"""Middleware of every request: its id, token, outcome, and bounds on its body."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ OPEN_PATHS = PROBES | {"/", "/docs"}
 
 
 def is_open(path: str) -> bool:
-    """Tell whether anybody may ask for a path; the sample pictures are no secret."""
+    """Whether a path needs no token; the sample pictures are no secret."""
     return path in OPEN_PATHS or path.startswith(("/web/", "/samples/"))
 
 
@@ -39,7 +39,7 @@ def settings_of(scope: Scope) -> Settings:
 
 
 class RequestId:
-    """Takes the client's X-Request-ID where it has one, else makes one; the answer repeats it."""
+    """Takes the client's X-Request-ID if it has one, else makes one; the answer repeats it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -92,14 +92,14 @@ class Outcomes:
     def _note(self, scope: Scope, status: int) -> None:
         state = scope["state"]
         if scope["type"] == "websocket" and "outcome" not in state:
-            return  # it was opened, and has said itself how it went
+            return  # it was opened, and has logged its own outcome
         route = getattr(scope.get("route"), "path", "none")
         outcome = state.get("outcome", "ok")
         self.metrics.requests.labels(route, outcome).inc()
         if "times" in state:
             trace_stages(state["times"])
         if scope["path"] in PROBES and outcome == "ok":
-            return  # a probe a second says nothing
+            return  # a probe a second would fill the log
         fields = {
             "request_id": state["request_id"],
             "trace_id": trace_id(),
@@ -114,7 +114,7 @@ class Outcomes:
 
 
 class BearerAuth:
-    """Lets only those in who know the token, but tells anyone whether the service lives."""
+    """Requires the token, except for probes and pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -179,7 +179,7 @@ class BodyLimit:
                 raise too_large(int(stated), most)
             message = await in_time(receive, limits, latest)
             size, more = len(message.get("body", b"")), message.get("more_body", False)
-            if received + size > most:  # told first: to try again would be of no use
+            if received + size > most:  # first: to try again would be of no use
                 raise too_large(received + size, most)
             received += size
             self.buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)

@@ -1,4 +1,4 @@
-"""Whose pages a browser may let in: by the Host that it asked for, and the Origin it comes from."""
+"""Checks of Host and Origin: which names and which pages may ask."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -118,7 +118,7 @@ def authority(origin: str) -> tuple[str, int | None] | None:
 
 
 def fits(name: str, allowed: str) -> bool:
-    """Tell whether a name is the allowed one, or below it: *.example.org; * is any."""
+    """Whether a name is the allowed one, or below it: *.example.org; * is any."""
     if allowed.startswith("*."):
         return name.endswith(allowed[1:])
     return allowed in ("*", name)

@@ -1,4 +1,4 @@
-"""What the container or shell leaves to this process: cores and file descriptors, told and kept."""
+"""The limits that container or shell set for this process: cores and file descriptors."""
 
 import logging
 import os

@@ -24,7 +24,7 @@ class Addressed:
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:
-    """Tell whether an address lies in one of the networks."""
+    """Whether an address lies in one of the networks."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

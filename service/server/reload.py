@@ -1,4 +1,4 @@
-"""SIGHUP: settings, network and rig anew, while requests come and go."""
+"""SIGHUP: reload settings, network and rig while requests come and go."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def reload_on_sighup(app: FastAPI, reopen: Callable[[], LoadedModel]) -> None:
-    """Have SIGHUP renew the service; from the main thread, within its event loop."""
+    """Reload on SIGHUP; call it from the main thread, within its event loop."""
     loop, lock = asyncio.get_running_loop(), asyncio.Lock()
     renewing: set[asyncio.Task[None]] = set()  # the loop itself would forget them
 
@@ -36,7 +36,7 @@ def reload_on_sighup(app: FastAPI, reopen: Callable[[], LoadedModel]) -> None:
 
 
 async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.Lock) -> None:
-    """Take up what `reopen` opens, or say in the log why all stays as it is."""
+    """Switch to what `reopen` opens, or log why all stays as it is."""
     async with lock:
         try:
             opened = await asyncio.to_thread(reopen)
@@ -55,7 +55,7 @@ async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.
 
 
 def reload_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:
-    """Show new connections the certificate that the file now holds, or say in the log why not."""
+    """Reload the TLS certificate for new connections, or log why not."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if not (tls and certificate and key):
         if tls or certificate:

@@ -1,4 +1,4 @@
-"""What answers while the network is still being made: alive, and how far that is."""
+"""The answers while the network is still being made: alive, and its progress."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -26,9 +26,9 @@ class TlsConnection(Connection):
     """
     A connection that begins with a handshake.
 
-    A server that is given a TLS context makes the handshake before it tells its protocol of a
-    connection: a client that does not finish it would be in no account, and none could be closed
-    to make room. Here the protocol is told first.
+    A server with a TLS context makes the handshake before its protocol sees the connection: an
+    unfinished one would not be counted, and could not be closed to make room. Here the protocol
+    sees it first.
     """
 
     tls: ClassVar[ssl.SSLContext]
@@ -59,7 +59,7 @@ class TlsConnection(Connection):
             super().eof_received()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over what was read, once there is somebody to take it."""
+        """Pass on what was read, once the handshake is over."""
         if self._begun:
             super().buffer_updated(nbytes)
         else:
@@ -92,7 +92,7 @@ class TlsConnection(Connection):
         self.begin(secure)
         if self._early:
             early, self._early = self._early, b""
-            self.hand_on(early)
+            self.pass_on(early)
 
     def _cut_handshake(self) -> None:
         self.all.limits.refused("too_slow")

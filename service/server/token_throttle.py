@@ -1,4 +1,4 @@
-"""What wrong tokens cost: whoever guesses from one address is slowed down, nobody else."""
+"""Throttle of wrong tokens, by address: guessing is slowed down, other clients are not."""
 
 import asyncio
 from collections import Counter, OrderedDict

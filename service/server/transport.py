@@ -19,7 +19,7 @@ from .http_protocol import GuardedHttp
 from .lingering_close import LingerLimits
 from .proxies import is_within
 from .tls_handshakes import TlsConnection, tls_context
-from .websocket_protocol import PatientSocket
+from .websocket_protocol import BoundedWebSocket
 
 LINGER_BODIES = 2  # of the largest allowed: so much of a refused body is read and dropped
 CLOSE_S = 5  # to free network and threads, once drained
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Stops within a limit also where a thread hangs in the network, which no task can end."""
+    """Stops within a limit even if a thread hangs in the network, which no task can end."""
 
     failed = False
 
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
         self.failed = self.should_exit = True
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen, and say where: uvicorn knows nothing of TLS."""
+        """Listen, and log the address: uvicorn's own line ignores TLS."""
         await super().startup(sockets)
         secure = self.config.app.state.tls is not None  # type: ignore[union-attr]
         for listening in (each for server in self.servers for each in server.sockets):
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
         """Drain and close, or end the process."""
         limit_s = (self.config.timeout_graceful_shutdown or 0) + CLOSE_S
         end = Timer(limit_s, self._end, [limit_s])
-        end.daemon = True  # it is not waited for where all goes well
+        end.daemon = True  # it is not waited for if all goes well
         end.start()
         await super().shutdown(sockets)
 
@@ -58,8 +58,8 @@ class Server(uvicorn.Server):
         os._exit(1)
 
 
-def check_door(settings: Settings) -> None:
-    """Raise OSError where the service could not listen."""
+def check_listening(settings: Settings) -> None:
+    """Raise OSError if the service could not listen."""
     family = AF_INET6 if ":" in settings.host else AF_INET
     create_server((settings.host, settings.port), family=family).close()
 
@@ -68,9 +68,9 @@ def server_config(
     app: ASGIApp, settings: Settings, refused: Callable[[str], None] = not_counted
 ) -> uvicorn.Config:
     """
-    How uvicorn runs the service; raises OSError where the TLS files cannot be read.
+    How uvicorn runs the service; raises OSError if the TLS files cannot be read.
 
-    `refused` hears of the kind of each refusal of what never became a request.
+    `refused` gets the kind of each refusal that never became a request.
     """
     connections = Connections(connection_limits(app, settings, refused))
     tls = tls_context(settings)
@@ -80,7 +80,7 @@ def server_config(
         port=settings.port,
         loop="asyncio" if tls else "auto",  # uvloop reads what `start_tls` should be given
         http=protocol(connections, tls),
-        ws=type("BoundedSocket", (PatientSocket,), {"all": connections}),
+        ws=type("BoundedSocket", (BoundedWebSocket,), {"all": connections}),
         ws_per_message_deflate=False,  # a small message could unfold into a large one
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.drain_s,

@@ -55,7 +55,7 @@ class BoundedFrames(ServerProtocol):
         raise ProtocolError(reason)  # ends the parsing; the close frame is written already
 
 
-class PatientSocket(WebSocketsSansIOProtocol):
+class BoundedWebSocket(WebSocketsSansIOProtocol):
     """Bounds what a client leaves unfinished, and leaves an open socket to the route at the end."""
 
     all: ClassVar[Connections]
@@ -144,7 +144,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
             super().keepalive_timeout()
 
     def shutdown(self) -> None:
-        """Tell the route, which answers what it has taken up and closes; uvicorn would cut it."""
+        """Let the route answer what it has accepted, and close; uvicorn would cut it."""
         if self.handshake_complete and not self.close_sent:
             self.queue.put_nowait(
                 {"type": "websocket.disconnect", "code": CloseCode.SERVICE_RESTART}

@@ -22,7 +22,7 @@ SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)  # the value o
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Tell whether Kubernetes set this variable for a Service, and nobody as a setting."""
+    """Whether Kubernetes set this variable for a Service, instead of an operator as a setting."""
     name = name.upper()
     if name.startswith(PREFIX) and name.endswith("PORT") and SERVICE_ADDRESS.match(value):
         return True
@@ -31,7 +31,7 @@ def is_service_link(name: str, value: str) -> bool:
 
 def check_environment(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:
     """
-    Look at the SEGMIF_ variables; gives a warning for each that no program of ours reads.
+    Check the SEGMIF_ variables; gives a warning for each that none of our programs reads.
 
     Raises ValueError for one that is close to a setting's name: it would change nothing.
     """
@@ -63,7 +63,7 @@ class Environment(EnvSettingsSource):
     """The variables of the environment, without those that Kubernetes sets for a Service."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value of a setting; None if nobody set it."""
+        """The value of a setting; None if it is not set."""
         value, key, is_complex = super().get_field_value(field, field_name)
         if isinstance(value, str) and is_service_link(PREFIX + field_name, value):
             return None, key, is_complex

@@ -1,4 +1,4 @@
-"""What bounds each entry point: one table, whose values the code reads."""
+"""The limits of each entry point: one table, whose values the code reads."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ Entry = Literal[
     "page",
 ]
 
-# What a probe or a browser needs before anybody could give a token; none of it works or tells.
+# Paths without a token: they cost little and reveal nothing.
 PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 PAIR_PATH = "/fuse-segment"
 RAW_TYPE = "application/octet-stream"
@@ -34,19 +34,19 @@ PATHS: tuple[tuple[str, Entry], ...] = (
     *((path, "page") for path in ("/samples", "/samples/", "/web", "/web/")),
 )
 
-SMALL_BODY = 2**16  # [bytes] of a request that is a header: what is a little longer is told so
+SMALL_BODY = 2**16  # [bytes] of a request that is a header: a little more is refused with its size
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Of what a body or message may be made: many pieces are fine if they carry something."""
+    """Limits on the pieces of a body or message: many are fine if they carry enough bytes."""
 
     free: int  # pieces of any size
     mean_bytes: int  # of all that come beyond those
     most: int | None = None  # in one message; None: as many as its bytes allow
 
     def too_small(self, pieces: int, size: int) -> bool:
-        """Tell whether so many pieces carry too few bytes."""
+        """Whether so many pieces carry too few bytes."""
         return size < self.mean_bytes * (pieces - self.free)
 
 

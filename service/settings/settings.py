@@ -37,7 +37,7 @@ from .types import (
 
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "nano.onnx"
-SHARED_MEMORY_FOLDER = Path("/dev/shm")  # where Linux shows the memory that POSIX names
+SHARED_MEMORY_FOLDER = Path("/dev/shm")  # Linux's folder of POSIX shared memory
 COUNTS = 2**16 - 1  # the largest of 16-bit infrared
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Settings(CameraFields, BaseSettings):
     gain_high: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as white; gain=fixed
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
-    degraded: Policy = "flag"  # what becomes of a pair with a fault unless the request says
+    degraded: Policy = "flag"  # policy for a pair with a fault unless the request states one
     max_invalid: float = Field(default=0.01, ge=0, le=1)  # share of infrared pixels, then a fault
     host: ListenHost = "127.0.0.1"
     # Names by which it may be asked, besides this machine's; beyond loopback none: any.
@@ -116,12 +116,12 @@ class Settings(CameraFields, BaseSettings):
         return init_settings, Environment(settings_cls)
 
     @model_validator(mode="after")
-    def _window_where_fixed(self) -> Self:
+    def _fixed_window_is_complete(self) -> Self:
         self.gain_rule()
         return self
 
     @model_validator(mode="after")
-    def _guarded_beyond_this_machine(self) -> Self:
+    def _safe_beyond_this_machine(self) -> Self:
         if not (is_loopback(self.host) or self.token or self.open_to_all):
             raise ValueError(
                 f"host {self.host} can be reached from other machines: set SEGMIF_TOKEN, or say "
@@ -185,7 +185,7 @@ class Settings(CameraFields, BaseSettings):
         return self.device != "cpu" or self.weights.suffix == ".engine"
 
     def gain_rule(self) -> GainRule:
-        """How counts become levels; raises ValueError where the settings contradict each other."""
+        """How counts become levels; raises ValueError if the settings contradict each other."""
         stated = None not in (self.gain_low, self.gain_high)
         window = Window(self.gain_low or 0.0, self.gain_high or 0.0) if stated else None
         return GainRule(self.gain, window, self.gain_smoothing)
@@ -200,8 +200,8 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     for warning in check_environment(os.environ, Settings.model_fields):
         logger.warning("%s", warning)
     stated = {name.upper() for name, v in os.environ.items() if not is_service_link(name, v)}
-    told = _read_toml(file) if file else {}
-    below = {n: value for n, value in told.items() if f"{PREFIX}{n}".upper() not in stated}
+    in_file = _read_toml(file) if file else {}
+    below = {n: value for n, value in in_file.items() if f"{PREFIX}{n}".upper() not in stated}
     above = {n: v for n, v in flags.items() if n in Settings.model_fields and v is not None}
     try:
         return Settings(**(below | above))
@@ -215,14 +215,14 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        told = parse_toml(file)
+        found = parse_toml(file)
     except OSError as error:
         raise ValueError(f"the settings cannot be read: {error}") from error
-    for name in told.keys() - Settings.model_fields.keys():
+    for name in found.keys() - Settings.model_fields.keys():
         close = closest(name, Settings.model_fields)
         hint = f"; is {close} meant?" if close else ""
         raise ValueError(f"{file}: {name} is no setting{hint}")
-    return told
+    return found
 
 
 def as_toml(settings: Settings) -> str:

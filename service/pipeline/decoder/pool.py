@@ -22,6 +22,7 @@ from segmif.imaging.headers import Header, ImageError, read_header
 from ...errors import DeadlineMissed, NotReady
 from .process import (
     COMMAND,
+    DecodeReport,
     Ended,
     FrameBuffer,
     Job,
@@ -29,7 +30,6 @@ from .process import (
     Process,
     Reason,
     Template,
-    Told,
     WorkerGone,
     WorkerLost,
 )
@@ -118,10 +118,10 @@ class DecoderPool:
         if not self._usable(max_pixels):
             return IN_PROCESS.visible(data, max_pixels, bits, due)
         header = read_header(data, max_pixels)
-        told, pixels = self._decode(self._job("visible", header, bits, due), max_pixels)
+        report, pixels = self._decode(self._job("visible", header, bits, due), max_pixels)
         levels = cast(NDArray[np.uint8], pixels)
         grey = header.channels == 1
-        return VisibleFrame(levels, told["bits"], told["bits_from"], header.depth, grey)
+        return VisibleFrame(levels, report["bits"], report["bits_from"], header.depth, grey)
 
     def infrared(self, data: bytes, max_pixels: int, due: float) -> Pixels:
         """As Decoder says; raises DeadlineMissed or NotReady as well."""
@@ -178,7 +178,7 @@ class DecoderPool:
                 f"there is no process to decode frames in: {error}", retry_s=1
             ) from error
 
-    def _decode(self, job: Job, max_pixels: int) -> tuple[Told, Pixels]:
+    def _decode(self, job: Job, max_pixels: int) -> tuple[DecodeReport, Pixels]:
         for _ in range(2):
             process: Process | None = self._take(max_pixels, job.due)
             assert process
@@ -215,7 +215,7 @@ class DecoderPool:
         return True
 
     def _refusal(self, job: Job, error: WorkerLost) -> Exception:
-        """What the client is told whose frame has cost a process."""
+        """The error for the frame that ended a process."""
         reason = error.reason
         self._lost(reason)
         header = job.header

@@ -41,7 +41,7 @@ MIB = 2**20
 KINDS, BITS_FROM = frozenset(get_args(Kind)) | {"memory"}, frozenset(get_args(BitsFrom))
 Part = Literal["visible", "infrared"]
 Reason = Literal["crashed", "killed", "overstayed", "deadline", "memory"]
-Told = dict[str, Any]
+DecodeReport = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Job:
         """The job as its process reads it."""
         header = {f.name: getattr(self.header, f.name) for f in fields(Header)}
         del header["decodable"]
-        told = {
+        report = {
             "number": number,
             "part": self.part,
             "header": header,
@@ -101,16 +101,16 @@ class Job:
             "memory_bytes": memory_bytes,
             "cpu_s": math.ceil(self.limit_s),
         }
-        return json.dumps(told).encode()
+        return json.dumps(report).encode()
 
-    def is_told(self, told: Any, number: int) -> bool:
+    def is_report(self, report: Any, number: int) -> bool:
         """Whether an answer is one that the program gives to this job."""
-        if not isinstance(told, dict) or told.get("number") != number:
+        if not isinstance(report, dict) or report.get("number") != number:
             return False
-        if "kind" in told:
-            return told["kind"] in KINDS and isinstance(told.get("message"), str)
-        bits = told.get("bits")
-        known = isinstance(bits, int) and 1 <= bits <= 16 and told.get("bits_from") in BITS_FROM
+        if "kind" in report:
+            return report["kind"] in KINDS and isinstance(report.get("message"), str)
+        bits = report.get("bits")
+        known = isinstance(bits, int) and 1 <= bits <= 16 and report.get("bits_from") in BITS_FROM
         return known or self.part == "infrared"
 
 
@@ -149,16 +149,16 @@ class Process:
         self._ready = select.poll()
         self._ready.register(channel, select.POLLIN)
         try:
-            told = json.loads(self._receive(START_S) or b"null")
-            if not isinstance(told, dict):
+            report = json.loads(self._receive(START_S) or b"null")
+            if not isinstance(report, dict):
                 raise WorkerLost("crashed")
         except BaseException:
             self.end()
             raise
-        self.unfiltered: str | None = told.get("unfiltered")
+        self.unfiltered: str | None = report.get("unfiltered")
 
-    def decode(self, job: Job) -> tuple[Told, Pixels]:
-        """The picture of a job and what is told of it; raises ImageError, Lost or Gone."""
+    def decode(self, job: Job) -> tuple[DecodeReport, Pixels]:
+        """The picture of a job and its report; raises ImageError, Lost or Gone."""
         data = job.header.decodable
         offset = -(-len(data) // 64) * 64
         count = math.prod(job.shape)
@@ -170,11 +170,11 @@ class Process:
             socket.send_fds(self._channel, [message], [memory.descriptor] if is_new else [])
         except OSError as error:
             raise WorkerGone from error
-        told = self._answer(job)
-        if "kind" in told:
-            raise ImageError(told["kind"], told["message"])
+        report = self._answer(job)
+        if "kind" in report:
+            raise ImageError(report["kind"], report["message"])
         place = np.frombuffer(memory.map, job.dtype, count, offset)
-        return told, place.reshape(job.shape).copy()
+        return report, place.reshape(job.shape).copy()
 
     def has_ended(self) -> bool:
         """Whether a process that says no more has ended by itself."""
@@ -201,7 +201,7 @@ class Process:
         self._memory = renewed
         return renewed, True
 
-    def _answer(self, job: Job) -> Told:
+    def _answer(self, job: Job) -> DecodeReport:
         begun, used = time.monotonic(), self._cpu_s()
         stalled = begun + STALLED * job.limit_s
         while True:
@@ -214,14 +214,14 @@ class Process:
             if answer := self._receive(min(left, stalled - now, job.due - now)):
                 break
         try:
-            told = json.loads(answer)
+            report = json.loads(answer)
         except ValueError:
-            told = None
-        if not job.is_told(told, self._number):
+            report = None
+        if not job.is_report(report, self._number):
             raise WorkerLost("crashed")
-        if told.get("kind") == "memory":
+        if report.get("kind") == "memory":
             raise WorkerLost("memory")
-        return cast(Told, told)
+        return cast(DecodeReport, report)
 
     def _receive(self, patience_s: float) -> bytes:
         """A message; nothing if none came in time. Raises Ended if the process ended."""
@@ -238,7 +238,7 @@ class Process:
     def _cpu_s(self) -> float:
         try:
             return time.clock_gettime(self._clock)
-        except OSError:  # it has ended, which its channel tells
+        except OSError:  # it has ended, as its channel shows
             return 0.0
 
 
@@ -269,7 +269,7 @@ class Template:
 
     def exit_code(self, pid: int) -> int | None:
         """
-        Exit code of a process that has ended, negative for a signal; None: nobody knows it.
+        Exit code of a process that has ended, negative for a signal; None: unknown.
 
         The processes of a program that was killed have ended by SIGKILL.
         """
@@ -300,16 +300,16 @@ class Template:
             message, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
             if not message:
                 raise ConnectionResetError("the program that decodes has ended")
-            told = json.loads(message)
-            if "error" in told:
-                raise OSError(f"no process can be forked to decode: {told['error']}")
+            report = json.loads(message)
+            if "error" in report:
+                raise OSError(f"no process can be forked to decode: {report['error']}")
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self._note(told["ended"])
-        return told["pid"], handles[0], ours
+        self._note(report["ended"])
+        return report["pid"], handles[0], ours
 
     def _note(self, ended: list[tuple[int, int]]) -> None:
         for pid, code in ended:

@@ -57,7 +57,7 @@ def warm_up() -> None:
 
 
 def fork_worker(service: socket.socket, descriptor: int, bounds: SandboxLimits) -> None:
-    """Fork a worker for a socket and tell the service its process, and which others ended how."""
+    """Fork a worker for a socket; send the service its process, and how others have ended."""
     parent = os.getpid()
     try:
         pid = os.fork()
@@ -72,8 +72,8 @@ def fork_worker(service: socket.socket, descriptor: int, bounds: SandboxLimits) 
             os._exit(1)
     os.close(descriptor)
     process = os.pidfd_open(pid)
-    told = json.dumps({"pid": pid, "ended": reap()}).encode()
-    socket.send_fds(service, [told], [process])
+    report = json.dumps({"pid": pid, "ended": reap()}).encode()
+    socket.send_fds(service, [report], [process])
     os.close(process)
 
 
@@ -109,22 +109,22 @@ def run_worker(descriptor: int, bounds: SandboxLimits, parent: int) -> None:
                 os.close(descriptors[0])
             assert memory
             limit_cpu(job["cpu_s"])
-            told = answer(job, memory) | {"number": job["number"]}
-            channel.send(json.dumps(told).encode())
+            report = answer(job, memory) | {"number": job["number"]}
+            channel.send(json.dumps(report).encode())
 
 
 def answer(job: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
-    """Decode a job's frame and leave the picture behind it; tell what is known of it."""
+    """Decode a job's frame and leave the picture behind it; gives the report."""
     header = Header(**job["header"], decodable=memoryview(memory)[: job["bytes"]])
     try:
-        told, pixels = decode(job["part"], header, job["bits"])
+        report, pixels = decode(job["part"], header, job["bits"])
     except ImageError as error:
         return {"kind": error.kind, "message": str(error)}
     except MemoryError:
         return {"kind": "memory", "message": ""}
     place = np.frombuffer(memory, pixels.dtype, pixels.size, job["offset"])
     np.copyto(place.reshape(pixels.shape), pixels)
-    return told
+    return report
 
 
 def decode(part: str, header: Header, bits: int | None) -> tuple[dict[str, Any], codecs.Pixels]:
