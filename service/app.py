@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segmif.runtime import Runtime
 
-from .api import fuse_segment, latest_pair, open_inference, shared_memory, websocket
+from .api import fuse_segment, latest_pair, pages, shared_memory, status, websocket
 from .api.disconnects import ClientGone
+from .api.open_inference import routes as open_inference
 from .api.problems import problem_response
 from .api.query_parameters import hide_secrets
 from .errors import BadParameter, ServiceError, out_of_memory
@@ -97,19 +98,13 @@ def create_app(
     app.state.tls = None  # the server's, if there is one
     app.state.adopt = None  # gives the server new limits
     app.state.regions = Regions()
-    memory = [shared_memory.router] if settings.shared_memory else []
+    for entry in (fuse_segment, status, pages, websocket, open_inference, latest_pair):
+        app.include_router(entry.router)
     if settings.shared_memory:
         remove_leftovers()
-    for router in (
-        fuse_segment.router,
-        websocket.router,
-        open_inference.router,
-        latest_pair.router,
-        *memory,
-    ):
-        app.include_router(router)
-    app.mount("/samples", StaticFiles(directory=fuse_segment.SAMPLES))
-    app.mount("/web", StaticFiles(directory=fuse_segment.WEB))
+        app.include_router(shared_memory.router)
+    app.mount("/samples", StaticFiles(directory=pages.SAMPLES))
+    app.mount("/web", StaticFiles(directory=pages.WEB))
     check_entries(app.routes)
     add_middlewares(app, app.state.dispatcher.metrics)
     add_error_handlers(app)

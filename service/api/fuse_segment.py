@@ -1,23 +1,17 @@
-"""What can be asked of the service."""
+"""`POST /fuse-segment`: a pair in, pictures, mask and report out."""
 
-from asyncio import to_thread
 from functools import partial
-from pathlib import Path
 from time import monotonic
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
-from segmif.classes import overlay_palette
 from segmif.wire.media_types import RAW
 
 from .. import errors
 from ..memory.budget import client_key
-from ..observability.metrics import CONTENT_TYPE
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.pair_request import PairRequest
-from ..schemas.answers import Class, Classes, Sample, State
 from ..schemas.pair_options import Meta, PairOptions
 from ..settings import Settings
 from .disconnects import cancel_on_disconnect
@@ -28,24 +22,7 @@ from .query_parameters import reject_repeated
 from .requests import DEADLINE_HEADER, FORM, client_of, due, read_pair, seconds_left, validated
 from .responses import ResponseFormat, encode
 
-WEB = Path(__file__).parents[1] / "web"
-SAMPLES = WEB / "samples"
-
-# The pages load nothing from elsewhere, and the browser holds them to it.
-PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:"}
-
 router = APIRouter()
-
-
-async def dispatcher_of(request: Request) -> Dispatcher:
-    """Give a route the dispatcher; `async` spares it a thread."""
-    dispatcher: Dispatcher = request.app.state.dispatcher
-    return dispatcher
-
-
-DispatcherDep = Annotated[Dispatcher, Depends(dispatcher_of)]
-Picture = {"schema": {"type": "string", "format": "binary"}}
-
 
 FRAME = {"type": "string", "format": "binary"}
 FORM_BODY = {
@@ -85,7 +62,7 @@ FORM_BODY = {
     responses={
         200: {
             "description": "All parts (fused PNG, indexed mask PNG, JSON report), or one picture.",
-            "content": dict.fromkeys(ALL_OFFERS, Picture),
+            "content": {offer: {"schema": FRAME} for offer in ALL_OFFERS},
         },
         **documented(
             errors.BadForm,
@@ -126,79 +103,3 @@ async def fuse_segment(request: Request) -> Response:
     )
     request.state.times = answer.times
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
-
-
-@router.get("/livez", responses=documented())
-async def livez() -> State:
-    """Say that the process is alive."""
-    return State(status="alive")
-
-
-@router.get("/readyz", responses=documented(errors.NotReady))
-async def readyz(dispatcher: DispatcherDep) -> State:
-    """Say that the network has passed its self-test and is ready for pairs."""
-    dispatcher.self_test.check_ready()
-    return State(status="ready")
-
-
-@router.get(
-    "/metrics",
-    response_class=Response,
-    responses={
-        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **documented(errors.Unauthorized, errors.OutOfMemory),
-    },
-)
-async def metrics(dispatcher: DispatcherDep) -> Response:
-    """Give the counters in the text format of Prometheus."""
-    text = await to_thread(dispatcher.metrics.text)  # sensors may take their time
-    return Response(text, headers={"Content-Type": CONTENT_TYPE})
-
-
-@router.get("/classes", responses=documented(errors.Unauthorized))
-async def classes(dispatcher: DispatcherDep) -> Classes:
-    """List what the ids in a mask mean."""
-    taxonomy = dispatcher.runtime.manifest.classes
-    lifted = overlay_palette(taxonomy)
-    named = enumerate(zip(taxonomy.names, taxonomy.palette, strict=True))
-    return Classes(
-        taxonomy=taxonomy.name,
-        classes=[
-            Class(id=id, name=name, color=color, overlay_color=tuple(lifted[id].tolist()))
-            for id, (name, color) in named
-        ],
-    )
-
-
-@router.get("/samples", responses=documented(errors.Unauthorized))
-def samples() -> list[Sample]:
-    """List the pairs that the service brings along."""
-    names = sorted(folder.name for folder in SAMPLES.iterdir() if folder.is_dir())
-    return [
-        Sample(
-            name=name,
-            visible=f"samples/{name}/visible.png",
-            infrared=f"samples/{name}/infrared.png",
-        )
-        for name in names
-    ]
-
-
-@router.get("/openapi.json", include_in_schema=False)
-async def openapi(request: Request) -> JSONResponse:
-    """Describe the interface, at the address that the client has for it."""
-    prefix = request.state.public_prefix
-    servers = {"servers": [{"url": prefix}]} if prefix else {}
-    return JSONResponse(request.app.openapi() | servers)
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> FileResponse:
-    """Serve the page for people."""
-    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs() -> FileResponse:
-    """Serve the description of the interface; FastAPI's own page needs scripts from elsewhere."""
-    return FileResponse(WEB / "docs.html", headers=PAGE_HEADERS)

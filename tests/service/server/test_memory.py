@@ -92,7 +92,7 @@ def test_a_thread_without_memory_is_no_fault_either(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as full:
-        full.setattr("service.api.fuse_segment.to_thread", refuse)
+        full.setattr("service.api.status.to_thread", refuse)
         assert problem_of(client.get("/metrics")) == (503, "out_of_memory")
     unharmed(client)
 

@@ -29,7 +29,7 @@ from segmif.imaging import codecs
 from segmif.manifest import Manifest, sha256
 from segmif.wire.binary_pair import RawAnswer
 from service.__main__ import main
-from service.api.fuse_segment import WEB
+from service.api.pages import WEB
 from service.server.reload import AT_START_ONLY
 from service.settings import DEFAULT_WEIGHTS, Settings
 from tests.conftest import stand_in_model

@@ -14,10 +14,10 @@ from segmif.frames import CONFIDENCE
 from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame, Layout
 
-from ..errors import BadWire
-from ..pipeline.result import Result, describe
-from ..schemas.pair_options import PairOptions
-from .requests import validated
+from ...errors import BadWire
+from ...pipeline.result import Result, describe
+from ...schemas.pair_options import PairOptions
+from ..requests import validated
 from .tensor_requests import InferRequest, Output, Tensor, read_request
 
 LENGTH_HEADER = "Inference-Header-Content-Length"

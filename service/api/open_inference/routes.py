@@ -10,19 +10,19 @@ from fastapi.responses import JSONResponse, Response
 
 from segmif.frames import INPUTS, OUTPUTS
 
-from .. import errors
-from ..errors import UnknownModel
-from ..pipeline.decoder.pool import in_time
-from ..pipeline.result import Result
-from ..scheduler.dispatcher import Dispatcher
-from ..scheduler.pair_request import PairRequest
-from ..schemas.answers import State
-from ..schemas.pair_options import PairOptions
-from .disconnects import cancel_on_disconnect
-from .openapi import documented, schema_of
-from .problems import OF_A_PAIR
-from .requests import client_of, due
-from .responses import headers
+from ... import errors
+from ...errors import UnknownModel
+from ...pipeline.decoder.pool import in_time
+from ...pipeline.result import Result
+from ...scheduler.dispatcher import Dispatcher
+from ...scheduler.pair_request import PairRequest
+from ...schemas.answers import State
+from ...schemas.pair_options import PairOptions
+from ..disconnects import cancel_on_disconnect
+from ..openapi import documented, schema_of
+from ..problems import OF_A_PAIR
+from ..requests import client_of, due
+from ..responses import headers
 from .tensor_requests import InferRequest
 from .tensors import LENGTH_HEADER, VERSION, read_inference, write_results
 

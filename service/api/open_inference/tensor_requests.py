@@ -19,9 +19,9 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from ..errors import BadWire
-from ..schemas.camera_options import CAMERA_FIELDS
-from ..schemas.pair_options import MAX_DEADLINE_MS
+from ...errors import BadWire
+from ...schemas.camera_options import CAMERA_FIELDS
+from ...schemas.pair_options import MAX_DEADLINE_MS
 
 # What may be said of all pairs of a request, as in the query of /fuse-segment.
 PAIR_PARAMETERS = (
