@@ -11,7 +11,7 @@ from .problems import OF_EVERY_PATH, PROBLEM_TYPE, PROBLEM_TYPES
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a model in one piece: references would point into a document that it is not."""
+    """Describe a model without references: they would point into another document."""
     schema = model.model_json_schema(by_alias=True)
     parts = schema.pop("$defs", {})
 

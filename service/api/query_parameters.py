@@ -1,4 +1,4 @@
-"""Queries: what may stand in them, once each, and no secret that a log would keep."""
+"""Queries: known parameters, once each, and no secret that a log would keep."""
 
 from collections.abc import Mapping
 from typing import Any

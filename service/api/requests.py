@@ -50,7 +50,7 @@ async def read_pair(
     request: Request, ask: PairOptions
 ) -> tuple[Frame | None, Frame | None, PairOptions]:
     """
-    Read the frames, and what the body itself says over the query.
+    Read the frames, and the options: those of the body override those of the query.
 
     Raises BadForm, BadWire, MissingPart or BadParameter.
     """
@@ -77,7 +77,7 @@ def wire_errors() -> Iterator[None]:
 
 
 def read_raw_body(body: bytes, ask: PairOptions) -> tuple[Frame | None, Frame | None, PairOptions]:
-    """The frames of a raw body, and what its header says over `ask`."""
+    """The frames of a raw body, and `ask` with what its header overrides."""
     with wire_errors():
         pair = binary_pair.read_pair(
             body[: binary_pair.HEADER_BYTES], memoryview(body)[binary_pair.HEADER_BYTES :]
@@ -88,7 +88,7 @@ def read_raw_body(body: bytes, ask: PairOptions) -> tuple[Frame | None, Frame | 
 def read_form_body(
     parts: dict[str, bytes], ask: PairOptions
 ) -> tuple[Frame | None, Frame | None, PairOptions]:
-    """The frames of a form, and what its part `meta` says over `ask`."""
+    """The frames of a form, and `ask` with what its part `meta` overrides."""
     layouts: dict[str, Layout] = {}
     if "meta" in parts:
         meta = validated(
@@ -117,7 +117,7 @@ def read_form_body(
 
 
 def override(ask: PairOptions, more: dict[str, Any]) -> PairOptions:
-    """Set further fields; raises BadParameter in the words of their types."""
+    """Set further fields; raises BadParameter with the reason of their types."""
     if not more:
         return ask
     return validated(PairOptions, ask.model_dump(by_alias=True, exclude_unset=True) | more)

@@ -1,8 +1,8 @@
 """
 `python -m service bench`: how many pairs a second a running service takes, and how late.
 
-Closed loop: some clients that ask anew once they are answered. Open loop: pairs come at a camera's
-rate, whatever becomes of those before. A number counts once three windows in a row agree.
+Closed loop: each client sends its next pair once the last is answered. Open loop: pairs come at a
+camera's rate, whatever becomes of those before. A number counts once three windows in a row agree.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Ask = Callable[[Pair], Awaitable["Asked"]]
 
 @dataclass(frozen=True)
 class Load:
-    """What is put on the service: `clients` in a closed loop, or `rate` pairs a second."""
+    """The load of the service: `clients` in a closed loop, or `rate` pairs a second."""
 
     clients: int | None = None
     rate: float | None = None
@@ -53,7 +53,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: how it ended, how long it took, what the service says of its stages."""
+    """One request: its outcome, its time, and those of its stages as the service reports them."""
 
     outcome: str  # answered, or the kind of problem
     ms: float
@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure; returns the exit code: 0 done, 1 a load never got steady, 2 nothing to measure."""
+    """Measure; gives the exit code: 0 done, 1 a load never became steady, 2 nothing to measure."""
     args = parser().parse_args(arguments)
     try:
         return bench(args)
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Puts each load on the service, prints and writes what came of it."""
+    """Runs each load, prints and writes its results."""
     for number in (*(args.clients or []), *(args.rate or []), args.window_s):
         if number <= 0:
             raise ValueError(f"clients, rates and seconds are more than 0, and {number:g} is not")

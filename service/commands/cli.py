@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """What the command line says, else the environment, else the file that either names."""
+    """Settings of the command line, else the environment, else the file that either names."""
     return load_settings(vars(options), options.config)
 
 

@@ -63,14 +63,14 @@ def infer_folders(
         (out / folder).mkdir(parents=True, exist_ok=True)
     summary, start = Summary(), perf_counter()
     rules, ask = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)
-    means = DecodeOptions(decoder)
+    options = DecodeOptions(decoder)
     with ExitStack() as opened:
         lines = opened.enter_context(ReportFile(out))
         codecs = opened.enter_context(ThreadPoolExecutor(CODEC_THREADS, "codec"))
-        read = partial(_read_alone, codecs, means, rules, ask)
+        read = partial(_read_alone, codecs, options, rules, ask)
         if recording:
             ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
-            read = partial(_read_next, codecs, ordered, means, rules, ask, StreamHistory())
+            read = partial(_read_next, codecs, ordered, options, rules, ask, StreamHistory())
         bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
         for note in paired.notes:
             bar.write(note, file=sys.stderr)
@@ -129,7 +129,7 @@ def _read_ahead(tasks: Sequence[FilePair], read: Read) -> Iterator[Job]:
 
 def _read_alone(
     codecs: Executor,
-    means: DecodeOptions,
+    options: DecodeOptions,
     rules: PairRules,
     ask: PairOptions,
     task: FilePair,
@@ -137,7 +137,7 @@ def _read_alone(
 ) -> Future[PreparedPair]:
     def work() -> PreparedPair:
         visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
-        return prepare(visible, infrared, rules, times, ask, means)
+        return prepare(visible, infrared, rules, times, ask, options)
 
     return codecs.submit(work)
 
@@ -145,18 +145,18 @@ def _read_alone(
 def _read_next(
     codecs: Executor,
     ordered: Executor,
-    means: DecodeOptions,
+    options: DecodeOptions,
     rules: PairRules,
     ask: PairOptions,
     memory: StreamHistory,
     task: FilePair,
     times: StageTimes,
 ) -> Future[PreparedPair]:
-    """As `_read_alone`, but a pair is judged after the one before it."""
+    """As `_read_alone`, but a pair is checked after the one before it."""
 
     def decoded() -> Decoded:
         visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
-        return decode(visible, infrared, rules.max_pixels, times, means, rules.cameras)
+        return decode(visible, infrared, rules.max_pixels, times, options, rules.cameras)
 
     decoding = codecs.submit(decoded)
     stamps = {"visible_ns": _stamp_ns(task.visible), "infrared_ns": _stamp_ns(task.infrared)}

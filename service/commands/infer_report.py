@@ -1,4 +1,4 @@
-"""What became of the pairs of a folder: counted for people, and a line of JSON for each."""
+"""The results of a folder of pairs: a summary for people, and a line of JSON for each."""
 
 import json
 from collections import Counter
@@ -87,7 +87,7 @@ def _counts(counted: Counter[str]) -> str:
 
 
 class ReportFile:
-    """One line of JSON for each pair, in the order of the pairs; a file of before is replaced."""
+    """One line of JSON for each pair, in the order of the pairs; an older file is replaced."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError if the file cannot be written."""

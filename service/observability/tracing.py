@@ -25,7 +25,7 @@ def trace_stages(times: StageTimes) -> None:
 
 def hide_address(scope: Scope) -> None:
     """
-    Leave of a request's path what the service itself knows, and of its query nothing.
+    Reduce a request's path to what the service itself knows, and empty its query.
 
     FastAPI writes both into its span. A path may hold the name of a region or stream, or a secret
     that was sent to the wrong place. The route's template is in the span as `http.route`.

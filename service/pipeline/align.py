@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RigAlignment:
-    """How an infrared frame came into the visible view."""
+    """How an infrared frame was brought into the visible view."""
 
     sha256: str  # of the rig file
     depth_m: (
@@ -39,7 +39,7 @@ class RigAlignment:
     near_parallax_px: float | None = None  # how far an object at near_m is off
     far_parallax_px: float | None = None  # how far an object at infinity is off
     residual_px: float | None = None  # measured in the last pairs checked, across the parallax
-    moved: bool | None = None  # the rig no longer stands as its file says; None: not known yet
+    moved: bool | None = None  # the rig has moved since its file was made; None: not known yet
 
 
 Warp = tuple[Alignment, RigAlignment]
@@ -130,7 +130,7 @@ class RigAligner:
         return aligned, placed
 
     def _check(self, visible: NDArray[np.uint8], aligned: NDArray[np.uint8]) -> None:
-        """Beside the requests: see whether the rig still stands as its file says."""
+        """Check, beside the requests, whether the rig has moved since its file was made."""
         try:
             grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
             self._drift = self._watch.see(grey, aligned)

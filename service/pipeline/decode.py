@@ -40,7 +40,7 @@ def run_in_turn(
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """By what, and until when, the frames of a pair are decoded."""
+    """The decoder of a pair's frames, and their deadline."""
 
     decoder: Decoder = IN_PROCESS
     both: RunBoth = run_in_turn
@@ -62,19 +62,19 @@ def decode(
     infrared: Frame | None,
     max_pixels: int,
     times: StageTimes,
-    means: DecodeOptions = DecodeOptions(),
+    options: DecodeOptions = DecodeOptions(),
     cameras: Cameras = Cameras(),  # noqa: B008  frozen
 ) -> Decoded:
     """
     Decode the frames there are.
 
-    Raises BadFrame, which names the one at fault, or what else the decoder of `means` raises.
+    Raises BadFrame, which names the one at fault, or what else the decoder of `options` raises.
     """
     files = all(frame and not frame.layout for frame in (visible, infrared))
-    bounds = max_pixels, means
+    bounds = max_pixels, options
     with times.measure("decode"):
         colour, heat = (
-            means.both if files else run_in_turn
+            options.both if files else run_in_turn
         )(  # raw pixels are worth no other thread
             partial(_decoded, "visible", decode_visible, visible, *bounds, cameras.visible),
             partial(_decoded, "infrared", decode_infrared, infrared, *bounds, cameras.infrared),
@@ -89,38 +89,38 @@ def _decoded(
     decode_frame: Callable[[Frame, int, DecodeOptions, CameraProfile], First],
     frame: Frame | None,
     max_pixels: int,
-    means: DecodeOptions,
+    options: DecodeOptions,
     profile: CameraProfile,
 ) -> First | None:
     try:
-        return decode_frame(frame, max_pixels, means, profile) if frame else None
+        return decode_frame(frame, max_pixels, options, profile) if frame else None
     except ImageError as error:
         raise bad_frame(part, error) from error
 
 
 def decode_visible(
-    frame: Frame, max_pixels: int, means: DecodeOptions, profile: CameraProfile
+    frame: Frame, max_pixels: int, options: DecodeOptions, profile: CameraProfile
 ) -> tuple[NDArray[np.uint8], str | None, bool]:
     """
     Colour (H, W, 3) RGB of a file or of raw pixels, a flag, and whether it came grey.
 
-    Raises ImageError, or what else the decoder of `means` raises.
+    Raises ImageError, or what else the decoder of `options` raises.
     """
     if frame.layout:
         grey = frame.layout.format == "y8"
         return cropped(raw_visible(frame, max_pixels), profile.crop), None, grey
-    read = means.decoder.visible(bytes(frame.data), max_pixels, profile.bits, means.due)
+    read = options.decoder.visible(bytes(frame.data), max_pixels, profile.bits, options.due)
     flag = "visible_bits_guessed" if read.bits_from == "guessed" else None
     return cropped(read.pixels, profile.crop), flag, read.grey
 
 
 def decode_infrared(
-    frame: Frame, max_pixels: int, means: DecodeOptions, profile: CameraProfile
+    frame: Frame, max_pixels: int, options: DecodeOptions, profile: CameraProfile
 ) -> tuple[Pixels, str | None]:
     """Heat (h, w) of a file or of raw pixels, and a flag; raises ImageError."""
     if frame.layout:
         pixels = raw_infrared(frame, max_pixels)
     else:
-        pixels = means.decoder.infrared(bytes(frame.data), max_pixels, means.due)
+        pixels = options.decoder.infrared(bytes(frame.data), max_pixels, options.due)
     doubtful = profile.crop is None and has_telemetry(pixels.shape)
     return infrared_picture(pixels, profile), "infrared_telemetry" if doubtful else None

@@ -35,7 +35,7 @@ REFERENCE_CONFIDENCE = 5.0  # of 255, in the mean
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """A pair ready for the network, and how it became so."""
+    """A pair ready for the network, and how it was prepared."""
 
     pair: FramePair
     visible_shape: tuple[int, int] | None  # (H, W) as it came; None: it did not
@@ -88,11 +88,11 @@ def prepare(
     rules: PairRules,
     times: StageTimes,
     ask: PairOptions = PairOptions(),  # noqa: B008  frozen
-    means: DecodeOptions = DecodeOptions(),  # noqa: B008  frozen
+    options: DecodeOptions = DecodeOptions(),  # noqa: B008  frozen
 ) -> PreparedPair:
     """Decode the frames of one moment into an aligned pair; raises as `decode`, `align_pair`."""
     cameras = rules.cameras_for(ask)
-    decoded = decode(visible, infrared, rules.max_pixels, times, means, cameras)
+    decoded = decode(visible, infrared, rules.max_pixels, times, options, cameras)
     return align_pair(decoded, rules, times, ask)
 
 
@@ -219,7 +219,7 @@ def infer(runtime: Runtime, pair: FramePair, times: StageTimes) -> Prediction:
 
 
 def predict_all(runtime: Runtime, pair: FramePair) -> Prediction:
-    """Run a network on a pair for all that it can give."""
+    """Run a network on a pair for all of its outputs."""
     return predict(runtime, pair, confidence=CONFIDENCE in runtime.outputs)
 
 

@@ -49,14 +49,14 @@ class StreamHistory:
     stamps: dict[Sensor, StampMemory] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Start anew with the next pair, except for its stamps."""
+        """Clear everything except the stamps."""
         self.digests.clear()
         self.gain = None
 
 
 @dataclass(frozen=True)
 class CheckLimits:
-    """What is taken as fit, and what is known of the infrared frame besides its pixels."""
+    """The limits of a fit pair, and what is known of the infrared frame besides its pixels."""
 
     max_skew_ms: float
     max_invalid: float = 1.0  # share of the infrared pixels
@@ -73,9 +73,9 @@ def check_pair(
     validity: Validity | None,
 ) -> Condition:
     """
-    Judge the frames of a pair and, with the memory of their stream, against the pairs before.
+    Check the frames of a pair; with the memory of their stream, compare them with earlier pairs.
 
-    `validity` is that of infrared. After a jump of the stamps the memory starts anew.
+    `validity` is that of infrared. A jump of the stamps clears the memory.
     """
     stamp_flags = list(_stamp_flags(stamps_ns, None if bounds.same_stamps else memory))
     faults = {s: _fault(s, pixels, memory, validity, bounds) for s, pixels in frames.items()}
@@ -92,7 +92,7 @@ def check_pair(
 
 
 def _stamp_flags(stamps_ns: Stamps, memory: StreamHistory | None) -> Iterator[str]:
-    """Flags for stamps that cannot be right; a jump makes the memory forget."""
+    """Flags for stamps that cannot be right; a jump clears the memory."""
     wrong = wrong_units(*stamps_ns)
     for sensor, stamp_ns, unit in zip(SENSORS, stamps_ns, wrong, strict=True):
         if stamp_ns is None:

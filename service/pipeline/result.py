@@ -1,4 +1,4 @@
-"""What became of a pair: the prediction, and the report that says how it came about."""
+"""The result of a pair: the prediction, and the report on how it was made."""
 
 from dataclasses import asdict, dataclass
 
@@ -27,7 +27,7 @@ from .stage_times import StageTimes
 
 @dataclass(frozen=True)
 class Result:
-    """A prediction, and all that is known of how it came about."""
+    """A prediction, and all that is known of how it was made."""
 
     prediction: Prediction
     prepared: PreparedPair

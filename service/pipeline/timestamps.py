@@ -1,4 +1,4 @@
-"""Whether the time stamps of frames can be what they say: nanoseconds on a clock that goes on."""
+"""Checks whether the time stamps of frames can be nanoseconds on a clock that runs forward."""
 
 from dataclasses import dataclass
 from time import monotonic_ns, time_ns
@@ -41,7 +41,7 @@ def wrong_units(visible_ns: int | None, infrared_ns: int | None) -> tuple[bool, 
 
 
 def stamp_fault(stamp_ns: int, memory: StampMemory) -> StampFault | None:
-    """Judge a stamp by those before it in its stream, and remember it."""
+    """Check a stamp against those before it in its stream, and remember it."""
     arrived = monotonic_ns()
     waited, memory.arrived_ns = arrived - memory.arrived_ns, arrived
     last, memory.last_ns = memory.last_ns, stamp_ns

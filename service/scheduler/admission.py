@@ -72,7 +72,7 @@ class Admission:
         self.entered = 0  # pairs, since the start
         self._clock = clock
         self._what = what
-        self._places: dict[QueueSlot, None] = {}  # as they came
+        self._slots: dict[QueueSlot, None] = {}  # as they came
         self._shares = FairShares(clock)
         self._gaps_s: deque[float] = deque(maxlen=REMEMBERED)
         self._worked_s: deque[float] = deque(maxlen=REMEMBERED)
@@ -81,7 +81,7 @@ class Admission:
     @property
     def pending(self) -> int:
         """How many pairs are in the queue."""
-        return len(self._places)
+        return len(self._slots)
 
     def limit(self, max_pending: int, max_per_client: int | None = None) -> None:
         """Take so many pairs at a time, and so many of one client (None: while there is room)."""
@@ -121,10 +121,10 @@ class Admission:
             greediest = self._greediest(client)
             assert greediest and greediest.holder  # else `check` has raised
             greediest.holder.yield_slot(self.retry_s())
-        place = QueueSlot(self, client, self._shares.enter(client))
-        self._places[place] = None
+        slot = QueueSlot(self, client, self._shares.enter(client))
+        self._slots[slot] = None
         self.entered += 1
-        return place
+        return slot
 
     def _greediest(self, client: str) -> QueueSlot | None:
         """
@@ -133,10 +133,8 @@ class Admission:
         That client must have more in the queue than `client` may have: a client that sends one pair
         at a time does not yield to the flood of a new one.
         """
-        waiting = [
-            place for place in self._places if place.client != client and place.may_yield_slot
-        ]
-        load = {each: self._shares.load(each) for each in {place.client for place in waiting}}
+        waiting = [slot for slot in self._slots if slot.client != client and slot.may_yield_slot]
+        load = {each: self._shares.load(each) for each in {slot.client for slot in waiting}}
         if not load:
             return None
         most = max(load, key=lambda each: load[each])
@@ -144,12 +142,12 @@ class Admission:
         more = its.in_queue - own.in_queue
         if more < MUCH_MORE and not (more > 0 and its.recent - own.recent >= MUCH_MORE):
             return None
-        return next(place for place in reversed(waiting) if place.client == most)
+        return next(slot for slot in reversed(waiting) if slot.client == most)
 
     def _before(self, client: str) -> int:
         """How many pairs of the queue come before the next one of a client."""
         rank = self._shares.next_rank(client)
-        return sum(place.rank <= rank or not place.may_yield_slot for place in self._places)
+        return sum(slot.rank <= rank or not slot.may_yield_slot for slot in self._slots)
 
     def finish_s(self, before: int) -> float:
         """Seconds until a pair behind so many others should be answered."""
@@ -164,10 +162,10 @@ class Admission:
         """Seconds between two completions of a queue that was never empty: one over its rate."""
         return fmean(self._gaps_s) if self._gaps_s else FIRST_GUESS_S
 
-    def _left(self, place: QueueSlot, worked_s: float | None) -> None:
+    def _left(self, slot: QueueSlot, worked_s: float | None) -> None:
         now = self._clock()
-        del self._places[place]
-        self._shares.leave(place.client, place.rank, worked_s is not None)
+        del self._slots[slot]
+        self._shares.leave(slot.client, slot.rank, worked_s is not None)
         if worked_s is not None:
             self._worked_s.append(worked_s)
             if self._last_done is not None:

@@ -18,7 +18,7 @@ KEPT_STREAMS = 64  # each holds a few hundred bytes
 class QueuedPair:
     """One pair of a stream on its way to the network."""
 
-    place: QueueSlot
+    slot: QueueSlot
     live: bool  # a newer pair of the stream replaces this one
     heavy: QueueSlot | None = None  # in the queue of heavy pairs
     work: asyncio.Task[object] | None = None
@@ -41,9 +41,9 @@ class QueuedPair:
     def _drop(self, why: ServiceError) -> None:
         assert self.work  # it may yield its slot
         self.lost = why
-        for place in (self.place, self.heavy):
-            if place:
-                place.leave()
+        for slot in (self.slot, self.heavy):
+            if slot:
+                slot.leave()
         self.work.cancel()
 
 

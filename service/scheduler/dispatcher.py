@@ -103,7 +103,7 @@ class Dispatcher:
                 finally:
                     queued.work.cancel()
             # How long others take does not follow from a heavy pair.
-            (queued.heavy or queued.place).leave(times.worked_s())
+            (queued.heavy or queued.slot).leave(times.worked_s())
             return answer
 
     def is_heavy(self, ask: PairOptions) -> bool:

@@ -44,24 +44,24 @@ class PairQueues:
     def enter(self, pair: PairRequest, heavy: bool) -> Iterator[QueuedPair]:
         """Hold the slots of a pair; raises as `Admission.check`."""
         client, left_s = client_key(pair.client), pair.due - monotonic()
-        heavy_place = self.heavy.enter(client, left_s) if heavy else None
-        places = [heavy_place] if heavy_place else []
+        heavy_slot = self.heavy.enter(client, left_s) if heavy else None
+        slots = [heavy_slot] if heavy_slot else []
         try:
-            place = self.all.enter(client, left_s)
-            places.append(place)
-            queued = QueuedPair(place, pair.ask.live, heavy_place)
-            for each in places:
+            slot = self.all.enter(client, left_s)
+            slots.append(slot)
+            queued = QueuedPair(slot, pair.ask.live, heavy_slot)
+            for each in slots:
                 each.holder = queued
             yield queued
         finally:
-            for each in places:
+            for each in slots:
                 each.leave()
 
-    async def run(self, place: QueueSlot, function: Callable[[], T]) -> T:
+    async def run(self, slot: QueueSlot, function: Callable[[], T]) -> T:
         """Call a function in a thread of the slot's queue; the lowest rank comes first."""
-        heavy = place.is_of(self.heavy)
+        heavy = slot.is_of(self.heavy)
         workers = self._heavy_codecs if heavy else self.codecs
-        async with (self._heavy_order if heavy else self._order).hold(place.rank):
+        async with (self._heavy_order if heavy else self._order).hold(slot.rank):
             return await workers.run(function)
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ class Preparation:
             if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
                 frames = pair.visible, pair.infrared
                 work = partial(prepare, *frames, rules, times, pair.ask, options)
-                prepared = await self._queues.run(queued.heavy or queued.place, work)
+                prepared = await self._queues.run(queued.heavy or queued.slot, work)
                 self._submit(prepared, pair, queued, times)
                 return prepared
             return await self._in_order(pair, rules, stream, queued, times, kept, options)
@@ -59,7 +59,7 @@ class Preparation:
         """Decode beside the stream's other pairs; align and submit in the order of the stream."""
         frames, cameras = (pair.visible, pair.infrared), rules.cameras_for(pair.ask)
         work = partial(decode, *frames, rules.max_pixels, times, options, cameras)
-        decoding = asyncio.ensure_future(self._queues.run(queued.place, work))
+        decoding = asyncio.ensure_future(self._queues.run(queued.slot, work))
         try:
             async with stream.order:
                 decoded = await decoding
@@ -68,7 +68,7 @@ class Preparation:
                 align = partial(
                     align_pair, decoded, rules, times, pair.ask, stream.memory, pair.same_stamps
                 )
-                prepared = await self._queues.run(queued.heavy or queued.place, align)
+                prepared = await self._queues.run(queued.heavy or queued.slot, align)
                 self._submit(prepared, pair, queued, times)
         finally:
             decoding.cancel()
@@ -77,7 +77,7 @@ class Preparation:
     def _submit(
         self, prepared: PreparedPair, pair: PairRequest, queued: QueuedPair, times: StageTimes
     ) -> None:
-        confidence, rank = CONFIDENCE in pair.ask.views, queued.place.rank
+        confidence, rank = CONFIDENCE in pair.ask.views, queued.slot.rank
         queued.job = self._batcher.submit(
             prepared.pair, pair.due, times, confidence=confidence, rank=rank
         )

@@ -42,7 +42,7 @@ class ConnectionLimits:
 
 
 class Inner(Protocol):
-    """What a connection is to HTTP or to a WebSocket."""
+    """The protocol within a connection: HTTP or WebSocket."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin."""
@@ -228,7 +228,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._socket.get_write_buffer_size()
 
     def leave(self) -> None:
-        """Make room for another connection: nothing was asked on this one."""
+        """Close for another connection's sake: this one has no request."""
         self.all.remove(self)
         self._socket.close()
 

@@ -23,7 +23,7 @@ METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 
 
 def create_startup_app(reason: Callable[[], str]) -> Starlette:
-    """The application: it is alive, everything else is 503 with the reason."""
+    """An application that is alive; everything else is 503 with the reason."""
 
     async def livez(request: Request) -> Response:
         return JSONResponse(State(status="alive").model_dump())
@@ -43,15 +43,15 @@ def create_startup_app(reason: Callable[[], str]) -> Starlette:
 
 @contextmanager
 def startup_responder(
-    settings: Settings, door: socket, reason: Callable[[], str]
+    settings: Settings, listening: socket, reason: Callable[[], str]
 ) -> Iterator[None]:
     """Answer at a listening socket, which is closed in the end."""
     server = uvicorn.Server(server_config(create_startup_app(reason), settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
         yield
     finally:
         server.should_exit = True
         thread.join()
-        door.close()
+        listening.close()

@@ -1,4 +1,4 @@
-"""Decodes files: in this process, or in confined ones that a crash, a hang or a flood may end."""
+"""Decodes files: in this process, or in confined ones that may crash, hang or run out of limits."""
 
 import asyncio
 import logging
@@ -83,13 +83,13 @@ IN_PROCESS = InProcessDecoder()
 
 class DecoderPool:
     """
-    Decodes in a few processes, each of which takes one frame at a time.
+    Decodes in a few processes, one frame at a time each.
 
     A frame that ends its process, or takes more of its CPU time than `limit_s` (for 4 megapixels,
     more in proportion), is refused like a damaged one, and another process takes the place. If the
-    process was killed, which no frame does, the frame is decoded once more in another. They
-    begin with `start` or the first frame; if the machine gives none, frames are decoded here, which
-    the log says.
+    process was killed, which no frame does, the frame is decoded once more in another. Processes
+    begin with `start` or the first frame. If the machine allows none, frames are decoded in this
+    process, and the log says so.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class DecoderPool:
 
     def _was_killed(self, process: Process) -> bool:
         """
-        Whether something else than the frame ended a process, which counts it.
+        Whether something else than the frame ended a process; counts the loss.
 
         SIGKILL is no fault of the frame: the kernel sends it if memory is short, and the limits of
         a process send others.
@@ -247,15 +247,15 @@ def end(free: SimpleQueue[Process | None], template: Template) -> None:
 def open_decoder(
     processes: int, limit_s: float, lost: Callable[[Reason], None] = lambda reason: None
 ) -> DecoderPool | InProcessDecoder:
-    """What decodes in so many processes; 0: in this one."""
+    """A decoder in so many processes; 0: in this one."""
     return DecoderPool(processes, limit_s, lost) if processes else IN_PROCESS
 
 
 async def in_time(work: Awaitable[T], due: float) -> T:
     """
-    What work gives that is done by then, on the clock of `time.monotonic`.
+    The result of work that is done by `due`, on the clock of `time.monotonic`.
 
-    Raises DeadlineMissed, also for what still waits behind the work of others.
+    Raises DeadlineMissed, also for work that still waits behind others.
     """
     if due == math.inf:
         return await work

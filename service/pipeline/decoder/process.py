@@ -1,4 +1,4 @@
-"""A confined process that decodes frames, seen from the service: its life, its jobs, its end."""
+"""A confined process that decodes frames, as the service controls it."""
 
 import fcntl
 import json
@@ -158,7 +158,7 @@ class Process:
         self.unfiltered: str | None = report.get("unfiltered")
 
     def decode(self, job: Job) -> tuple[DecodeReport, Pixels]:
-        """The picture of a job and its report; raises ImageError, Lost or Gone."""
+        """The picture of a job and its report; raises ImageError, WorkerLost or WorkerGone."""
         data = job.header.decodable
         offset = -(-len(data) // 64) * 64
         count = math.prod(job.shape)
@@ -243,7 +243,7 @@ class Process:
 
 
 class Template:
-    """The program that has the codecs in memory and forks processes, see `decode_worker`."""
+    """The program that has the codecs in memory and forks processes, see `worker`."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command

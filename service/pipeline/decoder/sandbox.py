@@ -1,4 +1,4 @@
-"""What a process that reads files of strangers gives up before the first of them (Linux)."""
+"""The sandbox of a process that reads untrusted files: privileges it drops first (Linux)."""
 
 import ctypes
 import errno
@@ -39,7 +39,7 @@ class SandboxLimits:
 
 def confine(bounds: SandboxLimits, parent: int) -> str | None:
     """
-    Give up all but memory, time and the descriptors at hand; ends with the process `parent`.
+    Drop all privileges but memory, time and the open descriptors; ends with process `parent`.
 
     Gives a sentence if system calls are not filtered; raises OSError for the rest.
     """
@@ -64,7 +64,7 @@ def confine(bounds: SandboxLimits, parent: int) -> str | None:
 
 
 def limit_cpu(seconds: int) -> None:
-    """Have the system end this process after so many more seconds of CPU time."""
+    """Limit this process to so many more seconds of CPU time; the system then ends it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     until = int(used.ru_utime + used.ru_stime) + seconds + 1
     _, hardest = resource.getrlimit(resource.RLIMIT_CPU)

@@ -128,7 +128,7 @@ def answer(job: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
 
 
 def decode(part: str, header: Header, bits: int | None) -> tuple[dict[str, Any], codecs.Pixels]:
-    """The pixels of a frame, and what else there is to say of it."""
+    """The pixels of a frame, and its report."""
     if part == "infrared":
         return {}, codecs.infrared_of(header)
     frame = codecs.visible_of(header, bits)
