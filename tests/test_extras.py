@@ -61,7 +61,7 @@ def test_scenes_are_rendered_and_described_in_the_base_install(tmp_path: Path) -
             "torch",
             "train",
         ),
-        (("training", "mean", "--help"), "torch", "train"),
+        (("lab", "mean", "--help"), "torch", "train"),
         (
             ("training", "evaluate", "--weights", "weights/nano.safetensors", "--data", "tests"),
             "torch",

@@ -212,7 +212,7 @@ def test_log_lines_are_json_with_the_request_they_belong_to(
         ) as process,
     ):
         try:
-            address = wait_for(log, "message", "running on").split(" running on ")[1].split()[0]
+            address = wait_for(log, "message", "answers at").split("answers at ")[1].split()[0]
             with httpx.Client(base_url=address, timeout=20) as client:
                 readiness(client, 200)
                 client.post("/fuse-segment", files=pair(), headers={"X-Request-ID": "frame-17"})
