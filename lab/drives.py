@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from training.config import Source
+from training.data.sources import Source
 from training.fit.espnet_teacher import published_weights, with_segmenter
 
 from . import experiment

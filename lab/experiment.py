@@ -22,8 +22,8 @@ from segmif.machine import processor
 from segmif.model.network import Network
 from segmif.parsing import parse_json
 from training.config import TrainConfig, read_config
-from training.data import samples
 from training.data.datasets import FrameSet
+from training.data.sources import data_root, open_source
 from training.evaluation.evaluate import check_places, predict_by
 from training.evaluation.frame_metrics import Wanted, judge
 from training.evaluation.results import BOTH
@@ -48,7 +48,7 @@ def add_arguments(
 ) -> None:
     """The flags of an experiment over `arms`; its results lie in a folder of its name."""
     parser.add_argument("--config", type=Path, default=config, help="what every arm gets")
-    parser.add_argument("--data", type=Path, default=samples.data_root(), help="real frames")
+    parser.add_argument("--data", type=Path, default=data_root(), help="real frames")
     parser.add_argument("--arms", nargs="+", choices=list(arms), default=list(arms))
     parser.add_argument("--seeds", type=IntegerRange(0, 2**32 - 1), nargs="+", default=[0, 1, 2])
     results = Path("benchmarks/results") / name
@@ -103,7 +103,7 @@ def run_arm(
         change=arm.change,
         view=arm.view,
     )
-    frames = samples.open_source(config.validation, args.data)
+    frames = open_source(config.validation, args.data)
     result = judge(
         predict_by(network.eval()),
         arm.view(frames) if arm.view else frames,

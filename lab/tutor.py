@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from training.config import read_config
-from training.data import samples
+from training.data.sources import data_root
 from training.fit.espnet_teacher import published_weights, with_segmenter
 from training.train import train
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m lab tutor`."""
     config = Path("training/configs/tutor.toml")
     parser.add_argument("--config", type=Path, default=config, help="settings of the run, TOML")
-    parser.add_argument("--data", type=Path, default=samples.data_root(), help="real frames")
+    parser.add_argument("--data", type=Path, default=data_root(), help="real frames")
     parser.add_argument(
         "--published", type=Path, default=published_weights(), help="ESPNetv2, Cityscapes"
     )

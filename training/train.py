@@ -26,14 +26,16 @@ from segmif.model.network import Network
 from segmif.model.weights import save_network
 
 from .config import TrainConfig, read_config
-from .data import samples
 from .data.datasets import FrameSet
+from .data.frames import Frames, common_taxonomy
+from .data.samples import batches, check_draws
+from .data.sources import data_root, named_root, training_sets
 from .fit import imagenet
 from .fit.attention_kernels import take_kernels
 from .fit.early_stopping import Choice
 from .fit.fusion_phase import finish_fusion
 from .fit.initial_network import digest, first_network, open_teachers, told_of_classes
-from .fit.run_folder import RECORD_EVERY, Run, finite
+from .fit.run_folder import CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
 from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Pace
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training train`."""
     parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
     parser.add_argument(
-        "--data", type=Path, help=f"real frames [{samples.data_root()}; else rendered scenes]"
+        "--data", type=Path, help=f"real frames [{data_root()}; else rendered scenes]"
     )
     parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
@@ -88,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
         args.precision = take_kernels(args.kernels, args.precision)
     train(
         config,
-        samples.named_root(args.data),
+        named_root(args.data),
         folder,
         args.out or folder / f"{config.variant}.safetensors",
         start=args.weights,
@@ -127,17 +129,19 @@ def train(
     check_writable(folder, out)
     started, taught = digest(start) if start else None, tuple(map(digest, teachers))
     fabric = open_devices(precision)
-    run = Run(folder, config, fabric)
+    run = Run(folder, asdict(config), fabric)
     if resume:
-        run.check_resumable()
+        run.check_resumable(CHECKPOINT if config.phases else FINISH)
     fabric.seed_everything(config.seed, verbose=False)
     stop = min(stop or config.steps, config.steps)
     frames, validation, judged_by = gather(config, root, stop, view)
     inputs = Inputs(frames.digests, judged_by, started, taught)
     if resume:
         inputs = resumed(Inputs.of_run(folder), inputs, folder, accept=accept_changes)
-    network, reuse = first_network(config, frames.taxonomy, start)
-    learnt_from = open_teachers(teachers, frames.taxonomy, config, fabric)
+    network, reuse = first_network(
+        config.variant, frames.taxonomy, start, trains_mask=bool(config.phases)
+    )
+    learnt_from = open_teachers(teachers, frames.taxonomy, config.distill, fabric)
     said, of_classes = told_of_classes(start, reuse, learnt_from, frames.taxonomy)
     run.begin(inputs)
     source = root if root.is_dir() else "rendered scenes"
@@ -155,7 +159,7 @@ def train(
     steps = learn(session, first, stop)
 
     session.choice.restore_best(session.averaged)
-    finish_fusion(run, session.averaged, frames, steps, resume=resume)
+    finish_fusion(run, session.averaged, frames, config, steps, resume=resume)
     take_from_first(session.averaged, fabric)
     if fabric.is_global_zero:
         done = {"steps": steps, "frames": len(frames), **asdict(config)}
@@ -174,17 +178,17 @@ def history(facts: dict[str, Any], config: TrainConfig, start: Path | None) -> d
 
 def gather(
     config: TrainConfig, root: Path, stop: int, view: Callable[[FrameSet], FrameSet] | None
-) -> tuple[samples.Frames, FrameSet | None, dict[str, str]]:
+) -> tuple[Frames, FrameSet | None, dict[str, str]]:
     """
     The frames to train on, those to judge by and the digests of the latter; all are read once.
 
     Raises what opening them raises, ValueError where one is broken or the labels teach nothing.
     """
-    sets = samples.training_sets(config, root)
-    classes = samples.common_taxonomy(sets)
+    sets = training_sets(config, root)
+    classes = common_taxonomy(sets)
     validation, judged_by = open_validation(config, root, classes, stop, view)
-    frames = samples.Frames([view(each) for each in sets] if view else sets, config.cache_gib)
-    samples.check_draws(frames, config)
+    frames = Frames([view(each) for each in sets] if view else sets, config.cache_gib)
+    check_draws(frames, config)
     return frames, validation, judged_by
 
 
@@ -195,7 +199,7 @@ class Session:
     config: TrainConfig
     fabric: Fabric
     run: Run
-    frames: samples.Frames
+    frames: Frames
     learner: Learner
     wrapped: Any  # the learner as Fabric runs it
     optimizer: torch.optim.Optimizer
@@ -206,11 +210,11 @@ class Session:
 
     @classmethod
     def open(
-        cls, config: TrainConfig, fabric: Fabric, run: Run, frames: samples.Frames, network: Network
+        cls, config: TrainConfig, fabric: Fabric, run: Run, frames: Frames, network: Network
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
         learner = Learner(network, config)
-        optimizer = torch.optim.AdamW(parameter_groups(learner, config.weight_decay))
+        optimizer = torch.optim.AdamW(parameter_groups(learner, config))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         choice = Choice(config.patience, run.folder / "best.pt", fabric)
@@ -241,7 +245,7 @@ def learn(session: Session, first: int, stop: int) -> int:
         return first
     config, fabric, run = session.config, session.fabric, session.run
     share = (fabric.global_rank, fabric.world_size)
-    pace = Pace(samples.batches(session.frames, config, first, stop, share), fabric.world_size)
+    pace = Pace(batches(session.frames, config, first, stop, share), fabric.world_size)
     run.open_curves(first)
     quiet = not fabric.is_global_zero
     bar = tqdm(pace, config.variant, initial=first, total=stop, unit="step", disable=quiet)
@@ -249,7 +253,7 @@ def learn(session: Session, first: int, stop: int) -> int:
     for done, batch in enumerate(bar, start=first + 1):
         step = done - 1
         seed_step(config.seed, step, fabric.global_rank)
-        set_learning_rate(session.optimizer, step, config)
+        set_learning_rate(session.optimizer, step, config.steps, config)
         parts = take_step(
             fabric, session.wrapped, session.optimizer, batch, step, config, session.teachers
         )

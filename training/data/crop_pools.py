@@ -1,18 +1,22 @@
 """From which frames a crop is drawn, and how often which class is looked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import Taxonomy
 
-from ..config import TrainConfig
+from .frames import Facts
+from .sources import SourcesConfig
 
-if TYPE_CHECKING:
-    from .samples import Facts
+
+@dataclass(frozen=True, kw_only=True)
+class PoolConfig(SourcesConfig):
+    """The data sets to train on, and which of their classes crops show more often."""
+
+    favour: dict[str, float] = field(default_factory=dict)  # class: how much oftener it is drawn
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Pool:
 
 
 def pools_of(
-    facts: Sequence["Facts"], taxonomy: Taxonomy, config: TrainConfig, sources: Sequence[int]
+    facts: Sequence[Facts], taxonomy: Taxonomy, config: PoolConfig, sources: Sequence[int]
 ) -> list[Pool]:
     """A pool for each set with a share of its own, and one of all other frames."""
     named = {n: s.share for n, s in enumerate(config.data) if s.share is not None and sources}
@@ -45,9 +49,9 @@ def pools_of(
 def _pool(
     share: float,
     places: Sequence[int],
-    facts: Sequence["Facts"],
+    facts: Sequence[Facts],
     taxonomy: Taxonomy,
-    config: TrainConfig,
+    config: PoolConfig,
 ) -> Pool:
     holders: dict[int, dict[bool, list[int]]] = {}
     for place in places:

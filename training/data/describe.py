@@ -20,7 +20,7 @@ from segmif.folders import SHOWN
 
 from .datasets.file_facts import doubts_of, most_invalid
 from .datasets.kinds import KINDS, locate
-from .datasets.survey import FAR, UNKNOWN, Survey, survey
+from .survey import FAR, UNKNOWN, Survey, survey
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,226 +1,70 @@
 """
 Frames of the data sets to training samples.
 
-Every frame is read once before training begins, so that what cannot be read is known then. A
-sample is a pure function of (seed, index): a run that is resumed at step n sees what it would
+A sample is a pure function of (seed, index): a run that is resumed at step n sees what it would
 have seen. The data set knows neither mean nor std; pixels stay uint8.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic.dataclasses
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from segmif.classes import IGNORE, MFNET, Taxonomy
+from segmif.classes import IGNORE, Taxonomy
 from segmif.frames import MULTIPLE
 from segmif.model.alignment_layer import STRIDE
 
-from ..config import DATA, Phase, Source, TrainConfig
-from . import folds
-from .augmentation import Floats, Views, displaced_view, is_dark, paste, troubled
-from .crop_pools import pools_of
-from .datasets import FrameSet, notes_of, only, open_set
-from .datasets import Labelled as Labelled
-from .datasets.file_facts import Files, depths_of, doubt_notes
-from .datasets.label_facts import LabelFacts, depth_notes
-from .datasets.partial_labels import PARTIAL, partial_set
-from .datasets.rendered import RenderedSet
-
-RENDERED_SCENES = 64
-READERS = (
-    8  # threads at most: decoding, which runs without Python's lock, is soon faster than disks
-)
-SHOWN = 5  # broken frames that a message names
+from .augmentation import Augmentation, Floats, Views, displaced_view, paste, troubled
+from .crop_pools import PoolConfig, pools_of
+from .datasets import Labelled
+from .frames import Facts, Frames
+from .sources import STRICT
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What drawing samples needs to know of a frame without reading it again."""
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=STRICT)
+class Phase:
+    """A part of a run with views of one size: cheap ones first, whole frames last."""
 
-    pixels: NDArray[np.int64]  # (256,) of each class id
-    dark: bool
-    files: Files = field(default_factory=dict)  # what reading them told
-    digest: str = ""  # of what was read: both frames and the labels
+    steps: int
+    batch: int
+    crop: tuple[int, int]  # height, width in pixels; multiples of 32
+    scales: tuple[float, float] = (0.7, 1.5)  # frames are made smaller or larger by such a factor
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"scales is {self.scales}: a smallest and a largest factor expected")
+        if any(side % MULTIPLE for side in self.crop):
+            raise ValueError(f"crop is {self.crop}: both sides must divide by {MULTIPLE}")
 
 
-class Frames(Sequence[Labelled]):
-    """The frames of several sets in a row; as many as there is room for stay in memory."""
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """What a batch holds, and in how many parts it is worked off."""
 
-    def __init__(self, sets: Sequence[FrameSet], cache_gib: float) -> None:
-        """
-        Reads every frame once; sets without labels fit those with any.
+    align: float = 0.0  # weight of the loss of the infrared offset; 0: no offsets, no loss
+    accumulate: int = 1  # parts in which a batch is worked off
 
-        Raises ValueError for sets with unlike classes, or, once all were tried, with the broken
-        frames and what is wrong with them.
-        """
-        self.taxonomy = common_taxonomy(sets)
-        self._sets = sets
-        self._places = [(each, index) for each in sets for index in range(len(each.names))]
-        if not self._places:
-            raise ValueError("there are no frames to train on; name data sets under [[data]]")
-        self.sources = [number for number, each in enumerate(sets) for _ in each.names]
-        self._kept: dict[int, Labelled] = {}
-        self.facts = self._check(int(cache_gib * 2**30))
-        self.remarks = self._judge(sets)  # sentences on what there is to mind
 
-    def __len__(self) -> int:
-        return len(self._places)
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(PoolConfig, BatchConfig):
+    """How samples are drawn and augmented."""
 
-    def __getitem__(self, index: int) -> Labelled:  # type: ignore[override]  # slices: nobody asks
-        if index in self._kept:
-            return self._kept[index]
-        frames, place = self._places[index]
-        return frames.read(place)
+    phases: tuple[Phase, ...] = ()
+    focus: float = 0.75  # share of the crops that are centred on an object
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    workers: int | None = None  # processes that load; None: 0 if the CPU trains
 
     @property
-    def digests(self) -> dict[str, str]:
-        """What was read of each frame, by the place of its set, the set's name and its own."""
-        numbers = {id(each): number for number, each in enumerate(self._sets)}
-        return {
-            f"{numbers[id(frames)]}:{frames.name}/{frames.names[place]}": facts.digest
-            for (frames, place), facts in zip(self._places, self.facts, strict=True)
-        }
-
-    def _check(self, room: int) -> list[Facts]:
-        """
-        The facts of all frames; those that come first are kept while there is room [bytes].
-
-        Draws are spread evenly, so what came first serves as well as what came last.
-        """
-        facts: list[Facts] = []
-        broken: list[str] = []
-        with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
-            looks = readers.map(self._look, range(len(self)))
-            for look in tqdm(looks, total=len(self), desc="checking frames", unit="pair"):
-                if isinstance(look, str):
-                    broken.append(look)
-                    continue
-                frame, fact = look
-                facts.append(fact)
-                room -= frame.visible.nbytes + frame.infrared.nbytes + frame.labels.nbytes
-                if room >= 0:
-                    self._kept[len(facts) - 1] = frame
-        if broken:
-            raise ValueError(_sentence(broken, len(self)))
-        return facts
-
-    def _judge(self, sets: Sequence[FrameSet]) -> tuple[str, ...]:
-        """What to mind in the sets; ValueError where labels of a set, or of all, teach nothing."""
-        remarks: list[str] = []
-        together = np.zeros(256, np.int64)
-        for frames in sets:
-            of_set = zip(self._places, self.facts, strict=True)
-            facts = [fact for (each, _), fact in of_set if each is frames]
-            files = [fact.files for fact in facts]
-            depths = depth_notes(depths_of(files))
-            said = [*notes_of(frames), *depths, *doubt_notes(files)]
-            if frames.taxonomy:
-                pixels = np.sum([fact.pixels for fact in facts], axis=0)
-                labels = LabelFacts(frames.taxonomy, pixels)
-                together = together + labels.pixels
-                if labels.fault and not labels.known:
-                    raise ValueError(f"{frames.name}: {labels.fault}")
-                if labels.void:
-                    said.append(f"{labels.void:.1%} of the pixels are not labelled (255)")
-            remarks += (f"{frames.name}: {each}" for each in said)
-        if fault := LabelFacts(self.taxonomy, together).fault:
-            raise ValueError(fault)
-        return tuple(remarks)
-
-    def _look(self, index: int) -> tuple[Labelled, Facts] | str:
-        """A frame and its facts, or what is wrong with it."""
-        try:
-            frame = self[index]
-        except (OSError, ValueError) as error:
-            return str(error)
-        return frame, facts_of(frame)
-
-
-def _sentence(broken: list[str], all_frames: int) -> str:
-    more = [f"and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
-    first = f"{len(broken)} of {all_frames} frames cannot be used:"
-    advice = "`python -m training describe` says of each set what to fix"
-    return "\n  ".join([first, *broken[:SHOWN], *more, advice])
-
-
-def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
-    """The classes that all labelled sets share (MFNet's where none is labelled), or ValueError."""
-    labelled = [(each.name, each.taxonomy) for each in sets if each.taxonomy]
-    for name, taxonomy in labelled:
-        if taxonomy != labelled[0][1]:
-            raise ValueError(
-                f"{labelled[0][0]} is labelled by {labelled[0][1].name}, {name} by "
-                f"{taxonomy.name}: take one of the two, or give one other labels"
-            )
-    return labelled[0][1] if labelled else MFNET
-
-
-def facts_of(frame: Labelled) -> Facts:
-    """Counts the pixels of each class; looks whether it was dark where nobody has said it."""
-    dark = frame.light == "night" if frame.light else is_dark(frame.visible)
-    read = hashlib.blake2b(digest_size=8)
-    for array in (frame.visible, frame.infrared, frame.labels):
-        read.update(str(array.shape).encode())
-        read.update(np.ascontiguousarray(array).data)
-    pixels = np.bincount(frame.labels.ravel(), minlength=256)
-    return Facts(pixels, dark, frame.files, read.hexdigest())
-
-
-def data_root() -> Path:
-    """The folder of the real frames: `SEGMIF_DATA`, or `../shared/data`."""
-    return Path(os.environ.get("SEGMIF_DATA", "../shared/data"))
-
-
-def named_root(named: Path | None) -> Path:
-    """`named`, else `data_root`; ValueError where either was named and is no folder."""
-    root = named or data_root()
-    if (named or "SEGMIF_DATA" in os.environ) and not root.is_dir():
-        raise ValueError(
-            f"there is no folder {root}, which --data or SEGMIF_DATA names: without either, and "
-            "without ../shared/data, training renders scenes"
-        )
-    return root
-
-
-def training_sets(config: TrainConfig, root: Path) -> list[FrameSet]:
-    """
-    The sets of `config.data` under `root`.
-
-    Where there is no such folder: rendered scenes, or ValueError if the config names its own sets.
-    """
-    if not root.is_dir():
-        if config.data != DATA:
-            raise ValueError(
-                f"there is no folder {root}, under which the config's [[data]] lie: name it by "
-                "--data or SEGMIF_DATA"
-            )
-        return [RenderedSet(RENDERED_SCENES)]
-    sets = [open_source(source, root) for source in config.data]
-    fold = config.leave_out
-    if fold is None:
-        return sets
-    return [
-        folds.without(frames, fold) if source.kind in folds.NUMBERED else frames
-        for source, frames in zip(config.data, sets, strict=True)
-    ]
-
-
-def open_source(source: Source, root: Path) -> FrameSet:
-    """The moments that a config names; raises what `open_set` and `only` raise."""
-    if source.kind in PARTIAL:
-        return only(partial_set(source.kind, root / source.folder), source.names)
-    labels = root / source.labels if source.labels else None
-    frames = open_set(source.kind, root / source.folder, source.split, labels)
-    return only(frames, source.names)
+    def steps(self) -> int:
+        """Optimiser steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
 
 
 class Samples(Dataset[tuple[torch.Tensor, ...]]):
@@ -232,7 +76,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
         facts: Sequence[Facts],
         taxonomy: Taxonomy,
         phase: Phase,
-        config: TrainConfig,
+        config: SamplingConfig,
         seed: tuple[int, ...],
         sources: Sequence[int] = (),
     ) -> None:
@@ -292,7 +136,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
         return frame, (random.uniform(0, height), random.uniform(0, width))
 
 
-def check_draws(frames: Frames, config: TrainConfig) -> None:
+def check_draws(frames: Frames, config: SamplingConfig) -> None:
     """ValueError where samples could not be drawn of these frames as the config says."""
     for phase in config.phases:
         if phase.batch // config.accumulate <= 1 and phase.crop == (MULTIPLE, MULTIPLE):
@@ -304,7 +148,7 @@ def check_draws(frames: Frames, config: TrainConfig) -> None:
 
 
 def batches(
-    frames: Frames, config: TrainConfig, first: int, stop: int, share: tuple[int, int] = (0, 1)
+    frames: Frames, config: SamplingConfig, first: int, stop: int, share: tuple[int, int] = (0, 1)
 ) -> Iterator[list[torch.Tensor]]:
     """
     The batches (visible, infrared, labels) of the steps first .. stop - 1, phase after phase.
@@ -332,7 +176,7 @@ def batches(
         )
 
 
-def workers(config: TrainConfig) -> int:
+def workers(config: SamplingConfig) -> int:
     """Processes that load: none beside a CPU that trains, some cores' worth for a GPU."""
     if config.workers is not None:
         return config.workers

@@ -26,8 +26,8 @@ from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 
-from ..data import samples
 from ..data.datasets import Labelled
+from ..data.sources import data_root
 from . import holdout
 
 UNFIT = ("paper", "edge")  # whose mask is not of one layer `core.mask.classify`
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fold", nargs=2, action="append", metavar=("N", "WEIGHTS"), required=True)
     add("--weights", type=Path, required=True, help="to change")
     add("--out", type=Path, required=True, help=".safetensors to write")
-    add("--data", type=Path, default=samples.data_root(), help="folder that the sets lie in")
+    add("--data", type=Path, default=data_root(), help="folder that the sets lie in")
 
 
 def main(args: argparse.Namespace) -> int:

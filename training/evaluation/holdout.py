@@ -24,8 +24,9 @@ from segmif.frames import FramePair
 from segmif.manifest import Manifest
 from segmif.metrics import ConfusionMatrix
 
-from ..data import folds, samples
+from ..data import folds
 from ..data.datasets import Labelled, open_set
+from ..data.sources import data_root
 from .evaluate import SetName, check_places, open_weights
 from .fusion_quality import Predict
 from .robustness import STEPS, Calibration, Stability, misaligned_masks, stability
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training holdout`."""
     add = parser.add_argument
     add("--weights", type=Path, help=".safetensors or .onnx to judge")
-    add("--data", type=Path, default=samples.data_root(), help="folder that the sets lie in")
+    add("--data", type=Path, default=data_root(), help="folder that the sets lie in")
     add(
         "--fold",
         type=IntegerRange(1, 4),

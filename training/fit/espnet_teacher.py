@@ -15,14 +15,14 @@ from segmif.model.encoders.espnet import Segmenter
 from segmif.model.network import Network
 from segmif.model.weights import fill, open_network
 
-from ..data import samples
+from ..data.sources import data_root
 
 TUTOR = "espnetv2-pair"  # the variant that manifests of a tutor name
 
 
 def published_weights() -> Path:
     """Where the published weights lie among the real frames."""
-    return samples.data_root() / "weights" / "espnetv2_s_2.0_city_1024x512.pth"
+    return data_root() / "weights" / "espnetv2_s_2.0_city_1024x512.pth"
 
 
 class SegmenterAlone(nn.Module):

@@ -4,7 +4,7 @@ The fusion decoder alone, after all phases: what it reads no longer moves, the m
 Next to the mask's loss it never settles (docs/decisions/0004).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -15,24 +15,40 @@ from segmif.model.color import luma
 from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
 
-from ..config import TrainConfig
-from ..data import samples
+from ..data.frames import Frames
+from ..data.samples import Phase, SamplingConfig, batches
 from . import losses
+from .losses import FusionLossConfig
 from .run_folder import FINISH, RECORD_EVERY, Run, finite
+from .step import OptimizerConfig
 from .throughput import Pace
 
 NAME = "fusion decoder"  # as the progress bar has it
 
 
+@dataclass(frozen=True, kw_only=True)
+class FusionPhaseConfig(SamplingConfig, OptimizerConfig, FusionLossConfig):
+    """What the fusion decoder alone is trained by."""
+
+    finish: Phase | None = None  # None: it is not
+    save_every: int = 200  # steps
+
+
 def finish_fusion(
-    run: Run, network: Network, frames: samples.Frames, after: int, *, resume: bool
+    run: Run,
+    network: Network,
+    frames: Frames,
+    config: FusionPhaseConfig,
+    after: int,
+    *,
+    resume: bool,
 ) -> None:
     """
     Trains the decoder as [finish] says, after `after` steps of all phases.
 
     The run keeps the state of it beside that of the phases and, with `resume`, goes on from there.
     """
-    config, finish = run.config, run.config.finish
+    finish = config.finish
     if finish is None:
         return
     network.requires_grad_(False).eval()
@@ -43,7 +59,7 @@ def finish_fusion(
     first = _first_step(run, state, resume=resume)
     run.open_curves(after + first)
     fresh = replace(config, phases=(finish,), seed=config.seed + 1)
-    pace = Pace(samples.batches(frames, fresh, first, finish.steps))
+    pace = Pace(batches(frames, fresh, first, finish.steps))
     quiet = not run.fabric.is_global_zero
     bar = tqdm(pace, NAME, initial=first, total=finish.steps, unit="step", disable=quiet)
     for done, batch in enumerate(bar, start=first + 1):
@@ -73,7 +89,7 @@ def _first_step(run: Run, state: dict[str, Any], *, resume: bool) -> int:
     return 0
 
 
-def fusion_loss(network: Network, frames: list[Tensor], config: TrainConfig) -> Tensor:
+def fusion_loss(network: Network, frames: list[Tensor], config: FusionLossConfig) -> Tensor:
     """Of bytes, visible (B, H, W, 3) and infrared (B, H, W)."""
     visible, infrared = (array / 255 for array in frames)
     seen = luma(visible)

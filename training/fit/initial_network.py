@@ -13,8 +13,7 @@ from segmif.model.class_transfer import Reuse, network_with_classes
 from segmif.model.network import Network
 from segmif.model.weights import tensors_of
 
-from ..config import TrainConfig
-from .distillation import shared_classes
+from .distillation import DistillWeights, shared_classes
 from .espnet_teacher import TUTOR, load_teacher
 
 
@@ -26,7 +25,7 @@ def digest(weights: Path) -> str:
 
 
 def first_network(
-    config: TrainConfig, classes: Taxonomy, start: Path | None
+    variant: str, classes: Taxonomy, start: Path | None, *, trains_mask: bool
 ) -> tuple[Network, Reuse | None]:
     """
     A new network, or that of a weights file with the classes of the frames, and what was reused.
@@ -35,13 +34,13 @@ def first_network(
     """
     reuse = None
     if start is None:
-        network = Network(config.variant, classes)
+        network = Network(variant, classes)
     else:
         held = Manifest.read(start).variant
-        if held != config.variant:
-            raise ValueError(f"{start} holds {held}; this run trains {config.variant}")
+        if held != variant:
+            raise ValueError(f"{start} holds {held}; this run trains {variant}")
         network, reuse = network_with_classes(start, classes)
-    if reuse and not config.phases:
+    if reuse and not trains_mask:
         raise ValueError(
             f"{start} has other classes than the frames, and a run of [finish] alone trains no "
             "mask: give [[phases]], or take weights of these classes"
@@ -52,7 +51,7 @@ def first_network(
 
 
 def open_teachers(
-    paths: Sequence[Path], classes: Taxonomy, config: TrainConfig, fabric: Fabric
+    paths: Sequence[Path], classes: Taxonomy, weights: DistillWeights, fabric: Fabric
 ) -> list[Network]:
     """
     What to learn from; they may have other classes than the frames, but all the same.
@@ -66,7 +65,7 @@ def open_teachers(
                 f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
                 f"{paths[0]} those of {teachers[0].config.taxonomy.name}: their masks have no mean"
             )
-    if teachers and teachers[0].variant == TUTOR and config.distill.image:
+    if teachers and teachers[0].variant == TUTOR and weights.image:
         raise ValueError(
             f"the tutor {paths[0]} makes no image: set image = 0.0 under [distill], or name a "
             "teacher before it that makes one"

@@ -1,7 +1,7 @@
 """What a good fused image and a good mask are, and how both are weighed against each other."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -26,6 +26,19 @@ class FusionWeights:
     edge_gain: float = 1.07  # edges are kept by this factor: a blend flattens them
     kept_edges: float = 0.6  # Qabf: strength and angle of both sensors' edges
     differences: float = 0.3  # SCD: what was added to one sensor is what the other saw
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionLossConfig:
+    """The weights of the fusion loss for both kinds of infrared."""
+
+    fusion: FusionWeights = field(default_factory=FusionWeights)
+    fusion_enhanced: FusionWeights | None = None  # all weights if infrared is dark; None: same
+
+    @property
+    def fusion_weights(self) -> tuple[FusionWeights, FusionWeights]:
+        """For pairs of grey infrared, and of enhanced."""
+        return self.fusion, self.fusion_enhanced or self.fusion
 
 
 def fusion(fused: Tensor, visible: Tensor, infrared: Tensor, weights: FusionWeights) -> Tensor:

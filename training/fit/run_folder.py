@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,7 +22,6 @@ from segmif.files import shown, stem_of, sync_file, sync_folder
 from segmif.frames import Prediction
 from segmif.parsing import json_value
 
-from ..config import TrainConfig
 from ..data.datasets import Labelled
 from .run_inputs import Inputs
 
@@ -37,16 +35,19 @@ RECORD_EVERY = 20  # steps
 class Run:
     """One run's folder; with several devices, only the first writes."""
 
-    def __init__(self, folder: Path, config: TrainConfig, fabric: Fabric) -> None:
-        self.folder, self.config, self.fabric = folder, config, fabric
+    def __init__(self, folder: Path, settings: Mapping[str, Any], fabric: Fabric) -> None:
+        """`settings` are noted in the folder; a run is resumed only with the same."""
+        self.folder, self.fabric = folder, fabric
+        self.settings = json.dumps(settings, indent=2, sort_keys=True, default=str)
         self.writer: SummaryWriter | None = None
 
-    def check_resumable(self) -> None:
+    def check_resumable(self, state: str) -> None:
         """
-        FileNotFoundError without a checkpoint, ValueError where the settings have changed since:
-        the run would not be the one that its folder says.
+        Raises FileNotFoundError without the file `state`, ValueError if the settings have changed.
+
+        The run would not be the one that its folder describes.
         """
-        needed = self.folder / (CHECKPOINT if self.config.phases else FINISH)
+        needed = self.folder / state
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
         noted = self.folder / CONFIG
@@ -62,11 +63,6 @@ class Run:
         environment = json.dumps(describe_environment(self.fabric), indent=2)
         (self.folder / ENVIRONMENT).write_text(environment + "\n", encoding="utf-8")
         inputs.note(self.folder)
-
-    @property
-    def settings(self) -> str:
-        """What was asked, as JSON."""
-        return json.dumps(asdict(self.config), indent=2, sort_keys=True, default=str)
 
     def open_curves(self, first: int) -> None:
         """Curves from the step `first` on; what an aborted run drew beyond it is hidden."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -12,15 +13,37 @@ from segmif.model.color import luma
 from segmif.model.edge_lite import StackedNetwork
 from segmif.model.network import Network
 
-from ..config import TrainConfig
+from ..data.samples import BatchConfig
 from . import distillation, losses
-from .task_balance import task_balance
+from .distillation import DistillWeights
+from .losses import FusionLossConfig
+from .task_balance import Balancing, task_balance
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig(BatchConfig, FusionLossConfig):
+    """The losses of a step, and what becomes of their gradients."""
+
+    fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
+    balance: Balancing = "dynamic"  # between fusion and segmentation
+    distill: DistillWeights = field(default_factory=DistillWeights)  # if there is a teacher
+    clip_norm: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How fast what learns."""
+
+    learning_rate: float = 1.5e-3  # at its peak
+    warmup: int = 200  # steps
+    weight_decay: float = 0.02
+    encoder_rate: float = 0.1  # of the learning rate: for an encoder that comes pretrained
 
 
 class Learner(nn.Module):
     """A network and the weights of its tasks: what the optimiser moves."""
 
-    def __init__(self, network: Network, config: TrainConfig) -> None:
+    def __init__(self, network: Network, config: StepConfig) -> None:
         super().__init__()
         self.network = network
         self.config = config
@@ -110,7 +133,7 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     batch: list[Tensor],
     step: int,
-    config: TrainConfig,
+    config: StepConfig,
     teachers: Sequence[Network],
 ) -> dict[str, Tensor]:
     """
@@ -138,7 +161,7 @@ def take_step(
     return sums
 
 
-def parameter_groups(learner: Learner, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(learner: Learner, config: OptimizerConfig) -> list[dict[str, object]]:
     """
     Weight decay for what multiplies features, none for biases, norms and temperatures.
 
@@ -147,8 +170,8 @@ def parameter_groups(learner: Learner, weight_decay: float) -> list[dict[str, ob
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in learner.named_parameters():
         if parameter.requires_grad:
-            decay = weight_decay if parameter.ndim > 1 and not _is_stacked(name) else 0.0
-            rate = learner.config.encoder_rate if is_pretrained(name, learner) else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 and not _is_stacked(name) else 0.0
+            rate = config.encoder_rate if is_pretrained(name, learner) else 1.0
             groups.setdefault((decay, rate), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "rate": rate}
@@ -167,9 +190,11 @@ def _is_stacked(name: str) -> bool:
     return name.endswith(("embed_bias", "out_bias", "norm_weight", "norm_bias", "temperature"))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> None:
-    """Linear warm-up, then half a cosine down to nothing at the last step."""
-    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, step: int, steps: int, config: OptimizerConfig
+) -> None:
+    """Linear warm-up, then half a cosine down to 0 at the last of `steps`."""
+    done = (step - config.warmup) / max(steps - config.warmup, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * max(done, 0)))
     for group in optimizer.param_groups:
         rate = config.learning_rate * group["rate"]

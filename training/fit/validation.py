@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from segmif.classes import Taxonomy
@@ -9,17 +10,28 @@ from segmif.frames import FramePair
 from segmif.metrics import ConfusionMatrix
 from segmif.model.network import Network
 
-from ..config import Source, TrainConfig
-from ..data import samples
 from ..data.datasets import FrameSet
+from ..data.frames import Frames
+from ..data.sources import Source, open_source
 from ..evaluation.evaluate import predict_by
 from .run_folder import Run
 
 SHOW_EVERY = 10  # validation pairs
 
 
+VALIDATION = Source(kind="mfnet", folder="mfnet", split="val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """The labelled frames that a run is judged by, and when."""
+
+    validation: Source = VALIDATION
+    validate_every: int = 600  # steps
+
+
 def open_validation(
-    config: TrainConfig,
+    config: ValidationConfig,
     root: Path,
     classes: Taxonomy,
     stop: int,
@@ -35,10 +47,10 @@ def open_validation(
     if stop < config.validate_every or not root.is_dir():
         return None, {}
     try:
-        frames = samples.open_source(config.validation, root)
+        frames = open_source(config.validation, root)
         _refuse_other_classes(frames, classes)
         frames = view(frames) if view else frames
-        digests = samples.Frames([frames], cache_gib=0).digests
+        digests = Frames([frames], cache_gib=0).digests
     except (OSError, ValueError) as error:
         raise ValueError(
             f"[validation], {_told(config.validation)}: {error}\n"

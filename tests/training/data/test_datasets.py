@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from segmif.classes import FMB, IGNORE, MFNET, PST900, Taxonomy, colorize
 from segmif.files import write_bytes
 from segmif.imaging.codecs import encode_jpeg, write_png
-from training.config import Phase, Source, TrainConfig, read_config
+from training.config import TrainConfig, read_config
 from training.data.datasets import FrameSet, Labelled, open_set
-from training.data.samples import Frames, Samples, batches, training_sets
+from training.data.frames import Frames
+from training.data.samples import Phase, Samples, batches
+from training.data.sources import Source, training_sets
 
 SIZE = (48, 64)
 NAMES = ("00001D", "00002N")

@@ -16,9 +16,9 @@ from segmif.imaging.codecs import read_infrared, write_png
 from training.data import describe
 from training.data.datasets.kinds import locate, open_set
 from training.data.datasets.published import FIGURES, PUBLISHED
-from training.data.datasets.sensor_shift import shift
-from training.data.datasets.survey import FAR, survey
-from training.data.samples import data_root
+from training.data.sensor_shift import shift
+from training.data.sources import data_root
+from training.data.survey import FAR, survey
 
 SIZE = (96, 128)
 BICYCLE = FMB.names.index("bicycle")

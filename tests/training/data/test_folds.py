@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from segmif.imaging.codecs import write_png
-from training.config import Phase, Source, TrainConfig
-from training.data import folds, samples
+from training.config import TrainConfig
+from training.data import folds
 from training.data.datasets import only, open_set
+from training.data.samples import Phase
+from training.data.sources import Source, data_root, training_sets
 
 GROUPS = folds.read_folds()
 
@@ -57,17 +59,17 @@ def test_a_run_trains_on_no_frame_of_the_group_that_it_leaves_out(tmp_path: Path
     source = Source(kind="mfnet", folder="mfnet", split="train")
     phase = Phase(steps=1, batch=1, crop=(32, 32))
     config = TrainConfig(variant="nano", data=(source,), phases=(phase,), leave_out=3)
-    (frames,) = samples.training_sets(config, tmp_path)
+    (frames,) = training_sets(config, tmp_path)
     assert tuple(frames.names) == ("00101D", "01101N")
     with pytest.raises(ValueError, match="from 1 to 4"):
         replace(config, leave_out=5)
 
 
 @pytest.mark.skipif(
-    not (samples.data_root() / "msrs_more").is_dir(), reason="SEGMIF_DATA holds no msrs_more"
+    not (data_root() / "msrs_more").is_dir(), reason="SEGMIF_DATA holds no msrs_more"
 )
 def test_each_group_has_day_and_night_and_every_class() -> None:
-    root = samples.data_root()
+    root = data_root()
     sets = open_set("mfnet", root / "mfnet", "train"), open_set("mfnet", root / "msrs_more")
     for fold in range(1, 5):
         lights: Counter[str | None] = Counter()

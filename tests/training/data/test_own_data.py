@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, MFNET
 from segmif.imaging.codecs import encode_indexed_png, encode_jpeg, encode_png
-from training.config import Phase, Source, TrainConfig
+from training.config import TrainConfig
 from training.data import describe
 from training.data.datasets import open_set
-from training.data.samples import Frames, training_sets
+from training.data.frames import Frames
+from training.data.samples import Phase
+from training.data.sources import Source, training_sets
 
 SIZE = (48, 64)
 NAMES = ("a1", "a2", "a3")

@@ -9,9 +9,11 @@ import torch
 
 from segmif.classes import IGNORE
 from segmif.imaging.codecs import write_png
-from training.config import Phase, Source, TrainConfig
-from training.data import samples
+from training.config import TrainConfig
 from training.data.datasets.partial_labels import ALLOWED, NO_ROAD_USER, RIDER, BoxedSet, CamvidSet
+from training.data.frames import Frames
+from training.data.samples import Phase, Samples
+from training.data.sources import Source, training_sets
 from training.fit import losses
 
 SIZE = (64, 96)
@@ -79,11 +81,9 @@ def test_crops_come_by_share_and_a_missing_sensor_stays_black(root: Path) -> Non
     config = TrainConfig(variant="nano", data=(source, *others), phases=(phase,), leave_out=3)
     with pytest.raises(ValueError, match="together at most 1"):
         replace(config, data=(source, replace(others[0], share=0.8), others[1]))
-    frames = samples.Frames(samples.training_sets(config, root), 1.0)
+    frames = Frames(training_sets(config, root), 1.0)
     assert len(frames) == 3  # 00300N is of group 3
-    drawn = samples.Samples(
-        frames, frames.facts, frames.taxonomy, phase, config, (0,), frames.sources
-    )
+    drawn = Samples(frames, frames.facts, frames.taxonomy, phase, config, (0,), frames.sources)
     shown = [tuple(bool(part.any()) for part in drawn[index][:2]) for index in range(300)]
     assert shown.count((True, False)) / 300 == pytest.approx(0.4, abs=0.09)
     assert shown.count((False, True)) / 300 == pytest.approx(0.3, abs=0.09)

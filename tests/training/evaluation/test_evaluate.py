@@ -26,7 +26,7 @@ from segmif.metrics import (
 )
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from training.data.samples import data_root
+from training.data.sources import data_root
 from training.evaluation.baselines import average, classical, maximum
 from training.evaluation.evaluate import add_arguments, main, open_weights
 

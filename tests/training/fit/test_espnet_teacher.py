@@ -11,8 +11,9 @@ from segmif.manifest import Manifest, ManifestError
 from segmif.model.encoders.espnet import Segmenter
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from training.config import Phase, TrainConfig
-from training.data import samples
+from training.config import TrainConfig
+from training.data import sources
+from training.data.samples import Phase
 from training.fit.distillation import DistillWeights
 from training.fit.espnet_teacher import (
     TUTOR,
@@ -58,7 +59,7 @@ def test_missing_weights_are_told_with_what_to_do(tmp_path: Path) -> None:
 def test_a_tutor_is_saved_and_teaches_masks_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "RENDERED_SCENES", 2)
+    monkeypatch.setattr(sources, "RENDERED_SCENES", 2)
     nowhere, saved = tmp_path / "no-data", tmp_path / "tutor.safetensors"
     as_tutor = partial(with_segmenter, weights=None, both=True)
     tutor = train(SHORT, nowhere, tmp_path / "a", saved, change=as_tutor).eval()

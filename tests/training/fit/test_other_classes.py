@@ -20,7 +20,9 @@ from segmif.model.weights import load_network, save_network
 from segmif.runtime import open_runtime
 from service.settings import Settings
 from tests.service.conftest import serving
-from training.config import Phase, Source, TrainConfig
+from training.config import TrainConfig
+from training.data.samples import Phase
+from training.data.sources import Source
 from training.fit.distillation import DistillWeights, Outputs, distance, shared_classes
 from training.train import train
 

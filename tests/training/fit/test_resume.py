@@ -20,8 +20,9 @@ import training
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network
-from training.config import Phase, TrainConfig
-from training.data import samples
+from training.config import TrainConfig
+from training.data import sources
+from training.data.samples import Phase
 from training.fit import fusion_phase
 from training.train import train
 
@@ -29,7 +30,7 @@ from training.train import train
 @pytest.fixture(autouse=True)
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run of a test would render all of them anew."""
-    monkeypatch.setattr(samples, "RENDERED_SCENES", 4)
+    monkeypatch.setattr(sources, "RENDERED_SCENES", 4)
 
 
 SMALL = Phase(steps=3, batch=2, crop=(64, 64))

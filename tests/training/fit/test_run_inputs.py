@@ -12,7 +12,9 @@ from segmif import cli
 from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest
 from training import train as program
-from training.config import Phase, Source, TrainConfig
+from training.config import TrainConfig
+from training.data.samples import Phase
+from training.data.sources import Source
 from training.train import train
 
 SIZE = (64, 64)

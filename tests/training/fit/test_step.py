@@ -18,8 +18,9 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network
 from segmif.ops.hia import fast_forms
-from training.config import Phase, TrainConfig
-from training.data import samples
+from training.config import TrainConfig
+from training.data import sources
+from training.data.samples import Phase
 from training.fit import losses
 from training.fit.step import Learner, take_step
 from training.fit.throughput import Pace
@@ -62,7 +63,7 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(
 def test_mixed_precision_computes_in_half_and_judges_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "RENDERED_SCENES", 2)
+    monkeypatch.setattr(sources, "RENDERED_SCENES", 2)
     nowhere, first, second = tmp_path / "none", tmp_path / "1.safetensors", tmp_path / "2"
     computed: set[torch.dtype] = set()
     judged: set[torch.dtype] = set()
@@ -97,10 +98,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 import torch
-from training import data, train as program
-from training.config import Phase, TrainConfig
+from training import train as program
+from training.config import TrainConfig
+from training.data import sources
+from training.data.samples import Phase
 
-data.RENDERED_SCENES = 2
+sources.RENDERED_SCENES = 2
 here, rank = Path(os.environ["HERE"]), os.environ["RANK"]
 share = program.take_from_first
 

@@ -15,10 +15,12 @@ from segmif.manifest import Manifest
 from segmif.metrics import fusion_metrics
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
-from training.config import Phase, TrainConfig, read_config
-from training.data import samples
+from training.config import TrainConfig, read_config
+from training.data import sources
 from training.data.augmentation import Augmentation, paste, troubled, view
-from training.data.samples import Labelled, Samples, facts_of
+from training.data.datasets import Labelled
+from training.data.frames import facts_of
+from training.data.samples import Phase, Samples
 from training.fit import losses
 from training.fit.task_balance import DynamicWeightAverage
 from training.train import train
@@ -27,7 +29,7 @@ from training.train import train
 @pytest.fixture(autouse=True)
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run of a test would render all of them anew."""
-    monkeypatch.setattr(samples, "RENDERED_SCENES", 4)
+    monkeypatch.setattr(sources, "RENDERED_SCENES", 4)
 
 
 CALM = Augmentation(nightfall=0, dead_sensor=0, misalignment=0, stripes=0, blur=0, faint=0, paste=0)

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from segmif.classes import Taxonomy
 from segmif.folders import listed
 
-from .class_codes import Code
-from .file_facts import FileFacts, Files, depths_of, doubt_notes
-from .frame import Light
-from .label_facts import LabelFacts, counted_from_one, depth_notes
-from .pairs import BITMAP, PairSet, light, size
-from .published import Published
+from .datasets.class_codes import Code
+from .datasets.file_facts import FileFacts, Files, depths_of, doubt_notes
+from .datasets.frame import Light
+from .datasets.label_facts import LabelFacts, counted_from_one, depth_notes
+from .datasets.pairs import BITMAP, PairSet, light, size
+from .datasets.published import Published
 from .sensor_shift import shift
 
 READERS = 8  # threads at most
