@@ -80,18 +80,18 @@ ARMS: dict[str, Arm] = {
         "both tasks at weight 1, as the published temperature of 1000 leaves them",
         settings={"balance": "fixed"},
     ),
-    "mask alone": Arm("no fusion task", settings=MASK_ALONE, judges_fusion=False),
+    "mask alone": Arm("no fusion task", settings=MASK_ALONE, evaluates_fusion=False),
     "visible only": Arm(
         "infrared black, no fusion task",
         with_visible_only,
         settings=MASK_ALONE,
-        judges_fusion=False,
+        evaluates_fusion=False,
     ),
     "infrared only": Arm(
         "visible black, no fusion task",
         partial(with_one_sensor, dark=0),
         settings=MASK_ALONE,
-        judges_fusion=False,
+        evaluates_fusion=False,
     ),
     "early fusion": Arm("one stem for four channels, no HIA", with_early_fusion),
     "distilled": Arm("as shipped, with edge as teacher", with_teacher=True),
@@ -160,7 +160,7 @@ class _EarlyFusion(PairNetwork):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m lab ablation`."""
-    experiment.add_arguments(parser, ARMS, "ablation", Path("training/configs/ablation.toml"))
+    experiment.add_arguments(parser, ARMS, "ablation", Path("lab/configs/ablation.toml"))
     teacher = Path("weights/edge.safetensors")
     parser.add_argument("--teacher", type=Path, default=teacher, help="of the arm distilled")
 

@@ -36,7 +36,9 @@ def _arm(trained: str, judged: str) -> Arm:
         for name in (trained, judged)
     }
     settings = {"data": (source[trained],), "validation": source[judged], **MASK_ALONE}
-    return Arm(f"trained on {trained}, judged on {judged}", settings=settings, judges_fusion=False)
+    return Arm(
+        f"trained on {trained}, judged on {judged}", settings=settings, evaluates_fusion=False
+    )
 
 
 ARMS = {
@@ -49,7 +51,7 @@ ARMS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m lab drives`."""
-    experiment.add_arguments(parser, ARMS, "drives", Path("training/configs/drives.toml"))
+    experiment.add_arguments(parser, ARMS, "drives", Path("lab/configs/drives.toml"))
     parser.set_defaults(seeds=[0])
     parser.add_argument(
         "--tutor",

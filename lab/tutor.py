@@ -18,7 +18,7 @@ from training.train import train
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m lab tutor`."""
-    config = Path("training/configs/tutor.toml")
+    config = Path("lab/configs/tutor.toml")
     parser.add_argument("--config", type=Path, default=config, help="settings of the run, TOML")
     parser.add_argument("--data", type=Path, default=data_root(), help="real frames")
     parser.add_argument(

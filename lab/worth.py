@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     segmenter = published_weights()
     parser.add_argument("--segmenter", type=Path, default=segmenter, help="ESPNetv2, Cityscapes")
     known = arms(lambda frame: frame.visible, segmenter)
-    experiment.add_arguments(parser, known, "worth-espnetv2", Path("training/configs/worth.toml"))
+    experiment.add_arguments(parser, known, "worth", Path("lab/configs/worth.toml"))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -86,7 +86,7 @@ def arms(fused: Callable[[Labelled], Picture], segmenter: Path) -> dict[str, Arm
             change=partial(with_segmenter, weights=segmenter, both=False),
             view=showing(picture),
             settings=MASK_ALONE,
-            judges_fusion=False,
+            evaluates_fusion=False,
         )
         for name, (says, picture) in pictures.items()
     }

@@ -14,8 +14,12 @@ COMMANDS = {
     "render": "training.data.synthetic.render",
 }
 
+LABORATORY = ("ablation", "worth", "drives", "tutor", "join", "mean")
+
 if __name__ == "__main__":
     end_at_once()
+    if sys.argv[1:] and sys.argv[1] in LABORATORY:
+        sys.exit(f"python -m training {sys.argv[1]} is now python -m lab {sys.argv[1]}")
     from segmif import cli
 
     sys.exit(cli.run("training", __doc__, COMMANDS, extra="train"))

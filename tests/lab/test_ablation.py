@@ -67,7 +67,7 @@ def test_blindfold_hides_one_sensor(name: str, dark: int) -> None:
 
 
 def config_of(arm: str) -> TrainConfig:
-    return replace(read_config(Path("training/configs/ablation.toml")), **ARMS[arm].settings)
+    return replace(read_config(Path("lab/configs/ablation.toml")), **ARMS[arm].settings)
 
 
 @pytest.mark.parametrize("name", ARMS)

@@ -2,21 +2,29 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lab import ablation, experiment, worth
+from lab import ablation, drives, experiment, worth
 from lab.experiment import Arm
-from training.config import TrainConfig
+from training.config import TrainConfig, read_config
 
-ARMS = {"plain": Arm("as it is"), "no fusion": Arm("without", judges_fusion=False)}
+CONFIGS = Path("lab/configs")
+ARMS = {"plain": Arm("as it is"), "no fusion": Arm("without", evaluates_fusion=False)}
 
 
 def asked(tmp_path: Path, *more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    experiment.add_arguments(parser, ARMS, "test", Path("training/configs/ablation.toml"))
-    folders = ["--results", str(tmp_path / "results"), "--table", str(tmp_path / "table.md")]
+    experiment.add_arguments(parser, ARMS, "test", Path("lab/configs/ablation.toml"))
+    folders = [
+        "--results",
+        str(tmp_path / "results/test.jsonl"),
+        "--table",
+        str(tmp_path / "table.md"),
+    ]
     return parser.parse_args([*folders, *more])
 
 
@@ -26,7 +34,7 @@ def test_arms_that_are_done_are_not_run_again(
     runs: list[tuple[str, int]] = []
 
     def run_arm(arm: Arm, config: TrainConfig, *_: object) -> dict[str, float | None]:
-        runs.append((arm.says, config.seed))
+        runs.append((arm.description, config.seed))
         return {"mIoU all": config.seed / 10, "MI": None if arm is ARMS["no fusion"] else 3.0}
 
     monkeypatch.setattr(experiment, "run_arm", run_arm)
@@ -38,7 +46,8 @@ def test_arms_that_are_done_are_not_run_again(
     assert "| plain | as it is | 2 | 0.100 ± 0.141 | 3.000 ± 0.000 |" in table
     assert "| no fusion | without | 2 | 0.100 ± 0.141 | - |" in table
     assert table in capsys.readouterr().out
-    result = json.loads(next(tmp_path.glob("results/nano-*/no-fusion-2.json")).read_text())
+    result = json.loads((tmp_path / "results/test.jsonl").read_text().splitlines()[-1])
+    assert (result["arm"], result["seed"]) == ("no fusion", 2)
     assert {"date", "revision", "device", "torch", "processor"} <= result.keys()
 
 
@@ -60,13 +69,41 @@ def test_results_tell_their_command_without_the_machine(
     args = asked(tmp_path, "--seeds", "0")
     experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
     command = "python -m lab ablation --folder runs --data=runs --arms 'no fusion'"
-    path = next(tmp_path.glob("results/nano-*/plain-0.json"))
-    older = json.loads(path.read_text())
-    assert older.pop("command") == command
-    path.write_text(json.dumps(older))  # as those of before it was noted
-    assert f"- command: {command}\n" in experiment.table(ARMS, ["mIoU all"], path.parent)
+    results = experiment.read(args.results, read_config(args.config))
+    assert results[0].pop("command") == command  # as those of before it was noted
+    assert f"- command: {command}\n" in experiment.table(ARMS, ["mIoU all"], results)
 
 
-def test_arms_have_files_of_their_own() -> None:
-    for arms in (ablation.ARMS, worth.arms(lambda frame: frame.visible, Path())):
-        assert len({name.replace(" ", "-") for name in arms}) == len(arms)
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    args = asked(tmp_path)
+    args.results.parent.mkdir()
+    args.results.write_text('{"arm": "plain", "se')
+    with pytest.raises(ValueError, match=r"test\.jsonl, line 1: .*no JSON.*remove the line"):
+        experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
+
+
+@pytest.mark.parametrize("name", ["ablation", "drives", "worth"])
+def test_kept_results_are_of_arms_that_exist(name: str) -> None:
+    arms = {
+        "ablation": ablation.ARMS,
+        "drives": drives.ARMS,
+        "worth": worth.arms(lambda frame: frame.visible, Path()),
+    }[name]
+    kept = experiment.read(
+        experiment.RESULTS / f"{name}.jsonl", read_config(CONFIGS / f"{name}.toml")
+    )
+    assert {result["arm"] for result in kept} == set(arms)
+    runs = [(result["arm"], result["seed"]) for result in kept]
+    assert len(set(runs)) == len(runs)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_configs_are_valid(path: Path) -> None:
+    assert read_config(path).steps > 0
+
+
+def test_training_names_the_new_command() -> None:
+    old = [sys.executable, "-m", "training", "ablation", "--seeds", "0"]
+    ended = subprocess.run(old, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr == "python -m training ablation is now python -m lab ablation\n"
