@@ -89,15 +89,7 @@ def create_app(
         openapi_url=None,  # our own route knows the public address behind a proxy
         redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
-    app.state.settings = settings
-    app.state.dispatcher = Dispatcher(LoadedModel(settings, runtime, rig_aligner, reference))
-    app.state.reopen = reopen
-    app.state.give_up = None  # ends the server, if there is one
-    app.state.buffered = MemoryBudget()
-    app.state.connections = None  # the server's, if there is one
-    app.state.tls = None  # the server's, if there is one
-    app.state.adopt = None  # gives the server new limits
-    app.state.regions = Regions()
+    set_state(app, LoadedModel(settings, runtime, rig_aligner, reference), reopen)
     for entry in (fuse_segment, status, pages, websocket, open_inference, latest_pair):
         app.include_router(entry.router)
     if settings.shared_memory:
@@ -109,6 +101,19 @@ def create_app(
     add_middlewares(app, app.state.dispatcher.metrics)
     add_error_handlers(app)
     return app
+
+
+def set_state(app: FastAPI, model: LoadedModel, reopen: Callable[[], LoadedModel] | None) -> None:
+    """Give the application what its routes share."""
+    app.state.settings = model.settings
+    app.state.dispatcher = Dispatcher(model)
+    app.state.reopen = reopen
+    app.state.give_up = None  # ends the server, if there is one
+    app.state.buffered = MemoryBudget()
+    app.state.connections = None  # the server's, if there is one
+    app.state.tls = None  # the server's, if there is one
+    app.state.adopt = None  # gives the server new limits
+    app.state.regions = Regions()
 
 
 @asynccontextmanager

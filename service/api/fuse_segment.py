@@ -11,15 +11,13 @@ from segmif.wire.media_types import RAW
 from .. import errors
 from ..memory.budget import client_key
 from ..scheduler.dispatcher import Dispatcher
-from ..scheduler.pair_request import PairRequest
 from ..schemas.pair_options import Meta, PairOptions
-from ..settings import Settings
 from .disconnects import cancel_on_disconnect
 from .negotiation import ALL_OFFERS, choose
 from .openapi import documented, header, query_of, schema_of
 from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
-from .requests import DEADLINE_HEADER, FORM, client_of, due, read_pair, seconds_left, validated
+from .requests import DEADLINE_HEADER, FORM, client_of, due, pair_request, read_pair, validated
 from .responses import ResponseFormat, encode
 
 router = APIRouter()
@@ -80,26 +78,13 @@ async def fuse_segment(request: Request) -> Response:
     accept = request.headers.get("accept", "*/*")
     choose(accept, ask.views)
     dispatcher: Dispatcher = request.app.state.dispatcher
-    settings: Settings = request.app.state.settings
-    client = client_of(request)
     if not ask.live:  # what has no chance is refused before its body is read
-        dispatcher.queues.all.check(client_key(client), seconds_left(request, ask, settings))
+        client = client_key(client_of(request))
+        dispatcher.queues.all.check(client, due(request, ask) - monotonic())
     visible, infrared, ask = await read_pair(request, ask)
     response_format = ResponseFormat(choose(accept, ask.views), ask.views)
-    submission = PairRequest(
-        visible,
-        infrared,
-        ask,
-        client,
-        request.state.request_id,
-        due(request, ask, settings),
-        monotonic() - request.state.received,
-    )
-    answer = await cancel_on_disconnect(
-        request,
-        dispatcher.process(
-            submission, partial(encode, response_format, dispatcher.queues.codecs.both)
-        ),
-    )
+    pair = pair_request(request, visible, infrared, ask)
+    finish = partial(encode, response_format, dispatcher.queues.codecs.both)
+    answer = await cancel_on_disconnect(request, dispatcher.process(pair, finish))
     request.state.times = answer.times
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())

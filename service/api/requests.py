@@ -15,6 +15,7 @@ from segmif.wire.raw_frames import Frame, Layout
 
 from ..errors import BadParameter, BadWire, MissingPart
 from ..pipeline.pair_checks import SENSORS
+from ..scheduler.pair_request import PairRequest
 from ..schemas.pair_options import Meta, PairOptions
 from ..settings import Settings
 from ..settings.environment import closest
@@ -32,18 +33,28 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def due(request: Request, ask: PairOptions, settings: Settings) -> float:
+def due(request: Request, ask: PairOptions) -> float:
     """When the answer is due, on the clock of `time.monotonic`; raises BadParameter."""
     stated = request.headers.get(DEADLINE_HEADER)
     if ask.deadline_ms is None and stated is not None:
         ask = override(ask, {"deadline_ms": stated})
     received: float = request.state.received
+    settings: Settings = request.app.state.settings
     return received + (ask.deadline_ms or settings.deadline_ms) / 1000
 
 
-def seconds_left(request: Request, ask: PairOptions, settings: Settings) -> float:
-    """Seconds until the answer is due."""
-    return due(request, ask, settings) - monotonic()
+def pair_request(
+    request: Request,
+    visible: Frame | None,
+    infrared: Frame | None,
+    ask: PairOptions,
+    same_stamps: bool = False,
+) -> PairRequest:
+    """A pair of a request for the scheduler; raises BadParameter."""
+    received_s = monotonic() - request.state.received
+    client, request_id = client_of(request), request.state.request_id
+    latest = due(request, ask)
+    return PairRequest(visible, infrared, ask, client, request_id, latest, received_s, same_stamps)
 
 
 async def read_pair(

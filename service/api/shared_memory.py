@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -15,7 +14,6 @@ from .. import errors
 from ..memory.budget import MemoryBudget, client_key
 from ..memory.shared_regions import MAX_REGION_BYTES, PREFIX, Regions
 from ..scheduler.dispatcher import Dispatcher
-from ..scheduler.pair_request import PairRequest
 from ..schemas.answers import RegionMade
 from ..schemas.pair_options import PairOptions
 from .disconnects import cancel_on_disconnect
@@ -23,7 +21,7 @@ from .negotiation import choose
 from .openapi import documented, query_of
 from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
-from .requests import client_of, due, override, validated, wire_errors
+from .requests import client_of, override, pair_request, validated, wire_errors
 from .responses import ResponseFormat, headers, raw_answer
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -93,32 +91,17 @@ async def fuse_segment(request: Request, id: Id) -> Response:
         size = binary_pair.payload_bytes(header)
     with held(request, min(size, MAX_REGION_BYTES)):
         with wire_errors():
-            pair = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
-        submission = submitted(request, pair, override(ask, pair.ask))
+            raw = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
+        pair = pair_request(request, raw.visible, raw.infrared, override(ask, raw.ask))
         response_format = ResponseFormat(RAW, ask.views)
-        answer, result = await cancel_on_disconnect(
-            request,
-            dispatcher.process(
-                submission, lambda result: (raw_answer(response_format, result), result)
-            ),
+        working = dispatcher.process(
+            pair, lambda result: (raw_answer(response_format, result), result)
         )
+        answer, result = await cancel_on_disconnect(request, working)
     regions.write(id, answer.parts)
     request.state.times = result.times
     response_headers = headers(result.times, result.prepared.condition.flags)
     return Response(answer.head() + answer.report, media_type=RAW, headers=response_headers)
-
-
-def submitted(request: Request, pair: binary_pair.RawPair, ask: PairOptions) -> PairRequest:
-    """A pair from a region for the scheduler."""
-    return PairRequest(
-        pair.visible,
-        pair.infrared,
-        ask,
-        client_of(request),
-        request.state.request_id,
-        due(request, ask, request.app.state.settings),
-        monotonic() - request.state.received,
-    )
 
 
 @contextmanager

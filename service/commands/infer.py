@@ -14,7 +14,7 @@ from time import perf_counter
 from tqdm import tqdm
 
 from segmif import files
-from segmif.folders import BY_NAME, FilePair, Pairing, pair_files
+from segmif.folders import BY_NAME, FilePair, Paired, Pairing, pair_files
 from segmif.frames import Prediction
 from segmif.imaging import codecs
 from segmif.imaging.image_header import MAX_PIXELS
@@ -72,16 +72,12 @@ def infer_folders(
             ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
             read = partial(_read_next, codecs, ordered, options, rules, ask, StreamHistory())
         bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
-        for note in paired.notes:
-            bar.write(note, file=sys.stderr)
-        for complaint in paired.complaints:
-            summary.complain(complaint)
-            lines.write(None, "failed", complaint, None)
-            bar.write(complaint, file=sys.stderr)
+        say = partial(bar.write, file=sys.stderr)
+        _report_unpaired(paired, summary, lines, say)
         for job, written in _finished(paired.pairs, codecs, read, runtime, rules, out):
             if error := written.exception():
                 lines.write(job.task, summary.fail(job.task.name, error), str(error), None)
-                bar.write(f"{job.task.name}: {error}", file=sys.stderr)
+                say(f"{job.task.name}: {error}")
             else:
                 summary.add(written.result(), job.times)
                 lines.write(job.task, "done", None, written.result())
@@ -89,6 +85,18 @@ def infer_folders(
     files.sync_all()
     summary.seconds = perf_counter() - start
     return summary
+
+
+def _report_unpaired(
+    paired: Paired, summary: Summary, lines: ReportFile, say: Callable[[str], object]
+) -> None:
+    """Report the files without a partner."""
+    for note in paired.notes:
+        say(note)
+    for complaint in paired.complaints:
+        summary.complain(complaint)
+        lines.write(None, "failed", complaint, None)
+        say(complaint)
 
 
 @dataclass(frozen=True)

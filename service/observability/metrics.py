@@ -1,6 +1,7 @@
 """What the service counts, for Prometheus; every label has few values, none chosen by a client."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,42 +33,34 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(Hardware())
-        self.requests = Counter(
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.requests = counter(
             "segmif_requests",
             "Requests by route and outcome: ok, gone (client hung up), or the kind of the error",
             ["route", "outcome"],
-            registry=self.registry,
         )
-        self.stages = Histogram(
+        self.stages = histogram(
             "segmif_stage_seconds",
             "Time of each stage of answered pairs",
             ["stage"],
             buckets=STAGES_S,
-            registry=self.registry,
         )
-        self.flags = Counter(
+        self.flags = counter(
             "segmif_flagged_pairs",
             "Pairs answered with a fault: skewed, or sensor and fault",
             ["flag"],
-            registry=self.registry,
         )
-        self.skew = Histogram(
-            "segmif_skew_seconds",
-            "Time between the two frames of answered pairs",
-            buckets=STAGES_S,
-            registry=self.registry,
+        self.skew = histogram(
+            "segmif_skew_seconds", "Time between the two frames of answered pairs", buckets=STAGES_S
         )
-        self.batches = Histogram(
-            "segmif_batch_pairs",
-            "Pairs that went through the network together",
-            buckets=BATCHES,
-            registry=self.registry,
+        self.batches = histogram(
+            "segmif_batch_pairs", "Pairs that went through the network together", buckets=BATCHES
         )
-        self._lost = Counter(
+        self._lost = counter(
             "segmif_decoders_lost",
             "Processes that a frame has cost: crashed, overstayed, memory or deadline",
             ["reason"],
-            registry=self.registry,
         )
         self._engine = Info("segmif_engine", "The network that answers", registry=self.registry)
         self.introduce(runtime)

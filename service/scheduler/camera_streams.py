@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from ..errors import Busy, ServiceError, Superseded
 from ..pipeline.pair_checks import StreamHistory
+from ..pipeline.stage_times import StageTimes
 from .admission import QueueSlot
 from .batching import Job
+from .pair_request import PairRequest
 
 KEPT_STREAMS = 64  # each holds a few hundred bytes
 
@@ -18,12 +20,13 @@ KEPT_STREAMS = 64  # each holds a few hundred bytes
 class QueuedPair:
     """One pair of a stream on its way to the network."""
 
+    request: PairRequest
     slot: QueueSlot
-    live: bool  # a newer pair of the stream replaces this one
     heavy: QueueSlot | None = None  # in the queue of heavy pairs
     work: asyncio.Task[object] | None = None
     job: Job | None = None
     lost: ServiceError | None = None  # why its slot was given to another pair
+    times: StageTimes = field(default_factory=StageTimes)
 
     def may_yield_slot(self) -> bool:
         """Whether the network has not begun with the pair."""
@@ -67,7 +70,7 @@ class Stream:
     def drop_waiting(self) -> None:
         """Drop the live pairs that wait: a newer one has come."""
         for queued in self.queued_pairs:
-            if queued.live:
+            if queued.request.ask.live:
                 queued.supersede()
 
 

@@ -11,7 +11,6 @@ from ..observability.metrics import Metrics
 from ..pipeline.decoder.pool import in_time, open_decoder
 from ..pipeline.infer import PairRules
 from ..pipeline.result import Result
-from ..pipeline.stage_times import StageTimes
 from ..schemas.pair_options import PairOptions
 from .batching import Batcher, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
@@ -82,7 +81,7 @@ class Dispatcher:
         Raises BadFrame, BadPair, BadParameter, UnfitSize, Superseded, EngineFailed, DeadlineMissed,
         or what `Admission.check` raises.
         """
-        ask, times = pair.ask, StageTimes()
+        ask = pair.ask
         if ask.depth_m is not None and not self._rules.rig_aligner:
             raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
         if ask.live and ask.stream is None:
@@ -91,8 +90,8 @@ class Dispatcher:
         if ask.live:
             stream.drop_waiting()
         with self.queues.enter(pair, self.is_heavy(ask)) as queued:
-            times.note("receive", pair.received_s * 1000)
-            queued.work = asyncio.create_task(self._work(pair, finish, stream, queued, times))
+            queued.times.note("receive", pair.received_s * 1000)
+            queued.work = asyncio.create_task(self._work(queued, finish, stream))
             with stream.holding(queued):
                 try:
                     answer: T = await in_time(queued.work, pair.due)
@@ -103,7 +102,7 @@ class Dispatcher:
                 finally:
                     queued.work.cancel()
             # How long others take does not follow from a heavy pair.
-            (queued.heavy or queued.slot).leave(times.worked_s())
+            (queued.heavy or queued.slot).leave(queued.times.worked_s())
             return answer
 
     def is_heavy(self, ask: PairOptions) -> bool:
@@ -111,18 +110,9 @@ class Dispatcher:
         rig_aligner = self._rules.rig_aligner
         return ask.refine or (rig_aligner is not None and not rig_aligner.knows(ask.depth_m))
 
-    async def _work(
-        self,
-        pair: PairRequest,
-        finish: Callable[[Result], T],
-        stream: Stream,
-        queued: QueuedPair,
-        times: StageTimes,
-    ) -> T:
+    async def _work(self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream) -> T:
         rules = self._rules  # those of the answer, even if a reload comes meanwhile
-        prepared = await self._preparation.prepare(
-            pair, rules, stream, queued, times, self.latest_pairs
-        )
+        prepared = await self._preparation.prepare(queued, rules, stream, self.latest_pairs)
         assert queued.job
         try:
             prediction = await queued.job.result
@@ -130,8 +120,9 @@ class Dispatcher:
             self.self_test.repeat()
             raise
         runtime = queued.job.runtime or self.runtime
+        request, times = queued.request, queued.times
         result = Result(
-            prediction, prepared, runtime, rules.gain, times, pair.request_id, pair.ask.stream
+            prediction, prepared, runtime, rules.gain, times, request.request_id, request.ask.stream
         )
         answer = await self.queues.codecs.run(finish, result)
         self.metrics.answered(times.ms, prepared.condition)

@@ -49,7 +49,7 @@ class PairQueues:
         try:
             slot = self.all.enter(client, left_s)
             slots.append(slot)
-            queued = QueuedPair(slot, pair.ask.live, heavy_slot)
+            queued = QueuedPair(pair, slot, heavy_slot)
             for each in slots:
                 each.holder = queued
             yield queued

@@ -8,12 +8,10 @@ from segmif.frames import CONFIDENCE
 from ..pipeline.decode import DecodeOptions, decode
 from ..pipeline.decoder.pool import Decoder
 from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
-from ..pipeline.stage_times import StageTimes
 from .batching import Batcher
 from .camera_streams import QueuedPair, Stream
 from .latest_pairs import LatestPairs
 from .pair_queues import PairQueues
-from .pair_request import PairRequest
 
 
 class Preparation:
@@ -23,40 +21,35 @@ class Preparation:
         self._queues, self._decoder, self._batcher = queues, decoder, batcher
 
     async def prepare(
-        self,
-        pair: PairRequest,
-        rules: PairRules,
-        stream: Stream,
-        queued: QueuedPair,
-        times: StageTimes,
-        kept: LatestPairs | None,
+        self, queued: QueuedPair, rules: PairRules, stream: Stream, kept: LatestPairs | None
     ) -> PreparedPair:
         """
         Prepare a pair and set `queued.job`; raises as `prepare` and `Workers.run`.
 
         A named stream's pair is kept in `kept` if there is one.
         """
+        pair = queued.request
         options = DecodeOptions(self._decoder, self._queues.codecs.both, pair.due)
         with self._batcher.coming():
-            if stream.memory is None:  # a lone pair has no order to keep: one hand-over is enough
-                frames = pair.visible, pair.infrared
-                work = partial(prepare, *frames, rules, times, pair.ask, options)
-                prepared = await self._queues.run(queued.heavy or queued.slot, work)
-                self._submit(prepared, pair, queued, times)
-                return prepared
-            return await self._in_order(pair, rules, stream, queued, times, kept, options)
+            if stream.memory is not None:
+                return await self._prepare_in_order(queued, rules, stream, kept, options)
+            # A lone pair has no order to keep: one job for the threads is enough.
+            frames = pair.visible, pair.infrared
+            work = partial(prepare, *frames, rules, queued.times, pair.ask, options)
+            prepared = await self._queues.run(queued.heavy or queued.slot, work)
+            self._submit(prepared, queued)
+            return prepared
 
-    async def _in_order(
+    async def _prepare_in_order(
         self,
-        pair: PairRequest,
+        queued: QueuedPair,
         rules: PairRules,
         stream: Stream,
-        queued: QueuedPair,
-        times: StageTimes,
         kept: LatestPairs | None,
         options: DecodeOptions,
     ) -> PreparedPair:
         """Decode beside the stream's other pairs; align and submit in the order of the stream."""
+        pair, times = queued.request, queued.times
         frames, cameras = (pair.visible, pair.infrared), rules.cameras_for(pair.ask)
         work = partial(decode, *frames, rules.max_pixels, times, options, cameras)
         decoding = asyncio.ensure_future(self._queues.run(queued.slot, work))
@@ -69,15 +62,14 @@ class Preparation:
                     align_pair, decoded, rules, times, pair.ask, stream.memory, pair.same_stamps
                 )
                 prepared = await self._queues.run(queued.heavy or queued.slot, align)
-                self._submit(prepared, pair, queued, times)
+                self._submit(prepared, queued)
         finally:
             decoding.cancel()
         return prepared
 
-    def _submit(
-        self, prepared: PreparedPair, pair: PairRequest, queued: QueuedPair, times: StageTimes
-    ) -> None:
+    def _submit(self, prepared: PreparedPair, queued: QueuedPair) -> None:
+        pair = queued.request
         confidence, rank = CONFIDENCE in pair.ask.views, queued.slot.rank
         queued.job = self._batcher.submit(
-            prepared.pair, pair.due, times, confidence=confidence, rank=rank
+            prepared.pair, pair.due, queued.times, confidence=confidence, rank=rank
         )

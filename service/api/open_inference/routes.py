@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -21,7 +20,7 @@ from ...schemas.pair_options import PairOptions
 from ..disconnects import cancel_on_disconnect
 from ..openapi import documented, schema_of
 from ..problems import OF_A_PAIR
-from ..requests import client_of, due
+from ..requests import due, pair_request
 from ..responses import headers
 from .tensor_requests import InferRequest
 from .tensors import LENGTH_HEADER, VERSION, read_inference, write_results
@@ -130,23 +129,17 @@ async def infer(
     """Fuse and label a batch of aligned pairs, 8 bit each or with 16-bit counts as infrared."""
     dispatcher = dispatcher_for(request, name, version)
     body = b"".join([chunk async for chunk in request.stream()])
-    settings = request.app.state.settings
-    reading = dispatcher.queues.codecs.run(read_inference, body, length)
-    inference = await in_time(reading, due(request, PairOptions(), settings))
+    codecs = dispatcher.queues.codecs
+    inference = await in_time(codecs.run(read_inference, body, length), due(request, PairOptions()))
     ask = inference.ask()
-    latest = due(request, ask, settings)
-    received_s = monotonic() - request.state.received
-    client, request_id = client_of(request), request.state.request_id
-    submissions = [
-        PairRequest(*pair, ask, client, request_id, latest, received_s, same_stamps=place > 0)
-        for place, pair in enumerate(inference.pairs)
+    pairs = [
+        pair_request(request, *frames, ask, same_stamps=place > 0)
+        for place, frames in enumerate(inference.pairs)
     ]
-    results = await cancel_on_disconnect(request, _all(dispatcher, submissions))
+    results = await cancel_on_disconnect(request, _all(dispatcher, pairs))
     times = request.state.times = results[0].times
-    writing = dispatcher.queues.codecs.run(
-        write_results, inference.asked, results, dispatcher.runtime
-    )
-    answer, head = await in_time(writing, latest)
+    writing = codecs.run(write_results, inference.asked, results, dispatcher.runtime)
+    answer, head = await in_time(writing, pairs[0].due)
     dispatcher.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
     flags = (flag for each in results for flag in each.prepared.condition.flags)
     response_headers = headers(times, flags)
@@ -156,11 +149,9 @@ async def infer(
     return Response(answer, media_type=kind, headers=response_headers)
 
 
-async def _all(dispatcher: Dispatcher, submissions: Sequence[PairRequest]) -> list[Result]:
+async def _all(dispatcher: Dispatcher, pairs: Sequence[PairRequest]) -> list[Result]:
     """Process pairs side by side; the first that fails removes the others from the queue."""
-    tasks = [
-        asyncio.create_task(dispatcher.process(pair, lambda result: result)) for pair in submissions
-    ]
+    tasks = [asyncio.create_task(dispatcher.process(pair, lambda result: result)) for pair in pairs]
     try:
         return await asyncio.gather(*tasks)
     finally:
