@@ -74,16 +74,16 @@ FORM_BODY = {
 )
 async def fuse_segment(request: Request) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
-    ask = validated(PairOptions, reject_repeated(request.query_params))
+    options = validated(PairOptions, reject_repeated(request.query_params))
     accept = request.headers.get("accept", "*/*")
-    choose(accept, ask.views)
+    choose(accept, options.views)
     dispatcher: Dispatcher = request.app.state.dispatcher
-    if not ask.live:  # what has no chance is refused before its body is read
+    if not options.live:  # what has no chance is refused before its body is read
         client = client_key(client_of(request))
-        dispatcher.queues.all.check(client, due(request, ask) - monotonic())
-    visible, infrared, ask = await read_pair(request, ask)
-    response_format = ResponseFormat(choose(accept, ask.views), ask.views)
-    pair = pair_request(request, visible, infrared, ask)
+        dispatcher.queues.all.check(client, due(request, options) - monotonic())
+    visible, infrared, options = await read_pair(request, options)
+    response_format = ResponseFormat(choose(accept, options.views), options.views)
+    pair = pair_request(request, visible, infrared, options)
     finish = partial(encode, response_format, dispatcher.queues.codecs.both)
     answer = await cancel_on_disconnect(request, dispatcher.process(pair, finish))
     request.state.times = answer.times

@@ -33,32 +33,34 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def due(request: Request, ask: PairOptions) -> float:
+def due(request: Request, options: PairOptions) -> float:
     """When the answer is due, on the clock of `time.monotonic`; raises BadParameter."""
     stated = request.headers.get(DEADLINE_HEADER)
-    if ask.deadline_ms is None and stated is not None:
-        ask = override(ask, {"deadline_ms": stated})
+    if options.deadline_ms is None and stated is not None:
+        options = override(options, {"deadline_ms": stated})
     received: float = request.state.received
     settings: Settings = request.app.state.settings
-    return received + (ask.deadline_ms or settings.deadline_ms) / 1000
+    return received + (options.deadline_ms or settings.deadline_ms) / 1000
 
 
 def pair_request(
     request: Request,
     visible: Frame | None,
     infrared: Frame | None,
-    ask: PairOptions,
+    options: PairOptions,
     same_stamps: bool = False,
 ) -> PairRequest:
     """A pair of a request for the scheduler; raises BadParameter."""
     received_s = monotonic() - request.state.received
     client, request_id = client_of(request), request.state.request_id
-    latest = due(request, ask)
-    return PairRequest(visible, infrared, ask, client, request_id, latest, received_s, same_stamps)
+    latest = due(request, options)
+    return PairRequest(
+        visible, infrared, options, client, request_id, latest, received_s, same_stamps
+    )
 
 
 async def read_pair(
-    request: Request, ask: PairOptions
+    request: Request, options: PairOptions
 ) -> tuple[Frame | None, Frame | None, PairOptions]:
     """
     Read the frames, and the options: those of the body override those of the query.
@@ -68,14 +70,16 @@ async def read_pair(
     content_type = request.headers.get("content-type", "").lower()
     if content_type.startswith(RAW):
         body = b"".join([chunk async for chunk in request.stream()])
-        return read_raw_body(body, ask)
+        return read_raw_body(body, options)
     if not content_type.startswith(FORM):
         raise MissingPart(
             f"the body is {content_type or 'of no stated type'}; send {FORM} with the two files "
             f"'visible' and 'infrared', or {RAW} as docs/wire.md has it",
             part="visible",
         )
-    return read_form_body(await read_form(request.headers["content-type"], request.stream()), ask)
+    return read_form_body(
+        await read_form(request.headers["content-type"], request.stream()), options
+    )
 
 
 @contextmanager
@@ -87,32 +91,35 @@ def wire_errors() -> Iterator[None]:
         raise BadWire(str(error)) from error
 
 
-def read_raw_body(body: bytes, ask: PairOptions) -> tuple[Frame | None, Frame | None, PairOptions]:
-    """The frames of a raw body, and `ask` with what its header overrides."""
+def read_raw_body(
+    body: bytes, options: PairOptions
+) -> tuple[Frame | None, Frame | None, PairOptions]:
+    """The frames of a raw body, and `options` with what its header overrides."""
     with wire_errors():
         pair = binary_pair.read_pair(
             body[: binary_pair.HEADER_BYTES], memoryview(body)[binary_pair.HEADER_BYTES :]
         )
-    return pair.visible, pair.infrared, override(ask, pair.ask)
+    return pair.visible, pair.infrared, override(options, pair.ask)
 
 
 def read_form_body(
-    parts: dict[str, bytes], ask: PairOptions
+    parts: dict[str, bytes], options: PairOptions
 ) -> tuple[Frame | None, Frame | None, PairOptions]:
-    """The frames of a form, and `ask` with what its part `meta` overrides."""
+    """The frames of a form, and `options` with what its part `meta` overrides."""
     layouts: dict[str, Layout] = {}
     if "meta" in parts:
         meta = validated(
-            Meta, ask.model_dump(by_alias=True, exclude_unset=True) | _json_object(parts["meta"])
+            Meta,
+            options.model_dump(by_alias=True, exclude_unset=True) | _json_object(parts["meta"]),
         )
-        ask = PairOptions.model_validate(
+        options = PairOptions.model_validate(
             meta.model_dump(by_alias=True, exclude={"visible", "infrared"})
         )
         for name, layout in (("visible", meta.visible), ("infrared", meta.infrared)):
             if layout:
                 layouts[name] = Layout(**layout.model_dump())
     for name in SENSORS:
-        wanted = ask.sensors in ("both", name)
+        wanted = options.sensors in ("both", name)
         if wanted and name not in parts:
             raise MissingPart(
                 "no file of this name in the form; send the two files 'visible' and 'infrared', "
@@ -120,18 +127,18 @@ def read_form_body(
                 part=name,
             )
         if name in parts and not wanted:
-            raise BadParameter(f"sensors={ask.sensors}, but the form has a frame {name!r} too")
+            raise BadParameter(f"sensors={options.sensors}, but the form has a frame {name!r} too")
     visible, infrared = (
         Frame(parts[name], layouts.get(name)) if name in parts else None for name in SENSORS
     )
-    return visible, infrared, ask
+    return visible, infrared, options
 
 
-def override(ask: PairOptions, more: dict[str, Any]) -> PairOptions:
+def override(options: PairOptions, more: dict[str, Any]) -> PairOptions:
     """Set further fields; raises BadParameter with the reason of their types."""
     if not more:
-        return ask
-    return validated(PairOptions, ask.model_dump(by_alias=True, exclude_unset=True) | more)
+        return options
+    return validated(PairOptions, options.model_dump(by_alias=True, exclude_unset=True) | more)
 
 
 def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:

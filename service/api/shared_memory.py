@@ -84,16 +84,16 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     """
     dispatcher: Dispatcher = request.app.state.dispatcher
     regions = regions_of(request)
-    ask = validated(PairOptions, reject_repeated(request.query_params))
-    choose(RAW, ask.views)
+    options = validated(PairOptions, reject_repeated(request.query_params))
+    choose(RAW, options.views)
     header = b"".join([chunk async for chunk in request.stream()])
     with wire_errors():
         size = binary_pair.payload_bytes(header)
     with held(request, min(size, MAX_REGION_BYTES)):
         with wire_errors():
             raw = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
-        pair = pair_request(request, raw.visible, raw.infrared, override(ask, raw.ask))
-        response_format = ResponseFormat(RAW, ask.views)
+        pair = pair_request(request, raw.visible, raw.infrared, override(options, raw.ask))
+        response_format = ResponseFormat(RAW, options.views)
         working = dispatcher.process(
             pair, lambda result: (raw_answer(response_format, result), result)
         )

@@ -51,15 +51,15 @@ async def stream(socket: WebSocket) -> None:
     A newer pair replaces one that still waits, unless the query says live=false.
     """
     try:
-        ask = validated(StreamOptions, reject_repeated(socket.query_params))
-        choose(RAW, ask.views)
+        options = validated(StreamOptions, reject_repeated(socket.query_params))
+        choose(RAW, options.views)
     except (BadParameter, NotAcceptable) as error:
         await socket.send_denial_response(problem_response(socket, error))
         return
     dispatcher: Dispatcher = socket.app.state.dispatcher
     await socket.accept()
     dispatcher.sockets += 1
-    session = Session(socket, dispatcher, socket.app.state.settings, ask)
+    session = Session(socket, dispatcher, socket.app.state.settings, options)
     try:
         await session.run()
     finally:
@@ -77,15 +77,15 @@ class Session:
     """One socket's pairs, from the first to its end."""
 
     def __init__(
-        self, socket: WebSocket, dispatcher: Dispatcher, settings: Settings, ask: StreamOptions
+        self, socket: WebSocket, dispatcher: Dispatcher, settings: Settings, options: StreamOptions
     ) -> None:
         self._socket = socket
         self._dispatcher = dispatcher
         self._deadline_ms = settings.deadline_ms
-        self._format = ResponseFormat(PICTURES[ask.picture], ask.views)
+        self._format = ResponseFormat(PICTURES[options.picture], options.views)
         self._id: str = socket.state.request_id
-        fields = ask.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
-        self._ask = PairOptions.model_validate({"stream": self._id, "live": True} | fields)
+        fields = options.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
+        self._options = PairOptions.model_validate({"stream": self._id, "live": True} | fields)
         self._client = socket.client.host if socket.client else "unknown"
         # Beyond so many pairs in work the socket is not read, and TCP holds the client.
         self._limits = settings.limits["websocket"]
@@ -177,15 +177,15 @@ class Session:
         outcome, request_id = "ok", f"{self._id}-{sequence}"
         received = monotonic()
         try:
-            visible, infrared, ask = read_raw_body(message, self._ask)
-            due = received + (ask.deadline_ms or self._deadline_ms) / 1000
-            pair = PairRequest(visible, infrared, ask, self._client, request_id, due)
+            visible, infrared, options = read_raw_body(message, self._options)
+            due = received + (options.deadline_ms or self._deadline_ms) / 1000
+            pair = PairRequest(visible, infrared, options, self._client, request_id, due)
             answer, result = await self._dispatcher.process(
                 pair, lambda result: (raw_answer(self._format, result), result)
             )
             trace_stages(result.times)
             self._hold(answer)
-            return replace(answer, sequence=sequence, visible_ns=ask.visible_ns or 0)
+            return replace(answer, sequence=sequence, visible_ns=options.visible_ns or 0)
         except Superseded as error:
             outcome = kind_of(error)
             return None

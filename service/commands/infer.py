@@ -62,15 +62,17 @@ def infer_folders(
     for folder in ("fused", "mask"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     summary, start = Summary(), perf_counter()
-    rules, ask = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)
-    options = DecodeOptions(decoder)
+    rules, options = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)
+    decode_options = DecodeOptions(decoder)
     with ExitStack() as opened:
         lines = opened.enter_context(ReportFile(out))
         codecs = opened.enter_context(ThreadPoolExecutor(CODEC_THREADS, "codec"))
-        read = partial(_read_alone, codecs, options, rules, ask)
+        read = partial(_read_alone, codecs, decode_options, rules, options)
         if recording:
             ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
-            read = partial(_read_next, codecs, ordered, options, rules, ask, StreamHistory())
+            read = partial(
+                _read_next, codecs, ordered, decode_options, rules, options, StreamHistory()
+            )
         bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
         say = partial(bar.write, file=sys.stderr)
         _report_unpaired(paired, summary, lines, say)
@@ -137,15 +139,15 @@ def _read_ahead(tasks: Sequence[FilePair], read: Read) -> Iterator[Job]:
 
 def _read_alone(
     codecs: Executor,
-    options: DecodeOptions,
+    decode_options: DecodeOptions,
     rules: PairRules,
-    ask: PairOptions,
+    options: PairOptions,
     task: FilePair,
     times: StageTimes,
 ) -> Future[PreparedPair]:
     def work() -> PreparedPair:
         visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
-        return prepare(visible, infrared, rules, times, ask, options)
+        return prepare(visible, infrared, rules, times, options, decode_options)
 
     return codecs.submit(work)
 
@@ -153,9 +155,9 @@ def _read_alone(
 def _read_next(
     codecs: Executor,
     ordered: Executor,
-    options: DecodeOptions,
+    decode_options: DecodeOptions,
     rules: PairRules,
-    ask: PairOptions,
+    options: PairOptions,
     memory: StreamHistory,
     task: FilePair,
     times: StageTimes,
@@ -164,11 +166,11 @@ def _read_next(
 
     def decoded() -> Decoded:
         visible, infrared = map(Frame, map(files.read_frame, (task.visible, task.infrared)))
-        return decode(visible, infrared, rules.max_pixels, times, options, rules.cameras)
+        return decode(visible, infrared, rules.max_pixels, times, decode_options, rules.cameras)
 
     decoding = codecs.submit(decoded)
     stamps = {"visible_ns": _stamp_ns(task.visible), "infrared_ns": _stamp_ns(task.infrared)}
-    stamped = ask.model_copy(update=stamps)
+    stamped = options.model_copy(update=stamps)
     return ordered.submit(lambda: align_pair(decoding.result(), rules, times, stamped, memory))
 
 

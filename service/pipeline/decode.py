@@ -62,19 +62,19 @@ def decode(
     infrared: Frame | None,
     max_pixels: int,
     times: StageTimes,
-    options: DecodeOptions = DecodeOptions(),
+    decode_options: DecodeOptions = DecodeOptions(),
     cameras: Cameras = Cameras(),  # noqa: B008  frozen
 ) -> Decoded:
     """
     Decode the frames there are.
 
-    Raises BadFrame, which names the one at fault, or what else the decoder of `options` raises.
+    Raises BadFrame, which names the frame at fault, or what else the decoder raises.
     """
     files = all(frame and not frame.layout for frame in (visible, infrared))
-    bounds = max_pixels, options
+    bounds = max_pixels, decode_options
     with times.measure("decode"):
         colour, heat = (
-            options.both if files else run_in_turn
+            decode_options.both if files else run_in_turn
         )(  # raw pixels are worth no other thread
             partial(_decoded, "visible", decode_visible, visible, *bounds, cameras.visible),
             partial(_decoded, "infrared", decode_infrared, infrared, *bounds, cameras.infrared),
@@ -89,38 +89,40 @@ def _decoded(
     decode_frame: Callable[[Frame, int, DecodeOptions, CameraProfile], First],
     frame: Frame | None,
     max_pixels: int,
-    options: DecodeOptions,
+    decode_options: DecodeOptions,
     profile: CameraProfile,
 ) -> First | None:
     try:
-        return decode_frame(frame, max_pixels, options, profile) if frame else None
+        return decode_frame(frame, max_pixels, decode_options, profile) if frame else None
     except ImageError as error:
         raise bad_frame(part, error) from error
 
 
 def decode_visible(
-    frame: Frame, max_pixels: int, options: DecodeOptions, profile: CameraProfile
+    frame: Frame, max_pixels: int, decode_options: DecodeOptions, profile: CameraProfile
 ) -> tuple[NDArray[np.uint8], str | None, bool]:
     """
     Colour (H, W, 3) RGB of a file or of raw pixels, a flag, and whether it came grey.
 
-    Raises ImageError, or what else the decoder of `options` raises.
+    Raises ImageError, or what else the decoder raises.
     """
     if frame.layout:
         grey = frame.layout.format == "y8"
         return cropped(raw_visible(frame, max_pixels), profile.crop), None, grey
-    read = options.decoder.visible(bytes(frame.data), max_pixels, profile.bits, options.due)
+    read = decode_options.decoder.visible(
+        bytes(frame.data), max_pixels, profile.bits, decode_options.due
+    )
     flag = "visible_bits_guessed" if read.bits_from == "guessed" else None
     return cropped(read.pixels, profile.crop), flag, read.grey
 
 
 def decode_infrared(
-    frame: Frame, max_pixels: int, options: DecodeOptions, profile: CameraProfile
+    frame: Frame, max_pixels: int, decode_options: DecodeOptions, profile: CameraProfile
 ) -> tuple[Pixels, str | None]:
     """Heat (h, w) of a file or of raw pixels, and a flag; raises ImageError."""
     if frame.layout:
         pixels = raw_infrared(frame, max_pixels)
     else:
-        pixels = options.decoder.infrared(bytes(frame.data), max_pixels, options.due)
+        pixels = decode_options.decoder.infrared(bytes(frame.data), max_pixels, decode_options.due)
     doubtful = profile.crop is None and has_telemetry(pixels.shape)
     return infrared_picture(pixels, profile), "infrared_telemetry" if doubtful else None

@@ -77,9 +77,9 @@ class PairRules:
             cameras,
         )
 
-    def cameras_for(self, ask: PairOptions) -> Cameras:
+    def cameras_for(self, options: PairOptions) -> Cameras:
         """The profiles of a pair's cameras: what its client states over the operator's."""
-        return ask.cameras().over(self.cameras)
+        return options.cameras().over(self.cameras)
 
 
 def prepare(
@@ -87,20 +87,20 @@ def prepare(
     infrared: Frame | None,
     rules: PairRules,
     times: StageTimes,
-    ask: PairOptions = PairOptions(),  # noqa: B008  frozen
-    options: DecodeOptions = DecodeOptions(),  # noqa: B008  frozen
+    options: PairOptions = PairOptions(),  # noqa: B008  frozen
+    decode_options: DecodeOptions = DecodeOptions(),  # noqa: B008  frozen
 ) -> PreparedPair:
     """Decode the frames of one moment into an aligned pair; raises as `decode`, `align_pair`."""
-    cameras = rules.cameras_for(ask)
-    decoded = decode(visible, infrared, rules.max_pixels, times, options, cameras)
-    return align_pair(decoded, rules, times, ask)
+    cameras = rules.cameras_for(options)
+    decoded = decode(visible, infrared, rules.max_pixels, times, decode_options, cameras)
+    return align_pair(decoded, rules, times, options)
 
 
 def align_pair(
     decoded: Decoded,
     rules: PairRules,
     times: StageTimes,
-    ask: PairOptions = PairOptions(),  # noqa: B008  frozen
+    options: PairOptions = PairOptions(),  # noqa: B008  frozen
     memory: StreamHistory | None = None,
     same_stamps: bool = False,
 ) -> PreparedPair:
@@ -111,31 +111,31 @@ def align_pair(
     `same_stamps`: they were checked with the pair before, of the same request.
     """
     with times.measure("align"):
-        cameras, infrared = rules.cameras_for(ask), decoded.infrared
+        cameras, infrared = rules.cameras_for(options), decoded.infrared
         profile = cameras.infrared
         validity = None if infrared is None else codecs.validity_of(infrared, profile)
         condition = check_pair(
             {"visible": decoded.visible, "infrared": infrared},
-            (ask.visible_ns, ask.infrared_ns),
+            (options.visible_ns, options.infrared_ns),
             CheckLimits(
-                rules.max_skew_ms, rules.max_invalid, profile.bits, ask.shutter, same_stamps
+                rules.max_skew_ms, rules.max_invalid, profile.bits, options.shutter, same_stamps
             ),
             memory,
             validity,
         )
         condition = replace(condition, flags=(*condition.flags, *decoded.flags))
-        enforce_policy(condition, ask.degraded or rules.degraded)
+        enforce_policy(condition, options.degraded or rules.degraded)
         last = memory.gain if memory else None
         levels = None
         if infrared is not None:
             levels = codecs.infrared_levels(infrared, rules.gain, last, profile, validity)
-        prepared = to_one_view(decoded, levels, rules, ask.depth_m, condition)
+        prepared = to_one_view(decoded, levels, rules, options.depth_m, condition)
         prepared = replace(prepared, cameras=cameras, visible_grey=decoded.visible_grey)
         if memory and levels and levels.state and "infrared" in condition.sensors:
             memory.gain = levels.state
         if len(condition.sensors) < len(SENSORS):
             return replace(prepared, pair=without_blind_frames(prepared.pair, condition))
-        return refined(prepared) if ask.refine else prepared
+        return refined(prepared) if options.refine else prepared
 
 
 def enforce_policy(condition: Condition, policy: Policy) -> None:

@@ -70,7 +70,7 @@ class Stream:
     def drop_waiting(self) -> None:
         """Drop the live pairs that wait: a newer one has come."""
         for queued in self.queued_pairs:
-            if queued.request.ask.live:
+            if queued.request.options.live:
                 queued.supersede()
 
 

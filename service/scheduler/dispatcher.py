@@ -81,15 +81,15 @@ class Dispatcher:
         Raises BadFrame, BadPair, BadParameter, UnfitSize, Superseded, EngineFailed, DeadlineMissed,
         or what `Admission.check` raises.
         """
-        ask = pair.ask
-        if ask.depth_m is not None and not self._rules.rig_aligner:
+        options = pair.options
+        if options.depth_m is not None and not self._rules.rig_aligner:
             raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
-        if ask.live and ask.stream is None:
+        if options.live and options.stream is None:
             raise BadParameter("live is for the pairs of a stream; name it with stream=")
-        stream = self._streams.get(pair.client, ask.stream)
-        if ask.live:
+        stream = self._streams.get(pair.client, options.stream)
+        if options.live:
             stream.drop_waiting()
-        with self.queues.enter(pair, self.is_heavy(ask)) as queued:
+        with self.queues.enter(pair, self.is_heavy(options)) as queued:
             queued.times.note("receive", pair.received_s * 1000)
             queued.work = asyncio.create_task(self._work(queued, finish, stream))
             with stream.holding(queued):
@@ -105,10 +105,12 @@ class Dispatcher:
             (queued.heavy or queued.slot).leave(queued.times.worked_s())
             return answer
 
-    def is_heavy(self, ask: PairOptions) -> bool:
+    def is_heavy(self, options: PairOptions) -> bool:
         """Whether a request orders work that would keep others waiting in the codecs' threads."""
         rig_aligner = self._rules.rig_aligner
-        return ask.refine or (rig_aligner is not None and not rig_aligner.knows(ask.depth_m))
+        return options.refine or (
+            rig_aligner is not None and not rig_aligner.knows(options.depth_m)
+        )
 
     async def _work(self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream) -> T:
         rules = self._rules  # those of the answer, even if a reload comes meanwhile
@@ -122,7 +124,13 @@ class Dispatcher:
         runtime = queued.job.runtime or self.runtime
         request, times = queued.request, queued.times
         result = Result(
-            prediction, prepared, runtime, rules.gain, times, request.request_id, request.ask.stream
+            prediction,
+            prepared,
+            runtime,
+            rules.gain,
+            times,
+            request.request_id,
+            request.options.stream,
         )
         answer = await self.queues.codecs.run(finish, result)
         self.metrics.answered(times.ms, prepared.condition)

@@ -53,23 +53,23 @@ class LatestPairs:
         self._pairs: OrderedDict[str, KeptPair] = OrderedDict()
         self._lock = Lock()  # streams are decoded in several threads
 
-    def keep(self, decoded: Decoded, ask: PairOptions, client: str) -> None:
+    def keep(self, decoded: Decoded, options: PairOptions, client: str) -> None:
         """Copy a pair in place of its stream's last; a moment without one of its frames is none."""
-        if ask.stream is None or self._held_by_another(ask.stream, client):
+        if options.stream is None or self._held_by_another(options.stream, client):
             return
         if decoded.visible is None or decoded.infrared is None:
             return
         about = LatestPairInfo(
-            stream=ask.stream,
+            stream=options.stream,
             received_ns=time_ns(),
-            visible_ns=ask.visible_ns,
-            infrared_ns=ask.infrared_ns,
+            visible_ns=options.visible_ns,
+            infrared_ns=options.infrared_ns,
         )
         # Raw frames lie in the request's body, which would live on with them.
         pair = KeptPair(decoded.visible.copy(), decoded.infrared.copy(), about, client, monotonic())
         with self._lock:
-            self._pairs[ask.stream] = pair
-            self._pairs.move_to_end(ask.stream)
+            self._pairs[options.stream] = pair
+            self._pairs.move_to_end(options.stream)
             while len(self._pairs) > KEPT_PAIRS or self._bytes() > KEPT_BYTES:
                 self._pairs.popitem(last=False)
 

@@ -12,9 +12,9 @@ from ..schemas.pair_options import PairOptions
 class PairRequest:
     """Two frames of one moment, the client that sent them, and when their answer is due."""
 
-    visible: Frame | None  # None: the sensor gives none, which `ask.sensors` admits
+    visible: Frame | None  # None: the sensor gives none, which `options.sensors` admits
     infrared: Frame | None
-    ask: PairOptions
+    options: PairOptions
     client: str
     request_id: str
     due: float = math.inf  # on the clock of `time.monotonic`

@@ -29,13 +29,13 @@ class Preparation:
         A named stream's pair is kept in `kept` if there is one.
         """
         pair = queued.request
-        options = DecodeOptions(self._decoder, self._queues.codecs.both, pair.due)
+        decode_options = DecodeOptions(self._decoder, self._queues.codecs.both, pair.due)
         with self._batcher.coming():
             if stream.memory is not None:
-                return await self._prepare_in_order(queued, rules, stream, kept, options)
+                return await self._prepare_in_order(queued, rules, stream, kept, decode_options)
             # A lone pair has no order to keep: one job for the threads is enough.
             frames = pair.visible, pair.infrared
-            work = partial(prepare, *frames, rules, queued.times, pair.ask, options)
+            work = partial(prepare, *frames, rules, queued.times, pair.options, decode_options)
             prepared = await self._queues.run(queued.heavy or queued.slot, work)
             self._submit(prepared, queued)
             return prepared
@@ -46,20 +46,20 @@ class Preparation:
         rules: PairRules,
         stream: Stream,
         kept: LatestPairs | None,
-        options: DecodeOptions,
+        decode_options: DecodeOptions,
     ) -> PreparedPair:
         """Decode beside the stream's other pairs; align and submit in the order of the stream."""
         pair, times = queued.request, queued.times
-        frames, cameras = (pair.visible, pair.infrared), rules.cameras_for(pair.ask)
-        work = partial(decode, *frames, rules.max_pixels, times, options, cameras)
+        frames, cameras = (pair.visible, pair.infrared), rules.cameras_for(pair.options)
+        work = partial(decode, *frames, rules.max_pixels, times, decode_options, cameras)
         decoding = asyncio.ensure_future(self._queues.run(queued.slot, work))
         try:
             async with stream.order:
                 decoded = await decoding
                 if kept:  # before `align_pair`, which may refuse an uncalibrated pair
-                    await self._queues.codecs.run(kept.keep, decoded, pair.ask, pair.client)
+                    await self._queues.codecs.run(kept.keep, decoded, pair.options, pair.client)
                 align = partial(
-                    align_pair, decoded, rules, times, pair.ask, stream.memory, pair.same_stamps
+                    align_pair, decoded, rules, times, pair.options, stream.memory, pair.same_stamps
                 )
                 prepared = await self._queues.run(queued.heavy or queued.slot, align)
                 self._submit(prepared, queued)
@@ -69,7 +69,7 @@ class Preparation:
 
     def _submit(self, prepared: PreparedPair, queued: QueuedPair) -> None:
         pair = queued.request
-        confidence, rank = CONFIDENCE in pair.ask.views, queued.slot.rank
+        confidence, rank = CONFIDENCE in pair.options.views, queued.slot.rank
         queued.job = self._batcher.submit(
             prepared.pair, pair.due, queued.times, confidence=confidence, rank=rank
         )

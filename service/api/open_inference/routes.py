@@ -131,9 +131,9 @@ async def infer(
     body = b"".join([chunk async for chunk in request.stream()])
     codecs = dispatcher.queues.codecs
     inference = await in_time(codecs.run(read_inference, body, length), due(request, PairOptions()))
-    ask = inference.ask()
+    options = inference.pair_options()
     pairs = [
-        pair_request(request, *frames, ask, same_stamps=place > 0)
+        pair_request(request, *frames, options, same_stamps=place > 0)
         for place, frames in enumerate(inference.pairs)
     ]
     results = await cancel_on_disconnect(request, _all(dispatcher, pairs))

@@ -36,7 +36,7 @@ class Inference:
     asked: InferRequest
     pairs: list[tuple[Frame, Frame]]
 
-    def ask(self) -> PairOptions:
+    def pair_options(self) -> PairOptions:
         """The options of the pairs, with Triton's `timeout` [us]; raises BadParameter."""
         parameters = self.asked.parameters
         fields = parameters.of_the_pairs()

@@ -258,10 +258,10 @@ class Template:
             raise OSError(f"{sys.platform} cannot confine a process")
         with self._lock:
             try:
-                pid, handle, channel = self._ask(bounds)
+                pid, handle, channel = self._request_fork(bounds)
             except ConnectionError:  # somebody killed the program: once more with another
                 self._stop()
-                pid, handle, channel = self._ask(bounds)
+                pid, handle, channel = self._request_fork(bounds)
         try:
             return Process(pid, handle, channel, max_pixels)
         except (WorkerLost, ValueError) as error:
@@ -291,7 +291,7 @@ class Template:
         with self._lock:
             self._stop()
 
-    def _ask(self, bounds: SandboxLimits) -> tuple[int, int, socket.socket]:
+    def _request_fork(self, bounds: SandboxLimits) -> tuple[int, int, socket.socket]:
         """Have a process forked: its number, a handle of it, and the way to talk to it."""
         control = self._control or self._start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
