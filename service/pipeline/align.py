@@ -102,7 +102,7 @@ class RigAligner:
             parallax_px(self.rig, depth_m, math.inf),
         )
 
-    def place(
+    def align(
         self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], depth_m: float | None
     ) -> tuple[NDArray[np.uint8], RigAlignment]:
         """
@@ -117,7 +117,7 @@ class RigAligner:
         except ValueError as error:
             raise BadPair(str(error)) from error
         try:
-            warp, placed = self._warp(depth_m)
+            warp, rig_alignment = self._warp(depth_m)
         except ValueError as error:
             raise BadParameter(f"depth_m: {error}") from error
         aligned = warp.apply(infrared)
@@ -126,8 +126,8 @@ class RigAligner:
             # No daemon: killed within OpenCV it takes the process down in a crash.
             Thread(target=self._check, args=(visible, aligned), name="rig check").start()
         if drift := self._drift:
-            placed = replace(placed, residual_px=drift.residual_px, moved=drift.moved)
-        return aligned, placed
+            rig_alignment = replace(rig_alignment, residual_px=drift.residual_px, moved=drift.moved)
+        return aligned, rig_alignment
 
     def _check(self, visible: NDArray[np.uint8], aligned: NDArray[np.uint8]) -> None:
         """Check, beside the requests, whether the rig has moved since its file was made."""

@@ -42,7 +42,7 @@ class PreparedPair:
     infrared_shape: tuple[int, int] | None
     alignment: Literal["none", "resized", "rig"]
     levels: Levels | None  # None: infrared is missing
-    placed: RigAlignment | None  # by the rig
+    rig_alignment: RigAlignment | None  # None: no rig
     condition: Condition
     refinement: Refinement | None = None  # None: nobody asked for one
     cameras: Cameras = field(default_factory=Cameras)
@@ -166,8 +166,10 @@ def to_one_view(
         size = rules.rig_aligner.visible_shape if rules.rig_aligner else heat.shape
         visible = np.zeros((*size, 3), np.uint8)
     if rules.rig_aligner:
-        aligned, placed = rules.rig_aligner.place(visible, heat, depth_m)
-        return PreparedPair(FramePair(visible, aligned), *shapes, "rig", levels, placed, condition)
+        aligned, rig_alignment = rules.rig_aligner.align(visible, heat, depth_m)
+        return PreparedPair(
+            FramePair(visible, aligned), *shapes, "rig", levels, rig_alignment, condition
+        )
     check_proportions(visible, heat)
     height, width = visible.shape[:2]
     alignment: Literal["none", "resized"] = "none" if heat.shape == (height, width) else "resized"

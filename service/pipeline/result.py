@@ -51,7 +51,7 @@ def describe(result: Result) -> Report:
         infrared=_size(prepared.infrared_shape),
         pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
         alignment=prepared.alignment,
-        rig=RigUse(**asdict(prepared.placed)) if prepared.placed else None,
+        rig=RigUse(**asdict(prepared.rig_alignment)) if prepared.rig_alignment else None,
         refinement=_refinement(result),
         gain=_gain(result),
         far_objects=_far_objects(prepared.levels),

@@ -72,12 +72,12 @@ def test_the_service_finds_out_beside_its_requests(
     for index in range(ENOUGH):
         visible = read_visible(tmp_path / "visible" / f"{index}.png")
         infrared = read_infrared(tmp_path / "infrared" / f"{index}.png")
-        assert rig.place(visible, infrared, None)[1].moved is None
+        assert rig.align(visible, infrared, None)[1].moved is None
         for running in threading.enumerate():
             if running.name == "rig check":
                 running.join()
     monkeypatch.setattr(align, "CHECK_EVERY_S", np.inf)
-    placed = rig.place(visible, infrared, None)[1]
+    placed = rig.align(visible, infrared, None)[1]
     assert placed.moved
     assert placed.residual_px == pytest.approx(6, abs=1)
     assert "the rig moved" in caplog.text
