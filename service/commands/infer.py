@@ -54,7 +54,7 @@ def infer_folders(
     Fuse and label every pair; writes `out`/fused/NAME.png, `out`/mask/NAME.png and a report.
 
     `refine` corrects the misalignment that is left, pair by pair. In a `recording` each pair is
-    checked against those before it, and the gain is smoothed; names of 16 to 19 digits are times in
+    checked against those before it, and the gain is smoothed. Names of 16 to 19 digits are times in
     nanoseconds. A failed pair is reported on stderr and in the summary; the others go on.
     Raises OSError if a folder cannot be listed or made, ValueError for a wrong pairs file.
     """

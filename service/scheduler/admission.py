@@ -130,8 +130,8 @@ class Admission:
         """
         The last slot of the client with most; None unless it has much more than `client`.
 
-        That client must have more in the queue than `client` may have: a client that sends one pair
-        at a time does not yield to the flood of a new one.
+        That client must have more in the queue than `client` may have. So a client that
+        sends one pair at a time does not yield to the flood of a new one.
         """
         waiting = [slot for slot in self._slots if slot.client != client and slot.may_yield_slot]
         load = {each: self._shares.load(each) for each in {slot.client for slot in waiting}}

@@ -53,8 +53,8 @@ class Batcher:
     Gives the network what waits, in the order of rank and arrival, up to `max_batch` at once.
 
     A pair waits at most `max_delay_s` for others to join, and not at all when none are coming.
-    Lives on the event loop; only `runtime.run` is called in `engine`, for as many batches at a
-    time as the runtime has slots (one, if it does not say).
+    Lives on the event loop; only `runtime.run` is called in `engine`. It works on as many batches
+    at a time as the runtime has slots (one, if it does not say).
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class Batcher:
 
         Its `result` may be cancelled until it computes. It holds the confidence if that is
         asked for and the network gives one.
-        The result raises DeadlineMissed if `due` passes before the network is free, UnfitSize if
-        the network was built for other sizes, and EngineFailed for every other error.
+        The result raises DeadlineMissed if `due` passes before the network is free. It raises
+        UnfitSize if the network was built for other sizes, and EngineFailed for other errors.
         """
         job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence, rank)
         insort(self._waiting, job, key=lambda each: each.rank)

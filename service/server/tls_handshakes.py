@@ -26,7 +26,7 @@ class TlsConnection(Connection):
     """
     A connection that begins with a handshake.
 
-    A server with a TLS context makes the handshake before its protocol sees the connection: an
+    A server with a TLS context makes the handshake before its protocol sees the connection. An
     unfinished one would not be counted, and could not be closed to make room. Here the protocol
     sees it first.
     """

@@ -85,8 +85,8 @@ class DecoderPool:
     """
     Decodes in a few processes, one frame at a time each.
 
-    A frame that ends its process, or takes more of its CPU time than `limit_s` (for 4 megapixels,
-    more in proportion), is refused like a damaged one, and another process takes the place. If the
+    A frame that ends its process, or exceeds `limit_s` of CPU time, is refused like a damaged one,
+    and another process takes its place. The limit is for 4 megapixels, and grows with more. If the
     process was killed, which no frame does, the frame is decoded once more in another. Processes
     begin with `start` or the first frame. If the machine allows none, frames are decoded in this
     process, and the log says so.

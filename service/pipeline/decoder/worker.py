@@ -3,7 +3,7 @@ The program that decodes untrusted files.
 
 Started as `python -m service.pipeline.decoder.worker DESCRIPTOR`.
 
-It has the codecs in memory and does nothing itself: for each socket that comes over the descriptor
+It has the codecs in memory and does nothing itself. For each socket that comes over the descriptor
 it forks a worker, confined to memory and that socket. To a message without a socket it answers
 which workers have ended, and how. A job's frame lies in memory that both sides map, and so does the
 picture that comes of it.
