@@ -196,10 +196,12 @@ def build(settings: Settings, engine: Path) -> Iterator[str]:
             builder.terminate()
             raise
     if builder.returncode:
-        from export.to_engine import check_room  # needs onnx, which images for CPUs do not hold
+        from export.to_engine import (
+            check_disk_space,  # needs onnx, which images for CPUs do not hold
+        )
 
         try:
-            check_room(settings.weights, engine)
+            check_disk_space(settings.weights, engine)
         except OSError as error:
             raise CannotStart(Code.CACHE, error) from error
         raise CannotStart(Code.BUILD, f"no engine could be built: {line.strip()}")

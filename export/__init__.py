@@ -1,1 +1,1 @@
-"""Checkpoint -> ONNX: what was trained becomes what is served."""
+"""Weights to ONNX and TensorRT engines, each verified."""

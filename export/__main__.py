@@ -4,7 +4,7 @@ import sys
 
 from segmif.interrupts import end_at_once
 
-# By name: each is imported only when it is asked for, as images for GPUs hold no torch.
+# By name, so that a command imports only what it needs: images for GPUs hold no torch.
 COMMANDS = {
     "onnx": "export.to_onnx",
     "quantize": "export.quantize",

@@ -1,8 +1,8 @@
 """
-HIA for readers without our plugin: the body of `segmif::InteractiveAttention`, a local function.
+HIA without our plugin: the body of `segmif::InteractiveAttention`, an ONNX local function.
 
-ONNX Runtime, and TensorRT where our plugin is not loaded, run this body; it is
-`segmif.ops.hia.gram` line by line. FP32 inside, whatever comes in.
+ONNX Runtime runs this body, and so does TensorRT if our plugin is not loaded. It is
+`segmif.ops.hia.gram` line by line. Sums and softmax are in FP32 for any type of input.
 """
 
 import onnx

@@ -1,4 +1,4 @@
-"""`python -m export benchmark`: what each variant costs on this machine."""
+"""`python -m export benchmark`: size, arithmetic and time of each variant on this machine."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ class Cost:
     parameters: int
     macs: int  # multiply-accumulates of convolutions and matrix products
     milliseconds: float | None  # median through ONNX Runtime on the CPU
-    confidence_ms: float | None  # median of what asking for confidence adds to it
+    confidence_ms: float | None  # median of what confidence adds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ def clock(variant: str, height: int, width: int, threads: int, runs: int) -> tup
     """
     Median milliseconds of one pair through ONNX Runtime on the CPU, and what confidence adds.
 
-    Both in turn, after one run to warm up.
+    Runs without and with confidence alternate, after one of each to warm up.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -106,7 +106,7 @@ def clock(variant: str, height: int, width: int, threads: int, runs: int) -> tup
     )
     pair = dict(zip(INPUTS, noise(1, height, width), strict=True))
     bare = onnxruntime.RunOptions()
-    bare.only_execute_path_to_fetches = True  # as our runtime does: who does not ask does not pay
+    bare.only_execute_path_to_fetches = True  # as our runtime does
     plain, more = [], []
     for _ in range(1 + runs):
         times = []

@@ -1,10 +1,10 @@
-"""How far TensorRT is with an engine, as its builder reports it."""
+"""The progress of TensorRT's builder, in percent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Tell = Callable[[int, str], None]  # percent, phase
+ReportProgress = Callable[[int, str], None]  # percent, phase
 
 
 @dataclass
@@ -15,15 +15,15 @@ class _Phase:
 
 
 class Progress:
-    """Whole percents, told as they rise; phases lie within steps of others."""
+    """Reports whole percents as they rise. A phase may lie within a step of another phase."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, report: ReportProgress) -> None:
+        self._report = report
         self._phases: dict[str, _Phase] = {}
-        self._told = 0
+        self._reported = 0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins, within another or on its own."""
+        """A phase of `steps` steps begins, within the phase `parent` or on its own."""
         self._phases[name] = _Phase(parent, max(steps, 1))
 
     def step(self, name: str, step: int) -> None:
@@ -32,16 +32,16 @@ class Progress:
         phase.done = min(step + 1, phase.steps)
         begin, width = self._share(phase)
         percent = int(100 * (begin + width * phase.done / phase.steps))
-        if percent > self._told:
-            self._told = percent
-            self._tell(percent, name)
+        if percent > self._reported:
+            self._reported = percent
+            self._report(percent, name)
 
     def finish(self, name: str) -> None:
         """A phase is over."""
         self._phases.pop(name, None)
 
     def _share(self, phase: _Phase) -> tuple[float, float]:
-        """Where in the whole (0 to 1) a phase begins, and how much of it it is."""
+        """Begin and width of a phase as shares of the whole, 0 to 1."""
         parent = self._phases.get(phase.parent or "")
         if parent is None:
             return 0.0, 1.0
@@ -50,9 +50,9 @@ class Progress:
         return begin + one * min(parent.done, parent.steps - 1), one
 
 
-def monitor(trt: Any, tell: Tell) -> Any:
+def monitor(trt: Any, report: ReportProgress) -> Any:
     """The `progress_monitor` of a builder's configuration."""
-    progress = Progress(tell)
+    progress = Progress(report)
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the module is only known when it runs
         def __init__(self) -> None:

@@ -1,11 +1,11 @@
 """
 `python -m export quantize`: an ONNX to INT8 or FP8 by explicit QDQ nodes, from frames of your rig.
 
-The convolutions at stride 4 and deeper compute in eight bits: weights by channel, activations by
-tensor, symmetric, with ranges from the frames given. The rest stays as it is in the ONNX given,
-FP16 for an engine: the stems' detail, the fusion decoder and the last layer of the mask, whose
-errors would be seen as they are, biases, attention and pixels. TensorRT takes the scales from the
-graph; ONNX Runtime runs the same file.
+The convolutions at stride 4 and deeper compute in eight bits. Quantization is symmetric: weights by
+channel, activations by tensor, with ranges from the given frames. The rest keeps the precision of
+the given ONNX, FP16 for an engine. That is the stems' detail, the fusion decoder and the last layer
+of the mask, whose errors would be visible, and biases, attention and pixels. TensorRT reads the
+scales from the graph. ONNX Runtime runs the same file.
 """
 
 import argparse
@@ -23,32 +23,33 @@ from segmif.argument_types import IntegerRange
 from segmif.frames import FramePair, fit
 from segmif.runtime.onnxruntime_ import onnxruntime
 
-from .output_paths import spare_source
+from .output_paths import check_output_path
 from .to_engine import read_model
 from .verify import read_frames
 
-# of the names of their weights; `edge` and `nano`
-DEEP = ("stem.stream", "encoder.", "pyramid.", "fusion.reduce", "mask.reduce", "mask.mix")
+# Parts of the weights' names, in `edge` and `nano`.
+QUANTIZED = ("stem.stream", "encoder.", "pyramid.", "fusion.reduce", "mask.reduce", "mask.mix")
 
-HALF_SCALES = 19  # the first opset whose scales may be FP16
+FP16_SCALES_OPSET = 19  # the first opset whose scales may be FP16
 
 
 @dataclass(frozen=True, kw_only=True)
-class EightBits:
-    """A type of eight bits that convolutions of TensorRT compute in."""
+class EightBit:
+    """A type of eight bits in which TensorRT computes convolutions."""
 
     onnx: int  # its number in ONNX
     largest: float
-    channels: int  # in and out, that a convolution must have
-    opset: int  # the first that knows it as it is written here
-    zero_points: bool  # whether they tell the type, or an attribute does
+    channels: int  # least number in and out of a convolution
+    opset: int  # the first with the type and attributes used here
+    zero_points: bool  # whether zero points give the type; else an attribute does
 
 
 PRECISIONS = {
-    "int8": EightBits(onnx=TensorProto.INT8, largest=127, channels=8, opset=13, zero_points=True),
-    # E4M3. TensorRT 10 does convolutions of 16 channels or fewer slowly or not at all: NVIDIA's
-    # ModelOpt leaves them out. ONNX Runtime 1.32 drops a ReLU before an FP8 QDQ with zero points.
-    "fp8": EightBits(
+    "int8": EightBit(onnx=TensorProto.INT8, largest=127, channels=8, opset=13, zero_points=True),
+    # E4M3. TensorRT 10 computes convolutions of 16 channels or fewer slowly or not at all, so
+    # NVIDIA's ModelOpt leaves them out.
+    # ONNX Runtime 1.32 drops a ReLU before an FP8 QDQ with zero points.
+    "fp8": EightBit(
         onnx=TensorProto.FLOAT8E4M3FN, largest=448, channels=24, opset=21, zero_points=False
     ),
 }
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--type",
         choices=list(PRECISIONS),
         default="int8",
-        help="of the convolutions; fp8 wants a GPU of compute capability 8.9 or later [int8]",
+        help="of the convolutions; fp8 needs a GPU of compute capability 8.9 or later [int8]",
     )
     parser.add_argument("--out", type=Path, help="ONNX to write [NAME.TYPE.onnx]")
     parser.add_argument(
@@ -89,21 +90,23 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
     """
     Writes `out` and its manifest; gives the number of convolutions in `precision`, int8 or fp8.
 
-    Raises ValueError where `source` is not an `edge` or `nano` in FP32 or FP16, `data` holds no
-    pair, or `out` is `source`.
+    Raises ValueError if `source` is not an `edge` or `nano` in FP32 or FP16, if `data` has no pair,
+    or if `out` is `source`.
     """
-    spare_source(source, out)
+    check_output_path(source, out)
     manifest, model, kind = *read_model(source), PRECISIONS[precision]
-    layers = deep_layers(model, kind)
+    layers = quantizable_layers(model, kind)
     if manifest.precision not in ("fp32", "fp16") or not layers or manifest.variant == "paper":
         raise ValueError(
             f"{source.name} is {manifest.variant} in {manifest.precision}: {precision.upper()} is "
             "made from the FP32 or FP16 ONNX of edge or nano"
         )
     read = sorted({layer.input[0] for layer in layers})
-    activations = greatest(model, read, (frame.pair for frame in read_frames(data, frames)))
-    insert(model, layers, scales_of(model, layers, activations, kind.largest), kind)
-    opset = raise_opset(model, max(kind.opset, HALF_SCALES if manifest.precision == "fp16" else 0))
+    pairs = (frame.pair for frame in read_frames(data, frames))
+    activations = activation_ranges(model, read, pairs)
+    insert_qdq(model, layers, quantization_scales(model, layers, activations, kind.largest), kind)
+    fp16_opset = FP16_SCALES_OPSET if manifest.precision == "fp16" else 0
+    opset = raise_opset(model, max(kind.opset, fp16_opset))
     out.parent.mkdir(parents=True, exist_ok=True)
     replace(
         manifest,
@@ -114,22 +117,22 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
     return len(layers)
 
 
-def deep_layers(model: ModelProto, kind: EightBits) -> list[NodeProto]:
+def quantizable_layers(model: ModelProto, kind: EightBit) -> list[NodeProto]:
     """The convolutions that may compute in eight bits."""
     shapes = {each.name: each.dims for each in model.graph.initializer}
     return [
         node
         for node in model.graph.node
         if node.op_type == "Conv"
-        and any(part in node.input[1] for part in DEEP)
+        and any(part in node.input[1] for part in QUANTIZED)
         and min(shapes.get(node.input[1], [0])[:2]) >= kind.channels
     ]
 
 
-def greatest(
+def activation_ranges(
     model: ModelProto, names: Sequence[str], pairs: Iterable[FramePair]
 ) -> dict[str, NDArray[np.float32]]:
-    """The greatest magnitude () that tensors of a network reach on pairs."""
+    """The greatest magnitude (), FP32, of each named tensor over the pairs."""
     watched = ModelProto.FromString(model.SerializeToString())
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
@@ -145,17 +148,17 @@ def greatest(
     return found
 
 
-def scales_of(
+def quantization_scales(
     model: ModelProto,
     layers: Sequence[NodeProto],
     activations: Mapping[str, NDArray[np.float32]],
     largest: float,
 ) -> dict[str, NDArray[Any]]:
     """
-    What one step of a type up to `largest` stands for, by tensor that the layers read.
+    The QDQ scale of each tensor that the layers read, for a type with values up to `largest`.
 
-    Takes the greatest magnitudes () of activations; gives a scale () for each of them and one (C,)
-    for weights (C, ...), in the precision of the weights.
+    Takes the greatest magnitudes () of activations. Gives a scale () for each of them and a scale
+    (C,) for weights (C, ...), in the precision of the weights.
     """
     read = {layer.input[1] for layer in layers}
     weights = {
@@ -168,24 +171,24 @@ def scales_of(
         name: np.abs(array).max(axis=(1, 2, 3)).astype(np.float32)
         for name, array in weights.items()
     }
-    # at least the smallest normal number: zero is no scale, and FP16 is inexact below
+    # at least the smallest normal number: a scale is not zero, and FP16 is inexact below
     return {
         name: np.maximum(magnitude / largest, np.finfo(precision).tiny).astype(precision)
         for name, magnitude in {**activations, **by_channel}.items()
     }
 
 
-def insert(
+def insert_qdq(
     model: ModelProto,
     layers: Sequence[NodeProto],
     scales: Mapping[str, NDArray[Any]],
-    kind: EightBits,
+    kind: EightBit,
 ) -> None:
-    """Has layers read activations and weights through QDQ pairs of these scales, in place."""
+    """Puts QDQ pairs of these scales before the layers' activations and weights, in place."""
     graph, nodes = model.graph, []
     pairs: dict[str, list[NodeProto]] = {}
     for name, scale in scales.items():
-        pairs[name], constants = round_trip(name, scale, kind)
+        pairs[name], constants = qdq_pair(name, scale, kind)
         graph.initializer.extend(constants)
     for node in graph.node:
         nodes += [node, *(each for name in node.output for each in pairs.pop(name, []))]
@@ -196,10 +199,10 @@ def insert(
     graph.node.extend([*of_weights, *nodes])
 
 
-def round_trip(
-    name: str, scale: NDArray[Any], kind: EightBits
+def qdq_pair(
+    name: str, scale: NDArray[Any], kind: EightBit
 ) -> tuple[list[NodeProto], list[TensorProto]]:
-    """The QDQ pair that makes NAME_dequantized of a tensor, and its constants; scale () or (C,)."""
+    """The QDQ pair from NAME to NAME_dequantized, and its constants; scale () or (C,)."""
     constants = [numpy_helper.from_array(scale, f"{name}_scale")]
     if kind.zero_points:
         zeros = np.zeros(scale.shape, helper.tensor_dtype_to_np_dtype(kind.onnx))
@@ -218,7 +221,7 @@ def round_trip(
 
 
 def raise_opset(model: ModelProto, least: int) -> int:
-    """Declares at least an opset, for the graph and its functions; gives what is declared."""
+    """Raises the opset of the graph and its functions to `least`; gives the resulting opset."""
     imported = [*model.opset_import, *(o for f in model.functions for o in f.opset_import)]
     plain = [opset for opset in imported if opset.domain == ""]
     for opset in plain:

@@ -1,8 +1,8 @@
 """
-`python -m export engine`: ONNX in, a TensorRT engine for this very GPU and its manifest out.
+`python -m export engine`: ONNX to a TensorRT engine for the GPU of this machine, and its manifest.
 
-The precision is that of the ONNX (strongly typed). Where our plugin is loaded, it takes the place
-of every `segmif::InteractiveAttention`; elsewhere TensorRT compiles the node's body.
+The engine has the precision of the ONNX (strongly typed). If our plugin is loaded, it computes
+every `segmif::InteractiveAttention`. Otherwise TensorRT compiles the node's body.
 """
 
 import argparse
@@ -25,16 +25,16 @@ from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.errors import ArtefactError
 
 from .build_progress import monitor
-from .output_paths import spare_source
+from .output_paths import check_output_path
 
 OPERATOR = ("segmif", "InteractiveAttention")
-PLUGIN_FIRST = (10, 7)  # from here on the parser prefers a plugin to a local function
-ROOM = 4  # what an engine may take, in sizes of its ONNX; TensorRT-RTX's take 2.3
+PLUGIN_PREFERRED = (10, 7)  # first TensorRT whose parser prefers a plugin to a local function
+SIZE_FACTOR = 4  # greatest size of an engine over that of its ONNX; TensorRT-RTX's have 2.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The sizes an engine is built for: at least, at best and at most."""
+    """The sizes that an engine takes: minimum, optimum and maximum."""
 
     batch: tuple[int, int, int] = (1, 1, 8)
     height: tuple[int, int, int] = (32, 480, 1024)
@@ -42,31 +42,31 @@ class Profile:
 
     def __post_init__(self) -> None:
         for name, sizes in vars(self).items():
-            least, best, most = sizes
-            if not 1 <= least <= best <= most:
-                raise ValueError(f"{name} is {sizes}: least <= best <= most expected, from 1 on")
+            low, best, high = sizes
+            if not 1 <= low <= best <= high:
+                raise ValueError(f"{name} is {sizes}: 1 <= min <= opt <= max expected")
             if name != "batch" and any(size % MULTIPLE for size in sizes):
                 raise ValueError(f"{name} is {sizes}: multiples of {MULTIPLE} expected")
 
     def shapes(self, channels: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Least, best and most of a tensor (B, H, W, *channels)."""
+        """Minimum, optimum and maximum shape of a tensor (B, H, W, *channels)."""
         sizes = zip(self.batch, self.height, self.width, strict=True)
         return [(*size, *channels) for size in sizes]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """What an engine is built with."""
+    """The settings of an engine's build."""
 
     profile: Profile
-    plugin: Path | None = None  # our plugin's library; None: TensorRT compiles the attention's body
-    workspace_mib: int | None = None  # scratch and activations; None: all the GPU has
-    timing_cache: Path | None = None  # what earlier builds on this machine measured
+    plugin: Path | None = None  # our library; None: TensorRT compiles the attention's body
+    workspace_mib: int | None = None  # for scratch and activations; None: all of the GPU's memory
+    timing_cache: Path | None = None  # timings of earlier builds on this machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m export engine`."""
-    best = Profile()
+    default = Profile()
     parser.add_argument("--onnx", type=Path, required=True, help="network to build, as exported")
     parser.add_argument("--out", type=Path, help="engine to write [beside the ONNX]")
     parser.add_argument(
@@ -81,20 +81,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("build/plugin/libsegmif_plugin.so"),
         help="library of the plugin [build/plugin/libsegmif_plugin.so, as `make plugin` leaves it]",
     )
-    for name, sizes in vars(best).items():
+    for name, sizes in vars(default).items():
         parser.add_argument(
             f"--{name}",
             type=IntegerRange(),
             nargs=3,
             default=sizes,
-            metavar=("LEAST", "BEST", "MOST"),
+            metavar=("MIN", "OPT", "MAX"),
             help=f"sizes that the engine takes [{' '.join(map(str, sizes))}]",
         )
     parser.add_argument(
         "--workspace-mib", type=IntegerRange(), help="GPU memory that the network may use [all]"
     )
     parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster")
-    parser.add_argument("--rebuild", action="store_true", help="even where the engine fits")
+    parser.add_argument("--rebuild", action="store_true", help="even if the engine is up to date")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -107,8 +107,8 @@ def main(args: argparse.Namespace) -> int:
         timing_cache=args.timing_cache,
     )
     out = args.out or args.onnx.with_suffix(".engine")
-    spare_source(args.onnx, out)
-    Manifest.read(args.onnx)  # tells what is wrong with the file before what the machine lacks
+    check_output_path(args.onnx, out)
+    Manifest.read(args.onnx)  # an error in the file comes before one of the machine
     machine = runtime.Machine.here()
     if not args.rebuild and up_to_date(args.onnx, out, build, machine):
         print(f"{out} fits this ONNX and this machine; --rebuild builds it all the same")
@@ -120,24 +120,24 @@ def main(args: argparse.Namespace) -> int:
 
 def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") -> dict[str, Any]:
     """
-    Writes the engine `out` and its manifest; gives what the manifest says of the engine.
+    Writes the engine `out` and its manifest; gives the manifest's facts of the engine.
 
-    Raises ArtefactError where `source` is no ONNX, TensorRT refuses the network or the plugin is
-    not to be found, OSError where `out` has no room.
+    Raises ArtefactError if `source` is no ONNX, if TensorRT refuses the network, or if the plugin
+    is missing. Raises OSError if the disk has too little space.
     """
     manifest, model = read_model(source)
-    check_room(source, out)
+    check_disk_space(source, out)
     trt = runtime.import_tensorrt()
     plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
     engine = serialize(trt, model, build)
-    held = attention_of(trt, engine, attentions(model))
+    held = attention_kind(trt, engine, count_attentions(model))
     wanted = "plugin" if build.plugin else "native"
     if held != wanted:
         raise ArtefactError(
             f"the engine's attention is {held}, {wanted} was asked for: the parser did not take "
             "our plugin for each node; is the library built for this TensorRT?"
         )
-    facts = wanted_facts(build, machine) | {"attention": held, "plugin_sha256": plugin}
+    facts = expected_facts(build, machine) | {"attention": held, "plugin_sha256": plugin}
     replace(
         manifest,
         source_sha256=manifest.sha256,
@@ -148,11 +148,11 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
 
 
 def read_model(path: Path) -> tuple[Manifest, onnx.ModelProto]:
-    """The manifest and the network of an ONNX file; ArtefactError where it is something else."""
+    """The manifest and the network of an ONNX file; raises ArtefactError for another file."""
     manifest, content = Manifest.open(path)
     try:
         model = onnx.load_model_from_string(content)
-        if not model.graph.node:  # an empty file is read as that
+        if not model.graph.node:  # an empty file is a valid message
             raise DecodeError("nothing in it")
     except DecodeError as error:
         raise ArtefactError(
@@ -168,8 +168,8 @@ def read_model(path: Path) -> tuple[Manifest, onnx.ModelProto]:
     return manifest, model
 
 
-def wanted_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
-    """What an engine of this build on this machine would say of itself."""
+def expected_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
+    """The facts in the manifest of an engine of this build on this machine."""
     return {
         **machine.facts,
         "profile": {name: list(sizes) for name, sizes in vars(build.profile).items()},
@@ -179,22 +179,22 @@ def wanted_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
     }
 
 
-def check_room(source: Path, out: Path) -> None:
-    """Makes the folder of an engine; OSError where it cannot be written or is too full."""
+def check_disk_space(source: Path, out: Path) -> None:
+    """Makes the engine's folder; raises OSError if it is not writable or the disk is too full."""
     folder = out.parent
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise OSError(f"{folder} cannot be written by user {os.getuid()}: give it to that user")
-    needed, free = ROOM * source.stat().st_size, shutil.disk_usage(folder).free
+    needed, free = SIZE_FACTOR * source.stat().st_size, shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
             f"{folder} has {free / 1e6:.1f} MB free, an engine of {source.name} may take "
-            f"{needed / 1e6:.1f} MB: make room"
+            f"{needed / 1e6:.1f} MB: free some disk space"
         )
 
 
 def up_to_date(source: Path, out: Path, build: Build, machine: "runtime.Machine") -> bool:
-    """Whether an engine there was built from this ONNX, by this build, for this machine."""
+    """Whether `out` was built from this ONNX, with these settings, for this machine."""
     if not out.is_file() or not Manifest.beside(out).is_file():
         return False
     try:
@@ -203,19 +203,18 @@ def up_to_date(source: Path, out: Path, build: Build, machine: "runtime.Machine"
         print(f"{error}: it is built again")
         return False
     same_source = there.source_sha256 == Manifest.read(source).sha256
-    return same_source and there.engine == wanted_facts(build, machine)
+    return same_source and there.engine == expected_facts(build, machine)
 
 
 def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -> onnx.ModelProto:
     """
-    The model as the parser of a TensorRT version must see it.
+    A copy of the model for the parser of a TensorRT version.
 
-    With our plugin, parsers before 10.7 must not find the body, which they would prefer. Without
-    it, the body stands in the node's place: from 10.7 on, a plugin that something else in this
-    process loaded would be preferred.
+    With our plugin, parsers before 10.7 must not find the body, because they prefer it. Without our
+    plugin, the body replaces the node: from 10.7 on, the parser prefers any loaded plugin.
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
-    if plugin and version < PLUGIN_FIRST:
+    if plugin and version < PLUGIN_PREFERRED:
         kept = [f for f in model.functions if (f.domain, f.name) != OPERATOR]
         del model.functions[:]
         model.functions.extend(kept)
@@ -226,15 +225,15 @@ def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -
 
 def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     """
-    A model to the bytes of an engine, by the module `tensorrt` (or one with its interface).
+    A model to the bytes of an engine, by the module `tensorrt` or one with its interface.
 
-    Raises ArtefactError with what the parser or the builder said.
+    Raises ArtefactError with the reason of the parser or the builder.
     """
     version = runtime.version_of(trt)
-    logger = runtime.Words(trt)
-    builder = trt.Builder(logger.of_tensorrt)
+    log = runtime.TensorRTLog(trt)
+    builder = trt.Builder(log.logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger.of_tensorrt)
+    parser = trt.OnnxParser(network, log.logger)
     prepared = prepare(model, version, plugin=build.plugin is not None)
     if not parser.parse(prepared.SerializeToString()):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
@@ -246,8 +245,8 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ArtefactError(
-            f"TensorRT {trt.__version__} built no engine: {logger.last_error}; where memory is "
-            "short, a smaller profile needs less and a larger --workspace-mib allows more"
+            f"TensorRT {trt.__version__} built no engine: {log.last_error}; if memory is "
+            "short, use a smaller profile or a larger --workspace-mib"
         )
     if build.timing_cache and cache is not None:
         build.timing_cache.parent.mkdir(parents=True, exist_ok=True)
@@ -259,7 +258,7 @@ def _configure(trt: Any, builder: Any, build: Build) -> Any:
     config = builder.create_builder_config()
     if build.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
-    # names and types of the layers stay in the engine: they tell which attention it holds
+    # names and types of the layers stay in the engine: `attention_kind` reads them
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     profile = builder.create_optimization_profile()
     profile.set_shape("visible", *build.profile.shapes((3,)))
@@ -269,33 +268,33 @@ def _configure(trt: Any, builder: Any, build: Build) -> Any:
 
 
 def _open_timing_cache(trt: Any, config: Any, path: Path | None) -> Any:
-    """What earlier builds measured; nothing yet where this TensorRT and GPU cannot use the file."""
+    """Timings of earlier builds; empty if the file does not fit this TensorRT and GPU."""
     if path is None:
         return None
     held = read_bytes(path) if path.exists() else b""
-    cache = _attached(config, held)
+    cache = _attach_timing_cache(config, held)
     if cache is None and held:
         print(
-            f"{path} holds no timings for TensorRT {trt.__version__} on this GPU: all is measured "
-            "anew, and takes its place"
+            f"{path} has no timings for TensorRT {trt.__version__} on this GPU: they are measured "
+            "again and replace it"
         )
-        cache = _attached(config, b"")
+        cache = _attach_timing_cache(config, b"")
     return cache
 
 
-def _attached(config: Any, held: bytes) -> Any:
+def _attach_timing_cache(config: Any, held: bytes) -> Any:
     cache = config.create_timing_cache(held)
     fits = cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
     return cache if fits else None
 
 
-def attentions(model: onnx.ModelProto) -> int:
-    """How many attention nodes a network has: `nano` one, `edge` two."""
+def count_attentions(model: onnx.ModelProto) -> int:
+    """The number of attention nodes of a network: one in `nano`, two in `edge`."""
     return sum((node.domain, node.op_type) == OPERATOR for node in model.graph.node)
 
 
-def attention_of(trt: Any, engine: bytes, nodes: int) -> str:
-    """Which attention an engine of so many nodes really holds, as the engine itself says."""
+def attention_kind(trt: Any, engine: bytes, nodes: int) -> str:
+    """The attention of an engine with `nodes` attention nodes, by its inspector."""
     opened = runtime.deserialize(trt, engine)
     inspector = opened.create_engine_inspector()
     layers = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))["Layers"]

@@ -1,8 +1,8 @@
 """
-`python -m export onnx`: safetensors in, one ONNX file and its manifest out, checked before use.
+`python -m export onnx`: safetensors to one ONNX file and its manifest, checked against torch.
 
-The attention is one node of the domain `segmif`; its body travels along as a local function. Batch,
-height and width are dynamic; height and width divide by 32.
+The attention is one node of the domain `segmif`, with its body as a local function in the file.
+Batch, height and width are dynamic. Height and width are multiples of 32.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
-from segmif.model.blocks import enlarge
+from segmif.model.blocks import upsample
 from segmif.model.network import Network
 from segmif.model.precision import to_half
 from segmif.model.weights import open_network
 from segmif.runtime.onnxruntime_ import onnxruntime
 
 from .attention_function import OPSET, local_function
-from .output_paths import spare_source
+from .output_paths import check_output_path
 
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
 PATCH = 16  # pixels
-CHECKED_SIZES = ((1, 96, 160), (3, 64, 32))
+CHECK_SIZES = ((1, 96, 160), (3, 64, 32))
 
 Bytes = NDArray[np.uint8]
 
@@ -65,11 +65,11 @@ def main(args: argparse.Namespace) -> int:
 
 def export(weights: Path, out: Path, precision: str = "fp32") -> str:
     """
-    Writes `out` and its manifest from a safetensors file; gives the difference found, in words.
+    Writes `out` and its manifest from a safetensors file; gives the differences found as text.
 
-    `precision` (fp32 or fp16) is in the graph itself: a strongly typed engine takes it as it is.
+    `precision` (fp32 or fp16) is that of the graph, which a strongly typed engine keeps.
     """
-    spare_source(weights, out)
+    check_output_path(weights, out)
     network, source = open_network(weights)
     if precision == "fp16":
         network = to_half(network)
@@ -88,13 +88,12 @@ def export(weights: Path, out: Path, precision: str = "fp32") -> str:
 
 
 def to_model(network: Network) -> onnx.ModelProto:
-    """The network as ONNX; attention is one node of the domain `segmif`, its body a function."""
+    """The network as ONNX with the attention's local function."""
     batch = torch.export.Dim("batch", min=1)
     height, width = (MULTIPLE * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     sizes = {0: batch, 1: height, 2: width}
     with warnings.catch_warnings():
-        # torch's exporter warns of its own deprecated calls, of axis names it merges and of
-        # torchvision operators that nobody asked for
+        # torch's exporter warns of its own deprecated calls, merged axis names and torchvision
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
@@ -107,15 +106,15 @@ def to_model(network: Network) -> onnx.ModelProto:
             opset_version=OPSET,
             verbose=False,
         )
-    assert program is not None  # None only where a file was asked for
+    assert program is not None  # None only with an output file
     model: onnx.ModelProto = program.model_proto
     model.functions.append(local_function())
-    forget_origin(model)
+    strip_metadata(model)
     return model
 
 
-def forget_origin(model: onnx.ModelProto) -> None:
-    """Drops the notes of the exporter: stack traces with the paths of this machine."""
+def strip_metadata(model: onnx.ModelProto) -> None:
+    """Removes the exporter's metadata: stack traces with paths of this machine."""
     graph = model.graph
     for noted in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
         del noted.metadata_props[:]
@@ -128,25 +127,25 @@ def forget_origin(model: onnx.ModelProto) -> None:
 
 def check(model: onnx.ModelProto, network: Network) -> str:
     """
-    Runs the ONNX and the network at sizes that were not exported at; ExportError where they differ.
+    Runs the ONNX and the network at sizes other than the exported one, against float64.
 
-    Both are compared with the network in float64, and the ONNX may err twice as much as torch in
-    the same precision. Rounding to bytes turns a tiny difference into a whole level, so for the
-    fused frame and the confidence it is the share of pixels that counts (and one in ten thousand,
-    where torch happens to meet none), for labels what stands in `check_labels`.
+    Raises ExportError if the ONNX deviates more than twice as far as torch in the same precision.
+    Rounding to bytes turns a tiny difference into a whole level. So the fused frame and the
+    confidence are checked by the share of values that differ, with 1e-4 more for values that torch
+    happens to round right. `check_labels` checks the labels.
     """
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     wide = copy.deepcopy(network).double()
     found = []
-    for size in CHECKED_SIZES:
+    for size in CHECK_SIZES:
         pair = noise(*size)
         given = session.run(list(OUTPUTS), dict(zip(INPUTS, pair, strict=True)))
         with torch.no_grad():
             tensors = [torch.from_numpy(array) for array in pair]
-            plain, torchs_scores = with_scores(network, *tensors)
-            exact, scores = with_scores(wide, *tensors)
+            plain, torchs_scores = outputs_and_logits(network, *tensors)
+            exact, scores = outputs_and_logits(wide, *tensors)
         for name, ours, torchs, truth in zip(OUTPUTS, given, plain, exact, strict=True):
             if ours.shape != truth.shape:
                 raise ExportError(f"{name} at {size} has shape {ours.shape}, not {truth.shape}")
@@ -164,14 +163,14 @@ def check(model: onnx.ModelProto, network: Network) -> str:
 
 def check_labels(labels: Tensor, exact: Tensor, torchs: Tensor) -> None:
     """
-    Lets a label pass that is not the best one in float64 where rounding accounts for that.
+    Raises ExportError for a label that is not the best one in float64, unless rounding explains it.
 
-    Takes labels uint8 (B, H, W) and scores (B, K, H, W), exact and as torch has them in the
-    network's precision. Two scores that are each off by at most twice torch's greatest error may
-    change places when they lie within four times that error. Raises ExportError.
+    Takes labels uint8 (B, H, W) and scores (B, K, H, W), exact and of torch in the network's
+    precision. Each score may be off by twice torch's greatest error. So two scores may change
+    places if they lie within four times that error.
     """
     if not torchs.isfinite().all():
-        raise ExportError("torch's own scores are not finite in this precision: nothing to hold to")
+        raise ExportError("torch's scores are not finite in this precision: no reference")
     if labels.max() >= exact.shape[1]:
         raise ExportError(f"class {labels.max()} is named; there are {exact.shape[1]}")
     error = (torchs - exact).abs().max().item()
@@ -184,13 +183,15 @@ def check_labels(labels: Tensor, exact: Tensor, torchs: Tensor) -> None:
         )
 
 
-def with_scores(network: Network, visible: Tensor, infrared: Tensor) -> tuple[list[Bytes], Tensor]:
-    """What `forward` gives, and the logits whose greatest is the label, float64 (B, K, H, W)."""
+def outputs_and_logits(
+    network: Network, visible: Tensor, infrared: Tensor
+) -> tuple[list[Bytes], Tensor]:
+    """The outputs of `forward`, and the logits behind the labels, float64 (B, K, H, W)."""
     logits: list[Tensor] = []
     hook = network.core.register_forward_hook(lambda core, given, made: logits.append(made[1]))
     outputs = [output.numpy() for output in network(visible, infrared)]
     hook.remove()
-    scores = enlarge(logits[0], 4 // network.config.label_stride).double()
+    scores = upsample(logits[0], 4 // network.config.label_stride).double()
     return outputs, functional.interpolate(scores, infrared.shape[1:], mode="nearest")
 
 
@@ -202,8 +203,7 @@ def noise(batch: int, height: int, width: int) -> tuple[Bytes, Bytes]:
     """
     A pair of random frames: visible (B, H, W, 3), infrared (B, H, W); PATCH divides H and W.
 
-    Noise upon random patches: a network that has learnt finds several classes there, where it finds
-    but one in noise alone.
+    Noise upon random patches: in noise alone a trained network finds only one class.
     """
     random = np.random.default_rng(batch * height * width)
 

@@ -1,8 +1,8 @@
 """
-How far answers stray from exact ones, and whether rounding explains it.
+The deviation of predictions from exact ones, and how much of it rounding explains.
 
-An artefact may stray twice as far from float64 as plain torch does in the artefact's own precision
-on the same frames: that is what rounding costs, and no more. Needs no torch.
+An artefact may deviate from float64 twice as far as plain torch in the artefact's precision on the
+same frames. Needs no torch.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from segmif.frames import FramePair, Prediction
 from segmif.metrics import ConfusionMatrix, fusion_metrics, luma
 
-FREE = 1e-4  # share of values that may differ where torch happens to round all of them rightly
+MIN_TOLERANCE = (
+    1e-4  # share of values that may differ where torch happens to round all of them rightly
+)
 
 Bytes = NDArray[np.uint8]
 Predict = Callable[[FramePair], Prediction]
@@ -22,7 +24,7 @@ Predict = Callable[[FramePair], Prediction]
 
 @dataclass(frozen=True)
 class Frame:
-    """A pair and, where the folder has them, its labels."""
+    """A pair and its labels; None if the folder has none."""
 
     pair: FramePair
     labels: Bytes | None
@@ -30,46 +32,46 @@ class Frame:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one way to compute strays from float64, over all frames."""
+    """The deviation of one way to compute from float64, over all frames."""
 
     name: str
     fused_differs: float  # share of the fused values, at most 1
     fused_mean: float  # grey levels
     fused_most: int  # grey levels
-    psnr_db: float  # infinite where nothing differs
+    psnr_db: float  # infinite if nothing differs
     labels_differ: float  # share of the pixels
-    confidence_mean: float | None  # in 1/255; None where the artefact gives none
+    confidence_mean: float | None  # in 1/255; None if the artefact gives none
     metrics: dict[str, float]  # fusion metric -> difference of its mean
     mean_iou: float | None  # difference; None without labels
 
     def exceeds(self, plain: "Deviation") -> list[str]:
-        """What strays more than plain torch in the same precision may explain, in words."""
+        """A sentence for each deviation above the tolerance, which `plain` torch sets."""
         checked = [
-            ("values of the fused image", self.fused_differs, 2 * plain.fused_differs + FREE),
-            ("grey levels (mean)", self.fused_mean, 2 * plain.fused_mean + FREE),
-            ("labels", self.labels_differ, 2 * plain.labels_differ + FREE),
+            ("values of the fused image", self.fused_differs, plain.fused_differs),
+            ("grey levels (mean)", self.fused_mean, plain.fused_mean),
+            ("labels", self.labels_differ, plain.labels_differ),
         ]
         if self.confidence_mean is not None and plain.confidence_mean is not None:
-            allowed = 2 * plain.confidence_mean + FREE
-            checked.append(("255ths of confidence (mean)", self.confidence_mean, allowed))
+            found, rounding = self.confidence_mean, plain.confidence_mean
+            checked.append(("255ths of confidence (mean)", found, rounding))
         return [
             f"{self.name}: {what} differ by {found:.3g}, rounding explains {allowed:.3g}"
-            for what, found, allowed in checked
-            if not found <= allowed
+            for what, found, rounding in checked
+            if not found <= (allowed := 2 * rounding + MIN_TOLERANCE)
         ]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Frames and the exact answers to them."""
+class Reference:
+    """Frames and the exact predictions for them."""
 
     frames: Sequence[Frame]
     exact: Sequence[Prediction]
     classes: int
 
-    def strays(self, name: str, answer: Predict) -> Deviation:
-        """Compares the answers of one way to compute with the exact ones."""
-        given = [answer(frame.pair) for frame in self.frames]
+    def deviation(self, name: str, predict: Predict) -> Deviation:
+        """Compares the predictions of `predict` with the exact ones."""
+        given = [predict(frame.pair) for frame in self.frames]
         pairs = list(zip(given, self.exact, strict=True))
         fused = np.concatenate([np.abs(a.fused.astype(int) - b.fused).ravel() for a, b in pairs])
         labels = np.concatenate([(a.labels != b.labels).ravel() for a, b in pairs])
@@ -108,7 +110,7 @@ class Trial:
 
 
 def _confidence_mean(pairs: Sequence[tuple[Prediction, Prediction]]) -> float | None:
-    """Mean difference of the confidences; None where one has none."""
+    """Mean difference of the confidences; None if one side has none."""
     differences = [
         np.abs(a.confidence.astype(int) - b.confidence).ravel()
         for a, b in pairs

@@ -1,7 +1,7 @@
 """
-`python -m export verify`: the same frames through torch, ONNX and engine, and who strays too far.
+`python -m export verify`: torch, ONNX and engine on the same frames, compared with float64.
 
-The truth is the network in float64; who may stray how far from it stands in `export.tolerance`.
+`export.tolerance` defines how far each may deviate.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from segmif.model.precision import to_half
 from segmif.model.weights import load_network
 from segmif.runtime import open_runtime, predict
 
-from .tolerance import Deviation, Frame, Predict, Trial
+from .tolerance import Deviation, Frame, Predict, Reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,24 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Compares as the arguments say; returns the exit code: 1 where anything strays too far."""
+    """Compares as the arguments say; returns the exit code, 1 if a deviation is too large."""
     if args.json and not args.json.parent.is_dir():
         raise FileNotFoundError(f"--json {args.json}: make the folder {args.json.parent} first")
     network = load_network(args.weights)
     frames = read_frames(args.data, args.frames)
-    for path in args.artefacts:  # what does not run here is told before float64 takes its time
+    for path in args.artefacts:  # an artefact that does not run fails before float64 takes its time
         open_runtime(path, plugin=args.plugin).close()
-    trial = exactly(network, frames)
+    reference = exact_reference(network, frames)
     plain = {
-        "fp32": trial.strays("torch fp32", by_torch(network)),
-        "fp16": trial.strays("torch fp16", by_torch(to_half(network))),
+        "fp32": reference.deviation("torch fp32", torch_predictor(network)),
+        "fp16": reference.deviation("torch fp16", torch_predictor(to_half(network))),
     }
     found, faults, measured = list(plain.values()), [], []
     for path in args.artefacts:
         runtime = open_runtime(path, plugin=args.plugin)
         name = f"{path.name} ({runtime.name})"
-        answer = partial(predict, runtime, confidence=CONFIDENCE in runtime.outputs)
-        found.append(trial.strays(name, answer))
+        predictor = partial(predict, runtime, confidence=CONFIDENCE in runtime.outputs)
+        found.append(reference.deviation(name, predictor))
         if runtime.manifest.precision in plain:
             faults += found[-1].exceeds(plain[runtime.manifest.precision])
         else:
@@ -67,19 +67,18 @@ def main(args: argparse.Namespace) -> int:
         runtime.close()
     print(table(found))
     for name in measured:
-        print(f"{name}: eight bits, not judged here; `training evaluate` does that")
-    judged = len(args.artefacts) - len(measured)
-    if judged:
-        pairs = len(trial.frames)
-        said = f"{judged} judged, all within twice what rounding costs torch, {pairs} pairs"
-        print("\n".join(faults) or said)
+        print(f"{name}: eight bits, not checked here; `training evaluate` measures it")
+    checked = len(args.artefacts) - len(measured)
+    if checked:
+        passed = f"{checked} checked, all within twice the rounding of torch, {len(frames)} pairs"
+        print("\n".join(faults) or passed)
     if args.json:
         write_text(args.json, json.dumps([asdict(each) for each in found], indent=2) + "\n")
     return 1 if faults else 0
 
 
 def read_frames(folder: Path, count: int) -> list[Frame]:
-    """Up to `count` pairs of a folder, evenly spread over it; ValueError where that is none."""
+    """Up to `count` pairs of a folder, evenly spread; raises ValueError if there is none."""
     if count < 1:
         raise ValueError(f"--frames is {count}: at least 1 pair is needed")
     folders = folder / "visible", folder / "infrared"
@@ -100,28 +99,28 @@ def _read(files: FilePair, labels: Path | None) -> Frame:
     return Frame(pair, codecs.read_labels(labels) if labels else None)
 
 
-def by_torch(network: Network) -> Predict:
-    """The network itself, in whatever precision it is."""
+def torch_predictor(network: Network) -> Predict:
+    """The predictions of a network in its own precision."""
 
-    def answer(pair: FramePair) -> Prediction:
+    def predict_pair(pair: FramePair) -> Prediction:
         fitted = fit(pair)
         with torch.inference_mode():
             given = (torch.from_numpy(array)[None] for array in (fitted.visible, fitted.infrared))
             prediction = Prediction(*(output[0].numpy() for output in network(*given)))
         return unfit(prediction, *pair.infrared.shape)
 
-    return answer
+    return predict_pair
 
 
-def exactly(network: Network, frames: Sequence[Frame]) -> Trial:
-    """Frames with the network's answers to them in float64."""
-    exact = by_torch(copy.deepcopy(network).double())
+def exact_reference(network: Network, frames: Sequence[Frame]) -> Reference:
+    """Frames with the network's predictions in float64."""
+    exact = torch_predictor(copy.deepcopy(network).double())
     classes = len(network.config.taxonomy.names)
-    return Trial(frames, [exact(frame.pair) for frame in frames], classes)
+    return Reference(frames, [exact(frame.pair) for frame in frames], classes)
 
 
 def table(found: Sequence[Deviation]) -> str:
-    """What was found, as text: differences from float64."""
+    """The deviations from float64 as a text table."""
     width = max(len(each.name) for each in found)
     rows = [
         f"{'':<{width}}  differ   mean  most   PSNR  labels  conf.   metrics      mIoU",

@@ -1,4 +1,4 @@
-"""How fast a runtime answers and whether rightly: its strays from float64, beside torch's own."""
+"""The speed of a runtime, and its deviation from float64 beside that of torch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ import numpy as np
 
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.timing import host_milliseconds
-from export.tolerance import Bytes, Deviation, Trial
+from export.tolerance import Bytes, Deviation, Reference
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 
 if TYPE_CHECKING:
     from benchmarks.gpu.setting import Setting
     from segmif.runtime import Runtime
 
-SHOWN = ("fused_differs", "fused_mean", "labels_differ")  # of Strays
+SHOWN = ("fused_differs", "fused_mean", "labels_differ")  # of a Deviation
 
 Answer = Callable[[Bytes, Bytes], Sequence[Bytes]]  # frames (B, H, W, 3), (B, H, W) to outputs
 Compare = Callable[[Answer, int], Row]
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A pair with the exact answer to it, and how far plain torch strays from that."""
+class Tolerance:
+    """A pair, its exact prediction, and the deviation of plain torch from that."""
 
-    trial: Trial  # of that pair alone
+    reference: Reference  # of that pair alone
     plain: Deviation  # of torch in the precision of what is compared
 
     def row(self, answer: Answer, batch: int) -> Row:
-        """How far the answers in a batch of that size stray, by the rule of `export verify`."""
+        """The deviation of the answers in a batch of that size, by the rule of `export verify`."""
         try:
-            found = self.trial.strays("found", at_the_end(answer, batch))
+            found = self.reference.deviation("found", at_the_end(answer, batch))
         except Exception as error:
             return {"right": False, "why": f"{type(error).__name__}: {error}"}
         faults = found.exceeds(self.plain)
@@ -40,15 +40,15 @@ class Reference:
         return row | ({"why": faults} if faults else {})
 
 
-def shown(strays: Deviation) -> Row:
+def shown(deviation: Deviation) -> Row:
     """The columns of a row."""
-    return {name: getattr(strays, name) for name in SHOWN}
+    return {name: getattr(deviation, name) for name in SHOWN}
 
 
-def comparison(reference: Callable[[], Reference]) -> Compare:
-    """What compares answers; where there is no reference, it says why, for times count without."""
+def comparison(tolerance: Callable[[], Tolerance]) -> Compare:
+    """Compares answers. If there is no tolerance, each row has the reason: times count without."""
     try:
-        return reference().row
+        return tolerance().row
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         return lambda answer, batch: {"not_compared": reason}

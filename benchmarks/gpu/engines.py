@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.gpu.comparison import comparison, served
-from benchmarks.gpu.reference import reference
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.tolerance import tolerance
 from export import to_engine
 from segmif.frames import INPUTS
 from segmif.manifest import Manifest, ManifestError
@@ -48,7 +48,7 @@ def tensorrt(
     start = time.monotonic()
     facts = to_engine.export(onnx, engine, _build(setting, machine, plugin, best), machine)
     yield {"network": variant, "build_s": time.monotonic() - start} | facts
-    compare = comparison(partial(reference, setting, variant, "fp16"))
+    compare = comparison(partial(tolerance, setting, variant, "fp16"))
     for open_ in (open_device, _without_graphs):
         network = runtime.open_engine(engine, plugin, device=open_)
         facts = {"network": variant, "graph": open_ is open_device}
@@ -107,8 +107,8 @@ def _built(setting: Setting, version: str) -> Path:
 
 def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBackend) -> Counter[str]:
     """Milliseconds of each layer over all runs; all of TensorRT ends with it."""
-    words = runtime.Words(trt)
-    context = runtime.deserialize(trt, engine, words).create_execution_context()
+    log = runtime.TensorRTLog(trt)
+    context = runtime.deserialize(trt, engine, log).create_execution_context()
     totals: Counter[str] = Counter()
 
     class Profiler(trt.IProfiler):  # type: ignore[misc]  # the module is only known when it runs
@@ -124,7 +124,7 @@ def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBacken
         if number == 1:  # the run before it was to warm up
             context.profiler = profiler
         if not context.execute_async_v3(stream):
-            raise DeviceError(f"TensorRT could not enqueue the network: {words.last_error}")
+            raise DeviceError(f"TensorRT could not enqueue the network: {log.last_error}")
         device.wait(stream)
     return totals
 

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.comparison import Compare, comparison, served
-from benchmarks.gpu.reference import of_torch, reference
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.timing import roofline_ms
+from benchmarks.gpu.tolerance import of_torch, tolerance
 from segmif.manifest import Manifest, ManifestError
 from segmif.model.network import Network
 from segmif.model.precision import to_half
-from segmif.ops.hia import fast_forms
+from segmif.ops.hia import device_kernels
 from segmif.ops.native import KernelError, use
 
 
 def network_times(setting: Setting, variant: str) -> Iterator[Row]:
     """Milliseconds of whole pairs, pixels to pixels, in FP16: eager, on our kernels, compiled."""
-    compare = comparison(partial(reference, setting, variant, "fp16"))
+    compare = comparison(partial(tolerance, setting, variant, "fp16"))
     half, turned = (to_half(setting.network(variant)).to(setting.device) for _ in range(2))
     turned.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stub
     ms = setting.timer.milliseconds
@@ -60,7 +60,7 @@ def _on_kernels(
             row[f"{name}_ms"] = setting.timer.milliseconds(partial(network, *pair))
             row[name] = compare(of_torch(network, setting.device), len(pair[0]))
     finally:
-        fast_forms.clear()
+        device_kernels.clear()
     judged = [row[name]["right"] for name in networks if "right" in row[name]]
     return row | ({"right": all(judged)} if judged else {})
 
@@ -77,7 +77,7 @@ def onnx_runtime(setting: Setting) -> Iterator[Row]:
             yield {"network": variant, "left_out": f"{path.name} is not there"}
             continue
         runtime = open_runtime(path, device=setting.device)  # type: ignore[arg-type]
-        compare = comparison(partial(reference, setting, variant, "fp32"))
+        compare = comparison(partial(tolerance, setting, variant, "fp32"))
         yield from served(setting, runtime, compare, {"network": variant})
         runtime.close()
 

@@ -1,4 +1,4 @@
-"""Where infrared lies off the visible frame, seen by features, and features moved back by it."""
+"""The offset of infrared from the visible frame, from features, and a warp of features by it."""
 
 import torch
 from torch import Tensor, nn
@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from segmif.model.blocks import ConvNormAct
 
-REACH = 24.0  # [px] that infrared may lie off, in each direction
-STRIDE = 16  # of the features that it is seen by
+MAX_OFFSET_PX = 24.0  # of infrared, in each direction
+STRIDE = 16  # of the features that give the offset
 
 
 class OffsetHead(nn.Module):
@@ -26,12 +26,12 @@ class OffsetHead(nn.Module):
         nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
 
     def forward(self, both: Tensor) -> Tensor:
-        """(dx, dy): infrared shows at p what it should show at p + offset."""
-        return REACH * torch.tanh(self.offset(self.mix(both)))
+        """(dx, dy) in px: the content of infrared at p belongs at p + offset."""
+        return MAX_OFFSET_PX * torch.tanh(self.offset(self.mix(both)))
 
 
-def moved_back(features: Tensor, offset: Tensor, stride: int) -> Tensor:
-    """Features (B, C, h, w) of infrared at `stride`, sampled where the offset says they lie."""
+def warp_by_offset(features: Tensor, offset: Tensor, stride: int) -> Tensor:
+    """Features (B, C, h, w) of infrared at `stride`, sampled at their places by the offset."""
     height, width = features.shape[2:]
     if stride != STRIDE:
         offset = functional.interpolate(

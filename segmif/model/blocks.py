@@ -1,7 +1,10 @@
-"""What the networks are made of."""
+"""Blocks that several networks share."""
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+# Of ImageNet's training images in [0, 1]: the normalisation of pretrained encoders.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ConvNormAct(nn.Sequential):
@@ -30,8 +33,8 @@ class ResidualBlock(nn.Module):
         return self.activation(x + self.second(self.first(x)))
 
 
-def enlarge(features: Tensor, factor: int) -> Tensor:
-    """Bilinear up-sampling by a whole factor."""
+def upsample(features: Tensor, factor: int) -> Tensor:
+    """Bilinear up-sampling of (B, C, H, W) by a whole factor."""
     return functional.interpolate(
         features, scale_factor=factor, mode="bilinear", align_corners=False
     )

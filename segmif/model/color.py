@@ -1,4 +1,4 @@
-"""How one fused luma becomes a colour image: chroma of visible, a hue for what infrared knows."""
+"""From fused luma to a colour image: chroma of visible, and a hue by temperature."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,20 @@ from torch.nn import functional
 
 # ITU-R BT.601, as every paper of the field and OpenCV compute Y from RGB
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
-NO_TIE = 0.0005  # luma of whole levels comes in thousandths: with this, no precision meets a half
+TIE_BREAK = (
+    0.0005  # luma of whole levels comes in thousandths: with this, no precision meets a half
+)
 
-# Cr gained and Cb lost alike: towards orange, against it to blue, in red, green and blue
+# Change of red, green and blue for more Cr and as much less Cb: orange; the opposite is blue
 ORANGE = (1.402, -0.714136 + 0.344136, -1.772)
 
-# in mean deviations of infrared from its mean
-ORDINARY = 1.0  # nearer to the mean nothing is warm or cold
-COLDEST, WARMEST = -3.0, 4.5  # beyond ORDINARY, that are told apart
-# what lies further out counts as if it lay there: a warm thing that comes in must not cool all else
-FAR = 2.0
-LEAST_DEVIATION = 6 / 255  # less is a sensor's noise, or no sensor
-FAINT = 8 / 255  # below it infrared tells less and less: black is what no sensor looks at
+# In mean deviations of infrared from its mean:
+ORDINARY = 1.0  # a pixel nearer to the mean is neither warm nor cold
+COLDEST, WARMEST = -3.0, 4.5  # range beyond ORDINARY
+# Values beyond are clipped for the mean: a warm object that enters must not cool the rest.
+OUTLIER = 2.0
+MIN_DEVIATION = 6 / 255  # a smaller one is a sensor's noise, or no sensor
+DARK = 8 / 255  # a darker pixel counts less: pixels without data are black
 
 
 def luma(rgb: Tensor) -> Tensor:
@@ -30,8 +32,8 @@ def attach_chroma(fused_luma: Tensor, rgb: Tensor) -> Tensor:
     The colour image (B, H, W, 3) with the luma `fused_luma` (B, H, W) and the chroma of `rgb`, all
     in [0, 1].
 
-    R = Y + 1.402 Cr with Cr = (R - Y) / 1.402 (B and G alike): to exchange Y and to keep Cb and Cr
-    is to add the change of luma to every channel.
+    R = Y + 1.402 Cr with Cr = (R - Y) / 1.402, B and G likewise. So a change of Y with Cb and Cr
+    kept is the same change of every channel.
     """
     # in planes: ONNX Runtime takes 2 ms for each sum or product along an axis of three
     planes = rgb.permute(0, 3, 1, 2)
@@ -41,59 +43,59 @@ def attach_chroma(fused_luma: Tensor, rgb: Tensor) -> Tensor:
 
 def warmth(infrared: Tensor) -> Tensor:
     """
-    How much warmer or colder than ordinary each pixel is, of infrared (B, H, W) in [0, 1].
+    How much warmer or colder than the mean each pixel of infrared (B, H, W) in [0, 1] is.
 
-    In mean deviations beyond ORDINARY, (B, H, W) in [COLDEST, WARMEST]: what a gain does to
-    infrared as a whole changes nothing. Black pixels say nothing and count for nothing.
+    In mean deviations beyond ORDINARY, (B, H, W) in [COLDEST, WARMEST]. A linear gain of the whole
+    frame changes nothing. Black pixels have no data and are left out.
     """
     known = (infrared > 0).to(infrared.dtype)
-    level, deviation = _ordinary(infrared, known)
-    level, deviation = _ordinary(
-        infrared.clamp(level - FAR * deviation, level + FAR * deviation), known
+    level, deviation = _mean_and_deviation(infrared, known)
+    level, deviation = _mean_and_deviation(
+        infrared.clamp(level - OUTLIER * deviation, level + OUTLIER * deviation), known
     )
-    warmer = (infrared - level) / deviation.clamp_min(LEAST_DEVIATION)
+    warmer = (infrared - level) / deviation.clamp_min(MIN_DEVIATION)
     beyond = warmer - warmer.clamp(-ORDINARY, ORDINARY)
-    return beyond.clamp(COLDEST, WARMEST) * (infrared / FAINT).clamp_max(1)
+    return beyond.clamp(COLDEST, WARMEST) * (infrared / DARK).clamp_max(1)
 
 
-def _ordinary(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_deviation(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and mean deviation, (B, 1, 1), of values (B, H, W) that are `known` (1, else 0)."""
-    pixels = _total(known).clamp_min(1)
-    level = _total(values * known) / pixels
-    return level, _total((values - level).abs() * known) / pixels
+    pixels = _sum_pixels(known).clamp_min(1)
+    level = _sum_pixels(values * known) / pixels
+    return level, _sum_pixels((values - level).abs() * known) / pixels
 
 
-def _total(values: Tensor) -> Tensor:
-    """(B, 1, 1) from (B, H, W), row by row: ONNX Runtime adds one by one, and errs by as many."""
+def _sum_pixels(values: Tensor) -> Tensor:
+    """(B, 1, 1) from (B, H, W), row by row: ONNX Runtime's error grows with the terms of a sum."""
     return values.sum(dim=2, keepdim=True).sum(dim=1, keepdim=True)
 
 
 def tinted(levels: Tensor, shift: Tensor) -> Tensor:
     """
-    A colour image (B, H, W, 3) in whole levels [0, 255], its Cr more and its Cb less by `shift` (B,
-    H, W), in levels.
+    A colour image (B, H, W, 3) in whole levels [0, 255] with Cr increased and Cb decreased by
+    `shift` (B, H, W), in levels.
 
-    A hue goes as far as the channels have room. Luma stays to the level: green, which weighs most,
-    makes up for what rounding takes.
+    The shift ends at the range of a channel. Luma keeps its level: green, which weighs most,
+    compensates rounding.
     """
     # in planes: ONNX Runtime takes 2 ms for each sum or product along an axis of three
     planes = levels.permute(0, 3, 1, 2)
-    orange = _three(levels, ORANGE)
-    full = 255 * (orange > 0).to(levels.dtype)  # the end to which orange takes a channel
+    orange = _channel_constant(levels, ORANGE)
+    full = 255 * (orange > 0).to(levels.dtype)  # the end of a channel's range towards orange
     room = ((full - planes) / orange).amin(dim=1), ((255 - full - planes) / orange).amax(dim=1)
     shift = torch.maximum(torch.minimum(shift, room[0]), room[1])
     changed = (planes + orange * shift.unsqueeze(1)).round()
-    wanted = (_luma_of_planes(planes) + NO_TIE).round()
+    wanted = (_luma_of_planes(planes) + TIE_BREAK).round()
     missing = (wanted - _luma_of_planes(changed)) / GREEN
-    changed = changed + _three(levels, (0, 1, 0)) * missing.round().unsqueeze(1)
+    changed = changed + _channel_constant(levels, (0, 1, 0)) * missing.round().unsqueeze(1)
     return changed.clamp(0, 255).permute(0, 2, 3, 1)
 
 
 def _luma_of_planes(planes: Tensor) -> Tensor:
     # as a 1x1 convolution: a matrix product with one column took ONNX Runtime 35 ms at 480x640
-    return functional.conv2d(planes, _three(planes, (RED, GREEN, BLUE))).squeeze(1)
+    return functional.conv2d(planes, _channel_constant(planes, (RED, GREEN, BLUE))).squeeze(1)
 
 
-def _three(like: Tensor, values: tuple[float, float, float]) -> Tensor:
-    """Three numbers (1, 3, 1, 1), filled where `like` is: a CUDA graph cannot hold a copy."""
+def _channel_constant(like: Tensor, values: tuple[float, float, float]) -> Tensor:
+    """Three numbers (1, 3, 1, 1), filled on the device of `like`: no copy in a CUDA graph."""
     return torch.stack([like.new_full((), value) for value in values]).view(1, 3, 1, 1)

@@ -19,12 +19,12 @@ class PairConfig:
     decoder_width: int  # channels of the fusion decoder at stride 2
     interactions: int  # HIA stages
     heads: int
-    label_stride: int  # resolution at which the classes compete; nearest neighbour from there
-    streets: bool  # a second encoder, which may know streets already, has a say in the mask
-    encoder: Literal["own", "efficientnet-lite0"] = "own"  # the latter sees one sensor at a time
-    half_size: bool = False  # such an encoder sees frames at half their size, and ends at stride 32
-    aligned: bool = False  # infrared's features are moved to where the network sees that they lie
-    tint: float = 0.08  # share of its luma that a warm pixel's Cr gains for each of `color.warmth`
+    label_stride: int  # of the class decision; nearest neighbour from there
+    streets: bool  # a second encoder, perhaps trained on streets, contributes to the mask
+    encoder: Literal["own", "efficientnet-lite0"] = "own"  # the latter reads one sensor at a time
+    half_size: bool = False  # that encoder reads frames at half size and ends at stride 32
+    aligned: bool = False  # infrared's features are warped by an estimated offset
+    tint: float = 0.08  # gain of a warm pixel's Cr for a `color.warmth` of 1, as share of its luma
     taxonomy: Taxonomy = MFNET
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class PaperConfig:
     encoder_widths: tuple[int, int, int, int] = (64, 128, 320, 512)  # MiT-B3, strides 4, 8, 16, 32
     encoder_blocks: tuple[int, int, int, int] = (3, 4, 18, 3)
     head_width: int = 256
-    label_stride: int = 1  # resolution at which the classes compete
+    label_stride: int = 1  # of the class decision
     tint: float = 0.0  # none was published
     taxonomy: Taxonomy = MFNET
 

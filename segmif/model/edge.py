@@ -6,13 +6,13 @@
     streams, pyramid  -> HIA (one or two stages) -> refined streams
     refined streams, stems   -> fusion decoder -> a weight and a correction for every pixel
     refined streams, pyramid -> mask
-    visible, infrared -> streets (`edge` only) -> another mask, which counts for more
+    visible, infrared -> streets (`edge` only) -> another mask, which has more weight
 
-Where a sensor shows nothing (its frame is black, as the service makes such frames), the mask is
-that of `streets` alone, which has learnt to do with one.
+If a sensor is missing, its frame is black. Then the mask is that of `streets` alone, which is
+trained for one sensor too.
 
-Both tasks read the refined streams, so both losses reach the attention. What streets look like
-takes more pictures to learn than rigs have labelled: `streets` may come from a published network.
+Both tasks read the refined streams, so both losses reach the attention. Rigs have too few labelled
+frames to learn streets from. So `streets` may come from a published network.
 """
 
 from typing import cast
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segmif.frames import MULTIPLE
-from segmif.model.blocks import ConvNormAct, ResidualBlock, enlarge
+from segmif.model.blocks import ConvNormAct, ResidualBlock, upsample
 from segmif.model.config import PairConfig
 from segmif.model.encoders.espnet import Segmenter
 from segmif.model.hia import HierarchicalInteractiveAttention
 
-Two = tuple[Tensor, Tensor]  # of visible, of infrared
+FeaturePair = tuple[Tensor, Tensor]  # of visible, of infrared
 
-OWN_SHARE = 0.25  # of the own mask beside that of `streets`, which has seen more (decision 10)
-CORRECTION = 0.3  # the decoder may leave the range between both sensors by this share of full scale
+OWN_SHARE = 0.25  # weight of the own mask beside that of `streets` (decision 10)
+CORRECTION = 0.3  # how far the decoder may leave the range of both sensors, share of full scale
 
 
 class PairNetwork(nn.Module):
@@ -50,10 +50,10 @@ class PairNetwork(nn.Module):
         self.mask = MaskHead(config)
         self.fusion = FusionDecoder(config)
         self.streets = Segmenter(len(config.taxonomy.names), both=True) if config.streets else None
-        if self.streets:  # silent until it has learnt something
+        if self.streets:  # its logits start at zero
             nn.init.zeros_(self.streets.classify.weight)
             nn.init.zeros_(cast(Tensor, self.streets.classify.bias))
-            # what logits gain without infrared: see `training join --without-infrared`
+            # added to the logits without infrared: see `lab join --without-infrared`
             self.register_buffer("without_infrared", torch.zeros(len(config.taxonomy.names)))
 
     def forward(
@@ -69,7 +69,7 @@ class PairNetwork(nn.Module):
         fused = self.fusion(visible_luma, infrared, *details, *streams)
         logits: Tensor = self.mask(semantic, *streams)
         if self.streets:
-            logits = self._both_masks(logits, self.streets(visible, infrared), visible, infrared)
+            logits = self._combine_masks(logits, self.streets(visible, infrared), visible, infrared)
         return fused, logits
 
     def fuse(self, visible: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class PairNetwork(nn.Module):
         fused: Tensor = self.fusion(visible_luma, infrared, *details, *streams)
         return fused
 
-    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[Two, Two, Tensor]:
+    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[FeaturePair, FeaturePair, Tensor]:
         """Both details at stride 2, both refined streams at stride 4, the semantic pyramid."""
         visible_detail, visible_stream = self.visible_stem(visible)
         infrared_detail, infrared_stream = self.infrared_stem(infrared)
@@ -90,10 +90,10 @@ class PairNetwork(nn.Module):
             streams = stage(*streams, source)
         return (visible_detail, infrared_detail), streams, semantic
 
-    def _both_masks(
+    def _combine_masks(
         self, own: Tensor, streets: Tensor, visible: Tensor, infrared: Tensor
     ) -> Tensor:
-        """The logits that count (B, K, H/4, W/4), from those of both masks and the frames."""
+        """The combined logits (B, K, H/4, W/4) of both masks, by which frames are not black."""
         shows = [frame.amax((1, 2, 3), keepdim=True).sign() for frame in (visible, infrared)]
         share = OWN_SHARE * shows[0] * shows[1]
         missed = (1 - shows[1]) * self.without_infrared.view(1, -1, 1, 1)
@@ -137,9 +137,7 @@ class Encoder(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """
-    Encoder features to one semantic map at stride 8; the mean of the whole view joins at the top.
-    """
+    """Encoder features to one semantic map at stride 8; the mean of the frame joins at the top."""
 
     def __init__(self, config: PairConfig) -> None:
         super().__init__()
@@ -154,8 +152,8 @@ class Pyramid(nn.Module):
     def forward(self, levels: list[Tensor]) -> Tensor:
         at_8, at_16, at_32 = (lateral(x) for lateral, x in zip(self.laterals, levels, strict=True))
         at_32 = at_32 + self.context(levels[-1].mean(dim=(2, 3), keepdim=True))
-        at_16 = self.smooth[0](at_16 + enlarge(at_32, 2))
-        smoothed: Tensor = self.smooth[1](at_8 + enlarge(at_16, 2))
+        at_16 = self.smooth[0](at_16 + upsample(at_32, 2))
+        smoothed: Tensor = self.smooth[1](at_8 + upsample(at_16, 2))
         return smoothed
 
 
@@ -170,7 +168,7 @@ class InteractionStage(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
         refined: tuple[Tensor, Tensor] = self.attention(
-            visible, infrared, enlarge(self.bridge(semantic), 2)
+            visible, infrared, upsample(self.bridge(semantic), 2)
         )
         return refined
 
@@ -179,7 +177,7 @@ class FusionDecoder(nn.Module):
     """
     Refined streams and both details to the fused luma.
 
-    What a bright pixel means depends on how bright its frame is: gain controls differ by camera.
+    It reads the mean level of each frame, because gain controls differ by camera.
     """
 
     def __init__(self, config: PairConfig) -> None:
@@ -204,7 +202,7 @@ class FusionDecoder(nn.Module):
         infrared_stream: Tensor,
     ) -> Tensor:
         context = self.reduce(torch.cat((visible_stream, infrared_stream), dim=1))
-        context = enlarge(context + self.level(frame_levels(visible_luma, infrared)), 2)
+        context = upsample(context + self.level(frame_levels(visible_luma, infrared)), 2)
         choice, correction = self.decode(
             torch.cat((context, visible_detail, infrared_detail), dim=1)
         ).chunk(2, dim=1)
@@ -214,7 +212,7 @@ class FusionDecoder(nn.Module):
 
 
 def frame_levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:
-    """The mean of each frame (B, 2, 1, 1), in two steps: half precision cannot add up a frame."""
+    """The mean of each frame (B, 2, 1, 1), in two steps: a sum over a frame exceeds FP16."""
     tiles = functional.avg_pool2d(torch.cat((visible_luma, infrared), dim=1), MULTIPLE)
     return tiles.mean(dim=(2, 3), keepdim=True)
 
@@ -231,6 +229,6 @@ class MaskHead(nn.Module):
         self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, semantic: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
-        features = torch.cat((enlarge(self.reduce(semantic), 2), visible, infrared), dim=1)
+        features = torch.cat((upsample(self.reduce(semantic), 2), visible, infrared), dim=1)
         logits: Tensor = self.classify(self.mix(features))
         return logits

@@ -1,5 +1,5 @@
 """
-One pretrained encoder for both sensors, stacked in the batch; HIA at stride 8; fusion in full.
+One pretrained encoder for both sensors, stacked in the batch; HIA at stride 8; full-size fusion.
 
     visible, infrared -> one encoder (strides 2 to 32), infrared behind visible in the batch
     both at strides 8, 16, 32 -> semantic pyramid (stride 8)
@@ -7,26 +7,23 @@ One pretrained encoder for both sensors, stacked in the batch; HIA at stride 8; 
     refined streams, pyramid, both at stride 4 -> mask
     refined streams, both at strides 4 and 2 -> fusion decoder -> a weight and a correction a pixel
 
-With `half_size` the encoder sees the frames at half their size, so its strides double; its last two
-stages are left out, and two stems see the frames in full for the features at stride 2.
+With `half_size` the encoder reads the frames at half their size, so its strides double. Its last
+two stages are left out. Two stems read the full frames for the features at stride 2.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segmif.model.alignment_layer import OffsetHead, moved_back
-from segmif.model.blocks import ConvNormAct, enlarge
+from segmif.model.alignment_layer import OffsetHead, warp_by_offset
+from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD, ConvNormAct, upsample
 from segmif.model.config import PairConfig
-from segmif.model.edge import CORRECTION, Pyramid, Two, frame_levels
+from segmif.model.edge import CORRECTION, FeaturePair, Pyramid, frame_levels
 from segmif.model.encoders.efficientnet import WIDTHS, EfficientNetLite
 from segmif.model.hia import HierarchicalInteractiveAttention
 
-OFFSET_WIDTH = 64  # channels in which the offset is seen
-HALF_STAGES = 5  # of the encoder: the last at stride 16 of what it sees, 32 of the frame
-
-# of ImageNet in [0, 1]
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OFFSET_WIDTH = 64  # channels of the offset head
+HALF_STAGES = 5  # of the encoder: the last at stride 16 of its input, 32 of the frame
 
 
 class StackedNetwork(nn.Module):
@@ -57,9 +54,9 @@ class StackedNetwork(nn.Module):
         self.offset = OffsetHead(config.encoder_widths[1], OFFSET_WIDTH) if config.aligned else None
         self.mask = MaskHead(config, at_4)
         self.fusion = FusionDecoder(config, at_2, at_4)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer(
-            "deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False
+            "deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False
         )
 
     def forward(
@@ -80,7 +77,7 @@ class StackedNetwork(nn.Module):
         return self.segment_and_align(visible, infrared)[0]
 
     def segment_and_align(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same, and the offset of infrared that it sees, (B, 2, H/16, W/16) px; or None."""
+        """`segment`, and the estimated offset of infrared (B, 2, H/16, W/16) in px, or None."""
         details, streams, semantic, offset = self._refine(visible, infrared)
         return self.mask(semantic, details[1], streams), offset
 
@@ -90,14 +87,16 @@ class StackedNetwork(nn.Module):
         fused: Tensor = self.fusion(visible_luma, infrared, details, streams)
         return fused
 
-    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[Two, Two, Tensor, Tensor | None]:
+    def _refine(
+        self, visible: Tensor, infrared: Tensor
+    ) -> tuple[FeaturePair, FeaturePair, Tensor, Tensor | None]:
         """Features at strides 2 and 4 side by side, refined streams, the pyramid, the offset."""
         levels, offset = self._levels(visible, infrared), None
         if self.offset is not None:
             offset = self.offset(torch.cat(levels[3], dim=1))
             for place, stride in ((1, 4), (2, 8), (3, 16), (4, 32)):
-                shown, warm = levels[place]
-                levels[place] = shown, moved_back(warm, offset, stride)
+                of_visible, of_infrared = levels[place]
+                levels[place] = of_visible, warp_by_offset(of_infrared, offset, stride)
         beside = [torch.cat(level, dim=1) for level in levels]
         semantic = self.pyramid(beside[2:])
         streams = self.visible_stream(levels[2][0]), self.infrared_stream(levels[2][1])
@@ -106,13 +105,13 @@ class StackedNetwork(nn.Module):
             streams = attention(*streams, bridge(source))
         return (beside[0], beside[1]), streams, semantic, offset
 
-    def _levels(self, visible: Tensor, infrared: Tensor) -> list[Two]:
+    def _levels(self, visible: Tensor, infrared: Tensor) -> list[FeaturePair]:
         """Features of visible and of infrared at strides 2, 4, 8, 16, 32."""
         stacked = torch.cat((visible, infrared.expand_as(visible)), dim=0)
         if self.half_size:
             stacked = functional.avg_pool2d(stacked, 2)
         features, pairs = self.encoder((stacked - self.mean) / self.deviation), visible.shape[0]
-        # not by chunk(2): it would fix the batch in the exported graph
+        # not by chunk(2), which fixes the batch in the exported graph
         levels = [(level[:pairs], level[pairs:]) for level in features]
         if self.half_size:
             levels.insert(0, (self.visible_stem(visible - 0.5), self.infrared_stem(infrared - 0.5)))
@@ -131,8 +130,8 @@ class MaskHead(nn.Module):
         self.mix = ConvNormAct(width, width)
         self.classify = nn.Conv2d(width, len(config.taxonomy.names), 1)
 
-    def forward(self, semantic: Tensor, at_4: Tensor, streams: Two) -> Tensor:
-        reduced = enlarge(self.reduce(torch.cat((semantic, *streams), dim=1)), 2)
+    def forward(self, semantic: Tensor, at_4: Tensor, streams: FeaturePair) -> Tensor:
+        reduced = upsample(self.reduce(torch.cat((semantic, *streams), dim=1)), 2)
         logits: Tensor = self.classify(self.mix(reduced + self.detail(at_4)))
         return logits
 
@@ -141,7 +140,7 @@ class FusionDecoder(nn.Module):
     """
     Refined streams (stride 8) and features (strides 4 and 2) to the fused luma.
 
-    What a bright pixel means depends on how bright its frame is: gain controls differ by camera.
+    It reads the mean level of each frame, because gain controls differ by camera.
     """
 
     def __init__(self, config: PairConfig, at_2: int, at_4: int) -> None:
@@ -158,11 +157,13 @@ class FusionDecoder(nn.Module):
             nn.PixelShuffle(2),
         )
 
-    def forward(self, visible_luma: Tensor, infrared: Tensor, details: Two, streams: Two) -> Tensor:
+    def forward(
+        self, visible_luma: Tensor, infrared: Tensor, details: FeaturePair, streams: FeaturePair
+    ) -> Tensor:
         """`details`: both sensors' features at strides 2 and 4."""
         context = self.reduce(torch.cat(streams, dim=1))
-        context = enlarge(context + self.level(frame_levels(visible_luma, infrared)), 2)
-        context = enlarge(context + self.detail(details[1]), 2)
+        context = upsample(context + self.level(frame_levels(visible_luma, infrared)), 2)
+        context = upsample(context + self.detail(details[1]), 2)
         choice, correction = self.decode(torch.cat((context, details[0]), dim=1)).chunk(2, dim=1)
         weight = choice.sigmoid()
         blend = infrared + weight * (visible_luma - infrared)

@@ -1,4 +1,4 @@
-"""The HIA block as a module: its parameters, and how they start."""
+"""The HIA block as a module with its parameters and their initial values."""
 
 import math
 
@@ -10,12 +10,10 @@ from segmif.ops import hia
 
 class HierarchicalInteractiveAttention(nn.Module):
     """
-    Refines the visible and the infrared map (B, C, H, W) by what the semantic map (B, C, H, W)
-    sees, and back.
+    Refines the visible and infrared maps by attention with the semantic map, each (B, C, H, W).
 
-    The formulas stand in `segmif.ops.hia`. `stride` is that of the maps:
-    temperatures start where the published softmax stands on its 320x320 training crops, N / sqrt(d)
-    with N = (320 / stride)^2.
+    `segmif.ops.hia` has the formulas. `stride` is that of the maps. Temperatures start at
+    N / sqrt(d), N = (320 / stride)^2: the published softmax on its 320x320 training crops.
     """
 
     def __init__(self, channels: int, heads: int, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""Pixels in, pixels out: what every variant shares around its core."""
+"""Pixels in, pixels out: the part around the core that all variants share."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segmif.classes import Taxonomy
-from segmif.model.blocks import enlarge
+from segmif.model.blocks import upsample
 from segmif.model.color import attach_chroma, luma, tinted, warmth
 from segmif.model.config import VARIANTS, PairConfig, PaperConfig
 from segmif.model.edge import PairNetwork
@@ -17,16 +17,16 @@ from segmif.model.paper import PaperNetwork
 
 class Network(nn.Module):
     """
-    A variant with the pixel contract of the project around it.
+    A variant from pixels to pixels.
 
-    `forward` is what is exported and served: visible uint8 (B, H, W, 3) RGB and infrared uint8 (B,
-    H, W) white hot give fused uint8 (B, H, W, 3) RGB, labels uint8 (B, H, W) and their confidence
-    uint8 (B, H, W): 255 times the softmax probability of the label. `predict` is what is trained.
-    H and W divide by 32.
+    `forward` is exported and served. It takes visible uint8 (B, H, W, 3) RGB and infrared uint8
+    (B, H, W) white hot. It gives fused uint8 (B, H, W, 3) RGB, labels uint8 (B, H, W) and their
+    confidence uint8 (B, H, W), 255 times the softmax probability of the label. `predict` is
+    trained. H and W are multiples of 32.
     """
 
     def __init__(self, variant: str, taxonomy: Taxonomy | None = None) -> None:
-        """`taxonomy`: other classes than those of the variant's config."""
+        """`taxonomy` replaces the variant's classes; raises ValueError for an unknown variant."""
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
@@ -47,9 +47,9 @@ class Network(nn.Module):
         return fused_luma.squeeze(1), logits
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # bytes become numbers first: TensorRT refuses to transpose bytes
+        # cast first: TensorRT does not transpose bytes
         dtype = next(self.core.parameters()).dtype
-        wide = torch.promote_types(dtype, torch.float32)  # half knows a bright pixel to 1/16 level
+        wide = torch.promote_types(dtype, torch.float32)  # FP16 has 1/16 level for a bright pixel
         rgb, thermal = visible.to(wide) / 255, infrared.to(wide) / 255
         fused_luma, logits = self.predict(rgb.to(dtype), thermal.to(dtype))
         fused = (attach_chroma(fused_luma.to(wide), rgb) * 255).round()
@@ -59,15 +59,15 @@ class Network(nn.Module):
 
     def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, H/4, W/4) to class ids and their probability in 1/255, both (B, H, W)."""
-        logits = enlarge(logits, 4 // self.config.label_stride)
+        logits = upsample(logits, 4 // self.config.label_stride)
         labels = logits.argmax(dim=1, keepdim=True)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         others = (wide - wide.amax(dim=1, keepdim=True)).exp().sum(dim=1, keepdim=True)
-        # by way of numbers: TensorRT refuses to make bytes of the indices themselves
+        # by way of FP32: TensorRT does not cast indices to bytes
         return self._pixels(labels.to(torch.float32)), self._pixels((255 / others).round())
 
     def _pixels(self, values: Tensor) -> Tensor:
-        """Values (B, 1, H/s, W/s) where the classes compete to bytes (B, H, W)."""
+        """Values (B, 1, H/s, W/s) at `label_stride` s to bytes (B, H, W)."""
         stride = self.config.label_stride
         if stride > 1:
             values = functional.interpolate(values, scale_factor=stride, mode="nearest")

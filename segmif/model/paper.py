@@ -1,5 +1,5 @@
 """
-`paper`: SegMiF as published (Liu et al., ICCV 2023), reference and teacher, its faults put right.
+`paper`: SegMiF as published (Liu et al., ICCV 2023), corrected; reference and teacher.
 
     max(visible luma, infrared)      -> first two stages of the encoder -> semantic maps
     visible luma, infrared, semantic -> fusion at full resolution -> fused luma
@@ -7,22 +7,23 @@
 
 What differs from the published code:
 
-* The loop of its figure is closed. There, the semantic maps come from a third image computed
-  offline; here, from the pair. Only the stages that are read run, and both passes normalise their
-  image alike (in the encoder).
-* Luma is fused in training and in test (there, red in test), and a sigmoid bounds the output
-  (there, an open PReLU; each saved image is then stretched to its own range: video flickers).
-* The 1x1 convolutions of the bridge run before its up-sampling instead of after: both are linear
+* The semantic maps come from the pair, as in the published figure. In the published code they come
+  from a third image that is computed offline. Only the stages that are read run. Both passes
+  normalise their image in the encoder.
+* Luma is fused in training and in test. The published code fuses red in test.
+* A sigmoid bounds the output. The published code has a PReLU and stretches each saved image to its
+  own range, so video flickers.
+* The 1x1 convolutions of the bridge run before its up-sampling instead of after. Both are linear
   and interpolation weights sum to one, so the result is the same for a sixteenth of the work.
 
-What stays although the figure shows otherwise: both HIA stages share one set of weights, and one
-PReLU slope serves the whole fusion network.
+Unlike in the figure, both HIA stages share one set of weights, and one PReLU slope serves the whole
+fusion network, as in the published code.
 """
 
 import torch
 from torch import Tensor, nn
 
-from segmif.model.blocks import enlarge
+from segmif.model.blocks import upsample
 from segmif.model.color import attach_chroma
 from segmif.model.config import PaperConfig
 from segmif.model.encoders.mix_transformer import MixTransformer
@@ -33,7 +34,7 @@ BRIDGED_STAGES = 2  # of the encoder, at strides 4 and 8
 
 
 class PaperNetwork(nn.Module):
-    """Fusion, then segmentation of the fused image; see the module's docstring."""
+    """Fusion, then segmentation of the fused image; the module's docstring has the details."""
 
     def __init__(self, config: PaperConfig) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class PaperNetwork(nn.Module):
 
 
 class FusionNetwork(nn.Module):
-    """Two streams of dense blocks that meet twice in HIA, all at full resolution."""
+    """Two streams of dense blocks with two HIA stages, all at full resolution."""
 
     def __init__(self, config: PaperConfig) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class FusionNetwork(nn.Module):
             visible_stream, infrared_stream = self.attention(
                 self.visible_blocks[level](visible_stream),
                 self.infrared_blocks[level](infrared_stream),
-                enlarge(self.bridges[level](features), 4 * 2**level),
+                upsample(self.bridges[level](features), 4 * 2**level),
             )
         x = torch.cat((visible_stream, infrared_stream), dim=1)
         for layer in self.decoder:
@@ -96,7 +97,7 @@ class FusionNetwork(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Residual dense block of five dilated convolutions; each sees all that came before it."""
+    """Residual dense block of five dilated convolutions; each reads all outputs before it."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segmif.model.blocks import ConvNormAct, enlarge
+from segmif.model.blocks import ConvNormAct, upsample
 
 
 class PyramidHead(nn.Module):
@@ -20,7 +20,7 @@ class PyramidHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         aligned = [
-            enlarge(lateral(x), 2**level)
+            upsample(lateral(x), 2**level)
             for level, (lateral, x) in enumerate(zip(self.laterals, features, strict=True))
         ]
         logits: Tensor = self.classify(self.dropout(self.mix(torch.cat(aligned, dim=1))))

@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file and its manifest make a network again."""
+"""Weights on disk: a network to and from a safetensors file and its manifest."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from segmif.model.network import Network
 
 
 def save_network(network: Network, path: Path, training: dict[str, Any]) -> None:
-    """Writes `path` (.safetensors) and its manifest; `training` says how the weights came to be."""
+    """Writes `path` (.safetensors) and its manifest; `training` is its record of the training."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     Manifest(
@@ -26,25 +26,25 @@ def save_network(network: Network, path: Path, training: dict[str, Any]) -> None
 
 
 def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
-    """As `open_network`, without the manifest."""
+    """The network of `open_network`."""
     return open_network(path, device)[0]
 
 
 def open_network(path: Path, device: torch.device | str = "cpu") -> tuple[Network, Manifest]:
     """
-    The network of a safetensors file, ready to run, and the manifest of what was read.
+    The network of a safetensors file in eval mode, and its manifest.
 
-    ManifestError where file and manifest do not fit, or the file is of a release with another
-    network of that name.
+    Raises ManifestError if file and manifest do not fit, or if the network has changed since the
+    file's release.
     """
     manifest, content = Manifest.open(path)
     network = Network(manifest.variant, manifest.classes)
-    fill(network, content, path)
+    load_tensors(network, content, path)
     return network.eval().to(device), manifest
 
 
-def tensors_of(content: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """What the content of a safetensors file holds; ManifestError where it is none."""
+def read_tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a safetensors file's content; raises ManifestError for another file."""
     try:
         return safetensors.torch.load(content)
     except SafetensorError as error:
@@ -54,9 +54,9 @@ def tensors_of(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def fill(network: Network, content: bytes, path: Path) -> None:
-    """Puts a safetensors file into a network; ManifestError where it is none or does not fit."""
-    given, wanted = tensors_of(content, path), network.state_dict()
+def load_tensors(network: Network, content: bytes, path: Path) -> None:
+    """Loads a safetensors file's content into a network; raises ManifestError if unfit."""
+    given, wanted = read_tensors(content, path), network.state_dict()
     if strange := sorted(wanted.keys() ^ given.keys()):
         raise ManifestError(
             f"{shown(path)} holds another {network.variant} than this release's: it has "

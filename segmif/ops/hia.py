@@ -1,10 +1,8 @@
 """
-Hierarchical interactive attention (HIA): two modality streams and the semantic features look at
-each other.
+Hierarchical interactive attention (HIA) between two modality streams and the semantic features.
 
-`plain` is the definition; `gram` is the same mathematics without a key or a value per pixel and is
-what the network runs. B batch, C channels, H x W pixels, N = H * W, h heads, d = C / h channels a
-head.
+`plain` is the definition. The network runs `gram`, the same mathematics without a key or a value
+per pixel. B batch, C channels, H x W pixels, N = H * W, h heads, d = C / h channels a head.
 
 Both take the feature maps `visible`, `infrared`, `semantic`, each (B, C, H, W), then the
 parameters, stacked in the order visible, infrared, semantic (the output side has only the first
@@ -22,10 +20,11 @@ and give the refined maps (visible, infrared), each (B, C, H, W):
     MoAM (query: modality)   A_m = U_m softmax_keys(t_s K_s^T V_s / N)   with K_s, V_s from U_s
     refined_m = LayerNorm(F_m + [Z_m, A_m] W_o + b_o)
 
-after SegMiF (Liu et al., ICCV 2023). Two things differ from its code on purpose: the context is
-divided by N (as published it grows with the image: it passes the range of FP16 and sharpens the
-softmax), and is accumulated in at least FP32; a learned temperature per head takes the place of the
-scale that the division removes.
+after SegMiF (Liu et al., ICCV 2023). It differs from its code in two points:
+
+* The context is divided by N and accumulated in at least FP32. As published, the context grows with
+  the image: it exceeds the range of FP16 and sharpens the softmax.
+* A learned temperature per head replaces the scale that the division removes.
 """
 
 from collections.abc import Callable
@@ -35,10 +34,10 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-5  # of the LayerNorm
-TEMPERATURE = 7  # its place among the arguments: the one parameter that is never narrower than FP32
+TEMPERATURE = 7  # index of the argument that is never narrower than FP32
 
-# Kind of device -> what computes there instead of `gram`; `segmif.ops.native.use` puts it here.
-fast_forms: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {}
+# Kind of device -> implementation there instead of `gram`; `segmif.ops.native.use` sets it.
+device_kernels: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {}
 
 
 def plain(
@@ -55,7 +54,7 @@ def plain(
     norm_weight: Tensor,
     norm_bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The definition, token by token; shapes and formulas in the module's docstring."""
+    """The definition, token by token; the module's docstring has shapes and formulas."""
     height, width = visible.shape[-2:]
     heads = temperature.shape[1]
     maps = [map_.flatten(2).transpose(1, 2) for map_ in (visible, infrared, semantic)]  # (B, N, C)
@@ -104,10 +103,9 @@ def gram(
     norm_bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """
-    The same from Gram matrices: K^T V = W_k (Y^T Y) W_v^T, and [Z, A] W_o is one matrix per image.
+    `plain` from Gram matrices: K^T V = W_k (Y^T Y) W_v^T, and [Z, A] W_o is one matrix per image.
 
-    One reduction over the pixels, a tiny softmax, one 1x1 convolution with weights of its own for
-    every image.
+    One reduction over the pixels, a small softmax, and a 1x1 convolution with weights per image.
     """
     height, width = visible.shape[-2:]
     y_and_u = [
@@ -167,8 +165,9 @@ def _layer_norm_channels(features: Tensor, weight: Tensor, bias: Tensor) -> Tens
 
 def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]:
     """
-    The one entry point: one node where an ONNX graph is written; else our kernels where they are in
-    use for the device, and `gram` where they are not.
+    HIA by the device's kernels if they are in use, otherwise by `gram`; arguments of `plain`.
+
+    In an ONNX export it is one node.
     """
     if torch.onnx.is_in_onnx_export():
         visible, infrared = maps_and_parameters[:2]
@@ -182,14 +181,14 @@ def interactive_attention(*maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]
         )
         return refined[0], refined[1]
     kind = maps_and_parameters[0].device.type
-    form = fast_forms.get(kind, gram)
+    implementation = device_kernels.get(kind, gram)
     if kind == "meta" or not torch.is_autocast_enabled(kind):
-        return form(*maps_and_parameters)
-    # autocast would sum over the pixels in half, which ends at 65504; the forms know better
+        return implementation(*maps_and_parameters)
+    # autocast would sum over the pixels in FP16, which ends at 65504; the implementations do not
     narrow = torch.get_autocast_dtype(kind)
     cast = [
         each if place == TEMPERATURE else each.to(narrow)
         for place, each in enumerate(maps_and_parameters)
     ]
     with torch.autocast(kind, enabled=False):
-        return form(*cast)
+        return implementation(*cast)

@@ -1,8 +1,7 @@
 """
-The kernels of `cuda/` behind ctypes: the host build for tests, the CUDA build for a GPU.
+The kernels of `cuda/` by ctypes: the host build for tests, the CUDA build for a GPU.
 
-`Kernels.attention` computes what `interactive_attention.gram` does; `use` puts it in gram's place,
-in training as well.
+`Kernels.attention` computes `hia.gram`. `use` replaces `gram` by it, in training as well.
 """
 
 import ctypes
@@ -12,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmif.ops.hia import EPSILON, TEMPERATURE, fast_forms, gram
+from segmif.ops.hia import EPSILON, TEMPERATURE, device_kernels, gram
 
 SOURCES = Path(__file__).parent / "cuda"
 TYPES = {torch.float32: 0, torch.float16: 1}
-MOST_CHANNELS = 64  # that the kernels take
+MAX_CHANNELS = 64  # of the kernels' maps
 
 
 class KernelError(ValueError):
-    """The kernels cannot be loaded, or refused a call."""
+    """The kernels cannot be loaded, or do not take the arguments."""
 
 
 class Shape(ctypes.Structure):
@@ -38,13 +37,13 @@ class Kernels:
     """A loaded build of the kernels."""
 
     def __init__(self, path: Path, device: str) -> None:
-        """Loads the library at `path`, built for `device` (cpu or cuda); raises KernelError."""
+        """Loads the library `path`, built for `device` (cpu or cuda); raises KernelError."""
         self.device = device
         try:
             library = ctypes.CDLL(str(path))
             self._run = library.segmif_attention
             self._workspace = library.segmif_attention_workspace
-            self._words = library.segmif_attention_error
+            self._error_text = library.segmif_attention_error
         except (OSError, AttributeError) as error:
             raise KernelError(
                 f"{path} is not a build of the kernels for this machine: {error}"
@@ -55,17 +54,17 @@ class Kernels:
         )  # fmt: skip
         self._workspace.argtypes = (ctypes.POINTER(Shape),)
         self._workspace.restype = ctypes.c_size_t
-        self._words.restype = ctypes.c_char_p
+        self._error_text.restype = ctypes.c_char_p
 
     def attention(self, *maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]:
         """
-        The refined visible and infrared map, of the arguments of `interactive_attention.plain`.
+        The refined visible and infrared map; arguments of `hia.plain`.
 
-        The three maps all lie in memory as (B, C, H, W) or all as channels_last, and so do both
-        results. Raises KernelError for what the kernels cannot take.
+        The results have the memory format of `visible`, contiguous or channels_last. Raises
+        KernelError for types, devices or sizes that the kernels do not take.
         """
         visible = maps_and_parameters[0]
-        layout, inputs = self._prepared(maps_and_parameters)
+        layout, inputs = self._prepare_inputs(maps_and_parameters)
         outputs = [torch.empty_like(visible, memory_format=layout) for _ in range(2)]
         shape = Shape(
             visible.shape[0],
@@ -86,11 +85,13 @@ class Kernels:
         else:
             error = self._run(*arguments, workspace.data_ptr(), size, None)
         if error:
-            raise KernelError(f"the attention kernels refused: {self._words(error).decode()}")
+            raise KernelError(f"the attention kernels failed: {self._error_text(error).decode()}")
         return outputs[0], outputs[1]
 
-    def _prepared(self, given: tuple[Tensor, ...]) -> tuple[torch.memory_format, list[Tensor]]:
-        """The layout of the maps and all arguments as the kernels read them."""
+    def _prepare_inputs(
+        self, given: tuple[Tensor, ...]
+    ) -> tuple[torch.memory_format, list[Tensor]]:
+        """The memory format of the maps, and all arguments in the form that the kernels read."""
         visible = given[0]
         if visible.dtype not in TYPES or visible.device.type != self.device:
             raise KernelError(
@@ -99,10 +100,10 @@ class Kernels:
             )
         kinds = {(tuple(map_.shape), map_.dtype, map_.device) for map_ in given[:3]}
         if len(kinds) > 1:
-            raise KernelError(f"the three maps differ: {kinds}; shape, type and device are shared")
-        turned = visible.is_contiguous(memory_format=torch.channels_last)
-        turned = turned and not visible.is_contiguous()
-        layout = torch.channels_last if turned else torch.contiguous_format
+            raise KernelError(f"the maps differ: {kinds}; expected one shape, type and device")
+        channels_last = visible.is_contiguous(memory_format=torch.channels_last)
+        channels_last = channels_last and not visible.is_contiguous()
+        layout = torch.channels_last if channels_last else torch.contiguous_format
         maps = [_aligned(map_.contiguous(memory_format=layout)) for map_ in given[:3]]
         parameters = [
             each.to(
@@ -114,7 +115,7 @@ class Kernels:
 
 
 def _aligned(map_: Tensor) -> Tensor:
-    """The map, or a copy where it begins inside another tensor, at no multiple of 16 bytes."""
+    """The map, or a copy if its address is no multiple of 16 bytes."""
     return map_ if map_.data_ptr() % 16 == 0 else map_.clone()
 
 
@@ -126,15 +127,15 @@ _in_use: dict[str, Kernels] = {}
 
 
 def use(kernels: Kernels) -> None:
-    """From now on HIA runs on these kernels, wherever its maps are on their device."""
+    """Runs HIA on these kernels from now on, for maps on their device."""
     _in_use[kernels.device] = kernels
-    fast_forms[kernels.device] = _attention
+    device_kernels[kernels.device] = _attention
 
 
 def _attention(*given: Tensor) -> tuple[Tensor, Tensor]:
     visible = given[0]
-    alike = all(map_.dtype == visible.dtype for map_ in given[1:3])  # not so under autocast
-    if visible.dtype not in TYPES or not alike or visible.shape[1] > MOST_CHANNELS:
+    alike = all(map_.dtype == visible.dtype for map_ in given[1:3])  # may differ under autocast
+    if visible.dtype not in TYPES or not alike or visible.shape[1] > MAX_CHANNELS:
         return gram(*given)
     refined: tuple[Tensor, Tensor] = operator(*given)
     return refined
@@ -155,7 +156,7 @@ def operator(
     norm_weight: Tensor,
     norm_bias: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The kernels in use, as an operator that torch.compile and autograd know."""
+    """The kernels in use as an operator for torch.compile and autograd."""
     return _in_use[visible.device.type].attention(
         visible,
         infrared,
@@ -177,16 +178,16 @@ def _(visible: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(visible), torch.empty_like(visible)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(*inputs)
 
 
 def _backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-    """By `gram`, computed once more: the forward pass keeps nothing but its inputs."""
+    """Computes `gram` again and its gradients: the forward pass keeps only its inputs."""
     inputs = [each.detach().requires_grad_() for each in ctx.saved_tensors]
     with torch.enable_grad():
         refined = gram(*inputs)
     return torch.autograd.grad(refined, inputs, gradients)
 
 
-operator.register_autograd(_backward, setup_context=_keep)
+operator.register_autograd(_backward, setup_context=_save_inputs)

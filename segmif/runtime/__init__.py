@@ -20,15 +20,15 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """Engine, its version and the device it really runs on."""
+        """Engine, its version and the device that it runs on."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Those of `frames.OUTPUTS` that it gives; all but `confidence` are certain."""
+        """The names among `frames.OUTPUTS` that it gives; only `confidence` may be missing."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the artefact says of itself, checked when it was opened."""
+        """The artefact's manifest, checked when it was opened."""
 
     def run(
         self,
@@ -39,14 +39,15 @@ class Runtime(Protocol):
     ) -> tuple[NDArray[np.uint8], ...]:
         """Visible (B, H, W, 3) and infrared (B, H, W) to fused (B, H, W, 3) and labels (B, H, W).
 
-        Where it is asked for, the labels' confidence (B, H, W) follows. Colour is RGB, infrared
-        white hot; H and W are multiples of 32 and `outputs` holds what is asked for, else
-        ValueError; SizeError, which is one, where the network was built for other sizes alone.
-        MemoryError where there is no room for the batch just now.
+        With `confidence`, the labels' confidence (B, H, W) follows. All arrays are uint8. Colour is
+        RGB, infrared white hot. H and W are multiples of 32.
+
+        Raises ValueError for other sizes and for an output that it does not give, SizeError (a
+        ValueError) for a size that the network was not built for, MemoryError if memory is short.
         """
 
     def close(self) -> None:
-        """Give back memory and threads; the runtime cannot be used afterwards."""
+        """Free memory and threads; the runtime cannot be used afterwards."""
 
 
 def open_runtime(
@@ -55,13 +56,12 @@ def open_runtime(
     """
     Open the artefact at `path`: .onnx, or .engine, which is always for a GPU.
 
-    For an ONNX, `threads` CPU threads compute (None: one per core); for an engine, `plugin` is the
-    library of our attention, where the engine was built with it. Raises ManifestError where file
-    and manifest do not fit, ArtefactError where it cannot run here, DeviceError where the GPU
-    cannot be opened.
+    An ONNX runs on `threads` CPU threads (None: one per core). An engine that was built with our
+    attention needs `plugin`, the library. Raises ManifestError if file and manifest do not fit,
+    ArtefactError if the artefact cannot run here, DeviceError if the GPU cannot be opened.
     """
     if path.suffix == ".onnx":
-        from segmif.runtime import onnxruntime_  # who has TensorRT needs no ONNX Runtime
+        from segmif.runtime import onnxruntime_  # an engine needs no ONNX Runtime
 
         return onnxruntime_.open_onnx(path, threads, device)
     if path.suffix == ".engine":
@@ -80,7 +80,7 @@ def predict(runtime: Runtime, pair: FramePair, *, confidence: bool = False) -> P
 def predict_batch(
     runtime: Runtime, pairs: Sequence[FramePair], *, confidence: bool = False
 ) -> list[Prediction]:
-    """Fuse and label pairs of one and the same size, any, in one run of the network."""
+    """Fuse and label pairs of one common size in one run of the network."""
     fitted = [fit(pair) for pair in pairs]
     outputs = runtime.run(
         _stacked([pair.visible for pair in fitted]),

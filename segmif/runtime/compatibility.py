@@ -1,19 +1,19 @@
-"""What a manifest says of its engine, held against the machine here and the frames that come."""
+"""Checks of an engine's manifest against this machine and the frames that come."""
 
 from pathlib import Path
 from typing import Any
 
 from segmif.runtime.errors import ArtefactError, SizeError
 
-NEEDED = ("tensorrt", "device", "capability", "attention", "plugin_sha256")
-DIMENSIONS = ("batch", "height", "width")  # of a profile, each [least, best, most]
+REQUIRED_FACTS = ("tensorrt", "device", "capability", "attention", "plugin_sha256")
+DIMENSIONS = ("batch", "height", "width")  # of a profile, each [min, opt, max]
 
 
 def check_facts(path: Path, facts: dict[str, Any]) -> None:
-    """ArtefactError unless it is said of an engine what one must know to run it."""
+    """Raises ArtefactError if the facts of an engine are incomplete."""
     profile = facts.get("profile")
     held = profile if isinstance(profile, dict) else {}
-    lacking = [name for name in NEEDED if name not in facts]
+    lacking = [name for name in REQUIRED_FACTS if name not in facts]
     lacking += [f"profile.{name}" for name in DIMENSIONS if not _is_range(held.get(name))]
     if lacking:
         raise ArtefactError(
@@ -27,7 +27,7 @@ def _is_range(sizes: object) -> bool:
 
 
 def check_machine(built: dict[str, Any], here: dict[str, str]) -> None:
-    """ArtefactError where an engine was built for another TensorRT or another kind of GPU."""
+    """Raises ArtefactError if an engine was built for another TensorRT or kind of GPU."""
     for what in ("tensorrt", "capability"):
         if built[what] != here[what]:
             raise ArtefactError(
@@ -39,7 +39,7 @@ def check_machine(built: dict[str, Any], here: dict[str, str]) -> None:
 
 
 def check_size(profile: dict[str, list[int]], size: tuple[int, ...]) -> None:
-    """SizeError unless an engine of that profile takes frames of that batch, height and width."""
+    """Raises SizeError if the profile does not hold `size`: batch, height and width."""
     limits = [(name, profile[name][0], profile[name][2]) for name in DIMENSIONS]
     if any(not least <= n <= most for n, (_, least, most) in zip(size, limits, strict=True)):
         takes = ", ".join(f"{name} {least} to {most}" for name, least, most in limits)

@@ -1,9 +1,9 @@
 """
-A GPU's memory, streams and graphs, whichever Python package reaches it.
+A GPU's memory, streams and graphs, by pycuda or NVIDIA's cuda-bindings.
 
-Everything here happens in the one thread that opened the device. pycuda is used where it is
-installed, NVIDIA's cuda-bindings elsewhere; both on the primary context, which TensorRT, ONNX
-Runtime and torch share. Graphs go straight to the driver: pycuda has none.
+All calls come from the one thread that opened the device. pycuda is used if it is installed,
+otherwise cuda-bindings. Both use the primary context, which TensorRT, ONNX Runtime and torch share.
+Graphs go straight to the driver: pycuda has none.
 """
 
 import ctypes
@@ -23,38 +23,38 @@ THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may alloc
 
 @dataclass(frozen=True)
 class Buffer:
-    """The same bytes on both sides; on an integrated GPU it is one memory."""
+    """Pinned host memory and its copy on the device; one memory on an integrated GPU."""
 
     host: NDArray[np.uint8]  # (size,), pinned
     device: int  # address
 
 
 class Recording(Protocol):
-    """Work that was recorded from a stream."""
+    """A recorded sequence of work, as a CUDA graph."""
 
     def launch(self) -> None:
         """Enqueues all of it."""
 
     def close(self) -> None:
-        """Forgets it; its stream must have done all of it."""
+        """Frees it; its stream must be idle."""
 
 
 class DeviceBackend(Protocol):
-    """What a runtime needs of a GPU; methods raise DeviceError."""
+    """The operations that a runtime needs of a GPU; methods raise DeviceError."""
 
     name: str
     capability: tuple[int, int]
-    driver: str  # newest CUDA version that it knows
+    driver: str  # newest CUDA version that it supports
     integrated: bool  # shares its memory with the CPU, as a Jetson does
 
     def stream(self) -> int:
-        """A new queue of work, as CUDA knows it."""
+        """A new CUDA stream."""
 
     def buffer(self, size: int) -> Buffer:
-        """Pinned memory of `size` bytes and its place on the device."""
+        """Pinned memory of `size` bytes and its counterpart on the device."""
 
     def memory(self, size: int) -> int:
-        """The address of `size` bytes on the device alone."""
+        """The address of `size` new bytes on the device."""
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         """Enqueues the copy of the first `size` bytes to the device."""
@@ -63,17 +63,17 @@ class DeviceBackend(Protocol):
         """Enqueues the copy of the first `size` bytes from the device."""
 
     def wait(self, stream: int) -> None:
-        """Returns when all work of a stream is done."""
+        """Waits until all work of a stream is done."""
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
-        """Records what `enqueue` puts on the stream instead of doing it."""
+        """Records the work that `enqueue` puts on the stream, without running it."""
 
     def close(self) -> None:
-        """Gives everything back, recordings excepted: they are closed before."""
+        """Frees everything but recordings, which must be closed before."""
 
 
 def open_device(index: int = 0) -> DeviceBackend:
-    """A GPU of this machine, by the package at hand; ArtefactError where there is neither."""
+    """A GPU of this machine; raises ArtefactError if no package for it is installed."""
     for backend in (PycudaDevice, BindingsDevice):
         try:
             return backend(index)
@@ -86,7 +86,7 @@ def open_device(index: int = 0) -> DeviceBackend:
 
 
 class PycudaDevice:
-    """By pycuda."""
+    """A GPU by pycuda."""
 
     def __init__(self, index: int) -> None:
         import pycuda.driver as cuda
@@ -98,7 +98,7 @@ class PycudaDevice:
             self._context = device.retain_primary_context()
             self._context.push()
         except cuda.Error as error:
-            raise _unopened(index, error) from error
+            raise _open_error(index, error) from error
         self.name = device.name()
         self.capability = device.compute_capability()
         self.driver = _version(cuda.get_driver_version())
@@ -107,14 +107,14 @@ class PycudaDevice:
         self._owned: list[Any] = []  # memory of both sides
 
     def stream(self) -> int:
-        with _words(self._cuda.Error, "a stream"):
+        with _device_errors(self._cuda.Error, "a stream"):
             stream = self._cuda.Stream(NON_BLOCKING)
         self._streams[stream.handle] = stream
         return int(stream.handle)
 
     def buffer(self, size: int) -> Buffer:
         flags = MAPPED if self.integrated else 0
-        with _words(self._cuda.Error, f"{size:,} bytes of pinned memory"):
+        with _device_errors(self._cuda.Error, f"{size:,} bytes of pinned memory"):
             host = self._cuda.pagelocked_empty(size, np.uint8, mem_flags=flags)
             self._owned.append(host.base)
             if self.integrated:
@@ -122,33 +122,33 @@ class PycudaDevice:
         return Buffer(host, self.memory(size))
 
     def memory(self, size: int) -> int:
-        with _words(self._cuda.Error, f"{size:,} bytes of GPU memory"):
+        with _device_errors(self._cuda.Error, f"{size:,} bytes of GPU memory"):
             self._owned.append(self._cuda.mem_alloc(size))
         return int(self._owned[-1])
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         if not self.integrated:
-            with _words(self._cuda.Error, "copying to the GPU"):
+            with _device_errors(self._cuda.Error, "copying to the GPU"):
                 self._cuda.memcpy_htod_async(
                     buffer.device, buffer.host[:size], self._streams[stream]
                 )
 
     def download(self, buffer: Buffer, size: int, stream: int) -> None:
         if not self.integrated:
-            with _words(self._cuda.Error, "copying from the GPU"):
+            with _device_errors(self._cuda.Error, "copying from the GPU"):
                 self._cuda.memcpy_dtoh_async(
                     buffer.host[:size], buffer.device, self._streams[stream]
                 )
 
     def wait(self, stream: int) -> None:
-        with _words(self._cuda.Error, "waiting for the GPU"):
+        with _device_errors(self._cuda.Error, "waiting for the GPU"):
             self._streams[stream].synchronize()
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
         return _Graph(stream, enqueue)
 
     def close(self) -> None:
-        with _words(self._cuda.Error, "closing the GPU"):
+        with _device_errors(self._cuda.Error, "closing the GPU"):
             for memory in self._owned:
                 memory.free()
             self._streams.clear()
@@ -159,7 +159,7 @@ class PycudaDevice:
 
 
 class BindingsDevice:
-    """By NVIDIA's cuda-bindings."""
+    """A GPU by NVIDIA's cuda-bindings."""
 
     def __init__(self, index: int) -> None:
         from cuda.bindings import driver
@@ -169,8 +169,8 @@ class BindingsDevice:
             self._call(driver.cuInit, 0)
             self._device = self._call(driver.cuDeviceGet, index)
             context = self._call(driver.cuDevicePrimaryCtxRetain, self._device)
-        except (DeviceError, RuntimeError) as error:  # the binding's own, without a driver to load
-            raise _unopened(index, error) from error
+        except (DeviceError, RuntimeError) as error:  # RuntimeError: no driver to load
+            raise _open_error(index, error) from error
         self._call(driver.cuCtxPushCurrent, context)
         self.name = self._call(driver.cuDeviceGetName, 128, self._device).split(b"\0")[0].decode()
         self.capability = (
@@ -188,7 +188,7 @@ class BindingsDevice:
 
     def buffer(self, size: int) -> Buffer:
         flags = MAPPED if self.integrated else 0
-        with _words(DeviceError, f"{size:,} bytes of pinned memory"):
+        with _device_errors(DeviceError, f"{size:,} bytes of pinned memory"):
             pinned = self._call(self._driver.cuMemHostAlloc, size, flags)
         self._closing.append(lambda: self._driver.cuMemFreeHost(pinned))
         host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(pinned)))
@@ -197,7 +197,7 @@ class BindingsDevice:
         return Buffer(host, self.memory(size))
 
     def memory(self, size: int) -> int:
-        with _words(DeviceError, f"{size:,} bytes of GPU memory"):
+        with _device_errors(DeviceError, f"{size:,} bytes of GPU memory"):
             memory = self._call(self._driver.cuMemAlloc, size)
         self._closing.append(lambda: self._driver.cuMemFree(memory))
         return int(memory)
@@ -236,7 +236,7 @@ class BindingsDevice:
 
 
 class _Graph:
-    """Work recorded from a stream, by the driver's own library."""
+    """A CUDA graph of work recorded from a stream, by the driver's library."""
 
     def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
         self._library = ctypes.CDLL("libcuda.so.1")
@@ -251,7 +251,7 @@ class _Graph:
             ready, flags = ctypes.byref(self._ready), ctypes.c_ulonglong(0)
             self._call("cuGraphInstantiateWithFlags", ready, recorded, flags)
         finally:
-            if recorded:  # what is ready has no need of it
+            if recorded:  # the instance does not need it
                 self._library.cuGraphDestroy(recorded)
 
     def launch(self) -> None:
@@ -268,15 +268,15 @@ class _Graph:
             raise DeviceError(f"{function}: {(name.value or b'unknown error').decode()}")
 
 
-def _unopened(index: int, error: Exception) -> DeviceError:
+def _open_error(index: int, error: Exception) -> DeviceError:
     return DeviceError(
         f"GPU {index} cannot be opened ({error}): `nvidia-smi` must list it, which takes NVIDIA's "
         "driver and, in a container, --gpus all; or run the .onnx file on the CPU"
     )
 
 
-class _words:
-    """Turns a package's error into ours, with what was being done."""
+class _device_errors:
+    """Raises a DeviceError with the failed operation for errors of a package."""
 
     def __init__(self, kind: type[Exception], doing: str) -> None:
         self._kind, self._doing = kind, doing

@@ -1,13 +1,13 @@
-"""What is wrong with an artefact that cannot be run."""
+"""Errors of artefacts and devices."""
 
 
 class ArtefactError(ValueError):
-    """The file is not a network that this runtime can run, or cannot run on the asked device."""
+    """The file is no network, or cannot run on the requested device."""
 
 
 class SizeError(ValueError):
-    """The network runs, but was not built for frames of this size or for so many at once."""
+    """The network was not built for frames of this size or for a batch of this size."""
 
 
 class DeviceError(OSError):
-    """A GPU did not do what it was asked for; what it holds may be lost."""
+    """A call of the GPU failed; the contents of its memory may be lost."""

@@ -1,7 +1,7 @@
 """
-ONNX Runtime: the same file on every CPU, and on GPUs where its CUDA build is installed.
+ONNX Runtime on CPUs, and on GPUs if its CUDA build is installed.
 
-Everybody imports `onnxruntime` from here: its telemetry is off before it loads.
+All modules import `onnxruntime` from here: its telemetry is off before it loads.
 """
 
 import os
@@ -18,7 +18,7 @@ from segmif.machine import usable_cores
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
 
-# It is read when the library loads. ONNX Runtime 1.32 else looks up its maker's host and keeps a
+# Read when the library loads. Otherwise ONNX Runtime 1.32 looks up its maker's host and keeps a
 # database of events in the home folder.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as onnxruntime
@@ -29,15 +29,16 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
-# It rounds the biases of QDQ networks by the product of two scales, which FP16 may not hold: a
-# twelfth of the labels of `nano` in FP8 became others by it alone (ONNX Runtime 1.32).
-HARMFUL = ["WeightBiasQuantization"]
+# It rounds the biases of QDQ networks by the product of two scales, which FP16 may not hold. It
+# alone changed a twelfth of the labels of `nano` in FP8 (ONNX Runtime 1.32).
+DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
 
-NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")  # as it words it, CUDA too
+# Parts of its messages, on CPU and CUDA.
+OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
 
 # ONNX Runtime keeps the memory of the largest batch: 60 MiB for one pair of 640x480, 670 for eight.
-SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
-KEPT_S = 10.0  # that the memory of a large batch is kept for another
+SHRINK_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+KEEP_ARENA_S = 10.0  # until the memory of a large batch is freed
 
 
 class OnnxNetwork:
@@ -50,8 +51,8 @@ class OnnxNetwork:
         self.outputs = tuple(name for name in OUTPUTS if name in given)
         self._options = _run_options()
         self._shrinking = _run_options()
-        self._shrinking.add_run_config_entry(*SHRINK)
-        self._largest, self._largest_s = 0, 0.0  # batch of late [bytes], and when it last came
+        self._shrinking.add_run_config_entry(*SHRINK_ARENA)
+        self._largest, self._largest_s = 0, 0.0  # recent batch [bytes], and its time
         self._session: onnxruntime.InferenceSession | None = session
 
     def run(
@@ -70,24 +71,24 @@ class OnnxNetwork:
         try:
             outputs = self._session.run(wanted, given, self._options_for(visible.nbytes))
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-            if not any(words in str(error) for words in NO_MEMORY):
+            if not any(words in str(error) for words in OUT_OF_MEMORY):
                 raise
-            self._give_back()
+            self._shrink_arena()
             raise MemoryError(f"ONNX Runtime: {error}") from error
         return cast(tuple[NDArray[np.uint8], ...], tuple(outputs))
 
-    def _give_back(self) -> None:
-        """Free what earlier runs left in the arena, which is far more than one more pair needs."""
+    def _shrink_arena(self) -> None:
+        """Free the memory that earlier runs left in the arena."""
         smallest = np.zeros((1, MULTIPLE, MULTIPLE), np.uint8)
         pair = {"visible": np.stack([smallest] * 3, 3), "infrared": smallest}
-        with suppress(Exception):  # it was to help, and what went wrong before is said anyway
+        with suppress(Exception):  # the caller raises the first error
             if self._session:
                 self._session.run(["fused", "labels"], pair, self._shrinking)
 
     def _options_for(self, size: int) -> onnxruntime.RunOptions:
-        """Those that free the arena, if only batches of less than half its size came of late."""
+        """Options that free the arena if all recent batches had less than half its size."""
         now = monotonic()
-        if 2 * size >= self._largest or now - self._largest_s < KEPT_S:
+        if 2 * size >= self._largest or now - self._largest_s < KEEP_ARENA_S:
             if 2 * size >= self._largest:
                 self._largest, self._largest_s = max(size, self._largest), now
             return self._options
@@ -95,27 +96,27 @@ class OnnxNetwork:
         return self._shrinking
 
     def close(self) -> None:
-        """End what runs, and free the session."""
+        """Stop current runs and free the session."""
         self._options.terminate = self._shrinking.terminate = True
         self._session = None
 
 
 def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
-    """Open an ONNX file that fits manifest and contract; see `segmif.runtime.open_runtime`."""
+    """Open an ONNX file with its manifest; see `segmif.runtime.open_runtime`."""
     manifest, content = Manifest.open(path)
     provider = PROVIDERS[device]
     if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # CUDA's libraries where they came as Python packages
+        onnxruntime.preload_dlls()  # CUDA's libraries from Python packages
     if provider not in onnxruntime.get_available_providers():
         raise ArtefactError(
             f"device {device!r} needs the {provider}, which the installed ONNX Runtime lacks; "
             "install the extra gpu as docs/guides/gpu-and-jetson.md says, or choose the CPU"
         )
     try:
-        # what TensorRT leaves out shall run on the GPU too
+        # CUDA runs the nodes that TensorRT does not take
         wanted = [provider, PROVIDERS["cuda"]] if device == "tensorrt" else [provider]
         session = onnxruntime.InferenceSession(
-            content, _options(threads), providers=wanted, disabled_optimizers=HARMFUL
+            content, _options(threads), providers=wanted, disabled_optimizers=DISABLED_OPTIMIZERS
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(
@@ -123,7 +124,7 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
             "again, or install a newer ONNX Runtime where it lacks an opset or an operator"
         ) from error
     if session.get_providers()[0] != provider:
-        # It falls back to the CPU in silence, twenty times slower.
+        # It falls back to the CPU without an error, twenty times slower.
         found = session.get_providers()[0]
         session = None
         raise ArtefactError(f"asked for the {provider}, but ONNX Runtime chose the {found}")
@@ -133,26 +134,26 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
 
 def _run_options() -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True  # confidence costs whom it is for
+    options.only_execute_path_to_fetches = True  # no confidence unless requested
     return options
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _fewer_threads()
+    options.intra_op_num_threads = threads or _thread_count()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Waiting threads that spin would take the cores from the codecs, which work at the same time.
+    # Spinning threads would take the cores from the codecs, which run at the same time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The manifest's hash does not cover weights outside the file: give no folder to find them in.
+    # The manifest's hash does not cover weights outside the file: no folder has any.
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.devnull
     )
     return options
 
 
-def _fewer_threads() -> int:
-    """Threads where this process may not use all cores; else 0: ONNX Runtime knows best."""
+def _thread_count() -> int:
+    """The usable cores if they are not all; else 0, which leaves it to ONNX Runtime."""
     usable = usable_cores()
     return usable if usable < (os.cpu_count() or 1) else 0
 

@@ -1,8 +1,8 @@
 """
-What one batch at a time needs on a GPU: pinned buffers, a stream and scratch memory.
+Pinned buffers, a stream and scratch memory on a GPU for one batch at a time.
 
-For every size of frames that a slot met lately it keeps an execution context and a CUDA graph of
-upload, network and download.
+A slot keeps an execution context and a CUDA graph of upload, network and download for each of the
+last sizes of frames.
 """
 
 import logging
@@ -19,7 +19,7 @@ from segmif.runtime.device import Buffer, DeviceBackend, Recording
 from segmif.runtime.errors import DeviceError
 
 DEPTHS = INPUTS | OUTPUTS  # bytes a pixel
-SIZES = 4  # of frames that a slot stays ready for
+SIZES = 4  # of frames, whose contexts and graphs a slot keeps
 
 Bytes = NDArray[np.uint8]
 Size = tuple[int, int, int]  # batch, height, width
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Piecemeal:
-    """Work that could not be recorded."""
+class _Uncaptured:
+    """Work that the device could not record as a graph."""
 
     launch: Callable[[], None]
 
@@ -37,11 +37,11 @@ class _Piecemeal:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A size of frames that a slot is ready for."""
+class _PreparedSize:
+    """The context and the work for one size of frames."""
 
-    work: Recording | _Piecemeal
-    context: Any  # lives as long as the work, which uses its memory
+    work: Recording | _Uncaptured
+    context: Any  # must live as long as the work, which uses its memory
 
     def launch(self) -> None:
         self.work.launch()
@@ -51,22 +51,22 @@ class _Ready:
 
 
 class Slot:
-    """Buffers and a stream for one batch at a time; for the thread that opened the device."""
+    """Buffers and a stream for one batch; used by the thread that opened the device."""
 
     def __init__(
         self, trt: Any, engine: Any, device: DeviceBackend, profile: dict[str, Any]
     ) -> None:
-        """Of an engine of that profile; stays ready for the last `SIZES` sizes of frames."""
+        """Allocates for the largest frames of `profile`; raises DeviceError if memory is short."""
         self._trt, self._engine, self._device = trt, engine, device
         self.outputs = _outputs_of(engine)
         self._stream = device.stream()
         self._scratch_size = int(engine.device_memory_size_v2)  # for the largest frames
         self._allocate(*(profile[name][2] for name in ("batch", "height", "width")))
-        self._ready: OrderedDict[Size, _Ready] = OrderedDict()
-        self._size: Size = (0, 0, 0)  # of the frames under way
+        self._ready: OrderedDict[Size, _PreparedSize] = OrderedDict()
+        self._size: Size = (0, 0, 0)  # of the current batch
 
     def _allocate(self, batch: int, height: int, width: int) -> None:
-        """Takes memory for the largest frames; DeviceError where the GPU has too little."""
+        """Allocates for the largest frames; raises DeviceError if the GPU has too little memory."""
         pixels, names = batch * height * width, (*INPUTS, *self.outputs)
         try:
             self._buffers = {name: self._device.buffer(pixels * DEPTHS[name]) for name in names}
@@ -74,12 +74,12 @@ class Slot:
             self._scratch = self._device.memory(max(self._scratch_size, 1))
         except DeviceError as error:
             raise DeviceError(
-                f"{error}; asked for frames of up to batch {batch}, {height}x{width}: where memory "
-                "is short, build the engine with smaller --batch, --height or --width, or free some"
+                f"{error}; needed for frames of up to batch {batch}, {height}x{width}: build the "
+                "engine with smaller --batch, --height or --width, or free memory"
             ) from error
 
     def start(self, visible: Bytes, infrared: Bytes) -> None:
-        """Enqueues a batch; its arrays may change afterwards."""
+        """Copies a batch and enqueues its work; the arrays may change afterwards."""
         batch, height, width = infrared.shape
         self._size = size = (batch, height, width)
         for name, frame in (("visible", visible), ("infrared", infrared)):
@@ -92,12 +92,12 @@ class Slot:
         self._ready[size].launch()
 
     def finish(self, *, confidence: bool) -> tuple[Bytes, ...]:
-        """Waits for the batch and gives its answer, in memory of its own."""
+        """Waits for the batch and gives copies of its outputs."""
         self._device.wait(self._stream)
         return tuple(self._view(name).copy() for name in asked_of(self.outputs, confidence))
 
     def close(self) -> None:
-        """Ends what is ready; nothing may be under way."""
+        """Frees contexts and graphs; the stream must be idle."""
         while self._ready:
             self._ready.popitem()[1].close()
 
@@ -105,29 +105,29 @@ class Slot:
         shape = _shape(name, self._size)
         return self._buffers[name].host[: int(np.prod(shape))].reshape(shape)
 
-    def _prepare(self, size: Size) -> _Ready:
-        """What enqueues upload, network and download for frames of a size."""
+    def _prepare(self, size: Size) -> _PreparedSize:
+        """A context and a graph of upload, network and download for frames of a size."""
         context = self._context(size)
 
         def enqueue() -> None:
             for name in INPUTS:
-                self._device.upload(*self._copied(name, size), self._stream)
+                self._device.upload(*self._transfer(name, size), self._stream)
             if not context.execute_async_v3(self._stream):
                 raise DeviceError("TensorRT could not enqueue the network")
             for name in self.outputs:
-                self._device.download(*self._copied(name, size), self._stream)
+                self._device.download(*self._transfer(name, size), self._stream)
 
-        enqueue()  # TensorRT sets things up in the first run, which a graph must not hold
+        enqueue()  # the first run initialises TensorRT, which a graph must not contain
         self._device.wait(self._stream)
         try:
-            return _Ready(self._device.capture(self._stream, enqueue), context)
+            return _PreparedSize(self._device.capture(self._stream, enqueue), context)
         except DeviceError as error:
             words = str(error)  # a log that kept the error itself would keep the context alive
-            log.warning("no CUDA graph for %s, work is enqueued piece by piece: %s", size, words)
-            return _Ready(_Piecemeal(enqueue), context)
+            log.warning("no CUDA graph for %s, work is enqueued in pieces: %s", size, words)
+            return _PreparedSize(_Uncaptured(enqueue), context)
 
     def _context(self, size: Size) -> Any:
-        """TensorRT's state for frames of a size, bound to the buffers."""
+        """An execution context for frames of a size, bound to the buffers."""
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
@@ -148,7 +148,7 @@ class Slot:
                 raise ValueError(f"the engine has no tensor {name}: build it from our ONNX")
         return context
 
-    def _copied(self, name: str, size: Size) -> tuple[Buffer, int]:
+    def _transfer(self, name: str, size: Size) -> tuple[Buffer, int]:
         return self._buffers[name], int(np.prod(_shape(name, size)))
 
 

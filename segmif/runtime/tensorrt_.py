@@ -1,7 +1,7 @@
 """
-TensorRT: an engine for one kind of GPU, by names of tensors, from TensorRT 10.3 to 11.
+An engine of TensorRT 10.3 to 11.
 
-One thread owns the GPU. It keeps some slots (`segmif.runtime.slot`): the next pair is on its way
+One thread owns the GPU. It has several slots (`segmif.runtime.slot`), so the next batch is uploaded
 while the last one computes.
 """
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine is built for and runs on."""
+    """The TensorRT and GPU that an engine is built for."""
 
     tensorrt: str
     device: str
@@ -46,14 +46,14 @@ class Machine:
 
     @classmethod
     def of(cls, trt: Any, device: DeviceBackend) -> Self:
-        """The machine that a module and an open device stand for."""
+        """The machine of a module `tensorrt` and an open device."""
         return cls(
             trt.__version__, device.name, ".".join(map(str, device.capability)), device.driver
         )
 
     @classmethod
     def here(cls) -> Self:
-        """This machine; ArtefactError or DeviceError where it has no TensorRT or no GPU."""
+        """This machine; raises ArtefactError without TensorRT, DeviceError without a GPU."""
         trt = import_tensorrt()
         device = open_device()
         try:
@@ -63,12 +63,12 @@ class Machine:
 
     @property
     def facts(self) -> dict[str, str]:
-        """As a manifest holds them."""
+        """The facts of a manifest."""
         return dict(vars(self))
 
 
 def import_tensorrt() -> Any:
-    """The module `tensorrt`; ArtefactError if it is missing, cannot be loaded or is too old."""
+    """The module `tensorrt`; raises ArtefactError if it is missing, broken or too old."""
     try:
         trt = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
@@ -87,16 +87,16 @@ def import_tensorrt() -> Any:
 def version_of(trt: Any) -> tuple[int, ...]:
     """Major, minor, ... of the module `tensorrt`."""
     if trt.__name__ == "tensorrt_rtx":
-        return (11,)  # counts versions of its own; what it offers is that of TensorRT 11
+        return (11,)  # has version numbers of its own and the interface of TensorRT 11
     return tuple(int(part) for part in trt.__version__.split(".") if part.isdigit())
 
 
-class Words:
-    """TensorRT's log, passed on to ours; its last error is kept."""
+class TensorRTLog:
+    """A logger for TensorRT that keeps its last error and forwards all to our log."""
 
     def __init__(self, trt: Any) -> None:
         self.last_error = "it gave no reason"
-        words = self
+        outer = self
 
         class Logger(trt.ILogger):  # type: ignore[misc]  # the module is only known when it runs
             def __init__(self) -> None:
@@ -104,45 +104,45 @@ class Words:
 
             def log(self, severity: Any, message: str) -> None:
                 if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                    words.last_error = message
+                    outer.last_error = message
                 log.debug("TensorRT: %s", message)
 
-        self.of_tensorrt = Logger()
+        self.logger = Logger()
 
 
 def load_plugin(trt: Any, path: Path) -> str:
-    """Registers the plugin of a library with TensorRT; gives the library's hash."""
+    """Registers our plugin with TensorRT; gives its library's hash, or raises ArtefactError."""
     if not path.is_file():
         raise ArtefactError(
-            f"there is no plugin at {path}: `make plugin` builds it where TensorRT's headers are, "
-            "--attention native goes without"
+            f"there is no plugin at {path}: `make plugin` builds it if TensorRT's headers are "
+            "installed, --attention native does without"
         )
     registry = trt.get_plugin_registry()
     try:
-        if not _knows_plugin(registry):
+        if not _has_plugin(registry):
             ctypes.CDLL(str(path.resolve()))  # gives the reason if it fails; TensorRT does not
             registry.load_library(str(path.resolve()))
     except OSError as error:
         raise ArtefactError(f"{path} cannot be loaded: {error}") from error
-    if not _knows_plugin(registry):
+    if not _has_plugin(registry):
         raise ArtefactError(
-            f"{path} offers TensorRT {trt.__version__} no {PLUGIN}: `make plugin` builds it anew "
-            "with this TensorRT's headers"
+            f"{path} has no {PLUGIN} for TensorRT {trt.__version__}: build it again with the "
+            "headers of this TensorRT (`make plugin`)"
         )
     return sha256(path)
 
 
-def _knows_plugin(registry: Any) -> bool:
+def _has_plugin(registry: Any) -> bool:
     return any(creator.name == PLUGIN for creator in registry.all_creators)
 
 
-def deserialize(trt: Any, engine: bytes, words: Words | None = None) -> Any:
-    """An engine from its bytes; ArtefactError where this TensorRT cannot open it."""
-    words = words or Words(trt)
-    opened = trt.Runtime(words.of_tensorrt).deserialize_cuda_engine(engine)
+def deserialize(trt: Any, engine: bytes, trt_log: TensorRTLog | None = None) -> Any:
+    """An engine from its bytes; raises ArtefactError if this TensorRT cannot open it."""
+    trt_log = trt_log or TensorRTLog(trt)
+    opened = trt.Runtime(trt_log.logger).deserialize_cuda_engine(engine)
     if opened is None:
         raise ArtefactError(
-            f"TensorRT {trt.__version__} cannot open this engine: {words.last_error}; "
+            f"TensorRT {trt.__version__} cannot open this engine: {trt_log.last_error}; "
             "`python -m export engine --rebuild` makes one that fits"
         )
     return opened
@@ -155,10 +155,10 @@ def open_engine(
     device: Callable[[], DeviceBackend] = open_device,
 ) -> "EngineNetwork":
     """
-    Opens an engine and its manifest; `trt` is the module `tensorrt` where the caller has it.
+    Opens an engine and its manifest; `trt` is the module `tensorrt` (None: imported here).
 
-    Raises ManifestError, ArtefactError where the engine does not fit this machine, DeviceError
-    where the GPU cannot be opened.
+    Raises ManifestError, ArtefactError if the engine does not fit this machine, DeviceError if the
+    GPU cannot be opened.
     """
     manifest, content = Manifest.open(path)
     check_facts(path, manifest.engine)
@@ -172,7 +172,7 @@ def open_engine(
 def _check_plugin(manifest: Manifest, plugin: Path | None) -> None:
     if plugin is None:
         raise ArtefactError(
-            "this engine computes the attention by our plugin: say where its library is "
+            "this engine computes the attention by our plugin: give the path of its library "
             "(SEGMIF_PLUGIN), or build with --attention native"
         )
     if plugin.is_file() and sha256(plugin) != manifest.engine["plugin_sha256"]:
@@ -187,7 +187,7 @@ class _Job:
     visible: Bytes
     infrared: Bytes
     confidence: bool
-    answer: "Future[tuple[Bytes, ...]]" = field(default_factory=Future)
+    outputs: "Future[tuple[Bytes, ...]]" = field(default_factory=Future)
 
 
 class EngineNetwork:
@@ -198,14 +198,14 @@ class EngineNetwork:
     ) -> None:
         self.manifest = manifest
         self.name = f"tensorrt {trt.__version__}"
-        self.slots = SLOTS
+        self.slots = SLOTS  # batches at a time
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # between a call that comes and a runtime that closes
+        self._lock = threading.Lock()  # between `run` and `close`
         self.outputs: tuple[str, ...] = ()
-        self._end: DeviceError | ValueError | None = None  # why nothing more is taken
+        self._end: DeviceError | ValueError | None = None  # why no more jobs are accepted
         opened: Future[str] = Future()
         self._thread = threading.Thread(
-            target=self._own, args=(engine, trt, device, opened), name="segmif-gpu", daemon=True
+            target=self._own_gpu, args=(engine, trt, device, opened), name="segmif-gpu", daemon=True
         )
         self._thread.start()
         self.name = opened.result()
@@ -213,7 +213,7 @@ class EngineNetwork:
     def run(
         self, visible: Bytes, infrared: Bytes, *, confidence: bool = False
     ) -> tuple[Bytes, ...]:
-        """See `segmif.runtime.Runtime.run`; SizeError beyond the profile, DeviceError if lost."""
+        """See `segmif.runtime.Runtime.run`; raises DeviceError once the GPU is lost."""
         check_batch(visible, infrared)
         asked_of(self.outputs, confidence)
         check_size(self.manifest.engine["profile"], infrared.shape)
@@ -222,31 +222,31 @@ class EngineNetwork:
             if self._end:
                 raise type(self._end)(*self._end.args)
             self._jobs.put(job)
-        return job.answer.result()
+        return job.outputs.result()
 
     def close(self) -> None:
-        """Ends the thread that owns the GPU, after what it was given before."""
+        """Ends the thread that owns the GPU, after all jobs that were accepted."""
         with self._lock:
             self._end = self._end or ValueError("the runtime was closed")
             self._jobs.put(None)
         self._thread.join()
 
-    def _own(
+    def _own_gpu(
         self,
         engine: bytes,
         trt: Any,
         open_: Callable[[], DeviceBackend],
         opened: "Future[str]",
     ) -> None:
-        """The life of the thread that owns the GPU."""
+        """The thread that owns the GPU: opens it, runs the engine, closes it."""
         failure = device = None
         try:
             device = open_()
-            self._serve(engine, trt, device, opened)
+            self._run_engine(engine, trt, device, opened)
         except BaseException as error:
             if opened.done():
                 raise
-            traceback.clear_frames(error.__traceback__)  # they hold what must end before the device
+            traceback.clear_frames(error.__traceback__)  # their objects must end before the device
             failure = error
         finally:
             with suppress(DeviceError):
@@ -255,22 +255,24 @@ class EngineNetwork:
         if failure:
             opened.set_exception(failure)
 
-    def _serve(self, engine: bytes, trt: Any, device: DeviceBackend, opened: "Future[str]") -> None:
-        """Opens the engine and answers jobs until the end; everything of TensorRT ends with it."""
+    def _run_engine(
+        self, engine: bytes, trt: Any, device: DeviceBackend, opened: "Future[str]"
+    ) -> None:
+        """Opens the engine and runs jobs until the end; all objects of TensorRT end with it."""
         check_machine(self.manifest.engine, Machine.of(trt, device).facts)
-        words = Words(trt)  # must live as long as what it is given to
-        network = deserialize(trt, engine, words)
+        trt_log = TensorRTLog(trt)  # must live as long as the engine
+        network = deserialize(trt, engine, trt_log)
         profile = self.manifest.engine["profile"]
         slots = [Slot(trt, network, device, profile) for _ in range(SLOTS)]
         self.outputs = slots[0].outputs
         opened.set_result(f"{self.name} {device.name}")
         try:
-            self._work(slots)
+            self._process_jobs(slots)
         finally:
             for slot in slots:
                 slot.close()
 
-    def _work(self, slots: list[Slot]) -> None:
+    def _process_jobs(self, slots: list[Slot]) -> None:
         """Keeps the slots busy, oldest job first, until no more jobs come."""
         free, busy = deque(slots), deque[tuple[Slot, _Job]]()
         ended = False
@@ -281,13 +283,13 @@ class EngineNetwork:
             elif isinstance(job, _Job):
                 if self._start(free[0], job):
                     busy.append((free.popleft(), job))
-            else:  # nobody waits, or there is no room: what came first is due
+            else:  # no job waits, or no slot is free
                 slot, oldest = busy.popleft()
                 self._finish(slot, oldest)
-                free.appendleft(slot)  # what was used last is ready for this size of frames
+                free.appendleft(slot)  # the slot used last has the graph for this size of frames
 
     def _start(self, slot: Slot, job: _Job) -> bool:
-        with self._answering(job):
+        with self._catching(job):
             if isinstance(self._end, DeviceError):
                 raise self._end
             slot.start(job.visible, job.infrared)
@@ -295,25 +297,24 @@ class EngineNetwork:
         return False
 
     def _finish(self, slot: Slot, job: _Job) -> None:
-        with self._answering(job):
-            job.answer.set_result(slot.finish(confidence=job.confidence))
+        with self._catching(job):
+            job.outputs.set_result(slot.finish(confidence=job.confidence))
 
     @contextmanager
-    def _answering(self, job: _Job) -> Iterator[None]:
-        """What goes wrong with a job becomes its answer; with a lost GPU, that of all to come."""
+    def _catching(self, job: _Job) -> Iterator[None]:
+        """Gives an exception to the job's caller; that of a lost GPU also to all later callers."""
         try:
             yield
         except DeviceError as error:
             with self._lock:
                 if not isinstance(self._end, DeviceError):
-                    words = f"the GPU was lost ({error}): start anew to open it again"
-                    self._end = DeviceError(words)
-            job.answer.set_exception(self._end)
+                    self._end = DeviceError(f"the GPU was lost ({error}): restart to open it again")
+            job.outputs.set_exception(self._end)
         except Exception as error:
-            job.answer.set_exception(error)
+            job.outputs.set_exception(error)
 
     def _next(self, *, wait: bool) -> "_Job | object | None":
-        """The next job; END where none will come, None where none is there and `wait` is unset."""
+        """The next job; END after the last one, None if none waits and `wait` is False."""
         try:
             job = self._jobs.get(block=wait)
         except queue.Empty:

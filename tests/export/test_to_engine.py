@@ -18,12 +18,12 @@ from export.quantize import quantize
 from export.to_engine import (
     Build,
     Profile,
-    attention_of,
-    attentions,
-    check_room,
+    attention_kind,
+    check_disk_space,
+    count_attentions,
+    expected_facts,
     prepare,
     up_to_date,
-    wanted_facts,
 )
 from export.to_onnx import export
 from segmif import cli
@@ -105,7 +105,7 @@ def test_an_engine_is_built_again_where_anything_changed(half: Path, tmp_path: P
         precision="fp16",
         sha256=sha256(engine),
         source_sha256=sha256(half),
-        engine=wanted_facts(build, MACHINE),
+        engine=expected_facts(build, MACHINE),
     ).write(engine)
     assert up_to_date(half, engine, build, MACHINE)
     assert not up_to_date(half, engine, Build(profile=Profile(batch=(1, 1, 16))), MACHINE)
@@ -118,10 +118,10 @@ def test_an_engine_is_built_again_where_anything_changed(half: Path, tmp_path: P
 def test_a_full_disk_is_said_before_the_build(
     half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_room(half, tmp_path / "new" / "nano.engine")
+    check_disk_space(half, tmp_path / "new" / "nano.engine")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=half.stat().st_size))
     with pytest.raises(OSError, match=r"has 2\.\d MB free, .* may take 9\.\d MB"):
-        check_room(half, tmp_path / "nano.engine")
+        check_disk_space(half, tmp_path / "nano.engine")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_engine_says_which_attention_each_node_became(
     monkeypatch.setattr(tensorrt_, "deserialize", lambda module, engine: opened)
     module = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
     edge = onnx.load(Path(__file__).parents[2] / "weights" / "edge.onnx")
-    assert re.fullmatch(words, attention_of(module, b"", attentions(edge)))
+    assert re.fullmatch(words, attention_kind(module, b"", count_attentions(edge)))
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -237,7 +237,7 @@ def test_engines_need_no_torch() -> None:
 
 
 def test_profiles_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="least <= best <= most"):
+    with pytest.raises(ValueError, match="1 <= min <= opt <= max"):
         Profile(batch=(1, 8, 4))
     with pytest.raises(ValueError, match="multiples of 32"):
         Profile(height=(32, 480, 500))

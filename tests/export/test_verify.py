@@ -72,10 +72,10 @@ def test_eight_bits_are_measured_and_not_said_to_be_within_rounding(
     code, found = verify(folder, monkeypatch, "ours.int8.onnx")
     said = capsys.readouterr().out
     assert code == 0 and len(found) == 3
-    assert "ours.int8.onnx: eight bits, not judged here" in said and "rounding" not in said
+    assert "ours.int8.onnx: eight bits, not checked here" in said and "rounding" not in said
     code, _ = verify(folder, monkeypatch, "ours.int8.onnx", "ours.onnx")
     assert code == 0
-    assert "1 judged, all within twice what rounding costs torch" in capsys.readouterr().out
+    assert "1 checked, all within twice the rounding of torch" in capsys.readouterr().out
 
 
 def test_a_folder_without_pairs_is_named(

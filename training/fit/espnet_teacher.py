@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segmif.manifest import Manifest
 from segmif.model.encoders.espnet import Segmenter
 from segmif.model.network import Network
-from segmif.model.weights import fill, open_network
+from segmif.model.weights import load_tensors, open_network
 
 from ..data.sources import data_root
 
@@ -76,5 +76,5 @@ def open_teacher(path: Path, device: torch.device) -> tuple[Network, Manifest]:
         return open_network(path, device)
     network = Network("nano", manifest.classes)
     with_segmenter(network, weights=None, both=True)
-    fill(network, content, path)
+    load_tensors(network, content, path)
     return network.eval().to(device), manifest

@@ -9,9 +9,9 @@ from lightning_fabric import Fabric
 
 from segmif.classes import Taxonomy
 from segmif.manifest import Manifest
-from segmif.model.class_transfer import Reuse, network_with_classes
+from segmif.model.class_transfer import ClassTransfer, network_with_classes
 from segmif.model.network import Network
-from segmif.model.weights import tensors_of
+from segmif.model.weights import read_tensors
 
 from .distillation import DistillWeights, shared_classes
 from .espnet_teacher import TUTOR, load_teacher
@@ -20,13 +20,13 @@ from .espnet_teacher import TUTOR, load_teacher
 def digest(weights: Path) -> str:
     """Their sha256; ManifestError, before a run begins, where they are none."""
     manifest, content = Manifest.open(weights)
-    tensors_of(content, weights)
+    read_tensors(content, weights)
     return manifest.sha256
 
 
 def first_network(
     variant: str, classes: Taxonomy, start: Path | None, *, trains_mask: bool
-) -> tuple[Network, Reuse | None]:
+) -> tuple[Network, ClassTransfer | None]:
     """
     A new network, or that of a weights file with the classes of the frames, and what was reused.
 
@@ -74,7 +74,7 @@ def open_teachers(
 
 
 def told_of_classes(
-    start: Path | None, reuse: Reuse | None, teachers: Sequence[Network], classes: Taxonomy
+    start: Path | None, reuse: ClassTransfer | None, teachers: Sequence[Network], classes: Taxonomy
 ) -> tuple[list[str], dict[str, object]]:
     """What is said of other classes than those of the frames, and noted in the manifest."""
     said: list[str] = []

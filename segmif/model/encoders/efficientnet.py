@@ -1,9 +1,9 @@
 """
 EfficientNet-Lite0 (Tan and Le, ICML 2019; without squeeze-and-excitation) as an encoder.
 
-It has no BatchNorm: published weights come with theirs folded into the convolutions, exactly, and
-a network that starts there moves too little to need them. Strides pad evenly, where TensorFlow pads
-at one end: the features are the published ones, half a pixel to the other side of the middle.
+It has no BatchNorm: that of the published weights is folded into the convolutions, exactly. Fine
+tuning changes the weights too little to need it. Strides pad evenly, while TensorFlow pads at one
+end. So the features are the published ones, shifted by half a pixel.
 """
 
 from typing import NamedTuple
@@ -30,12 +30,12 @@ STAGES = (
     _Stage(192, 4, 5, 2, 6),
     _Stage(320, 1, 3, 1, 6),
 )
-TAPPED = (0, 1, 2, 4, 6)  # stages whose features are given: the last at strides 2, 4, 8, 16, 32
+TAPPED = (0, 1, 2, 4, 6)  # stages whose features are given: the last ones at strides 2 to 32
 WIDTHS = tuple(STAGES[stage].width for stage in TAPPED)
 
 
 class InvertedBlock(nn.Module):
-    """Expand, look around in each channel alone, project; a shortcut if nothing changes in size."""
+    """Expand, depthwise convolution, project; with a shortcut if the shape stays."""
 
     def __init__(self, inputs: int, stage: _Stage, stride: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class EfficientNetLite(nn.Module):
     """An image (B, 3, H, W), normalised as ImageNet was, to features at strides 2 to 32."""
 
     def __init__(self, stages: int = len(STAGES)) -> None:
-        """`stages`: those to have, from the first on."""
+        """`stages`: the number of stages, from the first on."""
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, 2, 1), nn.ReLU6(inplace=True))
         self.stages = nn.ModuleList()

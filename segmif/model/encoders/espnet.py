@@ -1,25 +1,24 @@
 """
-ESPNetv2 (Mehta et al., CVPR 2019) with an encoder for each sensor: what knows streets already.
+ESPNetv2 (Mehta et al., CVPR 2019) with an encoder for each sensor, which may come pretrained.
 
-The encoder is as its authors published it (MIT), so that their weights fit: the names of the
-modules are those of their file, width scale 2.0. The small decoder is ours.
+The encoder is as its authors published it (MIT, width scale 2.0). The names of the modules are
+those of their file, so that their weights fit. The small decoder is ours.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segmif.model.blocks import enlarge
+from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD, upsample
 
 BRANCHES = 4
 WIDTHS = (32, 128, 256, 512)  # channels at strides 2, 4, 8 and 16
 BLOCKS = (0, 3, 7)  # after each of the three steps down
 DECODER_WIDTH = 64
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it was trained
 
 
 class Segmenter(nn.Module):
-    """A mask of its own from both frames; with `both` unset it sees the visible frame only."""
+    """A mask from both frames, or from the visible frame only if `both` is False."""
 
     mean: Tensor
     deviation: Tensor
@@ -34,24 +33,24 @@ class Segmenter(nn.Module):
         )
         self.pyramid = _Convolution(DECODER_WIDTH, DECODER_WIDTH, 3)
         self.classify = nn.Conv2d(DECODER_WIDTH, classes, 1)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
         """Visible (B, 3, H, W), infrared (B, 1, H, W), in [0, 1]; logits (B, K, H/4, W/4)."""
         levels = self.base_net(self._normalised(visible))
         if self.infrared_net is not None:
-            warm = self.infrared_net(self._normalised(infrared.expand_as(visible)))
-            levels = [torch.cat(both, dim=1) for both in zip(levels, warm, strict=True)]
+            of_infrared = self.infrared_net(self._normalised(infrared.expand_as(visible)))
+            levels = [torch.cat(both, dim=1) for both in zip(levels, of_infrared, strict=True)]
         projected = [narrow(level) for narrow, level in zip(self.lateral, levels, strict=True)]
         merged = projected.pop()
         while projected:
-            merged = projected.pop() + enlarge(merged, 2)
+            merged = projected.pop() + upsample(merged, 2)
         logits: Tensor = self.classify(self.pyramid(merged))
         return logits
 
-    def _normalised(self, picture: Tensor) -> Tensor:
-        return (picture - self.mean) / self.deviation
+    def _normalised(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.deviation
 
 
 class _Convolution(nn.Sequential):
@@ -94,10 +93,10 @@ class _NormAct(nn.Sequential):
 
 
 class _Block(nn.Module):
-    """EESP: reduce, look at several dilations, add each to the next wider one, expand."""
+    """EESP: reduce, convolve with several dilations, add each to the next wider one, expand."""
 
     def __init__(self, channels: int, width: int, reach: int, stride: int = 1) -> None:
-        """`reach`: pixels that a branch may span; wider ones fall back to 3."""
+        """`reach`: widest span of a branch in pixels; wider ones fall back to 3."""
         super().__init__()
         narrow = width // BRANCHES
         spans = sorted(span if span <= reach else 3 for span in range(3, 3 + 2 * BRANCHES, 2))
@@ -121,7 +120,7 @@ class _Block(nn.Module):
 
 
 class _Down(nn.Module):
-    """To half the size: the mean of what was there beside a block's view, plus the picture."""
+    """To half the size: pooled features beside those of a block, plus the image."""
 
     def __init__(self, channels: int, width: int, reach: int) -> None:
         super().__init__()
@@ -131,10 +130,10 @@ class _Down(nn.Module):
         )
         self.act = nn.PReLU(width)
 
-    def forward(self, features: Tensor, picture: Tensor) -> Tensor:
-        """`picture` is already as small as the result."""
-        both = torch.cat((_halved(features), self.eesp.expanded(features)), dim=1)
-        activated: Tensor = self.act(both + self.inp_reinf(picture))
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        """`image` is already as small as the result."""
+        both = torch.cat((_half_size(features), self.eesp.expanded(features)), dim=1)
+        activated: Tensor = self.act(both + self.inp_reinf(image))
         return activated
 
 
@@ -148,13 +147,13 @@ class _Encoder(nn.Module):
         self.level4_0 = _Down(WIDTHS[2], WIDTHS[3], reach=9)
         self.level4 = nn.Sequential(*(_Block(WIDTHS[3], WIDTHS[3], 7) for _ in range(BLOCKS[2])))
 
-    def forward(self, picture: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) to features at strides 4, 8 and 16."""
-        quarter = _halved(_halved(picture))
-        second = self.level2_0(self.level1(picture), quarter)
-        third = self.level3(self.level3_0(second, eighth := _halved(quarter)))
-        return [second, third, self.level4(self.level4_0(third, _halved(eighth)))]
+        quarter = _half_size(_half_size(image))
+        second = self.level2_0(self.level1(image), quarter)
+        third = self.level3(self.level3_0(second, eighth := _half_size(quarter)))
+        return [second, third, self.level4(self.level4_0(third, _half_size(eighth)))]
 
 
-def _halved(features: Tensor) -> Tensor:
+def _half_size(features: Tensor) -> Tensor:
     return functional.avg_pool2d(features, 3, stride=2, padding=1)

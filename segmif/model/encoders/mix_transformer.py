@@ -1,12 +1,11 @@
 """
 The Mix Transformer, encoder of SegFormer (Xie et al., NeurIPS 2021), after the paper's description.
 
-Maps inside a stage are (B, H, W, C): linear layers and LayerNorm act on the last axis, and the same
-memory is the channels-last form that convolutions like. B batch, N tokens, M reduced tokens, h
+Maps inside a stage are (B, H, W, C): linear layers and LayerNorm act on the last axis. The same
+memory is the channels-last form, which suits convolutions. B batch, N tokens, M reduced tokens, h
 heads, d channels a head.
 
-Stochastic depth is left out: the bridge of `paper` reads this encoder as well, and must not see
-noise.
+Stochastic depth is left out, because the bridge of `paper` reads this encoder as well.
 """
 
 from collections.abc import Sequence
@@ -15,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Of the ImageNet training set in [0, 1], as every network of the field that starts there assumes
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD
 
 HEAD_WIDTH = 64  # channels of an attention head, in every stage
 KEY_STRIDE = 32  # every stage reduces its keys and values to this stride: factors 8, 4, 2, 1
@@ -70,7 +68,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward around shortcuts, each behind its norm; (B, H, W, C) stays."""
+    """Attention and feed-forward with shortcuts, each behind its norm; (B, H, W, C) to the same."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -86,7 +84,7 @@ class Block(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Every pixel asks; keys and values come from the map reduced `reduction` times a side."""
+    """Queries of every pixel; keys and values of the map reduced `reduction` times a side."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -118,7 +116,7 @@ class ReducedAttention(nn.Module):
 
 
 class MixFeedForward(nn.Module):
-    """Two linear layers around a depthwise 3x3 convolution: tokens learn where they are."""
+    """Two linear layers around a depthwise 3x3 convolution, which gives tokens their position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

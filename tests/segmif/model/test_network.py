@@ -10,7 +10,7 @@ from torch import Tensor
 
 from export.benchmark import count
 from segmif.manifest import ManifestError
-from segmif.model.blocks import enlarge
+from segmif.model.blocks import upsample
 from segmif.model.network import Network
 from segmif.model.precision import fold_norms
 from segmif.model.weights import load_network, save_network
@@ -44,7 +44,7 @@ def test_confidence_is_the_softmax_probability_of_the_label(variant: str) -> Non
         _, logits = network.predict(visible / 255, infrared / 255)
         _, labels, confidence = network(visible, infrared)
     stride = network.config.label_stride
-    likely = enlarge(logits, 4 // stride).softmax(dim=1)
+    likely = upsample(logits, 4 // stride).softmax(dim=1)
     chosen = labels[:, None, ::stride, ::stride].long()
     expected = 255 * likely.gather(1, chosen).squeeze(1)
     assert confidence.max() > 60  # a ninth of 255, and more: there is something to compare

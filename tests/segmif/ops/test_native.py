@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from segmif.model.network import Network
-from segmif.ops.hia import TEMPERATURE, fast_forms, gram, interactive_attention, plain
+from segmif.ops.hia import TEMPERATURE, device_kernels, gram, interactive_attention, plain
 from segmif.ops.native import SOURCES, KernelError, Kernels, operator, use
 from tests.segmif.ops.test_hia import arguments as exact_arguments
 from tests.segmif.ops.test_hia import error
@@ -42,7 +42,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
 
 @pytest.fixture
 def in_use(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(fast_forms, "cpu", gram)  # remembered, and put back after the test
+    monkeypatch.setitem(device_kernels, "cpu", gram)  # remembered, and put back after the test
     use(kernels)
 
 
@@ -135,7 +135,7 @@ def test_training_goes_on_through_the_kernels(mixed: bool) -> None:
         return torch.autograd.grad(losses[0] + losses[1], given)
 
     ours = gradients()
-    fast_forms["cpu"] = gram
+    device_kernels["cpu"] = gram
     for found, wanted in zip(ours, gradients(), strict=True):
         torch.testing.assert_close(found, wanted)
 
@@ -148,7 +148,7 @@ def test_a_network_answers_alike_on_the_kernels(monkeypatch: pytest.MonkeyPatch)
     pair = [torch.rand(1, 64, 96, 3, generator=random), torch.rand(1, 64, 96, generator=random)]
     with torch.no_grad():
         ours = network.predict(*pair)
-        monkeypatch.delitem(fast_forms, "cpu")
+        monkeypatch.delitem(device_kernels, "cpu")
         for found, wanted in zip(ours, network.predict(*pair), strict=True):
             torch.testing.assert_close(found, wanted)
 

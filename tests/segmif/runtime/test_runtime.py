@@ -103,7 +103,7 @@ def test_the_memory_of_a_large_batch_is_given_back(
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
 
     small, large = resident_mib(1), resident_mib(64)
-    monkeypatch.setattr("segmif.runtime.onnxruntime_.KEPT_S", 0.0)
+    monkeypatch.setattr("segmif.runtime.onnxruntime_.KEEP_ARENA_S", 0.0)
     assert large > small + 64
     assert resident_mib(1) < small + (large - small) / 4
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from segmif.model.alignment_layer import OffsetHead, moved_back
+from segmif.model.alignment_layer import OffsetHead, warp_by_offset
 from training.data.augmentation import Augmentation, displaced_view
 
 STILL = Augmentation(misalignment=0, parallax=0)
@@ -24,7 +24,7 @@ def test_an_offset_moves_infrared_back(trouble: str, seed: int) -> None:
     how = (frame, (120.0, 160.0), (96, 128), (1.0, 2.0), shares)
     (visible, infrared, _), offset = displaced_view(*how, np.random.default_rng(seed))
     shown = torch.from_numpy(infrared).float()[None, None]
-    back = moved_back(shown, torch.from_numpy(offset)[None], 1)[0, 0].numpy()
+    back = warp_by_offset(shown, torch.from_numpy(offset)[None], 1)[0, 0].numpy()
     inside = (slice(24, -24), slice(24, -24))
     before = np.abs(infrared.astype(float) - visible[..., 0])[inside].mean()
     after = np.abs(back - visible[..., 0])[inside].mean()
@@ -34,4 +34,4 @@ def test_an_offset_moves_infrared_back(trouble: str, seed: int) -> None:
 def test_at_first_nothing_moves() -> None:
     features = torch.rand(2, 8, 12, 16)
     offset = OffsetHead(8, 16).eval()(torch.rand(2, 8, 6, 8))
-    assert torch.allclose(moved_back(features, offset, 8), features, atol=1e-5)
+    assert torch.allclose(warp_by_offset(features, offset, 8), features, atol=1e-5)

@@ -13,7 +13,7 @@ from segmif.classes import FMB, MFNET, Taxonomy, overlay
 from segmif.client import Client
 from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest
-from segmif.model.class_transfer import network_with_classes, rows_per_class
+from segmif.model.class_transfer import class_dependent_tensors, network_with_classes
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
@@ -120,7 +120,7 @@ def test_persons_are_drawn_whatever_their_id() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_variant_keeps_the_rows_of_equal_names(variant: str, tmp_path: Path) -> None:
     """`edge` counts classes in its second encoder too."""
-    of_classes = rows_per_class(variant)
+    of_classes = class_dependent_tensors(variant)
     assert len(of_classes) == {"edge": 5}.get(variant, 2)
     if variant == "paper":
         return  # 180 MB: its tensors were looked at, no file is written

@@ -17,7 +17,7 @@ import training
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network
-from segmif.ops.hia import fast_forms
+from segmif.ops.hia import device_kernels
 from training.config import TrainConfig
 from training.data import sources
 from training.data.samples import Phase
@@ -197,7 +197,7 @@ def test_kernels_for_a_gpu_end_a_run_without_one_before_it_begins(
         trained(run, "--kernels", str(library))
     with pytest.raises(ValueError, match="knows no 16-mixed on cpu: --precision 32-true"):
         trained(run, "--kernels", str(library), "--precision", "16-mixed")  # Fabric: bfloat16
-    assert not run.exists() and "cpu" not in fast_forms
+    assert not run.exists() and "cpu" not in device_kernels
 
 
 def test_what_would_be_missed_at_the_end_ends_a_run_before_it_begins(tmp_path: Path) -> None:

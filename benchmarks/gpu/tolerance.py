@@ -1,4 +1,4 @@
-"""What torch makes of a pair, exactly and in one precision: what the others are compared with."""
+"""What torch makes of a pair, in float64 and in one precision: the tolerance of the others."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu.comparison import Answer, Reference, at_the_end
+from benchmarks.gpu.comparison import Answer, Tolerance, at_the_end
 from benchmarks.gpu.setting import Setting
-from export.tolerance import Bytes, Frame, Trial
+from export.tolerance import Bytes, Frame, Reference
 from segmif.frames import FramePair
 from segmif.imaging import codecs
 from segmif.model.precision import to_half
@@ -18,7 +18,7 @@ from segmif.model.precision import to_half
 SAMPLE = Path(__file__).parents[2] / "service/web/samples/day"
 
 
-def reference(setting: Setting, variant: str, precision: str) -> Reference:
+def tolerance(setting: Setting, variant: str, precision: str) -> Tolerance:
     """The repository's sample pair through the network in float64, and in `precision`."""
     network = setting.network(variant)
     frames = (
@@ -27,12 +27,12 @@ def reference(setting: Setting, variant: str, precision: str) -> Reference:
     )
     pair = FramePair(*(_middle(frame, setting.height, setting.width) for frame in frames))
     exact = at_the_end(of_torch(copy.deepcopy(network).double(), setting.device), 1)
-    trial = Trial([Frame(pair, None)], [exact(pair)], len(network.config.taxonomy.names))
+    reference = Reference([Frame(pair, None)], [exact(pair)], len(network.config.taxonomy.names))
     plain = to_half(network).to(setting.device) if precision == "fp16" else network
-    strays = trial.strays("plain torch", at_the_end(of_torch(plain, setting.device), 1))
+    deviation = reference.deviation("plain torch", at_the_end(of_torch(plain, setting.device), 1))
     if setting.device == "cuda":
         torch.cuda.empty_cache()  # what is compared takes memory of its own
-    return Reference(trial, strays)
+    return Tolerance(reference, deviation)
 
 
 def of_torch(network: Callable[..., Any], device: str) -> Answer:
