@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
     layers = quantize(args.onnx, out, args.data, args.frames, args.type)
     print(
         f"{out}: {layers} convolutions in {args.type.upper()}; `export verify` and "
-        "`training evaluate` judge it"
+        "`training evaluate` measure it"
     )
     return 0
 

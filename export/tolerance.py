@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from segmif.frames import FramePair, Prediction
 from segmif.metrics import ConfusionMatrix, fusion_metrics, luma
 
-MIN_TOLERANCE = (
-    1e-4  # share of values that may differ where torch happens to round all of them rightly
-)
+MIN_TOLERANCE = 1e-4  # share of values; torch may happen to round all of them right
 
 Bytes = NDArray[np.uint8]
 Predict = Callable[[FramePair], Prediction]

@@ -1,4 +1,4 @@
-"""What it takes to bring infrared into the visible view: the warp of a frame, and to prepare it."""
+"""The time to align infrared to the visible view: the warp of a frame, and its preparation."""
 
 import argparse
 import time

@@ -1,4 +1,4 @@
-"""What confined processes cost a pair of files at 640x480: `python -m benchmarks.cpu.decoding`."""
+"""The cost of sandboxed decoding for a pair at 640x480: `python -m benchmarks.cpu.decoding`."""
 
 import argparse
 import math
@@ -29,7 +29,7 @@ def files() -> dict[str, tuple[bytes, bytes]]:
 
 
 def decode(pool: ThreadPoolExecutor, decoder: Decoder, visible: bytes, infrared: bytes) -> float:
-    """Milliseconds of a pair, both frames side by side as the service has it."""
+    """Milliseconds of a pair, both frames in parallel as in the service."""
     start = time.perf_counter()
     other = pool.submit(decoder.infrared, infrared, MAX_PIXELS, math.inf)
     decoder.visible(visible, MAX_PIXELS, None, math.inf)
@@ -38,7 +38,7 @@ def decode(pool: ThreadPoolExecutor, decoder: Decoder, visible: bytes, infrared:
 
 
 def main() -> None:
-    """Take both kinds in turn and print medians, quartiles and the median of the differences."""
+    """Alternate both ways and print medians, and quartiles of the difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds

@@ -1,11 +1,11 @@
 """
-Grids over what steers the gain of 16-bit infrared: which drawn cases break what is promised.
+Grids of synthetic 16-bit infrared frames: in which cases the gain control breaks its bounds.
 
 Windows: a tenth of the pixels set to 0, to 65,535 or to noise moves the window by less than 5 % of
 its span. Objects: a connected one of 0.2 to 10 % of the pixels beyond the scene is never counted
 invalid, and at least a fifth of the output's range lies between it and its surroundings.
 
-`python -m benchmarks.cpu.gain_grid` takes half a minute of one core, and draws the same each time.
+`python -m benchmarks.cpu.gain_grid` takes half a minute of one core; its cases are always the same.
 """
 
 import argparse
@@ -45,12 +45,12 @@ def main() -> None:
         cases = list(grid(args.seeds))
         failed = sorted((case for case in cases if case[1] > 1), key=lambda case: -case[1])
         print(f"{name}: {len(failed)} of {len(cases)} cases fail")
-        for told, excess in failed[:WORST]:
-            print(f"  {excess:.2f} of what is allowed: {json.dumps(told)}")
+        for case_, excess in failed[:WORST]:
+            print(f"  {excess:.2f} of what is allowed: {json.dumps(case_)}")
 
 
 def windows(seeds: int) -> Iterator[tuple[dict[str, Any], float]]:
-    """Each case, and by how much it moves the window over what it may."""
+    """Each case, and how far it moves the window, as a multiple of the bound."""
     for (bits, span), shape, value, seed in product(DEPTHS, PLACES, VALUES, range(seeds)):
         random = np.random.default_rng([bits, span, seed])
         counts = scene(bits, span, random)
@@ -59,12 +59,12 @@ def windows(seeds: int) -> Iterator[tuple[dict[str, Any], float]]:
         counts[chosen] = VALUES[value](random, np.count_nonzero(chosen))
         window = percentile_window(counts)
         off = max(abs(window.low - low), abs(window.high - high))
-        told = {"bits": bits, "span": span, "place": shape, "value": value, "seed": seed}
-        yield told, off / max(MOVED * (high - low), 1)
+        case_ = {"bits": bits, "span": span, "place": shape, "value": value, "seed": seed}
+        yield case_, off / max(MOVED * (high - low), 1)
 
 
 def objects(seeds: int) -> Iterator[tuple[dict[str, Any], float]]:
-    """Each case, and how far it falls short: above 1 it breaks what is promised."""
+    """Each case, and its shortfall: above 1 it breaks a bound."""
     grid = product(
         DEPTHS, SHARES, BEYOND, (1, -1), ("anywhere", "beside the extreme"), range(seeds)
     )
@@ -74,19 +74,19 @@ def objects(seeds: int) -> Iterator[tuple[dict[str, Any], float]]:
         level = counts.max() + beyond * span if side > 0 else counts.min() - beyond * span
         if not 0 <= level <= 65_535:
             continue
-        where = _disc(share, _middle(counts, share, side, place, random))
-        heat = level + random.normal(0, 0.005 * span, np.count_nonzero(where))
-        counts[where] = heat.round().clip(0, 65_535)
-        told = {"bits": bits, "span": span, "share": share, "beyond": side * beyond}
-        yield told | {"place": place, "seed": seed}, _short(counts, where)
+        mask = _disc(share, _middle(counts, share, side, place, random))
+        values = level + random.normal(0, 0.005 * span, np.count_nonzero(mask))
+        counts[mask] = values.round().clip(0, 65_535)
+        case_ = {"bits": bits, "span": span, "share": share, "beyond": side * beyond}
+        yield case_ | {"place": place, "seed": seed}, _short(counts, mask)
 
 
-def _short(counts: Counts, where: Chosen) -> float:
+def _short(counts: Counts, mask: Chosen) -> float:
     validity = judge(counts)
-    invalid = 0.0 if validity.invalid is None else float((validity.invalid[where] > 0).mean())
+    invalid = 0.0 if validity.invalid is None else float((validity.invalid[mask] > 0).mean())
     levels = apply_gain(counts, GainRule(), validity=validity).pixels.astype(float)
-    near = cv2.dilate(where.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    apart = abs(levels[where].mean() - levels[near & ~where].mean())
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    apart = abs(levels[mask].mean() - levels[near & ~mask].mean())
     return max(invalid / INVALID, APART / max(apart, 1.0))
 
 
@@ -123,7 +123,7 @@ def _middle(
 def _disc(share: float, middle: tuple[float, float]) -> Chosen:
     rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
     distance = np.hypot(rows - middle[0], columns - middle[1])
-    # As many pixels as stated, wherever the frame cuts the disc.
+    # As many pixels as stated, even if the frame cuts the disc.
     nearest = np.partition(distance.ravel(), round(share * distance.size))
     return np.asarray(distance <= nearest[round(share * distance.size)])
 

@@ -1,12 +1,12 @@
 """
 `make gpu-check`: everything that needs a GPU, in one command; JSON and text into results.
 
-Each part does what this machine allows and says what it left out: the attention kernels against
-float64 and against the bandwidth of this GPU; the networks in torch, compiled, and on our kernels;
-ONNX Runtime; TensorRT with our plugin and without, layer by layer. Needs no network. Every part is
-a process of its own, and the file is written after every row: what fails, hangs or crashes takes
-nothing else with it. `--rehearse` goes through all of it on the CPU, small and with the kernels
-built for it by g++ (or `--kernels`): its times mean nothing.
+The parts are: the attention kernels against float64 and against the bandwidth of this GPU; the
+networks in torch, compiled, and on our kernels; ONNX Runtime; TensorRT with our plugin and without,
+layer by layer. A part names what it left out because the machine lacks it. No part needs a network.
+Each part is a process of its own, and the file is written after every row. So a part that fails,
+hangs or crashes stops no other. `--rehearse` runs all on the CPU with small sizes and with kernels
+built by g++ (or `--kernels`): its times mean nothing.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.gpu.report import ROW, Report
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (  # the most wanted first: time may end before they do
+PARTS = (  # the most important first, as time may run out
     "machine",
     "attention_errors",
     "attention_times",
@@ -40,13 +40,13 @@ PARTS = (  # the most wanted first: time may end before they do
 
 
 def main() -> int:
-    """Runs all parts; returns the exit code, 1 where there is no GPU or an answer is wrong."""
+    """Runs all parts; returns the exit code, 1 if there is no GPU or an answer is wrong."""
     args = arguments()
     if args.site:
         sys.path.insert(0, str(args.site))  # before what the machine has of the same name
     if args.part:
         return run_part(args)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and so its part ends too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # which ends its part too
     report, end = (
         Report(args.out, {"command": shlex.join(sys.orig_argv)}),
         time.monotonic() + args.seconds,
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=510, help="no part runs on after [510]")
     parser.add_argument("--most", type=float, help="seconds of a part [150; of an engine's 300]")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, for its errors only")
+    parser.add_argument("--rehearse", action="store_true", help="on the CPU, to find errors only")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
     parser.add_argument("--ceilings", type=json.loads, default={}, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -87,7 +87,7 @@ def arguments() -> argparse.Namespace:
 
 
 def with_exports(parts: Sequence[str]) -> list[str]:
-    """The parts, and before those of engines the ones that write what they read."""
+    """The parts, with those that write an ONNX before those that build engines of it."""
     wanted: list[str] = []
     for name in parts:
         if name.startswith("tensorrt"):
@@ -98,7 +98,7 @@ def with_exports(parts: Sequence[str]) -> list[str]:
 
 
 def run_part(args: argparse.Namespace) -> int:
-    """One part, in this process: prints its rows; the last says why, where it failed."""
+    """One part in this process: prints its rows; the last has the reason if it failed."""
     try:
         from benchmarks.gpu.parts import run
 

@@ -61,7 +61,7 @@ def served(
     facts: Row,
     batches: Sequence[int] = (),
 ) -> Iterator[Row]:
-    """Times of whole pairs through a runtime, and whether its answers are right afterwards."""
+    """Times of whole pairs through a runtime, and whether its answers are right."""
     answer = partial(runtime.run, confidence=CONFIDENCE in runtime.outputs)
     for batch in batches or setting.batches:
         times = host_milliseconds(partial(runtime.run, *setting.frames(batch)), setting.runs)
@@ -69,7 +69,7 @@ def served(
 
 
 def at_the_end(answer: Answer, batch: int) -> Callable[[FramePair], Prediction]:
-    """Answers a pair as the last of a batch, whose other pairs are upside down."""
+    """A predictor that puts the pair last in a batch, after pairs upside down."""
 
     def predict(pair: FramePair) -> Prediction:
         both = (pair.visible, pair.infrared)

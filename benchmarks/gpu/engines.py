@@ -30,8 +30,8 @@ def tensorrt(
     """
     Builds the FP16 engine and times whole pairs, frames on the host, with CUDA graphs or not.
 
-    `best`: the batch that the engine is built for; where it is not 1, it alone is timed.
-    `either`: our plugin, or native where it does not load.
+    `best`: the batch that the engine is optimised for. If it is not 1, only that batch is timed.
+    `either`: our plugin, or native if it does not load.
     """
     machine, plugin = runtime.Machine.here(), None
     if attention != "native":
@@ -62,7 +62,7 @@ def _build(
     return to_engine.Build(
         profile=to_engine.Profile(batch=(1, best, 8), height=(32, 480, 480), width=(32, 640, 640)),
         plugin=plugin,
-        # what one build measured, the next need not
+        # shared by all builds
         timing_cache=setting.folder / f"{machine.tensorrt}.cache",
     )
 
@@ -77,7 +77,7 @@ def _without_graphs() -> DeviceBackend:
 
 
 def layers(setting: Setting) -> Iterator[Row]:
-    """Where the time of `edge`'s engine goes, batch 1, as TensorRT says; with our plugin first."""
+    """TensorRT's times of the layers of `edge`, batch 1; of the engine with our plugin if built."""
     trt = runtime.import_tensorrt()
     path = _built(setting, trt.__version__)
     facts = Manifest.read(path).engine
@@ -106,7 +106,7 @@ def _built(setting: Setting, version: str) -> Path:
 
 
 def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBackend) -> Counter[str]:
-    """Milliseconds of each layer over all runs; all of TensorRT ends with it."""
+    """Milliseconds of each layer over all runs; all objects of TensorRT end with it."""
     log = runtime.TensorRTLog(trt)
     context = runtime.deserialize(trt, engine, log).create_execution_context()
     totals: Counter[str] = Counter()
@@ -121,7 +121,7 @@ def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBacken
     profiler, stream = Profiler(), device.stream()  # TensorRT keeps no reference to it
     _bind(context, setting, device, stream)
     for number in range(1 + setting.runs):
-        if number == 1:  # the run before it was to warm up
+        if number == 1:  # after one run to warm up
             context.profiler = profiler
         if not context.execute_async_v3(stream):
             raise DeviceError(f"TensorRT could not enqueue the network: {log.last_error}")
@@ -130,7 +130,7 @@ def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBacken
 
 
 def _bind(context: Any, setting: Setting, device: DeviceBackend, stream: int) -> None:
-    """Gives the context one pair to read and memory to write: bytes, all of them."""
+    """Binds one pair and memory for the outputs, all uint8, to the context."""
     for name, frames in zip(INPUTS, setting.frames(1), strict=True):
         buffer = device.buffer(frames.nbytes)
         buffer.host[:] = frames.ravel()

@@ -1,11 +1,11 @@
 """
-The least time a device could take for one pair: what its arithmetic and its memory allow.
+A lower bound of the time for one pair, from a device's arithmetic and memory rates.
 
     python -m benchmarks.gpu.least_time [--size 480x640]
 
 Each layer takes the longer of its multiplications at the data sheet's dense FP16 rate and of moving
-its inputs, weights and outputs once, in FP16; everything between layers is taken for fused. An
-estimate, no measurement: no network reaches it.
+its inputs, weights and outputs once in FP16. Everything between layers counts as fused. It is an
+estimate that no network reaches.
 """
 
 import argparse

@@ -49,7 +49,7 @@ def network_times(setting: Setting, variant: str) -> Iterator[Row]:
 def _on_kernels(
     setting: Setting, networks: dict[str, Network], pair: list[Tensor], compare: Compare
 ) -> Row:
-    """Times of each form of a network on our kernels, and whether all answer rightly."""
+    """Times of each form of a network on our kernels, and whether all answers are right."""
     try:
         use(setting.kernels())
     except KernelError as error:
@@ -61,8 +61,8 @@ def _on_kernels(
             row[name] = compare(of_torch(network, setting.device), len(pair[0]))
     finally:
         device_kernels.clear()
-    judged = [row[name]["right"] for name in networks if "right" in row[name]]
-    return row | ({"right": all(judged)} if judged else {})
+    checked = [row[name]["right"] for name in networks if "right" in row[name]]
+    return row | ({"right": all(checked)} if checked else {})
 
 
 def onnx_runtime(setting: Setting) -> Iterator[Row]:

@@ -20,7 +20,7 @@ from segmif.ops.hia import gram, plain
 from segmif.ops.native import use
 
 ODD = [(2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (3, 16, 4, 5, 64), (1, 8, 2, 1, 1)]
-# Maps of which networks, and batches, are timed: the most wanted first.
+# Networks whose maps are timed, and batches: the most important first.
 TIMED = [("edge", 1), ("edge", 8), ("paper", 1), ("nano", 1), ("nano", 8)]
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def machine(setting: Setting) -> Iterator[Row]:
-    """GPU, driver, versions, date, and what it copies and multiplies."""
+    """GPU, driver, versions, date, and measured copy and multiplication rates."""
     facts: Row = {
         "gpu": "rehearsal",
         "date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%MZ}",
@@ -110,7 +110,7 @@ def attention_times(setting: Setting) -> Iterator[Row]:
     for name, batch in TIMED:
         given = setting.attention_arguments(batch, *setting.attentions[name], dtype=torch.float16)
         turned = [map_.to(memory_format=torch.channels_last) for map_ in given[:3]] + given[3:]
-        # three maps read twice, for the Gram matrices must be known first; two written
+        # three maps read twice, as the Gram matrices come first; two written
         moved = 8 * given[0].numel() * given[0].element_size()
         cold = ms(partial(kernels.attention, *given), cold=True)
         yield {
@@ -137,7 +137,7 @@ def attention_times(setting: Setting) -> Iterator[Row]:
 
 
 def profile(setting: Setting) -> Iterator[Row]:
-    """Where the time of `edge` goes on our kernels, batch 1: the longest kernels of the GPU."""
+    """The longest GPU kernels of `edge` on our kernels, batch 1."""
     network, pair = to_half(setting.network("edge")).to(setting.device), setting.pair(1)
     use(setting.kernels())
     activities = [torch.profiler.ProfilerActivity.CPU]

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-PART_S, ENGINE_S = 150, 300  # what a part may take; one that makes an engine or its ONNX
-ROW = "row "  # how a part's process marks a line that is a row
+PART_S, ENGINE_S = 150, 300  # limit of a part; of one that makes an engine or its ONNX
+ROW = "row "  # prefix of a row in a part's output
 
 
 class Report:
-    """Rows of every part, in a JSON file and as tables in a text, both named by GPU and time."""
+    """Rows of every part, as JSON and as text tables in files named by GPU and time."""
 
     def __init__(self, folder: Path, facts: Row) -> None:
         self.parts: dict[str, list[Row]] = {}
@@ -39,11 +39,11 @@ class Report:
 
     @property
     def measured(self) -> bool:
-        """Whether any part found anything."""
+        """Whether any part has a result."""
         return any("left_out" not in row for rows in self.parts.values() for row in rows)
 
     def part(self, name: str, end: float, args: argparse.Namespace) -> None:
-        """Runs a part until `end` and keeps its rows; the last says why there are no more."""
+        """Runs a part until `end` and keeps its rows; the last has the reason if it failed."""
         print(f"== {name}", flush=True)
         start, rows = time.monotonic(), self.parts.setdefault(name, [])
         most = ENGINE_S if name.startswith(("tensorrt", "onnx_")) else PART_S
@@ -58,15 +58,15 @@ class Report:
                 if line.startswith(ROW):
                     rows.append(json.loads(line.removeprefix(ROW)))
                     self.write()
-        told = process.returncode == 1 and rows and "left_out" in rows[-1]
-        if process.returncode and not told:
+        explained = process.returncode == 1 and rows and "left_out" in rows[-1]
+        if process.returncode and not explained:
             late = time.monotonic() >= end
             rows.append({"left_out": "no time" if late else f"ended with {process.returncode}"})
         self.write()
         print(f"   {time.monotonic() - start:.0f} s", flush=True)
 
     def write(self) -> None:
-        """The files as they stand now; none where nothing was measured, as without a GPU."""
+        """Writes both files; none if nothing was measured, as without a GPU."""
         if not self.measured:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class Report:
 
 @contextmanager
 def _ending(command: list[str], seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A process with all that it starts, which would else keep its pipe open: killed when late."""
+    """A process, killed after `seconds` with its children, which would keep its pipe open."""
 
     def kill() -> None:
         with suppress(ProcessLookupError):
@@ -92,7 +92,7 @@ def _ending(command: list[str], seconds: float) -> Iterator[subprocess.Popen[str
         timer.start()
         try:
             yield process
-        except BaseException:  # what ends this process, Ctrl-C or another signal, reaches it alone
+        except BaseException:  # a signal reaches this process only
             kill()
             raise
         finally:

@@ -30,7 +30,7 @@ class Setting:
         self.device = "cpu" if args.rehearse else "cuda"
         if self.device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("torch sees no GPU here")
-        torch.backends.cudnn.benchmark = True  # torch at its best is what we compare with
+        torch.backends.cudnn.benchmark = True  # compare with the fastest torch
         self.timer = Timer(self.device, self.runs)
         self.ceilings = Ceilings(**args.ceilings)
         rows, columns = self.height // 4, self.width // 4
@@ -41,7 +41,7 @@ class Setting:
         }
 
     def kernels(self) -> Kernels:
-        """Our kernels, for a rehearsal built now; KernelError where they are not built."""
+        """Our kernels, built now for a rehearsal; raises KernelError if they are missing."""
         return Kernels(self.args.kernels, self.device) if self.args.kernels else built_for_cpu()
 
     def frames(self, batch: int) -> list[Bytes]:
@@ -55,7 +55,7 @@ class Setting:
         return [torch.from_numpy(frames).to(self.device) for frames in self.frames(batch)]
 
     def network(self, variant: str) -> Network:
-        """Trained weights where there are any; times are the same without."""
+        """A network with trained weights if there are any; times are the same without."""
         path = self.args.weights / f"{variant}.safetensors"
         if path.is_file():
             return load_network(path, self.device)
@@ -91,14 +91,14 @@ class Setting:
 
 @cache
 def built_for_cpu() -> Kernels:
-    """The kernels' source as this CPU runs it; KernelError where no compiler makes it."""
+    """The kernels built for this CPU; raises KernelError if no compiler builds them."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise KernelError(
             "there is no C++ compiler to build the kernels for this CPU: install g++, or name a "
             "build with --kernels"
         )
-    with TemporaryDirectory() as folder:  # a library that is loaded may be deleted
+    with TemporaryDirectory() as folder:  # a loaded library may be deleted
         library, source = Path(folder) / "kernels.so", SOURCES / "interactive_attention.cu"
         flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-x", "c++"]
         made = subprocess.run([compiler, *flags, source, "-o", library], check=False)

@@ -16,7 +16,7 @@ AHEAD = 200_000  # cycles that the GPU waits, so that what is timed is enqueued 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a GPU really copies and multiplies."""
+    """Measured copy and multiplication rates of a GPU."""
 
     copy_gb_s: float = float("nan")  # read and written
     fp16_tflop_s: float = float("nan")
@@ -24,7 +24,7 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Timer:
-    """Times work on a device: `cuda`, or `cpu` to rehearse, where the times mean nothing."""
+    """Times work on `cuda`, or on `cpu` to rehearse."""
 
     device: str
     runs: int
@@ -33,9 +33,9 @@ class Timer:
         self, work: Callable[[], Any], *, graph: bool = True, cold: bool = False
     ) -> float:
         """
-        Median time of `work`: from a CUDA graph, the GPU's time alone; without, launches included.
+        Median time of `work`: of the GPU alone with `graph`, otherwise with launches.
 
-        `cold`: the L2 cache holds nothing of its data.
+        `cold`: the L2 cache holds none of its data.
         """
         if self.device == "cpu":
             with torch.no_grad():
@@ -74,7 +74,7 @@ def _event_ms(
 ) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     if flush.numel():
-        flush.max()  # read alone: what is timed shall not wait until the cache is written back
+        flush.max()  # a read: a write would add its write-back to the time
     if ahead:
         torch.cuda._sleep(AHEAD)
     start.record(stream)
@@ -86,8 +86,10 @@ def _event_ms(
 
 def roofline_ms(network: nn.Module, pair: list[Tensor], ceilings: Ceilings) -> float:
     """
-    Milliseconds that a perfect machine would need: per layer, the larger of arithmetic at the
-    measured FP16 rate and of reading inputs and weights and writing outputs once at copy speed.
+    The roofline time in ms: per layer the larger of arithmetic and memory traffic.
+
+    Arithmetic is at the measured FP16 rate. Traffic is one read of inputs and weights and one write
+    of outputs at the copy rate.
     """
     flop_ms, byte_ms = 1 / (ceilings.fp16_tflop_s * 1e9), 1 / (ceilings.copy_gb_s * 1e6)
     total = 0.0
@@ -110,7 +112,7 @@ def roofline_ms(network: nn.Module, pair: list[Tensor], ceilings: Ceilings) -> f
 
 
 def host_milliseconds(work: Callable[[], Any], runs: int) -> dict[str, float]:
-    """Median and 99th percentile of the time that a caller waits, after some runs to warm up."""
+    """Median and 99th percentile of a call's time in ms, after some runs to warm up."""
     times, warm = [], min(runs, 3)
     for _ in range(warm + runs):
         start = time.perf_counter()

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import numpy as np
 
+from benchmarks.service.request_forms import raw_pair
 from benchmarks.service.servers import SAMPLE
 
 ADDRESS = "127.0.0.1"
@@ -24,28 +26,25 @@ OPENING = (
 ).encode()
 BINARY, CONTINUATION, PING, FIN = 2, 0, 9, 0x80
 WAIT_S = 5.0
-SIZE = (640, 480)
 Attack = Callable[[int, float], None]
 
 
 def frame(first: int, payload: bytes = b"", announced: int | None = None) -> bytes:
-    """A masked frame whose mask changes nothing; it may announce more than it holds."""
+    """A masked frame with a mask of zeros; it may announce more bytes than it has."""
     head = struct.pack("!BBQ", first, 0xFF, len(payload) if announced is None else announced)
     return head + bytes(4) + payload
 
 
-def tiny(first: int) -> bytes:
+def empty_frame(first: int) -> bytes:
     """A masked frame without a byte."""
     return struct.pack("!BB", first, 0x80) + bytes(4)
 
 
 def pixels() -> bytes:
     """A raw pair of noise."""
-    width, height = SIZE
-    head = struct.pack("<4sBBHBBH", b"SGMF", 1, 0, 64, 2, 5, 0)
-    head += struct.pack("<IIII", width, height, 0, 3 * width * height)
-    head += struct.pack("<IIII", width, height, 0, width * height) + struct.pack("<IQQ", 0, 0, 0)
-    return head + os.urandom(4 * width * height)
+    random = np.random.default_rng()
+    visible, infrared = (random.integers(0, 256, (480, 640, n), np.uint8) for n in (3, 1))
+    return raw_pair(visible, infrared[..., 0], stamp_ns=0)
 
 
 def form() -> tuple[bytes, str]:
@@ -72,8 +71,8 @@ def opened(port: int) -> Iterator[socket.socket]:
         yield wire
 
 
-def again(step: Callable[[int], None], clients: int) -> Attack:
-    """So many threads that do a step again and again, whatever comes of it."""
+def repeatedly(step: Callable[[int], None], clients: int) -> Attack:
+    """An attack of `clients` threads that repeat a step and ignore errors."""
 
     def attack(port: int, until: float) -> None:
         def repeat() -> None:
@@ -91,7 +90,7 @@ def again(step: Callable[[int], None], clients: int) -> Attack:
 
 
 def frames_of(data: bytes, port: int) -> None:
-    """Send a socket what it must not bear, for as long as it bears it."""
+    """Send frames to a WebSocket until it closes."""
     with opened(port) as wire:
         while True:
             wire.sendall(data)
@@ -122,7 +121,7 @@ def answer_not_read(port: int) -> None:
 
 
 def held(sent: bytes, port: int, until: float) -> None:
-    """520 connections, opened anew whenever the service closes one."""
+    """520 connections, each reopened if the service closes it."""
     with ExitStack() as stack:
         wires = [stack.enter_context(connected(port)) for _ in range(520)]
         while time.monotonic() < until:
@@ -187,21 +186,21 @@ def many_parts(port: int) -> None:
 
 
 ATTACKS: dict[str, Attack] = {
-    "empty fragments": again(partial(frames_of, tiny(CONTINUATION) * 10_000), 8),
-    "empty messages": again(partial(frames_of, tiny(FIN | BINARY) * 10_000), 8),
-    "pings": again(partial(frames_of, tiny(FIN | PING) * 10_000), 8),
-    "small fragments": again(
+    "empty fragments": repeatedly(partial(frames_of, empty_frame(CONTINUATION) * 10_000), 8),
+    "empty messages": repeatedly(partial(frames_of, empty_frame(FIN | BINARY) * 10_000), 8),
+    "pings": repeatedly(partial(frames_of, empty_frame(FIN | PING) * 10_000), 8),
+    "small fragments": repeatedly(
         partial(frames_of, (frame(BINARY, b"x" * 300) + frame(CONTINUATION, b"x" * 300) * 100)), 8
     ),
-    "40 unfinished messages of 31 MiB": again(unfinished_message, 40),
-    "a socket that is never read": again(sends_and_never_reads, 8),
-    "answers that are never read": again(answer_not_read, 24),
+    "40 unfinished messages of 31 MiB": repeatedly(unfinished_message, 40),
+    "a socket that is never read": repeatedly(sends_and_never_reads, 8),
+    "answers that are never read": repeatedly(answer_not_read, 24),
     "520 idle connections": partial(held, b""),
     "520 heads without an end": partial(held, b"G"),
-    "upgrade to h2c": again(upgrade, 8),
-    "a body to nowhere": again(body_to_nowhere, 8),
-    "a region that is cut": again(cut_region, 4),
-    "refine": again(partial(pair, "?refine=true"), 8),
-    "24 greedy clients": again(partial(pair, ""), 24),
-    "lists of tensors": again(many_parts, 8),
+    "upgrade to h2c": repeatedly(upgrade, 8),
+    "a body to nowhere": repeatedly(body_to_nowhere, 8),
+    "a region that is cut": repeatedly(cut_region, 4),
+    "refine": repeatedly(partial(pair, "?refine=true"), 8),
+    "24 greedy clients": repeatedly(partial(pair, ""), 24),
+    "lists of tensors": repeatedly(many_parts, 8),
 }

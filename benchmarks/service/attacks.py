@@ -1,10 +1,10 @@
 """
-What attackers of one address and one core cost others: probes, a good client, memory, the log.
+The cost of attackers with one address and one core to probes, a good client, memory and the log.
 
     python -m benchmarks.service.attacks --seconds 60 --out benchmarks/results/service_attacks.json
 
-Exits with 1 if the service ends, answers 500, logs a traceback or does not give memory back; the
-times are for the reader, as they depend on what else the machine does.
+Exits with 1 if the service ends, answers 500, logs a traceback or does not free memory. Times have
+no limit, as they depend on the load of the machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SHARED = {"SEGMIF_SHARED_MEMORY": "true"}
 
 @dataclass
 class Seen:
-    """What probes and a good client met."""
+    """Outcomes and times of probes and of a good client."""
 
     probes_ms: list[float] = field(default_factory=list)
     pairs_ms: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one attack cost."""
+    """The cost of one attack."""
 
     probe_median_ms: float
     probe_max_ms: float
@@ -66,7 +66,7 @@ def livez(port: int) -> int:
 
 
 def watch(server: Server, end: threading.Event) -> Seen:
-    """Probe as an orchestrator does and ask as a good client does, until the end."""
+    """Probe like an orchestrator and send pairs like a good client, until the end."""
     seen = Seen()
 
     def probe() -> None:
@@ -106,7 +106,7 @@ def outcome_of(answer: httpx.Response) -> str:
 
 
 def warm_up(server: Server, seconds: float) -> None:
-    """Have all of the service's threads work once, which then keep some memory."""
+    """Make all threads of the service work once, as each then keeps some memory."""
     for name in ("24 greedy clients", "refine"):
         ATTACKS[name](server.port, time.monotonic() + seconds)
 
@@ -128,10 +128,10 @@ def attack(name: str, port: int, seconds: float, core: int) -> None:
     os._exit(0)  # threads that wait for an answer are not waited for
 
 
-def try_out(
+def run_attack(
     name: str, server: Server, log: Path, before: float, options: argparse.Namespace
 ) -> Verdict:
-    """One attack: what others see while it lasts, and what it leaves."""
+    """One attack: its effect on others, and what it leaves."""
     begin = log.stat().st_size
     made = multiprocessing.get_context("spawn").Process(
         target=attack, args=(name, server.port, options.seconds, options.core)
@@ -168,7 +168,7 @@ def try_out(
 
 
 def settled(server: Server, before: float) -> float:
-    """Memory once it is back, or after a while."""
+    """Memory [MiB] once it has returned to `before`, or after a while."""
     limit = time.monotonic() + SETTLE_S
     while server.resident_mib() > before * (1 + GROWTH) and time.monotonic() < limit:
         time.sleep(0.5)
@@ -176,7 +176,7 @@ def settled(server: Server, before: float) -> float:
 
 
 def faults_in(log: Path, begin: int) -> list[str]:
-    """What the log holds that it should not."""
+    """Tracebacks and answers of 500 in the log, counted."""
     text = log.read_bytes()[begin:].decode(errors="replace")
     found = {
         "tracebacks": len(re.findall(r"^Traceback", text, re.MULTILINE)),
@@ -194,12 +194,12 @@ def p90(values: list[float]) -> float | None:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    told = argparse.ArgumentParser(description=__doc__)
-    told.add_argument("--seconds", type=float, default=60, help="of each attack (60)")
-    told.add_argument("--core", type=int, default=0, help="of the attacker (0)")
-    told.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
-    told.add_argument("--out", type=Path, default=Path("benchmarks/results/service_attacks.json"))
-    return told
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("--seconds", type=float, default=60, help="of each attack (60)")
+    flags.add_argument("--core", type=int, default=0, help="of the attacker (0)")
+    flags.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
+    flags.add_argument("--out", type=Path, default=Path("benchmarks/results/service_attacks.json"))
+    return flags
 
 
 def main() -> int:
@@ -213,7 +213,7 @@ def main() -> int:
             verdicts = {}
             before = server.resident_mib()
             for name in options.attacks:
-                verdicts[name] = try_out(name, server, log, before, options)
+                verdicts[name] = run_attack(name, server, log, before, options)
                 print(name, json.dumps(asdict(verdicts[name])), flush=True)
     found = {
         "seconds": options.seconds,

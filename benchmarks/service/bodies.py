@@ -1,5 +1,5 @@
 """
-Whether any body of up to 32 MB with a deadline of 2 s is answered or refused within 2.5 s.
+Bodies of up to 32 MB with a deadline of 2 s: each must be answered or refused within 2.5 s.
 
     python -m benchmarks.service.bodies --out benchmarks/results/service_bodies.json
 
@@ -49,8 +49,8 @@ def frames(side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
 def files(suffix: str) -> Body:
     """A form with two files of the largest size."""
     colours, counts = frames()
-    heat = counts if suffix != ".jpg" else (counts >> 8).astype(np.uint8)
-    sent = (cv2.imencode(suffix, each)[1].tobytes() for each in (colours, heat))
+    infrared = counts if suffix != ".jpg" else (counts >> 8).astype(np.uint8)
+    sent = (cv2.imencode(suffix, each)[1].tobytes() for each in (colours, infrared))
     return form(multipart(*sent))
 
 
@@ -69,7 +69,7 @@ def form(body: bytes) -> Body:
 
 
 def filled(piece: bytes) -> Body:
-    """A form whose first frame is a piece again and again."""
+    """A form whose first frame is a repeated piece."""
     return form(multipart(piece * ((MOST_BYTES - 1000) // len(piece)), b"x"))
 
 
@@ -155,9 +155,9 @@ def ask_socket(url: str, sent: bytes) -> tuple[str, float]:
         began = time.perf_counter()
         try:
             socket.send(sent)
-            told = RawAnswer.from_bytes(bytes(socket.recv()))
-            kind = f" {json.loads(told.report)['kind']}" if told.status >= 300 else ""
-            outcome = f"{told.status}{kind}"
+            answer = RawAnswer.from_bytes(bytes(socket.recv()))
+            kind = f" {json.loads(answer.report)['kind']}" if answer.status >= 300 else ""
+            outcome = f"{answer.status}{kind}"
         except ConnectionClosed as closed:
             outcome = f"closed {closed.rcvd.code}" if closed.rcvd else "closed"
         return outcome, (time.perf_counter() - began) * 1000
@@ -170,33 +170,33 @@ def probe(port: int, end: threading.Event, seen_ms: list[float]) -> None:
         seen_ms.append((time.perf_counter() - began) * 1000)
 
 
-def try_out(port: int, url: str, body: Body, times: int) -> dict[str, object]:
-    """One body, so many times."""
+def send_body(port: int, url: str, body: Body, times: int) -> dict[str, object]:
+    """Send one body `times` times, beside probes."""
     end, probes_ms = threading.Event(), [0.0]
     prober = threading.Thread(target=probe, args=(port, end, probes_ms))
     prober.start()
-    told = [ask(url, body) for _ in range(times)]
+    endings = [ask(url, body) for _ in range(times)]
     end.set()
     prober.join()
-    took_ms = [took for _, took in told]
+    took_ms = [took for _, took in endings]
     return {
         "bytes": len(body[2]),
-        "outcomes": sorted({outcome for outcome, _ in told}),
+        "outcomes": sorted({outcome for outcome, _ in endings}),
         "median_ms": median(took_ms),
         "most_ms": max(took_ms),
         "probe_most_ms": max(probes_ms),
     }
 
 
-def is_fine(told: dict[str, object]) -> bool:
-    outcomes = str(told["outcomes"])
-    return float(str(told["most_ms"])) <= MOST_MS and not any(
+def is_fine(result: dict[str, object]) -> bool:
+    outcomes = str(result["outcomes"])
+    return float(str(result["most_ms"])) <= MOST_MS and not any(
         bad in outcomes for bad in ("500", "Error", "'closed'")
     )
 
 
 def main() -> int:
-    """Send every body, and write down how it ended."""
+    """Send every body and save its outcomes."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--times", type=int, default=5, help="that each is sent (5)")
     options.add_argument("--bodies", nargs="+", choices=BODIES, default=list(BODIES))
@@ -205,7 +205,7 @@ def main() -> int:
     found = {}
     with our_service() as server:
         for name in chosen.bodies:
-            found[name] = try_out(server.port, server.url, BODIES[name](), chosen.times)
+            found[name] = send_body(server.port, server.url, BODIES[name](), chosen.times)
             print(name, json.dumps(found[name]), flush=True)
     save({"bodies": found}, chosen.out)
     return 0 if all(map(is_fine, found.values())) else 1

@@ -1,9 +1,9 @@
 """
-Decompression bombs: how soon a whole PNG of 20000x20000 pixels is refused, and what memory it took.
+Decompression bombs: time and memory until a PNG of 20000x20000 pixels is refused.
 
     python -m benchmarks.service.bomb --out benchmarks/results/service_bomb.json
 
-Exits with 1 where a refusal took 50 ms or more, or memory rose by more than the bombs' own bytes.
+Exits with 1 if a refusal takes 50 ms or more, or if memory rises by more than 4 times the bytes.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MOST_MS = 50.0
 
 
 def bomb() -> bytes:
-    """A sound grey PNG of 400 megabytes, packed."""
+    """A valid grey PNG of 400 megabytes of pixels, packed."""
     packer, row = zlib.compressobj(9), bytes(SIDE + 1)
     packed = b"".join(packer.compress(row) for _ in range(SIDE)) + packer.flush()
     head = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)
@@ -48,8 +48,8 @@ def forget_peak(service: Server) -> None:
     Path(f"/proc/{service.pid}/clear_refs").write_text("5")
 
 
-def throw(service: Server, files: dict[str, bytes]) -> dict[str, object]:
-    """Both frames are bombs; what came back, when, and at what cost."""
+def send_bombs(service: Server, files: dict[str, bytes]) -> dict[str, object]:
+    """Sends two bombs as a pair, repeatedly; gives statuses, times and memory."""
     took_ms, statuses = [], set()
     with httpx.Client(base_url=service.url, timeout=60) as client:
         for number in range(WARM + BOMBS):
@@ -70,17 +70,17 @@ def throw(service: Server, files: dict[str, bytes]) -> dict[str, object]:
 
 
 def main() -> int:
-    """Throw, and write down what came back."""
+    """Send the bombs and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("--out", type=Path, help="JSON to write")
     chosen = options.parse_args()
     packed = bomb()
     with our_service() as service:
-        told = throw(service, {"visible": packed, "infrared": packed})
-    most_mib = 4 * told["bytes_of_both"] / 2**20  # received, joined, and parted
-    fine = told["statuses"] == [413] and told["most_ms"] < MOST_MS
-    save(told, chosen.out)
-    return 0 if fine and told["memory_rose_mib"] < most_mib else 1
+        found = send_bombs(service, {"visible": packed, "infrared": packed})
+    most_mib = 4 * found["bytes_of_both"] / 2**20  # received, joined, and parted
+    fine = found["statuses"] == [413] and found["most_ms"] < MOST_MS
+    save(found, chosen.out)
+    return 0 if fine and found["memory_rose_mib"] < most_mib else 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """
-Throw damaged requests of every wire form at a service and see that it neither fails nor grows.
+Damaged requests of every wire form: the service must neither fail nor grow.
 
     python -m benchmarks.service.fuzz --cases 20000 --out benchmarks/results/service_fuzz.json
 
@@ -23,7 +23,10 @@ from benchmarks.service.request_forms import ANSWER_S, Form, ask, forms, get, ra
 from benchmarks.service.servers import Server, our_service
 
 CLIENTS = 11  # coprime to the number of forms, so that each sends all
-PATIENCE = {"SEGMIF_BODY_IDLE_S": "0.1", "SEGMIF_HEAD_TIMEOUT_S": "0.5"}  # so that it ends today
+PATIENCE = {
+    "SEGMIF_BODY_IDLE_S": "0.1",
+    "SEGMIF_HEAD_TIMEOUT_S": "0.5",
+}  # short, for speed
 PARTS, WARM_PARTS = 10, 3  # of the cases; memory counts after the warm ones: pools fill first
 MEMORY_GROWTH = 0.02
 HEAD = "head"  # the form of which the head is damaged, not the body
@@ -33,7 +36,7 @@ EXTREMES += (b"-1", b"1e999", b"NaN", b"null", b"[[", b'"', b"\r\n", b"--edge", 
 
 
 def damage(body: bytes, chance: random.Random, head: int = 0) -> bytes:
-    """Flip, cut, repeat, insert or break off, one to four times, mostly where structure is."""
+    """Flip, cut, repeat, insert or break off, one to four times, mostly in the first bytes."""
     broken = bytearray(body)
     for _ in range(chance.randint(1, 4)):
         near = min(head or 300, len(broken))
@@ -142,7 +145,7 @@ async def storm(service: Server, cases: int, seed: int) -> dict[str, object]:
 
 
 def main() -> int:
-    """Start a service, damage requests, write down what came back."""
+    """Start a service, send damaged requests and save the outcomes."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("--cases", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=0)
@@ -151,12 +154,12 @@ def main() -> int:
     chosen = options.parse_args()
     weights = ["--weights", str(chosen.weights)] if chosen.weights else []
     start = time.monotonic()
-    with our_service(*weights, environment=PATIENCE) as service:  # raises where it ended early
-        told = asyncio.run(storm(service, chosen.cases, chosen.seed))
-    told["seconds"] = time.monotonic() - start
-    save(told, chosen.out)
-    grown = told["memory_growth"] > MEMORY_GROWTH and chosen.cases >= 10_000
-    return 1 if told["failures"] or grown else 0
+    with our_service(*weights, environment=PATIENCE) as service:  # raises if it ended early
+        found = asyncio.run(storm(service, chosen.cases, chosen.seed))
+    found["seconds"] = time.monotonic() - start
+    save(found, chosen.out)
+    grown = found["memory_growth"] > MEMORY_GROWTH and chosen.cases >= 10_000
+    return 1 if found["failures"] or grown else 0
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """
-What a service costs beside its network: request time less engine time, ours and others in one run.
+Request time less engine time of our service and of others, in one run.
 
     python -m benchmarks.service.overhead --rounds 60 --out benchmarks/results/service_overhead.json
 
-Every round asks every service once, in changing order, over one kept connection each, so that what
-else the machine does hits all alike. All decode, run and encode with the same code and network.
+Every round sends one request to every service, in random order, over one kept connection each. So
+other load of the machine affects all alike. All use the same codecs and network.
 """
 
 import argparse
 import base64
 import random
-import struct
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import httpx
 import numpy as np
 
 from benchmarks.results_file import save
+from benchmarks.service.request_forms import raw_pair
 from benchmarks.service.servers import ROOT, SAMPLE, Server, our_service, serving
 from segmif.classes import TAXONOMIES
 from segmif.frames import FramePair
@@ -35,46 +35,41 @@ OCTETS = {"Content-Type": "application/octet-stream", "Accept": "application/oct
 
 @dataclass
 class Pair:
-    """The pair that all are asked for, in the forms in which they are asked."""
+    """The pair of all requests, in all their forms."""
 
     visible: bytes  # PNG
     infrared: bytes
     weights: Path
 
     def __post_init__(self) -> None:
-        self.colours = codecs.decode_visible(self.visible)
-        self.heat = codecs.decode_infrared(self.infrared)
+        self.visible_pixels = codecs.decode_visible(self.visible)
+        self.infrared_pixels = codecs.decode_infrared(self.infrared)
         with closing(open_runtime(self.weights)) as runtime:
-            self.answer = predict(runtime, FramePair(self.colours, self.heat))
+            self.answer = predict(runtime, FramePair(self.visible_pixels, self.infrared_pixels))
         self.files = {"visible": ("v.png", self.visible), "infrared": ("i.png", self.infrared)}
         self.coded = {
             "visible": base64.b64encode(self.visible).decode(),
             "infrared": base64.b64encode(self.infrared).decode(),
         }
-        height, width = self.heat.shape
-        head = struct.pack("<4sBBHBBH", b"SGMF", 1, 0, 64, 2, 5, 0)
-        head += struct.pack("<IIII", width, height, 0, self.colours.nbytes)
-        head += struct.pack("<IIII", width, height, 0, self.heat.nbytes)
-        head += struct.pack("<IQQ", 0, 0, 0)
-        self.raw = head + self.colours.tobytes() + self.heat.tobytes()
+        self.raw = raw_pair(self.visible_pixels, self.infrared_pixels, stamp_ns=0)
 
     def png_codec(self) -> None:
-        """Both frames decoded, both pictures encoded, one after the other, nothing around it."""
+        """Decode both frames and encode both pictures, one after the other."""
         codecs.decode_visible(self.visible)
         codecs.decode_infrared(self.infrared)
         codecs.encode_png(self.answer.fused)
         codecs.encode_indexed_png(self.answer.labels, TAXONOMIES["mfnet"].palette)
 
     def raw_codec(self) -> None:
-        """The same for pixels: taken from a body, and put into one."""
+        """Take raw pixels from a body and put them into another."""
         frames = np.frombuffer(self.raw, np.uint8)[64:]
-        frames[: self.colours.size].reshape(self.colours.shape)
+        frames[: self.visible_pixels.size].reshape(self.visible_pixels.shape)
         b"".join((self.raw[:64], self.answer.fused.tobytes(), self.answer.labels.tobytes()))
 
 
 @dataclass
 class Contestant:
-    """One way to ask, and what it cost each time."""
+    """One way to request, and its costs."""
 
     name: str
     ask: Callable[[], httpx.Response | None]
@@ -92,14 +87,14 @@ class Contestant:
         self.engine_ms.append(engine)
         self.overhead_ms.append(total_ms - engine)
 
-    def told(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         lower, middle, upper = quantiles(self.overhead_ms[WARM_ROUNDS:], n=4)
         return {
             "overhead_ms": middle,
             "quarter_ms": lower,
             "three_quarters_ms": upper,
             "engine_ms": median(self.engine_ms[WARM_ROUNDS:]),
-            # Of the server, engine included: what other programs on the machine do not disturb.
+            # Of the server with the engine; other programs on the machine do not affect it.
             "cpu_ms": fmean(self.cpu_ms[WARM_ROUNDS:]),
             "requests": len(self.overhead_ms) - WARM_ROUNDS,
         }
@@ -132,7 +127,7 @@ def contestants(servers: dict[str, Server], pair: Pair) -> list[Contestant]:
 
 
 def compare(weights: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Ask all in every round; what each cost, by name."""
+    """Requests to all in every round; the costs by name."""
     files = ((SAMPLE / f"{name}.png").read_bytes() for name in ("visible", "infrared"))
     pair = Pair(*files, weights)
     chance = random.Random(0)
@@ -145,22 +140,22 @@ def compare(weights: Path, rounds: int) -> dict[str, dict[str, float]]:
         for _ in range(rounds + WARM_ROUNDS):
             for contestant in chance.sample(asked, len(asked)):
                 contestant.run()
-    return {contestant.name: contestant.told() for contestant in asked}
+    return {contestant.name: contestant.summary() for contestant in asked}
 
 
 def main() -> int:
-    """Compare, and write it down."""
+    """Compare and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("--rounds", type=int, default=60)
     options.add_argument("--weights", type=Path, default=ROOT / "weights" / "nano.onnx")
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
-    told = compare(chosen.weights, chosen.rounds)
+    costs = compare(chosen.weights, chosen.rounds)
     alone = sum(
-        told[n]["overhead_ms"] for n in ("bare ASGI echo of the raw bytes", "raw codec alone")
+        costs[n]["overhead_ms"] for n in ("bare ASGI echo of the raw bytes", "raw codec alone")
     )
-    ratio = told["ours, raw"]["overhead_ms"] / alone
-    save({"contestants": told, "raw_over_echo_and_codec": ratio}, chosen.out)
+    ratio = costs["ours, raw"]["overhead_ms"] / alone
+    save({"contestants": costs, "raw_over_echo_and_codec": ratio}, chosen.out)
     return 0
 
 

@@ -1,11 +1,11 @@
 """
-A service at twice what it can sustain: what it still answers, how late, what it tells the rest.
+A service at twice its sustainable rate: goodput, latency of answers, and refusals.
 
     python -m benchmarks.service.overload --out benchmarks/results/service_overload.json
 
-First the sustainable rate is found (a closed loop of a few clients), then pairs come at a multiple
-of it in an open loop, each with a deadline, whatever becomes of those before. Probes come from a
-process of their own: in that of the load they would wait for its event loop.
+First a closed loop of a few clients finds the sustainable rate. Then pairs with a deadline come at
+a multiple of it, in an open loop. Probes come from another process, as they would wait for the
+event loop of the load.
 """
 
 import argparse
@@ -55,7 +55,7 @@ async def post(client: httpx.AsyncClient, deadline_ms: float | None, seen: Seen)
 
 
 async def sustain(client: httpx.AsyncClient, seconds: float) -> float:
-    """Pairs a second that a few clients get, each asking anew once it is answered."""
+    """Pairs a second of a few clients that each send the next pair after an answer."""
     seen, until = Seen(), time.perf_counter() + seconds
 
     async def ask() -> None:
@@ -69,7 +69,7 @@ async def sustain(client: httpx.AsyncClient, seconds: float) -> float:
 async def overload(
     client: httpx.AsyncClient, rate: float, seconds: float, deadline_ms: float
 ) -> Seen:
-    """Send `rate` pairs a second, come what may."""
+    """Send `rate` pairs a second, whatever the answers."""
     seen, tasks, start = Seen(), [], time.perf_counter()
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
@@ -78,15 +78,15 @@ async def overload(
     return seen
 
 
-def probe(url: str, told: Connection) -> None:
-    """Ask whether the service lives until somebody says stop; tells how long each answer took."""
+def probe(url: str, pipe: Connection) -> None:
+    """Probe `/livez` until a message comes through `pipe`; sends back the latencies in ms."""
     taken_ms = []
     with httpx.Client(base_url=url) as client:
-        while not told.poll(PROBE_EVERY_S):
+        while not pipe.poll(PROBE_EVERY_S):
             start = time.perf_counter()
             client.get("/livez").raise_for_status()
             taken_ms.append((time.perf_counter() - start) * 1000)
-    told.send(taken_ms)
+    pipe.send(taken_ms)
 
 
 def percentile(values: list[float], percent: float) -> float | None:
@@ -128,7 +128,7 @@ async def story(url: str, chosen: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> int:
-    """Start a service, overload it, write down how it took it."""
+    """Start a service, overload it and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--times", type=float, default=2.0, help="the sustainable rate (2)")
@@ -136,8 +136,8 @@ def main() -> int:
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
     with our_service() as service:
-        told = asyncio.run(story(service.url, chosen))
-    save(told, chosen.out)
+        found = asyncio.run(story(service.url, chosen))
+    save(found, chosen.out)
     return 0
 
 

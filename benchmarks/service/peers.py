@@ -1,7 +1,7 @@
 """
 Other services around the same network, for `benchmarks.service.overhead` to compare with ours.
 
-All of them decode, run and encode by the same code; what differs is what stands around it.
+All decode, run and encode by the same code.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Coded(BaseModel):
 
 
 def plain(weights: Path, port: int) -> None:
-    """FastAPI as its tutorial has it: multipart at /form, base64 JSON at /json."""
+    """FastAPI as in its tutorial: multipart at /form, base64 JSON at /json."""
     runtime = open_runtime(weights, threads=1)
     app = FastAPI()
 
@@ -54,14 +54,14 @@ def plain(weights: Path, port: int) -> None:
     def as_json(pair: Coded) -> JSONResponse:
         frames = (base64.b64decode(pair.visible), base64.b64decode(pair.infrared))
         fused, mask, ms = worked(runtime, *frames)
-        told = {name: base64.b64encode(png).decode() for name, png in (("f", fused), ("m", mask))}
-        return JSONResponse(told, headers={ENGINE_HEADER: str(ms)})
+        coded = {name: base64.b64encode(png).decode() for name, png in (("f", fused), ("m", mask))}
+        return JSONResponse(coded, headers={ENGINE_HEADER: str(ms)})
 
     uvicorn.run(app, port=port, log_level="error")
 
 
 async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-    """The least that an ASGI application can do: take the body and send it back."""
+    """The smallest ASGI application: it sends the body back."""
     chunks, more = [], True
     while more:
         message = await receive()
@@ -74,12 +74,12 @@ async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
 
 
 def bare(weights: Path, port: int) -> None:
-    """Nothing but a body there and back."""
+    """The echo of a body."""
     uvicorn.run(echo, port=port, log_level="error", lifespan="off")
 
 
 class Fuse(litserve.LitAPI):
-    """LitServe as its examples have images: multipart in, a response out."""
+    """LitServe as in its examples for images: multipart in, a response out."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A small pair in every wire form that the service takes, byte by byte and without its client."""
+"""A small pair in every wire form of the service, made without its client."""
 
 import asyncio
 import json
@@ -21,11 +21,11 @@ class Form:
     path: str
     content_type: str
     body: bytes
-    head_bytes: int = 300  # of the body, where its structure is
+    head_bytes: int = 300  # of the body, which have its structure
     headers: str = ""
 
     def request(self, body: bytes | None = None) -> bytes:
-        """The HTTP request, of another body where one is given."""
+        """The HTTP request, with another body if one is given."""
         sent = self.body if body is None else body
         head = f"POST {self.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {self.content_type}\r\n"
         head += f"{self.headers}Content-Length: {len(sent)}\r\nConnection: close\r\n\r\n"
@@ -73,16 +73,21 @@ def multipart(visible: bytes, infrared: bytes, meta: bytes = b"{}") -> bytes:
     return b"".join(head.format(n).encode() + d + b"\r\n" for n, d in parts) + b"--edge--\r\n"
 
 
-def raw_pair(visible: np.ndarray = VISIBLE, infrared: np.ndarray = INFRARED) -> bytes:
+def raw_pair(
+    visible: np.ndarray = VISIBLE, infrared: np.ndarray = INFRARED, stamp_ns: int = 1
+) -> bytes:
     """Header and pixels, as docs/wire.md has them."""
-    return raw_head(visible, infrared) + visible.tobytes() + infrared.tobytes()
+    return raw_head(visible, infrared, stamp_ns) + visible.tobytes() + infrared.tobytes()
 
 
-def raw_head(visible: np.ndarray = VISIBLE, infrared: np.ndarray = INFRARED) -> bytes:
+def raw_head(
+    visible: np.ndarray = VISIBLE, infrared: np.ndarray = INFRARED, stamp_ns: int = 1
+) -> bytes:
+    """The header; a stamp of 0 means none."""
     height, width = infrared.shape
     head = struct.pack("<4sBBHBBH", b"SGMF", 1, 0, 64, 2, 5, 0)
     head += struct.pack("<IIII", width, height, 0, visible.nbytes)
-    return head + struct.pack("<IIIIIQQ", width, height, 0, infrared.nbytes, 0, 1, 1)
+    return head + struct.pack("<IIIIIQQ", width, height, 0, infrared.nbytes, 0, stamp_ns, stamp_ns)
 
 
 def tensors(binary: bool) -> tuple[bytes, int]:
@@ -102,7 +107,7 @@ def tensors(binary: bool) -> tuple[bytes, int]:
 
 
 async def ask(port: int, request: bytes) -> bytes:
-    """The whole answer; empty where the connection ended without one, TimeoutError on a hang."""
+    """The whole answer; empty if the connection ended without one. TimeoutError on a hang."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)

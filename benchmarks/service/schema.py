@@ -1,9 +1,9 @@
 """
-Ask for all that the OpenAPI document promises, and what it forbids: no 500, no hang, no surprise.
+Requests made from the OpenAPI document, valid and invalid: each answer must be as documented.
 
     python -m benchmarks.service.schema --examples 200 --out benchmarks/results/service_schema.json
 
-Exits as schemathesis does: with 1 where an answer is not as documented.
+Exits as schemathesis does: with 1 if an answer is not as documented.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SUMMARY = re.compile(r"\d+ generated.*|Tested: .*|Seed: .*|^=+ .* in [\d.]+s =+$
 
 
 def main() -> int:
-    """Run schemathesis against a service of its own, write down how it went."""
+    """Run schemathesis against a service and save its summary."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("--examples", type=int, default=200, help="of each operation (200)")
     options.add_argument("--weights", type=Path, default=ROOT / "weights" / "nano.onnx")
@@ -32,18 +32,18 @@ def main() -> int:
     ) as service:
         command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", config]
         command += ["run", f"{service.url}/openapi.json", "--max-examples", str(chosen.examples)]
-        with TemporaryDirectory() as scratch:  # it leaves notes where it runs
+        with TemporaryDirectory() as scratch:  # it writes files into its folder
             done = subprocess.run(
                 [*command, "--no-color"], cwd=scratch, capture_output=True, text=True
             )
         grown_mib = service.resident_mib()
     print(done.stdout)
-    told = {
+    found = {
         "exit_code": done.returncode,
         "summary": SUMMARY.findall(done.stdout),
         "resident_mib": grown_mib,
     }
-    save(told, chosen.out)
+    save(found, chosen.out)
     return done.returncode
 
 

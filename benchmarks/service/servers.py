@@ -1,4 +1,4 @@
-"""Servers to measure, each in a process of its own."""
+"""Servers to measure, each in its own process."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        """Time that it and its children have had of all processors; in ticks of 10 ms."""
+        """CPU time of it and its children, to 10 ms."""
         return _cpu_seconds(self.pid)
 
     def files(self) -> int:
@@ -48,7 +48,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Iterator[Server]:
-    """Run `python COMMAND --port P` until the block ends; enters once `probe` says so."""
+    """Run `python COMMAND --port P` until the block ends; enters once `probe` is not 503."""
     errors = log.open("wb") if log else subprocess.DEVNULL
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -77,7 +77,7 @@ def serving(
 def our_service(
     *flags: str, environment: Mapping[str, str] | None = None, log: Path | None = None
 ) -> AbstractContextManager[Server]:
-    """The service with one thread for its network, which leaves one core for the rest."""
+    """The service with one thread for its network, which leaves a core of two for the rest."""
     command = ["-m", "service", "serve", "--threads", "1", *flags]
     return serving(command, environment=environment, log=log)
 

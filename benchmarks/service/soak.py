@@ -4,7 +4,7 @@ Minutes of mixed load with clients that crash: every wire form, hang-ups at ever
     make soak MINUTES=10
 
 Exits with 1 on a 500, a whole request without an answer, memory that grew by more than 2 % after
-the first third, or gauges and open files that do not come back.
+the first third, or gauges and open files that do not return to their start.
 """
 
 import argparse
@@ -52,7 +52,7 @@ GAUGES = ("pending", "queue_depth", "buffered_bytes", "stream_sockets")
 
 @dataclass
 class Soak:
-    """What is going on, and what went wrong."""
+    """The outcomes of a soak, and its failures."""
 
     port: int
     until: float
@@ -82,14 +82,14 @@ class Soak:
         self.note(name, outcome, outcome in EXPECTED)
 
     async def bad(self, chance: random.Random) -> None:
-        """Send damaged frames in a sound form."""
+        """Send damaged frames in a valid form."""
         jpeg, png = damage(JPEG, chance, head=600), encoded(".png", INFRARED)
         request = FORMS["form jpeg"].request(multipart(jpeg, png))
         outcome = status_of(await ask(self.port, request))
         self.note("bad JPEG", outcome, outcome not in ("500", "closed"))
 
     async def crash(self, chance: random.Random) -> None:
-        """Hang up in the head, in the body, before the answer or in it; politely or by a reset."""
+        """Close in the head, in the body, before the answer or in it; by FIN or by a reset."""
         request = chance.choice(list(FORMS.values())).request()
         stage = chance.choice(("connect", "head", "body", "asked", "answer"))
         end = {"connect": 0, "head": chance.randrange(150), "body": chance.randrange(len(request))}
@@ -105,7 +105,7 @@ class Soak:
         self.outcomes[f"crash at {stage}"] += 1
 
     async def live(self, chance: random.Random) -> None:
-        """Stream pairs, some of them damaged, and leave with or without a word."""
+        """Stream pairs, some of them damaged, and close the socket or abort."""
         pair = raw_pair()
         async with connect(f"ws://127.0.0.1:{self.port}/stream", max_size=None) as stream:
             for _ in range(SOCKET_PAIRS):
@@ -171,7 +171,7 @@ def settled(service: Server) -> dict[str, float]:
 
 
 async def soaked(service: Server, minutes: float) -> Soak:
-    """Let all clients loose for so long."""
+    """Run all clients for so many minutes."""
     soak = Soak(service.port, time.monotonic() + minutes * 60)
     steps = [soak.patient] * PATIENT + [soak.crash] * CRASHING
     steps += [soak.bad, soak.live, soak.live, soak.shared]
@@ -183,7 +183,7 @@ async def soaked(service: Server, minutes: float) -> Soak:
 
 
 def story(service: Server, minutes: float) -> dict[str, object]:
-    """The soak, and what it left behind."""
+    """The results of a soak, and what was left at its end."""
     files = service.files()
     soak = asyncio.run(soaked(service, minutes))
     left = settled(service) | {"files": max(0, service.files() - files - FILES_LEFT)}
@@ -205,15 +205,15 @@ def story(service: Server, minutes: float) -> dict[str, object]:
 
 
 def main() -> int:
-    """Soak a service of its own, write down how it took it."""
+    """Soak a service and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("--minutes", type=float, default=10)
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
     with our_service(environment={"SEGMIF_SHARED_MEMORY": "1"}) as service:
-        told = story(service, chosen.minutes)
-    save(told, chosen.out)
-    return 1 if told["failures"] else 0
+        found = story(service, chosen.minutes)
+    save(found, chosen.out)
+    return 1 if found["failures"] else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ class PairConfig:
     """A network that encodes the pair once: `edge` and `nano`."""
 
     stem_width: int  # channels of each sensor's map at stride 2
-    stream_width: int  # channels of each sensor's map at stride 4, where HIA works
+    stream_width: int  # channels of each sensor's map at stride 4, the input of HIA
     encoder_widths: tuple[int, int, int]  # at strides 8, 16, 32
     encoder_blocks: tuple[int, int, int]  # residual blocks at strides 8, 16, 32
     head_width: int  # channels of the semantic pyramid at stride 8

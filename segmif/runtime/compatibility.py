@@ -18,7 +18,7 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
     if lacking:
         raise ArtefactError(
             f"the manifest of {path.name} does not say {', '.join(lacking)} of the engine: "
-            "`python -m export engine --rebuild` makes both anew"
+            "`python -m export engine --rebuild` makes both again"
         )
 
 

@@ -121,7 +121,7 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {path.name} ({error}): export it "
-            "again, or install a newer ONNX Runtime where it lacks an opset or an operator"
+            "again, or install a newer ONNX Runtime if it lacks an opset or an operator"
         ) from error
     if session.get_providers()[0] != provider:
         # It falls back to the CPU without an error, twenty times slower.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segmif.metrics import luma as luma_of_bytes
-from segmif.model.color import COLDEST, FAR, WARMEST, attach_chroma, luma, tinted, warmth
+from segmif.model.color import COLDEST, OUTLIER, WARMEST, attach_chroma, luma, tinted, warmth
 from segmif.model.network import Network
 
 WARM, COLD = (slice(None), slice(8, 16), slice(8, 16)), (slice(None), slice(20, 28), slice(4, 30))
@@ -48,8 +48,8 @@ def test_a_warm_thing_that_comes_in_does_not_make_all_else_cold() -> None:
     before = warmth(infrared)
     infrared[:, 48:, :8] = 1
     elsewhere = (warmth(infrared) - before)[:, :48]
-    # a thirty-second of the frame counts FAR deviations at most, in the mean and in the deviation
-    assert elsewhere.abs().mean() < 2 * FAR / 32
+    # a thirty-second of the frame counts OUTLIER deviations at most, in mean and deviation
+    assert elsewhere.abs().mean() < 2 * OUTLIER / 32
 
 
 def test_what_no_sensor_looks_at_says_nothing_and_counts_for_nothing() -> None:
