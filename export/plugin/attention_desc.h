@@ -15,8 +15,8 @@ constexpr int VISIBLE = 0, INFRARED = 1, SEMANTIC = 2, TEMPERATURE = 7;
 
 inline bool is_map(int place) { return place <= SEMANTIC || place >= INPUTS; }
 
-// Whether the kernels take tensor `place` so, given what was chosen for the first map: all maps alike, in FP32 or FP16,
-// planes of pixels (LINEAR) or, in FP16 with a multiple of 8 channels, pixels of channels (HWC8).
+// Whether the kernels take tensor `place` in this format, given the format of the first map. All maps are alike: FP32
+// or FP16 in LINEAR, or FP16 in HWC8 if the number of channels is a multiple of 8.
 inline bool takes(int place, const nvinfer1::PluginTensorDesc& tensor, const nvinfer1::PluginTensorDesc& visible) {
     using nvinfer1::DataType;
     using nvinfer1::TensorFormat;

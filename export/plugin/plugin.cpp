@@ -104,7 +104,7 @@ public:
 }  // namespace
 }  // namespace segmif
 
-// What TensorRT asks a plugin library for when it is loaded.
+// TensorRT calls these when it loads a plugin library.
 extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
     static segmif::AttentionCreator creator;
     static nvinfer1::IPluginCreatorInterface* const creators[] = {&creator};

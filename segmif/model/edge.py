@@ -184,13 +184,8 @@ class FusionDecoder(nn.Module):
         super().__init__()
         width = config.decoder_width
         self.reduce = ConvNormAct(2 * config.stream_width, width)
-        self.level = nn.Sequential(nn.Conv2d(2, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
-        self.decode = nn.Sequential(
-            ConvNormAct(width + 2 * config.stem_width, width),
-            ConvNormAct(width, width),
-            nn.Conv2d(width, 2 * 4, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        self.level = level_embedding(width)
+        self.decode = pixel_decoder(width + 2 * config.stem_width, width)
 
     def forward(
         self,
@@ -203,12 +198,30 @@ class FusionDecoder(nn.Module):
     ) -> Tensor:
         context = self.reduce(torch.cat((visible_stream, infrared_stream), dim=1))
         context = upsample(context + self.level(frame_levels(visible_luma, infrared)), 2)
-        choice, correction = self.decode(
-            torch.cat((context, visible_detail, infrared_detail), dim=1)
-        ).chunk(2, dim=1)
-        weight = choice.sigmoid()
-        blend = infrared + weight * (visible_luma - infrared)
-        return (blend + CORRECTION * correction.tanh()).clamp(0, 1)
+        decoded = self.decode(torch.cat((context, visible_detail, infrared_detail), dim=1))
+        return blend(decoded, visible_luma, infrared)
+
+
+def level_embedding(width: int) -> nn.Sequential:
+    """The mean of each frame (B, 2, 1, 1) to an embedding (B, width, 1, 1)."""
+    return nn.Sequential(nn.Conv2d(2, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+
+
+def pixel_decoder(inputs: int, width: int) -> nn.Sequential:
+    """Features (B, inputs, H/2, W/2) to a blending weight and a correction, (B, 2, H, W)."""
+    return nn.Sequential(
+        ConvNormAct(inputs, width),
+        ConvNormAct(width, width),
+        nn.Conv2d(width, 2 * 4, 3, padding=1),
+        nn.PixelShuffle(2),
+    )
+
+
+def blend(decoded: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
+    """The fused luma (B, 1, H, W) in [0, 1] from the output of `pixel_decoder` and both frames."""
+    weight, correction = decoded.chunk(2, dim=1)
+    blended = infrared + weight.sigmoid() * (visible_luma - infrared)
+    return (blended + CORRECTION * correction.tanh()).clamp(0, 1)
 
 
 def frame_levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:

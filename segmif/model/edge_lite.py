@@ -18,7 +18,14 @@ from torch.nn import functional
 from segmif.model.alignment_layer import OffsetHead, warp_by_offset
 from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD, ConvNormAct, upsample
 from segmif.model.config import PairConfig
-from segmif.model.edge import CORRECTION, FeaturePair, Pyramid, frame_levels
+from segmif.model.edge import (
+    FeaturePair,
+    Pyramid,
+    blend,
+    frame_levels,
+    level_embedding,
+    pixel_decoder,
+)
 from segmif.model.encoders.efficientnet import WIDTHS, EfficientNetLite
 from segmif.model.hia import HierarchicalInteractiveAttention
 
@@ -148,14 +155,9 @@ class FusionDecoder(nn.Module):
         super().__init__()
         width = config.decoder_width
         self.reduce = ConvNormAct(2 * config.stream_width, width, kernel=1)
-        self.level = nn.Sequential(nn.Conv2d(2, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+        self.level = level_embedding(width)
         self.detail = ConvNormAct(2 * at_4, width, kernel=1)
-        self.decode = nn.Sequential(
-            ConvNormAct(width + 2 * at_2, width),
-            ConvNormAct(width, width),
-            nn.Conv2d(width, 2 * 4, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        self.decode = pixel_decoder(width + 2 * at_2, width)
 
     def forward(
         self, visible_luma: Tensor, infrared: Tensor, details: FeaturePair, streams: FeaturePair
@@ -164,7 +166,5 @@ class FusionDecoder(nn.Module):
         context = self.reduce(torch.cat(streams, dim=1))
         context = upsample(context + self.level(frame_levels(visible_luma, infrared)), 2)
         context = upsample(context + self.detail(details[1]), 2)
-        choice, correction = self.decode(torch.cat((context, details[0]), dim=1)).chunk(2, dim=1)
-        weight = choice.sigmoid()
-        blend = infrared + weight * (visible_luma - infrared)
-        return (blend + CORRECTION * correction.tanh()).clamp(0, 1)
+        decoded = self.decode(torch.cat((context, details[0]), dim=1))
+        return blend(decoded, visible_luma, infrared)

@@ -10,7 +10,7 @@ constexpr int STREAMS = 2;  // visible, infrared: those that are refined
 
 template <class T>
 struct Arguments {
-    const T* maps[SOURCES];    // (B, C, N), or (B, N, C) where channels_last
+    const T* maps[SOURCES];    // (B, C, N), or (B, N, C) if channels_last
     const T* embed_weight;     // (3, 2C, C)
     const T* embed_bias;       // (3, 2C)
     const T* key_weight;       // (3, C, C)

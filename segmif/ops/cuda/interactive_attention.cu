@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(THREADS) refine_kernel(const __grid_constant__
     refine<T, WIDE>(Team{}, a, blockIdx.x, gridDim.x, blockIdx.y, shared);
 }
 
-// A block gets more than 48 KiB only after this was asked for, in every context of a device anew.
+// A block gets more than 48 KiB only after this call, once per context of a device.
 template <class Kernel>
 cudaError_t allow(Kernel kernel, int bytes) {
     if (bytes <= 48 * 1024) return cudaSuccess;
@@ -51,7 +51,7 @@ cudaError_t allow(Kernel kernel, int bytes) {
 
 constexpr int DEVICES = 64;  // whose room is remembered
 
-// Blocks of a pass that the current GPU holds at once, as its registers and shared memory allow: asked once a device.
+// Blocks of a pass that the current GPU holds at once, by its registers and shared memory; found once a device.
 template <class T, int WIDE, int PASS, class Kernel>
 cudaError_t ask_room(Kernel kernel, int shared_bytes, int& room) {
     static std::atomic<int> known[DEVICES];  // 0: not asked yet
@@ -126,7 +126,7 @@ template <class T, int WIDE>
 class Call {
 public:
     explicit Call(const SegmifAttention& attention) : s(attention) {
-        // A batch that is larger than the room has a block an image and source; no smaller one has more in all.
+        // A batch larger than that number of blocks has one block an image and source; a smaller batch has no more.
         const size_t images = s.batch, sums = std::max<size_t>(MOST_SUMS, SOURCES * images);
         gram_ = round_up(sums * half_gram<WIDE> * sizeof(float));
         matrix_ = gram_ + round_up(SOURCES * images * WIDE * WIDE * sizeof(float));
@@ -156,16 +156,16 @@ public:
     }
 
 private:
-    // Blocks an image and map: as many as the GPU holds at once, for each loads the weights anew, and one more would
-    // wait until the others are done.
+    // Blocks an image and map: as many as the GPU holds at once. Each loads the weights, and one more would wait for
+    // the others.
     int share(int room, int maps) const {
         const long most = divide_up(static_cast<long>(s.height) * s.width, STRIP * WARPS);
         const long own = room / (static_cast<long>(maps) * s.batch);
         return static_cast<int>(most < own ? most : own < 1 ? 1 : own);
     }
 
-    // Blocks that sum at a time: 2 MiB of sums, more than the GPUs of today hold. No GPU is asked, for TensorRT may
-    // have planned on another one, and never tells how much it planned.
+    // Blocks that sum at a time: 2 MiB of sums, more than today's GPUs hold. It does not depend on the GPU, as TensorRT
+    // may plan on another one and does not report the size that it planned.
     static constexpr int MOST_SUMS = (2 << 20) / (half_gram<WIDE> * static_cast<int>(sizeof(float)));
 
     const SegmifAttention& s;
@@ -182,7 +182,7 @@ auto with_width(const SegmifAttention& s, Work work) {
     }
 }
 
-// work(call) for what was asked, which `check` let pass.
+// work(call) for arguments that `check` accepted.
 template <class Work>
 auto with_call(const SegmifAttention& s, Work work) {
     return s.type == SEGMIF_HALF ? with_width<Half>(s, work) : with_width<float>(s, work);

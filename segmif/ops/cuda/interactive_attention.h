@@ -1,4 +1,4 @@
-// The attention kernels as plain C functions: for ctypes, for TensorRT's plugin, for whoever has pointers and a stream.
+// The attention kernels as C functions, for ctypes and for TensorRT's plugin.
 #pragma once
 
 #include <stddef.h>
@@ -18,7 +18,7 @@ typedef struct {
     float epsilon;   // of the LayerNorm
 } SegmifAttention;
 
-// What the functions below give back: 0, a positive error of the CUDA runtime, or one of these.
+// Result of the functions below: 0, a positive error of the CUDA runtime, or one of these.
 enum {
     SEGMIF_BAD_SIZE = -1,       // a size below 1, or channels that do not divide into the heads
     SEGMIF_TOO_WIDE = -2,       // more than 64 channels
@@ -27,11 +27,10 @@ enum {
     SEGMIF_UNALIGNED = -5       // a map or the workspace does not begin at a multiple of 16 bytes
 };
 
-// An error in words.
+// The text of an error.
 const char* segmif_attention_error(int error);
 
-// Bytes of scratch memory that a call needs, or one of a smaller batch or smaller maps, on any GPU; 0 where the sizes
-// are refused.
+// Bytes of scratch memory for a call with these sizes or smaller ones, on any GPU; 0 for invalid sizes.
 size_t segmif_attention_workspace(const SegmifAttention* attention);
 
 // Enqueues the attention on `stream` (a cudaStream_t; not used by the host build).

@@ -119,8 +119,7 @@ SEGMIF_INLINE void look_up(Warp warp, const A<T> (&tokens)[2], Weight<T, WIDE> w
     }
 }
 
-// LayerNorm over the channels of map + looked_up, in float, in the map's place. There are zeros where there is no
-// channel, so these stay zero.
+// LayerNorm over the channels of map + looked_up, in float, in place of the map. Padding channels stay zero.
 template <class T, int WIDE>
 SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Parameters<T, WIDE>::Stream& stream,
                              D (&looked_up)[2][WIDE / 8], Strip<T, WIDE>& map) {

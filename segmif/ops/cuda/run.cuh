@@ -8,7 +8,7 @@
 
 namespace segmif {
 
-// Two values that travel together.
+// Two values, moved together.
 template <class T>
 struct PairOf {
     struct alignas(2 * sizeof(T)) type {
@@ -42,7 +42,7 @@ SEGMIF_INLINE Pair<Half> to_pair<Half>(float x, float y) {
 }
 #endif
 
-// Four values that lie side by side.
+// Four adjacent values.
 template <class T>
 struct alignas(4 * sizeof(T)) Run {
     Pair<T> pair[2];
@@ -67,7 +67,7 @@ struct WordOf<Half> {
 };
 #endif
 
-// A run that begins at a multiple of its size, all of which exists.
+// A whole run at a multiple of its size.
 template <class T>
 SEGMIF_INLINE Run<T> read_run(const T* from) {
     using Word = typename WordOf<T>::type;

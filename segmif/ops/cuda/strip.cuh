@@ -36,7 +36,7 @@ struct Strip {
     static constexpr int PARTS = WIDE / 16;
     A<T> half[2][PARTS];
 
-    // From pixel `first` on; zeros where there is no channel or no pixel.
+    // From pixel `first` on; zeros beyond the channels and pixels.
     SEGMIF_INLINE void load(Warp warp, Map<const T> map, int first) {
         if (map.has_whole_runs()) {
             map.by_layout([&](auto known) {
@@ -117,7 +117,7 @@ private:
         });
     }
 
-    // The i-th of the four runs of a lane's block: where it starts, how many of its values exist (none if below 1).
+    // The i-th of the four runs of a lane's block: its start, and how many of its values exist (none if below 1).
     struct Line {
         int start, count;
 

@@ -22,7 +22,7 @@ constexpr int sum_tokens_memory() {
 }
 
 // Y = relu(weight x map + bias) of a half strip's 16 pixels, channels as rows, for the sum that follows: of 16 channels
-// each, as A. Zeros where there is no pixel.
+// each, as A. Zeros beyond the pixels.
 template <class T, int WIDE>
 SEGMIF_INLINE void embed_turned(Warp warp, const Strip<T, WIDE>& map, int m, Weight<T, WIDE, true> weight,
                                 const float* bias, int pixels, A<T> (&tokens)[WIDE / 16]) {

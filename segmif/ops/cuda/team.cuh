@@ -1,7 +1,7 @@
 // One source for two machines: the threads of a CUDA block, or one thread of a CPU doing the work of all of them.
 //
-// A kernel's body is a function of a Team. It may only share work through Team::each and what warp.cuh has, so a host
-// compiler builds the very same body for the tests on machines without a GPU.
+// A kernel's body is a function of a Team. It may share work only through Team::each and the functions of warp.cuh. So
+// a host compiler builds the same body for tests without a GPU.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ inline float half_bits_to_float(std::uint16_t bits) {
         exponent = 0xFFu;
     } else if (exponent != 0) {
         exponent += 127 - 15;
-    } else if (fraction != 0) {  // subnormal: shift until the leading one is where a float has it
+    } else if (fraction != 0) {  // subnormal: shift the leading one to its place in a float
         exponent = 127 - 14;
         while (!(fraction & 0x400u)) {
             fraction <<= 1;
@@ -93,7 +93,7 @@ SEGMIF_INLINE Half from_float<Half>(float value) {
 #endif
 }
 
-// What lies at `from`, which nobody writes while a kernel runs: so a compiler may read ahead of stores.
+// The value at `from`, constant while a kernel runs: so a compiler may read ahead of stores.
 template <class T>
 SEGMIF_INLINE T fetch(const T* from) {
 #if defined(__CUDACC__)

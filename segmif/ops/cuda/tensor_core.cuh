@@ -1,4 +1,4 @@
-// The instructions that a host compiler does not know.
+// Instructions of the GPU only.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -13,7 +13,7 @@ __device__ __forceinline__ unsigned word(const __half2& pair) {
     return bits;
 }
 
-// Both values rounded, 0 for what is negative; keeps what is not a number.
+// Both values rounded, 0 for negative ones; keeps NaN.
 __device__ __forceinline__ __half2 half_relu(float x, float y) {
 #if __CUDA_ARCH__ >= 800
     unsigned bits;
@@ -26,7 +26,7 @@ __device__ __forceinline__ __half2 half_relu(float x, float y) {
 #endif
 }
 
-// d += a b, laid out as warp.cuh says.
+// d += a b, in the layout of warp.cuh.
 __device__ __forceinline__ void tensor_core(float (&d)[4], const __half2 (&a)[4], const __half2 (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
     asm volatile(

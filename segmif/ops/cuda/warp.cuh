@@ -1,4 +1,4 @@
-// What the 32 lanes of a warp hold in registers and multiply together: no product's factor or sum ever leaves them.
+// Values of the 32 lanes of a warp in registers, and their products, whose factors and sums stay in registers.
 //
 // One product is D (16 x 8) += A (16 x 16) B (16 x 8). Lane 4 group + place holds, as mma.m16n8k16 has it,
 //
@@ -7,8 +7,8 @@
 //   of D  the values (row group + 8 h, column 2 place + e)              at 2 h + e,   h, q and e of {0, 1}
 //
 // So two neighbouring D are an A of the next product, value for value, and a pixel's channels in A are its channels in
-// B: with rows and columns well named, nothing has to move between products. 16 channels are numbered in one of two
-// ways: STRAIGHT, or by RUNS, so that a place has four that lie side by side in memory.
+// B: nothing has to move between products. 16 channels are numbered in one of two ways: STRAIGHT, or by RUNS, so that a
+// place has four that are adjacent in memory.
 #pragma once
 
 #include "run.cuh"
@@ -33,7 +33,7 @@ struct Warp {
 
 SEGMIF_INLINE Warp warp_of(Team team) { return {team.rank() / LANES}; }
 
-// N values a lane. An index must be known while compiling, or they would not be registers.
+// N values a lane. Indices must be compile-time constants, or the values are not in registers.
 template <class T, int N>
 struct Registers {
 #if defined(__CUDACC__)
