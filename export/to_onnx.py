@@ -130,9 +130,9 @@ def check(model: onnx.ModelProto, network: Network) -> str:
     Runs the ONNX and the network at sizes other than the exported one, against float64.
 
     Raises ExportError if the ONNX deviates more than twice as far as torch in the same precision.
-    Rounding to bytes turns a tiny difference into a whole level. So the fused frame and the
-    confidence are checked by the share of values that differ, with 1e-4 more for values that torch
-    happens to round right. `check_labels` checks the labels.
+    Rounding to bytes turns a tiny difference into a whole level. So the share of values that differ
+    counts for the fused frame and the confidence. 1e-4 more are allowed, as torch may happen to
+    round all of them right. `check_labels` checks the labels.
     """
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

@@ -3,7 +3,7 @@ Grids of synthetic 16-bit infrared frames: in which cases the gain control break
 
 Windows: a tenth of the pixels set to 0, to 65,535 or to noise moves the window by less than 5 % of
 its span. Objects: a connected one of 0.2 to 10 % of the pixels beyond the scene is never counted
-invalid, and at least a fifth of the output's range lies between it and its surroundings.
+invalid. At least a fifth of the output's range lies between it and its surroundings.
 
 `python -m benchmarks.cpu.gain_grid` takes half a minute of one core; its cases are always the same.
 """

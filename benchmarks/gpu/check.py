@@ -1,9 +1,9 @@
 """
 `make gpu-check`: everything that needs a GPU, in one command; JSON and text into results.
 
-The parts are: the attention kernels against float64 and against the bandwidth of this GPU; the
-networks in torch, compiled, and on our kernels; ONNX Runtime; TensorRT with our plugin and without,
-layer by layer. A part names what it left out because the machine lacks it. No part needs a network.
+Parts measure the attention kernels against float64 and against the bandwidth of this GPU. Others
+measure the networks in torch, compiled, on our kernels, in ONNX Runtime, and in TensorRT with and
+without our plugin, layer by layer. A part names what it left out. No part needs a network.
 Each part is a process of its own, and the file is written after every row. So a part that fails,
 hangs or crashes stops no other. `--rehearse` runs all on the CPU with small sizes and with kernels
 built by g++ (or `--kernels`): its times mean nothing.

@@ -3,8 +3,8 @@ A lower bound of the time for one pair, from a device's arithmetic and memory ra
 
     python -m benchmarks.gpu.least_time [--size 480x640]
 
-Each layer takes the longer of its multiplications at the data sheet's dense FP16 rate and of moving
-its inputs, weights and outputs once in FP16. Everything between layers counts as fused. It is an
+Each layer takes the longer of its arithmetic at the data sheet's dense FP16 rate and of moving its
+inputs, weights and outputs once in FP16. Everything between layers counts as fused. It is an
 estimate that no network reaches.
 """
 

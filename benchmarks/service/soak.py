@@ -3,8 +3,8 @@ Minutes of mixed load with clients that crash: every wire form, hang-ups at ever
 
     make soak MINUTES=10
 
-Exits with 1 on a 500, a whole request without an answer, memory that grew by more than 2 % after
-the first third, or gauges and open files that do not return to their start.
+Exits with 1 on a 500 or a whole request without an answer. So it does if memory grows by more than
+2 % after the first third, or if gauges and open files do not return to their start.
 """
 
 import argparse

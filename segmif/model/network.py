@@ -21,8 +21,8 @@ class Network(nn.Module):
 
     `forward` is exported and served. It takes visible uint8 (B, H, W, 3) RGB and infrared uint8
     (B, H, W) white hot. It gives fused uint8 (B, H, W, 3) RGB, labels uint8 (B, H, W) and their
-    confidence uint8 (B, H, W), 255 times the softmax probability of the label. `predict` is
-    trained. H and W are multiples of 32.
+    confidence uint8 (B, H, W). Confidence is 255 times the softmax probability of the label.
+    `predict` is trained. H and W are multiples of 32.
     """
 
     def __init__(self, variant: str, taxonomy: Taxonomy | None = None) -> None:

@@ -16,8 +16,8 @@ What differs from the published code:
 * The 1x1 convolutions of the bridge run before its up-sampling instead of after. Both are linear
   and interpolation weights sum to one, so the result is the same for a sixteenth of the work.
 
-Unlike in the figure, both HIA stages share one set of weights, and one PReLU slope serves the whole
-fusion network, as in the published code.
+As in the published code, but not its figure, both HIA stages share one set of weights. One PReLU
+slope serves the whole fusion network.
 """
 
 import torch

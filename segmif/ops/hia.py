@@ -5,8 +5,7 @@ Hierarchical interactive attention (HIA) between two modality streams and the se
 per pixel. B batch, C channels, H x W pixels, N = H * W, h heads, d = C / h channels a head.
 
 Both take the feature maps `visible`, `infrared`, `semantic`, each (B, C, H, W), then the
-parameters, stacked in the order visible, infrared, semantic (the output side has only the first
-two):
+parameters. These are stacked in that order; the output side has only the first two:
 
     embed_weight  (3, 2C, C)  embed_bias (3, 2C)   embedding of each map into two token sets [Y, U]
     key_weight    (3, C, C)   value_weight (3, C, C)

@@ -42,8 +42,9 @@ class Runtime(Protocol):
         With `confidence`, the labels' confidence (B, H, W) follows. All arrays are uint8. Colour is
         RGB, infrared white hot. H and W are multiples of 32.
 
-        Raises ValueError for other sizes and for an output that it does not give, SizeError (a
-        ValueError) for a size that the network was not built for, MemoryError if memory is short.
+        Raises ValueError for other sizes and for an output that it does not give. SizeError, a
+        ValueError, is for a size that the network was not built for, MemoryError for a batch that
+        is too large.
         """
 
     def close(self) -> None:
