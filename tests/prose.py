@@ -60,9 +60,9 @@ def plain(markdown: str) -> str:
 
 
 def sentences(markdown: str) -> list[int]:
-    """Lengths in words of the sentences outside headings and tables; one of code counts one."""
+    """Lengths in words of the sentences outside headings, tables and lists of old -> new names."""
     text = re.sub(r"`[^`]*`", "code", plain(markdown))
-    text = re.sub(r"^\s*(#|\|).*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^\s*(#|\|).*$|^.* -> .*$", "\n", text, flags=re.MULTILINE)
     blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text)
     parts = (part for block in blocks for part in re.split(r"(?<=[.!?])[\")*_]*\s+", block))
     return [length for part in parts if (length := len(WORD.findall(part)))]
