@@ -89,7 +89,7 @@ def test_a_folder_without_pairs_is_named(
 def test_what_does_not_run_here_is_told_before_the_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(program, "exactly", lambda *_: pytest.fail("float64 was computed"))
+    monkeypatch.setattr(program, "exact_reference", lambda *_: pytest.fail("float64 was computed"))
     code, _ = verify(folder, monkeypatch, "ours.onnx", "ours.trt")
     assert code == 1
     assert "ours.trt is of an unknown kind" in capsys.readouterr().err
