@@ -30,9 +30,9 @@ MASK_ALONE = {"fuse_every": 10**9}  # steps: never
 
 
 def without_semantics(network: Network) -> None:
-    """The streams meet no semantic features: each stage hands them on as they are."""
+    """The streams meet no semantic features: each stage passes them on as they are."""
     for stage in _stages(network):
-        stage.attention = _HandOn()
+        stage.attention = _PassThrough()
 
 
 def with_concatenation(network: Network) -> None:
@@ -102,7 +102,7 @@ def _stages(network: Network) -> Any:
     return network.get_submodule("core.stages")
 
 
-class _HandOn(nn.Module):
+class _PassThrough(nn.Module):
     def forward(
         self, visible: Tensor, infrared: Tensor, _semantic: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -166,5 +166,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs what is missing, prints the table, writes it where asked."""
+    """Runs what is missing, prints the table, writes it to `--table`."""
     return experiment.run(ARMS, COLUMNS, args, args.teacher)

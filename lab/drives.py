@@ -1,7 +1,7 @@
 """
 What a drive that training never saw costs: the same budget, judged on other drives or other frames.
 
-The drives of mfnet/train are told by their numbers. Frames of one drive are near in time, so frames
+The drives of mfnet/train have their own numbers. Frames of one drive are near in time, so frames
 between those trained on (as mfnet/val's are) say less than a drive that was left out. Every frame
 is trained on in one half and judged in the other.
 """
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs what is missing, prints the table, writes it where asked."""
+    """Runs what is missing, prints the table, writes it to `--table`."""
     change = partial(with_segmenter, weights=args.published, both=True) if args.tutor else None
     arms = {name: replace(arm, change=change) for name, arm in ARMS.items()}
     return experiment.run(arms, COLUMNS, args, teacher=Path())

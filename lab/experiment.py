@@ -28,8 +28,8 @@ from segmif.parsing import json_value
 from training.config import TrainConfig, read_config
 from training.data.datasets import FrameSet
 from training.data.sources import data_root, open_source
-from training.evaluation.evaluate import check_places, predict_by
-from training.evaluation.frame_metrics import Wanted, judge
+from training.evaluation.evaluate import check_outputs, predict_by
+from training.evaluation.frame_metrics import Measures, evaluate_set
 from training.evaluation.results import BOTH
 from training.fit.run_folder import git_revision
 from training.train import train
@@ -77,7 +77,7 @@ def run(
     All arms of one seed come first, so that the table is fair whenever the command is stopped.
     """
     config = read_config(args.config)
-    check_places(args.table)
+    check_outputs(args.table)
     args.results.parent.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         for name in args.arms:
@@ -138,10 +138,10 @@ def run_arm(
         view=arm.view,
     )
     frames = open_source(config.validation, args.data)
-    result = judge(
+    result = evaluate_set(
         predict_by(network.eval()),
         arm.view(frames) if arm.view else frames,
-        Wanted(fusion=arm.evaluates_fusion, sensor_drop=arm.view is None),
+        Measures(fusion=arm.evaluates_fusion, sensor_drop=arm.view is None),
     )
     numbers: dict[str, float | None] = {
         "parameters": float(sum(p.numel() for p in network.parameters()))

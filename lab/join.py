@@ -6,7 +6,7 @@ The result may be trained on (`train --weights`) or exported as it is.
 
 Without infrared most people of a night cannot be seen, and a network that knows that names few
 people by day either: its probabilities are right, but IoU wants a class named from a probability
-well below a half where it is hard to see. `--without-infrared person=1.5` adds that to its logit.
+well below a half if it is hard to see. `--without-infrared person=1.5` adds that to its logit.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CLASS=LOGITS",
-        help="what a class gains where the infrared frame is black",
+        help="what a class gains if the infrared frame is black",
     )
     parser.add_argument("--out", type=Path, required=True, help=".safetensors to write")
 
@@ -67,8 +67,8 @@ def join(network: Network, tutor: Network, without_infrared: Mapping[str, float]
     """
     Puts the tutor's weights into the network's second encoder.
 
-    `without_infrared`: what the logits of named classes gain where the infrared frame is black.
-    Raises ValueError where one is no tutor, the other has no such encoder, or classes differ.
+    `without_infrared`: what the logits of named classes gain if the infrared frame is black.
+    Raises ValueError if one is no tutor, the other has no such encoder, or classes differ.
     """
     if not isinstance(tutor.core, SegmenterAlone):
         raise ValueError(f"{tutor.variant} is no tutor: `python -m lab tutor` makes one")

@@ -20,7 +20,7 @@ from segmif.frames import FramePair
 from segmif.metrics import luma
 from segmif.model import color
 from segmif.model.config import VARIANTS
-from training.data.datasets import FrameSet, Labelled, changed
+from training.data.datasets import FrameSet, LabelledPair, changed
 from training.evaluation.baselines import BASELINES
 from training.evaluation.evaluate import open_weights
 from training.fit.espnet_teacher import published_weights, with_segmenter
@@ -47,31 +47,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs what is missing, prints the table, writes it where asked."""
+    """Runs what is missing, prints the table, writes it to `--table`."""
     predict, _ = open_weights(args.weights)
 
-    def fused(frame: Labelled) -> Picture:
+    def fused(frame: LabelledPair) -> Picture:
         return predict(FramePair(frame.visible, frame.infrared)).fused
 
     return experiment.run(arms(fused, args.segmenter), COLUMNS, args, teacher=args.weights)
 
 
-def arms(fused: Callable[[Labelled], Picture], segmenter: Path) -> dict[str, Arm]:
+def arms(fused: Callable[[LabelledPair], Picture], segmenter: Path) -> dict[str, Arm]:
     """One arm a kind of picture; `fused` gives ours, `segmenter` are the weights to start from."""
 
-    def by_rule(name: str) -> Callable[[Labelled], Picture]:
-        def picture(frame: Labelled) -> Picture:
+    def by_rule(name: str) -> Callable[[LabelledPair], Picture]:
+        def picture(frame: LabelledPair) -> Picture:
             return coloured(frame, BASELINES[name](luma(frame.visible), frame.infrared))
 
         return picture
 
-    def untinted(frame: Labelled) -> Picture:
+    def untinted(frame: LabelledPair) -> Picture:
         return coloured(frame, luma(fused(frame)))
 
-    def tinted_average(frame: Labelled) -> Picture:
+    def tinted_average(frame: LabelledPair) -> Picture:
         return tint(frame, BASELINES["average"](luma(frame.visible), frame.infrared))
 
-    pictures: dict[str, tuple[str, Callable[[Labelled], Picture]]] = {
+    pictures: dict[str, tuple[str, Callable[[LabelledPair], Picture]]] = {
         "visible": ("the visible frame, in colour", lambda frame: frame.visible),
         "infrared": ("the infrared frame", lambda frame: grey(frame.infrared)),
         "average": ("mean of both lumas, colour of the visible frame", by_rule("average")),
@@ -92,23 +92,23 @@ def arms(fused: Callable[[Labelled], Picture], segmenter: Path) -> dict[str, Arm
     }
 
 
-def showing(picture: Callable[[Labelled], Picture]) -> Callable[[FrameSet], FrameSet]:
+def showing(picture: Callable[[LabelledPair], Picture]) -> Callable[[FrameSet], FrameSet]:
     """A set whose visible frames are those pictures, and whose infrared ones are black."""
 
-    def change(frame: Labelled) -> Labelled:
+    def change(frame: LabelledPair) -> LabelledPair:
         dark = np.zeros_like(frame.infrared)
         return replace(frame, visible=picture(frame), infrared=dark)
 
     return lambda frames: changed(frames, change)
 
 
-def coloured(frame: Labelled, fused: NDArray[np.uint8]) -> Picture:
+def coloured(frame: LabelledPair, fused: NDArray[np.uint8]) -> Picture:
     """A fused luma (H, W) with the colour of the visible frame."""
     lifted = fused.astype(np.int16) - luma(frame.visible)
     return np.clip(frame.visible + lifted[..., None], 0, 255).astype(np.uint8)
 
 
-def tint(frame: Labelled, fused: NDArray[np.uint8]) -> Picture:
+def tint(frame: LabelledPair, fused: NDArray[np.uint8]) -> Picture:
     """A fused luma (H, W) with the colour of the visible frame and the hue of `edge`."""
     levels = torch.from_numpy(coloured(frame, fused))[None].float()
     warmer = color.warmth(torch.from_numpy(frame.infrared)[None] / 255)

@@ -29,7 +29,7 @@ from segmif.manifest import Manifest, pending
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.runtime.tensorrt_ import Machine
-from training.fit.run_folder import save_at_once
+from training.fit.run_folder import save_atomically
 
 MOMENTS = 20
 WATCHED = ("segmif/files.py", "segmif/manifest.py", "training/fit/run_folder.py")
@@ -192,15 +192,15 @@ def test_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     def steps() -> int:
         return int(torch.load(path, weights_only=True)["step"])
 
-    save_at_once(fabric, path, state | {"step": 1})
-    write = partial(save_at_once, fabric, path, state)
+    save_atomically(fabric, path, state | {"step": 1})
+    write = partial(save_atomically, fabric, path, state)
     lines, found = run_lines(write), set()
     for moment in moments(lines):
-        save_at_once(fabric, path, state | {"step": 1})
+        save_atomically(fabric, path, state | {"step": 1})
         assert forked(partial(run_lines, write, moment)) == -signal.SIGKILL
         found.add(steps())
     assert found == {1, 2}
-    save_at_once(fabric, path, state | {"step": 1})
+    save_atomically(fabric, path, state | {"step": 1})
     for size in np.linspace(0, path.stat().st_size - 1, MOMENTS).astype(int).tolist():
         assert limited(write, size) == 3
         assert steps() == 1

@@ -31,14 +31,14 @@ from .data.frames import Frames, common_taxonomy
 from .data.samples import batches, check_draws
 from .data.sources import data_root, named_root, training_sets
 from .fit import imagenet
-from .fit.attention_kernels import take_kernels
-from .fit.early_stopping import Choice
-from .fit.fusion_phase import finish_fusion
-from .fit.initial_network import digest, first_network, open_teachers, told_of_classes
+from .fit.attention_kernels import use_kernels
+from .fit.early_stopping import EarlyStopping
+from .fit.fusion_phase import train_fusion_decoder
+from .fit.initial_network import digest, initial_network, notes_on_classes, open_teachers
 from .fit.run_folder import CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
 from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
-from .fit.throughput import Pace
+from .fit.throughput import Throughput
 from .fit.validation import open_validation, validate
 
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resume with other frames, weights or teachers than the run was begun with",
     )
     parser.add_argument(
-        "--steps", type=IntegerRange(), help="stop here instead of where the config says"
+        "--steps", type=IntegerRange(), help="stop here before the config's last step"
     )
     parser.add_argument(
         "--precision",
@@ -87,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--steps is {args.steps}: at least 1 expected")
     folder = args.folder or Path("runs") / args.config.stem
     if args.kernels:
-        args.precision = take_kernels(args.kernels, args.precision)
+        args.precision = use_kernels(args.kernels, args.precision)
     train(
         config,
         named_root(args.data),
@@ -138,11 +138,11 @@ def train(
     inputs = Inputs(frames.digests, judged_by, started, taught)
     if resume:
         inputs = resumed(Inputs.of_run(folder), inputs, folder, accept=accept_changes)
-    network, reuse = first_network(
+    network, reuse = initial_network(
         config.variant, frames.taxonomy, start, trains_mask=bool(config.phases)
     )
     learnt_from = open_teachers(teachers, frames.taxonomy, config.distill, fabric)
-    said, of_classes = told_of_classes(start, reuse, learnt_from, frames.taxonomy)
+    said, of_classes = notes_on_classes(start, reuse, learnt_from, frames.taxonomy)
     run.begin(inputs)
     source = root if root.is_dir() else "rendered scenes"
     notes = (f"note: {remark}" for remark in (*frames.remarks, *said))
@@ -158,9 +158,9 @@ def train(
     first = run.restore(session.state)["step"] if resume and config.phases else 0
     steps = learn(session, first, stop)
 
-    session.choice.restore_best(session.averaged)
-    finish_fusion(run, session.averaged, frames, config, steps, resume=resume)
-    take_from_first(session.averaged, fabric)
+    session.early_stopping.restore_best(session.averaged)
+    train_fusion_decoder(run, session.averaged, frames, config, steps, resume=resume)
+    copy_from_first(session.averaged, fabric)
     if fabric.is_global_zero:
         done = {"steps": steps, "frames": len(frames), **asdict(config)}
         facts = history(done | inputs.weights | of_classes, config, start)
@@ -182,7 +182,7 @@ def gather(
     """
     The frames to train on, those to judge by and the digests of the latter; all are read once.
 
-    Raises what opening them raises, ValueError where one is broken or the labels teach nothing.
+    Raises what opening them raises, ValueError if one is broken or the labels teach nothing.
     """
     sets = training_sets(config, root)
     classes = common_taxonomy(sets)
@@ -204,7 +204,7 @@ class Session:
     wrapped: Any  # the learner as Fabric runs it
     optimizer: torch.optim.Optimizer
     average: AveragedModel
-    choice: Choice
+    early_stopping: EarlyStopping
     teachers: Sequence[Network] = ()
     validation: FrameSet | None = None
 
@@ -217,8 +217,10 @@ class Session:
         optimizer = torch.optim.AdamW(parameter_groups(learner, config))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-        choice = Choice(config.patience, run.folder / "best.pt", fabric)
-        return cls(config, fabric, run, frames, learner, wrapped, optimizer, average, choice)
+        early_stopping = EarlyStopping(config.patience, run.folder / "best.pt", fabric)
+        return cls(
+            config, fabric, run, frames, learner, wrapped, optimizer, average, early_stopping
+        )
 
     @property
     def averaged(self) -> Network:
@@ -232,7 +234,7 @@ class Session:
             "learner": self.learner,
             "average": self.average,
             "optimizer": self.optimizer,
-            "choice": self.choice,
+            "choice": self.early_stopping,
         }
         precision = self.fabric.strategy.precision
         # only that of float16 has any: the factor by which its losses are scaled
@@ -240,15 +242,15 @@ class Session:
 
 
 def learn(session: Session, first: int, stop: int) -> int:
-    """The steps first .. stop - 1, or fewer where the run settles; gives how many are done."""
-    if first >= stop or session.choice.settled:
+    """Trains the steps first .. stop - 1, fewer with early stopping; returns how many are done."""
+    if first >= stop or session.early_stopping.exhausted:
         return first
     config, fabric, run = session.config, session.fabric, session.run
     share = (fabric.global_rank, fabric.world_size)
-    pace = Pace(batches(session.frames, config, first, stop, share), fabric.world_size)
+    throughput = Throughput(batches(session.frames, config, first, stop, share), fabric.world_size)
     run.open_curves(first)
     quiet = not fabric.is_global_zero
-    bar = tqdm(pace, config.variant, initial=first, total=stop, unit="step", disable=quiet)
+    bar = tqdm(throughput, config.variant, initial=first, total=stop, unit="step", disable=quiet)
     done = first
     for done, batch in enumerate(bar, start=first + 1):
         step = done - 1
@@ -265,14 +267,14 @@ def learn(session: Session, first: int, stop: int) -> int:
             score = validate(session.averaged, session.validation, run, step)
             score = fabric.broadcast(score)  # or devices might disagree on when to stop
             bar.write(f"step {done}: mIoU on the validation frames {score:.3f}")
-            session.choice.judge(score, session.averaged)
-        if done % config.save_every == 0 or done == stop or session.choice.settled:
+            session.early_stopping.observe(score, session.averaged)
+        if done % config.save_every == 0 or done == stop or session.early_stopping.exhausted:
             finite(parts, step)
             run.save(session.state | {"step": done})
-        if session.choice.settled:
+        if session.early_stopping.exhausted:
             break
     run.close()
-    fabric.print(pace)
+    fabric.print(throughput)
     return done
 
 
@@ -292,7 +294,7 @@ def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, s
 
 
 def check_writable(folder: Path, out: Path) -> None:
-    """OSError, hours before they come, where the run's own files or its weights cannot lie."""
+    """OSError, hours before they come, if the run's own files or its weights cannot lie."""
     for path, asked in (
         (folder, "--folder names a folder that you may write, or a new one"),
         (out.parent, "--out names a file, in a folder that you may write"),
@@ -328,7 +330,7 @@ def with_common_norms(learner: Learner, fabric: Fabric) -> Learner:
     return learner
 
 
-def take_from_first(network: Network, fabric: Fabric) -> None:
+def copy_from_first(network: Network, fabric: Fabric) -> None:
     """Gives every device the first one's network: BatchNorm on CPUs has statistics of its own."""
     if fabric.world_size > 1:
         numbers = {name: tensor.cpu() for name, tensor in network.state_dict().items()}

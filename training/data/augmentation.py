@@ -123,7 +123,7 @@ def is_dark(visible: Bytes) -> bool:
     return bool(visible.mean() < NIGHT)
 
 
-def troubled(
+def augment_sensors(
     visible: Bytes, infrared: Bytes, shares: Augmentation, random: np.random.Generator
 ) -> tuple[Bytes, Bytes]:
     """Both frames as the light, the optics and the sensors of another day would give them."""

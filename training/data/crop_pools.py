@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segmif.classes import Taxonomy
 
-from .frames import Facts
+from .frames import FrameFacts
 from .sources import SourcesConfig
 
 
@@ -30,7 +30,7 @@ class Pool:
 
 
 def pools_of(
-    facts: Sequence[Facts], taxonomy: Taxonomy, config: PoolConfig, sources: Sequence[int]
+    facts: Sequence[FrameFacts], taxonomy: Taxonomy, config: PoolConfig, sources: Sequence[int]
 ) -> list[Pool]:
     """A pool for each set with a share of its own, and one of all other frames."""
     named = {n: s.share for n, s in enumerate(config.data) if s.share is not None and sources}
@@ -49,7 +49,7 @@ def pools_of(
 def _pool(
     share: float,
     places: Sequence[int],
-    facts: Sequence[Facts],
+    facts: Sequence[FrameFacts],
     taxonomy: Taxonomy,
     config: PoolConfig,
 ) -> Pool:
@@ -65,7 +65,7 @@ def _pool(
 def _shares(
     ids: Sequence[int], taxonomy: Taxonomy, favour: Mapping[str, float]
 ) -> NDArray[np.float64] | None:
-    """How often each class is drawn, all together 1; None where all are drawn alike."""
+    """How often each class is drawn, all together 1; None if all are drawn alike."""
     if unknown := favour.keys() - set(taxonomy.names):
         raise ValueError(
             f"favour names {', '.join(sorted(unknown))}; the classes of {taxonomy.name} are "

@@ -2,9 +2,9 @@
 Check a data set on disk: counts, sizes, classes, alignment, and what to fix.
 
 `python -m training describe --kind fmb --folder FMB --split test` reads every file, stops at none,
-and ends with exit code 1 where something must be mended before the set can be used. What a set
-lacks of the published one, and pairs that seem far apart, are told but leave the code at 0: a part
-may be wanted, and an estimate may err.
+and ends with exit code 1 if something must be mended before the set can be used. Two findings
+leave the code at 0: what a set lacks of the published one, as a part may be wanted, and pairs that
+seem far apart, as an estimate may err.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import numpy as np
 
 from segmif.folders import SHOWN
 
-from .datasets.file_facts import doubts_of, most_invalid
+from .datasets.file_facts import doubt_counts, most_invalid
 from .datasets.kinds import KINDS, locate
 from .survey import FAR, UNKNOWN, Survey, survey
 
@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m training describe`."""
     parser.add_argument("--kind", choices=tuple(KINDS), required=True, help="how it is laid out")
     parser.add_argument("--folder", type=Path, required=True, help="where the data set lies")
-    parser.add_argument("--split", help="train, val or test, where it has several")
+    parser.add_argument("--split", help="train, val or test, if it has several")
     parser.add_argument("--labels", type=Path, help="folder of label files instead of its own")
     parser.add_argument("--json", action="store_true", help="print numbers for programs")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints what there is; 1 where something must be fixed."""
+    """Prints what there is; 1 if something must be fixed."""
     frames = locate(args.kind, args.folder, args.split, args.labels)
     found = survey(frames)
     print(json.dumps(as_json(found), indent=2) if args.json else as_text(found))
@@ -83,7 +83,7 @@ def as_json(found: Survey) -> dict[str, Any]:
         "absent": found.absent,
         "void": found.labels.void if found.labels else None,
         "depths": found.depths,
-        "doubts": doubts_of(found.files),
+        "doubts": doubt_counts(found.files),
         "most_invalid": most_invalid(found.files),
         "alignment": {
             "pairs": len(shifts),
@@ -97,7 +97,7 @@ def as_json(found: Survey) -> dict[str, Any]:
 
 
 def alignment(found: Survey) -> str:
-    """One line on how far the sensors are apart, by light where that is known."""
+    """One line on how far the sensors are apart, by light if that is known."""
     if not len(found.shifts):
         return "no pair of one size to compare"
     pairs = [(m.light or UNKNOWN, m.shift) for m in found.moments if m.shift is not None]
@@ -106,7 +106,7 @@ def alignment(found: Survey) -> str:
     beyond = ", ".join(f"{far[light]} of {known[light]} ({light})" for light in sorted(known))
     return (
         f"median shift {np.median(found.shifts):.1f} px; more than {FAR:.0f} px in {beyond}; "
-        "an estimate from edges, poor where the visible frame is dark"
+        "an estimate from edges, poor if the visible frame is dark"
     )
 
 
@@ -119,8 +119,8 @@ def _tally(sizes: Counter[str]) -> str:
 
 def _depths(found: Survey, part: str) -> str:
     depths = found.depths.get(part, Counter())
-    told = ", ".join(f"{bits} bit ({count})" for bits, count in sorted(depths.items()))
-    return f"; {told}" if told else ""
+    counts = ", ".join(f"{bits} bit ({count})" for bits, count in sorted(depths.items()))
+    return f"; {counts}" if counts else ""
 
 
 def _class_table(found: Survey) -> list[str]:

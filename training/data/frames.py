@@ -13,7 +13,7 @@ from tqdm import tqdm
 from segmif.classes import MFNET, Taxonomy
 
 from .augmentation import is_dark
-from .datasets import FrameSet, Labelled, notes_of
+from .datasets import FrameSet, LabelledPair, notes_of
 from .datasets.file_facts import Files, depths_of, doubt_notes
 from .datasets.label_facts import LabelFacts, depth_notes
 
@@ -22,16 +22,16 @@ SHOWN = 5  # broken frames that a message names
 
 
 @dataclass(frozen=True)
-class Facts:
+class FrameFacts:
     """What drawing samples needs to know of a frame without reading it again."""
 
     pixels: NDArray[np.int64]  # (256,) of each class id
     dark: bool
-    files: Files = field(default_factory=dict)  # what reading them told
+    files: Files = field(default_factory=dict)  # facts of their files
     digest: str = ""  # of what was read: both frames and the labels
 
 
-class Frames(Sequence[Labelled]):
+class Frames(Sequence[LabelledPair]):
     """The frames of several sets in a row; as many as there is room for stay in memory."""
 
     def __init__(self, sets: Sequence[FrameSet], cache_gib: float) -> None:
@@ -47,14 +47,14 @@ class Frames(Sequence[Labelled]):
         if not self._places:
             raise ValueError("there are no frames to train on; name data sets under [[data]]")
         self.sources = [number for number, each in enumerate(sets) for _ in each.names]
-        self._kept: dict[int, Labelled] = {}
+        self._kept: dict[int, LabelledPair] = {}
         self.facts = self._check(int(cache_gib * 2**30))
         self.remarks = self._judge(sets)  # sentences on what there is to mind
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, index: int) -> Labelled:  # type: ignore[override]  # slices: nobody asks
+    def __getitem__(self, index: int) -> LabelledPair:  # type: ignore[override]  # slices: nobody asks
         if index in self._kept:
             return self._kept[index]
         frames, place = self._places[index]
@@ -69,13 +69,13 @@ class Frames(Sequence[Labelled]):
             for (frames, place), facts in zip(self._places, self.facts, strict=True)
         }
 
-    def _check(self, room: int) -> list[Facts]:
+    def _check(self, room: int) -> list[FrameFacts]:
         """
         The facts of all frames; those that come first are kept while there is room [bytes].
 
         Draws are spread evenly, so what came first serves as well as what came last.
         """
-        facts: list[Facts] = []
+        facts: list[FrameFacts] = []
         broken: list[str] = []
         with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
             looks = readers.map(self._look, range(len(self)))
@@ -93,7 +93,7 @@ class Frames(Sequence[Labelled]):
         return facts
 
     def _judge(self, sets: Sequence[FrameSet]) -> tuple[str, ...]:
-        """What to mind in the sets; ValueError where labels of a set, or of all, teach nothing."""
+        """What to mind in the sets; ValueError if labels of a set, or of all, teach nothing."""
         remarks: list[str] = []
         together = np.zeros(256, np.int64)
         for frames in sets:
@@ -115,7 +115,7 @@ class Frames(Sequence[Labelled]):
             raise ValueError(fault)
         return tuple(remarks)
 
-    def _look(self, index: int) -> tuple[Labelled, Facts] | str:
+    def _look(self, index: int) -> tuple[LabelledPair, FrameFacts] | str:
         """A frame and its facts, or what is wrong with it."""
         try:
             frame = self[index]
@@ -132,7 +132,7 @@ def _sentence(broken: list[str], all_frames: int) -> str:
 
 
 def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
-    """The classes that all labelled sets share (MFNet's where none is labelled), or ValueError."""
+    """The classes that all labelled sets share (MFNet's if none is labelled), or ValueError."""
     labelled = [(each.name, each.taxonomy) for each in sets if each.taxonomy]
     for name, taxonomy in labelled:
         if taxonomy != labelled[0][1]:
@@ -143,12 +143,12 @@ def common_taxonomy(sets: Sequence[FrameSet]) -> Taxonomy:
     return labelled[0][1] if labelled else MFNET
 
 
-def facts_of(frame: Labelled) -> Facts:
-    """Counts the pixels of each class; looks whether it was dark where nobody has said it."""
+def facts_of(frame: LabelledPair) -> FrameFacts:
+    """Counts the pixels of each class; looks whether it was dark if nobody has said it."""
     dark = frame.light == "night" if frame.light else is_dark(frame.visible)
     read = hashlib.blake2b(digest_size=8)
     for array in (frame.visible, frame.infrared, frame.labels):
         read.update(str(array.shape).encode())
         read.update(np.ascontiguousarray(array).data)
     pixels = np.bincount(frame.labels.ravel(), minlength=256)
-    return Facts(pixels, dark, frame.files, read.hexdigest())
+    return FrameFacts(pixels, dark, frame.files, read.hexdigest())

@@ -20,10 +20,10 @@ from segmif.classes import IGNORE, Taxonomy
 from segmif.frames import MULTIPLE
 from segmif.model.alignment_layer import STRIDE
 
-from .augmentation import Augmentation, Floats, Views, displaced_view, paste, troubled
+from .augmentation import Augmentation, Floats, Views, augment_sensors, displaced_view, paste
 from .crop_pools import PoolConfig, pools_of
-from .datasets import Labelled
-from .frames import Facts, Frames
+from .datasets import LabelledPair
+from .frames import FrameFacts, Frames
 from .sources import STRICT
 
 
@@ -72,8 +72,8 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
 
     def __init__(
         self,
-        frames: Sequence[Labelled],
-        facts: Sequence[Facts],
+        frames: Sequence[LabelledPair],
+        facts: Sequence[FrameFacts],
         taxonomy: Taxonomy,
         phase: Phase,
         config: SamplingConfig,
@@ -84,7 +84,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
         `config.focus` is the share of crops that are centred on an object.
 
         Its class is drawn evenly but for `config.favour`, then whether it is seen by day or by
-        night: cars, say, are rare after dark. Raises ValueError where no class has such a name.
+        night: cars, say, are rare after dark. Raises ValueError if no class has such a name.
 
         `sources` is the place of each frame's set in `config.data`, if any has a share of its own.
         """
@@ -106,7 +106,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
         shows = [bool(image.any()) for image in seen[:2]]
         if not all(shows):  # one sensor is all there is, and the other's black stays black
             shares = replace(shares, dead_sensor=0.0)
-        visible, infrared = troubled(seen[0], seen[1], shares, random)
+        visible, infrared = augment_sensors(seen[0], seen[1], shares, random)
         arrays: list[NDArray[Any]] = [visible * shows[0], infrared * shows[1], seen[2]]
         if self.config.align:
             arrays.append(offset[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE])
@@ -118,7 +118,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
         phase, shares = self.phase, self.config.augmentation
         return displaced_view(arrays, centre, phase.crop, phase.scales, shares, random)
 
-    def _draw(self, random: np.random.Generator) -> tuple[Labelled, tuple[float, float]]:
+    def _draw(self, random: np.random.Generator) -> tuple[LabelledPair, tuple[float, float]]:
         """A frame and the (row, column) its crop is centred on."""
         pool = self.pools[0]
         if len(self.pools) > 1:
@@ -137,7 +137,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
 
 
 def check_draws(frames: Frames, config: SamplingConfig) -> None:
-    """ValueError where samples could not be drawn of these frames as the config says."""
+    """ValueError if samples could not be drawn of these frames as the config says."""
     for phase in config.phases:
         if phase.batch // config.accumulate <= 1 and phase.crop == (MULTIPLE, MULTIPLE):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""How far two sensors are apart, told by their edges."""
+"""How far two sensors are apart, estimated from their edges."""
 
 import math
 

@@ -66,7 +66,7 @@ def data_root() -> Path:
 
 
 def named_root(named: Path | None) -> Path:
-    """`named`, else `data_root`; ValueError where either was named and is no folder."""
+    """`named`, else `data_root`; ValueError if either was named and is no folder."""
     root = named or data_root()
     if (named or "SEGMIF_DATA" in os.environ) and not root.is_dir():
         raise ValueError(

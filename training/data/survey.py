@@ -41,8 +41,8 @@ class Moment:
     pixels: NDArray[np.int64] | None = None  # (256,) by class id
     unknown: dict[Code, int] = field(default_factory=dict)  # pixels of codes outside the classes
     painted: bool = False  # most of them in the colours of a paper's figures
-    files: dict[str, FileFacts] = field(default_factory=dict)  # what reading them told
-    shift: float | None = None  # [px] between the sensors; None where a frame lacks or sizes differ
+    files: dict[str, FileFacts] = field(default_factory=dict)  # facts of their files
+    shift: float | None = None  # [px] between the sensors; None if a frame lacks or sizes differ
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Survey:
 
     @property
     def files(self) -> list[Files]:
-        """What the frames of each moment told when they were read."""
+        """The facts of the frame files of each moment."""
         return [m.files for m in self.moments]
 
     @property
     def labels(self) -> LabelFacts | None:
-        """The pixels of all labels; None where nothing is labelled."""
+        """The pixels of all labels; None if nothing is labelled."""
         if self.taxonomy is None:
             return None
         counts = [m.pixels for m in self.moments if m.pixels is not None]
@@ -255,7 +255,9 @@ def _look(frames: PairSet, name: str) -> Moment:
 
     def read_label(name: str) -> Image | None:
         labels, moment.unknown = frames.read_labels(name)
-        moment.painted = frames.coding is not None and frames.coding.are_figures(moment.unknown)
+        moment.painted = frames.class_codes is not None and frames.class_codes.are_figures(
+            moment.unknown
+        )
         return labels
 
     labels = _try(read_label, moment, "label", frames)
@@ -267,7 +269,7 @@ def _look(frames: PairSet, name: str) -> Moment:
 def _try(
     read: Callable[[str], Image | None], moment: Moment, part: str, frames: PairSet
 ) -> Image | None:
-    """A part of a moment; None, and a note in the moment, where it cannot be read."""
+    """A part of a moment; None, and a note in the moment, if it cannot be read."""
     if moment.name not in frames.parts.get(part, {}):
         return None
     try:
@@ -291,7 +293,7 @@ def _codes(moments: Iterable[Moment]) -> dict[Code, tuple[int, int]]:
 
 
 def _size_note(published: Published | None, moments: Sequence[Moment]) -> list[str]:
-    """A sentence where images are not of the size that was published."""
+    """A sentence if images are not of the size that was published."""
     sizes = Counter(found for m in moments for found in m.sizes.values())
     other = [
         (found, n) for found, n in sizes.most_common() if published and found != published.size

@@ -26,7 +26,7 @@ from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 
-from ..data.datasets import Labelled
+from ..data.datasets import LabelledPair
 from ..data.sources import data_root
 from . import holdout
 
@@ -36,11 +36,11 @@ RARE = ("guardrail",)  # too few places to fit an offset to
 STEPS = (1.0, 0.5, 0.25)  # by which offsets are tried, one class after the other
 WORTH = 5e-4  # mean IoU that a change must win: less is noise
 UNSURE = 0.98  # probability of the unlabelled class below which a pixel may be an object
-SURE = 12.0  # logits by which the unlabelled class leads where no offset changes anything
+SURE = 12.0  # a lead of the unlabelled class, in logits, that no offset changes
 
 
 @dataclass(frozen=True)
-class Fit:
+class CalibrationFit:
     """What the last layer gains."""
 
     temperature: float
@@ -63,23 +63,25 @@ def main(args: argparse.Namespace) -> int:
         network = load_network(Path(path))
         frames = [frame for _, frame in holdout.frames_of_fold(args.data, int(number))]
         for each in tqdm(frames, desc=f"group {number}", unit="pair"):
-            found, truth = said(network, each)
+            found, truth = labelled_logits(network, each)
             logits.append(found)
             labels.append(truth)
         sources.append({"fold": int(number), "sha256": sha256(Path(path))})
     network = load_network(args.weights)
     names = network.config.taxonomy.names
     rare = [id_ for id_, name in enumerate(names) if name in RARE]
-    fit = fitted(torch.cat(logits, dim=1), torch.cat(labels), rare)
+    fit = fit_calibration(torch.cat(logits, dim=1), torch.cat(labels), rare)
     apply(network, fit)
     facts = {"temperature": fit.temperature, "offsets": list(fit.offsets), "fitted_on": sources}
     save_network(network, args.out, Manifest.read(args.weights).training | {"calibration": facts})
-    told = ", ".join(f"{name} {value:+.2f}" for name, value in zip(names, fit.offsets, strict=True))
-    print(f"temperature {fit.temperature:.3f}; offsets: {told}")
+    offsets = ", ".join(
+        f"{name} {value:+.2f}" for name, value in zip(names, fit.offsets, strict=True)
+    )
+    print(f"temperature {fit.temperature:.3f}; offsets: {offsets}")
     return 0
 
 
-def said(network: Network, frame: Labelled) -> tuple[Tensor, Tensor]:
+def labelled_logits(network: Network, frame: LabelledPair) -> tuple[Tensor, Tensor]:
     """Logits (K, N) and labels (N,) of the labelled pixels of a frame, one in 16."""
     visible, infrared = (torch.from_numpy(x)[None] / 255 for x in (frame.visible, frame.infrared))
     with torch.inference_mode():
@@ -90,7 +92,7 @@ def said(network: Network, frame: Labelled) -> tuple[Tensor, Tensor]:
     return logits[0].flatten(1)[:, known].clone(), truth[known].long()
 
 
-def fitted(logits: Tensor, labels: Tensor, rare: Sequence[int] = ()) -> Fit:
+def fit_calibration(logits: Tensor, labels: Tensor, rare: Sequence[int] = ()) -> CalibrationFit:
     """
     Temperature by likelihood, then offsets by IoU; logits (K, N), labels (N,).
 
@@ -101,7 +103,7 @@ def fitted(logits: Tensor, labels: Tensor, rare: Sequence[int] = ()) -> Fit:
     # what is surely unlabelled stays so whatever the offsets: counted once
     sure = (labels == 0) & (scaled[0] - scaled[1:].amax(dim=0) > SURE)
     scores, truth = scaled[:, ~sure].T.contiguous().numpy(), labels[~sure].numpy()
-    return Fit(temperature, _offsets(scores, truth, int(sure.sum()), rare))
+    return CalibrationFit(temperature, _offsets(scores, truth, int(sure.sum()), rare))
 
 
 def _temperature(logits: Tensor, labels: Tensor) -> float:
@@ -151,7 +153,7 @@ def _mean_iou(
     return float(np.delete(iou, list(rare)).mean())
 
 
-def apply(network: Network, fit: Fit) -> None:
+def apply(network: Network, fit: CalibrationFit) -> None:
     """
     Puts a fit into the last layer of a network's mask.
 

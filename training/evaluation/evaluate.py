@@ -3,7 +3,7 @@ Judge weights: fusion metrics on pairs, intersection over union on labelled ones
 
 Without `--set`, fusion is judged on `msrs_test/{visible,infrared}` and masks on
 `mfnet/val/{visible,infrared,label}` under the data folder. With it, every named set gets fusion
-metrics and, where it is labelled by the classes of the weights, masks.
+metrics and, if it is labelled by the classes of the weights, masks.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from segmif.manifest import Manifest
 from ..data.datasets import KINDS, FrameSet, open_set
 from ..data.datasets.pairs import PairSet
 from . import report
-from .frame_metrics import EvaluationError, Wanted, check, judge
+from .frame_metrics import EvaluationError, Measures, check, evaluate_set
 from .fusion_quality import Predict
 from .tables import as_json, as_text
 
@@ -89,15 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Judge the weights, print the tables and write the files that were asked for."""
     json_file = None if args.json in (None, "-") else Path(args.json)
-    check_places(json_file, args.report)
-    predict, runs_on, manifest = open_judged(args.weights)
+    check_outputs(json_file, args.report)
+    predict, runs_on, manifest = open_with_manifest(args.weights)
     sets = [
-        without_other_classes(frames, wanted, args.weights.name, manifest.classes)
-        for frames, wanted in open_sets(args)
+        without_foreign_masks(frames, measures, args.weights.name, manifest.classes)
+        for frames, measures in open_sets(args)
     ]
     read_once([frames for frames, _ in sets])
     results = [
-        replace(judge(predict, frames, wanted), notes=frames.notes) for frames, wanted in sets
+        replace(evaluate_set(predict, frames, measures), notes=frames.notes)
+        for frames, measures in sets
     ]
 
     weights = {"file": args.weights.name, "sha256": manifest.sha256}
@@ -112,37 +113,37 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_sets(args: argparse.Namespace) -> list[tuple[PairSet, Wanted]]:
+def open_sets(args: argparse.Namespace) -> list[tuple[PairSet, Measures]]:
     """The sets that the arguments name, each with what to measure on it."""
     with_report = args.report is not None
-    wanted = Wanted(
+    measures = Measures(
         baselines=args.baselines or with_report,
         quality=with_report,
         sensor_drop=args.sensor_drop,
     )
     if args.sets:
-        return [(name.open(args.data), wanted) for name in args.sets]
+        return [(name.open(args.data), measures) for name in args.sets]
     return [
-        (SetName.parse(FUSION_SET).open(args.data), replace(wanted, masks=False)),
-        (SetName.parse(MASK_SET).open(args.data), replace(wanted, fusion=False)),
+        (SetName.parse(FUSION_SET).open(args.data), replace(measures, masks=False)),
+        (SetName.parse(MASK_SET).open(args.data), replace(measures, fusion=False)),
     ]
 
 
-def without_other_classes(
-    frames: PairSet, wanted: Wanted, weights: str, taxonomy: Taxonomy
-) -> tuple[PairSet, Wanted]:
+def without_foreign_masks(
+    frames: PairSet, measures: Measures, weights: str, taxonomy: Taxonomy
+) -> tuple[PairSet, Measures]:
     """
     A set whose labels have other classes than the weights: fusion alone, and a note that says so.
 
-    Raises EvaluationError where only masks were wanted of it.
+    Raises EvaluationError if only masks were asked for.
     """
-    if not wanted.masks or frames.taxonomy in (None, taxonomy):
-        return frames, wanted
+    if not measures.masks or frames.taxonomy in (None, taxonomy):
+        return frames, measures
     unlike = f"{weights} labels by {taxonomy.name}; {frames.name} needs {frames.taxonomy.name}"
-    if not wanted.fusion:
+    if not measures.fusion:
         raise EvaluationError(f"{unlike}; name the sets to judge with --set")
     notes = (*frames.notes, f"masks are not judged: {unlike}")
-    return replace(frames, notes=notes), replace(wanted, masks=False)
+    return replace(frames, notes=notes), replace(measures, masks=False)
 
 
 def read_once(sets: Sequence[FrameSet]) -> None:
@@ -153,16 +154,16 @@ def read_once(sets: Sequence[FrameSet]) -> None:
 
 
 def open_weights(path: Path) -> tuple[Predict, str]:
-    """As `open_judged`, without the manifest."""
-    return open_judged(path)[:2]
+    """As `open_with_manifest`, without the manifest."""
+    return open_with_manifest(path)[:2]
 
 
-def open_judged(path: Path) -> tuple[Predict, str, Manifest]:
+def open_with_manifest(path: Path) -> tuple[Predict, str, Manifest]:
     """
     Weights as pair -> prediction, in words what they run on, and the manifest of what was read.
 
     .safetensors runs in torch, on a GPU if there is one; of all else `open_runtime` decides whether
-    it can run, and raises as it says. EvaluationError where the file is of neither kind.
+    it can run, and raises as it says. EvaluationError if the file is of neither kind.
     """
     if path.suffix not in WEIGHTS:
         raise EvaluationError(
@@ -197,7 +198,7 @@ def predict_by(network: "Network") -> Predict:
     return predict
 
 
-def check_places(*files: Path | None) -> None:
+def check_outputs(*files: Path | None) -> None:
     """Judging takes minutes: say before it that there is no place for its result."""
     for path in files:
         if path and path.is_dir():

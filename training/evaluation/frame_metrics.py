@@ -13,7 +13,7 @@ from segmif.classes import Taxonomy
 from segmif.frames import FramePair, Prediction
 from segmif.metrics import MINIMUM_SIDE, ConfusionMatrix, FusionMetrics, fusion_metrics, luma
 
-from ..data.datasets import FrameSet, Labelled
+from ..data.datasets import FrameSet, LabelledPair
 from . import fusion_quality
 from .baselines import BASELINES
 from .fusion_quality import Predict, Quality
@@ -29,34 +29,34 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Measures:
     """What to measure on a set."""
 
     fusion: bool = True
-    masks: bool = True  # where the set has labels
+    masks: bool = True  # if the set has labels
     baselines: bool = False
-    quality: bool = False  # where fusion is measured
-    sensor_drop: bool = False  # where masks are measured
+    quality: bool = False  # if fusion is measured
+    sensor_drop: bool = False  # if masks are measured
 
 
-def judge(predict: Predict, frames: FrameSet, wanted: Wanted) -> SetResult:
+def evaluate_set(predict: Predict, frames: FrameSet, measures: Measures) -> SetResult:
     """
     Judge a network, given as pair -> prediction, on every frame of a set.
 
-    Raises EvaluationError where a frame is smaller than the metrics need, and what `frames.read`
+    Raises EvaluationError if a frame is smaller than the metrics need, and what `frames.read`
     raises.
     """
-    taxonomy = frames.taxonomy if wanted.masks else None
+    taxonomy = frames.taxonomy if measures.masks else None
     results = []
     for index in tqdm(range(len(frames.names)), desc=frames.name, unit="pair"):
         frame = frames.read(index)
         check(frame, frames.name)
-        results.append(_judge_frame(predict, frame, taxonomy, wanted))
+        results.append(_evaluate_frame(predict, frame, taxonomy, measures))
     return SetResult(frames.name, taxonomy, tuple(results))
 
 
-def check(frame: Labelled, of: str) -> None:
-    """Raise EvaluationError where a frame of the set named `of` cannot be judged."""
+def check(frame: LabelledPair, of: str) -> None:
+    """Raise EvaluationError if a frame of the set named `of` cannot be judged."""
     if min(frame.infrared.shape) < MINIMUM_SIDE:
         raise EvaluationError(
             f"{of}: {frame.name} is {frame.infrared.shape}; the metrics need {MINIMUM_SIDE} px on "
@@ -65,7 +65,7 @@ def check(frame: Labelled, of: str) -> None:
 
 
 def person_id(taxonomy: Taxonomy) -> int | None:
-    """The id of people, None where a taxonomy has none."""
+    """The id of people, None if a taxonomy has none."""
     return next((id_ for id_, name in enumerate(taxonomy.names) if name in PEOPLE), None)
 
 
@@ -90,36 +90,36 @@ def blacked(pair: FramePair, sensors: str) -> FramePair:
     return pair
 
 
-def _judge_frame(
-    predict: Predict, frame: Labelled, taxonomy: Taxonomy | None, wanted: Wanted
+def _evaluate_frame(
+    predict: Predict, frame: LabelledPair, taxonomy: Taxonomy | None, measures: Measures
 ) -> FrameResult:
     pair = FramePair(frame.visible, frame.infrared)
     prediction = predict(pair)
-    fusion, qualities = _judge_fusion(predict, pair, prediction, wanted)
-    labels = _labels(predict, pair, prediction, wanted) if taxonomy else {}
+    fusion, qualities = _evaluate_fusion(predict, pair, prediction, measures)
+    labels = _labels(predict, pair, prediction, measures) if taxonomy else {}
     return FrameResult(
         frame.name,
         frame.light,
         fusion,
         qualities,
-        _judge_masks(labels, frame.labels, taxonomy),
-        _judge_people(labels, frame.labels, taxonomy),
+        _evaluate_masks(labels, frame.labels, taxonomy),
+        _evaluate_people(labels, frame.labels, taxonomy),
     )
 
 
-def _judge_fusion(
-    predict: Predict, pair: FramePair, prediction: Prediction, wanted: Wanted
+def _evaluate_fusion(
+    predict: Predict, pair: FramePair, prediction: Prediction, measures: Measures
 ) -> tuple[dict[str, FusionMetrics], dict[str, Quality]]:
     metrics: dict[str, FusionMetrics] = {}
     qualities: dict[str, Quality] = {}
-    if not wanted.fusion:
+    if not measures.fusion:
         return metrics, qualities
     seen = luma(pair.visible)
     baselines = {name: _as_network(fuse) for name, fuse in BASELINES.items()}
-    for name, ask in {NETWORK: predict, **(baselines if wanted.baselines else {})}.items():
+    for name, ask in {NETWORK: predict, **(baselines if measures.baselines else {})}.items():
         answer = prediction if name == NETWORK else ask(pair)
         metrics[name] = fusion_metrics(seen, pair.infrared, luma(answer.fused))
-        if wanted.quality:
+        if measures.quality:
             qualities[name] = fusion_quality.measure(ask, pair, answer)
     return metrics, qualities
 
@@ -135,17 +135,17 @@ def _as_network(fuse: Callable[..., NDArray[np.uint8]]) -> Predict:
 
 
 def _labels(
-    predict: Predict, pair: FramePair, prediction: Prediction, wanted: Wanted
+    predict: Predict, pair: FramePair, prediction: Prediction, measures: Measures
 ) -> dict[str, NDArray[np.uint8]]:
     """The network's masks by what it was shown."""
     labels = {BOTH: prediction.labels}
-    if wanted.sensor_drop:
+    if measures.sensor_drop:
         for sensors in (VISIBLE_BLACK, INFRARED_BLACK):
             labels[sensors] = predict(blacked(pair, sensors)).labels
     return labels
 
 
-def _judge_masks(
+def _evaluate_masks(
     labels: Mapping[str, NDArray[np.uint8]], truth: NDArray[np.uint8], taxonomy: Taxonomy | None
 ) -> dict[str, ConfusionMatrix]:
     if taxonomy is None:
@@ -154,7 +154,7 @@ def _judge_masks(
     return {sensors: empty.add(mask, truth) for sensors, mask in labels.items()}
 
 
-def _judge_people(
+def _evaluate_people(
     labels: Mapping[str, NDArray[np.uint8]], truth: NDArray[np.uint8], taxonomy: Taxonomy | None
 ) -> dict[str, People]:
     person = person_id(taxonomy) if taxonomy else None

@@ -53,7 +53,7 @@ class Quality:
 
     halo_p95: float  # [levels]
     halo_share: float  # 0..1
-    noise_gain: float  # NaN where no region is dark and flat
+    noise_gain: float  # NaN if no region is dark and flat
     shift_change: float  # [levels]
     level_change: float  # [levels]
     relabelled: float  # 0..1

@@ -25,9 +25,9 @@ from segmif.manifest import Manifest
 from segmif.metrics import ConfusionMatrix
 
 from ..data import folds
-from ..data.datasets import Labelled, open_set
+from ..data.datasets import LabelledPair, open_set
 from ..data.sources import data_root
-from .evaluate import SetName, check_places, open_weights
+from .evaluate import SetName, check_outputs, open_weights
 from .fusion_quality import Predict
 from .robustness import STEPS, Calibration, Stability, misaligned_masks, stability
 
@@ -37,7 +37,7 @@ EVERY = 4  # frames: a pan is made of every fourth
 
 
 @dataclass
-class Judged:
+class Counts:
     """All counts of one or more folds."""
 
     masks: dict[str, ConfusionMatrix] = field(default_factory=dict)  # by kind and light
@@ -76,24 +76,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Judges or pools, prints the tables, writes the counts."""
-    check_places(args.json)
+    check_outputs(args.json)
     if args.pool:
-        told = [json.loads(read_text(path)) for path in args.pool]
-        judged, taxonomy = pooled(told), TAXONOMIES[told[0]["taxonomy"]]
+        parts = [json.loads(read_text(path)) for path in args.pool]
+        judged, taxonomy = pooled(parts), TAXONOMIES[parts[0]["taxonomy"]]
     else:
         if not args.weights or (args.fold is None) == (args.set is None):
             raise ValueError("give --weights and either --fold or --set, or files to --pool")
         predict, _ = open_weights(args.weights)
         shifts = DISTANCES if args.shifts == [] else args.shifts or ()
         taxonomy = Manifest.read(args.weights).classes
-        judged = judge(predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans)
+        judged = evaluate_frames(
+            predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans
+        )
     print(as_text(judged, taxonomy))
     if args.json:
         write_text(args.json, json.dumps(as_json(judged, taxonomy)) + "\n")
     return 0
 
 
-def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Labelled]]:
+def _frames(args: argparse.Namespace) -> Iterator[tuple[str, LabelledPair]]:
     """The frames to judge by, each with its kind of infrared."""
     if args.set:
         frames = args.set.open(args.data)
@@ -102,7 +104,7 @@ def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Labelled]]:
     yield from frames_of_fold(args.data, args.fold)
 
 
-def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, Labelled]]:
+def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, LabelledPair]]:
     """The labelled pairs of a group, each with its kind of infrared."""
     groups = folds.read_folds()
     for kind, (folder, split) in KINDS.items():
@@ -112,16 +114,16 @@ def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, Labelled]]:
                 yield kind, frames.read(index)
 
 
-def judge(
+def evaluate_frames(
     predict: Predict,
-    frames: Sequence[tuple[str, Labelled]],
+    frames: Sequence[tuple[str, LabelledPair]],
     taxonomy: Taxonomy,
     *,
     shifts: Sequence[int],
     pans: bool,
-) -> Judged:
+) -> Counts:
     """All that was asked for, over all frames."""
-    judged, classes = Judged(), len(taxonomy.names)
+    judged, classes = Counts(), len(taxonomy.names)
     for index, (kind, frame) in enumerate(tqdm(frames, unit="pair")):
         pair = FramePair(frame.visible, frame.infrared)
         found = predict(pair)
@@ -136,7 +138,7 @@ def judge(
     return judged
 
 
-def as_json(judged: Judged, taxonomy: Taxonomy) -> dict[str, Any]:
+def as_json(judged: Counts, taxonomy: Taxonomy) -> dict[str, Any]:
     """The counts, as `pooled` reads them."""
     return {
         "taxonomy": taxonomy.name,
@@ -147,10 +149,10 @@ def as_json(judged: Judged, taxonomy: Taxonomy) -> dict[str, Any]:
     }
 
 
-def pooled(told: Sequence[Mapping[str, Any]]) -> Judged:
+def pooled(parts: Sequence[Mapping[str, Any]]) -> Counts:
     """The sum of what `as_json` gave."""
-    judged = Judged()
-    for each in told:
+    judged = Counts()
+    for each in parts:
         for table in ("masks", "moved"):
             for name, counts in each[table].items():
                 judged.count(table, name, ConfusionMatrix(np.array(counts, np.int64)))
@@ -159,7 +161,7 @@ def pooled(told: Sequence[Mapping[str, Any]]) -> Judged:
     return judged
 
 
-def as_text(judged: Judged, taxonomy: Taxonomy) -> str:
+def as_text(judged: Counts, taxonomy: Taxonomy) -> str:
     """Markdown tables of all that was judged."""
     lines = [f"| | mIoU | {' | '.join(taxonomy.names)} |", "|---" * (2 + len(taxonomy.names)) + "|"]
     rows = {"all": _sum(list(judged.masks.values())), **judged.masks, **_by_distance(judged.moved)}

@@ -35,7 +35,7 @@ class People:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one moment gave; empty where a thing was not measured."""
+    """What one moment gave; empty if a thing was not measured."""
 
     name: str
     light: Light | None
@@ -47,7 +47,7 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class SetResult:
-    """All frames of one set, in its order; `taxonomy` is None where no masks were judged."""
+    """All frames of one set, in its order; `taxonomy` is None if no masks were judged."""
 
     name: str
     taxonomy: Taxonomy | None
@@ -55,15 +55,15 @@ class SetResult:
     notes: tuple[str, ...] = ()  # what there is to mind in the set, and what was not judged
 
     def fusion(self, light: str = "all") -> dict[str, FusionMetrics]:
-        """Mean metrics by method, of a light that the set has; empty where not judged."""
+        """Mean metrics by method, of a light that the set has; empty if not judged."""
         return _means(frame.fusion for frame in self.by_light()[light])
 
     def quality(self) -> dict[str, Quality]:
-        """Mean picture quality by method; NaN for what no frame could tell."""
+        """Mean picture quality by method; NaN if no frame gives a value."""
         return _means(frame.quality for frame in self.frames)
 
     def masks(self, sensors: str = BOTH) -> dict[str, ConfusionMatrix]:
-        """Confusion by light: all, and day and night where the set says so."""
+        """Confusion by light: all, and day and night if the set says so."""
         return self._masks(self.by_light(), sensors)
 
     def masks_by_drive(self) -> dict[str, ConfusionMatrix]:
@@ -78,7 +78,7 @@ class SetResult:
         }
 
     def sensors(self) -> tuple[str, ...]:
-        """What the network was shown, BOTH first; empty where no masks were judged."""
+        """What the network was shown, BOTH first; empty if no masks were judged."""
         return tuple(self.frames[0].masks)
 
     def by_light(self) -> dict[str, list[FrameResult]]:
@@ -90,8 +90,8 @@ class SetResult:
 
     def by_drive(self) -> dict[str, list[FrameResult]]:
         """
-        The frames under first-last of each drive, told by their numbers: one ends where they jump
-        by more than DRIVE_GAP or the light changes. Empty where a name has no number.
+        The frames under first-last of each drive, by their numbers: one ends where they jump
+        by more than DRIVE_GAP or the light changes. Empty if a name has no number.
         """
         drives: list[list[FrameResult]] = []
         before: tuple[int, Light | None] | None = None
@@ -119,7 +119,7 @@ class SetResult:
 
 
 def _means(rows: Iterable[Mapping[str, Means]]) -> dict[str, Means]:
-    """Mean by method, over the frames; NaN stands for "cannot tell" and is left out of means."""
+    """Mean by method, over the frames; NaN stands for "unknown" and is left out of means."""
     by_method: dict[str, list[Means]] = {}
     for row in rows:
         for method, numbers in row.items():

@@ -15,7 +15,7 @@ from segmif.classes import IGNORE
 from segmif.frames import MULTIPLE, FramePair, Prediction
 from segmif.metrics import ConfusionMatrix, luma
 
-from ..data.datasets import Labelled
+from ..data.datasets import LabelledPair
 from .fusion_quality import Predict
 
 Bytes = NDArray[np.uint8]
@@ -67,7 +67,7 @@ def misaligned(infrared: Bytes, distance: float) -> Iterator[tuple[str, Bytes]]:
 
 
 def misaligned_masks(
-    predict: Predict, frame: Labelled, distance: float, classes: int
+    predict: Predict, frame: LabelledPair, distance: float, classes: int
 ) -> dict[str, ConfusionMatrix]:
     """What the mask of one frame is worth by direction of the misalignment."""
     empty = ConfusionMatrix.empty(classes)

@@ -24,7 +24,7 @@ def as_text(results: Sequence[SetResult]) -> str:
 
 def as_json(results: Sequence[SetResult], frames: bool = False) -> dict[str, Any]:
     """
-    The same for programs: an absent class, and what could not be told, is null.
+    The same for programs: an absent class, and what is unknown, is null.
 
     `fusion` and `masks` are those of the first set that has them, `sets` holds all, `notes` what
     there is to mind by set; `frames` adds each frame's numbers.

@@ -9,11 +9,11 @@ from segmif.model.hia import HierarchicalInteractiveAttention
 from segmif.ops import native
 
 
-def take_kernels(path: Path, precision: str | None) -> str:
+def use_kernels(path: Path, precision: str | None) -> str:
     """
     Has HIA run on the kernels of a library; gives the precision to train in.
 
-    Raises ValueError where they do not know the precision, or do not run on this machine.
+    Raises ValueError if they do not know the precision, or do not run on this machine.
     """
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     known = ["16-mixed", "32-true"] if kind == "cuda" else ["32-true"]  # CPUs mix bfloat16 alone
@@ -35,7 +35,7 @@ def take_kernels(path: Path, precision: str | None) -> str:
 
 
 def _try(kernels: native.Kernels) -> None:
-    """One small call; KernelError where it is refused, before a run has begun."""
+    """One small call; KernelError if it is refused, before a run has begun."""
     device = torch.device(kernels.device)
     if device.type == "cuda":  # under torchrun, that of this process
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

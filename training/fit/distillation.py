@@ -50,7 +50,7 @@ class Outputs:
         return Outputs(self.fused.float(), self.logits.float(), self.attention.float())
 
 
-def watch(network: Network, visible: Tensor, infrared: Tensor) -> Outputs:
+def network_outputs(network: Network, visible: Tensor, infrared: Tensor) -> Outputs:
     """Runs a network on visible (B, H, W, 3) and infrared (B, H, W), both in [0, 1]."""
     seen: list[Tensor] = []
     hook = network.get_submodule(_semantics(network)).register_forward_hook(
@@ -63,9 +63,9 @@ def watch(network: Network, visible: Tensor, infrared: Tensor) -> Outputs:
     return Outputs(fused, logits, attention_map(seen[0]))
 
 
-def lesson(teachers: Sequence[Network], visible: Tensor, infrared: Tensor) -> Outputs:
+def teacher_outputs(teachers: Sequence[Network], visible: Tensor, infrared: Tensor) -> Outputs:
     """What the first teacher says, but for its logits: those of the mean mask of all teachers."""
-    said = [watch(teacher, visible, infrared) for teacher in teachers]
+    said = [network_outputs(teacher, visible, infrared) for teacher in teachers]
     masks = torch.stack([outputs.logits.log_softmax(dim=1) for outputs in said])
     return replace(said[0], logits=masks.logsumexp(dim=0) - math.log(len(said)))
 
@@ -85,7 +85,7 @@ def attention_map(features: Tensor) -> Tensor:
 
 def shared_classes(student: Taxonomy, teacher: Taxonomy) -> SharedClasses | None:
     """
-    The classes that both know by the same name; None where all are the same, ids too.
+    The classes that both know by the same name; None if all are the same, ids too.
 
     A background is what is none of the others, so that it is another one beside other classes.
     """
@@ -128,7 +128,7 @@ def distance(
 def _coarser(student: Tensor, teacher: Tensor, shared: SharedClasses) -> tuple[Tensor, Tensor]:
     """
     Log probabilities (B, K, H, W) of the shared classes alone, and of the pixel being none of them
-    where both know of such.
+    if both know of such.
     """
     pairs = []
     for log_shares, ids in ((student, shared.ours), (teacher, shared.theirs)):

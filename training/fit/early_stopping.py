@@ -7,10 +7,10 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import nn
 
-from .run_folder import save_at_once
+from .run_folder import save_atomically
 
 
-class Choice:
+class EarlyStopping:
     """Keeps the best network so far; with `patience`, ends a run that no longer improves."""
 
     def __init__(self, patience: int | None, path: Path, fabric: Fabric) -> None:
@@ -18,22 +18,22 @@ class Choice:
         self.patience, self.path, self.fabric = patience, path, fabric
         self.best, self.age = -1.0, 0
 
-    def judge(self, score: float, network: nn.Module) -> None:
-        """Takes note of a validation, more is better; NaN, where there was none, does not count."""
+    def observe(self, score: float, network: nn.Module) -> None:
+        """Counts a validation, more is better; NaN (no validation) does not count."""
         if self.patience is None or math.isnan(score):
             return
         self.age += 1
         if score > self.best:
             self.best, self.age = score, 0
-            save_at_once(self.fabric, self.path, {"network": network})
+            save_atomically(self.fabric, self.path, {"network": network})
 
     @property
-    def settled(self) -> bool:
-        """Whether waiting longer is pointless."""
+    def exhausted(self) -> bool:
+        """Whether `patience` validations in a row brought no gain."""
         return self.patience is not None and self.age >= self.patience
 
     def restore_best(self, network: nn.Module) -> None:
-        """Puts the best network back, where one was kept."""
+        """Puts the best network back, if one was kept."""
         if self.patience is not None and self.best >= 0:
             self.fabric.load(self.path, {"network": network}, weights_only=True)
 

@@ -1,7 +1,7 @@
 """
 The fusion decoder alone, after all phases: what it reads no longer moves, the mask stays as it is.
 
-Next to the mask's loss it never settles (docs/decisions/0004).
+Beside the mask's loss it never converges (docs/decisions/0004).
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from . import losses
 from .losses import FusionLossConfig
 from .run_folder import FINISH, RECORD_EVERY, Run, finite
 from .step import OptimizerConfig
-from .throughput import Pace
+from .throughput import Throughput
 
 NAME = "fusion decoder"  # as the progress bar has it
 
@@ -34,7 +34,7 @@ class FusionPhaseConfig(SamplingConfig, OptimizerConfig, FusionLossConfig):
     save_every: int = 200  # steps
 
 
-def finish_fusion(
+def train_fusion_decoder(
     run: Run,
     network: Network,
     frames: Frames,
@@ -59,9 +59,9 @@ def finish_fusion(
     first = _first_step(run, state, resume=resume)
     run.open_curves(after + first)
     fresh = replace(config, phases=(finish,), seed=config.seed + 1)
-    pace = Pace(batches(frames, fresh, first, finish.steps))
+    throughput = Throughput(batches(frames, fresh, first, finish.steps))
     quiet = not run.fabric.is_global_zero
-    bar = tqdm(pace, NAME, initial=first, total=finish.steps, unit="step", disable=quiet)
+    bar = tqdm(throughput, NAME, initial=first, total=finish.steps, unit="step", disable=quiet)
     for done, batch in enumerate(bar, start=first + 1):
         step = after + done - 1  # the curves go on where those of the phases end
         loss = fusion_loss(network, [array.to(run.fabric.device) for array in batch[:2]], config)
@@ -77,7 +77,7 @@ def finish_fusion(
             run.save(state | {"step": done}, FINISH)
     run.close()
     if first < finish.steps:
-        run.fabric.print(f"{NAME}: {pace}")
+        run.fabric.print(f"{NAME}: {throughput}")
     network.requires_grad_(True).eval()
 
 

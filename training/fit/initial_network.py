@@ -18,19 +18,19 @@ from .espnet_teacher import TUTOR, load_teacher
 
 
 def digest(weights: Path) -> str:
-    """Their sha256; ManifestError, before a run begins, where they are none."""
+    """Their sha256; ManifestError, before a run begins, if they are none."""
     manifest, content = Manifest.open(weights)
     read_tensors(content, weights)
     return manifest.sha256
 
 
-def first_network(
+def initial_network(
     variant: str, classes: Taxonomy, start: Path | None, *, trains_mask: bool
 ) -> tuple[Network, ClassTransfer | None]:
     """
     A new network, or that of a weights file with the classes of the frames, and what was reused.
 
-    ValueError where the file holds another variant, or where nothing would train its new classes.
+    ValueError if the file holds another variant, or if nothing would train its new classes.
     """
     reuse = None
     if start is None:
@@ -56,7 +56,7 @@ def open_teachers(
     """
     What to learn from; they may have other classes than the frames, but all the same.
 
-    ValueError for teachers that differ in their classes, or where the first makes no image.
+    ValueError for teachers that differ in their classes, or if the first makes no image.
     """
     teachers = [load_teacher(path, fabric.device).requires_grad_(False) for path in paths]
     for path, teacher in zip(paths, teachers, strict=True):
@@ -73,7 +73,7 @@ def open_teachers(
     return teachers
 
 
-def told_of_classes(
+def notes_on_classes(
     start: Path | None, reuse: ClassTransfer | None, teachers: Sequence[Network], classes: Taxonomy
 ) -> tuple[list[str], dict[str, object]]:
     """What is said of other classes than those of the frames, and noted in the manifest."""

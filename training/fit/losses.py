@@ -207,9 +207,9 @@ def _of_partial_labels(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def offset_distance(found: Tensor, offsets: Tensor, seen: Tensor) -> Tensor:
     """
-    How far offsets (B, 2, h, w) lie from those wanted, in units of 4 px, each end clipped there.
+    How far offsets (B, 2, h, w) lie from the true ones, in units of 4 px, each end clipped there.
 
-    `seen` (B,): where both sensors show something; without, nothing can be known.
+    `seen` (B,): if both sensors show something; without, nothing can be known.
     """
     far = functional.smooth_l1_loss(found / 4, offsets / 4, reduction="none").mean((1, 2, 3))
     return (far * seen).sum() / seen.sum().clamp_min(1)

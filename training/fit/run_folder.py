@@ -22,7 +22,7 @@ from segmif.files import shown, stem_of, sync_file, sync_folder
 from segmif.frames import Prediction
 from segmif.parsing import json_value
 
-from ..data.datasets import Labelled
+from ..data.datasets import LabelledPair
 from .run_inputs import Inputs
 
 CHECKPOINT = "checkpoint.pt"  # of the phases
@@ -78,7 +78,7 @@ class Run:
     def show(
         self,
         step: int,
-        frame: Labelled,
+        frame: LabelledPair,
         found: Prediction,
         classes: Taxonomy,
     ) -> None:
@@ -100,7 +100,7 @@ class Run:
             self.writer.flush()  # or a killed run's curves would end before its checkpoint
         if name == CHECKPOINT and self.fabric.is_global_zero:
             (self.folder / FINISH).unlink(missing_ok=True)  # went on from what is replaced now
-        save_at_once(self.fabric, self.folder / name, state | {"settings": self.settings})
+        save_atomically(self.fabric, self.folder / name, state | {"settings": self.settings})
 
     def holds(self, name: str) -> bool:
         """Whether there is such a state to go on from; all devices get the first one's answer."""
@@ -110,7 +110,7 @@ class Run:
         """
         Puts modules and optimiser of `state` back in place; gives the rest of it.
 
-        ValueError where the file is damaged, of other settings, or lacks part of `state`.
+        ValueError if the file is damaged, of other settings, or lacks part of `state`.
         """
         path = self.folder / name
         try:
@@ -123,14 +123,14 @@ class Run:
         except (RuntimeError, EOFError, UnpicklingError) as error:
             said = str(error).partition("\n")[0]
             raise ValueError(
-                f"{path} cannot be read ({said}): where it is damaged, start a new run"
+                f"{path} cannot be read ({said}): if it is damaged, start a new run"
             ) from error
         if "settings" in rest:  # older files lack it
             _refuse_other_settings(rest["settings"], self.settings, path)
         return rest
 
 
-def save_at_once(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+def save_atomically(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     """Writes a state from all devices; the file is replaced at once, never half-written."""
     beside = path.with_name(f"{stem_of(path)}.part")  # the next state takes its place if this fails
     try:
@@ -148,7 +148,7 @@ def save_at_once(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
 
 
 def finite(parts: Mapping[str, Tensor], step: int) -> dict[str, float]:
-    """Losses as numbers; FloatingPointError where one is none: what follows would be lost work."""
+    """Losses as numbers; FloatingPointError if one is none: what follows would be lost work."""
     values = {name: value.item() for name, value in parts.items()}
     if not all(map(math.isfinite, values.values())):
         raise FloatingPointError(f"the losses of step {step} are {values}")
@@ -171,7 +171,7 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The commit that the code stands at, with a + where it was changed since; None outside git."""
+    """The commit that the code stands at, with a + if it was changed since; None outside git."""
     where = Path(__file__).parent
     asked = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:

@@ -19,7 +19,7 @@ class Inputs:
     """Frames by set and name with digests of what was read; weights by their sha256."""
 
     frames: Mapping[str, str]
-    validation: Mapping[str, str]  # empty where the run never was validated
+    validation: Mapping[str, str]  # empty if the run never was validated
     start: str | None = None
     teachers: Sequence[str] = ()
 
@@ -67,7 +67,7 @@ def resumed(noted: Inputs | None, found: Inputs, folder: Path, *, accept: bool) 
 
 def changes(noted: Inputs, found: Inputs) -> list[str]:
     """A sentence on each kind of input that differs."""
-    told = [
+    differences = [
         *_changed_frames("frames", noted.frames, found.frames),
         *(
             _changed_frames("validation", noted.validation, found.validation)
@@ -76,11 +76,13 @@ def changes(noted: Inputs, found: Inputs) -> list[str]:
         ),
     ]
     if noted.start != found.start:
-        told.append(f"--weights were {_short(noted.start)}, now they are {_short(found.start)}")
+        differences.append(
+            f"--weights were {_short(noted.start)}, now they are {_short(found.start)}"
+        )
     if list(noted.teachers) != list(found.teachers):
         before, now = (", ".join(map(_short, each.teachers)) or "none" for each in (noted, found))
-        told.append(f"--teacher was {before}, now it is {now}")
-    return told
+        differences.append(f"--teacher was {before}, now it is {now}")
+    return differences
 
 
 def _changed_frames(what: str, noted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

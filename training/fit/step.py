@@ -60,7 +60,7 @@ class Learner(nn.Module):
         step: int,
     ) -> dict[str, Tensor]:
         """
-        The losses of a batch: `total` and what it is made of; fusion only where the step learns it.
+        The losses of a batch: `total` and what it is made of; fusion only if the step learns it.
 
         Takes bytes, visible (B, H, W, 3), infrared and labels (B, H, W), which no mixed precision
         cuts, and the teachers, who see the same batch. Whatever the network computes in, its losses
@@ -68,7 +68,7 @@ class Learner(nn.Module):
         """
         visible, infrared = visible / 255, infrared / 255
         with torch.no_grad():
-            lesson = distillation.lesson(teachers, visible, infrared) if teachers else None
+            lesson = distillation.teacher_outputs(teachers, visible, infrared) if teachers else None
         shared = self._shared_with(teachers)
         if (
             lesson is None
@@ -77,7 +77,7 @@ class Learner(nn.Module):
         ):
             seen, found = self._mask_alone(visible, infrared)
         else:
-            seen, found = distillation.watch(self.network, visible, infrared), None
+            seen, found = distillation.network_outputs(self.network, visible, infrared), None
         with torch.autocast(visible.device.type, enabled=False):
             parts = self._losses(visible, infrared, labels, seen, lesson, shared, step)
             if offsets is not None and found is not None:

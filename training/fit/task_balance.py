@@ -28,7 +28,7 @@ class TaskBalance(nn.Module):
         return total if fusion is None else total + self.weights[0] * fusion
 
     def observe(self, step: int, fusion: Tensor | None, segmentation: Tensor) -> None:
-        """Takes note of one step's losses."""
+        """Observes one step's losses."""
 
 
 class DynamicWeightAverage(TaskBalance):
@@ -40,7 +40,7 @@ class DynamicWeightAverage(TaskBalance):
     """
 
     sums: Tensor  # (2,) of the losses since the window began
-    before: Tensor  # (2,) mean losses of the last full window, 0 where there is none
+    before: Tensor  # (2,) mean losses of the last full window, 0 if there is none
     fusion: Tensor  # loss of the last step that had one
 
     def __init__(self, window: int = 100, temperature: float = 2.0) -> None:
@@ -53,7 +53,7 @@ class DynamicWeightAverage(TaskBalance):
 
     def observe(self, step: int, fusion: Tensor | None, segmentation: Tensor) -> None:
         """
-        Takes note of one step's losses; at the end of a window the weights change.
+        Observes one step's losses; at the end of a window the weights change.
 
         A step without a fusion loss (None) counts with that of the last one.
         """

@@ -8,8 +8,8 @@ from torch import Tensor
 Batch = list[Tensor]
 
 
-class Pace:
-    """Hands batches on and takes the time."""
+class Throughput:
+    """Passes batches on and measures the time."""
 
     def __init__(self, batches: Iterable[Batch], devices: int = 1) -> None:
         """`devices` work off as many batches at a time; this one's are counted for all."""

@@ -40,8 +40,8 @@ def open_validation(
     """
     The frames that a run to the step `stop` is judged by, seen through `view`, and their digests.
 
-    None and none where it never is, or where there is no data at all. Every frame is read once, as
-    those to train on are: ValueError now, not hours later, where one is broken, or where the labels
+    None and none if it never is, or if there is no data at all. Every frame is read once, as
+    those to train on are: ValueError now, not hours later, if one is broken, or if the labels
     are not of `classes`.
     """
     if stop < config.validate_every or not root.is_dir():
@@ -53,7 +53,7 @@ def open_validation(
         digests = Frames([frames], cache_gib=0).digests
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"[validation], {_told(config.validation)}: {error}\n"
+            f"[validation], {_name_of(config.validation)}: {error}\n"
             f"mend it, name another set, or set validate_every beyond {stop} to go without"
         ) from error
     return frames, digests
@@ -69,13 +69,13 @@ def _refuse_other_classes(frames: FrameSet, classes: Taxonomy) -> None:
         )
 
 
-def _told(source: Source) -> str:
+def _name_of(source: Source) -> str:
     return f"{source.kind} in {source.folder}" + (f", {source.split}" if source.split else "")
 
 
 def validate(network: Network, frames: FrameSet | None, run: Run, step: int) -> float:
     """
-    mIoU of a network over all ids on the validation frames; NaN where there are none.
+    mIoU of a network over all ids on the validation frames; NaN if there are none.
 
     Some of the pairs appear among the run's pictures.
     """

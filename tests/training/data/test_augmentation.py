@@ -8,7 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 import training.data.augmentation
-from training.data.augmentation import MISALIGNMENT, Augmentation, parallax, raised, troubled, view
+from training.data.augmentation import (
+    MISALIGNMENT,
+    Augmentation,
+    augment_sensors,
+    parallax,
+    raised,
+    view,
+)
 
 SIZE = (60, 80)
 SEEDS = range(40)
@@ -34,7 +41,7 @@ def scene() -> tuple[Image, Image]:
 
 def runs(shares: Augmentation, visible: Image, infrared: Image) -> Iterator[tuple[Image, Image]]:
     for seed in SEEDS:
-        yield troubled(visible.copy(), infrared.copy(), shares, np.random.default_rng(seed))
+        yield augment_sensors(visible.copy(), infrared.copy(), shares, np.random.default_rng(seed))
 
 
 def is_other_light(before: Image, after: Image) -> bool:
@@ -197,7 +204,7 @@ def test_a_share_is_how_many_samples_meet_a_trouble() -> None:
     visible, flat = scene()[0], np.full(SIZE, 128, np.uint8)
     shares = replace(CALM, stripes=0.25)
     striped = [
-        np.ptp(troubled(visible.copy(), flat, shares, np.random.default_rng(seed))[1]) > 0
+        np.ptp(augment_sensors(visible.copy(), flat, shares, np.random.default_rng(seed))[1]) > 0
         for seed in range(400)
     ]
     assert 0.18 < np.mean(striped) < 0.32

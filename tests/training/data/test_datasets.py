@@ -14,7 +14,7 @@ from segmif.classes import FMB, IGNORE, MFNET, PST900, Taxonomy, colorize
 from segmif.files import write_bytes
 from segmif.imaging.codecs import encode_jpeg, write_png
 from training.config import TrainConfig, read_config
-from training.data.datasets import FrameSet, Labelled, open_set
+from training.data.datasets import FrameSet, LabelledPair, open_set
 from training.data.frames import Frames
 from training.data.samples import Phase, Samples, batches
 from training.data.sources import Source, training_sets
@@ -336,9 +336,9 @@ class Counted:
     names: tuple[str, ...] = NAMES
     reads: list[int] = field(default_factory=list)
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         self.reads.append(index)
-        return Labelled(NAMES[index], *moment(NAMES[index]))
+        return LabelledPair(NAMES[index], *moment(NAMES[index]))
 
 
 FRAME_BYTES = 5 * SIZE[0] * SIZE[1]

@@ -18,16 +18,16 @@ def sampled(temperature: float) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_temperature_is_found_again(temperature: float) -> None:
-    assert confidence_calibration.fitted(*sampled(temperature)).temperature == pytest.approx(
-        temperature, 0.06
-    )
+    assert confidence_calibration.fit_calibration(
+        *sampled(temperature)
+    ).temperature == pytest.approx(temperature, 0.06)
 
 
 def test_a_class_that_is_drawn_too_large_loses() -> None:
     logits, labels = sampled(1.0)
     worse = logits.clone()
     worse[2] += 2.0
-    fit = confidence_calibration.fitted(worse, labels)
+    fit = confidence_calibration.fit_calibration(worse, labels)
     assert fit.offsets[2] <= -1 / fit.temperature
 
     def iou(scores: Tensor) -> float:
@@ -42,7 +42,7 @@ def test_the_last_layer_takes_it_in(variant: str) -> None:
     torch.manual_seed(0)
     network = Network(variant).eval()
     frames = torch.rand(1, 32, 64, 3), torch.rand(1, 32, 64)
-    fit = confidence_calibration.Fit(1.7, tuple(0.1 * id_ for id_ in range(9)))
+    fit = confidence_calibration.CalibrationFit(1.7, tuple(0.1 * id_ for id_ in range(9)))
     with torch.no_grad():
         _, before = network.predict(*frames)
         confidence_calibration.apply(network, fit)
@@ -53,4 +53,6 @@ def test_the_last_layer_takes_it_in(variant: str) -> None:
 
 def test_a_mask_of_two_layers_is_refused() -> None:
     with pytest.raises(ValueError, match="edge"):
-        confidence_calibration.apply(Network("edge"), confidence_calibration.Fit(1.0, (0.0,) * 9))
+        confidence_calibration.apply(
+            Network("edge"), confidence_calibration.CalibrationFit(1.0, (0.0,) * 9)
+        )

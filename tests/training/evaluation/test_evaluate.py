@@ -188,7 +188,7 @@ def test_damaged_data_is_refused_before_judging(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     damage(frames_root)
-    monkeypatch.setattr(training.evaluation.evaluate, "judge", None)  # must not be called
+    monkeypatch.setattr(training.evaluation.evaluate, "evaluate_set", None)  # must not be called
     with pytest.raises((ValueError, OSError), match=sentence):
         evaluate(stand_in_weights, frames_root)
 

@@ -12,18 +12,18 @@ from segmif.frames import FramePair, Prediction
 from segmif.metrics import ConfusionMatrix
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from training.data.datasets import Labelled
+from training.data.datasets import LabelledPair
 from training.evaluation import holdout, robustness
 
 
-def scene(seed: int = 0) -> Labelled:
+def scene(seed: int = 0) -> LabelledPair:
     """A warm square of persons on a grey ground, 96 x 192."""
     random = np.random.default_rng(seed)
     visible = random.integers(90, 110, (96, 192, 3)).astype(np.uint8)
     infrared = np.full((96, 192), 50, np.uint8)
     labels = np.zeros((96, 192), np.uint8)
     infrared[32:64, 80:112], labels[32:64, 80:112] = 200, 2
-    return Labelled("00300D", visible, infrared, labels, "day")
+    return LabelledPair("00300D", visible, infrared, labels, "day")
 
 
 def by_warmth(pair: FramePair) -> Prediction:
@@ -76,7 +76,7 @@ def test_calibration_error_is_the_distance_of_confidence_and_truth() -> None:
 
 def test_counts_of_two_folds_add_up() -> None:
     frames = [("raw", scene(seed)) for seed in range(3)]
-    whole = holdout.judge(by_warmth, frames, MFNET, shifts=holdout.DISTANCES, pans=True)
+    whole = holdout.evaluate_frames(by_warmth, frames, MFNET, shifts=holdout.DISTANCES, pans=True)
     told = holdout.as_json(whole, MFNET)
     twice = holdout.pooled([told, told])
     assert np.array_equal(twice.masks["raw day"].counts, 2 * whole.masks["raw day"].counts)

@@ -4,7 +4,7 @@ import torch
 
 from segmif.classes import MFNET
 from segmif.model.network import Network
-from training.fit.distillation import lesson, watch
+from training.fit.distillation import network_outputs, teacher_outputs
 
 
 def test_several_teachers_teach_the_mean_of_their_masks() -> None:
@@ -12,8 +12,8 @@ def test_several_teachers_teach_the_mean_of_their_masks() -> None:
     teachers = [Network("nano", MFNET).eval().double() for _ in range(2)]
     pair = torch.rand(2, 32, 64, 3).double(), torch.rand(2, 32, 64).double()
     with torch.no_grad():
-        first, second = (watch(teacher, *pair) for teacher in teachers)
-        both = lesson(teachers, *pair)
+        first, second = (network_outputs(teacher, *pair) for teacher in teachers)
+        both = teacher_outputs(teachers, *pair)
     mean = (first.logits.softmax(dim=1) + second.logits.softmax(dim=1)) / 2
     torch.testing.assert_close(both.logits.softmax(dim=1), mean)
     assert torch.equal(both.fused, first.fused)

@@ -23,7 +23,7 @@ from training.data import sources
 from training.data.samples import Phase
 from training.fit import losses
 from training.fit.step import Learner, take_step
-from training.fit.throughput import Pace
+from training.fit.throughput import Throughput
 from training.train import add_arguments, main, train
 
 ONE_STEP = TrainConfig(
@@ -105,13 +105,13 @@ from training.data.samples import Phase
 
 sources.RENDERED_SCENES = 2
 here, rank = Path(os.environ["HERE"]), os.environ["RANK"]
-share = program.take_from_first
+share = program.copy_from_first
 
 def watched(network, fabric):
     torch.save(dict(network.named_parameters()), here / f"{rank}-own.pt")
     share(network, fabric)
 
-program.take_from_first = watched
+program.copy_from_first = watched
 config = TrainConfig(
     variant="nano", phases=(Phase(steps=3, batch=4, crop=(64, 64)),), warmup=1, save_every=2
 )
@@ -155,7 +155,7 @@ def test_pace_tells_loading_from_work(monkeypatch: pytest.MonkeyPatch) -> None:
             yield [torch.zeros(3)]
 
     monkeypatch.setattr("training.fit.throughput.time.perf_counter", lambda: now)
-    watched = Pace(batches(), devices=2)
+    watched = Throughput(batches(), devices=2)
     for _ in watched:
         now += 4  # work
     assert (watched.pairs, watched.waited, watched.seconds) == (24, 4, 20)

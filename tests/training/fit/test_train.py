@@ -17,8 +17,8 @@ from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training.config import TrainConfig, read_config
 from training.data import sources
-from training.data.augmentation import Augmentation, paste, troubled, view
-from training.data.datasets import Labelled
+from training.data.augmentation import Augmentation, augment_sensors, paste, view
+from training.data.datasets import LabelledPair
 from training.data.frames import facts_of
 from training.data.samples import Phase, Samples
 from training.fit import losses
@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
     train(TINY, tmp_path / "none", run, out, stop=1)
     checkpoint = run / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read \(.*\): where it is dam"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read \(.*\): if it is dam"):
         train(TINY, tmp_path / "none", run, out, resume=True)
 
 
@@ -145,11 +145,11 @@ def test_the_fusion_decoder_can_go_on_alone(tmp_path: Path) -> None:
         replace(TINY, phases=(), finish=None)
 
 
-def frame(height: int = 100, width: int = 140) -> Labelled:
+def frame(height: int = 100, width: int = 140) -> LabelledPair:
     """Visible, infrared and labels carry the same pattern, so their geometry can be compared."""
     labels = np.zeros((height, width), np.uint8)
     labels[40:70, 60:100] = 2
-    return Labelled(
+    return LabelledPair(
         "x", np.repeat((labels * 100)[..., None], 3, axis=2), (labels * 100).copy(), labels
     )
 
@@ -160,7 +160,7 @@ def test_augmentation_moves_three_arrays_alike() -> None:
         random = np.random.default_rng(seed)
         arrays = (source.visible, source.infrared, source.labels)
         seen, warmth, labels = view(arrays, (55, 80), (64, 96), (0.7, 1.5), CALM, random)
-        visible, infrared = troubled(seen, warmth, CALM, random)
+        visible, infrared = augment_sensors(seen, warmth, CALM, random)
         assert visible.shape == (64, 96, 3)
         inside = labels == 2
         assert inside.any()
@@ -180,7 +180,7 @@ def test_dead_sensor_is_black_and_the_other_is_not() -> None:
     shares = replace(CALM, dead_sensor=1)
     dead = set()
     for seed in range(10):
-        visible, infrared = troubled(
+        visible, infrared = augment_sensors(
             source.visible + 50, source.infrared + 50, shares, np.random.default_rng(seed)
         )
         assert visible.any() != infrared.any()
@@ -213,7 +213,9 @@ def test_samples_depend_on_seed_and_index_alone() -> None:
 def test_favoured_classes_are_drawn_more_often() -> None:
     labels = np.zeros((400, 400), np.uint8)
     labels[:20, :20], labels[-20:, -20:] = 1, 2  # a car, a person: never in one crop
-    scene = Labelled("x", np.zeros((400, 400, 3), np.uint8), np.zeros((400, 400), np.uint8), labels)
+    scene = LabelledPair(
+        "x", np.zeros((400, 400, 3), np.uint8), np.zeros((400, 400), np.uint8), labels
+    )
 
     def persons(favour: dict[str, float]) -> int:
         config = replace(TINY, focus=1.0, favour=favour, augmentation=CALM)
@@ -272,7 +274,7 @@ def test_enhanced_infrared_is_dark_but_for_what_is_warm() -> None:
     frame[:16, :16] = 200
     shares = replace(CALM, enhanced=1.0)
     visible = np.zeros((64, 64, 3), np.uint8)
-    _, infrared = troubled(visible, frame.copy(), shares, np.random.default_rng(3))
+    _, infrared = augment_sensors(visible, frame.copy(), shares, np.random.default_rng(3))
     assert np.median(infrared) < np.median(frame) / 2
     assert infrared[:16, :16].mean() > 2 * np.median(infrared)
 

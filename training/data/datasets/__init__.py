@@ -1,7 +1,7 @@
 """Labelled and unlabelled pairs on disk, each benchmark's layout behind one door."""
 
 from .frame import FrameSet as FrameSet
-from .frame import Labelled as Labelled
+from .frame import LabelledPair as LabelledPair
 from .frame import Light as Light
 from .kinds import KINDS as KINDS
 from .kinds import open_set as open_set

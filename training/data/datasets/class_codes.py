@@ -23,7 +23,7 @@ UNKNOWN = 254  # within this file, a code that means nothing; no benchmark has s
 
 
 @dataclass(frozen=True)
-class Coding:
+class ClassCodes:
     """Which class each code of a label file stands for."""
 
     taxonomy: Taxonomy
@@ -73,18 +73,18 @@ class Coding:
         return table
 
 
-def by_taxonomy(taxonomy: Taxonomy, *, assumed: bool = False) -> Coding:
+def by_taxonomy(taxonomy: Taxonomy, *, assumed: bool = False) -> ClassCodes:
     """Labels hold the ids of a benchmark, or the colours of its palette; 255 is IGNORE."""
     codes: dict[Code, int] = {IGNORE: IGNORE}
     for id_, colour in enumerate(taxonomy.palette):
         codes |= {id_: id_, colour: id_}
     figures = FIGURES.get(taxonomy.name, frozenset())
-    return Coding(taxonomy, codes, figures, assumed=assumed)
+    return ClassCodes(taxonomy, codes, figures, assumed=assumed)
 
 
-def read_class_map(path: Path) -> Coding | None:
+def read_class_map(path: Path) -> ClassCodes | None:
     """
-    The classes that a `dataset.toml` tells, the position in `classes` being the id:
+    The classes that a `dataset.toml` names, the position in `classes` being the id:
 
         name = "yard"
         ignore = [7, [255, 255, 255]]  # what nobody judges; 255 is so anyway
@@ -93,7 +93,7 @@ def read_class_map(path: Path) -> Coding | None:
         colour = [220, 20, 60]         # to show it in
         codes = [24, 25]               # ids or colours in the label files [position and colour]
 
-    None where it tells only `files` and `frames` (see `own_files`). Raises ValueError for an
+    None if it has only `files` and `frames` (see `own_files`). Raises ValueError for an
     unknown key, two classes of one name, and a code that is none or stands for two classes.
     """
     settings = parse_toml(path)
@@ -109,7 +109,7 @@ def read_class_map(path: Path) -> Coding | None:
         )
         if len(set(taxonomy.names)) < len(taxonomy.names):
             raise ValueError(f"two classes have one name: {', '.join(sorted(taxonomy.names))}")
-        return Coding(taxonomy, _codes(classes, settings.get("ignore", [])))
+        return ClassCodes(taxonomy, _codes(classes, settings.get("ignore", [])))
     except KeyError as error:
         raise ValueError(f"{path}: the key {error} is missing") from None
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What reading the files of a set told beside their pixels, and what of it there is to mind."""
+"""Facts of frame files beside their pixels, and the doubts that follow from them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ MUCH_INVALID = 0.01  # of the pixels; the service flags a pair from there on
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one frame's file told."""
+    """Facts of one frame's file."""
 
     bits: int = 8  # of a sample in the file
     guessed: bool = False  # how many of them are significant, from the frame's maximum
@@ -28,7 +28,7 @@ def depths_of(moments: Sequence[Files]) -> dict[str, Counter[int]]:
     }
 
 
-def doubts_of(moments: Sequence[Files]) -> dict[str, int]:
+def doubt_counts(moments: Sequence[Files]) -> dict[str, int]:
     """How many frames were read in a way that the service would flag, by its flag."""
     visible, infrared = (
         [files[sensor] for files in moments if sensor in files]
@@ -48,7 +48,7 @@ def most_invalid(moments: Sequence[Files]) -> float:
 
 def doubt_notes(moments: Sequence[Files]) -> list[str]:
     """A sentence on each kind of doubt, with what to state in dataset.toml."""
-    doubts, of = doubts_of(moments), len(moments)
+    doubts, of = doubt_counts(moments), len(moments)
     said = {
         "visible_bits_guessed": "visible files do not say how many of their 16 bits are "
         "significant: the least that hold each maximum were taken. State bits in [frames.visible] "

@@ -15,15 +15,15 @@ Light = Literal["day", "night"]
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPair:
     """A pair with what it shows."""
 
     name: str
     visible: NDArray[np.uint8]  # (H, W, 3) RGB
     infrared: NDArray[np.uint8]  # (H, W)
-    labels: NDArray[np.uint8]  # (H, W) class ids, IGNORE where nobody labelled
-    light: Light | None = None  # None where the data set does not say
-    files: Files = field(default_factory=dict)  # what reading them told
+    labels: NDArray[np.uint8]  # (H, W) class ids, IGNORE if nobody labelled
+    light: Light | None = None  # None if the data set does not say
+    files: Files = field(default_factory=dict)  # facts of their files
 
 
 class FrameSet(Protocol):
@@ -35,15 +35,15 @@ class FrameSet(Protocol):
 
     @property
     def taxonomy(self) -> Taxonomy | None:
-        """What the label ids mean; None where nothing is labelled."""
+        """What the label ids mean; None if nothing is labelled."""
 
     @property
     def names(self) -> Sequence[str]:
         """Name of each moment, unique, in a fixed order."""
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         """
-        Both frames and the labels of one moment (IGNORE everywhere where there are none).
+        Both frames and the labels of one moment (IGNORE everywhere if there are none).
 
         Raises ImageError or ValueError that names the file and says what is wrong with it.
         """

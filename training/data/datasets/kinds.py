@@ -30,10 +30,10 @@ def open_set(
     kind: str, root: Path, split: str | None = None, labels: Path | None = None
 ) -> PairSet:
     """
-    The pairs of a benchmark (`KINDS`) under `root`, of one split where it has several.
+    The pairs of a benchmark (`KINDS`) under `root`, of one split if it has several.
 
     `labels` is a folder of label files to take instead of the set's own. Raises ValueError or
-    OSError where a folder is not as published, or where a moment lacks a frame or a label.
+    OSError if a folder is not as published, or if a moment lacks a frame or a label.
     """
     frames = locate(kind, root, split, labels)
     if frames.obstacles:
@@ -96,7 +96,7 @@ def _mfnet(root: Path, split: str | None, labels: Path | None) -> PairSet:
         visible=images,
         infrared=images,
         labels=_of(moments, labels or root / "labels"),
-        coding=by_taxonomy(MFNET),
+        class_codes=by_taxonomy(MFNET),
         notes=(note,) if mirrored else (),
     )
 
@@ -118,7 +118,7 @@ def _counted(kind: str, root: Path, split: str | None, frames: PairSet) -> tuple
 
 
 def _pairs_of(kind: str, folder: Path, split: str) -> int:
-    """Complete pairs of a split; 0 where it cannot be opened, which is for its own check to say."""
+    """Complete pairs of a split; 0 if it cannot be opened, which is for its own check to say."""
     try:
         return len(KINDS[kind](folder, split, None).names)
     except (OSError, ValueError):

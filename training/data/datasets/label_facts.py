@@ -33,7 +33,7 @@ class LabelFacts:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be learnt from these labels, and what to do; None where it can."""
+        """Why nothing can be learnt from these labels, and what to do; None if it can."""
         names, background = self.taxonomy.names, self.taxonomy.background
         objects = np.delete(self.pixels[: len(names)], background)
         if not self.pixels.any() or objects.any():
@@ -53,7 +53,7 @@ class LabelFacts:
 
 
 def counted_from_one(unknown: Collection[object], taxonomy: Taxonomy, background: int) -> str:
-    """A sentence where ids seem to be counted from 1: none is 0, and one is too high by one."""
+    """A sentence if ids seem to be counted from 1: none is 0, and one is too high by one."""
     if background or set(unknown) != {len(taxonomy.names)}:
         return ""
     return (
@@ -64,7 +64,7 @@ def counted_from_one(unknown: Collection[object], taxonomy: Taxonomy, background
 
 def depth_notes(depths: Mapping[str, Counter[int]]) -> list[str]:
     """A sentence on each sensor whose files differ in the bits of a sample."""
-    told = {
+    counted = {
         part: listed(f"{count} have {bits} bit" for bits, count in sorted(of.items()))
         for part, of in depths.items()
         if len(of) > 1
@@ -72,5 +72,5 @@ def depth_notes(depths: Mapping[str, Counter[int]]) -> list[str]:
     return [
         f"The {part} files differ in depth: {counts}. Perhaps they are of two recordings, whose "
         "gains differ: keep one depth, or go on knowing it."
-        for part, counts in told.items()
+        for part, counts in counted.items()
     ]

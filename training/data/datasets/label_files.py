@@ -21,7 +21,7 @@ MASK_FOLDERS = frozenset(
 )
 PAIRS_ALONE = "To go on without labels, name the kind 'pairs'."
 OURS = "label"  # the folder that `training render` writes, in MFNet's ids
-HEAD = 1 << 16  # [bytes] of a file, enough to tell what form it has
+HEAD = 1 << 16  # [bytes] of a file, enough to recognise its form
 LISTED = 20_000  # files of a folder, at most, that are counted
 FEW = 48  # values of a mask at most; a frame has more
 SNIFFED = 3  # files of a kind in a folder that are opened
@@ -31,7 +31,7 @@ BOX_COLUMNS = 5  # of a line of YOLO: class, centre, size; outlines have more
 
 @dataclass(frozen=True)
 class Form:
-    """A form of labels that is not read, and how to tell a file of it."""
+    """A form of labels that is not read, and how to recognise a file of it."""
 
     name: str
     suffix: str
@@ -111,7 +111,7 @@ def remedy(root: Path) -> str:
 
 
 def class_map_wanted(root: Path, labels: Path, codes: Sequence[object]) -> str:
-    """What to write where nobody says what the codes of masks mean."""
+    """What to write if nobody says what the codes of masks mean."""
     values = ", ".join(map(str, codes))
     return (
         f"{labels} holds masks, but nothing says what their values mean (the first: {values}). "

@@ -1,8 +1,8 @@
 """
-Classes as CVAT tells them beside its masks (`labelmap.txt`), and the palettes of indexed PNGs.
+Classes as CVAT names them beside its masks (`labelmap.txt`), and the palettes of indexed PNGs.
 
 A mask of CVAT or of PASCAL VOC is an indexed PNG: its ids count within that file alone, and what
-they mean is told by the colours of its palette.
+they mean follows from the colours of its palette.
 """
 
 import struct
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segmif.classes import IGNORE, RGB, Taxonomy
 from segmif.files import read_frame, read_text
 
-from .class_codes import Code, Coding, read_codes
+from .class_codes import ClassCodes, Code, read_codes
 
 CLASS_MAP, LABEL_MAP = "dataset.toml", "labelmap.txt"
 BACKGROUND = "background"
@@ -22,7 +22,7 @@ VOID: RGB = (224, 224, 192)  # VOC paints outlines so, which nobody judges
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-def read_label_map(path: Path, name: str) -> Coding:
+def read_label_map(path: Path, name: str) -> ClassCodes:
     """
     The classes of a CVAT `labelmap.txt`: lines NAME:RED,GREEN,BLUE:PARTS:ACTIONS.
 
@@ -47,29 +47,29 @@ def read_label_map(path: Path, name: str) -> Coding:
     taxonomy = Taxonomy(name, names, tuple(colours[each] for each in names))
     codes: dict[Code, int] = {VOID: IGNORE}
     codes |= {colour: id_ for id_, colour in enumerate(taxonomy.palette)}
-    return Coding(taxonomy, codes, by_palette=True)
+    return ClassCodes(taxonomy, codes, by_palette=True)
 
 
-def read_label(coding: Coding, path: Path) -> tuple[NDArray[np.uint8], dict[Code, int]]:
+def read_label(class_codes: ClassCodes, path: Path) -> tuple[NDArray[np.uint8], dict[Code, int]]:
     """
     Class ids (H, W) of a label file, and the pixels of each code that means nothing.
 
-    Raises ImageError with the path, or ValueError where its palette is that of other classes than
+    Raises ImageError with the path, or ValueError if its palette is that of other classes than
     those that were assumed.
     """
     pixels = read_codes(path)
     colours = palette(read_frame(path)) if pixels.ndim == 2 else None
     if colours is not None:
-        if coding.by_palette:
+        if class_codes.by_palette:
             table = np.zeros((256, 3), np.uint8)
             table[: len(colours)] = colours
             pixels = table[pixels]
-        elif why := foreign_colours(pixels, colours, coding):
+        elif why := foreign_colours(pixels, colours, class_codes):
             raise ValueError(
                 f"{path}: {why}: these ids are of other classes; name them in {CLASS_MAP}, or put "
                 f"the {LABEL_MAP} that CVAT exports beside the folder of masks"
             )
-    return coding.decode(pixels)
+    return class_codes.decode(pixels)
 
 
 def palette(data: bytes) -> NDArray[np.uint8] | None:
@@ -87,23 +87,23 @@ def palette(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def foreign_colours(
-    ids: NDArray[np.uint8], colours: NDArray[np.uint8], coding: Coding
+    ids: NDArray[np.uint8], colours: NDArray[np.uint8], class_codes: ClassCodes
 ) -> str | None:
     """
-    What a palette says against the ids (H, W) around it; None where it says nothing.
+    What a palette says against the ids (H, W) around it; None if it says nothing.
 
-    An id in the colour of another class is never right; where the classes were only assumed, nor is
+    An id in the colour of another class is never right; if the classes were only assumed, nor is
     one in a colour of none. A palette of greys names no class: many tools write one around ids.
     """
-    taxonomy = coding.taxonomy
+    taxonomy = class_codes.taxonomy
     for code in np.flatnonzero(np.bincount(ids.ravel(), minlength=256)).tolist():
-        id_ = coding.codes.get(code, IGNORE)
+        id_ = class_codes.codes.get(code, IGNORE)
         if id_ == IGNORE or code >= len(colours):
             continue
         shown = tuple(colours[code].tolist())
         if len(set(shown)) == 1 or shown == taxonomy.palette[id_]:
             continue
-        if coding.assumed or shown in taxonomy.palette:
+        if class_codes.assumed or shown in taxonomy.palette:
             return (
                 f"its palette shows the id {code} as {shown}, which is not the colour of "
                 f"{taxonomy.name}'s {taxonomy.names[id_]}, {taxonomy.palette[id_]}"

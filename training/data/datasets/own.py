@@ -9,7 +9,7 @@ from segmif.classes import MFNET
 from segmif.folders import EVERY
 from segmif.thermal.camera_profile import Cameras
 
-from .class_codes import Coding, by_taxonomy, read_class_map, read_codes
+from .class_codes import ClassCodes, by_taxonomy, read_class_map, read_codes
 from .label_files import (
     OURS,
     PAIRS_ALONE,
@@ -48,7 +48,9 @@ def own_set(layout: Layout, root: Path, split: str | None, labels: Path | None) 
         return replace(frames, obstacles=(f"{places['visible'].folder} holds no frames; {held}",))
     if "label" in places:
         masks = places["label"].folder
-        return replace(frames, coding=_coding(root, masks, class_map, stated=labels is not None))
+        return replace(
+            frames, class_codes=_class_codes(root, masks, class_map, stated=labels is not None)
+        )
     beside = unread_labels((root, folder, *(place.folder for place in places.values())))
     if layout.labels and (likely := likely_masks(folder, [place.folder for place in there])):
         return replace(frames, obstacles=tuple(f"{each}. {PAIRS_ALONE}" for each in likely))
@@ -60,7 +62,7 @@ def own_set(layout: Layout, root: Path, split: str | None, labels: Path | None) 
 
 
 def _held_splits(visible: Path, frames: PairSet) -> str | None:
-    """What to do where a sensor's folder holds folders alone."""
+    """What to do if a sensor's folder holds folders alone."""
     held = [] if frames.visible else [path.name for path in visible.iterdir() if path.is_dir()]
     return f"name the split: {', '.join(sorted(held))}." if held else None
 
@@ -73,13 +75,13 @@ def _usual(layout: Layout, root: Path, split: str | None) -> dict[str, Place]:
 
 
 def _class_map(root: Path) -> Path | None:
-    """The `dataset.toml` of a set; that of all splits where `root` is one of them."""
+    """The `dataset.toml` of a set; that of all splits if `root` is one of them."""
     folders = (root, root.parent) if root.name in SPLITS else (root,)
     return next((each / CLASS_MAP for each in folders if (each / CLASS_MAP).is_file()), None)
 
 
 def _sensor(root: Path, split: str | None, names: tuple[str, ...]) -> Path:
-    """The folder of a sensor's frames, of a split where there is one."""
+    """The folder of a sensor's frames, of a split if there is one."""
     if split is None or (root / split).is_dir():
         return part_folder(root / split if split else root, names)
     try:
@@ -109,10 +111,10 @@ def _masks(layout: Layout, folder: Path, root: Path, split: str | None) -> Path 
     return next(iter(ours or found), None)
 
 
-def _coding(root: Path, masks: Path, class_map: Path | None, *, stated: bool) -> Coding:
-    """What the masks mean; ValueError where nothing says it."""
-    if class_map and (coding := read_class_map(class_map)):
-        return coding
+def _class_codes(root: Path, masks: Path, class_map: Path | None, *, stated: bool) -> ClassCodes:
+    """What the masks mean; ValueError if nothing says it."""
+    if class_map and (class_codes := read_class_map(class_map)):
+        return class_codes
     for folder in (masks, masks.parent, root):
         if (folder / LABEL_MAP).is_file():
             return read_label_map(folder / LABEL_MAP, root.resolve().name)

@@ -38,14 +38,14 @@ class Place:
 
 def read_files(path: Path, split: str | None) -> Mapping[str, Place] | None:
     """
-    The places of each part that a `dataset.toml` tells; None where it tells none.
+    The places of each part that a `dataset.toml` names; None if it names none.
 
     Raises ValueError for a part that is none or missing, for a pattern without one `*`, and for
-    `{split}` where no split was asked for.
+    `{split}` if no split was asked for.
     """
     try:
-        told = tomli.loads(read_text(path)).get("files")
-        return None if told is None else _places(path.parent, told, split)
+        stated = tomli.loads(read_text(path)).get("files")
+        return None if stated is None else _places(path.parent, stated, split)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -62,12 +62,12 @@ def read_cameras(path: Path) -> Cameras:
         raise ValueError(f"{path}: [frames]: {error}") from error
 
 
-def _places(root: Path, told: Any, split: str | None) -> dict[str, Place]:
-    if not isinstance(told, dict) or not {"visible", "infrared"} <= told.keys() <= set(PARTS):
-        raise ValueError(f"[files] has visible, infrared and perhaps label, this has {told!r}")
-    places = {part: _place(root, str(text), split) for part, text in told.items()}
+def _places(root: Path, stated: Any, split: str | None) -> dict[str, Place]:
+    if not isinstance(stated, dict) or not {"visible", "infrared"} <= stated.keys() <= set(PARTS):
+        raise ValueError(f"[files] has visible, infrared and perhaps label, this has {stated!r}")
+    places = {part: _place(root, str(text), split) for part, text in stated.items()}
     if places["visible"] == places["infrared"]:
-        raise ValueError(f"visible and infrared are the same files, {told['visible']!r}")
+        raise ValueError(f"visible and infrared are the same files, {stated['visible']!r}")
     return places
 
 

@@ -19,9 +19,9 @@ from segmif.imaging.sensor_format import cropped, has_telemetry, infrared_pictur
 from segmif.name_patterns import suggested
 from segmif.thermal.camera_profile import CameraProfile, Cameras
 
-from .class_codes import Code, Coding
+from .class_codes import ClassCodes, Code
 from .file_facts import FileFacts
-from .frame import Labelled, Light
+from .frame import LabelledPair, Light
 from .label_facts import counted_from_one
 from .label_maps import read_label
 from .published import Published
@@ -40,21 +40,21 @@ class PairSet:
     moments: tuple[str, ...]  # all there should be
     visible: Mapping[str, Path]  # by moment, as the next two
     infrared: Mapping[str, Path]
-    labels: Mapping[str, Path] | None  # None where nothing is labelled
-    coding: Coding | None  # None as well
+    labels: Mapping[str, Path] | None  # None if nothing is labelled
+    class_codes: ClassCodes | None  # None as well
     notes: tuple[str, ...] = ()  # what there is to mind, and what was done about it
-    published: Published | None = None  # what a whole download holds, where it is a benchmark
+    published: Published | None = None  # what a whole download holds, if it is a benchmark
     cameras: Cameras = field(default_factory=Cameras)  # what is stated of the frames
     obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
 
     @property
     def taxonomy(self) -> Taxonomy | None:
-        """What the label ids mean; None where nothing is labelled."""
-        return self.coding.taxonomy if self.coding else None
+        """What the label ids mean; None if nothing is labelled."""
+        return self.class_codes.taxonomy if self.class_codes else None
 
     @property
     def parts(self) -> dict[str, Mapping[str, Path]]:
-        """The files of each part by moment: visible, infrared and, where there are any, label."""
+        """The files of each part by moment: visible, infrared and, if there are any, label."""
         pair = {"visible": self.visible, "infrared": self.infrared}
         return pair if self.labels is None else pair | {"label": self.labels}
 
@@ -75,17 +75,15 @@ class PairSet:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """A sentence on what nothing beside the files says."""
-        if not (self.coding and self.coding.assumed):
+        if not (self.class_codes and self.class_codes.assumed):
             return ()
-        names = ", ".join(self.coding.taxonomy.names)
-        return (
-            f"no dataset.toml names the classes: ids are read as {self.coding.taxonomy.name}'s, "
-            f"{names}",
-        )
+        names = ", ".join(self.class_codes.taxonomy.names)
+        of = self.class_codes.taxonomy.name
+        return (f"no dataset.toml names the classes: ids are read as {of}'s, {names}",)
 
     @property
     def naming(self) -> str | None:
-        """What would pair most of the moments that are not complete; None where nothing would."""
+        """What would pair most of the moments that are not complete; None if nothing would."""
         patterns: dict[str, str] = {}
         count = 0
         for part in set(self.parts) - {"visible"}:
@@ -101,10 +99,10 @@ class PairSet:
             part: f"{next(iter(files.values())).parent.name}/{patterns.get(part, EVERY)}"
             for part, files in self.parts.items()
         }
-        told = ", ".join(f'{part} = "{place}"' for part, place in places.items())
-        return f"[files] in dataset.toml with {told} would pair {count} of them"
+        facts = ", ".join(f'{part} = "{place}"' for part, place in places.items())
+        return f"[files] in dataset.toml with {facts} would pair {count} of them"
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         """As FrameSet says; ValueError for unequal sizes and for labels outside the classes."""
         name = self.names[index]
         visible, of_visible = self.visible_of(name)
@@ -117,33 +115,33 @@ class PairSet:
                 f"{self.visible[name]}: visible is {size(visible)}, infrared {size(infrared)}, "
                 f"label {size(labels)}; bring them to one size and one view"
             )
-        if unknown and self.coding:
+        if unknown and self.class_codes:
             raise ValueError(
-                f"{self.parts['label'][name]}: {_objection(self.coding, labels, unknown)}"
+                f"{self.parts['label'][name]}: {_objection(self.class_codes, labels, unknown)}"
             )
         files = {"visible": of_visible, "infrared": of_infrared}
-        return Labelled(name, visible, infrared, labels, light(name), files)
+        return LabelledPair(name, visible, infrared, labels, light(name), files)
 
     def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
-        """The visible frame of a moment, (H, W, 3) RGB, and what its file told."""
+        """The visible frame of a moment, (H, W, 3) RGB, and the facts of its file."""
         path = _no_bitmap(self.visible[name])
         with naming_the_file(path):
             profile = self.cameras.visible
             frame = decode_visible_frame(read_frame(path), bits=profile.bits)
-            told = FileFacts(frame.depth, guessed=frame.bits_from == "guessed")
-            return cropped(frame.pixels, profile.crop), told
+            facts = FileFacts(frame.depth, guessed=frame.bits_from == "guessed")
+            return cropped(frame.pixels, profile.crop), facts
 
     def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
-        """The infrared frame of a moment, (H, W), and what its file told."""
+        """The infrared frame of a moment, (H, W), and the facts of its file."""
         path = _no_bitmap(self.infrared[name])
         with naming_the_file(path):
             return _levels(read_frame(path), self.cameras.infrared)
 
     def read_labels(self, name: str) -> tuple[NDArray[np.uint8] | None, dict[Code, int]]:
-        """Class ids (H, W), None where there are none, and the pixels of each unknown code."""
-        if self.labels is None or self.coding is None:
+        """Class ids (H, W), None if there are none, and the pixels of each unknown code."""
+        if self.labels is None or self.class_codes is None:
             return None, {}
-        return read_label(self.coding, _no_bitmap(self.labels[name]))
+        return read_label(self.class_codes, _no_bitmap(self.labels[name]))
 
 
 class RgbaSet(PairSet):
@@ -159,13 +157,13 @@ class RgbaSet(PairSet):
 
 
 def light(name: str) -> Light | None:
-    """Day or night, where a name ends as those of MFNet do: 00123D, 00124N."""
+    """Day or night, if a name ends as those of MFNet do: 00123D, 00124N."""
     match = re.search(r"\d([DN])$", name)
     return LIGHTS[match[1]] if match else None
 
 
 def list_images(folder: Path, pattern: str = EVERY) -> Listing:
-    """The images of a folder, BMP too; ValueError where two of them share a name alike."""
+    """The images of a folder, BMP too; ValueError if two of them share a name alike."""
     found = list_frames(folder, pattern, also=(BITMAP,))
     if found.ambiguous:
         raise ValueError(found.ambiguous[0])
@@ -175,9 +173,9 @@ def list_images(folder: Path, pattern: str = EVERY) -> Listing:
 def pair_set(
     name: str,
     lists: Sequence[Listing],
-    coding: Coding | None,
+    class_codes: ClassCodes | None,
 ) -> PairSet:
-    """A set of files: visible, infrared and, where it is labelled, labels."""
+    """A set of files: visible, infrared and, if it is labelled, labels."""
     files = same_names(*(each.files for each in lists))
     return PairSet(
         name=name,
@@ -185,13 +183,13 @@ def pair_set(
         visible=files[0],
         infrared=files[1],
         labels=files[2] if len(files) > 2 else None,
-        coding=coding,
+        class_codes=class_codes,
         notes=(*(sentence for each in lists for sentence in each.passed_over), *_lossy(files[2:])),
     )
 
 
 def _lossy(labels: Sequence[Mapping[str, Path]]) -> list[str]:
-    """A sentence where labels lie in a format that changes their values."""
+    """A sentence if labels lie in a format that changes their values."""
     jpegs = [path for files in labels for path in files.values() if LOSS.get(path.suffix.lower())]
     if not jpegs:
         return []
@@ -208,12 +206,12 @@ def naming_the_file(path: Path) -> Iterator[None]:
 
 
 def _levels(data: bytes, profile: CameraProfile) -> tuple[NDArray[np.uint8], FileFacts]:
-    """A thermal frame in 8 bit, and what its file told."""
+    """A thermal frame in 8 bit, and the facts of its file."""
     came = decode_infrared(data)
     levels = infrared_levels(infrared_picture(came, profile), profile=profile)
     rows_too_many = profile.crop is None and has_telemetry(came.shape)
-    told = FileFacts(8 * came.itemsize, rows_too_many=rows_too_many, invalid=levels.invalid_share)
-    return levels.pixels, told
+    facts = FileFacts(8 * came.itemsize, rows_too_many=rows_too_many, invalid=levels.invalid_share)
+    return levels.pixels, facts
 
 
 def _no_bitmap(path: Path) -> Path:
@@ -224,10 +222,12 @@ def _no_bitmap(path: Path) -> Path:
     return path
 
 
-def _objection(coding: Coding, labels: NDArray[np.uint8], unknown: Mapping[Code, int]) -> str:
+def _objection(
+    class_codes: ClassCodes, labels: NDArray[np.uint8], unknown: Mapping[Code, int]
+) -> str:
     """What is wrong with a label that has pixels of these codes."""
-    classes = coding.taxonomy
-    if coding.are_figures(unknown):
+    classes = class_codes.taxonomy
+    if class_codes.are_figures(unknown):
         return (
             f"the label has the colours of the figures in the paper on {classes.name}, not those "
             "of its label files; take the label files as published"

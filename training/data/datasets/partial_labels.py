@@ -17,7 +17,7 @@ from segmif.classes import IGNORE, MFNET, Taxonomy
 from segmif.files import read_text
 from segmif.imaging.codecs import read_labels
 
-from .frame import FrameSet, Labelled
+from .frame import FrameSet, LabelledPair
 from .pairs import light
 
 CAR, PERSON, BIKE = 1, 2, 3
@@ -44,12 +44,12 @@ class CamvidSet:
         """Every frame with a label."""
         return tuple(sorted(path.stem for path in (self.root / "label").glob("*.png")))
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         """A street by day, infrared black."""
         name = self.names[index]
         visible = _colours(next((self.root / "visible").glob(f"{name}.*")))
         labels = CAMVID[read_labels(self.root / "label" / f"{name}.png")]
-        return Labelled(name, visible, np.zeros_like(labels), labels, "day")
+        return LabelledPair(name, visible, np.zeros_like(labels), labels, "day")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class BoxedSet:
         """Every frame."""
         return tuple(sorted(path.stem for path in (self.root / "infrared").iterdir()))
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         """
         Infrared, visible black. Outside all boxes there is no road user; inside one, a pixel is
         known only if the other network gives it the class of the box.
@@ -75,7 +75,7 @@ class BoxedSet:
         machine = self.root / "machine_label" / f"{name}.png"
         guess = read_labels(machine) if machine.is_file() else np.zeros_like(infrared)
         labels = boxed_labels(read_text(self.root / "boxes" / f"{name}.txt"), guess)
-        return Labelled(
+        return LabelledPair(
             name, np.zeros((*infrared.shape, 3), np.uint8), infrared, labels, light(name)
         )
 

@@ -13,18 +13,18 @@ class Published:
 
     size: str  # WIDTHxHEIGHT of its frames and labels
     pairs: int  # in all splits together
-    splits: Mapping[str, int] = field(default_factory=dict)  # pairs; empty where nobody says it
+    splits: Mapping[str, int] = field(default_factory=dict)  # pairs; empty if nobody says it
     traps: tuple[str, ...] = ()  # what misleads those who do not know it
 
     def expected(self, split: str | None) -> int | None:
-        """Pairs of one split, or of all together where there is no split or only their sum."""
+        """Pairs of one split, or of all together if there is no split or only their sum."""
         if split is None or not self.splits:
             return self.pairs
         return self.splits.get(split)
 
 
 def count_note(of: str, there: int, expected: int | None) -> tuple[str, ...]:
-    """A sentence where there are other than as many pairs as were published."""
+    """A sentence if there are other than as many pairs as were published."""
     if expected is None or there == expected:
         return ()
     if there > expected:

@@ -1,11 +1,11 @@
-"""Rendered street scenes as a data set: what training falls back on where there are no frames."""
+"""Rendered street scenes as a data set: what training falls back on if there are no frames."""
 
 from dataclasses import dataclass
 
 from segmif.classes import MFNET, Taxonomy
 
 from ..synthetic import scenes
-from .frame import Labelled, Light
+from .frame import LabelledPair, Light
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class RenderedSet:
     def names(self) -> tuple[str, ...]:
         return tuple(f"scene{seed}" for seed in range(self.count))
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         """Renders one scene."""
         night = index % 2 == 1
         scene = scenes.render(index, 480, 640, night)
         light: Light = "night" if night else "day"
-        return Labelled(self.names[index], scene.visible, scene.infrared, scene.labels, light)
+        return LabelledPair(self.names[index], scene.visible, scene.infrared, scene.labels, light)

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 
 from segmif.classes import Taxonomy
 
-from .frame import FrameSet, Labelled
+from .frame import FrameSet, LabelledPair
 from .pairs import PairSet
 
 
@@ -16,7 +16,7 @@ class View:
 
     frames: FrameSet
     places: tuple[int, ...]
-    change: Callable[[Labelled], Labelled] | None = None
+    change: Callable[[LabelledPair], LabelledPair] | None = None
 
     @property
     def name(self) -> str:
@@ -30,7 +30,7 @@ class View:
     def names(self) -> Sequence[str]:
         return tuple(self.frames.names[place] for place in self.places)
 
-    def read(self, index: int) -> Labelled:
+    def read(self, index: int) -> LabelledPair:
         """As FrameSet says, changed."""
         frame = self.frames.read(self.places[index])
         return self.change(frame) if self.change else frame
@@ -44,7 +44,7 @@ def notes_of(frames: FrameSet) -> tuple[str, ...]:
 
 
 def only(frames: FrameSet, patterns: Sequence[str]) -> FrameSet:
-    """The moments whose name fits one of the shell patterns; ValueError where none does."""
+    """The moments whose name fits one of the shell patterns; ValueError if none does."""
     names = frames.names
     places = [i for i, name in enumerate(names) if any(fnmatch(name, p) for p in patterns)]
     if not places:
@@ -54,6 +54,6 @@ def only(frames: FrameSet, patterns: Sequence[str]) -> FrameSet:
     return View(frames, tuple(places))
 
 
-def changed(frames: FrameSet, change: Callable[[Labelled], Labelled]) -> FrameSet:
+def changed(frames: FrameSet, change: Callable[[LabelledPair], LabelledPair]) -> FrameSet:
     """All moments, each as `change` gives it."""
     return View(frames, tuple(range(len(frames.names))), change)

@@ -103,7 +103,7 @@ class Canvas:
             self._fill(self.facts, outline, (paint.label, paint.glow, distance), cv2.LINE_8)
 
     def shade(self, corners: Sequence[NDArray[np.float64]], brightness: float) -> None:
-        """Darken the colour (not the heat) inside the polygons, once where they overlap."""
+        """Darken the colour (not the heat) inside the polygons, once even if they overlap."""
         mask = np.zeros((self.view.height, self.view.width), np.uint8)
         for polygon in corners:
             self._fill(mask, self._fixed_point(polygon), (255,), cv2.LINE_AA)

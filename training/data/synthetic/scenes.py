@@ -47,7 +47,7 @@ def render(seed: int, height: int, width: int, night: bool) -> Scene:
 
     The same seed, size and time of day give the same arrays on every run.
 
-    Raises ValueError for frames smaller than 32 x 32 pixels, in which nothing could be told apart.
+    Raises ValueError for frames smaller than 32 x 32 pixels.
     """
     if min(height, width) < 32:
         raise ValueError(f"a scene of {height}x{width} pixels was asked for: take at least 32x32")

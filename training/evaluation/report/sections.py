@@ -117,8 +117,8 @@ def _quality(result: SetResult) -> str:
         (method, [_quality_cell(method, *number) for number in row.items()])
         for method, row in rows.items()
     )
-    told = sum(not math.isnan(frame.quality[NETWORK].noise_gain) for frame in result.frames)
-    note = f"Mean over the pairs, less is better; {told} of them have a dark flat region."
+    known = sum(not math.isnan(frame.quality[NETWORK].noise_gain) for frame in result.frames)
+    note = f"Mean over the pairs, less is better; {known} of them have a dark flat region."
     return (
         "<h3>Picture quality</h3>"
         + table(tuple(QUALITY_COLUMNS.values()), cells)
@@ -243,7 +243,7 @@ def _swatch(colour: Sequence[int]) -> str:
 
 
 def _lights(result: SetResult) -> list[str]:
-    """Day and night, where the set tells them apart."""
+    """Day and night, if the set distinguishes them."""
     return [light for light in result.by_light() if light != "all"]
 
 

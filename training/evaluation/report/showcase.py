@@ -11,7 +11,7 @@ from segmif.classes import Taxonomy, overlay
 from segmif.frames import FramePair
 from segmif.metrics import ConfusionMatrix
 
-from ...data.datasets import FrameSet, Labelled
+from ...data.datasets import FrameSet, LabelledPair
 from ..frame_metrics import blacked, is_found, person_id, person_regions
 from ..fusion_quality import Predict
 from ..results import BOTH, INFRARED_BLACK, NETWORK, FrameResult, SetResult
@@ -63,7 +63,7 @@ def worst(judged: Judged) -> list[Shown]:
 
 
 def night_finds(judged: Judged) -> list[Shown]:
-    """Night frames where the network finds more persons than without infrared, most first."""
+    """Night frames in which the network finds more persons than without infrared, most first."""
     gained = [shown for shown in nights(judged) if _gain(shown.result) > 0]
     gained.sort(key=lambda shown: -_gain(shown.result))
     return [replace(shown, reasons=(_tally(shown.result),)) for shown in gained]
@@ -81,7 +81,7 @@ def nights(judged: Judged) -> list[Shown]:
 
 
 def panels(shown: Shown, predict: Predict) -> Panels:
-    """Visible, infrared, fused and, where it is labelled, truth and prediction."""
+    """Visible, infrared, fused and, if it is labelled, truth and prediction."""
     frame = shown.frames.read(shown.index)
     prediction = predict(FramePair(frame.visible, frame.infrared))
     pictures: Panels = {
@@ -109,7 +109,7 @@ def night_panels(shown: Shown, predict: Predict) -> Panels:
 
 
 def _boxed(
-    picture: Picture, frame: Labelled, labels: NDArray[np.uint8], taxonomy: Taxonomy
+    picture: Picture, frame: LabelledPair, labels: NDArray[np.uint8], taxonomy: Taxonomy
 ) -> Picture:
     """With a box around each true person, coloured by whether it was found."""
     person = person_id(taxonomy)
