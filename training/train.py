@@ -187,7 +187,7 @@ def gather(
     sets = training_sets(config, root)
     classes = common_taxonomy(sets)
     validation, judged_by = open_validation(config, root, classes, stop, view)
-    frames = Frames([view(each) for each in sets] if view else sets, config.cache_gib)
+    frames = Frames([view(each) for each in sets] if view else sets)
     check_draws(frames, config)
     return frames, validation, judged_by
 
@@ -214,7 +214,7 @@ class Session:
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
         learner = Learner(network, config)
-        optimizer = torch.optim.AdamW(parameter_groups(learner, config))
+        optimizer = torch.optim.AdamW(parameter_groups(learner))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         early_stopping = EarlyStopping(config.patience, run.folder / "best.pt", fabric)

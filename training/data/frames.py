@@ -17,6 +17,7 @@ from .datasets import FrameSet, LabelledPair, notes_of
 from .datasets.file_facts import Files, depths_of, doubt_notes
 from .datasets.label_facts import LabelFacts, depth_notes
 
+CACHE_GIB = 2.0  # of decoded frames that are kept in memory
 READERS = 8  # threads at most: decoding runs without Python's lock, soon faster than disks
 SHOWN = 5  # broken frames that a message names
 
@@ -34,7 +35,7 @@ class FrameFacts:
 class Frames(Sequence[LabelledPair]):
     """The frames of several sets in a row; as many as there is room for stay in memory."""
 
-    def __init__(self, sets: Sequence[FrameSet], cache_gib: float) -> None:
+    def __init__(self, sets: Sequence[FrameSet], cache_gib: float = CACHE_GIB) -> None:
         """
         Reads every frame once; sets without labels fit those with any.
 

@@ -59,7 +59,6 @@ class SamplingConfig(PoolConfig, BatchConfig):
     focus: float = 0.75  # share of the crops that are centred on an object
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
-    workers: int | None = None  # processes that load; None: 0 if the CPU trains
 
     @property
     def steps(self) -> int:
@@ -171,13 +170,11 @@ def batches(
             samples,
             batch_size=phase.batch // count,
             sampler=range(steps.start * phase.batch + number, steps.stop * phase.batch, count),
-            num_workers=workers(config),
+            num_workers=workers(),
             pin_memory=torch.cuda.is_available(),
         )
 
 
-def workers(config: SamplingConfig) -> int:
-    """Processes that load: none beside a CPU that trains, some cores' worth for a GPU."""
-    if config.workers is not None:
-        return config.workers
+def workers() -> int:
+    """Processes that load: none beside a CPU that trains, up to 8 for a GPU."""
     return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0

@@ -47,7 +47,6 @@ class SourcesConfig:
     data: tuple[Source, ...] = DATA
     # group of `training/data/folds.toml` that is left out of MFNet and MSRS
     leave_out: int | None = None
-    cache_gib: float = 2.0  # of decoded frames that are kept in memory
 
     def __post_init__(self) -> None:
         named = [source.share for source in self.data if source.share is not None]

@@ -186,7 +186,8 @@ def _refuse_other_settings(noted_json: str, asked_json: str, path: Path) -> None
         noted, asked = json_value(noted_json), json.loads(asked_json)
     except ValueError as error:
         raise ValueError(f"{shown(path)}: its settings: {error}; start a new run") from None
-    changed = sorted(key for key in noted | asked if noted.get(key) != asked.get(key))
+    # settings that an earlier release had are not compared
+    changed = sorted(key for key in asked if noted.get(key) != asked[key])
     if changed:
         raise ValueError(
             f"{path} was written with another {', '.join(changed)}: resume with the same config, "

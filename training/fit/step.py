@@ -19,15 +19,18 @@ from .distillation import DistillWeights
 from .losses import FusionLossConfig
 from .task_balance import Balancing, task_balance
 
+CLIP_NORM = 5.0  # of the gradients
+WEIGHT_DECAY = 0.02
+ENCODER_RATE = 0.1  # of the learning rate: for an encoder that comes pretrained
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig(BatchConfig, FusionLossConfig):
-    """The losses of a step, and what becomes of their gradients."""
+    """The losses of a step."""
 
     fuse_every: int = 3  # steps: fusion is learnt much sooner than the mask
     balance: Balancing = "dynamic"  # between fusion and segmentation
     distill: DistillWeights = field(default_factory=DistillWeights)  # if there is a teacher
-    clip_norm: float = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,6 @@ class OptimizerConfig:
 
     learning_rate: float = 1.5e-3  # at its peak
     warmup: int = 200  # steps
-    weight_decay: float = 0.02
-    encoder_rate: float = 0.1  # of the learning rate: for an encoder that comes pretrained
 
 
 class Learner(nn.Module):
@@ -154,24 +155,24 @@ def take_step(
             fabric.backward(parts["total"] / parts_like_this)
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value.detach() / parts_like_this
-    fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+    fabric.clip_gradients(wrapped, optimizer, max_norm=CLIP_NORM, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     wrapped.module.balance.observe(step, sums.get("fusion"), sums["mask"])
     return sums
 
 
-def parameter_groups(learner: Learner, config: OptimizerConfig) -> list[dict[str, object]]:
+def parameter_groups(learner: Learner) -> list[dict[str, object]]:
     """
     Weight decay for what multiplies features, none for biases, norms and temperatures.
 
-    What comes pretrained learns at `encoder_rate` of the learning rate (`rate` of its groups).
+    What comes pretrained learns at ENCODER_RATE of the learning rate (`rate` of its groups).
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in learner.named_parameters():
         if parameter.requires_grad:
-            decay = config.weight_decay if parameter.ndim > 1 and not _is_stacked(name) else 0.0
-            rate = config.encoder_rate if is_pretrained(name, learner) else 1.0
+            decay = WEIGHT_DECAY if parameter.ndim > 1 and not _is_stacked(name) else 0.0
+            rate = ENCODER_RATE if is_pretrained(name, learner) else 1.0
             groups.setdefault((decay, rate), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "rate": rate}
