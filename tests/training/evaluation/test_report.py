@@ -12,7 +12,7 @@ import pytest
 
 from segmif.manifest import Manifest
 from training.evaluation.evaluate import add_arguments, main
-from training.evaluation.report.markup import cell, histogram, table
+from training.evaluation.report.markup import TEMPLATES, Cell, Table, histogram
 
 VOID = {"meta", "img"}
 MEGABYTE = 1 << 20
@@ -125,15 +125,19 @@ def test_a_set_without_labels_has_a_page_too(stand_in_weights: Path, frames_root
     assert "VIF against maximum" in page.text
 
 
+def html(macro: str, data: Any) -> str:
+    return str(getattr(TEMPLATES.get_template("macros.html").module, macro)(data))
+
+
 def test_names_cannot_become_markup() -> None:
-    page = Page(table(["<b>"], [("a & b", [cell("<i>", title='"')])]))
+    page = Page(html("table", Table(["<b>"], [("a & b", [Cell("<i>", title='"')])])))
     assert page.rows == [["<b>"], ["a & b", "<i>"]]
     assert page.titles == ['"']
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.5, 0.5], [0.0, 1.0, 2.0]])
 def test_a_histogram_counts_every_frame(values: list[float]) -> None:
-    page = Page(histogram("VIF", values, {"network": sum(values) / len(values)}))
+    page = Page(html("histogram", histogram("VIF", values, {"network": sum(values) / len(values)})))
     counted = [int(word.split()[0]) for word in page.words if " frames from " in word]
     assert sum(counted) == len(values)
     assert page.tags["line"] == 1

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from html import escape
-from pathlib import Path
+from typing import Any
 
 from segmif.manifest import Manifest
 
+from ..frame_metrics import FOUND, LEAST_PERSON
 from ..fusion_quality import Predict
 from ..results import INFRARED_BLACK
 from . import showcase
-from .markup import cell, grid, paragraph, picture, table
-from .sections import about_set, meanings
+from .markup import TEMPLATES, Cell, Table, picture
+from .sections import QUALITY_MEANINGS, about_set
 from .showcase import REFERENCE, Judged, Panels, Shown
 
-STYLE = Path(__file__).with_name("style.css")
 NIGHTS = 4  # frames shown
 
 
@@ -32,28 +31,28 @@ class Provenance:
 
 def page(provenance: Provenance, judged: Judged, predict: Predict) -> str:
     """
-    The whole page; `predict` is asked again about the few frames that it shows.
+    The whole page; `predict` runs again on the few frames that it shows.
 
     Raises what reading those frames raises.
     """
-    title = f"SegMiF evaluation: {provenance.weights}"
-    sections = [
-        f"<h1>{escape(title)}</h1>",
-        _provenance(provenance),
-        *(about_set(result) for _, result in judged),
-        _night(judged, predict),
-        _worst(judged, predict),
-        meanings(),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
-        f"<body>{''.join(sections)}</body></html>\n"
+    return TEMPLATES.get_template("page.html").render(
+        title=f"SegMiF evaluation: {provenance.weights}",
+        provenance=_provenance(provenance),
+        sets=[about_set(result) for _, result in judged],
+        reference=REFERENCE,
+        least_person=LEAST_PERSON,
+        found_share=f"{FOUND:.0%}",
+        night=_night(judged, predict),
+        worst={
+            "least_pixels": showcase.LEAST_PERSON_PIXELS,
+            "metrics": showcase.WORST_FUSION,
+            "figures": _figures(showcase.worst(judged), predict, showcase.panels),
+        },
+        quality_meanings=QUALITY_MEANINGS,
     )
 
 
-def _provenance(provenance: Provenance) -> str:
+def _provenance(provenance: Provenance) -> Table:
     manifest = provenance.manifest
     training = ", ".join(
         f"{name} {value}" for name, value in manifest.training.items() if _is_plain(value)
@@ -68,50 +67,33 @@ def _provenance(provenance: Provenance) -> str:
         "command": provenance.command,
         "machine": f"{provenance.machine}; {provenance.runs_on}",
     }
-    return table((), ((name, [cell(fact)]) for name, fact in facts.items() if fact), "facts")
+    return Table((), [(name, [Cell(fact)]) for name, fact in facts.items() if fact], "facts")
 
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _night(judged: Judged, predict: Predict) -> str:
-    title = "<h2>Persons by night, with and without infrared</h2>"
+def _night(judged: Judged, predict: Predict) -> dict[str, Any] | None:
+    """The night frames that infrared helps in; None if no set was evaluated without infrared."""
     if not any(INFRARED_BLACK in result.sensors() for _, result in judged):
-        return title + paragraph("Not measured: this run had no --sensor-drop on a labelled set.")
-    nights, found = showcase.nights(judged), showcase.night_finds(judged)
-    return (
-        title
-        + paragraph(
-            f"In {len(found)} of {len(nights)} night frames with persons the network finds more "
-            "of them with both sensors than the same network does when its infrared frame is "
-            f"black; the first {NIGHTS}, by how many more. Green box: found; magenta box: missed. "
-            "A network trained on visible alone may find more than this one without infrared.",
-        )
-        + _figures(found[:NIGHTS], predict, showcase.night_panels)
-    )
-
-
-def _worst(judged: Judged, predict: Predict) -> str:
-    return (
-        "<h2>Worst frames</h2>"
-        + paragraph(
-            "Lowest mean IoU over the classes that a frame shows or the network sees in it; lowest "
-            f"person IoU among frames with at least {showcase.LEAST_PERSON_PIXELS} person pixels; "
-            f"and for {', '.join(showcase.WORST_FUSION)} the frame furthest below the {REFERENCE}.",
-            "note",
-        )
-        + _figures(showcase.worst(judged), predict, showcase.panels)
-    )
+        return None
+    found = showcase.night_finds(judged)
+    return {
+        "found": len(found),
+        "frames": len(showcase.nights(judged)),
+        "shown": NIGHTS,
+        "figures": _figures(found[:NIGHTS], predict, showcase.night_panels),
+    }
 
 
 def _figures(
     chosen: Iterable[Shown], predict: Predict, draw: Callable[[Shown, Predict], Panels]
-) -> str:
-    parts = []
+) -> list[dict[str, Any]]:
+    figures = []
     for shown in chosen:
         light = f" ({shown.result.light})" if shown.result.light else ""
         heading = f"{shown.frames.name} {shown.result.name}{light}: {'; '.join(shown.reasons)}"
-        pictures = [picture(frame, caption) for caption, frame in draw(shown, predict).items()]
-        parts.append(f"<h3>{escape(heading)}</h3>" + grid("pictures", pictures))
-    return "".join(parts)
+        pictures = {caption: picture(frame) for caption, frame in draw(shown, predict).items()}
+        figures.append({"heading": heading, "pictures": pictures})
+    return figures

@@ -1,9 +1,12 @@
-"""HTML in pieces: tables, pictures and histograms, with nothing to fetch from elsewhere."""
+"""Data of the report's tables and charts, and the templates that make HTML of them."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,84 +18,61 @@ JPEG_QUALITY = 80
 BARS = 24
 CHART_WIDTH, CHART_HEIGHT = 240, 80  # [px] of the drawing area
 
-
-def cell(text: str, *, css: str = "", title: str = "", style: str = "") -> str:
-    """One table cell; `title` shows when the pointer rests on it."""
-    return f"<td{_attributes(css, title, style)}>{escape(text)}</td>"
-
-
-def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], css: str = "") -> str:
-    """A table of rows (name, cells as `cell` gives them); the first column has the names."""
-    names = ("", *columns) if columns else ()
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>' for name, cells in rows
-    )
-    return (
-        f'<div class="wide"><table{_attributes(css)}><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
 
 
-def definitions(lines: Mapping[str, str]) -> str:
-    """Terms and what they mean, one line each."""
-    entries = "".join(f"<dt>{escape(t)}</dt><dd>{escape(d)}</dd>" for t, d in lines.items())
-    return f"<dl>{entries}</dl>"
+@dataclass(frozen=True)
+class Cell:
+    """A table cell; `title` shows when the pointer rests on it."""
+
+    text: str = ""
+    css: str | None = None
+    title: str | None = None
+    style: str | None = None
 
 
-def paragraph(text: str, css: str = "") -> str:
-    """Plain text."""
-    return f"<p{_attributes(css)}>{escape(text)}</p>"
+@dataclass(frozen=True)
+class Table:
+    """Rows (name, cells); the columns have no name for the first one, which holds the names."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+    css: str | None = None
 
 
-def grid(css: str, parts: Iterable[str]) -> str:
-    """Charts or pictures beside one another."""
-    return f'<div class="{css}">{"".join(parts)}</div>'
-
-
-def picture(frame: NDArray[np.uint8], caption: str) -> str:
-    """A frame (H, W) or RGB (H, W, 3), held in the page itself."""
+def picture(frame: NDArray[np.uint8]) -> str:
+    """A frame (H, W) or RGB (H, W, 3) as a URL that holds it."""
     height, width = frame.shape[:2]
     if width > PICTURE_WIDTH:
         frame = resize(frame, round(height * PICTURE_WIDTH / width), PICTURE_WIDTH)
-    data = base64.b64encode(encode_jpeg(frame, JPEG_QUALITY)).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(frame, JPEG_QUALITY)).decode()}"
 
 
-def histogram(name: str, values: Sequence[float], marks: Mapping[str, float]) -> str:
-    """How values spread, with a vertical line at each of `marks` (css class: value)."""
+def histogram(name: str, values: Sequence[float], marks: Mapping[str, float]) -> dict[str, Any]:
+    """How values (one at least) spread, with a line at each of `marks` (css class: value)."""
     shown = [*values, *marks.values()]
-    if not shown:
-        return ""
     lowest, highest = min(shown), max(shown)
     span = (highest - lowest) or 1.0
     counts, edges = np.histogram(values, BARS, (lowest, lowest + span))
-    width = CHART_WIDTH / BARS
-    bars = "".join(
-        f'<rect x="{bar * width:.1f}" y="{CHART_HEIGHT * (1 - count / counts.max()):.1f}" '
-        f'width="{width - 1:.1f}" height="{CHART_HEIGHT * count / counts.max():.1f}">'
-        f"<title>{count} frames from {edges[bar]:.3f} to {edges[bar + 1]:.3f}</title></rect>"
+    step = CHART_WIDTH / BARS
+    bars = [
+        {
+            "x": bar * step,
+            "width": step - 1,
+            "height": CHART_HEIGHT * count / counts.max(),
+            "title": f"{count} frames from {edges[bar]:.3f} to {edges[bar + 1]:.3f}",
+        }
         for bar, count in enumerate(counts.tolist())
-    )
-    lines = "".join(
-        f'<line class="{escape(css)}" x1="{x:.1f}" x2="{x:.1f}" y1="-4" y2="{CHART_HEIGHT}">'
-        f"<title>{escape(css)}: {value:.3f}</title></line>"
+    ]
+    lines = [
+        {"css": css, "x": (value - lowest) / span * CHART_WIDTH, "title": f"{css}: {value:.3f}"}
         for css, value in marks.items()
-        for x in [(value - lowest) / span * CHART_WIDTH]
-    )
-    base = CHART_HEIGHT + 14
-    return (
-        f'<figure class="chart"><figcaption>{escape(name)}</figcaption>'
-        f'<svg viewBox="-2 -6 {CHART_WIDTH + 4} {CHART_HEIGHT + 24}" role="img" '
-        f'aria-label="{escape(name)} over {len(values)} frames">{bars}{lines}'
-        f'<text x="0" y="{base}">{lowest:.2f}</text>'
-        f'<text x="{CHART_WIDTH}" y="{base}" text-anchor="end">{highest:.2f}</text></svg></figure>'
-    )
-
-
-def _attributes(css: str = "", title: str = "", style: str = "") -> str:
-    given = {"class": css, "title": title, "style": style}
-    return "".join(f' {name}="{escape(value)}"' for name, value in given.items() if value)
+    ]
+    scale = {"lowest": lowest, "highest": highest, "width": CHART_WIDTH, "height": CHART_HEIGHT}
+    return {"name": name, "count": len(values), "bars": bars, "marks": lines, **scale}

@@ -1,32 +1,20 @@
 """What the report says of one set: fusion, picture quality, masks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from html import escape
+from typing import Any
 
 from segmif.classes import Taxonomy, overlay_palette
-from segmif.metrics import ConfusionMatrix, FusionMetrics
+from segmif.metrics import ConfusionMatrix
 
 from .. import fusion_quality
-from ..frame_metrics import FOUND, LEAST_PERSON, PEOPLE
+from ..frame_metrics import PEOPLE
 from ..results import BOTH, NETWORK, SetResult
 from ..tables import METRICS
-from .markup import cell, definitions, grid, histogram, paragraph, table
+from .markup import Cell, Table, histogram
 from .showcase import REFERENCE, frame_mean_iou
 
-METRIC_MEANINGS = {
-    "EN": "entropy of the grey levels [bit]",
-    "SD": "standard deviation [levels]",
-    "SF": "spatial frequency: root of the summed mean squares of both first differences [levels]",
-    "AG": "average gradient: mean of sqrt((dx^2 + dy^2) / 2), central differences [levels/px]",
-    "MI": "mutual information with visible plus that with infrared, 256 levels [nat]",
-    "SCD": "correlation of (fused - visible) with infrared plus that of (fused - infrared) with "
-    "visible",
-    "VIF": "visual information fidelity, pixel domain, 4 scales, visible plus infrared",
-    "Qabf": "share of the sources' Sobel edges that is kept in strength and angle",
-    "SSIM": "structural similarity, 7x7 uniform window, visible plus infrared",
-}
 QUALITY_COLUMNS = {
     "halo_p95": "halo p95 [levels]",
     "halo_share": "halo area [%]",
@@ -35,221 +23,158 @@ QUALITY_COLUMNS = {
     "level_change": "flicker, 1 level [levels]",
     "relabelled": "mask flicker [%]",
 }
+QUALITY_MEANINGS = {QUALITY_COLUMNS[key]: line for key, line in fusion_quality.DEFINITIONS.items()}
 PERCENT = ("halo_share", "relabelled")
 COMPARED = (*PEOPLE, "car")  # classes in tables that have no room for all
 MOST_DRIVES = 12  # a longer list is no table to read
 
 
-def about_set(result: SetResult) -> str:
-    """All that was measured on a set, under its name."""
+def about_set(result: SetResult) -> dict[str, Any]:
+    """All that was measured on a set, as `page.html` takes it; None for what was not."""
     every, *lights = ((light, len(frames)) for light, frames in result.by_light().items())
-    pairs = ", ".join([f"{every[1]} pairs", *(f"{count} by {light}" for light, count in lights)])
-    parts = [f"<h2>{escape(result.name)}</h2>", paragraph(pairs)]
-    parts += [paragraph(f"Note: {note}.", "note") for note in result.notes]
-    if result.fusion():
-        parts += [_fusion(result), _spread(result), _quality(result)]
-    if result.taxonomy:
-        parts += [_classes(result, result.taxonomy), _drives(result, result.taxonomy)]
-        parts.append(_confusions(result, result.taxonomy))
-    if result.taxonomy and len(result.sensors()) > 1:
-        parts.append(_sensors(result, result.taxonomy))
-    return "".join(parts)
+    fusion, quality = result.fusion(), result.quality()
+    return {
+        "name": result.name,
+        "pairs": ", ".join([f"{every[1]} pairs", *(f"{n} by {light}" for light, n in lights)]),
+        "notes": result.notes,
+        "fusion": _by_light(result, lambda light: _fusion(result, light)) if fusion else None,
+        "spread": _spread(result),
+        "quality": _quality(result) if quality else None,
+        "with_noise_gain": sum(
+            not math.isnan(frame.quality[NETWORK].noise_gain) for frame in result.frames if quality
+        ),
+        "masks": _masks(result, result.taxonomy) if result.taxonomy else None,
+    }
 
 
-def meanings() -> str:
-    """One line on each number of the page."""
-    lines = {QUALITY_COLUMNS[key]: line for key, line in fusion_quality.DEFINITIONS.items()}
-    return "<h2>What the numbers mean</h2>" + definitions(METRIC_MEANINGS | lines)
+def _by_light(result: SetResult, table: Callable[[str], Table]) -> dict[str, Any]:
+    lights = [light for light in result.by_light() if light != "all"]
+    return {"all": table("all"), "by_light": {light: table(light) for light in lights}}
 
 
-def _fusion(result: SetResult) -> str:
-    return (
-        "<h3>Fusion</h3>"
-        + _fusion_table(result.fusion())
-        + paragraph(
-            "Luma, mean over the pairs, more is better, the best of each column in bold. A row "
-            "that copies one sensor is compared with itself in MI, VIF, Qabf and SSIM: being best "
-            "there is no merit.",
-            "note",
-        )
-        + _folded({light: _fusion_table(result.fusion(light)) for light in _lights(result)})
-    )
-
-
-def _fusion_table(methods: Mapping[str, FusionMetrics]) -> str:
-    rows = {method: asdict(metrics) for method, metrics in methods.items()}
+def _fusion(result: SetResult, light: str) -> Table:
+    rows = {method: asdict(metrics) for method, metrics in result.fusion(light).items()}
     best = {metric: max(row[metric] for row in rows.values()) for metric in METRICS}
-    cells = (
+    cells = [
         (method, [_graded(row[metric], row[metric] == best[metric]) for metric in METRICS])
         for method, row in rows.items()
-    )
-    return table(METRICS, cells)
+    ]
+    return Table(METRICS, cells)
 
 
-def _graded(value: float, best: bool) -> str:
-    return cell(f"{value:.3f}", css="best" if best else "")
+def _graded(value: float, best: bool) -> Cell:
+    return Cell(f"{value:.3f}", css="best" if best else None)
 
 
-def _spread(result: SetResult) -> str:
+def _spread(result: SetResult) -> list[dict[str, Any]]:
     """A histogram of each metric over the frames."""
     means = {method: asdict(metrics) for method, metrics in result.fusion().items()}
     charts = []
-    for metric in METRICS:
+    for metric in METRICS if means else ():
         values = [getattr(frame.fusion[NETWORK], metric) for frame in result.frames]
         marks = {name: means[name][metric] for name in (NETWORK, REFERENCE) if name in means}
         charts.append(histogram(metric, values, marks))
-    return (
-        "<h3>Spread over the frames</h3>"
-        + paragraph(
-            "Bars: frames as the network fuses them. Line: their mean; dashed: mean of the "
-            f"{REFERENCE}.",
-            "note",
-        )
-        + grid("charts", charts)
-    )
+    return charts
 
 
-def _quality(result: SetResult) -> str:
-    rows = {method: asdict(numbers) for method, numbers in result.quality().items()}
-    if not rows:
-        return ""
-    cells = (
-        (method, [_quality_cell(method, *number) for number in row.items()])
-        for method, row in rows.items()
-    )
-    known = sum(not math.isnan(frame.quality[NETWORK].noise_gain) for frame in result.frames)
-    note = f"Mean over the pairs, less is better; {known} of them have a dark flat region."
-    return (
-        "<h3>Picture quality</h3>"
-        + table(tuple(QUALITY_COLUMNS.values()), cells)
-        + paragraph(note, "note")
-    )
+def _quality(result: SetResult) -> Table:
+    rows = [
+        (method, [_quality_cell(method, *number) for number in asdict(numbers).items()])
+        for method, numbers in result.quality().items()
+    ]
+    return Table(tuple(QUALITY_COLUMNS.values()), rows)
 
 
-def _quality_cell(method: str, name: str, value: float) -> str:
+def _quality_cell(method: str, name: str, value: float) -> Cell:
     if math.isnan(value) or (name == "relabelled" and method != NETWORK):
-        return cell("-", css="faint")
-    return cell(f"{100 * value:.2f}" if name in PERCENT else f"{value:.2f}")
+        return Cell("-", css="faint")
+    return Cell(f"{100 * value:.2f}" if name in PERCENT else f"{value:.2f}")
 
 
-def _classes(result: SetResult, taxonomy: Taxonomy) -> str:
+def _masks(result: SetResult, taxonomy: Taxonomy) -> dict[str, Any]:
+    matrices = result.masks()
+    per_frame = [frame_mean_iou(frame.masks[BOTH]) for frame in result.frames]
+    known = [value for value in per_frame if not math.isnan(value)]
+    return {
+        "classes": _classes(result, taxonomy),
+        "ids": len(taxonomy.names),
+        "spread": [histogram("mean IoU of a frame's classes", known, {})] if known else [],
+        "drives": _drives(result, taxonomy),
+        "confusion": _by_light(result, lambda light: _confusion(matrices[light], taxonomy)),
+        "sensors": _sensors(result, taxonomy),
+    }
+
+
+def _classes(result: SetResult, taxonomy: Taxonomy) -> Table:
     masks = result.masks()
     pixels = max(masks["all"].counts.sum(), 1)
     colours = overlay_palette(taxonomy).tolist()
     rows = []
     for id_, name in enumerate(taxonomy.names):
         shares = [_share(matrix.iou[id_]) for matrix in masks.values()]
-        part = cell(f"{masks['all'].counts[id_].sum() / pixels:.2%}")
-        rows.append((name, [_swatch(colours[id_]) if id_ else cell(""), *shares, part]))
+        part = Cell(f"{masks['all'].counts[id_].sum() / pixels:.2%}")
+        rows.append((name, [_swatch(colours[id_]) if id_ else Cell(), *shares, part]))
     means = [_share(matrix.mean_iou) for matrix in masks.values()]
-    rows.append(("mean", [cell(""), *means, cell("")]))
-    per_frame = [frame_mean_iou(frame.masks[BOTH]) for frame in result.frames]
-    known = [value for value in per_frame if not math.isnan(value)]
-    return (
-        "<h3>Masks: intersection over union</h3>"
-        + table(("", *masks, "of the pixels"), rows)
-        + paragraph(
-            f"Over all pixels of the set; the mean is over all {len(taxonomy.names)} ids, an "
-            "absent one counts 0.",
-            "note",
-        )
-        + grid("charts", [histogram("mean IoU of a frame's classes", known, {})])
-    )
+    rows.append(("mean", [Cell(), *means, Cell()]))
+    return Table(("", *masks, "of the pixels"), rows)
 
 
-def _drives(result: SetResult, taxonomy: Taxonomy) -> str:
+def _drives(result: SetResult, taxonomy: Taxonomy) -> Table | None:
     """How far drives differ: the uncertainty that more frames of the same drive do not lessen."""
     drives = result.by_drive()
     if not 1 < len(drives) <= MOST_DRIVES:
-        return ""
+        return None
     ids = _compared(taxonomy)
     rows = [
-        (drive, [cell(str(len(drives[drive]))), *_mean_and(matrix, ids)])
+        (drive, [Cell(str(len(drives[drive]))), *_mean_and(matrix, ids)])
         for drive, matrix in result.masks_by_drive().items()
     ]
-    return "<h3>By drive</h3>" + table(
-        ("pairs", "mean", *(taxonomy.names[id_] for id_ in ids)), rows
-    )
+    return Table(("pairs", "mean", *(taxonomy.names[id_] for id_ in ids)), rows)
 
 
-def _confusions(result: SetResult, taxonomy: Taxonomy) -> str:
-    masks = result.masks()
-    return (
-        "<h3>Confusion</h3>"
-        + paragraph(
-            "Rows: the true class; columns: what the network said; per cent of the row. The "
-            "number of pixels shows when the pointer rests on a cell.",
-            "note",
-        )
-        + _confusion(masks["all"], taxonomy)
-        + _folded({light: _confusion(masks[light], taxonomy) for light in _lights(result)})
-    )
-
-
-def _confusion(matrix: ConfusionMatrix, taxonomy: Taxonomy) -> str:
+def _confusion(matrix: ConfusionMatrix, taxonomy: Taxonomy) -> Table:
     rows = [
         (name, [_heat(count, sum(counts)) for count in counts])
         for name, counts in zip(taxonomy.names, matrix.counts.tolist(), strict=True)
     ]
-    return table(taxonomy.names, rows, "heat")
+    return Table(taxonomy.names, rows, "heat")
 
 
-def _heat(count: int, of: int) -> str:
+def _heat(count: int, of: int) -> Cell:
     share = count / of if of else 0.0
-    return cell(
+    return Cell(
         f"{100 * share:.1f}" if count else "",
         title=f"{count:,} pixels",
         style=f"background: rgb(60 130 246 / {0.65 * share:.3f})",
     )
 
 
-def _sensors(result: SetResult, taxonomy: Taxonomy) -> str:
+def _sensors(result: SetResult, taxonomy: Taxonomy) -> Table | None:
     """What is left of the masks when a sensor is dead."""
+    if len(result.sensors()) == 1:
+        return None
     ids = _compared(taxonomy)
     rows = []
     for sensors in result.sensors():
         people = result.people(sensors)
         for light, matrix in result.masks(sensors).items():
-            found = cell(f"{people[light].found} of {people[light].there}")
+            found = Cell(f"{people[light].found} of {people[light].there}")
             rows.append((f"{sensors}, {light}", [*_mean_and(matrix, ids), found]))
-    return (
-        "<h3>With one sensor black</h3>"
-        + table(("mean", *(taxonomy.names[id_] for id_ in ids), "persons found"), rows)
-        + paragraph(
-            "Intersection over union of the same network when one frame is all zeros. A person is "
-            f"a group of touching person pixels, at least {LEAST_PERSON}; it is found when at "
-            f"least {FOUND:.0%} of them are labelled so. The measure to hold this against, a "
-            "network trained on one sensor alone, is not part of this page.",
-            "note",
-        )
-    )
+    return Table(("mean", *(taxonomy.names[id_] for id_ in ids), "persons found"), rows)
 
 
 def _compared(taxonomy: Taxonomy) -> list[int]:
     return [id_ for id_, name in enumerate(taxonomy.names) if name in COMPARED]
 
 
-def _mean_and(matrix: ConfusionMatrix, ids: list[int]) -> list[str]:
+def _mean_and(matrix: ConfusionMatrix, ids: list[int]) -> list[Cell]:
     return [_share(matrix.mean_iou), *(_share(matrix.iou[id_]) for id_ in ids)]
 
 
-def _share(value: float) -> str:
-    return cell("absent", css="faint") if math.isnan(value) else cell(f"{value:.3f}")
+def _share(value: float) -> Cell:
+    return Cell("absent", css="faint") if math.isnan(value) else Cell(f"{value:.3f}")
 
 
-def _swatch(colour: Sequence[int]) -> str:
+def _swatch(colour: Sequence[int]) -> Cell:
     red, green, blue = colour
-    return cell("", style=f"background: rgb({red} {green} {blue})")
-
-
-def _lights(result: SetResult) -> list[str]:
-    """Day and night, if the set distinguishes them."""
-    return [light for light in result.by_light() if light != "all"]
-
-
-def _folded(parts: Mapping[str, str]) -> str:
-    """Each part behind its name, until the reader opens it."""
-    return "".join(
-        f"<details><summary>{escape(name)}</summary>{part}</details>"
-        for name, part in parts.items()
-    )
+    return Cell(style=f"background: rgb({red} {green} {blue})")
