@@ -36,22 +36,6 @@ class Augmentation:
 Views = tuple[Bytes, Bytes, Bytes]  # visible (H, W, 3), infrared (H, W), labels (H, W)
 
 
-def view(
-    frame: Views,
-    centre: tuple[float, float],
-    crop: tuple[int, int],
-    scales: tuple[float, float],
-    shares: Augmentation,
-    random: np.random.Generator,
-) -> Views:
-    """
-    As `displaced_view`, without the offset.
-
-    Takes and gives visible (H, W, 3), infrared (H, W) and labels (H, W).
-    """
-    return displaced_view(frame, centre, crop, scales, shares, random)[0]
-
-
 def displaced_view(
     frame: Views,
     centre: tuple[float, float],

@@ -12,9 +12,9 @@ from training.data.augmentation import (
     MISALIGNMENT,
     Augmentation,
     augment_sensors,
+    displaced_view,
     parallax,
     raised,
-    view,
 )
 
 SIZE = (60, 80)
@@ -162,14 +162,14 @@ def test_misalignment_shifts_infrared_alone(ramp: Callable[[Image, Image], Image
     shifts = []
     for seed in SEEDS:
         (seen, level, ids), (other_seen, shifted, other_ids) = (
-            view(
+            displaced_view(
                 (visible, infrared, labels),
                 (30, 40),
                 (40, 48),
                 (1, 1),
                 replace(CALM, misalignment=share),
                 np.random.default_rng(seed),
-            )
+            )[0]
             for share in (0, 1)
         )
         np.testing.assert_array_equal(seen, other_seen)

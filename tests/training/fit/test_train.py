@@ -17,7 +17,7 @@ from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training.config import TrainConfig, read_config
 from training.data import sources
-from training.data.augmentation import Augmentation, augment_sensors, paste, view
+from training.data.augmentation import Augmentation, augment_sensors, displaced_view, paste
 from training.data.datasets import LabelledPair
 from training.data.frames import facts_of
 from training.data.samples import Phase, Samples
@@ -159,7 +159,8 @@ def test_augmentation_moves_three_arrays_alike() -> None:
     for seed in range(20):
         random = np.random.default_rng(seed)
         arrays = (source.visible, source.infrared, source.labels)
-        seen, warmth, labels = view(arrays, (55, 80), (64, 96), (0.7, 1.5), CALM, random)
+        moved, _ = displaced_view(arrays, (55, 80), (64, 96), (0.7, 1.5), CALM, random)
+        seen, warmth, labels = moved
         visible, infrared = augment_sensors(seen, warmth, CALM, random)
         assert visible.shape == (64, 96, 3)
         inside = labels == 2
