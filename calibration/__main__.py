@@ -1,14 +1,15 @@
 """
-`python -m calibration COMMAND`: target, live, unpack, pair, solve, pick, align, check, convert,
+`segmif calibrate COMMAND`: target, live, unpack, pair, solve, pick, align, check, convert,
 simulate.
 """
 
 import sys
+from collections.abc import Sequence
 
 from segmif.interrupts import end_at_once
 
 COMMANDS = {
-    name: f"calibration.commands.{name}"
+    name: f"{__package__}.commands.{name}"
     for name in (
         "target",
         "live",
@@ -23,8 +24,14 @@ COMMANDS = {
     )
 }
 
-if __name__ == "__main__":
-    end_at_once()
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command; gives its exit code. `prog` is how the program was named."""
     from segmif import cli
 
-    sys.exit(cli.run("calibration", __doc__, COMMANDS))
+    return cli.run("calibration", __doc__, COMMANDS, arguments=arguments, prog=prog)
+
+
+if __name__ == "__main__":
+    end_at_once()
+    sys.exit(main())

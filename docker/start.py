@@ -5,7 +5,7 @@ What a container runs: the service, once there is an engine for this very GPU wh
     start.py PROGRAM ...                  another program instead, as python -m PROGRAM ...
 
 With ENGINE_CACHE (a folder), an .onnx among the settings is built into an engine that is kept
-there, by `python -m export engine` with ENGINE_FLAGS; meanwhile /readyz says how far it is.
+there, by `segmif export engine` with ENGINE_FLAGS; meanwhile /readyz says how far it is.
 IMAGE_CUDA is the major version of CUDA that the image was made for.
 """
 
@@ -25,13 +25,14 @@ from socket import AF_INET, AF_INET6, create_server, socket
 from types import FrameType
 from typing import NoReturn
 
+from segmif.service.commands.cli import parser, settings_of
+from segmif.service.observability.logs import log_config
+from segmif.service.server.startup import startup_responder
+from segmif.service.settings import Settings
+
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.tensorrt_ import import_tensorrt
-from service.commands.cli import parser, settings_of
-from service.observability.logs import log_config
-from service.server.startup import startup_responder
-from service.settings import Settings
 
 PERCENT = re.compile(r"\d+ %")  # how the builder's lines of progress begin
 JETPACK = {12: 6, 13: 7}  # by the major version of CUDA
@@ -80,12 +81,12 @@ def main(arguments: list[str]) -> int:
     flags = ["--weights", str(weights)]
     if weights != settings.weights and not settings.reference:
         flags += ["--reference", str(settings.weights)]  # no engine serves that lost its answers
-    return become("service", "serve", *arguments, *flags)
+    return become("serve", *arguments, *flags)
 
 
-def become(*module_and_arguments: str) -> NoReturn:
+def become(*command: str) -> NoReturn:
     """Go on as another program, in this very process: signals reach it."""
-    os.execv(sys.executable, [sys.executable, "-m", *module_and_arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "segmif", *command])
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -112,7 +113,8 @@ def open_door(settings: Settings) -> Iterator[socket]:
 
 def network(settings: Settings, door: socket) -> Path:
     """What the service is to open: the weights as they are, or an engine made of them."""
-    weights, cache = settings.weights, os.environ.get("ENGINE_CACHE")
+    weights: Path = settings.weights
+    cache = os.environ.get("ENGINE_CACHE")
     if not cache or weights.suffix != ".onnx":
         return weights
     name = check_gpu(int(os.environ.get("IMAGE_CUDA", "0")))
@@ -180,7 +182,7 @@ def alone_with(cache: Path) -> Iterator[None]:
 def build(settings: Settings, engine: Path) -> Iterator[str]:
     """Make the engine unless one is there that fits; gives the builder's lines as they come."""
     plugin = ["--plugin", str(settings.plugin)] if settings.plugin else ["--attention", "native"]
-    command = [sys.executable, "-m", "export", "engine", *plugin]
+    command = [sys.executable, "-m", "segmif", "export", "engine", *plugin]
     command += ["--onnx", str(settings.weights), "--out", str(engine)]
     command += ["--timing-cache", str(engine.with_name("timing.cache"))]
     command += shlex.split(os.environ.get("ENGINE_FLAGS", ""))
@@ -196,7 +198,7 @@ def build(settings: Settings, engine: Path) -> Iterator[str]:
             builder.terminate()
             raise
     if builder.returncode:
-        from export.to_engine import (
+        from segmif.export.to_engine import (
             check_disk_space,  # needs onnx, which images for CPUs do not hold
         )
 

@@ -8,5 +8,5 @@ USER 10001
 WORKDIR /runs
 VOLUME /runs
 ENV PATH=/opt/segmif/bin:$PATH SEGMIF_DATA=/data
-ENTRYPOINT ["python", "-m"]
+ENTRYPOINT ["segmif"]
 CMD ["training", "--help"]

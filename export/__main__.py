@@ -1,20 +1,27 @@
-"""`python -m export COMMAND`: onnx, quantize, engine, verify, benchmark."""
+"""`segmif export COMMAND`: onnx, quantize, engine, verify, benchmark."""
 
 import sys
+from collections.abc import Sequence
 
 from segmif.interrupts import end_at_once
 
 # By name, so that a command imports only what it needs: images for GPUs hold no torch.
 COMMANDS = {
-    "onnx": "export.to_onnx",
-    "quantize": "export.quantize",
-    "engine": "export.to_engine",
-    "verify": "export.verify",
-    "benchmark": "export.benchmark",
+    "onnx": f"{__package__}.to_onnx",
+    "quantize": f"{__package__}.quantize",
+    "engine": f"{__package__}.to_engine",
+    "verify": f"{__package__}.verify",
+    "benchmark": f"{__package__}.benchmark",
 }
+
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command; gives its exit code. `prog` is how the program was named."""
+    from segmif import cli
+
+    return cli.run("export", __doc__, COMMANDS, "export", arguments=arguments, prog=prog)
+
 
 if __name__ == "__main__":
     end_at_once()
-    from segmif import cli
-
-    sys.exit(cli.run("export", __doc__, COMMANDS, extra="export"))
+    sys.exit(main())

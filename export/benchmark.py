@@ -1,4 +1,4 @@
-"""`python -m export benchmark`: size, arithmetic and time of each variant on this machine."""
+"""`segmif export benchmark`: size, arithmetic and time of each variant on this machine."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ class Cost:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m export benchmark`."""
+    """The flags of `segmif export benchmark`."""
     parser.add_argument("--table", action="store_true", help="print the table (the default)")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument(

@@ -1,5 +1,5 @@
 """
-`python -m export quantize`: an ONNX to INT8 or FP8 by explicit QDQ nodes, from frames of your rig.
+`segmif export quantize`: an ONNX to INT8 or FP8 by explicit QDQ nodes, from frames of your rig.
 
 The convolutions at stride 4 and deeper compute in eight bits. Quantization is symmetric: weights by
 channel, activations by tensor, with ranges from the given frames. The rest keeps the precision of
@@ -56,7 +56,7 @@ PRECISIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m export quantize`."""
+    """The flags of `segmif export quantize`."""
     parser.add_argument(
         "--onnx", type=Path, required=True, help="network as exported; in FP16 for an engine"
     )

@@ -1,5 +1,5 @@
 """
-`python -m export engine`: ONNX to a TensorRT engine for the GPU of this machine, and its manifest.
+`segmif export engine`: ONNX to a TensorRT engine for the GPU of this machine, and its manifest.
 
 The engine has the precision of the ONNX (strongly typed). If our plugin is loaded, it computes
 every `segmif::InteractiveAttention`. Otherwise TensorRT compiles the node's body.
@@ -65,7 +65,7 @@ class Build:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m export engine`."""
+    """The flags of `segmif export engine`."""
     default = Profile()
     parser.add_argument("--onnx", type=Path, required=True, help="network to build, as exported")
     parser.add_argument("--out", type=Path, help="engine to write [beside the ONNX]")
@@ -156,14 +156,14 @@ def read_model(path: Path) -> tuple[Manifest, onnx.ModelProto]:
             raise DecodeError("nothing in it")
     except DecodeError as error:
         raise ArtefactError(
-            f"{path.name} is no ONNX ({error}): `python -m export onnx` writes one of the weights"
+            f"{path.name} is no ONNX ({error}): `segmif export onnx` writes one of the weights"
         ) from error
     tensors = [*model.graph.initializer]
     tensors += [each.t for node in model.graph.node for each in node.attribute]
     if any(each.data_location == onnx.TensorProto.EXTERNAL for each in tensors):
         raise ArtefactError(
             f"{path.name} keeps numbers in another file, which its manifest does not cover: "
-            "`python -m export onnx` writes one file"
+            "`segmif export onnx` writes one file"
         )
     return manifest, model
 

@@ -1,5 +1,5 @@
 """
-`python -m export onnx`: safetensors to one ONNX file and its manifest, checked against torch.
+`segmif export onnx`: safetensors to one ONNX file and its manifest, checked against torch.
 
 The attention is one node of the domain `segmif`, with its body as a local function in the file.
 Batch, height and width are dynamic. Height and width are multiples of 32.
@@ -41,7 +41,7 @@ class ExportError(ValueError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m export onnx`."""
+    """The flags of `segmif export onnx`."""
     parser.add_argument(
         "--weights", type=Path, required=True, help="network to export, safetensors"
     )

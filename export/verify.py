@@ -1,5 +1,5 @@
 """
-`python -m export verify`: torch, ONNX and engine on the same frames, compared with float64.
+`segmif export verify`: torch, ONNX and engine on the same frames, compared with float64.
 
 `export.tolerance` defines how far each may deviate.
 """
@@ -28,7 +28,7 @@ from .tolerance import Deviation, Frame, Predict, Reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m export verify`."""
+    """The flags of `segmif export verify`."""
     parser.add_argument("--weights", type=Path, required=True, help="the network, safetensors")
     parser.add_argument("artefacts", type=Path, nargs="+", help=".onnx and .engine made from it")
     parser.add_argument(

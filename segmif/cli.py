@@ -5,13 +5,14 @@ import ast
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from segmif.install import install_command
 from segmif.interrupts import end_in_order
 from segmif.machine import usable_cores
 
@@ -30,9 +31,11 @@ def run(
     description: str | None,
     commands: Mapping[str, ModuleType | str],
     extra: str | None = None,
+    arguments: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> int:
     """
-    Runs the command that the command line names; gives its exit code.
+    Runs the command that `arguments` (None: the command line) name; gives its exit code.
 
     A command is a module with `add_arguments(parser)` and `main(args) -> int`, or the name of one,
     which is imported only when the command is named; the first line of its docstring is its help.
@@ -41,9 +44,10 @@ def run(
     """
     print_any_name()
     keep_to_cores()
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog=prog or f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
-    named = sys.argv[1] if len(sys.argv) > 1 else None
+    named = arguments[0] if arguments else None
     try:
         for name, module in commands.items():
             sentence = _first_line(module)
@@ -52,7 +56,7 @@ def run(
                 whole = _imported(module, f"{program} {name}", extra)
                 whole.add_arguments(command)
                 command.set_defaults(main=whole.main)
-        args = parser.parse_args()
+        args = parser.parse_args(arguments)
         end_in_order()
         return int(_with_packages(lambda: args.main(args), f"{program} {named}", extra))
     except (OSError, ValueError, MemoryError, NotInstalled) as error:
@@ -104,5 +108,5 @@ def _with_packages(do: Callable[[], Result], command: str, extra: str | None) ->
         if extra is None or missing in ("", "segmif", ours):
             raise
         raise NotInstalled(
-            f"{command} needs {missing}, which is not installed: pip install 'segmif[{extra}]'"
+            f"{command} needs {missing}, which is not installed: {install_command(extra)}"
         ) from error

@@ -76,7 +76,7 @@ def asked_of(outputs: Sequence[str], confidence: bool) -> list[str]:
     if confidence and CONFIDENCE not in outputs:
         raise ValueError(
             "this network says nothing of its confidence: export its weights anew "
-            "(python -m export onnx)"
+            "(segmif export onnx)"
         )
     return [name for name in outputs if confidence or name != CONFIDENCE]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from segmif.interrupts import end_at_once
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run `service.commands.cli`, whose imports take a second, and give its exit code."""
     from .commands import cli
 
-    return cli.main(arguments)
+    return cli.main(arguments, prog or "python -m service")
 
 
 if __name__ == "__main__":

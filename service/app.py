@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from segmif.install import version
 from segmif.runtime import Runtime
 
 from .api import fuse_segment, latest_pair, pages, shared_memory, status, websocket
@@ -40,14 +40,6 @@ from .settings import Settings
 from .settings.limits import check_entries
 
 logger = logging.getLogger(__name__)
-
-
-def installed_version() -> str:
-    """The version; a clone that is not installed has one of its own."""
-    try:
-        return version("segmif")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 class Application(FastAPI):
@@ -79,7 +71,7 @@ def create_app(
     """
     app = Application(
         title="SegMiF",
-        version=installed_version(),
+        version=version(),
         description=(
             "An infrared and a visible frame in, one fused colour image and a semantic mask out."
         ),

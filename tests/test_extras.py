@@ -82,7 +82,7 @@ def test_a_command_without_its_extra_says_which_one_to_install(
     program, command = words[:2]
     assert done.stderr.splitlines() == [
         f"python -m {program}: {program} {command} needs {missing}, which is not installed: "
-        f"pip install 'segmif[{extra}]'"
+        f"pip install --editable '{ROOT}[{extra}]'"
     ]
 
 

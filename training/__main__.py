@@ -1,25 +1,33 @@
-"""`python -m training COMMAND`: from frames to weights, and what weights are worth."""
+"""`segmif training COMMAND`: from frames to weights, and what weights are worth."""
 
 import sys
+from collections.abc import Sequence
 
 from segmif.interrupts import end_at_once
 
 # By name: each is imported only when it is asked for, as the base install holds no torch.
 COMMANDS = {
-    "describe": "training.data.describe",
-    "train": "training.train",
-    "evaluate": "training.evaluation.evaluate",
-    "holdout": "training.evaluation.holdout",
-    "calibrate": "training.evaluation.confidence_calibration",
-    "render": "training.data.synthetic.render",
+    "describe": f"{__package__}.data.describe",
+    "train": f"{__package__}.train",
+    "evaluate": f"{__package__}.evaluation.evaluate",
+    "holdout": f"{__package__}.evaluation.holdout",
+    "calibrate": f"{__package__}.evaluation.confidence_calibration",
+    "render": f"{__package__}.data.synthetic.render",
 }
 
 LABORATORY = ("ablation", "worth", "drives", "tutor", "join", "mean")
 
-if __name__ == "__main__":
-    end_at_once()
-    if sys.argv[1:] and sys.argv[1] in LABORATORY:
-        sys.exit(f"python -m training {sys.argv[1]} is now python -m lab {sys.argv[1]}")
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command; gives its exit code. `prog` is how the program was named."""
     from segmif import cli
 
-    sys.exit(cli.run("training", __doc__, COMMANDS, extra="train"))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in LABORATORY:
+        sys.exit(f"python -m training {arguments[0]} is now python -m lab {arguments[0]}")
+    return cli.run("training", __doc__, COMMANDS, "train", arguments=arguments, prog=prog)
+
+
+if __name__ == "__main__":
+    end_at_once()
+    sys.exit(main())

@@ -1,5 +1,5 @@
 """
-`python -m training train`: pairs in, `runs/CONFIG/VARIANT.safetensors` out.
+`segmif train`: pairs in, `runs/CONFIG/VARIANT.safetensors` out.
 
 Reads from top to bottom: data, network, optimiser, loop, weights. A run keeps its settings, its
 checkpoint and its TensorBoard curves in a folder of its own and goes on from there when called
@@ -43,7 +43,7 @@ from .fit.validation import open_validation, validate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m training train`."""
+    """The flags of `segmif train`."""
     parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
     parser.add_argument(
         "--data", type=Path, help=f"real frames [{data_root()}; else rendered scenes]"

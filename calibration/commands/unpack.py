@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from segmif.files import check_regular, sync_all, write_bytes
 from segmif.imaging.codecs import encode_png
+from segmif.install import install_command
 
 from ..boards.detection import Raw
 
@@ -48,8 +49,7 @@ def main(args: argparse.Namespace) -> int:
         from rosbags.typesys import Stores, get_typestore
     except ModuleNotFoundError:
         raise ValueError(
-            "recordings need the package rosbags: install the extra rosbag "
-            "(in the clone: pip install '.[rosbag]')"
+            f"recordings need the package rosbags: {install_command('rosbag')}"
         ) from None
     if not args.bag.exists():
         raise ValueError(f"{args.bag}: there is no such recording")

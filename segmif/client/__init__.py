@@ -1,4 +1,13 @@
-"""Client of the service: frames in, arrays out."""
+"""Client of the service: frames in, arrays out. It needs the extra `client`."""
+
+from importlib.util import find_spec
+
+from segmif.install import install_command
+
+if not find_spec("httpx"):
+    raise ModuleNotFoundError(
+        f"segmif.client needs httpx: {install_command('client')}", name="httpx"
+    )
 
 from segmif.client.http import Answer as Answer
 from segmif.client.http import AsyncClient as AsyncClient

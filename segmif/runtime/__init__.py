@@ -68,7 +68,7 @@ def open_runtime(
     if path.suffix == ".engine":
         return tensorrt_.open_engine(path, plugin)
     raise ArtefactError(
-        f"{path.name} is of an unknown kind; .onnx and .engine run without torch: `python -m "
+        f"{path.name} is of an unknown kind; .onnx and .engine run without torch: `segmif "
         "export onnx` makes one of a .safetensors"
     )
 

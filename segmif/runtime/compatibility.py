@@ -18,7 +18,7 @@ def check_facts(path: Path, facts: dict[str, Any]) -> None:
     if lacking:
         raise ArtefactError(
             f"the manifest of {path.name} does not say {', '.join(lacking)} of the engine: "
-            "`python -m export engine --rebuild` makes both again"
+            "`segmif export engine --rebuild` makes both again"
         )
 
 
@@ -33,7 +33,7 @@ def check_machine(built: dict[str, Any], here: dict[str, str]) -> None:
             raise ArtefactError(
                 f"this engine was built for TensorRT {built['tensorrt']} on {built['device']} "
                 f"({built['capability']}); here are TensorRT {here['tensorrt']} and "
-                f"{here['device']} ({here['capability']}): `python -m export engine --rebuild` "
+                f"{here['device']} ({here['capability']}): `segmif export engine --rebuild` "
                 "makes one that fits"
             )
 

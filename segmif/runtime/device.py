@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.install import install_command
 from segmif.runtime.errors import ArtefactError, DeviceError
 
 MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
@@ -80,8 +81,8 @@ def open_device(index: int = 0) -> DeviceBackend:
         except ImportError:
             continue
     raise ArtefactError(
-        "a TensorRT engine needs a GPU with its driver and pycuda or cuda-python: install "
-        "the extra trt (in the clone: pip install '.[trt]'), or run the .onnx file on the CPU"
+        "a TensorRT engine needs a GPU with its driver and pycuda or cuda-python: run the .onnx "
+        f"file on the CPU, or {install_command('trt')}"
     )
 
 

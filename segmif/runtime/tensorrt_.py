@@ -22,6 +22,7 @@ from typing import Any
 from typing_extensions import Self
 
 from segmif.frames import asked_of, check_batch
+from segmif.install import install_command
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.compatibility import check_facts, check_machine, check_size
 from segmif.runtime.device import DeviceBackend, open_device
@@ -73,8 +74,8 @@ def import_tensorrt() -> Any:
         trt = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
         raise ArtefactError(
-            f"TensorRT is not installed here ({error}): take NVIDIA's TensorRT image, install "
-            "the extra trt (in the clone: pip install '.[trt]'), or run the .onnx file instead"
+            f"TensorRT is not installed here ({error}): take NVIDIA's TensorRT image, run the "
+            f".onnx file instead, or {install_command('trt')}"
         ) from error
     if version_of(trt) < OLDEST:
         raise ArtefactError(
@@ -143,7 +144,7 @@ def deserialize(trt: Any, engine: bytes, trt_log: TensorRTLog | None = None) -> 
     if opened is None:
         raise ArtefactError(
             f"TensorRT {trt.__version__} cannot open this engine: {trt_log.last_error}; "
-            "`python -m export engine --rebuild` makes one that fits"
+            "`segmif export engine --rebuild` makes one that fits"
         )
     return opened
 
@@ -178,7 +179,7 @@ def _check_plugin(manifest: Manifest, plugin: Path | None) -> None:
     if plugin.is_file() and sha256(plugin) != manifest.engine["plugin_sha256"]:
         raise ArtefactError(
             f"{plugin.name} is not the plugin that this engine was built with: "
-            "`python -m export engine --rebuild` makes one that fits"
+            "`segmif export engine --rebuild` makes one that fits"
         )
 
 

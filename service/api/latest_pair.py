@@ -52,7 +52,7 @@ async def newest_pair(
     stream: Annotated[str, Path(pattern=STREAM_NAME)],
     if_none_match: Annotated[str | None, Header(description="an ETag of before")] = None,
 ) -> Response:
-    """Give the newest pair of a stream as it came, for `python -m calibration live`."""
+    """Give the newest pair of a stream as it came, for `segmif calibrate live`."""
     kept: LatestPairs | None = request.app.state.dispatcher.latest_pairs
     if kept is None:
         raise errors.PairsWithheld

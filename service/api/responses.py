@@ -174,7 +174,7 @@ def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
     if prediction.confidence is None:
         raise BadParameter(
             "return=confidence: the network in service gives none; its weights exported anew "
-            "(python -m export onnx) do"
+            "(segmif export onnx) do"
         )
     return prediction.confidence
 

@@ -86,9 +86,9 @@ class Window:
         )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str) -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog="python -m service bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service")
     parser.add_argument("--token", help="that the service wants")
     parser.add_argument("--visible", type=Path, required=True, help="folder of frames to send")
@@ -109,9 +109,9 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], prog: str = "python -m service bench") -> int:
     """Measure; gives the exit code: 0 done, 1 a load never became steady, 2 nothing to measure."""
-    args = parser().parse_args(arguments)
+    args = parser(prog).parse_args(arguments)
     try:
         return bench(args)
     except (httpx.HTTPError, OSError, ValueError) as error:

@@ -33,7 +33,7 @@ from .infer import infer_folders
 DESCRIPTION = "Serve answers over HTTP, infer works through folders, bench measures."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m service") -> int:
     """
     Run one subcommand; gives the exit code.
 
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["bench"]:
             end_in_order()
-            return measure(arguments[1:])
-        return run(parser().parse_args(arguments))
+            return measure(arguments[1:], prog)
+        return run(parser(prog).parse_args(arguments))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
@@ -79,17 +79,14 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return load_settings(vars(options), options.config)
 
 
-def measure(arguments: Sequence[str]) -> int:
+def measure(arguments: Sequence[str], prog: str) -> int:
     """Run `service.commands.bench`, whose client the base install lacks."""
     try:
         from . import bench
     except ImportError as error:
-        print(
-            f"bench needs the extra client (in the clone: pip install '.[client]'): {error}",
-            file=sys.stderr,
-        )
+        print(error, file=sys.stderr)
         return 2
-    return bench.main(arguments)
+    return bench.main(arguments, f"{prog} bench")
 
 
 def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
@@ -204,9 +201,9 @@ def common() -> argparse.ArgumentParser:
     return network
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="python -m service", description=DESCRIPTION)
+    top = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True)
     network = common()
     serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
@@ -243,5 +240,5 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the pairs follow one another: flag frozen frames and clocks, smooth the gain",
     )
-    commands.add_parser("bench", help="measure a running service (needs the extra client)")
+    commands.add_parser("bench", help="measure a running service (needs the extra `client`)")
     return top

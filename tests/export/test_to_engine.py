@@ -184,7 +184,7 @@ def test_what_is_no_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "nano.onnx"
     path.write_bytes(content)
     Manifest(variant="nano", taxonomy="mfnet", precision="fp32", sha256=sha256(path)).write(path)
-    with pytest.raises(ArtefactError, match=r"nano\.onnx is no ONNX .*: `python -m export onnx`"):
+    with pytest.raises(ArtefactError, match=r"nano\.onnx is no ONNX .*: `segmif export onnx`"):
         to_engine.export(path, tmp_path / "nano.engine", Build(profile=Profile()), MACHINE)
     with pytest.raises(ArtefactError, match=r"nano\.onnx is no ONNX"):
         quantize(path, tmp_path / "nano.int8.onnx", tmp_path, 1)

@@ -7,6 +7,7 @@ import pytest
 
 from export.to_onnx import ExportError
 from segmif import cli
+from segmif.__main__ import COMMANDS, main
 from segmif.runtime.errors import ArtefactError, DeviceError
 
 
@@ -39,3 +40,28 @@ def test_memory_that_python_lacks_is_said(
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="nobody foresaw"):
         run(RuntimeError("nobody foresaw this"), monkeypatch)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"]])
+def test_one_command_lists_all(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    said = capsys.readouterr().out
+    listed = all(f"    {name}" in said for name in (*COMMANDS, "doctor"))
+    assert listed or said.startswith("segmif ")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"train"}))  # which needs torch
+def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: segmif {name} [-h]")
+
+
+@pytest.mark.parametrize("words", [[], ["sevre"], ["export", "onx"]])
+def test_what_is_no_command_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "usage: segmif" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """
 Check a data set on disk: counts, sizes, classes, alignment, and what to fix.
 
-`python -m training describe --kind fmb --folder FMB --split test` reads every file, stops at none,
+`segmif training describe --kind fmb --folder FMB --split test` reads every file, stops at none,
 and ends with exit code 1 if something must be mended before the set can be used. Two findings
 leave the code at 0: what a set lacks of the published one, as a part may be wanted, and pairs that
 seem far apart, as an estimate may err.
@@ -24,7 +24,7 @@ from .survey import FAR, UNKNOWN, Survey, survey
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m training describe`."""
+    """The flags of `segmif training describe`."""
     parser.add_argument("--kind", choices=tuple(KINDS), required=True, help="how it is laid out")
     parser.add_argument("--folder", type=Path, required=True, help="where the data set lies")
     parser.add_argument("--split", help="train, val or test, if it has several")

@@ -128,7 +128,7 @@ class Frames(Sequence[LabelledPair]):
 def _sentence(broken: list[str], all_frames: int) -> str:
     more = [f"and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
     first = f"{len(broken)} of {all_frames} frames cannot be used:"
-    advice = "`python -m training describe` says of each set what to fix"
+    advice = "`segmif training describe` says of each set what to fix"
     return "\n  ".join([first, *broken[:SHOWN], *more, advice])
 
 

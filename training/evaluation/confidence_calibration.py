@@ -1,5 +1,5 @@
 """
-`python -m training calibrate`: a temperature and an offset for each class, into the weights.
+`segmif training calibrate`: a temperature and an offset for each class, into the weights.
 
 Rare classes are drawn too large, and the mask is too sure of itself. Both are mended by what the
 last layer says of frames that its training left out: logits are divided by a temperature, which
@@ -48,7 +48,7 @@ class CalibrationFit:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m training calibrate`."""
+    """The flags of `segmif training calibrate`."""
     add = parser.add_argument
     add("--fold", nargs=2, action="append", metavar=("N", "WEIGHTS"), required=True)
     add("--weights", type=Path, required=True, help="to change")

@@ -66,7 +66,7 @@ class SetName:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `python -m training evaluate` takes."""
+    """Declare what `segmif evaluate` takes."""
     add = parser.add_argument
     add("--weights", type=Path, required=True, help=", ".join(WEIGHTS))
     add("--data", type=Path, required=True, help="folder that the sets lie in")

@@ -1,5 +1,5 @@
 """
-`python -m training holdout`: weights judged by frames that they never saw, and how much they bear.
+`segmif training holdout`: weights judged by frames that they never saw, and how much they bear.
 
 With `--fold N` the frames are those of group N of `training/data/folds.toml`. The weights must have
 been trained without them; `mfnet/train` counts as raw infrared, `msrs_more` as enhanced. With
@@ -52,7 +52,7 @@ class Counts:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m training holdout`."""
+    """The flags of `segmif training holdout`."""
     add = parser.add_argument
     add("--weights", type=Path, help=".safetensors or .onnx to judge")
     add("--data", type=Path, default=data_root(), help="folder that the sets lie in")

@@ -27,7 +27,12 @@ from segmif.imaging.headers import Header, ImageError, Kind
 
 from .sandbox import SandboxLimits
 
-COMMAND: Sequence[str] = (sys.executable, "-m", "service.pipeline.decoder.worker")
+# The empty entry of the path is the current folder, which may hold anything of these names.
+PROGRAM = (
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    f"from {__package__}.worker import main; main(int(sys.argv[1]))"
+)
+COMMAND: Sequence[str] = (sys.executable, "-c", PROGRAM)
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR")  # no token among them
 MESSAGE_BYTES = 4096
 # Freed memory stays with a process: to fault the pages of two pictures in anew takes 1 ms.

@@ -1,7 +1,7 @@
 """
 The program that decodes untrusted files.
 
-Started as `python -m service.pipeline.decoder.worker DESCRIPTOR`.
+It is started with a descriptor as its only argument.
 
 It has the codecs in memory and does nothing itself. For each socket that comes over the descriptor
 it forks a worker, confined to memory and that socket. To a message without a socket it answers
@@ -14,7 +14,6 @@ import mmap
 import os
 import signal
 import socket
-import sys
 from typing import Any
 
 import cv2
@@ -133,7 +132,3 @@ def decode(part: str, header: Header, bits: int | None) -> tuple[dict[str, Any],
         return {}, codecs.infrared_of(header)
     frame = codecs.visible_of(header, bits)
     return {"bits": frame.bits, "bits_from": frame.bits_from}, frame.pixels
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

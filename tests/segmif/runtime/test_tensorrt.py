@@ -99,7 +99,7 @@ def test_confidence_comes_where_it_is_asked_for_and_the_engine_has_it(tmp_path: 
     runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
     assert runtime.outputs == ("fused", "labels")
     assert_right(runtime.run(visible, infrared), visible, infrared)
-    with pytest.raises(ValueError, match="python -m export onnx"):
+    with pytest.raises(ValueError, match="segmif export onnx"):
         runtime.run(visible, infrared, confidence=True)
     runtime.close()
 

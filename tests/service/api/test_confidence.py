@@ -131,7 +131,7 @@ def test_a_network_of_old_serves_all_else(serve: Serve, old_stand_in_weights: Pa
         assert post(client, "fused,mask", "multipart/mixed").status_code == 200
         refused = post(client, ALL, "multipart/mixed")
         assert (refused.status_code, refused.json()["kind"]) == (422, "bad_parameter")
-        assert "python -m export onnx" in refused.json()["detail"]
+        assert "segmif export onnx" in refused.json()["detail"]
         with tensors_of(client) as tensors:
             described = tensors.get_model_metadata("nano")["outputs"]
             assert [output["name"] for output in described] == ["fused", "labels"]

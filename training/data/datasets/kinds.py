@@ -40,7 +40,7 @@ def open_set(
         raise ValueError(f"{frames.name}: {frames.obstacles[0]}")
     if frames.missing:
         name, parts = next(iter(frames.missing.items()))
-        advice = frames.naming or "get or remove them; python -m training describe names them all"
+        advice = frames.naming or "get or remove them; segmif training describe names them all"
         raise FileNotFoundError(
             f"{frames.name}: {len(frames.missing)} of {len(frames.moments)} moments are not "
             f"complete, the first is {name} (no {', '.join(parts)}); {advice}"

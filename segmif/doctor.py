@@ -1,0 +1,273 @@
+"""`segmif doctor`: what works on this machine, and the remedy if it does not, within 10 s."""
+
+import argparse
+import ctypes
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import version as version_of
+from threading import Thread
+from typing import Literal
+from urllib.request import urlopen
+
+from segmif.install import install_command, version
+
+LIMIT_S = 9.0  # for all checks
+OLDEST_PYTHON = (3, 10)
+FREE_BYTES = 2**30  # an engine or a training run writes less
+REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*\])?([^;]*)(?:;(.*))?")
+NO_DRIVER = "no NVIDIA driver: networks run on the CPU"
+
+State = Literal["ok", "note", "failed"]  # note: something optional is not here
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a check."""
+
+    state: State
+    detail: str
+    remedy: str = ""  # of what failed, or how to get what is not here
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the findings; gives 0 if no check failed, else 1."""
+    parser = argparse.ArgumentParser(prog="segmif doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--port", type=int, help="port that the service is to take (SEGMIF_PORT, else 8000)"
+    )
+    args = parser.parse_args(arguments)
+    findings = examine(args.port or _stated_port())
+    failed = [name for name, finding in findings.items() if finding.state == "failed"]
+    if args.json:
+        checks = [{"name": name, **asdict(finding)} for name, finding in findings.items()]
+        print(json.dumps({"version": version(), "ok": not failed, "checks": checks}, indent=2))
+    else:
+        print(*_lines(findings), sep="\n")
+    sys.stdout.flush()
+    return 1 if failed else 0
+
+
+def examine(port: int, limit_s: float | None = None) -> dict[str, Finding]:
+    """The findings of all checks, by name."""
+    limit_s = limit_s or LIMIT_S
+    end = time.monotonic() + limit_s
+    checks: dict[str, Callable[[], Finding]] = {
+        "Python": check_python,
+        "packages": check_packages,
+        "extras": check_extras,
+        "GPU": check_gpu,
+        "TensorRT": check_tensorrt,
+        "ONNX Runtime": check_onnxruntime,
+        "decoders": check_decoders,
+        "disk": check_disk,
+        "port": lambda: check_port(port),
+    }
+    return {name: _within(check, end, limit_s) for name, check in checks.items()}
+
+
+def check_python() -> Finding:
+    """Version and machine."""
+    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("failed", here, "install Python 3.10 or newer")
+    return Finding("ok", here)
+
+
+def check_packages() -> Finding:
+    """What the base install requires, by the metadata of the installed `segmif`."""
+    try:
+        wanting = [line for line in map(_wanting, _requirements(None)) if line]
+    except PackageNotFoundError:
+        return Finding("failed", "segmif is not installed", install_command())
+    if wanting:
+        return Finding("failed", ", ".join(wanting), install_command())
+    return Finding("ok", f"segmif {version()} and all that it requires")
+
+
+def check_extras() -> Finding:
+    """Which extras are here; none of them is needed to serve on a CPU."""
+    extras = ("client", "train", "export", "gpu", "trt", "rosbag", "traces")
+    with suppress(PackageNotFoundError):
+        missing = [name for name in extras if any(map(_wanting, _requirements(name)))]
+        here = ", ".join(name for name in extras if name not in missing) or "none"
+        remedy = install_command(missing[0]) if missing else ""
+        return Finding("ok" if not missing else "note", f"{here} of {', '.join(extras)}", remedy)
+    return Finding("note", "not known, as segmif is not installed", install_command())
+
+
+def check_gpu() -> Finding:
+    """The first GPU, its compute capability and the newest CUDA that the driver knows."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Finding("note", NO_DRIVER)
+    if driver.cuInit(0):
+        return Finding(
+            "failed",
+            "the driver's library is here, and opens no GPU",
+            "`nvidia-smi` must list a GPU; a container needs --gpus all",
+        )
+    name, number = ctypes.create_string_buffer(128), [ctypes.c_int() for _ in range(3)]
+    driver.cuDeviceGetName(name, 128, 0)
+    driver.cuDriverGetVersion(ctypes.byref(number[0]))
+    for value, attribute in zip(number[1:], (75, 76), strict=True):  # capability: major, minor
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0)
+    cuda, major, minor = (value.value for value in number)
+    known = f"CUDA {cuda // 1000}.{cuda % 1000 // 10}"
+    return Finding("ok", f"{name.value.decode()}, capability {major}.{minor}, driver of {known}")
+
+
+def check_tensorrt() -> Finding:
+    """The version of TensorRT."""
+    tensorrt = import_module("segmif.runtime.tensorrt_")
+    errors = import_module("segmif.runtime.errors")
+    try:
+        return Finding("ok", str(tensorrt.import_tensorrt().__version__))
+    except errors.ArtefactError:
+        return Finding("note", "not here: only .engine files need it", install_command("trt"))
+
+
+def check_onnxruntime() -> Finding:
+    """Its providers, and one small pair through the shipped network."""
+    numpy, frames = import_module("numpy"), import_module("segmif.frames")
+    runtime = import_module("segmif.runtime")
+    ours = import_module("segmif.runtime.onnxruntime_").onnxruntime
+    providers = [name.removesuffix("ExecutionProvider") for name in ours.get_available_providers()]
+    here = f"{ours.__version__} with {', '.join(providers)}"
+    weights = import_module("segmif.service.settings").DEFAULT_WEIGHTS
+    network = runtime.open_runtime(weights)
+    visible = numpy.zeros((64, 64, 3), numpy.uint8)
+    runtime.predict(network, frames.FramePair(visible, visible[..., 0]))
+    network.close()
+    if check_gpu().state == "ok" and "CUDA" not in providers:
+        return Finding("note", f"{here}; the GPU is not used", install_command("gpu"))
+    return Finding("ok", f"{here}; {weights.name} answers")
+
+
+def check_decoders() -> Finding:
+    """A picture through a process that decodes, and whether that is confined."""
+    pool = import_module("segmif.service.pipeline.decoder.pool")
+    codecs, numpy = import_module("segmif.imaging.codecs"), import_module("numpy")
+    notes = _Notes()
+    logger = logging.getLogger(pool.__name__)
+    logger.addHandler(notes)
+    logger.propagate = False
+    decoder = pool.DecoderPool(1, 2.0)
+    try:
+        decoder.infrared(codecs.encode_png(numpy.zeros((48, 64), numpy.uint8)), 10**6, math.inf)
+    finally:
+        decoder.close()
+        logger.removeHandler(notes)
+    if notes.said:
+        remedy = "install libseccomp (Debian, Ubuntu: apt-get install libseccomp2), on Linux"
+        return Finding("note", "; ".join(notes.said), remedy)
+    return Finding("ok", "a PNG was decoded in a confined process")
+
+
+def check_disk() -> Finding:
+    """Room in the current folder and for temporary files."""
+    room = {place: shutil.disk_usage(place).free for place in (os.curdir, tempfile.gettempdir())}
+    said = ", ".join(f"{free / 2**30:.1f} GiB free in {place}" for place, free in room.items())
+    if min(room.values()) < FREE_BYTES:
+        return Finding("failed", said, f"free {FREE_BYTES / 2**30:.0f} GiB, or set TMPDIR")
+    return Finding("ok", said)
+
+
+def check_port(port: int) -> Finding:
+    """Whether the service could listen, or does already."""
+    with socket.socket() as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/livez", timeout=1):
+                return Finding("ok", f"a service answers on port {port}")
+            why = getattr(error, "strerror", None) or error
+            return Finding("failed", f"port {port}: {why}", "segmif serve --port with a free one")
+    return Finding("ok", f"port {port} is free")
+
+
+def _within(check: Callable[[], Finding], end: float, limit_s: float) -> Finding:
+    """The finding of a check, or that it failed or was not done by then."""
+    found: list[Finding] = []
+
+    def work() -> None:
+        try:
+            found.append(check())
+        except ModuleNotFoundError as error:
+            found.append(Finding("failed", f"{error.name} is missing", install_command()))
+        except Exception as error:
+            found.append(Finding("failed", f"{type(error).__name__}: {error}", install_command()))
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(max(0.1, end - time.monotonic()))
+    late = f"not done when the {limit_s:g} s for all checks were over"
+    return found[0] if found else Finding("failed", late, "try again when the machine is idle")
+
+
+def _requirements(extra: str | None) -> Iterator[tuple[str, str]]:
+    """Name and version specifiers of what the base install or an extra requires on this machine."""
+    for line in requires("segmif") or ():
+        name, specifiers, marker = REQUIREMENT.fullmatch(line.strip()).groups()  # type: ignore[union-attr]
+        of = re.search(r"extra\s*==\s*['\"]([\w-]+)", marker or "")
+        elsewhere = "sys_platform == 'linux'" in (marker or "") and sys.platform != "linux"
+        if (of[1] if of else None) == extra and not elsewhere:
+            yield name, specifiers
+
+
+def _wanting(requirement: tuple[str, str]) -> str:
+    """What is wrong with a requirement, or nothing; only lower bounds are compared."""
+    name, specifiers = requirement
+    try:
+        here = version_of(name)
+    except PackageNotFoundError:
+        return f"{name} is missing"
+    floor = re.search(r"[>=]=\s*([\d.]+)", specifiers)
+    if floor and _numbers(here) < _numbers(floor[1]):
+        return f"{name} is {here}, at least {floor[1]} is needed"
+    return ""
+
+
+def _numbers(stated: str) -> tuple[int, ...]:
+    found = re.match(r"[\d.]+", stated)
+    return tuple(int(part) for part in found[0].split(".") if part) if found else ()
+
+
+def _stated_port() -> int:
+    stated = os.environ.get("SEGMIF_PORT", "")
+    return int(stated) if stated.isdecimal() else 8000
+
+
+def _lines(findings: dict[str, Finding]) -> Iterator[str]:
+    width = max(map(len, findings))
+    for name, finding in findings.items():
+        yield f"{finding.state:6}  {name:{width}}  {finding.detail}"
+        if finding.remedy:
+            yield f"{'':6}  {'':{width}}  -> {finding.remedy}"
+
+
+class _Notes(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
