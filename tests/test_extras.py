@@ -33,6 +33,7 @@ def in_base_install(*words: str | Path) -> subprocess.CompletedProcess[str]:
         ("training", "--help"),
         ("export", "--help"),
         ("training", "describe", "--help"),
+        ("training", "train", "--help"),
         ("training", "evaluate", "--help"),
         ("training", "render", "--help"),
     ],

@@ -8,7 +8,7 @@ from segmif.interrupts import end_at_once
 # By name: each is imported only when it is asked for, as the base install holds no torch.
 COMMANDS = {
     "describe": f"{__package__}.data.describe",
-    "train": f"{__package__}.train",
+    "train": f"{__package__}.train_command",
     "evaluate": f"{__package__}.evaluation.evaluate",
     "holdout": f"{__package__}.evaluation.holdout",
     "calibrate": f"{__package__}.evaluation.confidence_calibration",

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from segmif.argument_types import IntegerRange
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
@@ -29,7 +28,7 @@ from .config import TrainConfig, read_config
 from .data.datasets import FrameSet
 from .data.frames import Frames, common_taxonomy
 from .data.samples import batches, check_draws
-from .data.sources import data_root, named_root, training_sets
+from .data.sources import named_root, training_sets
 from .fit import imagenet
 from .fit.attention_kernels import use_kernels
 from .fit.early_stopping import EarlyStopping
@@ -40,44 +39,7 @@ from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Throughput
 from .fit.validation import open_validation, validate
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `segmif train`."""
-    parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
-    parser.add_argument(
-        "--data", type=Path, help=f"real frames [{data_root()}; else rendered scenes]"
-    )
-    parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
-    parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
-    parser.add_argument("--weights", type=Path, help="of this variant, to start from")
-    parser.add_argument(
-        "--teacher",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="weights to learn from: a larger variant's, a tutor's, or several for their mean mask",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
-    parser.add_argument(
-        "--accept-changed-inputs",
-        action="store_true",
-        help="resume with other frames, weights or teachers than the run was begun with",
-    )
-    parser.add_argument(
-        "--steps", type=IntegerRange(), help="stop here before the config's last step"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["32-true", "bf16-mixed", "16-mixed"],
-        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true; on a GPU with "
-        "--kernels 16-mixed]",
-    )
-    parser.add_argument(
-        "--kernels",
-        type=Path,
-        help="library of our attention kernels (`make plugin`) to train on; less memory [torch]",
-    )
+from .train_command import add_arguments as add_arguments
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,0 +1,57 @@
+"""
+`segmif train`: pairs in, `runs/CONFIG/VARIANT.safetensors` out.
+
+Its flags can be read in the base install. Training itself, in `train`, needs torch.
+"""
+
+import argparse
+from pathlib import Path
+
+from segmif.argument_types import IntegerRange
+
+from .data.sources import data_root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `segmif train`."""
+    parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
+    parser.add_argument(
+        "--data", type=Path, help=f"real frames [{data_root()}; else rendered scenes]"
+    )
+    parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
+    parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
+    parser.add_argument("--weights", type=Path, help="of this variant, to start from")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="weights to learn from: a larger variant's, a tutor's, or several for their mean mask",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument(
+        "--accept-changed-inputs",
+        action="store_true",
+        help="resume with other frames, weights or teachers than the run was begun with",
+    )
+    parser.add_argument(
+        "--steps", type=IntegerRange(), help="stop here before the config's last step"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["32-true", "bf16-mixed", "16-mixed"],
+        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true; on a GPU with "
+        "--kernels 16-mixed]",
+    )
+    parser.add_argument(
+        "--kernels",
+        type=Path,
+        help="library of our attention kernels (`make plugin`) to train on; less memory [torch]",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Train as the arguments say; gives the exit code."""
+    from . import train
+
+    return train.main(args)
