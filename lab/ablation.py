@@ -1,8 +1,8 @@
 """
 What each part of the network and of its training is worth: the same budget without it.
 
-Every arm trains with several seeds from nothing and is judged on mfnet/val, never on a test set. An
-arm that is done is not run again, so the command may be stopped and called again at any time.
+Every arm trains with several seeds from nothing. It is evaluated on mfnet/val, never on a test set.
+An arm that is done is not run again, so the command may be stopped and called again at any time.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """
-What a drive that training never saw costs: the same budget, judged on other drives or other frames.
+What a drive that training never saw costs: the same budget on seen and on unseen drives.
 
 The drives of mfnet/train have their own numbers. Frames of one drive are near in time, so frames
 between those trained on (as mfnet/val's are) say less than a drive that was left out. Every frame
-is trained on in one half and judged in the other.
+is trained on in one half and evaluated in the other.
 """
 
 import argparse
@@ -30,14 +30,14 @@ HALVES = {  # patterns of the moments; each half has a drive or frames by day an
 }
 
 
-def _arm(trained: str, judged: str) -> Arm:
+def _arm(trained: str, evaluated: str) -> Arm:
     source = {
         name: Source(kind="mfnet", folder="mfnet", split="train", names=HALVES[name])
-        for name in (trained, judged)
+        for name in (trained, evaluated)
     }
-    settings = {"data": (source[trained],), "validation": source[judged], **MASK_ALONE}
+    settings = {"data": (source[trained],), "validation": source[evaluated], **MASK_ALONE}
     return Arm(
-        f"trained on {trained}, judged on {judged}", settings=settings, evaluates_fusion=False
+        f"trained on {trained}, judged on {evaluated}", settings=settings, evaluates_fusion=False
     )
 
 

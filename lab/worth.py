@@ -2,8 +2,8 @@
 What a fused frame is worth: one segmenter, trained alike on each kind of picture.
 
 The segmenter is not ours: ESPNetv2, which has learnt Cityscapes and goes on from there, as people
-who buy a fused picture would do it. Judged on mfnet/val; every arm with several seeds. An arm that
-is done is not run again.
+who buy a fused picture would do it. Every arm has several seeds and is evaluated on mfnet/val. An
+arm that is done is not run again.
 """
 
 import argparse
@@ -39,7 +39,9 @@ COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m lab worth`."""
     weights = Path("weights/edge.onnx")
-    parser.add_argument("--weights", type=Path, default=weights, help="whose fused frames to judge")
+    parser.add_argument(
+        "--weights", type=Path, default=weights, help="whose fused frames to evaluate"
+    )
     segmenter = published_weights()
     parser.add_argument("--segmenter", type=Path, default=segmenter, help="ESPNetv2, Cityscapes")
     known = arms(lambda frame: frame.visible, segmenter)

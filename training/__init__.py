@@ -1,1 +1,1 @@
-"""Disk -> checkpoint: data, losses, the loop, and the judge."""
+"""Disk -> checkpoint: data, losses, the loop, and evaluation."""

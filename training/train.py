@@ -142,7 +142,7 @@ def gather(
     config: TrainConfig, root: Path, stop: int, view: Callable[[FrameSet], FrameSet] | None
 ) -> tuple[Frames, FrameSet | None, dict[str, str]]:
     """
-    The frames to train on, those to judge by and the digests of the latter; all are read once.
+    The frames to train on, those to evaluate on and the digests of the latter; all are read once.
 
     Raises what opening them raises, ValueError if one is broken or the labels teach nothing.
     """
@@ -186,7 +186,7 @@ class Session:
 
     @property
     def averaged(self) -> Network:
-        """The network that is judged and saved."""
+        """The network that is evaluated and saved."""
         return cast(Network, self.average.module)
 
     @property

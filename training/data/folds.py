@@ -1,5 +1,5 @@
 """
-Which frames of MFNet and MSRS a fold trains on, and which it is judged by.
+Which frames of MFNet and MSRS a fold trains on, and which it is evaluated on.
 
 The groups stand in `training/data/folds.toml`, which says how they were chosen.
 """
@@ -55,6 +55,6 @@ def without(frames: FrameSet, fold: int) -> FrameSet:
     return only(frames, [name for name in frames.names if trains(name, groups, fold)])
 
 
-def judges(name: str, groups: Sequence[Group], fold: int) -> bool:
+def evaluates(name: str, groups: Sequence[Group], fold: int) -> bool:
     """Whether a frame is of the group `fold`, which is left out."""
     return groups[fold - 1].holds(name)

@@ -21,7 +21,7 @@ def shift(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> float:
     The distance [px] by which infrared (H, W) as a whole lies beside visible (H, W, 3).
 
     It is where the edges of both correlate best. Frames without edges, as visible ones at night
-    may be, give anything: judge many pairs, never one.
+    may be, give anything: look at many pairs, never one.
     """
     scale: float = max(1.0, max(infrared.shape) / WORKING_SIDE)
     height, width = (round(side / scale) for side in infrared.shape)

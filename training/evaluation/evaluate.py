@@ -1,7 +1,7 @@
 """
-Judge weights: fusion metrics on pairs, intersection over union on labelled ones, a report.
+Evaluate weights: fusion metrics on pairs, intersection over union on labelled ones, a report.
 
-Without `--set`, fusion is judged on `msrs_test/{visible,infrared}` and masks on
+Without `--set`, fusion is evaluated on `msrs_test/{visible,infrared}` and masks on
 `mfnet/val/{visible,infrared,label}` under the data folder. With it, every named set gets fusion
 metrics and, if it is labelled by the classes of the weights, masks.
 """
@@ -76,18 +76,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="sets",
         metavar="KIND:FOLDER[:SPLIT]",
-        help=f"judge this set of --data, KIND being one of {', '.join(KINDS)}; may be repeated "
+        help=f"evaluate this set of --data, KIND being one of {', '.join(KINDS)}; may be repeated "
         f"(without it: fusion on {FUSION_SET}, masks on {MASK_SET})",
     )
     add("--json", metavar="FILE", help="also write the numbers; - prints only them")
     add("--frames", action="store_true", help="add each frame's numbers to the JSON")
     add("--report", type=Path, metavar="FILE", help="write an HTML page; takes in --baselines")
     add("--baselines", action="store_true", help="add each sensor alone and fusion by rules")
-    add("--sensor-drop", action="store_true", help="judge masks with either sensor black as well")
+    add(
+        "--sensor-drop", action="store_true", help="evaluate masks with either sensor black as well"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Judge the weights, print the tables and write the files that were asked for."""
+    """Evaluate the weights, print the tables and write the files that were asked for."""
     json_file = None if args.json in (None, "-") else Path(args.json)
     check_outputs(json_file, args.report)
     predict, runs_on, manifest = open_with_manifest(args.weights)
@@ -107,8 +109,8 @@ def main(args: argparse.Namespace) -> int:
     if json_file:
         write_text(json_file, numbers + "\n")
     if args.report:
-        judged = [(frames, result) for (frames, _), result in zip(sets, results, strict=True)]
-        page = report.page(_provenance(args.weights, manifest, runs_on), judged, predict)
+        evaluated = [(frames, result) for (frames, _), result in zip(sets, results, strict=True)]
+        page = report.page(_provenance(args.weights, manifest, runs_on), evaluated, predict)
         write_text(args.report, page)
     return 0
 
@@ -141,13 +143,13 @@ def without_foreign_masks(
         return frames, measures
     unlike = f"{weights} labels by {taxonomy.name}; {frames.name} needs {frames.taxonomy.name}"
     if not measures.fusion:
-        raise EvaluationError(f"{unlike}; name the sets to judge with --set")
-    notes = (*frames.notes, f"masks are not judged: {unlike}")
+        raise EvaluationError(f"{unlike}; name the sets to evaluate with --set")
+    notes = (*frames.notes, f"masks are not evaluated: {unlike}")
     return replace(frames, notes=notes), replace(measures, masks=False)
 
 
 def read_once(sets: Sequence[FrameSet]) -> None:
-    """Read all frames, so that what is wrong is known before minutes of judging; raises as read."""
+    """Reads all frames: a broken one is known before minutes of evaluation. Raises as `read`."""
     for frames in sets:
         for index in tqdm(range(len(frames.names)), desc=f"{frames.name}: reading", leave=False):
             check(frames.read(index), frames.name)
@@ -172,7 +174,7 @@ def open_with_manifest(path: Path) -> tuple[Predict, str, Manifest]:
     if path.suffix != ".safetensors":
         opened = runtime.open_runtime(path)
         return partial(runtime.predict, opened), opened.name, opened.manifest
-    import torch  # an ONNX file is judged without it
+    import torch  # an ONNX file is evaluated without it
 
     from segmif.model.weights import open_network
 
@@ -199,7 +201,7 @@ def predict_by(network: "Network") -> Predict:
 
 
 def check_outputs(*files: Path | None) -> None:
-    """Judging takes minutes: say before it that there is no place for its result."""
+    """Evaluation takes minutes: say before it that there is no place for its result."""
     for path in files:
         if path and path.is_dir():
             raise EvaluationError(f"{path} cannot be written, it is a folder: name a file")

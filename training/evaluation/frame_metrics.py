@@ -1,4 +1,4 @@
-"""Judge a network on a set of frames, one after the other."""
+"""Evaluate a network on a set of frames, one after the other."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ FOUND = 0.5  # share of a person's pixels that must be labelled so
 
 
 class EvaluationError(ValueError):
-    """Weights or data that cannot be judged."""
+    """Weights or data that cannot be evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Measures:
 
 def evaluate_set(predict: Predict, frames: FrameSet, measures: Measures) -> SetResult:
     """
-    Judge a network, given as pair -> prediction, on every frame of a set.
+    Evaluate a network, given as pair -> prediction, on every frame of a set.
 
     Raises EvaluationError if a frame is smaller than the metrics need, and what `frames.read`
     raises.
@@ -56,7 +56,7 @@ def evaluate_set(predict: Predict, frames: FrameSet, measures: Measures) -> SetR
 
 
 def check(frame: LabelledPair, of: str) -> None:
-    """Raise EvaluationError if a frame of the set named `of` cannot be judged."""
+    """Raise EvaluationError if a frame of the set named `of` cannot be evaluated."""
     if min(frame.infrared.shape) < MINIMUM_SIDE:
         raise EvaluationError(
             f"{of}: {frame.name} is {frame.infrared.shape}; the metrics need {MINIMUM_SIDE} px on "

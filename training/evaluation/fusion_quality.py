@@ -60,7 +60,7 @@ class Quality:
 
 
 def measure(predict: Predict, pair: FramePair, prediction: Prediction) -> Quality:
-    """Judge what `predict` made of a pair; it is asked three times more, about changed copies."""
+    """Evaluate the prediction of a pair; `predict` runs three times more, on changed copies."""
     seen, warm, fused = luma(pair.visible), pair.infrared, luma(prediction.fused)
     outside = overshoot(seen, warm, fused)
     flickers = flicker(predict, pair, prediction)

@@ -1,5 +1,5 @@
 """
-`segmif training holdout`: weights judged by frames that they never saw, and how much they bear.
+`segmif training holdout`: weights evaluated on frames that they never saw, and their robustness.
 
 With `--fold N` the frames are those of group N of `training/data/folds.toml`. The weights must have
 been trained without them; `mfnet/train` counts as raw infrared, `msrs_more` as enhanced. With
@@ -54,7 +54,7 @@ class Counts:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `segmif training holdout`."""
     add = parser.add_argument
-    add("--weights", type=Path, help=".safetensors or .onnx to judge")
+    add("--weights", type=Path, help=".safetensors or .onnx to evaluate")
     add("--data", type=Path, default=data_root(), help="folder that the sets lie in")
     add(
         "--fold",
@@ -62,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=range(1, 5),
         help="group that the weights never saw",
     )
-    add("--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="judge this set instead")
+    add(
+        "--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="evaluate this set instead"
+    )
     add(
         "--shifts",
         type=IntegerRange(1, 64),
@@ -71,32 +73,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--pans", action="store_true", help="also how labels flip and luma flickers in a pan")
     add("--json", type=Path, help="file to write the counts into")
-    add("--pool", type=Path, nargs="+", help="files of counts to add up, instead of judging")
+    add("--pool", type=Path, nargs="+", help="files of counts to add up, instead of evaluating")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Judges or pools, prints the tables, writes the counts."""
+    """Evaluates or pools, prints the tables, writes the counts."""
     check_outputs(args.json)
     if args.pool:
         parts = [json.loads(read_text(path)) for path in args.pool]
-        judged, taxonomy = pooled(parts), TAXONOMIES[parts[0]["taxonomy"]]
+        totals, taxonomy = pooled(parts), TAXONOMIES[parts[0]["taxonomy"]]
     else:
         if not args.weights or (args.fold is None) == (args.set is None):
             raise ValueError("give --weights and either --fold or --set, or files to --pool")
         predict, _ = open_weights(args.weights)
         shifts = DISTANCES if args.shifts == [] else args.shifts or ()
         taxonomy = Manifest.read(args.weights).classes
-        judged = evaluate_frames(
+        totals = evaluate_frames(
             predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans
         )
-    print(as_text(judged, taxonomy))
+    print(as_text(totals, taxonomy))
     if args.json:
-        write_text(args.json, json.dumps(as_json(judged, taxonomy)) + "\n")
+        write_text(args.json, json.dumps(as_json(totals, taxonomy)) + "\n")
     return 0
 
 
 def _frames(args: argparse.Namespace) -> Iterator[tuple[str, LabelledPair]]:
-    """The frames to judge by, each with its kind of infrared."""
+    """The frames to evaluate on, each with its kind of infrared."""
     if args.set:
         frames = args.set.open(args.data)
         yield from ((frames.name, frames.read(index)) for index in range(len(frames.names)))
@@ -110,7 +112,7 @@ def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, LabelledPair]]:
     for kind, (folder, split) in KINDS.items():
         frames = open_set("mfnet", root / folder, split)
         for index, name in enumerate(frames.names):
-            if folds.judges(name, groups, fold):
+            if folds.evaluates(name, groups, fold):
                 yield kind, frames.read(index)
 
 
@@ -123,56 +125,56 @@ def evaluate_frames(
     pans: bool,
 ) -> Counts:
     """All that was asked for, over all frames."""
-    judged, classes = Counts(), len(taxonomy.names)
+    totals, classes = Counts(), len(taxonomy.names)
     for index, (kind, frame) in enumerate(tqdm(frames, unit="pair")):
         pair = FramePair(frame.visible, frame.infrared)
         found = predict(pair)
         confusion = ConfusionMatrix.empty(classes).add(found.labels, frame.labels)
-        judged.count("masks", f"{kind} {frame.light or ''}".strip(), confusion)
-        judged.calibration += Calibration.empty().add(found, frame.labels)
+        totals.count("masks", f"{kind} {frame.light or ''}".strip(), confusion)
+        totals.calibration += Calibration.empty().add(found, frame.labels)
         for distance in shifts:
             for name, moved in misaligned_masks(predict, frame, distance, classes).items():
-                judged.count("moved", f"{distance} px {name}", moved)
+                totals.count("moved", f"{distance} px {name}", moved)
         if pans and index % EVERY == 0:
-            judged.stability += stability(predict, pair, seed=index)
-    return judged
+            totals.stability += stability(predict, pair, seed=index)
+    return totals
 
 
-def as_json(judged: Counts, taxonomy: Taxonomy) -> dict[str, Any]:
+def as_json(totals: Counts, taxonomy: Taxonomy) -> dict[str, Any]:
     """The counts, as `pooled` reads them."""
     return {
         "taxonomy": taxonomy.name,
-        "masks": {name: each.counts.tolist() for name, each in judged.masks.items()},
-        "moved": {name: each.counts.tolist() for name, each in judged.moved.items()},
-        "calibration": judged.calibration.sums.tolist(),
-        "stability": asdict(judged.stability),
+        "masks": {name: each.counts.tolist() for name, each in totals.masks.items()},
+        "moved": {name: each.counts.tolist() for name, each in totals.moved.items()},
+        "calibration": totals.calibration.sums.tolist(),
+        "stability": asdict(totals.stability),
     }
 
 
 def pooled(parts: Sequence[Mapping[str, Any]]) -> Counts:
     """The sum of what `as_json` gave."""
-    judged = Counts()
+    totals = Counts()
     for each in parts:
         for table in ("masks", "moved"):
             for name, counts in each[table].items():
-                judged.count(table, name, ConfusionMatrix(np.array(counts, np.int64)))
-        judged.calibration += Calibration(np.array(each["calibration"]))
-        judged.stability += Stability(**each["stability"])
-    return judged
+                totals.count(table, name, ConfusionMatrix(np.array(counts, np.int64)))
+        totals.calibration += Calibration(np.array(each["calibration"]))
+        totals.stability += Stability(**each["stability"])
+    return totals
 
 
-def as_text(judged: Counts, taxonomy: Taxonomy) -> str:
-    """Markdown tables of all that was judged."""
+def as_text(totals: Counts, taxonomy: Taxonomy) -> str:
+    """Markdown tables of all that was evaluated."""
     lines = [f"| | mIoU | {' | '.join(taxonomy.names)} |", "|---" * (2 + len(taxonomy.names)) + "|"]
-    rows = {"all": _sum(list(judged.masks.values())), **judged.masks, **_by_distance(judged.moved)}
+    rows = {"all": _sum(list(totals.masks.values())), **totals.masks, **_by_distance(totals.moved)}
     for name, confusion in rows.items():
         cells = " | ".join(f"{share:.3f}" for share in np.nan_to_num(confusion.iou))
         lines.append(f"| {name} | {confusion.mean_iou:.3f} | {cells} |")
-    lines += ["", f"expected calibration error (objects): {judged.calibration.error:.4f}"]
-    if judged.stability.pixels:
-        fused, visible = judged.stability.noise
+    lines += ["", f"expected calibration error (objects): {totals.calibration.error:.4f}"]
+    if totals.stability.pixels:
+        fused, visible = totals.stability.noise
         lines += [
-            f"object pixels that flip per frame: {judged.stability.flips:.3f}",
+            f"object pixels that flip per frame: {totals.stability.flips:.3f}",
             f"change of luma per frame: fused {fused:.2f}, visible {visible:.2f} levels",
         ]
     return "\n".join(lines) + "\n"

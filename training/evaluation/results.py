@@ -1,4 +1,4 @@
-"""What judging gave: a result per frame, means and sums over the frames of a set."""
+"""What evaluation gave: a result per frame, means and sums over the frames of a set."""
 
 import math
 import re
@@ -47,15 +47,15 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class SetResult:
-    """All frames of one set, in its order; `taxonomy` is None if no masks were judged."""
+    """All frames of one set, in its order; `taxonomy` is None if no masks were evaluated."""
 
     name: str
     taxonomy: Taxonomy | None
     frames: tuple[FrameResult, ...]
-    notes: tuple[str, ...] = ()  # what there is to mind in the set, and what was not judged
+    notes: tuple[str, ...] = ()  # what there is to mind in the set, and what was not evaluated
 
     def fusion(self, light: str = "all") -> dict[str, FusionMetrics]:
-        """Mean metrics by method, of a light that the set has; empty if not judged."""
+        """Mean metrics by method, of a light that the set has; empty if not evaluated."""
         return _means(frame.fusion for frame in self.by_light()[light])
 
     def quality(self) -> dict[str, Quality]:
@@ -78,7 +78,7 @@ class SetResult:
         }
 
     def sensors(self) -> tuple[str, ...]:
-        """What the network was shown, BOTH first; empty if no masks were judged."""
+        """What the network was shown, BOTH first; empty if no masks were evaluated."""
         return tuple(self.frames[0].masks)
 
     def by_light(self) -> dict[str, list[FrameResult]]:

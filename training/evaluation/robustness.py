@@ -92,10 +92,10 @@ class Calibration:
         """With the labelled pixels of one frame that the mask says are objects."""
         if prediction.confidence is None:
             return self
-        judged = (truth != IGNORE) & (prediction.labels > 0)
-        confidence = prediction.confidence[judged] / 255
+        valid = (truth != IGNORE) & (prediction.labels > 0)
+        confidence = prediction.confidence[valid] / 255
         place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-        right = prediction.labels[judged] == truth[judged]
+        right = prediction.labels[valid] == truth[valid]
         weights = (np.ones_like(confidence), confidence, right.astype(np.float64))
         counted = [np.bincount(place, weight, BINS) for weight in weights]
         return Calibration(self.sums + np.stack(counted))

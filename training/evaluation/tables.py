@@ -1,4 +1,4 @@
-"""The results of judging as tables for people and as JSON for programs."""
+"""The results of an evaluation as tables for people and as JSON for programs."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """
 The published ESPNetv2, which has learnt Cityscapes, in our training.
 
-It judges single pictures in `worth`; with an encoder for each sensor it is the tutor of our
+It segments single pictures in `worth`; with an encoder for each sensor it is the tutor of our
 networks, and the second encoder of `edge`.
 """
 

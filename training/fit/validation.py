@@ -1,4 +1,4 @@
-"""The frames kept out of training by which a run is judged on its way."""
+"""The frames kept out of training by which a run is evaluated on its way."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ VALIDATION = Source(kind="mfnet", folder="mfnet", split="val")
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """The labelled frames that a run is judged by, and when."""
+    """The labelled frames that a run is evaluated on, and when."""
 
     validation: Source = VALIDATION
     validate_every: int = 600  # steps
@@ -38,7 +38,7 @@ def open_validation(
     view: Callable[[FrameSet], FrameSet] | None,
 ) -> tuple[FrameSet | None, dict[str, str]]:
     """
-    The frames that a run to the step `stop` is judged by, seen through `view`, and their digests.
+    The frames on which a run to step `stop` is evaluated, seen through `view`, and their digests.
 
     None and none if it never is, or if there is no data at all. Every frame is read once, as
     those to train on are: ValueError now, not hours later, if one is broken, or if the labels
@@ -61,7 +61,7 @@ def open_validation(
 
 def _refuse_other_classes(frames: FrameSet, classes: Taxonomy) -> None:
     if frames.taxonomy is None:
-        raise ValueError(f"{frames.name} has no labels to judge by")
+        raise ValueError(f"{frames.name} has no labels to evaluate on")
     if frames.taxonomy != classes:
         raise ValueError(
             f"{frames.name} is labelled by {frames.taxonomy.name}, "

@@ -30,7 +30,7 @@ def test_every_block_is_trained_on_in_three_folds_and_judged_in_one() -> None:
     for number, group in enumerate(GROUPS, 1):
         for place in (place for block in group.numbers for place in block):
             name = f"{place:05d}N"
-            judging = [fold for fold in range(1, 5) if folds.judges(name, GROUPS, fold)]
+            judging = [fold for fold in range(1, 5) if folds.evaluates(name, GROUPS, fold)]
             training = [fold for fold in range(1, 5) if folds.trains(name, GROUPS, fold)]
             assert judging == [number]
             assert training == [fold for fold in range(1, 5) if fold != number]
@@ -75,7 +75,7 @@ def test_each_group_has_day_and_night_and_every_class() -> None:
         lights: Counter[str | None] = Counter()
         seen: set[int] = set()
         for frames in sets:
-            names = [name for name in frames.names if folds.judges(name, GROUPS, fold)]
+            names = [name for name in frames.names if folds.evaluates(name, GROUPS, fold)]
             view = only(frames, names) if names else None
             for frame in map(view.read, range(len(names))) if view else ():
                 lights[frame.light] += 1

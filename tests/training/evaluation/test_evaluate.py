@@ -243,7 +243,7 @@ def test_fusion_is_judged_where_the_labels_have_other_classes(
     written, page = frames_root / "numbers.json", frames_root / "page.html"
     results = ("--json", str(written), "--report", str(page))
     evaluate(stand_in_weights, frames_root, "--set", "fmb:FMB:val", "--sensor-drop", *results)
-    reason = "masks are not judged: stand_in.onnx labels by mfnet; FMB/val needs fmb"
+    reason = "masks are not evaluated: stand_in.onnx labels by mfnet; FMB/val needs fmb"
     (found,) = read_numbers(written)["sets"]
     assert sorted(found) == ["fusion", "name", "pairs", "quality"]
     assert reason in read_numbers(written)["notes"]["FMB/val"]

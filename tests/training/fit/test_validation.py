@@ -66,7 +66,9 @@ def test_broken_frames_are_told_before_training(frames_root: Path) -> None:
 
 
 def test_frames_without_labels_are_refused(frames_root: Path) -> None:
-    refused(replace(CONFIG, validation=PAIRS), frames_root, "msrs_test has no labels to judge by")
+    refused(
+        replace(CONFIG, validation=PAIRS), frames_root, "msrs_test has no labels to evaluate on"
+    )
 
 
 def test_labels_of_other_classes_are_refused(frames_root: Path) -> None:

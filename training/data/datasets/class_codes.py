@@ -87,7 +87,7 @@ def read_class_map(path: Path) -> ClassCodes | None:
     The classes that a `dataset.toml` names, the position in `classes` being the id:
 
         name = "yard"
-        ignore = [7, [255, 255, 255]]  # what nobody judges; 255 is so anyway
+        ignore = [7, [255, 255, 255]]  # what counts nowhere; 255 is so anyway
         [[classes]]
         name = "person"
         colour = [220, 20, 60]         # to show it in

@@ -18,7 +18,7 @@ from .class_codes import ClassCodes, Code, read_codes
 
 CLASS_MAP, LABEL_MAP = "dataset.toml", "labelmap.txt"
 BACKGROUND = "background"
-VOID: RGB = (224, 224, 192)  # VOC paints outlines so, which nobody judges
+VOID: RGB = (224, 224, 192)  # VOC paints outlines so, which count nowhere
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 

@@ -1,4 +1,4 @@
-"""The results of judging as one HTML page that needs nothing but itself."""
+"""The results of an evaluation as one HTML page that needs nothing but itself."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..results import INFRARED_BLACK
 from . import showcase
 from .markup import TEMPLATES, Cell, Table, picture
 from .sections import QUALITY_MEANINGS, about_set
-from .showcase import REFERENCE, Judged, Panels, Shown
+from .showcase import REFERENCE, Evaluated, Panels, Shown
 
 NIGHTS = 4  # frames shown
 
@@ -29,7 +29,7 @@ class Provenance:
     date: str
 
 
-def page(provenance: Provenance, judged: Judged, predict: Predict) -> str:
+def page(provenance: Provenance, evaluated: Evaluated, predict: Predict) -> str:
     """
     The whole page; `predict` runs again on the few frames that it shows.
 
@@ -38,15 +38,15 @@ def page(provenance: Provenance, judged: Judged, predict: Predict) -> str:
     return TEMPLATES.get_template("page.html").render(
         title=f"SegMiF evaluation: {provenance.weights}",
         provenance=_provenance(provenance),
-        sets=[about_set(result) for _, result in judged],
+        sets=[about_set(result) for _, result in evaluated],
         reference=REFERENCE,
         least_person=LEAST_PERSON,
         found_share=f"{FOUND:.0%}",
-        night=_night(judged, predict),
+        night=_night(evaluated, predict),
         worst={
             "least_pixels": showcase.LEAST_PERSON_PIXELS,
             "metrics": showcase.WORST_FUSION,
-            "figures": _figures(showcase.worst(judged), predict, showcase.panels),
+            "figures": _figures(showcase.worst(evaluated), predict, showcase.panels),
         },
         quality_meanings=QUALITY_MEANINGS,
     )
@@ -63,7 +63,7 @@ def _provenance(provenance: Provenance) -> Table:
         "network": f"{manifest.variant}, {manifest.precision}, classes of {manifest.taxonomy}",
         "written by": ", ".join(f"{name} {of}" for name, of in manifest.tools.items()),
         "training": training,
-        "judged": provenance.date,
+        "evaluated": provenance.date,
         "command": provenance.command,
         "machine": f"{provenance.machine}; {provenance.runs_on}",
     }
@@ -74,14 +74,14 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _night(judged: Judged, predict: Predict) -> dict[str, Any] | None:
+def _night(evaluated: Evaluated, predict: Predict) -> dict[str, Any] | None:
     """The night frames that infrared helps in; None if no set was evaluated without infrared."""
-    if not any(INFRARED_BLACK in result.sensors() for _, result in judged):
+    if not any(INFRARED_BLACK in result.sensors() for _, result in evaluated):
         return None
-    found = showcase.night_finds(judged)
+    found = showcase.night_finds(evaluated)
     return {
         "found": len(found),
-        "frames": len(showcase.nights(judged)),
+        "frames": len(showcase.nights(evaluated)),
         "shown": NIGHTS,
         "figures": _figures(found[:NIGHTS], predict, showcase.night_panels),
     }

@@ -18,7 +18,7 @@ from ..results import BOTH, INFRARED_BLACK, NETWORK, FrameResult, SetResult
 
 Picture = NDArray[np.uint8]  # (H, W) or (H, W, 3) RGB
 Panels = dict[str, Picture]  # by caption, from left to right
-Judged = Sequence[tuple[FrameSet, SetResult]]
+Evaluated = Sequence[tuple[FrameSet, SetResult]]
 
 REFERENCE = "maximum"  # the baseline that a fused frame is compared with
 WORST_FUSION = ("VIF", "Qabf", "SSIM")  # one frame each
@@ -47,9 +47,9 @@ def frame_mean_iou(matrix: ConfusionMatrix) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def worst(judged: Judged) -> list[Shown]:
+def worst(evaluated: Evaluated) -> list[Shown]:
     """At most eight frames of all sets: lowest mean and person IoU, most below the maximum."""
-    frames = _all(judged)
+    frames = _all(evaluated)
     found = _lowest(frames, _mean_iou, WORST_MEAN, "mean IoU of its classes")
     found += _lowest(frames, _person_iou, WORST_PERSON, "person IoU")
     for metric in WORST_FUSION:
@@ -62,18 +62,18 @@ def worst(judged: Judged) -> list[Shown]:
     return list(merged.values())
 
 
-def night_finds(judged: Judged) -> list[Shown]:
+def night_finds(evaluated: Evaluated) -> list[Shown]:
     """Night frames in which the network finds more persons than without infrared, most first."""
-    gained = [shown for shown in nights(judged) if _gain(shown.result) > 0]
+    gained = [shown for shown in nights(evaluated) if _gain(shown.result) > 0]
     gained.sort(key=lambda shown: -_gain(shown.result))
     return [replace(shown, reasons=(_tally(shown.result),)) for shown in gained]
 
 
-def nights(judged: Judged) -> list[Shown]:
-    """Night frames with persons that were judged with infrared black as well."""
+def nights(evaluated: Evaluated) -> list[Shown]:
+    """Night frames with persons that were evaluated with infrared black as well."""
     return [
         shown
-        for shown in _all(judged)
+        for shown in _all(evaluated)
         if shown.result.light == "night"
         and INFRARED_BLACK in shown.result.people
         and shown.result.people[BOTH].there
@@ -125,10 +125,10 @@ def _boxed(
     return picture
 
 
-def _all(judged: Judged) -> list[Shown]:
+def _all(evaluated: Evaluated) -> list[Shown]:
     return [
         Shown(frames, frame, index, result.taxonomy, ())
-        for frames, result in judged
+        for frames, result in evaluated
         for index, frame in enumerate(result.frames)
     ]
 
