@@ -122,9 +122,9 @@ def onnx_file(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def quantized(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(quantize, "read_model", lambda path: (manifest(), tiny_model()))
     layers = [helper.make_node("Conv", ["x", "w"], ["y"])]
-    patch.setattr(quantize, "deep_layers", lambda model, kind: layers)
+    patch.setattr(quantize, "quantizable_layers", lambda model, kind: layers)
     patch.setattr(quantize, "read_frames", lambda data, count: [])
-    for name in ("greatest", "scales_of", "insert"):
+    for name in ("activation_ranges", "quantization_scales", "insert_qdq"):
         patch.setattr(quantize, name, lambda *given: None)
     patch.setattr(quantize, "raise_opset", lambda model, opset: opset)
     quantize.quantize(folder / "source.onnx", folder / "out", folder, 1)
