@@ -19,7 +19,7 @@ from segmif.thermal.gain_control import percentile_window, to_8bit
 
 from . import aprilgrid, charuco
 from .board import Board
-from .grid_extent import goes_on
+from .grid_extent import continues_beyond, ends_inside
 
 Grey = NDArray[np.uint8]
 Raw = NDArray[np.uint8] | NDArray[np.uint16]
@@ -223,11 +223,17 @@ def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusa
     """Whole grids of points, or as much as the frame's edge leaves; a refusal for other grids."""
     whole = (board.columns, board.rows)
     for view, size, points in _searched(frame, board, quick):
+        if board.kind == "chessboard" and ends_inside(view.fine, points, *size):
+            continue
         ids = _place(points, size, board, frame.shape)
         there, expected = (f"{c}x{r}" for c, r in (size, whole))
         if ids is None:
             yield Refusal(f"{there} corners are in the frame, expected a board of {expected}")
-        elif board.kind == "chessboard" and size == whole and goes_on(view.fine, points, *size):
+        elif (
+            board.kind == "chessboard"
+            and size == whole
+            and continues_beyond(view.fine, points, *size)
+        ):
             yield Refusal(f"more corners are in the frame than those of a board of {expected}")
         else:
             yield view, points, ids, _spacing_px(points, size)

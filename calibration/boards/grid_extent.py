@@ -1,6 +1,4 @@
-"""Whether a chessboard goes on beyond a grid of corners that was found in it."""
-
-from typing import cast
+"""Whether a chessboard ends where a grid of corners that was found in it ends."""
 
 import cv2
 import numpy as np
@@ -11,9 +9,10 @@ from segmif.geometry.rig import Floats
 REACH = 0.3  # of the spacing: from a corner into the four squares around it
 AS_CLEAR = 0.5  # of the grid's own corners
 MOST = 0.7  # of a row beyond the grid
+QUARTERS = np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]])  # across, down: two opposite pairs
 
 
-def goes_on(picture: NDArray[np.uint8], points: Floats, columns: int, rows: int) -> bool:
+def continues_beyond(picture: NDArray[np.uint8], points: Floats, columns: int, rows: int) -> bool:
     """
     Whether corners of squares follow beyond any side of a grid (rows * columns, 2) [px].
 
@@ -24,21 +23,38 @@ def goes_on(picture: NDArray[np.uint8], points: Floats, columns: int, rows: int)
     H = cv2.findHomography(grid[1:-1, 1:-1].reshape(-1, 2), points)[0]
     if H is None:
         return False
-    clear = _crossing(picture, cast(Floats, H), grid.reshape(-1, 2)).reshape(x.shape)
-    inner = clear[1:-1, 1:-1]
+    quarters = (grid[..., None, :] + REACH * QUARTERS).reshape(1, -1, 2)
+    clear = _crossing(picture, cv2.perspectiveTransform(quarters, H)).reshape(x.shape)
+    limit = AS_CLEAR * np.nanmedian(clear[1:-1, 1:-1])
     beyond = (clear[0, 1:-1], clear[-1, 1:-1], clear[1:-1, 0], clear[1:-1, -1])
-    limit = AS_CLEAR * np.nanmedian(inner)
     return any(np.isfinite(side).all() and np.mean(side > limit) > MOST for side in beyond)
 
 
-def _crossing(picture: NDArray[np.uint8], H: Floats, at: Floats) -> Floats:
+def ends_inside(picture: NDArray[np.uint8], points: Floats, columns: int, rows: int) -> bool:
+    """
+    Whether any outer row or column of a grid (rows * columns, 2) [px] shows no corners of squares.
+
+    The board is then smaller than the grid. A search may take the outline of a board for a row of
+    corners, since an evened-out contrast continues the squares faintly beyond it.
+    """
+    grid = points.reshape(rows, columns, 2)
+    down, across = np.gradient(grid, axis=(0, 1))
+    steps = np.stack([across, down], axis=-2)  # (rows, columns, 2, 2)
+    quarters = grid[..., None, :] + REACH * QUARTERS @ steps
+    clear = _crossing(picture, quarters).reshape(rows, columns)
+    limit = AS_CLEAR * np.nanmedian(clear)
+    outer = (side[np.isfinite(side)] for side in (clear[0], clear[-1], clear[:, 0], clear[:, -1]))
+    return any(side.size and np.mean(side > limit) < 1 - MOST for side in outer)
+
+
+def _crossing(picture: NDArray[np.uint8], quarters: Floats) -> Floats:
     """
     How far two squares across a corner differ from the other two (N,), nan outside the picture.
 
-    At an outer corner of a board only one square in four is dark, which gives nothing or less.
+    Takes a pixel in each of the four squares around each corner, in the order of `QUARTERS`. At an
+    outer corner of a board only one square in four is dark, which gives nothing or less.
     """
-    quarters = at[:, None] + REACH * np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]])
-    pixels = cv2.perspectiveTransform(quarters.reshape(1, -1, 2), H)[0].astype(np.float32)
+    pixels = quarters.reshape(-1, 2).astype(np.float32)
     height, width = picture.shape
     inside = ((pixels >= 0) & (pixels <= (width - 1, height - 1))).all(1).reshape(-1, 4).all(1)
     levels = cv2.remap(picture, pixels[:, 0], pixels[:, 1], cv2.INTER_LINEAR).reshape(-1, 4)

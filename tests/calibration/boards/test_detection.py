@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from calibration.boards.board import Board
-from calibration.boards.detection import Detection, Raw, Refusal, detect
+from calibration.boards.detection import Detection, Raw, Refusal, detect, flatten
+from calibration.boards.grid_extent import ends_inside
 from calibration.solver.synthetic import BOARD, Moment, poses, render, unlike_rig
 from segmif.geometry.rig import Floats
 from tests.calibration.commands.test_live import half_size
@@ -103,6 +104,21 @@ def test_a_part_of_a_larger_board_is_no_board(
         found = detect(frame, Board("chessboard", columns, rows, 0.0231))
         assert isinstance(found, Refusal)
         assert "corners are in the frame" in found.reason
+
+
+def test_the_outline_of_a_board_is_no_row_of_corners(
+    moment: Moment, coarse: NDArray[np.uint8]
+) -> None:
+    """Where contrast is evened out, OpenCV's search finds a 10x6 board in this frame of 9x6."""
+    half = (moment.visible_points + 0.5) / 2 - 0.5
+    H = cv2.findHomography(BOARD.points()[:, :2], half)[0]
+    longer = Board("chessboard", 10, 6, BOARD.spacing_m)
+    flat = longer.points()[None, :, :2] - (BOARD.spacing_m, 0)
+    outline = cv2.perspectiveTransform(flat, H)[0]
+    even = flatten(coarse, 8.0)
+    assert not ends_inside(even, half, 9, 6)
+    assert ends_inside(even, outline, 10, 6)
+    assert ends_inside(even, np.vstack([half, half[-9:] * 2 - half[-18:-9]]), 9, 7)
 
 
 def test_asymmetric_circles() -> None:
