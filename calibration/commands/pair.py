@@ -25,10 +25,8 @@ from segmif.thermal.invalid_counts import stated_invalid
 
 from ..boards.detection import Raw
 from ..io.recordings import add_cameras, cameras_of, frames_in, read_grey, read_raw
+from ..io.timestamps import UNITS, nanoseconds, stamp_of
 
-UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-# Digits of a time since 1970 in whole units, from 2001 to 2286.
-DIGITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 MOTION_ROWS = 60  # frames are compared at this height: noise averages out, motion stays
 
 
@@ -106,23 +104,6 @@ def stamped(
     return by_stamp
 
 
-def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
-    """
-    The last number in a frame's name as a time [ns], its unit as stated or by its digits.
-
-    A number that is no time since 1970 counts in units of `counter`; else it raises ValueError.
-    """
-    numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
-    whole = numbers[-1].partition(".")[0] if numbers else ""
-    unit = unit or DIGITS.get(len(whole)) or counter
-    if not numbers or unit is None:
-        raise ValueError(
-            f"{path}: the name is no time since 1970 in s, ms, us or ns: state --unit, or a CSV "
-            "file of stamps"
-        )
-    return _nanoseconds(numbers[-1], unit)
-
-
 def offset_from_motion(
     visible: Mapping[int, Path],
     infrared: Mapping[int, Path],
@@ -163,17 +144,7 @@ def _stamps_in(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
         text = row[columns[0]]
         if not re.fullmatch(r"\d{1,25}(\.\d{1,25})?", text):
             raise ValueError(f"{path}, line {line}: {brief(text)!r} is not a time in {unit}")
-        found.append((_nanoseconds(text, unit), by_name[row["file"]]))
-    return found
-
-
-def _nanoseconds(text: str, unit: str) -> int:
-    # Digits, not floats: a double holds 1.7e18 ns only to the next 256.
-    whole, _, part = text.partition(".")
-    scale = UNITS[unit]
-    found = int(whole) * scale + int((part + "0" * 9)[:9]) * scale // 10**9
-    if found >= 1 << 63:
-        raise ValueError(f"{text} {unit} is more than any clock of nanoseconds holds")
+        found.append((nanoseconds(text, unit), by_name[row["file"]]))
     return found
 
 

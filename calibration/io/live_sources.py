@@ -16,7 +16,7 @@ from segmif.geometry.time_sync import PairMatcher
 from segmif.imaging.codecs import ImageError, decode_infrared, read_visible
 
 from ..boards.detection import Raw
-from ..commands.pair import stamp_of
+from .timestamps import stamp_of
 
 LOOK_AGAIN_S = 0.1
 

@@ -7,10 +7,10 @@ from typing import cast
 import numpy as np
 
 from segmif.files import shown
+from segmif.geometry.rectification import rectifying_rotations
 from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
 from segmif.parsing import brief
 
-from ..solver.rectification import rectifying_rotations
 from .rig_fields import SIDES, Choice, Document, fields, load, said, save, whole
 
 ROS_MODELS = {"radtan": {5: "plumb_bob", 8: "rational_polynomial"}, "fisheye": {4: "equidistant"}}

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.geometry.alignment import align
+from segmif.geometry.rectification import rectifying_rotations
 from segmif.geometry.rig import Camera, Floats, Rig
 from segmif.imaging.codecs import infrared_levels
 
 from ..boards.detection import Detection, Raw, Refusal, flatten
-from ..solver.rectification import rectifying_rotations
 from ..solver.stereo import Size
 
 Colour = NDArray[np.uint8]
