@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     """Run one command; gives its exit code. `prog` is how the program was named."""
     from segmif import cli
 
-    return cli.run("calibration", __doc__, COMMANDS, arguments=arguments, prog=prog)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["prove"]:
+        print("`prove` is now called `simulate`", file=sys.stderr)
+        given[0] = "simulate"
+    return cli.run("calibration", __doc__, COMMANDS, arguments=given, prog=prog)
 
 
 if __name__ == "__main__":

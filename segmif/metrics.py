@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from segmif.classes import IGNORE
+from segmif.imaging.luma import luma as luma
 
 Luma = NDArray[np.uint8]  # (H, W)
 Plane = NDArray[np.float64]  # (H, W)
 
 LEVELS = 256
 MINIMUM_SIDE = 41  # [px] below it the coarsest of VIF's four scales has no whole window
-
-# ITU-R BT.601 in the 15-bit fixed point of OpenCV's RGB2GRAY; the weights sum to 2**15.
-LUMA_BITS = 15
-LUMA_WEIGHTS = (9798, 19235, 3735)
 
 VIF_NOISE_VARIANCE = 2.0  # [levels^2] of the eye's own noise, as published for the pixel domain
 VIF_FLAT = 1e-10  # [levels^2] a window with less variance is taken as constant
@@ -81,15 +78,6 @@ def fusion_metrics(visible: Luma, infrared: Luma, fused: Luma) -> FusionMetrics:
         Qabf=kept_edges(visible, infrared, fused),
         SSIM=over_both(structural_similarity),
     )
-
-
-def luma(rgb: NDArray[np.uint8]) -> Luma:
-    """(..., 3) uint8 RGB to BT.601 luma (...) uint8, bit for bit as OpenCV's RGB2GRAY."""
-    red, green, blue = (
-        weight * rgb[..., channel].astype(np.uint32) for channel, weight in enumerate(LUMA_WEIGHTS)
-    )
-    rounded = red + green + blue + (1 << (LUMA_BITS - 1))
-    return (rounded >> LUMA_BITS).astype(np.uint8)
 
 
 def entropy(image: Luma) -> float:

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from onnx import TensorProto, helper
 
 from calibration.commands import solve
-from calibration.solver.synthetic import BOARD, draw, unlike_rig
+from calibration.solver.synthetic import BOARD, example_rig, random_views
 from export import quantize, to_engine, to_onnx
 from segmif import cli, files
 from segmif.imaging.codecs import encode_png
@@ -210,7 +210,7 @@ def test_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
 def test_a_rig_and_its_report_are_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    views = draw(unlike_rig(), BOARD, 5, 0.2, np.random.default_rng(0))
+    views = random_views(example_rig(), BOARD, 5, 0.2, np.random.default_rng(0))
     for name, shape in (("visible", (960, 1280, 3)), ("infrared", (480, 640))):
         (tmp_path / name).mkdir()
         for index in range(len(views)):

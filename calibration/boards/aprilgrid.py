@@ -1,9 +1,10 @@
 """
-AprilGrids as Kalibr prints them, so that any part of one says which part it is.
+AprilGrids as Kalibr prints them: any part of one identifies itself.
 
-Tags of family 36h11 with a rim two bits wide, 0.3 of their side apart, numbered from the lower left
-corner to the right and upwards; where four tags meet, a dark square fills the gap, which makes each
-corner of a tag one of a chessboard. For the visible camera: a thermal one rarely resolves the bits.
+The tags are of family 36h11, with a border of two bits, 0.3 of their side apart. They are numbered
+from the lower left corner to the right and upwards. A dark square fills the gap between four tags,
+so each corner of a tag is a chessboard corner. For the visible camera: thermal cameras rarely
+resolve the bits.
 """
 
 from collections.abc import Iterator
@@ -18,14 +19,14 @@ from segmif.geometry.rig import Floats
 from .board import GAP, Board
 
 FAMILY = cv2.aruco.DICT_APRILTAG_36h11
-RIM = 2  # [bits]
-BITS = 6 + 2 * RIM  # along a tag
+BORDER_BITS = 2
+BITS = 6 + 2 * BORDER_BITS  # along a tag
 
 
 def find(picture: NDArray[np.uint8], board: Board) -> tuple[Floats, NDArray[np.intp]] | None:
-    """Corners (N, 2) [px] of a grey picture and which of the board's they are; None without any."""
+    """Corners (N, 2) [px] in a grey picture and their indices (N,) on the board; None: no tag."""
     settings = cv2.aruco.DetectorParameters()
-    settings.markerBorderBits = RIM
+    settings.markerBorderBits = BORDER_BITS
     settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
     found, names, _ = cv2.aruco.ArucoDetector(_family(), settings).detectMarkers(picture)
     tags = _tags(board)
@@ -36,8 +37,8 @@ def find(picture: NDArray[np.uint8], board: Board) -> tuple[Floats, NDArray[np.i
     ids = np.array([tags[int(np.ravel(names)[at])] for at in known])
     # Kalibr prints the codes upside down, so the corner that OpenCV calls the first is another.
     turned = [np.roll(ids, turn, axis=1).ravel() for turn in range(4)]
-    misses = [_miss(points.reshape(-1, 2), board.points()[each, :2]) for each in turned]
-    return points.reshape(-1, 2), turned[int(np.argmin(misses))].astype(np.intp)
+    errors = [_plane_error(points.reshape(-1, 2), board.points()[each, :2]) for each in turned]
+    return points.reshape(-1, 2), turned[int(np.argmin(errors))].astype(np.intp)
 
 
 def dark_squares(board: Board) -> Iterator[tuple[float, float, float]]:
@@ -50,7 +51,9 @@ def dark_squares(board: Board) -> Iterator[tuple[float, float, float]]:
     for number, ids in _tags(board).items():
         row, column = divmod(int(ids[0]), 2 * board.columns)
         left, top = gap + column // 2 * pitch, gap + row // 2 * pitch
-        marker = cv2.aruco.generateImageMarker(_family(), number, BITS, borderBits=RIM)[::-1, ::-1]
+        marker = cv2.aruco.generateImageMarker(_family(), number, BITS, borderBits=BORDER_BITS)[
+            ::-1, ::-1
+        ]
         for down, right in np.argwhere(marker == 0).tolist():
             yield left + right * bit, top + down * bit, bit
 
@@ -59,7 +62,7 @@ def _tags(board: Board) -> dict[int, NDArray[np.intp]]:
     """Number of a tag to its corners (4,) among the board's points, clockwise from upper left."""
     count, names = board.columns * board.rows, len(_family().bytesList)
     if count > names:
-        raise ValueError(f"{board}: more tags than the {names} that there are")
+        raise ValueError(f"{board}: more tags than the {names} of the family")
     grid = np.arange(4 * count).reshape(2 * board.rows, 2 * board.columns)
     tags = {}
     for row, column in product(range(board.rows), range(board.columns)):
@@ -68,8 +71,8 @@ def _tags(board: Board) -> dict[int, NDArray[np.intp]]:
     return tags
 
 
-def _miss(points: Floats, flat: Floats) -> float:
-    """How far points (N, 2) are from a homography of `flat` (N, 2), mean square [px^2]."""
+def _plane_error(points: Floats, flat: Floats) -> float:
+    """Mean square distance [px^2] of points (N, 2) to the best homography of `flat` (N, 2)."""
     H = cv2.findHomography(flat, points)[0]
     if H is None:
         return float("inf")

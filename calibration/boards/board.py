@@ -1,4 +1,4 @@
-"""The boards that both cameras can see."""
+"""Calibration boards: their kinds, sizes and points."""
 
 import argparse
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Board:
     A chessboard, plain or with markers (ChArUco), counted in inner corners, an asymmetric grid of
     circles, or an AprilGrid, counted in tags.
 
-    `spacing_m` is the side of a square or a tag, or half the distance between two circles of one
-    row (the rows are as far apart, and every second one is shifted by it).
+    `spacing_m` is the side of a square or a tag. For circles it is the distance of two rows, and
+    half the distance of two circles in a row.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ class Board:
 
 
 def add_board_arguments(parser: argparse.ArgumentParser, usual: Board | None = None) -> None:
-    """The options that name a board; which one must be said unless there is a `usual` one."""
+    """The options that name a board; required unless there is a `usual` board."""
     parser.add_argument("--board", choices=KINDS, default="chessboard")
     parser.add_argument(
         "--corners",
@@ -102,7 +102,7 @@ def add_board_arguments(parser: argparse.ArgumentParser, usual: Board | None = N
 
 
 def board_from(args: argparse.Namespace) -> Board:
-    """The board that `add_board_arguments` asked for; raises ValueError."""
+    """The board that the flags of `add_board_arguments` state; raises ValueError."""
     columns, times, rows = args.corners.lower().partition("x")
     if not (times and columns.isdecimal() and rows.isdecimal()):
         raise ValueError(f"--corners {args.corners}: expected COLUMNSxROWS, such as 9x6")
@@ -110,5 +110,5 @@ def board_from(args: argparse.Namespace) -> Board:
 
 
 def _tag_sides(count: int) -> Floats:
-    """Where `count` tags of side 1 in a row begin and end (2 count,)."""
+    """Begin and end of each of `count` tags of side 1 in a row, (2 count,)."""
     return ((1 + GAP) * np.arange(count)[:, None] + [0, 1]).ravel()

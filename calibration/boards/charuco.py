@@ -1,7 +1,7 @@
 """
-Chessboards with a marker in each light square, so that any part of one says which part it is.
+Chessboards with a marker in each light square: any part of one identifies itself.
 
-For the visible camera: a thermal one rarely resolves the markers.
+For the visible camera: thermal cameras rarely resolve the markers.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ DICTIONARY = cv2.aruco.DICT_4X4_250  # the coarsest: seen from farthest
 
 
 def find(picture: NDArray[np.uint8], board: Board) -> tuple[Floats, NDArray[np.intp]] | None:
-    """Corners (N, 2) [px] of a grey picture and which of the board's they are; None without any."""
+    """Corners (N, 2) [px] in a grey picture and their indices (N,) on the board; None: none."""
     points, ids, _, _ = cv2.aruco.CharucoDetector(_opencv(board)).detectBoard(picture)
     if points is None or ids is None or not len(ids):
         return None
@@ -41,7 +41,9 @@ def dark_bits(board: Board) -> Iterator[tuple[float, float, float]]:
 
 def _opencv(board: Board) -> cv2.aruco.CharucoBoard:
     squares, side = (board.columns + 1, board.rows + 1), board.spacing_m
-    words = cv2.aruco.getPredefinedDictionary(DICTIONARY)
-    if squares[0] * squares[1] // 2 > len(words.bytesList):
-        raise ValueError(f"{board}: more squares than the {len(words.bytesList)} markers there are")
-    return cv2.aruco.CharucoBoard(squares, side, MARKER * side, words)
+    dictionary = cv2.aruco.getPredefinedDictionary(DICTIONARY)
+    if squares[0] * squares[1] // 2 > len(dictionary.bytesList):
+        raise ValueError(
+            f"{board}: more squares than the {len(dictionary.bytesList)} markers there are"
+        )
+    return cv2.aruco.CharucoBoard(squares, side, MARKER * side, dictionary)

@@ -1,9 +1,9 @@
 """
 Finds a board in a frame of either spectrum, or says why not.
 
-A heated board is faint: its squares differ by a few percent of what the board differs from the
-room, and either kind may be the hotter. So the frame is tried as it is, then with its background
-subtracted and its local contrast made even, at several widths, in both polarities.
+In infrared a heated board is faint: its squares differ little, and either kind may be hotter.
+So the frame is searched as it is first. Then its background is subtracted and its local contrast
+made even, at several widths and in both polarities.
 """
 
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ CONTRAST_FLOOR = 1e-3  # of the frame's range: what lies below is noise, not con
 STRETCH = 5.0  # local standard deviations shown between black and white
 WINDOWS = (0.2, 0.35)  # of the spacing, half widths for the measurement of a corner
 SMOOTH_TERMS = 10  # of a cubic polynomial in x and y
-LEAST_CORNERS = SMOOTH_TERMS + 2  # of a part: fewer leave nothing to judge their noise by
+MIN_CORNERS = SMOOTH_TERMS + 2  # of a part: fewer leave no residual for their noise
 OUTLIER = 6.0  # times the median scatter: one corner in millions, were they all alike
 TRIM = 8  # at most one corner of so many is left out
 MAX_SIGMA = 0.05  # of the spacing: worse than that is another pattern, or blur
 SUBPIXEL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 SATURATED_SHARE = 0.2  # of the frame
-SHARP = 0.35  # share of gradient energy that a second blur must take from a frame in focus
+MIN_SHARPNESS = 0.35  # share of gradient energy that a second blur must take from a frame in focus
 BLUR_PX = 1.5
 MARKERS = {"charuco": charuco.find, "aprilgrid": aprilgrid.find}
 
@@ -50,7 +50,7 @@ class Detection:
     points: Floats  # (N, 2) [px]
     ids: NDArray[np.intp]  # (N,) which of `Board.points` they are, read in one of its `orders`
     sigma_px: float  # standard deviation of one coordinate, see `corner_noise`
-    how: str  # which preparation showed it
+    how: str  # the preparation that showed it
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class View:
-    """One way to look at a frame: small for the search, at full size for the measurement."""
+class PreparedFrame:
+    """A frame prepared for detection: small for the search, at full size for the measurement."""
 
-    fine: Grey  # (H, W), pixel for pixel the frame
+    fine: Grey  # (H, W), the pixels of the frame
     small: Grey  # the frame scaled, within a light border of `MARGIN` pixels
     scale: float  # of `small` to the frame
     how: str
@@ -74,35 +74,37 @@ class View:
         return (points - MARGIN + 0.5) / self.scale - 0.5
 
 
-Candidate = tuple[View, Floats, NDArray[np.intp], float]  # points [px], their ids, spacing [px]
+Candidate = tuple[
+    PreparedFrame, Floats, NDArray[np.intp], float
+]  # points [px], their ids, spacing [px]
 
 
 def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refusal:
     """
     Find the board in a grey frame (H, W), uint8 or uint16; `quick` leaves out the slow searches.
 
-    The cheap searches come first and the first board whose corners are well measured ends the
-    search; a board cut by the frame's edge counts where it is clear which corners are cut.
+    Cheap searches come first. The first board with well measured corners ends the search. A board
+    that is cut by the frame's edge counts if it is clear which corners are missing.
     """
     worst = 0.0
-    search = _parts if board.kind in MARKERS else _grids
+    search = _marker_grids if board.kind in MARKERS else _plain_grids
     for candidate in search(frame, board, quick):
         if isinstance(candidate, Refusal):
             return candidate
         view, points, ids, spacing = candidate
         seen = _inside(points, frame.shape)
-        found = _measure(view, points[seen], ids[seen], board, spacing)
+        found = _refined(view, points[seen], ids[seen], board, spacing)
         if found.sigma_px <= MAX_SIGMA * spacing:
             return found
         worst = found.sigma_px
     if worst:
         return Refusal(f"the corners scatter by {worst:.1f} px: not this board, or too blurred")
-    return Refusal(explain(frame))
+    return Refusal(explain_failure(frame))
 
 
-def views(frame: Raw) -> Iterator[View]:
-    """Pictures of a frame in which a board may show, the likely ones first."""
-    stretched = _stretch(frame)
+def views(frame: Raw) -> Iterator[PreparedFrame]:
+    """A frame prepared in several ways, the likely ones first."""
+    stretched = _levels(frame)
     if frame.dtype == np.uint8:
         yield _view(stretched, "as it is")
     unit = frame.shape[0] / SEARCH_ROWS
@@ -133,12 +135,12 @@ def corner_noise(points: Floats, ids: NDArray[np.intp], board: Board) -> float:
 
     Each coordinate has 10 parameters for its N values.
     """
-    rest = _scatter(points, ids, board)
+    rest = _residuals(points, ids, board)
     return float(np.sqrt((rest**2).sum() / max(rest.size - 2 * SMOOTH_TERMS, 1)))
 
 
-def _scatter(points: Floats, ids: NDArray[np.intp], board: Board) -> Floats:
-    """What the best homography with a cubic polynomial for the lens leaves of points (N, 2)."""
+def _residuals(points: Floats, ids: NDArray[np.intp], board: Board) -> Floats:
+    """Residuals (N, 2) [px] of the best homography with a cubic polynomial for the lens."""
     flat = board.points()[ids, :2]
     H = cv2.findHomography(flat, points)[0]
     if H is None:
@@ -150,12 +152,12 @@ def _scatter(points: Floats, ids: NDArray[np.intp], board: Board) -> Floats:
     return cast(Floats, error - terms @ np.linalg.lstsq(terms, error, rcond=None)[0])
 
 
-def _trim(
+def _drop_outliers(
     points: Floats, ids: NDArray[np.intp], board: Board
 ) -> tuple[Floats, NDArray[np.intp], float]:
-    """Leave out single corners that a finger, a glare or the frame's edge has moved."""
+    """Drop single corners that a finger, a glare or the frame's edge has moved."""
     for _ in range(len(points) // TRIM):
-        rest = np.hypot(*_scatter(points, ids, board).T)
+        rest = np.hypot(*_residuals(points, ids, board).T)
         worst = int(np.argmax(rest))
         if rest[worst] < OUTLIER * np.median(rest):
             break
@@ -163,40 +165,40 @@ def _trim(
     return points, ids, corner_noise(points, ids, board)
 
 
-def explain(frame: Raw) -> str:
-    """Say in words why a frame without a board has none."""
+def explain_failure(frame: Raw) -> str:
+    """A sentence on why no board was found in a frame (H, W)."""
     low, high = float(frame.min()), float(frame.max())
     if high - low < 4:
         return f"the frame is uniform ({low:g} to {high:g})"
     full = float(np.mean(frame >= np.iinfo(frame.dtype).max - 1))
     if full > SATURATED_SHARE:
         return f"no board found; {100 * full:.0f} % of the frame is saturated"
-    if detail_lost(frame) < SHARP:
+    if sharpness(frame) < MIN_SHARPNESS:
         return "no board found; the frame is blurred"
     return "no board found: it is hidden, cut by the edge, too far, or without thermal contrast"
 
 
-def detail_lost(frame: Raw) -> float:
-    """Share of a frame's gradient energy that a blur of 1.5 px takes: low where it was blurred."""
+def sharpness(frame: Raw) -> float:
+    """Share (0 to 1) of gradient energy that a blur of 1.5 px removes: low for blurred frames."""
 
     def energy(picture: Grey) -> float:
         return float(np.mean(cv2.Laplacian(picture, cv2.CV_32F) ** 2))
 
-    # The noise of single pixels is no detail: a median takes it first.
-    picture = cast(Grey, cv2.medianBlur(_stretch(frame), 3))
+    # The noise of single pixels is no detail: a median removes it first.
+    picture = cast(Grey, cv2.medianBlur(_levels(frame), 3))
     before = energy(picture)
     after = energy(cast(Grey, cv2.GaussianBlur(picture, (0, 0), BLUR_PX)))
     return 1 - after / before if before else 0.0
 
 
-def _stretch(frame: Raw) -> Grey:
+def _levels(frame: Raw) -> Grey:
     if frame.dtype == np.uint8:
         return cast(Grey, frame)
     counts = cast(NDArray[np.uint16], frame)
     return to_8bit(counts, percentile_window(counts))
 
 
-def _view(picture: Grey, how: str) -> View:
+def _view(picture: Grey, how: str) -> PreparedFrame:
     scale = SEARCH_ROWS / picture.shape[0]
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
@@ -204,14 +206,14 @@ def _view(picture: Grey, how: str) -> View:
     bordered = cv2.copyMakeBorder(
         small, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=255
     )
-    return View(picture, cast(Grey, bordered), scale, how)
+    return PreparedFrame(picture, cast(Grey, bordered), scale, how)
 
 
-def _parts(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
-    """Boards of which any part can be told by its markers."""
+def _marker_grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
+    """Boards whose markers identify any part."""
     for view in list(views(frame))[: 2 if quick else None]:
         found = MARKERS[board.kind](view.small, board)
-        if found is None or len(found[1]) < LEAST_CORNERS:
+        if found is None or len(found[1]) < MIN_CORNERS:
             continue
         points, ids = view.to_frame(found[0]), found[1]
         flat = board.points()[ids]
@@ -219,13 +221,13 @@ def _parts(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
         yield view, points, ids, float(np.median(steps[0] / steps[1])) * board.closest_m
 
 
-def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
-    """Whole grids of points, or as much as the frame's edge leaves; a refusal for other grids."""
+def _plain_grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
+    """Whole grids, or parts cut by the frame's edge; a refusal for a grid of another board."""
     whole = (board.columns, board.rows)
-    for view, size, points in _searched(frame, board, quick):
+    for view, size, points in _found_grids(frame, board, quick):
         if board.kind == "chessboard" and ends_inside(view.fine, points, *size):
             continue
-        ids = _place(points, size, board, frame.shape)
+        ids = _point_ids(points, size, board, frame.shape)
         there, expected = (f"{c}x{r}" for c, r in (size, whole))
         if ids is None:
             yield Refusal(f"{there} corners are in the frame, expected a board of {expected}")
@@ -239,8 +241,10 @@ def _grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusa
             yield view, points, ids, _spacing_px(points, size)
 
 
-def _searched(frame: Raw, board: Board, quick: bool) -> Iterator[tuple[View, Size, Floats]]:
-    """What the searches find: the view, the size of the grid, its points in the frame [px]."""
+def _found_grids(
+    frame: Raw, board: Board, quick: bool
+) -> Iterator[tuple[PreparedFrame, Size, Floats]]:
+    """Prepared frame, grid size and points (N, 2) [px of the frame] of each grid found."""
     whole = (board.columns, board.rows)
     looks = list(views(frame))
     parts = [(board.columns - 1, board.rows), (board.columns - 2, board.rows)]
@@ -273,13 +277,13 @@ def _search_circles(picture: Grey, size: Size, thorough: bool) -> Floats | None:
     return points.reshape(-1, 2).astype(np.float64) if found else None
 
 
-def _place(
+def _point_ids(
     points: Floats, size: Size, board: Board, shape: tuple[int, ...]
 ) -> NDArray[np.intp] | None:
     """
-    Which of the board's points a grid of `size` shows, None where that is not clear.
+    Which of the board's points (N,) a grid of `size` shows; None if that is ambiguous.
 
-    A part is placed where all that is missing lies outside the frame, or at its very edge.
+    A part has a place on the board if all other corners lie outside the frame or at its edge.
     """
     index = np.arange(board.columns * board.rows).reshape(board.rows, board.columns)
     edge = _spacing_px(points, size) / 2
@@ -313,24 +317,24 @@ def _any_inside(
 
 
 def _inside(points: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    # The border that a search is given can make it see corners beyond the frame.
+    # With the added border a search may find corners beyond the frame.
     x, y = points.T
     return cast(NDArray[np.bool_], (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1))
 
 
-def _measure(
-    view: View, points: Floats, ids: NDArray[np.intp], board: Board, spacing: float
+def _refined(
+    view: PreparedFrame, points: Floats, ids: NDArray[np.intp], board: Board, spacing: float
 ) -> Detection:
     """The points as found or refined at saddle points, whichever scatter least."""
     candidates = [points]
     if board.kind != "circles":
-        candidates += [_saddles(view.fine, points, share * spacing) for share in WINDOWS]
-    trimmed = [_trim(candidate, ids, board) for candidate in candidates]
+        candidates += [_corner_positions(view.fine, points, share * spacing) for share in WINDOWS]
+    trimmed = [_drop_outliers(candidate, ids, board) for candidate in candidates]
     best, kept, sigma = min(trimmed, key=lambda one: one[2])
     return Detection(best, kept, sigma, view.how)
 
 
-def _saddles(picture: Grey, points: Floats, half_px: float) -> Floats:
+def _corner_positions(picture: Grey, points: Floats, half_px: float) -> Floats:
     """Refine corners in windows of `half_px` to either side."""
     half = max(2, round(half_px))
     start = points.astype(np.float32).reshape(-1, 1, 2)

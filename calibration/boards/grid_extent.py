@@ -1,4 +1,4 @@
-"""Whether a chessboard ends where a grid of corners that was found in it ends."""
+"""Whether a grid of corners has the size of the chessboard in which it was found."""
 
 import cv2
 import numpy as np
@@ -24,7 +24,8 @@ def continues_beyond(picture: NDArray[np.uint8], points: Floats, columns: int, r
     if H is None:
         return False
     quarters = (grid[..., None, :] + REACH * QUARTERS).reshape(1, -1, 2)
-    clear = _crossing(picture, cv2.perspectiveTransform(quarters, H)).reshape(x.shape)
+    pixels = np.asarray(cv2.perspectiveTransform(quarters, H), np.float64)
+    clear = _crossing(picture, pixels).reshape(x.shape)
     limit = AS_CLEAR * np.nanmedian(clear[1:-1, 1:-1])
     beyond = (clear[0, 1:-1], clear[-1, 1:-1], clear[1:-1, 0], clear[1:-1, -1])
     return any(np.isfinite(side).all() and np.mean(side > limit) > MOST for side in beyond)
@@ -38,9 +39,10 @@ def ends_inside(picture: NDArray[np.uint8], points: Floats, columns: int, rows: 
     corners, since an evened-out contrast continues the squares faintly beyond it.
     """
     grid = points.reshape(rows, columns, 2)
-    down, across = np.gradient(grid, axis=(0, 1))
-    steps = np.stack([across, down], axis=-2)  # (rows, columns, 2, 2)
-    quarters = grid[..., None, :] + REACH * QUARTERS @ steps
+    steps = np.stack(
+        [np.gradient(grid, axis=axis) for axis in (1, 0)], axis=-2
+    )  # (rows, columns, 2, 2)
+    quarters = grid[..., None, :] + REACH * (QUARTERS @ steps)
     clear = _crossing(picture, quarters).reshape(rows, columns)
     limit = AS_CLEAR * np.nanmedian(clear)
     outer = (side[np.isfinite(side)] for side in (clear[0], clear[-1], clear[:, 0], clear[:, -1]))

@@ -1,4 +1,4 @@
-"""Brings a recording into the visible camera's own pixels: pairs for training, quantize, verify."""
+"""Aligns the pairs of a recording to the visible view, for training, quantize and verify."""
 
 import argparse
 from pathlib import Path
@@ -11,33 +11,31 @@ from segmif.argument_types import FloatRange
 from segmif.files import sync_all
 from segmif.geometry.alignment import Alignment, align, check_sizes
 from segmif.geometry.rig import Homography, Rig, read_rig
-from segmif.imaging.codecs import infrared_levels, read_visible, write_png
+from segmif.imaging.codecs import infrared_levels, read_counts, read_visible, write_png
 from segmif.thermal.camera_profile import CameraProfile
 from segmif.thermal.invalid_counts import stated_invalid
 
 from ..boards.detection import Raw
-from ..io.recordings import add_recording, paired, read_raw
+from ..io.recordings import add_recording_arguments, list_pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_recording(parser)
+    add_recording_arguments(parser)
     parser.add_argument(
         "--depth-m",
         type=FloatRange(0, np.inf),
         default=np.inf,
-        help="of the plane to align [%(default)s]",
+        help="distance of the plane to align, metres [%(default)s]",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="new folder for visible/ and infrared/"
     )
-    parser.add_argument(
-        "--gain", action="store_true", help="write 16-bit infrared as the 8 bit that is shown"
-    )
+    parser.add_argument("--gain", action="store_true", help="write 16-bit infrared as 8-bit levels")
 
 
 def main(args: argparse.Namespace) -> int:
     rig = read_rig(args.rig)
-    warp, pairs = align(rig, args.depth_m), paired(args)
+    warp, pairs = align(rig, args.depth_m), list_pairs(args)
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise ValueError(f"{args.out} is not empty: name a new folder")
     for name in ("visible", "infrared"):
@@ -64,12 +62,12 @@ def write_aligned(
     """
     Writes OUT/visible/NAME.png and OUT/infrared/NAME.png of one size; returns infrared's bits.
 
-    Infrared is white hot, and 0 where nothing was measured. Counts stay counts, so that their
-    readers choose the gain; with `gain` they become levels before the warp, as in the service.
-    Raises ValueError for frames of other sizes than the rig's, ImageError for what is no frame.
+    Infrared is white hot, and 0 means "not measured". 16-bit counts stay counts, so the reader
+    chooses the gain. With `gain` they become levels before the warp, as in the service.
+    Raises ValueError for frames of other sizes than the rig's, ImageError for unreadable frames.
     """
     profile = rig.frames.infrared
-    colour, raw = read_visible(visible, rig.frames.visible), read_raw(infrared, profile)
+    colour, raw = read_visible(visible, rig.frames.visible), read_counts(infrared, profile)
     try:
         check_sizes(rig, colour.shape[1::-1], raw.shape[1::-1])
     except ValueError as error:
@@ -88,7 +86,7 @@ def write_aligned(
 
 
 def white_hot(raw: Raw, profile: CameraProfile) -> NDArray[np.uint16]:
-    """Counts (H, W) of a camera as those of a white hot one, 0 for what it states as invalid."""
+    """Counts (H, W) as of a white hot camera; 0 for counts that the profile states as invalid."""
     counts = raw.astype(np.uint16)
     invalid = stated_invalid(counts, profile)
     if profile.polarity == "black_hot":

@@ -1,10 +1,9 @@
-"""Says whether a rig still stands as its file says, from a recording of any scene."""
+"""Checks from a recording of any scene whether the cameras still stand as the rig file states."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -12,24 +11,25 @@ from segmif.argument_types import FloatRange
 from segmif.geometry.alignment import align, check_sizes, parallax_direction
 from segmif.geometry.registration import ENOUGH, WATCHED, Drift, DriftMonitor
 from segmif.geometry.rig import Homography, read_rig, write_rig
-from segmif.imaging.codecs import infrared_levels, read_visible
+from segmif.imaging.codecs import infrared_levels, read_counts, read_visible
+from segmif.imaging.luma import luma
 
-from ..io.recordings import add_recording, paired, read_raw
+from ..io.recordings import add_recording_arguments, list_pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_recording(parser)
+    add_recording_arguments(parser)
     parser.add_argument(
         "--depth-m",
         type=FloatRange(0, np.inf),
         default=np.inf,
-        help="of most of the scene (%(default)s)",
+        help="distance of most of the scene, metres (%(default)s)",
     )
     parser.add_argument(
         "--limit-px",
         type=FloatRange(0, 1e6),
         default=3.0,
-        help="of the visible frame (%(default)s)",
+        help="drift that is reported, pixels of the visible frame (%(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, help="a rig file by `pick`, refined by what the scenes show, to write"
@@ -39,20 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     rig = read_rig(args.rig)
     if args.out and not isinstance(rig, Homography):
-        raise ValueError(f"{args.rig} was solved: scenes refine only a rig file by `pick`")
+        raise ValueError(f"{args.rig} is a solved rig: scenes refine only a rig file by `pick`")
     warp = align(rig, args.depth_m)
     watch = DriftMonitor(parallax_direction(rig), args.limit_px)
-    pairs = paired(args)
+    pairs = list_pairs(args)
     drift: Drift | None = None
-    # Evenly over the recording: neighbours show the same scene, and tell the same.
+    # Evenly over the recording, since neighbours show the same scene.
     chosen = np.unique(np.linspace(0, len(pairs) - 1, WATCHED).round().astype(int))
     for index in tqdm(chosen.tolist(), desc="pairs", disable=None):
         visible = read_visible(pairs[index][0], rig.frames.visible)
-        infrared = read_raw(pairs[index][1], rig.frames.infrared)
+        infrared = read_counts(pairs[index][1], rig.frames.infrared)
         check_sizes(rig, visible.shape[1::-1], infrared.shape[1::-1])
-        grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
         levels = infrared_levels(infrared, profile=rig.frames.infrared).pixels
-        drift = watch.see(grey, warp.apply(levels))
+        drift = watch.see(luma(visible), warp.apply(levels))
     if drift is None:
         raise ValueError(
             f"fewer than {ENOUGH} of {len(chosen)} pairs show structure in both spectra: record "

@@ -1,4 +1,4 @@
-"""Rig files of one format to another: rig.yaml, Kalibr camchain, ROS camera_info, OpenCV."""
+"""Converts rig files: rig.yaml, Kalibr camchain, ROS camera_info, OpenCV FileStorage."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 from segmif.files import shown
 from segmif.geometry.rig import Rig
 
-from ..io.rig_fields import Choice
+from ..io.rig_fields import ReadOptions
 from ..io.rig_formats import FILES, READERS, WRITERS
-from .pick import size_from
+from .pick import parse_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}-size",
             metavar="WIDTHxHEIGHT",
-            type=size_from,
-            help="of its frames, pixels, where an OpenCV file has none",
+            type=parse_size,
+            help="of its frames, pixels, if an OpenCV file has none",
         )
 
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
         if len(paths) not in counts:
             expected = " or ".join(map(str, counts))
             raise ValueError(f"{word}: {form} is {expected} file(s), got {len(paths)}")
-    choice = Choice(args.visible, args.infrared, args.visible_size, args.infrared_size)
+    choice = ReadOptions(args.visible, args.infrared, args.visible_size, args.infrared_size)
     for form, words, given in (
         ("kalibr", "--visible and --infrared", args.visible or args.infrared),
         ("opencv", "--visible-size and --infrared-size", args.visible_size or args.infrared_size),
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def read(form: str, paths: Sequence[Path], choice: Choice) -> Rig:
+def read(form: str, paths: Sequence[Path], choice: ReadOptions) -> Rig:
     """Read a rig in a format; raises OSError, or ValueError with the files and what is wrong."""
     for path in paths:
         if not path.exists():

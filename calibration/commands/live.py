@@ -1,4 +1,4 @@
-"""Guides an operator: takes views of a board as they come and says which pose to show next."""
+"""Guides an operator: takes views of a board from live cameras and names the next pose."""
 
 import argparse
 import os
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,14 +13,15 @@ from segmif.argument_types import FloatRange, IntegerRange
 from segmif.files import write_bytes
 from segmif.geometry.rig import Floats
 from segmif.imaging.codecs import encode_png
+from segmif.imaging.luma import luma
 from segmif.imaging.sensor_format import cropped, infrared_picture
 from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Raw, Refusal, detect
-from ..io.live_sources import Moment, moments
-from ..io.recordings import add_cameras, camera_words, cameras_of
-from ..io.service_pairs import Door, from_service
+from ..io.live_sources import LivePair, live_pairs
+from ..io.recordings import add_camera_arguments, camera_flags, cameras_from_args
+from ..io.service_pairs import StreamEndpoint, pairs_from_service
 from ..report.live_page import Page
 from ..report.pictures import Colour, found_corners
 from ..solver.bundle_adjustment import PairView
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}",
             help="a camera's number, a device, a stream's address, or a folder that fills",
         )
-    parser.add_argument("--service", metavar="URL", help="a service that shows its pairs, instead")
+    parser.add_argument("--service", metavar="URL", help="instead, a service that offers its pairs")
     parser.add_argument("--stream", help="name under which the service is sent the pairs")
     parser.add_argument(
         "--token", default=os.environ.get("SEGMIF_TOKEN"), help="of the service; else SEGMIF_TOKEN"
     )
-    add_cameras(parser, "as `solve` will be told")
+    add_camera_arguments(parser, "as `solve` takes them")
     add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
     parser.add_argument("--views", type=IntegerRange(), default=30, help="to take (%(default)s)")
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.views < MIN_VIEWS:
         raise ValueError(f"--views is {args.views}: a rig takes at least {MIN_VIEWS}")
-    session = Session(board_from(args), args.keep, cameras_of(args))
+    session = Session(board_from(args), args.keep, cameras_from_args(args))
     stream = source(args)
     with Page(args.port) as page:
         if args.port:
@@ -92,29 +92,29 @@ def main(args: argparse.Namespace) -> int:
     if session.solution is None:
         print(f"{len(session.views)} views in {args.keep} make no rig yet: {session.lacking}")
         return 1
-    told = " ".join(["", "with", *camera_words(args)]) if camera_words(args) else ""
+    told = " ".join(["", "with", *camera_flags(args)]) if camera_flags(args) else ""
     print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders{told}")
     return 0
 
 
-def source(args: argparse.Namespace) -> Iterator[Moment]:
-    """Pairs from where the command line says; raises ValueError where it is not clear."""
+def source(args: argparse.Namespace) -> Iterator[LivePair]:
+    """Pairs from the source that the flags name; raises ValueError if they name none or two."""
     tolerance_ns = round(args.tolerance_ms * 1e6)
-    if args.service and (stated := camera_words(args)):
+    if args.service and (stated := camera_flags(args)):
         raise ValueError(
-            f"{stated[0]}: the service hands out pictures, as its own settings say; state it there"
+            f"{stated[0]}: the service applies its own settings to its pairs; state it there"
         )
     if args.service and args.stream and not (args.visible or args.infrared):
-        door = Door(args.service, args.stream, args.token)
-        return from_service(door, tolerance_ns, args.patience_s)
+        endpoint = StreamEndpoint(args.service, args.stream, args.token)
+        return pairs_from_service(endpoint, tolerance_ns, args.patience_s)
     if not (args.visible and args.infrared) or args.service or args.stream:
         raise ValueError("give --visible with --infrared, or --service with --stream")
-    return moments(args.visible, args.infrared, tolerance_ns, args.patience_s)
+    return live_pairs(args.visible, args.infrared, tolerance_ns, args.patience_s)
 
 
 @dataclass
 class Session:
-    """The views taken so far and what they tell."""
+    """The views taken so far, and their solution."""
 
     board: Board
     keep: Path
@@ -123,7 +123,7 @@ class Session:
     solution: Solution | None = None
     lacking: str = f"at least {MIN_VIEWS} are needed"  # why there is no solution
     picture: Colour = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
-    covered: str = ""  # where boards have been, in words
+    covered: str = ""  # shares of the frames that boards have covered, in words
     _before: tuple[int, Floats] | None = None  # stamp and corners of the pair before
 
     @property
@@ -133,12 +133,11 @@ class Session:
 
     def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> str:
         """
-        Look at a pair as it came, visible (H, W, 3) and infrared (H, W); says what became of it.
+        Detect the board in a pair, visible (H, W, 3) RGB and infrared (H, W); returns the result.
 
         Raises ImageError if a crop leaves nothing, and for counts whose bytes seem swapped.
         """
-        grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
-        grey = cropped(grey, self.cameras.visible.crop)
+        grey = cropped(luma(visible), self.cameras.visible.crop)
         heat = infrared_picture(infrared, self.cameras.infrared)
         found = detect(grey, self.board, quick=True), detect(heat, self.board, quick=True)
         first, second = found
@@ -157,12 +156,14 @@ class Session:
     def _not_new(self, stamp_ns: int, seen: Detection, width: int) -> str:
         before, self._before = self._before, (stamp_ns, seen.points)
         if before and stamp_ns - before[0] < REST_NS:
-            moved = _apart(before[1], seen.points)
+            moved = _mean_distance(before[1], seen.points)
             if moved > REST_SHARE * width:
                 return f"the board moves ({moved:.1f} px since the last pair): hold it still"
-        nearest = min((_apart(v.visible.points, seen.points) for v in self.views), default=np.inf)
+        nearest = min(
+            (_mean_distance(v.visible.points, seen.points) for v in self.views), default=np.inf
+        )
         if nearest < NEW_SHARE * width:
-            return "a view like one that was taken"
+            return "a view like an earlier one"
         return ""
 
     def _learn(self, sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
@@ -174,17 +175,17 @@ class Session:
             self.solution, self.lacking = None, str(error)
             return f"no solution yet: {error}"
         rig, std_m = self.solution.rig, self.solution.baseline_std_m
-        word = ", well known" if std_m < WELL * rig.baseline_m else ""
+        word = ", well determined" if std_m < WELL * rig.baseline_m else ""
         return (
             f"baseline {1e3 * rig.baseline_m:.1f} +/- {1e3 * std_m:.1f} mm{word}, rotation "
-            f"+/- {self.solution.rotation_std:.2f} degrees; about {self.solution.views_wanted} "
-            "views are wanted"
+            f"+/- {self.solution.rotation_std:.2f} degrees; about {self.solution.views_needed} "
+            "views are needed"
         )
 
     def _show(
         self, frames: tuple[Raw, Raw], found: tuple[Detection | Refusal, Detection | Refusal]
     ) -> None:
-        """Both frames side by side, with the corners of now and of all views so far."""
+        """Both frames side by side, with the corners of this pair and of all views so far."""
         before = (
             [view.visible.points for view in self.views],
             [view.infrared.points for view in self.views],
@@ -211,7 +212,7 @@ class Session:
             write_bytes(folder / f"{stamp_ns:019d}.png", encode_png(frame))
 
 
-def _apart(first: Floats, second: Floats) -> float:
+def _mean_distance(first: Floats, second: Floats) -> float:
     """Mean distance of the same corners [px]; infinite for other parts of a board."""
     if first.shape != second.shape:
         return float("inf")

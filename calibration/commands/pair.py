@@ -1,4 +1,4 @@
-"""Frames of two folders paired by their time stamps, into a CSV file that --pairs reads."""
+"""Pairs the frames of two folders by their time stamps, into a CSV file for --pairs."""
 
 import argparse
 import csv
@@ -19,12 +19,13 @@ from segmif.argument_types import FloatRange
 from segmif.files import write_bytes
 from segmif.folders import EVERY
 from segmif.geometry.time_sync import Floats, Offset, Pairs, Stamps, clock_offset, pair
+from segmif.imaging.codecs import read_counts
 from segmif.parsing import brief, read_table
 from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.thermal.invalid_counts import stated_invalid
 
 from ..boards.detection import Raw
-from ..io.recordings import add_cameras, cameras_of, frames_in, read_grey, read_raw
+from ..io.recordings import add_camera_arguments, cameras_from_args, list_folder, read_grey
 from ..io.timestamps import UNITS, nanoseconds, stamp_of
 
 MOTION_ROWS = 60  # frames are compared at this height: noise averages out, motion stays
@@ -50,17 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--offset-ms", type=FloatRange(-1e15, 1e15), default=0.0, help="to add to infrared stamps"
     )
     clock.add_argument(
-        "--offset-from-motion", action="store_true", help="find it from what both cameras see move"
+        "--offset-from-motion",
+        action="store_true",
+        help="find it from the motion that both cameras see",
     )
     folders.add_patterns(parser)
-    add_cameras(parser, "for --offset-from-motion")
+    add_camera_arguments(parser, "for --offset-from-motion")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
 
 
 def main(args: argparse.Namespace) -> int:
-    patterns, cameras = folders.patterns_of(args), cameras_of(args)
-    visible = stamped(args.visible, args.visible_stamps, args.unit, patterns[0])
-    infrared = stamped(args.infrared, args.infrared_stamps, args.unit, patterns[1])
+    patterns, cameras = folders.patterns_of(args), cameras_from_args(args)
+    visible = frames_by_stamp(args.visible, args.visible_stamps, args.unit, patterns[0])
+    infrared = frames_by_stamp(args.infrared, args.infrared_stamps, args.unit, patterns[1])
     stamps = [np.array(list(each), np.int64) for each in (visible, infrared)]
     offset_ns = round(args.offset_ms * UNITS["ms"])
     if args.offset_from_motion:
@@ -88,13 +91,13 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def stamped(
+def frames_by_stamp(
     folder: Path, stamps: Path | None, unit: str | None, pattern: str = EVERY
 ) -> dict[int, Path]:
-    """Frames by their stamps [ns], sorted; raises OSError, or ValueError in words."""
-    files = frames_in(folder, pattern)
+    """Frames by their stamps [ns], sorted; raises OSError or ValueError."""
+    files = list_folder(folder, pattern)
     if stamps is not None:
-        found = _stamps_in(stamps, files)
+        found = _read_stamps(stamps, files)
     else:
         named = ((path.with_name(name + path.suffix), path) for name, path in files.items())
         found = [(stamp_of(name, unit), path) for name, path in named]
@@ -109,10 +112,13 @@ def offset_from_motion(
     infrared: Mapping[int, Path],
     cameras: Cameras = Cameras(),  # noqa: B008  frozen
 ) -> Offset:
-    """Compare how much both cameras see move from frame to frame; raises as `clock_offset`."""
-    grey, raw = partial(read_grey, profile=cameras.visible), partial(_read_steady, cameras.infrared)
+    """Clock offset from the motion between frames in either camera; raises as `clock_offset`."""
+    grey, raw = (
+        partial(read_grey, profile=cameras.visible),
+        partial(_read_without_invalid, cameras.infrared),
+    )
     first, second = (
-        _motion([_small(read(path)) for path in tqdm(each.values(), desc=name, disable=None)])
+        _motion([_downscaled(read(path)) for path in tqdm(each.values(), desc=name, disable=None)])
         for name, each, read in (("visible", visible, grey), ("infrared", infrared, raw))
     )
     return clock_offset(_between(visible), first, _between(infrared), second)
@@ -127,7 +133,7 @@ def as_csv(pairs: Pairs, visible: list[str], infrared: list[str]) -> str:
     return text.getvalue()
 
 
-def _stamps_in(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
+def _read_stamps(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
     header, rows = read_table(path, ())
     columns = [name for name in header if name in map("stamp_{}".format, UNITS)]
     if "file" not in header or len(columns) != 1:
@@ -148,16 +154,16 @@ def _stamps_in(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]]:
     return found
 
 
-def _read_steady(profile: CameraProfile, path: Path) -> Raw:
-    """An infrared frame (H, W) whose pixels without measurement flicker as little as can be."""
-    counts = read_raw(path, profile)
+def _read_without_invalid(profile: CameraProfile, path: Path) -> Raw:
+    """An infrared frame (H, W) whose stated invalid pixels have the median of the others."""
+    counts = read_counts(path, profile)
     invalid = stated_invalid(counts, profile)
     if invalid is not None and not invalid.all():
         counts[invalid > 0] = np.median(counts[invalid == 0])
     return counts
 
 
-def _small(frame: np.ndarray) -> Floats:
+def _downscaled(frame: np.ndarray) -> Floats:
     scale = min(MOTION_ROWS / frame.shape[0], 1.0)
     small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cast(Floats, small.astype(np.float64))
@@ -167,8 +173,8 @@ def _motion(frames: list[Floats]) -> Floats:
     """
     Change (N - 1,) from each frame to the next, over the contrast of the recording.
 
-    As a square root: one large motion then does not drown the small ones. A change of the whole
-    frame's level, which a shutter or a gain control makes, is no motion.
+    The square root keeps one large motion from drowning the small ones. A change of the whole
+    frame's level, as by a shutter or a gain control, is no motion.
     """
     contrast = np.mean([frame.std() for frame in frames]) + 1e-9
     changes = [after - before for before, after in pairwise(frames)]

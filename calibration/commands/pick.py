@@ -1,4 +1,4 @@
-"""Point pairs picked by hand to a homography, for a rig that saw no board."""
+"""Fits a homography to point pairs picked by hand, for a rig without board frames."""
 
 import argparse
 from pathlib import Path
@@ -11,15 +11,15 @@ from segmif.geometry.alignment import align
 from segmif.geometry.rig import Floats, Homography, write_rig
 from segmif.parsing import read_table
 
-from ..io.recordings import add_cameras, cameras_of, hint_of_rows, say
+from ..io.recordings import add_camera_arguments, cameras_from_args, print_notes, telemetry_hint
 
 Size = tuple[int, int]  # width, height [px]
 
 COLUMNS = ("visible_x", "visible_y", "infrared_x", "infrared_y")
 MIN_PAIRS = 5  # four fit any homography without showing an error
-CLICK_PX = 1.0  # of the infrared frame: how well a hand clicks at best
-SPREAD_SHARE = 0.1  # of the infrared frame's longer side, that a corner may be uncertain by
-INLIER_PX = 5.0  # of the infrared frame: a hand does not click much worse
+CLICK_STD_PX = 1.0  # of the infrared frame: one standard deviation of a careful click
+SPREAD_SHARE = 0.1  # of the infrared frame's longer side: largest standard deviation of a corner
+INLIER_PX = 5.0  # of the infrared frame: clicks are rarely worse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,17 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--visible-size", required=True, help="WIDTHxHEIGHT of its frames, pixels")
     parser.add_argument("--infrared-size", required=True, help="WIDTHxHEIGHT of its frames, pixels")
-    add_cameras(parser, "and kept in the rig file; sizes and points are those after a crop")
+    add_camera_arguments(
+        parser, "and kept in the rig file; sizes and points are those after a crop"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
 
 
 def main(args: argparse.Namespace) -> int:
-    cameras = cameras_of(args)
-    sizes = size_from(args.visible_size), size_from(args.infrared_size)
-    say(hint_of_rows(sizes[1][::-1], cameras.infrared))
+    cameras = cameras_from_args(args)
+    sizes = parse_size(args.visible_size), parse_size(args.infrared_size)
+    print_notes(telemetry_hint(sizes[1][::-1], cameras.infrared))
     points = read_points(args.points, *sizes)
     H, errors, used = fit(points)
-    check_spread(H, points[used, :2], max(errors[used].mean(), CLICK_PX), sizes)
+    check_spread(H, points[used, :2], max(errors[used].mean(), CLICK_STD_PX), sizes)
     rig = Homography(*sizes, H, frames=cameras)
     align(rig)  # raises ValueError for one that shows nothing
     write_rig(args.out, rig)
@@ -86,9 +88,9 @@ def fit(pairs: Floats) -> tuple[Floats, Floats, np.ndarray[tuple[int], np.dtype[
 
 def check_spread(H: Floats, visible: Floats, error_px: float, sizes: tuple[Size, Size]) -> None:
     """
-    Raise ValueError if the points (N, 2) leave open where the rest of the frame goes.
+    Raise ValueError if the points (N, 2) do not determine the homography over the whole frame.
 
-    The covariance of H from clicks of `error_px`, brought to the frame's corners and its middle.
+    Propagates the covariance of H from clicks of `error_px` to the frame's corners and middle.
     """
     (width, height), infrared = sizes
     x, y = np.array([0, width - 1, 0, width - 1, width / 2]), np.array([0, 0, 1, 1, 0.5])
@@ -101,13 +103,13 @@ def check_spread(H: Floats, visible: Floats, error_px: float, sizes: tuple[Size,
     std = error_px * float(np.sqrt((spread**2).sum(1).max()))
     if not std < SPREAD_SHARE * max(infrared):
         raise ValueError(
-            f"the points leave open where the frame's corners go (by {std:.0f} px of infrared): "
-            "pick some on no one line, spread over the whole frame"
+            f"the points do not determine the frame's corners (uncertain by {std:.0f} px of "
+            "infrared): pick more points, not on one line, spread over the whole frame"
         )
 
 
 def _derivatives(H: Floats, points: Floats) -> Floats:
-    """Of infrared pixels (2N, 8) by the first eight numbers of H over the last."""
+    """Derivatives (2N, 8) of infrared pixels by the first eight numbers of H over the last."""
     x, y = points.T
     one, none = np.ones_like(x), np.zeros_like(x)
     u, v, w = (H / H[2, 2]) @ np.stack([x, y, one])
@@ -116,7 +118,7 @@ def _derivatives(H: Floats, points: Floats) -> Floats:
     return cast(Floats, np.concatenate([across.T, down.T]))
 
 
-def size_from(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     width, times, height = text.lower().partition("x")
     if not (times and width.isdecimal() and height.isdecimal()):
         raise ValueError(f"{text}: expected WIDTHxHEIGHT, such as 640x480")

@@ -1,4 +1,4 @@
-"""Calibrate rigs whose truth is known, and count how often the stated errors cover it."""
+"""Simulates calibrations of a known rig and counts how often the stated errors cover it."""
 
 import argparse
 import json
@@ -11,19 +11,19 @@ from segmif.geometry.rig import Floats, Rig
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..solver.bundle_adjustment import PairView
-from ..solver.next_view import most_telling
+from ..solver.next_view import most_informative
 from ..solver.stereo import MIN_VIEWS, calibrate
-from ..solver.synthetic import BOARD, in_view, of_middle, poses, see, unlike_rig
-from ..solver.uncertainty import Solution, interval_m
+from ..solver.synthetic import BOARD, example_rig, in_view, pose_of_middle, poses, simulate_views
+from ..solver.uncertainty import Solution, baseline_interval_m
 
 TWO_SIDED = 1.959964  # standard deviations around 95 % of a normal distribution
-# How far by chance a board is held from the pose asked for: (6,) standard deviations [rad, m].
-HAND = np.array([0.08, 0.08, 0.08, 0.02, 0.02, 0.02])
+# Deviation of a hand-held board from the pose asked for: (6,) standard deviations [rad, m].
+HAND_STD = np.array([0.08, 0.08, 0.08, 0.02, 0.02, 0.02])
 
 
 @dataclass(frozen=True)
-class Errors:
-    """How far a solution is from the truth."""
+class SolutionErrors:
+    """Differences of a solution to the truth."""
 
     visible_focal_percent: float
     infrared_focal_percent: float
@@ -32,7 +32,7 @@ class Errors:
     epipolar_px: float
     baseline_covered: bool  # by the 95 % interval
     focal_covered: bool  # visible fx, by the covariance
-    rotation_covered: bool  # by what 95 of 100 should keep to
+    rotation_covered: bool  # by the stated 95 % quantile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,18 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guided",
         action="store_true",
-        help="about the poses that `live` asks for (5 degrees, 20 mm off), not by chance",
+        help="near the poses that `live` asks for (5 degrees, 20 mm off), not random",
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    truth, board = unlike_rig(), board_from(args)
-    asked = guided(truth, board, args.views, args.noise_px) if args.guided else None
+    truth, board = example_rig(), board_from(args)
+    asked = guided_poses(truth, board, args.views, args.noise_px) if args.guided else None
     errors = []
     for seed in range(args.draws):
         random = np.random.default_rng(seed)
         places = asked or poses(truth, board, args.views, random)
-        errors.append(one_draw(truth, board, see(truth, board, places, args.noise_px, random)))
+        errors.append(
+            calibrate_once(
+                truth, board, simulate_views(truth, board, places, args.noise_px, random)
+            )
+        )
     table = {name: [getattr(one, name) for one in errors] for name in asdict(errors[0])}
     spread = {
         name: {"median": float(np.median(v)), "p95": float(np.percentile(v, 95)), "worst": max(v)}
@@ -75,25 +79,27 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def guided(truth: Rig, board: Board, views: int, noise_px: float) -> list[Floats]:
-    """Poses (6,) as an operator comes by them: the first by chance, then what is asked for."""
+def guided_poses(truth: Rig, board: Board, views: int, noise_px: float) -> list[Floats]:
+    """Poses (6,) of a guided operator: the first at random, then those asked for."""
     random = np.random.default_rng(0)
     first = list(poses(truth, board, MIN_VIEWS, random))
-    solution = calibrate(see(truth, board, first, noise_px, random), board, sizes(truth))
-    asked = most_telling(solution, board, views - MIN_VIEWS)
-    return first + [held(truth, board, of_middle(one.pose, board), random) for one in asked]
+    solution = calibrate(simulate_views(truth, board, first, noise_px, random), board, sizes(truth))
+    asked = most_informative(solution, board, views - MIN_VIEWS)
+    return first + [
+        hand_held(truth, board, pose_of_middle(one.pose, board), random) for one in asked
+    ]
 
 
-def held(truth: Rig, board: Board, asked: Floats, random: np.random.Generator) -> Floats:
-    """A pose (6,) near the one asked for, as a hand comes to it, that both cameras see whole."""
-    while not in_view(truth, board, pose := asked + random.normal(0, HAND)):
+def hand_held(truth: Rig, board: Board, asked: Floats, random: np.random.Generator) -> Floats:
+    """A pose (6,) near the one asked for, with the error of a hand, that both cameras see whole."""
+    while not in_view(truth, board, pose := asked + random.normal(0, HAND_STD)):
         pass
     return pose
 
 
-def one_draw(truth: Rig, board: Board, drawn: list[PairView]) -> Errors:
+def calibrate_once(truth: Rig, board: Board, drawn: list[PairView]) -> SolutionErrors:
     """Calibrate one set of noisy corners."""
-    # What is proved is the error as stated, also of views that leave much open.
+    # The stated error is checked also for views that leave the rig undetermined.
     return compare(calibrate(drawn, board, sizes(truth), accept_undetermined=True), truth)
 
 
@@ -105,14 +111,14 @@ def sizes(rig: Rig) -> tuple[tuple[int, int], tuple[int, int]]:
     )
 
 
-def compare(solution: Solution, truth: Rig) -> Errors:
+def compare(solution: Solution, truth: Rig) -> SolutionErrors:
     """Errors of a solution against the rig that made its corners."""
     rig = solution.rig
     cosine = (np.trace(rig.R @ truth.R.T) - 1) / 2
     turned = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-    low, high = interval_m(solution)
+    low, high = baseline_interval_m(solution)
     fx_std = float(np.sqrt(solution.pair_covariance[0, 0]))
-    return Errors(
+    return SolutionErrors(
         visible_focal_percent=100 * abs(rig.visible.fx / truth.visible.fx - 1),
         infrared_focal_percent=100 * abs(rig.infrared.fx / truth.infrared.fx - 1),
         rotation_degrees=turned,

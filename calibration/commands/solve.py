@@ -1,4 +1,4 @@
-"""Frames of a board in both cameras to rig.yaml, with a report."""
+"""Calibrates a rig from frames of a board in both cameras: rig.yaml and a report."""
 
 import argparse
 import hashlib
@@ -14,33 +14,33 @@ from tqdm import tqdm
 from segmif import folders
 from segmif.files import read_frame, write_all
 from segmif.geometry.rig import COEFFICIENTS, Model, rig_bytes
+from segmif.imaging.codecs import read_counts
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Refusal, detect
 from ..io.recordings import (
-    add_cameras,
-    cameras_of,
-    hint_of_order,
-    hint_of_rows,
-    paired,
+    add_camera_arguments,
+    cameras_from_args,
+    list_pairs,
+    print_notes,
     read_grey,
-    read_raw,
-    say,
+    swapped_files_hint,
+    telemetry_hint,
 )
 from ..report.rig_report import report_page
 from ..solver.bundle_adjustment import PairView
-from ..solver.diagnosis import TRIED, explained
-from ..solver.next_view import places_without
+from ..solver.diagnosis import NO_CAUSE, likely_cause
+from ..solver.next_view import empty_regions
 from ..solver.observability import Undetermined
-from ..solver.stereo import MIN_VIEWS, Size, Unexplained, calibrate
-from ..solver.uncertainty import GOOD_PX, Solution, interval_m
+from ..solver.stereo import MIN_VIEWS, NoRigFits, Size, calibrate
+from ..solver.uncertainty import GOOD_PX, Solution, baseline_interval_m
 
-FEW_PLACES = 4  # of nine parts of a frame: so many without the board are told
+MANY_REGIONS = 4  # of nine parts of a frame: as many without the board are reported
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One moment: both files, and what was found in them."""
+class DetectedPair:
+    """A pair of files and what was detected in them."""
 
     name: str
     visible_path: Path
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
     )
     folders.add_arguments(parser)
-    add_cameras(parser)
+    add_camera_arguments(parser)
     add_board_arguments(parser)
     for name in ("visible", "infrared"):
         parser.add_argument(
@@ -70,33 +70,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-undetermined",
         action="store_true",
-        help="write a rig that its views leave open all the same, marked so in the file",
+        help="write a rig that its views do not determine, with a mark in the file",
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    board, cameras = board_from(args), cameras_of(args)
-    paths = paired(args)
-    say(hint_of_order(*paths[0]))
+    board, cameras = board_from(args), cameras_from_args(args)
+    paths = list_pairs(args)
+    print_notes(swapped_files_hint(*paths[0]))
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
         visible = read_grey(visible_path, cameras.visible)
-        infrared = read_raw(infrared_path, cameras.infrared)
+        infrared = read_counts(infrared_path, cameras.infrared)
         sizes.add((visible.shape[1::-1], infrared.shape[1::-1]))
         found = detect(visible, board), detect(infrared, board)
-        shots.append(Shot(visible_path.stem, visible_path, infrared_path, *found))
-    say({hint for _, heat in sizes for hint in hint_of_rows(heat[::-1], cameras.infrared)})
+        shots.append(DetectedPair(visible_path.stem, visible_path, infrared_path, *found))
+    print_notes(
+        {hint for _, heat in sizes for hint in telemetry_hint(heat[::-1], cameras.infrared)}
+    )
     if len(sizes) > 1:
         raise ValueError(f"the frames have several sizes (visible, infrared): {sorted(sizes)}")
-    unseen = reasons(shots)
-    views = seen_by_both(shots, unseen)
+    refused_frames = refusal_reasons(shots)
+    views = usable_views(shots, refused_frames)
     models = (args.visible_model, args.infrared_model)
     counts = (COEFFICIENTS[models[0]][0], COEFFICIENTS[models[1]][0])
     used = {view.name for view in views}
     source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
-    solution = solved(views, board, sizes.pop(), models, counts, source, args.accept_undetermined)
+    solution = calibrate_or_explain(
+        views, board, sizes.pop(), models, counts, source, args.accept_undetermined
+    )
     solution = replace(solution, rig=replace(solution.rig, frames=cameras))
-    numbers = summary(solution, shots, unseen)
+    numbers = summary(solution, shots, refused_frames)
     written = {args.out: rig_bytes(solution.rig)}
     if args.report:
         files = {shot.name: (shot.visible_path, shot.infrared_path) for shot in shots}
@@ -104,11 +108,11 @@ def main(args: argparse.Namespace) -> int:
         page = report_page(solution, board, files, refused).encode("utf-8", "backslashreplace")
         written = {args.report: page} | written
     write_all(written)  # neither is replaced before both are on the disk
-    print(json.dumps(numbers, indent=2) if args.json else in_words(numbers))
+    print(json.dumps(numbers, indent=2) if args.json else summary_text(numbers))
     return 0
 
 
-def solved(
+def calibrate_or_explain(
     views: Sequence[PairView],
     board: Board,
     sizes: tuple[Size, Size],
@@ -117,7 +121,7 @@ def solved(
     source: str,
     accept_undetermined: bool,
 ) -> Solution:
-    """As `calibrate`; the error says what was done to the infrared frames if that can be told."""
+    """As `calibrate`; the error names what was done to the infrared frames, if it is found."""
 
     def again(changed: Sequence[PairView], stated: tuple[Size, Size]) -> Solution:
         return calibrate(changed, board, stated, models, counts, accept_undetermined=True)
@@ -128,18 +132,18 @@ def solved(
         )
     except Undetermined as error:
         raise ValueError(f"{error}; --accept-undetermined writes the rig all the same") from error
-    except Unexplained as error:
-        cause = explained(views, board, sizes, again) or TRIED
+    except NoRigFits as error:
+        cause = likely_cause(views, board, sizes, again) or NO_CAUSE
         raise ValueError(f"{error} {cause}") from error
     if solution.stereo_rms_px > GOOD_PX and (
-        cause := explained(views, board, sizes, again, solution.stereo_rms_px)
+        cause := likely_cause(views, board, sizes, again, solution.stereo_rms_px)
     ):
         raise ValueError(f"the corners are {solution.stereo_rms_px:.1f} px off (RMS). {cause}")
     return solution
 
 
-def reasons(shots: Sequence[Shot]) -> dict[str, str]:
-    """Why moments cannot be used, by name."""
+def refusal_reasons(shots: Sequence[DetectedPair]) -> dict[str, str]:
+    """Why pairs cannot be used, by name."""
     refused: dict[str, str] = {}
     for shot in shots:
         said = [
@@ -152,8 +156,8 @@ def reasons(shots: Sequence[Shot]) -> dict[str, str]:
     return refused
 
 
-def seen_by_both(shots: Sequence[Shot], refused: dict[str, str]) -> list[PairView]:
-    """The moments in which both cameras show the board; raises ValueError for fewer than five."""
+def usable_views(shots: Sequence[DetectedPair], refused: dict[str, str]) -> list[PairView]:
+    """The pairs in which both cameras show the board; raises ValueError for fewer than five."""
     views = [
         PairView(shot.name, shot.visible, shot.infrared)
         for shot in shots
@@ -176,9 +180,11 @@ def frames_digest(paths: Sequence[tuple[Path, Path]]) -> str:
     return f"sha256 {digest.hexdigest()[:12]}"
 
 
-def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -> dict[str, object]:
+def summary(
+    solution: Solution, shots: Sequence[DetectedPair], refused_frames: dict[str, str]
+) -> dict[str, object]:
     """What --json prints: px are root mean squares, mm with one standard deviation."""
-    low, high = interval_m(solution)
+    low, high = baseline_interval_m(solution)
     return {
         "stereo_rms_px": solution.stereo_rms_px,
         "epipolar_rms_px": float(np.sqrt(np.mean([v.epipolar_px**2 for v in solution.views]))),
@@ -187,32 +193,32 @@ def summary(solution: Solution, shots: Sequence[Shot], unseen: dict[str, str]) -
         "baseline_std_mm": 1e3 * solution.baseline_std_m,
         "baseline_95_percent_mm": [1e3 * low, 1e3 * high],
         "rotation_std_degrees": solution.rotation_std,
-        "views_wanted": solution.views_wanted,
+        "views_wanted": solution.views_needed,
         "board_motion_mm": 1e3 * solution.bundle.motion_m,
         "visible_found": sum(isinstance(shot.visible, Detection) for shot in shots),
         "infrared_found": sum(isinstance(shot.infrared, Detection) for shot in shots),
         "views_used": [view.name for view in solution.views],
-        "views_refused": unseen | solution.refused,
-        "held_by_experience": list(solution.held),
+        "views_refused": refused_frames | solution.refused,
+        "held_by_experience": list(solution.from_prior),
         "undetermined": solution.undetermined or None,
-        "verdict": [*solution.verdict, *unseen_places(solution)],
+        "verdict": [*solution.verdict, *uncovered_regions(solution)],
     }
 
 
-def unseen_places(solution: Solution) -> list[str]:
-    """A sentence on each camera in whose frame large parts never held the board."""
+def uncovered_regions(solution: Solution) -> list[str]:
+    """A sentence for each camera whose views leave large parts of the frame empty."""
     sentences = []
     for name, camera in zip(("visible", "infrared"), solution.bundle.cameras, strict=True):
         seen = [getattr(view, name).points for view in solution.bundle.views]
-        if len(places := places_without(seen, (camera.width, camera.height))) >= FEW_PLACES:
+        if len(places := empty_regions(seen, (camera.width, camera.height))) >= MANY_REGIONS:
             sentences.append(
-                f"No view shows the board at the {', '.join(places)} of the {name} frame: what the "
-                "lens does there is guessed, show it there too."
+                f"No view shows the board at the {', '.join(places)} of the {name} frame: the "
+                "lens is extrapolated there. Show the board there too."
             )
     return sentences
 
 
-def in_words(numbers: dict[str, object]) -> str:
+def summary_text(numbers: dict[str, object]) -> str:
     refused = cast(dict[str, str], numbers["views_refused"])
     lines = [
         f"baseline {numbers['baseline_mm']:.1f} +/- {numbers['baseline_std_mm']:.1f} mm, "

@@ -1,4 +1,4 @@
-"""A board to print (PDF, SVG) or to cut (DXF), true to scale in millimetres."""
+"""Draws a board to print (PDF, SVG) or to cut (DXF), true to scale in millimetres."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ class Circle:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is printed."""
+    """The page to print."""
 
     width: float  # [mm]
     height: float  # [mm]
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    sheet = lay_out(board_from(args))
+    sheet = layout(board_from(args))
     write = {".pdf": pdf, ".svg": svg, ".dxf": dxf}.get(args.out.suffix.lower())
     if write is None:
         raise ValueError(f"{args.out}: expected a name that ends in .pdf, .svg or .dxf")
@@ -62,8 +62,8 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def lay_out(board: Board) -> Sheet:
-    """Place a board on a sheet of its own size with a quiet margin of one spacing or more."""
+def layout(board: Board) -> Sheet:
+    """A board on a sheet of its own size, with a light margin of at least one spacing."""
     side = 1e3 * board.spacing_m
     across, down = board.columns + 1.0, board.rows + 1.0
     if board.kind == "circles":
@@ -71,7 +71,7 @@ def lay_out(board: Board) -> Sheet:
     if board.kind == "aprilgrid":
         across, down = (count * (1 + GAP) + GAP for count in (board.columns, board.rows))
     margin = max(side, 10.0)
-    # The bar needs a strip of its own, which is also where nobody would cut.
+    # The bar has a strip of its own below the board.
     width, height = across * side + 2 * margin, down * side + 2 * margin + 10
     return Sheet(max(width, RULER_MM + 20), height, list(_shapes(board, margin)), str(board))
 
@@ -174,7 +174,7 @@ def _pdf_circle(x: float, y: float, r: float) -> str:
 
 
 def _pdf_file(objects: list[str]) -> str:
-    """Objects, numbered from 1, the first of them the catalogue, with their table of places."""
+    """A PDF of objects, numbered from 1, the catalogue first, with its cross-reference table."""
     text, places = "%PDF-1.4\n", []
     for number, content in enumerate(objects, 1):
         places.append(len(text))

@@ -1,4 +1,4 @@
-"""Frames of two image topics of a recording (rosbag 1, rosbag2, MCAP) to folders for `pair`."""
+"""Extracts two image topics of a recording (rosbag 1, rosbag2, MCAP) to folders for `pair`."""
 
 import argparse
 from pathlib import Path
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     try:
-        # Most installs never see a recording; this reader needs no ROS.
+        # An optional package that reads recordings without ROS.
         from rosbags.highlevel import AnyReader, AnyReaderError
         from rosbags.typesys import Stores, get_typestore
     except ModuleNotFoundError:
@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def unpack(reader: "AnyReader", topic: str, folder: Path) -> int:
-    """Write a topic's frames named by their stamps [ns]; gives their number; raises ValueError."""
+    """Write a topic's frames, named by their stamps [ns]; returns their number, or ValueError."""
     connections = [one for one in reader.connections if one.topic == topic]
     if not connections:
         images = sorted(one.topic for one in reader.connections if "Image" in one.msgtype)
@@ -80,7 +80,7 @@ def unpack(reader: "AnyReader", topic: str, folder: Path) -> int:
     for connection, recorded_ns, data in tqdm(messages, desc=topic, unit="frame", disable=None):
         message: Any = reader.deserialize(data, connection.msgtype)
         stamp = message.header.stamp
-        # A driver without a clock leaves its stamp at 0; then the recorder's is all there is.
+        # A driver without a clock leaves its stamp at 0; the recorder's is the fallback.
         stamp_ns = stamp.sec * 10**9 + stamp.nanosec or recorded_ns
         suffix, content = frame_file(message, connection.msgtype)
         write_bytes(folder / f"{stamp_ns:019d}{suffix}", content, wait_for_disk=False)

@@ -10,7 +10,7 @@ import numpy as np
 from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
 from segmif.parsing import brief
 
-from .rig_fields import Choice, Document, fields, load, save, whole
+from .rig_fields import Document, ReadOptions, fields, load, save, whole_number
 
 KALIBR_MODELS: dict[Model, str] = {"radtan": "radtan", "fisheye": "equidistant"}
 KALIBR_COEFFICIENTS = 4
@@ -19,21 +19,21 @@ REFIT_PX = 0.5  # a lens that four coefficients miss by more is not written
 CAMERA = re.compile(r"cam\d{1,3}")
 
 
-def read_kalibr(paths: Sequence[Path], choice: Choice) -> Rig:
+def read_kalibr(paths: Sequence[Path], choice: ReadOptions) -> Rig:
     """
     Read two cameras of a camchain, cam0 and cam1 (visible, infrared) unless `choice` names others.
 
     T_cn_cnm1 takes points of the camera before to camera n, so a chain of more is multiplied.
     """
     document = load(paths[0])
-    visible, infrared = _chosen([str(name) for name in document], choice)
+    visible, infrared = _chosen_cameras([str(name) for name in document], choice)
     cameras = []
     for name in (visible, infrared):
         try:
             cameras.append(_from_kalibr(fields(document[name], name)))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    T = _between(document, _number(visible), _number(infrared))
+    T = _chained_transform(document, _number(visible), _number(infrared))
     source = f"Kalibr, {visible} visible and {infrared} infrared"
     shift_s = _time_shift(document[visible], document[infrared])
     if shift_s is not None:
@@ -41,16 +41,15 @@ def read_kalibr(paths: Sequence[Path], choice: Choice) -> Rig:
     return Rig(cameras[0], cameras[1], T, source=source)
 
 
-def _chosen(names: Sequence[str], choice: Choice) -> tuple[str, str]:
-    """The two cameras of a chain that are meant, visible and infrared; ValueError if not clear."""
+def _chosen_cameras(names: Sequence[str], choice: ReadOptions) -> tuple[str, str]:
+    """Names of the visible and the infrared camera in a chain; ValueError if ambiguous."""
     chain = sorted((name for name in names if CAMERA.fullmatch(name)), key=_number)
     visible, infrared = choice.visible, choice.infrared
     if visible is None and infrared is None and len(chain) <= 2:
         return "cam0", "cam1"
     if visible is None or infrared is None or visible == infrared:
         raise ValueError(
-            f"the chain holds {', '.join(chain)}: say which two are meant, such as --visible cam0 "
-            "--infrared cam1"
+            f"the chain holds {', '.join(chain)}: name two, such as --visible cam0 --infrared cam1"
         )
     for name in (visible, infrared):
         if name not in chain:
@@ -58,20 +57,20 @@ def _chosen(names: Sequence[str], choice: Choice) -> tuple[str, str]:
     return visible, infrared
 
 
-def _between(document: Document, visible: int, infrared: int) -> Floats:
+def _chained_transform(document: Document, visible: int, infrared: int) -> Floats:
     """T_infrared_visible (4, 4) by the links of the chain from one camera to the other."""
     T: Floats = np.eye(4)
     for index in range(min(visible, infrared) + 1, max(visible, infrared) + 1):
         link = fields(document[f"cam{index}"], f"cam{index}")["T_cn_cnm1"]
-        T = np.asarray(_square(link, f"T_cn_cnm1 of cam{index}") @ T, np.float64)
+        T = np.asarray(_transform_matrix(link, f"T_cn_cnm1 of cam{index}") @ T, np.float64)
     if visible > infrared:
         T = np.asarray(np.linalg.inv(T), np.float64)
-    T[3] = 0, 0, 0, 1  # as exactly as it was read
+    T[3] = 0, 0, 0, 1  # exact, as in the file
     return T
 
 
 def write_kalibr(paths: Sequence[Path], rig: Rig) -> None:
-    """Write a camchain; radtan there has four coefficients, so k3 and more are fitted into them."""
+    """Write a camchain. Its radtan has four coefficients, so k3 and more are fitted into them."""
     document = {"cam0": _to_kalibr(rig.visible), "cam1": _to_kalibr(rig.infrared)}
     document["cam1"]["T_cn_cnm1"] = rig.T_infrared_visible.tolist()
     save(paths[0], "# cam0 visible, cam1 infrared, metres\n", document)
@@ -100,10 +99,10 @@ def _from_kalibr(document: Document) -> Camera:
 def _resolution(value: object) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"resolution must be [width, height], got {brief(value)}")
-    return whole(value[0], "resolution"), whole(value[1], "resolution")
+    return whole_number(value[0], "resolution"), whole_number(value[1], "resolution")
 
 
-def _square(value: object, name: str) -> Floats:
+def _transform_matrix(value: object, name: str) -> Floats:
     T = numbers(value, name)
     if T.shape != (4, 4) or not np.isfinite(T).all():
         raise ValueError(f"{name} must be 4x4 finite numbers, got {brief(value)}")
@@ -118,7 +117,7 @@ def _number(name: str) -> int:
 
 def _time_shift(visible: Document, infrared: Document) -> float | None:
     """
-    What to add to infrared stamps [s], where Kalibr found a shift of either camera.
+    What to add to infrared stamps [s]; None if the file has no time shifts.
 
     t_imu = t_cam + timeshift_cam_imu, so t_visible = t_infrared + infrared's shift less visible's.
     """
@@ -148,8 +147,7 @@ def four_coefficients(camera: Camera) -> Floats:
     """
     k1 k2 p1 p2 that come nearest to a radtan camera of 5 or 8 over its frame.
 
-    The distorted point is linear in them. Raises ValueError where they miss by more than half a
-    pixel.
+    The distorted point is linear in them. Raises ValueError if they miss by more than half a pixel.
     """
     k = camera.distortion
     if not k[KALIBR_COEFFICIENTS:].any():

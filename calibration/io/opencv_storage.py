@@ -1,8 +1,8 @@
 """
-Files of OpenCV's FileStorage in all three forms, by parsers of Python's own.
+Files of OpenCV's FileStorage (YAML, XML, JSON), read by Python's own parsers.
 
-OpenCV's reader trusts what it reads: a type of 300 characters, a byte-order mark or deep nesting
-end the process. What is needed of such a file is little: numbers, words and small matrices.
+OpenCV's reader is unsafe: a type of 300 characters, a byte-order mark or deep nesting end the
+process. A rig needs only numbers, words and small matrices of such a file.
 """
 
 import re
@@ -18,7 +18,7 @@ from segmif.files import read_text, shown, write_text
 from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
 from segmif.parsing import MAX_YAML_BYTES, brief, json_value, xml_root, yaml_value
 
-from .rig_fields import SIDES, Choice, Document, whole, without_header
+from .rig_fields import SIDES, Document, ReadOptions, whole_number, without_header
 
 ELEMENTS = re.compile(r"(\d{0,2})[ucwsifdh]")  # channels and type of a matrix's elements
 # OpenCV writes comments into JSON, which knows none.
@@ -26,11 +26,11 @@ STRING_OR_COMMENT = re.compile(r'(?P<string>"(?:[^"\\\n]|\\.)*"?)|//[^\n]*')
 MAX_VALUES = 4096  # of a matrix
 
 
-def read_opencv(paths: Sequence[Path], choice: Choice) -> Rig:
+def read_opencv(paths: Sequence[Path], choice: ReadOptions) -> Rig:
     """
     Read M1 D1 M2 D2 R T, as OpenCV's stereo calibration sample names them, of one or two files.
 
-    The sample writes no sizes: they come from `choice`.
+    The sample writes no frame sizes: they come from `choice`.
     """
     document: Document = {}
     for path in paths:
@@ -68,7 +68,10 @@ def write_opencv(paths: Sequence[Path], rig: Rig) -> None:
 def _from_opencv(document: Document, index: int, size: tuple[int, int] | None) -> Camera:
     sides = [f"image_{side}{index}" for side in SIDES]
     if sides[0] in document or size is None:
-        stated = (whole(document[sides[0]], sides[0]), whole(document[sides[1]], sides[1]))
+        stated = (
+            whole_number(document[sides[0]], sides[0]),
+            whole_number(document[sides[1]], sides[1]),
+        )
         if size not in (None, stated):
             raise ValueError(f"the file states {stated} for camera {index}, {size} was given")
         size = stated
@@ -78,7 +81,7 @@ def _from_opencv(document: Document, index: int, size: tuple[int, int] | None) -
 
 
 def read_storage(path: Path) -> Document:
-    """The values of a file by name; raises ValueError with the path and what is wrong with it."""
+    """The values of a file by name; raises ValueError with the path and the fault."""
     text = read_text(path, MAX_YAML_BYTES)
     try:
         document = _parsed(text)
@@ -90,15 +93,15 @@ def read_storage(path: Path) -> Document:
 
 
 def matrix(document: Document, name: str) -> Floats:
-    """A matrix (rows, columns) by its name; raises KeyError, or ValueError where it is none."""
-    told = document[name]
-    if not isinstance(told, dict):
-        raise ValueError(f"{name} must be a matrix, got {brief(told)}")
-    rows, columns = _sides(told, name)
-    elements = ELEMENTS.fullmatch(str(told.get("dt")))
+    """A matrix (rows, columns) by its name; raises KeyError, or ValueError if it is no matrix."""
+    entry = document[name]
+    if not isinstance(entry, dict):
+        raise ValueError(f"{name} must be a matrix, got {brief(entry)}")
+    rows, columns = _sides(entry, name)
+    elements = ELEMENTS.fullmatch(str(entry.get("dt")))
     if not elements:
-        raise ValueError(f"{name} has elements of type {brief(told.get('dt'))!r}, expected d or f")
-    data = told.get("data")
+        raise ValueError(f"{name} has elements of type {brief(entry.get('dt'))!r}, expected d or f")
+    data = entry.get("data")
     if isinstance(data, str) and "base64" in data[:12]:
         raise ValueError(f"{name} is written in base64: write the file without it")
     values = numbers(data.split() if isinstance(data, str) else data, name).ravel()
@@ -134,9 +137,9 @@ def _children(element: Element) -> Document:
     return made
 
 
-def _sides(told: Document, name: str) -> tuple[int, int]:
-    sides = told.get("sizes") or [told.get("rows"), told.get("cols")]
-    found = [whole(side, f"a side of {name}") for side in sides] if len(sides) == 2 else []
+def _sides(entry: Document, name: str) -> tuple[int, int]:
+    sides = entry.get("sizes") or [entry.get("rows"), entry.get("cols")]
+    found = [whole_number(side, f"a side of {name}") for side in sides] if len(sides) == 2 else []
     if not found or not all(0 < side <= MAX_VALUES for side in (*found, found[0] * found[1])):
         raise ValueError(f"{name} has the sides {brief(sides)}, expected rows and columns")
     return found[0], found[1]

@@ -1,4 +1,4 @@
-"""What the readers of other people's rig files share: fields of YAML, and what they are told."""
+"""Shared by the readers of foreign rig files: YAML fields, and options of the command line."""
 
 import re
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a file of others leaves open and its reader has to be told."""
+class ReadOptions:
+    """What a foreign file leaves open: which cameras, and their frame sizes."""
 
     visible: str | None = None  # camera of a Kalibr chain
     infrared: str | None = None
-    visible_size: tuple[int, int] | None = None  # width, height [px], where the file has none
+    visible_size: tuple[int, int] | None = None  # width, height [px], if the file has none
     infrared_size: tuple[int, int] | None = None
 
 
 def load(path: Path) -> Document:
+    """The fields of a YAML file; raises ValueError with the path."""
     text = read_text(path, MAX_YAML_BYTES)
     try:
         # Some camera_info files begin with OpenCV's own line.
@@ -46,17 +47,17 @@ def save(path: Path, comment: str, document: Document) -> None:
     write_text(path, comment + text)
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def without_header(text: str) -> str:
-    """YAML without the first line that OpenCV gives it."""
+    """YAML without OpenCV's first line."""
     return HEADER.sub("", text, count=1)
 
 
-def whole(value: object, name: str) -> int:
-    """A whole number of a file, which in XML is text; raises ValueError that calls it `name`."""
+def whole_number(value: object, name: str) -> int:
+    """An integer from a file, as text in XML; raises ValueError that calls it `name`."""
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not re.fullmatch(r"-?\d{1,9}", text):
         raise ValueError(f"{name} must be a whole number, got {brief(value)}")

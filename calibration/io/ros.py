@@ -11,17 +11,17 @@ from segmif.geometry.rectification import rectifying_rotations
 from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
 from segmif.parsing import brief
 
-from .rig_fields import SIDES, Choice, Document, fields, load, said, save, whole
+from .rig_fields import SIDES, Document, ReadOptions, error_text, fields, load, save, whole_number
 
 ROS_MODELS = {"radtan": {5: "plumb_bob", 8: "rational_polynomial"}, "fisheye": {4: "equidistant"}}
 
 
-def read_ros(paths: Sequence[Path], choice: Choice) -> Rig:
+def read_ros(paths: Sequence[Path], choice: ReadOptions) -> Rig:
     """
     Read two camera_info files, visible and infrared, of a rectified pair.
 
-    x_rectified = R x in each, and P holds f b, with b the place of the pair's first camera from
-    this one, so x_infrared = R_infrared^T (R_visible x_visible + b_infrared - b_visible).
+    In each, x_rectified = R x, and P holds f b, with b the position of the pair's first camera.
+    So x_infrared = R_infrared^T (R_visible x_visible + b_infrared - b_visible).
     """
     cameras, turns, places = [], [], []
     for path in paths:
@@ -32,7 +32,7 @@ def read_ros(paths: Sequence[Path], choice: Choice) -> Rig:
             places.append(_offset(_matrix(document, "projection_matrix", (3, 4))))
             _check_turn(turns[-1])
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{shown(path)}: {said(error)}") from None
+            raise ValueError(f"{shown(path)}: {error_text(error)}") from None
     T = np.eye(4)
     T[:3, :3] = turns[1].T @ turns[0]
     T[:3, 3] = turns[1].T @ (places[1] - places[0])
@@ -65,7 +65,7 @@ def _from_ros(document: Document) -> Camera:
         raise ValueError(
             f"the distortion model is {brief(name)!r}, expected one of {sorted(models)}"
         )
-    width, height = (whole(document[f"image_{side}"], f"image_{side}") for side in SIDES)
+    width, height = (whole_number(document[f"image_{side}"], f"image_{side}") for side in SIDES)
     _check_whole_frame(document, width, height)
     model = cast(Model, models[name])
     coefficients = fields(document["distortion_coefficients"], "distortion_coefficients")["data"]
@@ -79,7 +79,7 @@ def _from_ros(document: Document) -> Camera:
 
 
 def _check_whole_frame(document: Document, width: int, height: int) -> None:
-    """Raise ValueError where frames come binned or cut: the numbers are those of whole ones."""
+    """Raise ValueError for binned or cropped frames: the numbers are those of whole ones."""
     binning = [document.get(f"binning_{axis}") for axis in "xy"]
     if any(step not in (None, 0, 1) for step in binning):
         raise ValueError(
@@ -96,7 +96,7 @@ def _check_whole_frame(document: Document, width: int, height: int) -> None:
 
 
 def _offset(P: Floats) -> Floats:
-    """Place (3,) of the pair's first camera in a rectified camera, by its projection matrix."""
+    """Position (3,) of the pair's first camera in a rectified camera [m]."""
     if not (P[0, 0] > 0 and P[1, 1] > 0 and np.isfinite(P).all()):
         raise ValueError(
             f"the projection_matrix is {brief(P.tolist())}, without a focal length: the pair was "

@@ -1,4 +1,4 @@
-"""Live pairs of a stream that a running service hands out (`SEGMIF_HAND_OUT_PAIRS=true`)."""
+"""Live pairs from the latest-pair endpoint of a service (`SEGMIF_HAND_OUT_PAIRS=true`)."""
 
 import json
 import time
@@ -13,38 +13,38 @@ from urllib.request import Request, urlopen
 
 from segmif.imaging.codecs import decode_infrared, decode_visible
 
-from .live_sources import LOOK_AGAIN_S, Moment
+from .live_sources import POLL_S, LivePair
 
-ANSWER_S = 10.0  # for one answer
+RESPONSE_TIMEOUT_S = 10.0  # for one answer
 
 Parts = dict[str, bytes]  # by their names: visible, infrared, meta
 
 
-class NotYet(Exception):
-    """Why the service has no pair, which may change."""
+class NoPairYet(Exception):
+    """The service has no pair yet; try again."""
 
 
 @dataclass
-class Door:
-    """Where a service hands out the newest pair of one stream."""
+class StreamEndpoint:
+    """The latest-pair endpoint of one stream."""
 
     url: str  # of the service
     stream: str
     token: str | None = None
     _tag: str = ""  # of the last pair
 
-    def newest(self) -> Parts | None:
+    def latest(self) -> Parts | None:
         """
-        The newest pair, None where it was given before.
+        The latest pair; None if it was read before.
 
-        Raises NotYet, or ValueError where waiting does not help.
+        Raises NoPairYet, or ValueError if waiting does not help.
         """
         path = f"/streams/{quote(self.stream, safe='')}/pair"
         request = Request(self.url.rstrip("/") + path, headers={"If-None-Match": self._tag})
         if self.token:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
-            with urlopen(request, timeout=ANSWER_S) as answer:
+            with urlopen(request, timeout=RESPONSE_TIMEOUT_S) as answer:
                 self._tag = answer.headers["ETag"] or ""
                 return _parts(answer.headers["Content-Type"], answer.read())
         except HTTPError as error:
@@ -56,34 +56,36 @@ class Door:
 
     def _refused(self, error: HTTPError) -> Exception:
         try:
-            told: dict[str, Any] = json.loads(error.read())
+            problem: dict[str, Any] = json.loads(error.read())
         except ValueError:
-            told = {}
-        said = f"{self.url}: {told.get('detail', error.reason)}"
-        later = told.get("kind") == "no_pair" or error.code == HTTPStatus.SERVICE_UNAVAILABLE
-        return NotYet(said) if later else ValueError(said)
+            problem = {}
+        said = f"{self.url}: {problem.get('detail', error.reason)}"
+        later = problem.get("kind") == "no_pair" or error.code == HTTPStatus.SERVICE_UNAVAILABLE
+        return NoPairYet(said) if later else ValueError(said)
 
 
-def from_service(door: Door, tolerance_ns: int, patience_s: float) -> Iterator[Moment]:
+def pairs_from_service(
+    endpoint: StreamEndpoint, tolerance_ns: int, patience_s: float
+) -> Iterator[LivePair]:
     """
-    The newest pair each time, until none came for `patience_s`.
+    The latest pair each time, until no new one came for `patience_s`.
 
-    Raises ValueError in words where the service refuses, and where it never had a pair to use.
+    Raises ValueError if the service refuses, and if it never had a usable pair.
     """
-    if urlsplit(door.url).scheme not in ("http", "https"):
-        raise ValueError(f"{door.url} is no address such as http://127.0.0.1:8000")
+    if urlsplit(endpoint.url).scheme not in ("http", "https"):
+        raise ValueError(f"{endpoint.url} is no address such as http://127.0.0.1:8000")
     given, trouble = 0, ""
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
         try:
-            parts = door.newest()
-        except NotYet as error:
+            parts = endpoint.latest()
+        except NoPairYet as error:
             parts, trouble = None, str(error)
         if parts is None:
-            time.sleep(LOOK_AGAIN_S)
+            time.sleep(POLL_S)
             continue
         meta = json.loads(parts["meta"])
-        apart_ns = _apart_ns(meta)
+        apart_ns = _skew_ns(meta)
         if apart_ns > tolerance_ns:
             trouble = f"the newest two frames were taken {apart_ns / 1e6:.0f} ms apart"
             continue
@@ -94,18 +96,18 @@ def from_service(door: Door, tolerance_ns: int, patience_s: float) -> Iterator[M
         raise ValueError(f"no pair came within {patience_s:g} s: {trouble}")
 
 
-def _apart_ns(meta: dict[str, int | None]) -> int:
-    """Between the exposures, as far as the client stated them; else they count as one moment."""
+def _skew_ns(meta: dict[str, int | None]) -> int:
+    """Time between the exposures [ns]; 0 if the client did not state both stamps."""
     visible_ns, infrared_ns = meta["visible_ns"], meta["infrared_ns"]
     return abs(visible_ns - infrared_ns) if visible_ns and infrared_ns else 0
 
 
 def _parts(content_type: str, body: bytes) -> Parts:
-    """The parts of a multipart body; raises ValueError where it is none."""
+    """The parts of a multipart body; raises ValueError for another body."""
     whole = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
     if not whole.is_multipart():
         raise ValueError(
-            f"the answer is {content_type}, expected multipart/mixed: is it our service?"
+            f"the answer is {content_type}, expected multipart/mixed: is it this service?"
         )
     named = {}
     for part in whole.walk():
@@ -113,5 +115,5 @@ def _parts(content_type: str, body: bytes) -> Parts:
         if isinstance(name, str):
             named[name] = bytes(part.get_payload(decode=True) or b"")
     if missing := {"visible", "infrared", "meta"} - named.keys():
-        raise ValueError(f"the answer has no parts {sorted(missing)}: is it our service?")
+        raise ValueError(f"the answer has no parts {sorted(missing)}: is it this service?")
     return named

@@ -12,7 +12,7 @@ def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
     """
     The last number in a frame's name as a time [ns], its unit as stated or by its digits.
 
-    A number that is no time since 1970 counts in units of `counter`; else it raises ValueError.
+    A number that is no time since 1970 counts in units of `counter`. Raises ValueError without it.
     """
     numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
     whole = numbers[-1].partition(".")[0] if numbers else ""

@@ -1,4 +1,4 @@
-"""A page on this machine that shows the newest picture and what is said of it."""
+"""A page on this machine with the newest picture and sentences below it."""
 
 import sys
 from base64 import b64encode
@@ -15,13 +15,13 @@ from segmif.local_host import host_name, is_loopback
 from .pictures import Colour
 
 REFRESH_S = 0.5
-MAX_CONNECTIONS = 16  # at a time; the oldest makes room for one more
+MAX_CONNECTIONS = 16  # at a time; the oldest is closed for one more
 PATIENCE_S = 5.0  # for a request, and for its answer to be read
 STYLE = "body{font:22px system-ui,sans-serif;margin:1rem}img{width:100%}"
 
 
 class BoundedServer(ThreadingHTTPServer):
-    """A thread for each connection, of which there are few, and none for long."""
+    """An HTTP server with a thread for each connection, bounded in number and time."""
 
     def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(("127.0.0.1", port), handler)
@@ -46,7 +46,7 @@ class BoundedServer(ThreadingHTTPServer):
                 self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say what went wrong, unless a client left or was made to."""
+        """Print an error, unless its cause is a closed connection."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -60,7 +60,7 @@ class Page:
     """Serves on the loopback address while it is open; port 0 serves nothing."""
 
     def __init__(self, port: int) -> None:
-        """Raises OSError where the port is taken."""
+        """Raises OSError if the port is taken."""
         self._body = b"waiting for frames"
         page = self
 
@@ -83,7 +83,7 @@ class Page:
                 return False
 
             def log_message(self, format: str, *values: object) -> None:
-                """Requests are no news to the operator."""
+                """The operator needs no log of requests."""
 
         self._server = BoundedServer(port, Handler) if port else None
 

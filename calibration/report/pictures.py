@@ -32,7 +32,7 @@ def found_corners(
     """
     A frame (H, W) with its corners if any, joined in order, `width` pixels wide, RGB.
 
-    Over dots where corners (N, 2) were seen `before`: where there are none, boards are missing.
+    Dots mark the corners (N, 2) of views `before`: places without dots need a board.
     """
     scale = width / frame.shape[1]
     picture = _shrunk(_colour(_board_contrast(frame)), scale)
@@ -49,10 +49,10 @@ def found_corners(
 
 
 def rectified_pair(rig: Rig, visible: Raw, infrared: Raw) -> Colour:
-    """Both frames as two parallel pinhole cameras would see them, under common lines."""
+    """Both frames rectified side by side, with common epipolar lines, RGB."""
     first, second, upright = rectifying_rotations(rig)
     looks = ((visible, rig.visible, first), (infrared, rig.infrared, second))
-    # Along the lines each picture may be moved so that it is full; across them they must agree.
+    # Each picture may shift along the lines to fill its frame; across them both must agree.
     middles = np.array([R[:2, 2] / R[2, 2] for _, _, R in looks])
     shared = 0 if upright else 1
     middles[:, shared] = middles[:, shared].mean()
@@ -80,14 +80,14 @@ def blends(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> tuple[Colou
 
 
 def overlay(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> Colour:
-    """The aligned infrared in red over the visible in cyan: one board, or two."""
+    """The aligned infrared in red over the visible in cyan, (H, W, 3) RGB."""
     warm = align(rig, depth_m).apply(_board_contrast(infrared))
     cold = _board_contrast(visible)
     return np.stack([warm, cold, cold], axis=-1)
 
 
 def _board_contrast(frame: Raw) -> NDArray[np.uint8]:
-    """8 bit; a 16-bit frame with its background subtracted, so that faint squares show."""
+    """8 bit (H, W); a 16-bit frame has its background subtracted, so that faint squares show."""
     if frame.dtype == np.uint8:
         return cast(NDArray[np.uint8], frame)
     even = flatten(frame, BACKGROUND_PX * frame.shape[0] / 480)
@@ -104,7 +104,7 @@ def _tiles(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Colour:
 def _pinhole(
     levels: NDArray[np.uint8], camera: Camera, R: Floats, middle: Floats, f: float, size: Size
 ) -> NDArray[np.uint8]:
-    """What a pinhole camera turned by `R` (camera to pinhole) sees around (x, y) = `middle` f."""
+    """The view of a pinhole camera rotated by `R` (camera to pinhole), centred at `middle` f."""
     width, height = size
     y, x = np.indices((height, width)).reshape(2, -1)
     plane = np.stack([x - width / 2, y - height / 2], axis=1) / f + middle

@@ -1,4 +1,4 @@
-"""One HTML page that shows what a calibration is worth; it needs no other file."""
+"""The report of a calibration: one HTML page without other files."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,21 @@ import numpy as np
 
 from segmif.geometry.alignment import parallax_px
 from segmif.geometry.rig import Floats
-from segmif.imaging.codecs import encode_jpeg
+from segmif.imaging.codecs import encode_jpeg, read_counts
 from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board
 from ..boards.detection import Raw
-from ..io.recordings import read_grey, read_raw
+from ..io.recordings import read_grey
 from ..solver.bundle_adjustment import residuals
 from ..solver.next_view import coverage, next_pose
 from ..solver.stereo import Size
-from ..solver.uncertainty import Solution, interval_m
+from ..solver.uncertainty import Solution, baseline_interval_m
 from . import pictures
 
 ARROWS = 40.0  # drawn length over true length
 THUMB = 400  # [px] width of a frame with its corners
-MOST_THUMBS = 12  # views; more would only make the page slow
+MOST_THUMBS = 12  # views; more would make the page slow
 NEAR, FAR = 0.5, 2.0  # of the board's depth, for the expected parallax
 
 STYLE = """
@@ -60,7 +60,7 @@ def report_page(solution: Solution, board: Board, files: Files, refused: Mapping
 
 
 def _numbers(solution: Solution) -> str:
-    rig, low_high = solution.rig, interval_m(solution)
+    rig, low_high = solution.rig, baseline_interval_m(solution)
     spread = np.sqrt(np.diag(solution.pair_covariance))
     middle = 4 + rig.visible.distortion.size
     depth = float(np.median([view.depth_m for view in solution.views]))
@@ -97,14 +97,14 @@ def _numbers(solution: Solution) -> str:
         ),
     ]
     table = "".join(f"<tr><td>{name}<td>{value}" for name, value in rows)
-    return f"<h2>Numbers</h2><table>{table}</table>{_held(solution)}"
+    return f"<h2>Numbers</h2><table>{table}</table>{_from_prior(solution)}"
 
 
-def _held(solution: Solution) -> str:
-    if not solution.held:
+def _from_prior(solution: Solution) -> str:
+    if not solution.from_prior:
         return ""
-    items = "".join(f"<li>{escape(text)}</li>" for text in solution.held)
-    return f"<p>Held by experience, as the frames say little of it:</p><ul>{items}</ul>"
+    items = "".join(f"<li>{escape(text)}</li>" for text in solution.from_prior)
+    return f"<p>From experience rather than from the frames:</p><ul>{items}</ul>"
 
 
 def _camera_rows(name: str, K: Floats, distortion: Floats, spread: Floats) -> list[tuple[str, str]]:
@@ -151,7 +151,7 @@ def _alignment(solution: Solution, files: Files) -> str:
     figures = "".join(_figure(_shrink(picture, 600), text) for text, picture in shown)
     lines = _figure(
         pictures.rectified_pair(solution.rig, visible, infrared),
-        "rectified: a thing lies on the same line in both",
+        "rectified: the same point lies on the same line in both",
     )
     return (
         f"<h2>Alignment, view {escape(best.name)}</h2><div class=row>{figures}</div>"
@@ -172,8 +172,8 @@ def _maps(solution: Solution, board: Board) -> str:
     pose = next_pose(len(bundle.views), solution, board)
     return (
         "<h2>Coverage and residuals</h2><p>Each corner at its place in the frame; the arrow goes "
-        f"from projected to seen, {ARROWS:g} times too long. Where no dots are, the lens is a "
-        f"guess. The next view to tell most: the board {escape(pose)}.</p>"
+        f"from projected to seen, {ARROWS:g} times too long. The lens is extrapolated "
+        f"in places without dots. The most informative next view: the board {escape(pose)}.</p>"
         f"<div class=row>{''.join(figures)}</div>"
     )
 
@@ -206,7 +206,7 @@ def _detections(solution: Solution, files: Files) -> str:
 
 def _frames(paths: Sequence[Path], cameras: Cameras) -> tuple[Raw, Raw]:
     visible, infrared = paths
-    return read_grey(visible, cameras.visible), read_raw(infrared, cameras.infrared)
+    return read_grey(visible, cameras.visible), read_counts(infrared, cameras.infrared)
 
 
 def _figure(picture: pictures.Colour, caption: str) -> str:

@@ -1,19 +1,19 @@
 """
 Least squares over two cameras, the transform between them and the poses of the board.
 
-OpenCV's `stereoCalibrate` frees the same parameters in both cameras, weighs the pixels of a sharp
-and of a blurred camera alike and states no covariance. So OpenCV finds the start and every
-derivative, and the few lines of Levenberg-Marquardt stand here: each pixel is weighed by its
-camera's noise, and what few frames cannot tell (principal point, aspect, higher distortion) is
-held by what is known of lenses before any frame was taken.
+OpenCV's `stereoCalibrate` weighs the pixels of a sharp and of a blurred camera alike, frees the
+same parameters in both and states no covariance. So OpenCV gives the start and all derivatives,
+and Levenberg-Marquardt is here (docs/decisions/0019-own-parts.md). Each pixel is weighed by its
+camera's noise. Priors of usual lenses hold what few frames do not determine: principal point,
+aspect ratio, higher distortion.
 
-Two cameras without a common trigger see a board in a hand at two places. So each view has a motion
-of the board between its exposures, as large as the views together say (evidence of the data,
-MacKay 1992, "Bayesian interpolation", eq. 4.9): nothing where the cameras are triggered together.
+Cameras without a common trigger see a hand-held board at two places. So each view has a motion of
+the board between its exposures, whose size is estimated from all views (MacKay 1992, "Bayesian
+interpolation", eq. 4.9). It vanishes for triggered cameras.
 
-The parameters of the pair, in this order: visible fx fy cx cy and distortion, infrared the same,
-rotation vector and translation of T_infrared_visible. A board pose is a rotation vector and a
-translation, board to visible camera [m], and then the same of its motion, in the board's frame.
+Parameters of the pair, in this order: visible fx fy cx cy and distortion, infrared the same,
+rotation vector and translation of T_infrared_visible. A board pose has 12 numbers: rotation vector
+and translation [m] from board to visible camera, then the same of its motion in the board's frame.
 """
 
 from collections.abc import Sequence
@@ -27,24 +27,24 @@ from segmif.geometry.rig import Camera, Floats, Model
 
 from ..boards.detection import SMOOTH_TERMS, Detection
 
-# Standard deviations of what one knows of a camera without a frame. Sensors have square pixels; a
-# lens sits within some hundredths of a frame of its middle; the coefficients are those of lenses
-# without much distortion, k1 k2 p1 p2 k3 k4 k5 k6 and the fisheye's k1 to k4.
+# Standard deviations of the priors. Pixels are square, and a lens is centred within some hundredths
+# of the frame. Coefficients are those of lenses without much distortion, in the order
+# k1 k2 p1 p2 k3 k4 k5 k6, and k1 to k4 for fisheye.
 ASPECT_STD = 0.002
 CENTRE_STD = 0.02  # of the frame's width
 RADTAN_STD = (0.5, 0.5, 0.005, 0.005, 0.5, 0.5, 0.5, 0.5)
 FISHEYE_STD = (0.2, 0.2, 0.2, 0.2)
 
 STEPS = 60
-SETTLED = 1e-9  # relative change of the cost
+TOLERANCE = 1e-9  # relative change of the cost
 REWEIGHINGS = 5
-REST_STEPS = 4  # a pose alone is nearly linear
+POSE_STEPS = 4  # a pose alone is a nearly linear problem
 NO_MOTION_M = 1e-6  # far below what any corner shows
 
 
 @dataclass(frozen=True)
 class PairView:
-    """The board in one moment, as both cameras show it; the ids count the same board points."""
+    """The board as both cameras show it in one pair; the ids of both index the same points."""
 
     name: str
     visible: Detection
@@ -58,75 +58,75 @@ class Bundle:
     views: Sequence[PairView]
     board: Floats  # (N, 3) [m] about their middle
     cameras: tuple[Camera, Camera]  # sizes and lens models; the numbers are in `pair`
-    pair: Floats  # (P,) see the module
+    pair: Floats  # (P,) in the order of the module's docstring
     poses: Floats  # (V, 12)
     noise_px: tuple[float, float]  # one coordinate's standard deviation, visible and infrared
     motion_m: float  # standard deviation of the board's motion between exposures, one coordinate
 
     @property
     def motion_std(self) -> Floats:
-        """Standard deviations (6,) of a motion: as far by turning as by shifting, on average."""
+        """Standard deviations (6,) of a motion [rad, m]: rotation and shift move points alike."""
         radius_m = float(np.sqrt((self.board**2).sum(1).mean()))
         return np.repeat([self.motion_m / radius_m, self.motion_m], 3)
 
 
 @dataclass(frozen=True)
-class Normal:
-    """Normal equations of one view after its pose is eliminated, and the way back to the pose."""
+class NormalEquations:
+    """Normal equations of one view with its pose eliminated, and how to recover the pose."""
 
     S: Floats  # (P, P)
     g: Floats  # (P,)
     back: Floats  # (12, P) pose step = still - back @ pair step
-    still: Floats  # (12,) pose step were the pair kept
-    spread: Floats  # (12,) variances of the pose were the pair known
+    still: Floats  # (12,) pose step for an unchanged pair
+    spread: Floats  # (12,) variances of the pose for a known pair
 
 
 def solve(bundle: Bundle) -> Bundle:
-    """Bring a bundle to its minimum, its noise and motion to what the residuals show."""
+    """Minimise a bundle, and estimate its noise and motion from the residuals."""
     for _ in range(REWEIGHINGS):
         bundle = minimise(bundle)
-        noise_px, motion_m = measured_noise(bundle), measured_motion(bundle)
+        noise_px, motion_m = estimated_noise(bundle), estimated_motion(bundle)
         bundle = replace(bundle, noise_px=noise_px, motion_m=motion_m)
     return minimise(bundle)
 
 
-def at_rest(bundle: Bundle) -> Bundle:
-    """The same pair, with each board held still between its exposures and its pose fitted anew."""
+def without_motion(bundle: Bundle) -> Bundle:
+    """The same pair with no board motion between exposures, and poses fitted again."""
     poses, count = bundle.poses.copy(), bundle.pair.size
     poses[:, 6:] = 0
-    for _ in range(REST_STEPS):
+    for _ in range(POSE_STEPS):
         bundle = replace(bundle, poses=poses.copy())
         for index in range(len(poses)):
-            J, rest = _rows(bundle, index)
+            J, rest = _jacobian(bundle, index)
             poses[index, :6] += np.linalg.lstsq(J[:, count:-6], rest, rcond=None)[0]
     return replace(bundle, poses=poses)
 
 
-def minimise(bundle: Bundle, held: Sequence[int] = ()) -> Bundle:
-    """Levenberg-Marquardt at the bundle's noise levels; the pair's numbers `held` stay."""
+def minimise(bundle: Bundle, fixed: Sequence[int] = ()) -> Bundle:
+    """Levenberg-Marquardt at the bundle's noise levels; `fixed` indexes pair numbers to keep."""
     damping, least = 1e-4, cost(bundle)
     for _ in range(STEPS):
-        trial = _step(bundle, damping, held)
+        trial = _step(bundle, damping, fixed)
         trial_cost = cost(trial)
         if not trial_cost < least:
             damping *= 10
             if damping > 1e8:
                 break
             continue
-        settled = least - trial_cost < SETTLED * least
+        converged = least - trial_cost < TOLERANCE * least
         bundle, least, damping = trial, trial_cost, damping / 10
-        if settled:
+        if converged:
             break
     return bundle
 
 
-def normals(bundle: Bundle, damping: float = 0.0) -> list[Normal]:
+def normal_equations(bundle: Bundle, damping: float = 0.0) -> list[NormalEquations]:
     """The normal equations of each view, poses eliminated (Schur complement), weighed."""
-    return [_normal(bundle, index, damping) for index in range(len(bundle.views))]
+    return [_normal_equations(bundle, index, damping) for index in range(len(bundle.views))]
 
 
 def prior(bundle: Bundle) -> tuple[Floats, Floats]:
-    """Information (P, P) and gradient (P,) of what is known of the cameras beforehand."""
+    """Information (P, P) and gradient (P,) of the priors of both cameras."""
     A = np.zeros((bundle.pair.size,) * 2)
     g = np.zeros(bundle.pair.size)
     start = 0
@@ -140,15 +140,15 @@ def prior(bundle: Bundle) -> tuple[Floats, Floats]:
 
 
 def prior_std(camera: Camera) -> Floats:
-    """Standard deviation beforehand of cx, cy [px] and of each distortion coefficient."""
+    """Standard deviations (2 + D,) of the priors of cx, cy [px] and each distortion coefficient."""
     lens = FISHEYE_STD if camera.model == "fisheye" else RADTAN_STD
     return np.array([CENTRE_STD * camera.width] * 2 + [*lens[: camera.distortion.size]])
 
 
 def residuals(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
-    """Seen minus projected points of one view, (N, 2) [px] for visible and for infrared."""
+    """Detected minus projected points of one view, (N, 2) [px], visible and infrared."""
     view = bundle.views[index]
-    visible, infrared = split(bundle)
+    visible, infrared = camera_parameters(bundle)
     pose, motion = np.split(bundle.poses[index], 2)
     composed = compose(compose(motion, pose)[0], bundle.pair[-6:])[0]
     looks = ((view.visible, visible, pose), (view.infrared, infrared, composed))
@@ -159,26 +159,26 @@ def residuals(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
     return first, second
 
 
-def split(bundle: Bundle) -> tuple[Floats, Floats]:
+def camera_parameters(bundle: Bundle) -> tuple[Floats, Floats]:
     """The numbers of the visible and of the infrared camera: fx, fy, cx, cy, distortion."""
     middle = 4 + bundle.cameras[0].distortion.size
     return bundle.pair[:middle], bundle.pair[middle:-6]
 
 
-def solved_cameras(bundle: Bundle) -> tuple[Camera, Camera]:
-    """Both cameras with the numbers found; raises ValueError where they are no camera's."""
+def cameras_of_bundle(bundle: Bundle) -> tuple[Camera, Camera]:
+    """Both cameras with the solved numbers; raises ValueError if a camera cannot have them."""
     first, second = (
         replace(
             camera,
             K=np.array([[n[0], 0.0, n[2]], [0.0, n[1], n[3]], [0.0, 0.0, 1.0]]),
             distortion=n[4:],
         )
-        for camera, n in zip(bundle.cameras, split(bundle), strict=True)
+        for camera, n in zip(bundle.cameras, camera_parameters(bundle), strict=True)
     )
     return first, second
 
 
-def transform(pose: Floats) -> Floats:
+def pose_matrix(pose: Floats) -> Floats:
     """A rotation vector and a translation (6,) as a matrix (4, 4)."""
     T = np.eye(4)
     T[:3, :3] = cv2.Rodrigues(pose[:3])[0]
@@ -196,14 +196,13 @@ def compose(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
     return np.concatenate([r.ravel(), t.ravel()]), by_first, by_second
 
 
-def measured_noise(bundle: Bundle) -> tuple[float, float]:
+def estimated_noise(bundle: Bundle) -> tuple[float, float]:
     """
-    One coordinate's standard deviation in either camera [px], as if corners erred independently.
+    Standard deviation of one coordinate [px], visible and infrared, for independent corners.
 
-    The part of the residuals that corners do not have each for itself (a bent board, warm air, a
-    lens beyond its model) is smooth over the board, as much as `SMOOTH_TERMS` terms a coordinate:
-    N corners tell no more of it than that many, so its variance counts N / SMOOTH_TERMS times (the
-    design effect of clustered samples, Kish 1965).
+    Corners also share errors, of a bent board, warm air or a lens beyond its model. These are
+    smooth over the board, with about `SMOOTH_TERMS` terms a coordinate. So N corners count as that
+    many for them: their variance is multiplied by N / SMOOTH_TERMS (design effect, Kish 1965).
     """
     pairs = [residuals(bundle, index) for index in range(len(bundle.views))]
     unknowns = bundle.pair.size + bundle.poses.size
@@ -220,20 +219,20 @@ def measured_noise(bundle: Bundle) -> tuple[float, float]:
     return noises[0], noises[1]
 
 
-def measured_motion(bundle: Bundle) -> float:
-    """The motion between exposures that the views show [m]: sum of squares over what they tell."""
+def estimated_motion(bundle: Bundle) -> float:
+    """Standard deviation [m] of the motion between exposures, from all views (MacKay, eq. 4.9)."""
     share = bundle.motion_std / bundle.motion_m
     squares = (bundle.poses[:, 6:] / share) ** 2
-    spread = np.array([part.spread[6:] for part in normals(bundle)]) / share**2
-    told = float((1 - spread / bundle.motion_m**2).sum())
-    return max(float(np.sqrt(squares.sum() / max(told, 1e-9))), NO_MOTION_M)
+    spread = np.array([part.spread[6:] for part in normal_equations(bundle)]) / share**2
+    determined = float((1 - spread / bundle.motion_m**2).sum())
+    return max(float(np.sqrt(squares.sum() / max(determined, 1e-9))), NO_MOTION_M)
 
 
-def _step(bundle: Bundle, damping: float, held: Sequence[int]) -> Bundle:
+def _step(bundle: Bundle, damping: float, fixed: Sequence[int]) -> Bundle:
     A, g = prior(bundle)
-    parts = normals(bundle, damping)
+    parts = normal_equations(bundle, damping)
     S = A + sum(part.S for part in parts)
-    free = np.setdiff1d(np.arange(len(g)), held)
+    free = np.setdiff1d(np.arange(len(g)), fixed)
     step = np.zeros_like(g)
     step[free] = np.linalg.solve(
         (S + damping * np.diag(np.diag(S)))[np.ix_(free, free)],
@@ -246,7 +245,7 @@ def _step(bundle: Bundle, damping: float, held: Sequence[int]) -> Bundle:
 
 
 def cost(bundle: Bundle) -> float:
-    """What least squares make small: all weighed residuals squared, priors included."""
+    """Sum of all squared weighed residuals, with the priors."""
     total = 0.0
     for index in range(len(bundle.views)):
         pair = zip(residuals(bundle, index), bundle.noise_px, strict=True)
@@ -261,7 +260,7 @@ def cost(bundle: Bundle) -> float:
 
 
 def _prior_rows(camera: Camera, numbers: Floats) -> tuple[Floats, Floats]:
-    """Rows (K, 4 + D) and what is left to explain (K,), each in its standard deviations."""
+    """Rows (K, 4 + D) and residuals (K,) of the prior, each in its standard deviations."""
     count = 4 + camera.distortion.size
     expected = np.zeros(count)
     expected[2:4] = (camera.width - 1) / 2, (camera.height - 1) / 2
@@ -270,14 +269,14 @@ def _prior_rows(camera: Camera, numbers: Floats) -> tuple[Floats, Floats]:
     return rows, rows @ (expected - numbers[:count])
 
 
-def _normal(bundle: Bundle, index: int, damping: float) -> Normal:
-    J, rest = _rows(bundle, index)
+def _normal_equations(bundle: Bundle, index: int, damping: float) -> NormalEquations:
+    J, rest = _jacobian(bundle, index)
     count = bundle.pair.size
     A, g = J.T @ J, J.T @ rest
     pose = A[count:, count:]
     inverse = np.linalg.inv(pose + damping * np.diag(np.diag(pose)))
     back, still = inverse @ A[count:, :count], inverse @ g[count:]
-    return Normal(
+    return NormalEquations(
         A[:count, :count] - A[:count, count:] @ back,
         g[:count] - A[:count, count:] @ still,
         back,
@@ -286,10 +285,10 @@ def _normal(bundle: Bundle, index: int, damping: float) -> Normal:
     )
 
 
-def _rows(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
+def _jacobian(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
     """Weighed derivatives (M, P + 12) of what one view shows, and residuals (M,)."""
     view, (pose, motion) = bundle.views[index], np.split(bundle.poses[index], 2)
-    lenses = split(bundle)
+    lenses = camera_parameters(bundle)
     moved, by_motion, by_pose = compose(motion, pose)
     composed, by_moved, by_pair = compose(moved, bundle.pair[-6:])
     count, middle = bundle.pair.size, lenses[0].size
@@ -306,7 +305,7 @@ def _rows(bundle: Bundle, index: int) -> tuple[Floats, Floats]:
             rows[:, count:] = at_pose @ by_moved @ np.hstack([by_pose, by_motion])
         J.append(rows / bundle.noise_px[which])
         rest.append((seen.points - points).ravel() / bundle.noise_px[which])
-    # A motion is small beforehand: one row each that says how small.
+    # The prior of a motion: one row for each of its six numbers.
     J.append(np.eye(count + 12)[-6:] / bundle.motion_std[:, None])
     return np.vstack(J), np.concatenate([*rest, -motion / bundle.motion_std])
 

@@ -1,8 +1,8 @@
 """
-Why no rig explains the corners: what commonly happens to an infrared frame, each tried in turn.
+Why no rig fits the corners: common faults of infrared frames, tried in turn.
 
-A picture that is mirrored, or stretched to another format, or of the moment before, still shows a
-board. With what was done to it undone, a rig fits again, and says what it was.
+A mirrored or stretched frame, or one of the moment before, still shows a board. Once the fault is
+undone, a rig fits, which identifies it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,21 +20,21 @@ from .uncertainty import GOOD_PX, Solution
 Size = tuple[int, int]  # width, height [px]
 Calibrate = Callable[[Sequence[PairView], tuple[Size, Size]], Solution]
 
-BETTER = 3.0  # times the error without it: then it is no accident
-TRIED = "Nor does one fit if infrared was mirrored, stretched, or paired one frame off."
-SQUARE = 0.01  # how far fx / fy of a picture that was not stretched may be from 1
+BETTER = 3.0  # the error must fall by this factor
+NO_CAUSE = "Nor does one fit if infrared was mirrored, stretched, or paired one frame off."
+SQUARE = 0.01  # largest deviation of fx / fy from 1 without stretching
 
 
-def explained(
+def likely_cause(
     views: Sequence[PairView],
     board: Board,
     sizes: tuple[Size, Size],
     calibrate: Calibrate,
     error_px: float = np.inf,
 ) -> str:
-    """A sentence on what lets a rig fit far better than to `error_px` (RMS), or an empty one."""
+    """A sentence on the fault without which a rig fits far better than `error_px` (RMS), or ""."""
     fits = []
-    for cause, changed, size in _causes(views, board, sizes):
+    for cause, changed, size in _hypotheses(views, board, sizes):
         try:
             found = calibrate(changed, (sizes[0], size)).stereo_rms_px
         except (ValueError, cv2.error, np.linalg.LinAlgError):
@@ -47,27 +47,27 @@ def explained(
     return f"A rig fits to {found:.1f} px if the infrared picture was {cause}."
 
 
-def _causes(
+def _hypotheses(
     views: Sequence[PairView], board: Board, sizes: tuple[Size, Size]
 ) -> Iterator[tuple[str, list[PairView], Size]]:
-    """What may have happened, in words with a remedy, with the views and the size as they were."""
+    """Possible faults with a remedy, in words, each with the views and the size without it."""
     size = sizes[1]
     index = np.arange(board.columns * board.rows).reshape(board.rows, board.columns)
-    if board.kind == "chessboard":  # the others cannot be read in a mirror
+    if board.kind == "chessboard":  # other boards are not detected in a mirror
         mirror = index[:, ::-1].ravel()
         yield (
             "mirrored: turn that off in the camera, or mirror its frames",
-            [_changed(view, mirror[view.infrared.ids], size) for view in views],
+            [_mirrored(view, mirror[view.infrared.ids], size) for view in views],
             size,
         )
-    ratio = _stretch(views, board, size)
+    ratio = _pixel_aspect(views, board, size)
     if abs(ratio - 1) > SQUARE:
         there = (size[0], round(size[1] * ratio))
         scale = there[1] / size[1]
         yield (
             f"stretched from {there[0]}x{there[1]} (its pixels are {ratio:.2f} times as high as "
             f"wide): take the frames as the sensor gives them",
-            [_scaled(view, scale) for view in views],
+            [_stretched(view, scale) for view in views],
             there,
         )
     for step, word in ((1, "later"), (-1, "earlier")):
@@ -82,18 +82,18 @@ def _causes(
         )
 
 
-def _changed(view: PairView, ids: np.ndarray, size: Size) -> PairView:
+def _mirrored(view: PairView, ids: np.ndarray, size: Size) -> PairView:
     points = view.infrared.points * (-1, 1) + (size[0] - 1, 0)
     return replace(view, infrared=replace(view.infrared, points=points, ids=ids))
 
 
-def _scaled(view: PairView, scale: float) -> PairView:
+def _stretched(view: PairView, scale: float) -> PairView:
     points = (view.infrared.points + 0.5) * (1, scale) - 0.5
     return replace(view, infrared=replace(view.infrared, points=points))
 
 
-def _stretch(views: Sequence[PairView], board: Board, size: Size) -> float:
-    """fx / fy of the infrared camera alone, were its pixels free to be no squares."""
+def _pixel_aspect(views: Sequence[PairView], board: Board, size: Size) -> float:
+    """fx / fy of the infrared camera alone, with free pixel aspect ratio."""
     seen: list[Detection] = [view.infrared for view in views]
     objects = [board.about_middle()[one.ids].astype(np.float32) for one in seen]
     images = [one.points.astype(np.float32) for one in seen]

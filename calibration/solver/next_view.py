@@ -1,10 +1,9 @@
 """
 Which pose of the board to show next.
 
-Without a solution, five poses that start any calibration. With one, the pose whose view would tell
-most of what is still unknown: of a grid of poses that both cameras see, the one with the largest
-gain in information, log det(A + S) - log det(A) (D-optimal design; Chaloner and Verdinelli 1995,
-"Bayesian experimental design", eq. 4).
+Without a solution: five poses that start any calibration. With one: of a grid of poses that both
+cameras see, the pose with the largest gain in information, log det(A + S) - log det(A). This is
+D-optimal design (Chaloner and Verdinelli 1995, "Bayesian experimental design", eq. 4).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,10 @@ from segmif.geometry.rig import Camera, Floats, Rig
 
 from ..boards.board import Board
 from ..boards.detection import Detection
-from .bundle_adjustment import Bundle, PairView, normals, prior, transform
+from .bundle_adjustment import Bundle, PairView, normal_equations, pose_matrix, prior
 from .uncertainty import Solution
 
-FIRST = (
+FIRST_POSES = (
     "in the middle, facing the cameras, filling half of the frame",
     "at the upper left, its left edge turned away",
     "at the upper right, its right edge turned away",
@@ -42,7 +41,7 @@ TILTS = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pose of the board and how to say it."""
+    """A pose of the board, and its words."""
 
     pose: Floats  # (6,) board to visible camera, about the board's middle
     words: str
@@ -51,11 +50,11 @@ class Candidate:
 def next_pose(kept: int, solution: Solution | None, board: Board) -> str:
     """Words for the pose to show after `kept` views, by the solution of them if there is one."""
     if solution is None:
-        return FIRST[kept % len(FIRST)]
+        return FIRST_POSES[kept % len(FIRST_POSES)]
     try:
-        return most_telling(solution, board)[0].words
+        return most_informative(solution, board)[0].words
     except ValueError as error:
-        return f"wherever both cameras see it whole ({error})"
+        return f"at any place in which both cameras see it whole ({error})"
 
 
 def coverage(views: Sequence[Floats], size: Sequence[int]) -> float:
@@ -66,7 +65,7 @@ def coverage(views: Sequence[Floats], size: Sequence[int]) -> float:
     return 100 * len(set(zip(column.tolist(), row.tolist(), strict=True))) / 48
 
 
-def places_without(views: Sequence[Floats], size: Sequence[int]) -> list[str]:
+def empty_regions(views: Sequence[Floats], size: Sequence[int]) -> list[str]:
     """Which ninths of a frame (width, height) hold no point (N, 2) of any view, in words."""
     column, row = (np.vstack(views) / size * 3).astype(int).clip(0, 2).T
     held = set(zip(row.tolist(), column.tolist(), strict=True))
@@ -78,11 +77,11 @@ def places_without(views: Sequence[Floats], size: Sequence[int]) -> list[str]:
     ]
 
 
-def most_telling(solution: Solution, board: Board, count: int = 1) -> list[Candidate]:
+def most_informative(solution: Solution, board: Board, count: int = 1) -> list[Candidate]:
     """
-    The candidates to show next, each the one that adds most information to all before it.
+    The candidates to show next, each with the largest gain in information after those before it.
 
-    Raises ValueError where none fits both frames.
+    Raises ValueError if none fits both frames.
     """
     seen = list(candidates(solution.rig, board))
     if not seen:
@@ -105,9 +104,9 @@ def information_gains(solution: Solution, poses: Sequence[Floats]) -> Floats:
 def _information(solution: Solution, poses: Sequence[Floats]) -> tuple[Floats, Floats]:
     """The pair's information (P, P), and what a view in each of the poses adds (N, P, P)."""
     bundle = solution.bundle
-    A: Floats = prior(bundle)[0] + np.sum([part.S for part in normals(bundle)], axis=0)
-    imagined = _imagined(bundle, solution.rig, poses)
-    return A, np.array([part.S for part in normals(imagined)])
+    A: Floats = prior(bundle)[0] + np.sum([part.S for part in normal_equations(bundle)], axis=0)
+    imagined = _predicted_views(bundle, solution.rig, poses)
+    return A, np.array([part.S for part in normal_equations(imagined)])
 
 
 def candidates(rig: Rig, board: Board) -> Iterator[Candidate]:
@@ -121,18 +120,18 @@ def candidates(rig: Rig, board: Board) -> Iterator[Candidate]:
         ray = camera.rays(np.array([[x * camera.width, y * camera.height]]))[0]
         depth_m = camera.fx * wide_m / (share * camera.width)
         pose = np.array([*turn, 0.0, *(depth_m * ray)])
-        if _inside(camera, _moved(pose, points)) and _inside(
-            rig.infrared, _moved(pose, points) @ rig.R.T + rig.t
+        if _inside(camera, _transformed(pose, points)) and _inside(
+            rig.infrared, _transformed(pose, points) @ rig.R.T + rig.t
         ):
-            where = "in the middle" if row == column else f"at the {row} {column}"
-            yield Candidate(pose, f"{where}, {size}, {tilt}")
+            place = "in the middle" if row == column else f"at the {row} {column}"
+            yield Candidate(pose, f"{place}, {size}, {tilt}")
 
 
-def _imagined(bundle: Bundle, rig: Rig, poses: Sequence[Floats]) -> Bundle:
-    """The bundle with these views, seen without error, in place of its own."""
+def _predicted_views(bundle: Bundle, rig: Rig, poses: Sequence[Floats]) -> Bundle:
+    """The bundle with noise-free views in these poses instead of its own."""
     ids, views = np.arange(len(bundle.board)), []
     for pose in poses:
-        first = _moved(pose, bundle.board)
+        first = _transformed(pose, bundle.board)
         pixels = rig.visible.project(first), rig.infrared.project(first @ rig.R.T + rig.t)
         visible, infrared = (Detection(each, ids, 0.0, "imagined") for each in pixels)
         views.append(PairView("imagined", visible, infrared))
@@ -140,8 +139,8 @@ def _imagined(bundle: Bundle, rig: Rig, poses: Sequence[Floats]) -> Bundle:
     return replace(bundle, views=views, poses=still)
 
 
-def _moved(pose: Floats, points: Floats) -> Floats:
-    T = transform(pose)
+def _transformed(pose: Floats, points: Floats) -> Floats:
+    T = pose_matrix(pose)
     return points @ T[:3, :3].T + T[:3, 3]
 
 

@@ -1,4 +1,4 @@
-"""From the corners of a board in both cameras to the rig, with what is known of its errors."""
+"""From the corners of a board in both cameras to the rig and its errors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,15 +11,15 @@ from segmif.geometry.rig import Camera, Floats, Model
 
 from ..boards.board import Board
 from ..boards.detection import Detection
-from .bundle_adjustment import Bundle, PairView, normals, solve, transform
-from .observability import Undetermined, facing, missing, undetermined
-from .uncertainty import Solution, judge, left_out_errors
+from .bundle_adjustment import Bundle, PairView, normal_equations, pose_matrix, solve
+from .observability import Undetermined, faces_camera, missing_poses, undetermined
+from .uncertainty import Solution, assess, leave_one_out_errors
 
 MIN_VIEWS = 5
-DISAGREES = 3.0  # times the median view: no view of a steady rig is that far off by chance
+DISAGREES = 3.0  # times the median view: never reached by chance with a steady rig
 DISAGREES_PX = 1.0  # and never for less than this
-REFUSED_SHARE = 1 / 3  # of the views: beyond it, the odd ones may be the right ones
-NO_RIG_PX = 5.0  # stereo RMS beyond which something else than noise is wrong
+REFUSED_SHARE = 1 / 3  # of the views: with more, the majority may be wrong
+NO_RIG_PX = 5.0  # stereo RMS beyond which the fault is not noise
 START_NOISE = ((0.3, 0.3), 1e-3)  # of both cameras [px], of the board between exposures [m]
 START_FLAGS = (
     cv2.CALIB_FIX_PRINCIPAL_POINT
@@ -38,8 +38,8 @@ FISHEYE_FLAGS = (
 Size = tuple[int, int]  # width, height [px]
 
 
-class Unexplained(ValueError):
-    """No rig explains the corners of the views."""
+class NoRigFits(ValueError):
+    """No rig fits the corners of the views."""
 
 
 def calibrate(
@@ -55,17 +55,17 @@ def calibrate(
     """
     Solve both cameras and T_infrared_visible from at least five views.
 
-    Views that do not agree with the others are left out, the worst one at a time. Raises ValueError
-    if too few are left or if they do not make a rig, and Undetermined, which is one, if they leave
-    open which; with `accept_undetermined`, the solution says so instead.
+    Views that disagree with the others are left out, the worst one at a time. Raises ValueError if
+    too few are left or if no rig fits them. Raises Undetermined, a ValueError, if they do not
+    determine the rig; with `accept_undetermined` the solution has the reason instead.
     """
     _check_count(len(views), {})
-    if not accept_undetermined and facing(views, board):
+    if not accept_undetermined and faces_camera(views, board):
         raise Undetermined(
             "the board faces the visible camera in all views, or is too far away, which leaves "
-            f"focal lengths and distances open: {missing(np.array([[0.0, 0, 0, 0, 0, 1]]))}"
+            f"focal lengths and distances open: {missing_poses(np.array([[0.0, 0, 0, 0, 0, 1]]))}"
         )
-    solution = _solved(views, board, sizes, models, coefficients, source)
+    solution = _calibrated(views, board, sizes, models, coefficients, source)
     reason = undetermined(solution)
     if reason and not accept_undetermined:
         raise Undetermined(reason)
@@ -75,7 +75,7 @@ def calibrate(
     return replace(solution, rig=replace(solution.rig, source=marked), undetermined=reason)
 
 
-def _solved(
+def _calibrated(
     views: Sequence[PairView],
     board: Board,
     sizes: tuple[Size, Size],
@@ -83,16 +83,16 @@ def _solved(
     coefficients: tuple[int, int],
     source: str,
 ) -> Solution:
-    """The rig that explains most views; ValueError where none does."""
+    """The rig that fits most views; raises NoRigFits if none does."""
     starts = [
-        _start(which, views, board, *each)
+        _initial_camera(which, views, board, *each)
         for which, each in enumerate(zip(sizes, models, coefficients, strict=True))
     ]
-    bundle = _join(views, board, starts)
-    bundle, refused = _agreeing(solve(bundle))
-    solution = judge(bundle, refused, source)
+    bundle = _initial_bundle(views, board, starts)
+    bundle, refused = _without_outliers(solve(bundle))
+    solution = assess(bundle, refused, source)
     if solution.stereo_rms_px > NO_RIG_PX:
-        raise Unexplained(
+        raise NoRigFits(
             f"no rig explains the corners: the nearest leaves them {solution.stereo_rms_px:.1f} px "
             "off (RMS). Is the board the one stated, and are the frames of the same moments?"
         )
@@ -108,10 +108,10 @@ def _check_count(count: int, refused: dict[str, str]) -> None:
         )
 
 
-def _start(
+def _initial_camera(
     which: int, views: Sequence[PairView], board: Board, size: Size, model: Model, count: int
 ) -> tuple[Camera, Floats]:
-    """One camera by OpenCV with everything fixed that few frames cannot tell; its poses (V, 6)."""
+    """One camera by OpenCV, with what few frames do not determine fixed, and its poses (V, 6)."""
     seen = [(view.visible, view.infrared)[which] for view in views]
     objects = [board.about_middle()[one.ids].astype(np.float32) for one in seen]
     images = [one.points.astype(np.float32) for one in seen]
@@ -137,36 +137,41 @@ def _start(
     return camera, poses.astype(np.float64)
 
 
-def _join(
+def _initial_bundle(
     views: Sequence[PairView], board: Board, starts: Sequence[tuple[Camera, Floats]]
 ) -> Bundle:
-    """Find the transform that most views agree on, and with it the end each board is read from."""
+    """A bundle with the transform that most views agree on, and each board's reading direction."""
     (visible, poses), (infrared, infrared_poses) = starts
     orders = board.orders()
-    turns = [_turn(board, order) for order in orders]
+    turns = [_reordering_motion(board, order) for order in orders]
     # (V, O, 4, 4): visible camera to infrared camera, were the board read in that order
     candidates = np.array(
         [
-            [transform(b) @ turn @ np.linalg.inv(transform(a)) for turn in turns]
+            [pose_matrix(b) @ turn @ np.linalg.inv(pose_matrix(a)) for turn in turns]
             for a, b in zip(poses, infrared_poses, strict=True)
         ]
     )
-    best, choice = _agreement(candidates)
+    best, choice = _common_transform(candidates)
     read = [
-        replace(view, infrared=_reread(view.infrared, orders[which]))
+        replace(view, infrared=_reordered(view.infrared, orders[which]))
         for view, which in zip(views, choice, strict=True)
     ]
     pair = np.concatenate(
-        [_numbers(visible), _numbers(infrared), cv2.Rodrigues(best[:3, :3])[0].ravel(), best[:3, 3]]
+        [
+            _parameters(visible),
+            _parameters(infrared),
+            cv2.Rodrigues(best[:3, :3])[0].ravel(),
+            best[:3, 3],
+        ]
     )
     still = np.hstack([poses, np.zeros_like(poses)])
     cameras = (visible, infrared)
     return Bundle(read, board.about_middle(), cameras, pair, still, *START_NOISE)
 
 
-def _turn(board: Board, order: NDArray[np.intp]) -> Floats:
+def _reordering_motion(board: Board, order: NDArray[np.intp]) -> Floats:
     """
-    The motion (4, 4) of the board onto itself that puts point order[k] where point k was.
+    The motion (4, 4) of the board onto itself that moves point order[k] to point k.
 
     If point k was really point order[k], then the found pose of "k" is the true pose after this.
     """
@@ -179,16 +184,16 @@ def _turn(board: Board, order: NDArray[np.intp]) -> Floats:
     return T
 
 
-def _reread(seen: Detection, order: NDArray[np.intp]) -> Detection:
+def _reordered(seen: Detection, order: NDArray[np.intp]) -> Detection:
     return replace(seen, ids=order[seen.ids])
 
 
-def _agreement(candidates: Floats) -> tuple[Floats, list[int]]:
+def _common_transform(candidates: Floats) -> tuple[Floats, list[int]]:
     """
     The candidate (4, 4) nearest to one of every view, and which order each view takes.
 
     A board read from the wrong end gives a rotation that changes with its pose; the right one does
-    not. Where both would do, the smaller rotation is the likelier rig.
+    not. If both fit, the smaller rotation is the likelier rig.
     """
     rotations = candidates[..., :3, :3]
     flat = rotations.reshape(-1, 3, 3)
@@ -206,16 +211,16 @@ def _agreement(candidates: Floats) -> tuple[Floats, list[int]]:
     return best, [int(which) for which in choice]
 
 
-def _numbers(camera: Camera) -> Floats:
+def _parameters(camera: Camera) -> Floats:
     return np.concatenate([[camera.fx, camera.fy, *camera.K[:2, 2]], camera.distortion])
 
 
-def _agreeing(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
-    """Leave out the view farthest from the others, until none is far."""
+def _without_outliers(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
+    """Drop the view farthest from the others until none is far; returns the reasons by name."""
     refused: dict[str, str] = {}
     allowed = int(REFUSED_SHARE * len(bundle.views))
     while True:
-        errors = left_out_errors(bundle, normals(bundle))
+        errors = leave_one_out_errors(bundle, normal_equations(bundle))
         worst = int(np.argmax(errors))
         median = float(np.median(errors))
         if errors[worst] < max(DISAGREES * median, DISAGREES_PX):
@@ -226,7 +231,7 @@ def _agreeing(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
             f"{median:.2f} px): did the board move between the two exposures?"
         )
         if len(refused) > allowed:
-            raise Unexplained(
+            raise NoRigFits(
                 f"{len(refused)} of {len(bundle.views) + len(refused) - 1} views disagree: are the "
                 "frames of both cameras of the same moments, and is the board the one stated?"
             )

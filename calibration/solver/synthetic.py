@@ -1,8 +1,8 @@
 """
-A rig that never was, with its exact truth: corners with noise, or rendered frames of a board.
+A synthetic rig with known truth: noisy corners, or rendered frames of a board.
 
-The two cameras are as unlike as real ones: a sharp visible camera, and a thermal one of a quarter
-of the pixels, a wider lens, blur, 16-bit counts, a warm background that outshines the squares.
+The cameras differ as real ones do. The visible one is sharp. The thermal one has a quarter of the
+pixels, a wider lens, blur, 16-bit counts, and a warm background stronger than the squares.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,18 +16,22 @@ from segmif.geometry.rig import Camera, Floats, Rig
 
 from ..boards.board import Board
 from ..boards.detection import Detection
-from .bundle_adjustment import PairView, transform
+from .bundle_adjustment import PairView, pose_matrix
 
 BOARD = Board("chessboard", 9, 6, 0.0231)
 OVERSAMPLE = 3  # of a rendered frame, along either side
-QUIET = 1.0  # [squares] of ground around the board
-ROOM, WARM, SQUARE = 21_000.0, 29_000.0, 900.0  # [counts] room, board's middle, hot over cold
+QUIET = 1.0  # [squares] light margin around the board
+ROOM, WARM, SQUARE = (
+    21_000.0,
+    29_000.0,
+    900.0,
+)  # [counts] room, board's middle, hot less cold squares
 HEAT_RADIUS = 8.0  # [squares] over which the lamp's heat falls off
 THERMAL_BLUR_PX, THERMAL_NOISE = 0.8, 25.0  # [px], [counts]
 VISIBLE_BLUR_PX, VISIBLE_NOISE = 0.6, 1.5  # [px], [levels]
 
 
-def unlike_rig() -> Rig:
+def example_rig() -> Rig:
     """A visible camera of 1280x960 and an infrared one of 640x480, 100 mm apart, toed in by 3."""
     visible = Camera(
         1280,
@@ -41,15 +45,15 @@ def unlike_rig() -> Rig:
         np.array([[520.0, 0, 316.5], [0, 520.0, 243.0], [0, 0, 1]]),
         np.array([-0.25, 0.10, -0.0005, 0.0008, 0.0]),
     )
-    T = transform(
+    T = pose_matrix(
         np.array([np.radians(0.7), np.radians(-4), np.radians(0.4), -0.0995, 0.006, -0.008])
     )
     return Rig(visible, infrared, T)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A rendered pair of frames, and where the corners really are."""
+class RenderedPair:
+    """A rendered pair of frames, and the true positions of the corners."""
 
     visible: NDArray[np.uint8]  # (H, W)
     infrared: NDArray[np.uint16]  # (H', W')
@@ -65,47 +69,47 @@ def poses(rig: Rig, board: Board, count: int, random: np.random.Generator) -> It
         rotation = np.array([*tilt, random.uniform(-0.5, 0.5)])
         depth = random.uniform(0.22, 0.6)
         place = np.array([*(random.uniform(-0.4, 0.4, 2) * depth), depth])
-        pose = of_middle(np.concatenate([rotation, place]), board)
+        pose = pose_of_middle(np.concatenate([rotation, place]), board)
         if in_view(rig, board, pose):
             found += 1
             yield pose
 
 
 def in_view(rig: Rig, board: Board, pose: Floats) -> bool:
-    """Tell whether both cameras see a board in a pose (6,) whole."""
+    """Whether both cameras see a board in a pose (6,) whole."""
     visible, infrared = points(rig, board, pose)
     return _inside(visible, rig.visible) and _inside(infrared, rig.infrared)
 
 
-def of_middle(pose: Floats, board: Board) -> Floats:
+def pose_of_middle(pose: Floats, board: Board) -> Floats:
     """The pose (6,) of a board whose middle is in `pose`."""
-    place = pose[3:] - transform(pose)[:3, :3] @ board.points().mean(0)
+    place = pose[3:] - pose_matrix(pose)[:3, :3] @ board.points().mean(0)
     return np.concatenate([pose[:3], place])
 
 
 def points(rig: Rig, board: Board, pose: Floats) -> tuple[Floats, Floats]:
-    """Where the board's points (N, 2) lie in the visible and in the infrared frame [px]."""
-    T = transform(pose)
+    """Pixels (N, 2) of the board's points in the visible and in the infrared frame."""
+    T = pose_matrix(pose)
     first = board.points() @ T[:3, :3].T + T[:3, 3]
     second = first @ rig.R.T + rig.t
     return rig.visible.project(first), rig.infrared.project(second)
 
 
-def draw(
+def random_views(
     rig: Rig, board: Board, count: int, noise_px: float, random: np.random.Generator
 ) -> list[PairView]:
-    """Views of a board in poses by chance."""
-    return see(rig, board, poses(rig, board, count, random), noise_px, random)
+    """Views of a board in random poses."""
+    return simulate_views(rig, board, poses(rig, board, count, random), noise_px, random)
 
 
-def see(
+def simulate_views(
     rig: Rig,
     board: Board,
     places: Iterable[Floats],
     noise_px: float,
     random: np.random.Generator,
 ) -> list[PairView]:
-    """Views of a board in these poses (6,), whose corners carry noise, without any picture."""
+    """Views of a board in these poses (6,), with noisy corners and without pictures."""
     views = []
     ids = np.arange(len(board.points()))
     for index, pose in enumerate(places):
@@ -118,30 +122,30 @@ def see(
     return views
 
 
-def render(rig: Rig, board: Board, pose: Floats, random: np.random.Generator) -> Moment:
-    """Both frames of a heated chessboard in a pose, by the exact inverse of each lens."""
-    T = transform(pose)
-    squares, _ = _squares(rig.visible, T, board)
+def render(rig: Rig, board: Board, pose: Floats, random: np.random.Generator) -> RenderedPair:
+    """Render both frames of a heated chessboard in a pose, by the exact inverse of each lens."""
+    T = pose_matrix(pose)
+    squares, _ = _board_pattern(rig.visible, T, board)
     levels = np.where(np.isnan(squares), 95.0, np.where(squares > 0, 35.0, 205.0))
     visible = _sensor(levels, VISIBLE_BLUR_PX, VISIBLE_NOISE, random)
 
     infrared_pose = rig.T_infrared_visible @ T
-    squares, away = _squares(rig.infrared, infrared_pose, board)
+    squares, away = _board_pattern(rig.infrared, infrared_pose, board)
     heat = (WARM - ROOM) * np.exp(-0.5 * (away / HEAT_RADIUS) ** 2)
     counts = ROOM + np.where(np.isnan(squares), 0.0, heat + SQUARE * (squares > 0))
     infrared = _sensor(counts, THERMAL_BLUR_PX, THERMAL_NOISE, random)
-    return Moment(
+    return RenderedPair(
         visible.clip(0, 255).astype(np.uint8),
         infrared.clip(0, 65_535).astype(np.uint16),
         *points(rig, board, pose),
     )
 
 
-def _squares(camera: Camera, T: Floats, board: Board) -> tuple[Floats, Floats]:
+def _board_pattern(camera: Camera, T: Floats, board: Board) -> tuple[Floats, Floats]:
     """
-    What each fine pixel sees: 1 a dark square, 0 light board, nan the room; (H f, W f).
+    Content of each fine pixel (H f, W f), f = `OVERSAMPLE`: 1 dark, 0 light, nan room.
 
-    And how many squares away from the board's middle, f = `OVERSAMPLE`.
+    And its distance from the board's middle in squares, (H f, W f).
     """
     height, width = camera.height * OVERSAMPLE, camera.width * OVERSAMPLE
     y, x = np.indices((camera.height, camera.width)).reshape(2, -1)
@@ -149,7 +153,7 @@ def _squares(camera: Camera, T: Floats, board: Board) -> tuple[Floats, Floats]:
     # Between two pixels a ray is straight enough (1e-6 of its slope), except at the frame's rim.
     coarse = rays.reshape(camera.height, camera.width, 3)
     rays = np.asarray(cv2.resize(coarse, (width, height)), np.float64).reshape(-1, 3)
-    # A ray meets the board's plane where R^T (s ray - t) has z = 0.
+    # A ray meets the board's plane at R^T (s ray - t) with z = 0.
     across = rays @ T[:3, :3]
     origin = T[:3, 3] @ T[:3, :3]
     s = origin[2] / across[:, 2]

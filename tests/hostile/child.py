@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.commands.convert import read as read_foreign
-from calibration.io.rig_fields import Choice
+from calibration.io.rig_fields import ReadOptions
 from segmif.imaging import codecs
 from segmif.manifest import Manifest
 from service.pipeline.align import RigAligner
@@ -34,8 +34,8 @@ def read_manifest(path: Path) -> str:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "rig": lambda path: RigAligner(path, 10.0).visible_shape,
-    "kalibr": lambda path: read_foreign("kalibr", [path], Choice()),
-    "opencv": lambda path: read_foreign("opencv", [path], Choice()),
+    "kalibr": lambda path: read_foreign("kalibr", [path], ReadOptions()),
+    "opencv": lambda path: read_foreign("opencv", [path], ReadOptions()),
     "classes": read_class_map,
     "manifest": read_manifest,
 }

@@ -27,7 +27,7 @@ from PIL import Image
 from websockets.sync.client import connect
 
 from calibration.commands.convert import read as read_foreign
-from calibration.io.rig_fields import Choice
+from calibration.io.rig_fields import ReadOptions
 from segmif.classes import colorize
 from segmif.geometry.rig import Rig, read_rig, write_rig
 from segmif.imaging import codecs
@@ -223,7 +223,7 @@ def check_foreign(world: World, form: str, text: str) -> None:
     path, own = world.folder / "foreign.yml", world.folder / "own.yaml"
     path.write_text(text)
     try:
-        rig = read_foreign(form, [path], Choice())
+        rig = read_foreign(form, [path], ReadOptions())
     except ValueError as error:
         assert "foreign.yml" in str(error)
         return

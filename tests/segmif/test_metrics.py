@@ -5,9 +5,9 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE
@@ -26,6 +26,7 @@ from segmif.metrics import (
     structural_similarity,
     visual_information_fidelity,
 )
+from segmif.model.color import luma as network_luma
 
 FRAMES = Path(os.environ.get("SEGMIF_DATA", "../shared/data")) / "msrs_test"
 
@@ -52,9 +53,12 @@ def waves() -> tuple[Frame, Frame]:
     return visible.astype(np.uint8), ((5 * x + x * y // 9) % 200).astype(np.uint8)
 
 
-def test_luma_is_opencvs() -> None:
+def test_luma_is_that_of_bt_601_and_of_the_network() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
-    np.testing.assert_array_equal(luma(rgb), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    fixed_point = (rgb @ np.array([9798, 19235, 3735]) + 2**14) >> 15
+    np.testing.assert_array_equal(luma(rgb), fixed_point)
+    of_network = network_luma(torch.from_numpy(rgb[None]).float())[0]
+    assert np.abs(luma(rgb) - of_network.numpy()).max() <= 0.5 + 1e-2
 
 
 def test_a_constant_frame_tells_nothing() -> None:

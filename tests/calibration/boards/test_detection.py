@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from calibration.boards.board import Board
 from calibration.boards.detection import Detection, Raw, Refusal, detect, flatten
 from calibration.boards.grid_extent import ends_inside
-from calibration.solver.synthetic import BOARD, Moment, poses, render, unlike_rig
+from calibration.solver.synthetic import BOARD, RenderedPair, example_rig, poses, render
 from segmif.geometry.rig import Floats
 from tests.calibration.commands.test_live import half_size
 
 
 @pytest.fixture(scope="module")
-def moment() -> Moment:
+def moment() -> RenderedPair:
     random = np.random.default_rng(3)
-    rig = unlike_rig()
+    rig = example_rig()
     return render(rig, BOARD, next(poses(rig, BOARD, 1, random)), random)
 
 
 @pytest.fixture(scope="module")
-def coarse(moment: Moment) -> NDArray[np.uint8]:
+def coarse(moment: RenderedPair) -> NDArray[np.uint8]:
     """The visible frame at half the size, for what is not about exactness."""
     half = cv2.resize(moment.visible, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return np.asarray(half, np.uint8)
@@ -36,7 +36,7 @@ def miss_px(found: Detection | Refusal, truth: Floats, board: Board = BOARD) -> 
     return min(float(np.sqrt((miss**2).mean())) for miss in misses)
 
 
-def test_corners_are_found_in_both_spectra(moment: Moment) -> None:
+def test_corners_are_found_in_both_spectra(moment: RenderedPair) -> None:
     for frame, truth in (
         (moment.visible, moment.visible_points),
         (moment.infrared, moment.infrared_points),
@@ -48,7 +48,7 @@ def test_corners_are_found_in_both_spectra(moment: Moment) -> None:
         assert found.sigma_px == pytest.approx(miss, rel=0.6, abs=0.05)
 
 
-def test_a_board_whose_light_squares_are_hot_is_found_too(moment: Moment) -> None:
+def test_a_board_whose_light_squares_are_hot_is_found_too(moment: RenderedPair) -> None:
     middle = np.float64(np.median(moment.infrared))
     turned = (2 * middle - moment.infrared).clip(0, 65_535).astype(np.uint16)
     assert miss_px(detect(turned, BOARD), moment.infrared_points) < 0.3
@@ -90,7 +90,7 @@ def test_a_refused_frame_says_why(coarse: NDArray[np.uint8], spoil: object, said
     assert said in found.reason
 
 
-def test_another_board_is_named(moment: Moment) -> None:
+def test_another_board_is_named(moment: RenderedPair) -> None:
     found = detect(moment.infrared, Board("chessboard", 10, 6, 0.0231))
     assert isinstance(found, Refusal)
     assert found.reason == "9x6 corners are in the frame, expected a board of 10x6"
@@ -98,7 +98,7 @@ def test_another_board_is_named(moment: Moment) -> None:
 
 @pytest.mark.parametrize(("columns", "rows"), [(8, 6), (9, 5)])
 def test_a_part_of_a_larger_board_is_no_board(
-    moment: Moment, coarse: NDArray[np.uint8], columns: int, rows: int
+    moment: RenderedPair, coarse: NDArray[np.uint8], columns: int, rows: int
 ) -> None:
     for frame in (coarse, moment.infrared):
         found = detect(frame, Board("chessboard", columns, rows, 0.0231))
@@ -107,7 +107,7 @@ def test_a_part_of_a_larger_board_is_no_board(
 
 
 def test_the_outline_of_a_board_is_no_row_of_corners(
-    moment: Moment, coarse: NDArray[np.uint8]
+    moment: RenderedPair, coarse: NDArray[np.uint8]
 ) -> None:
     """Where contrast is evened out, OpenCV's search finds a 10x6 board in this frame of 9x6."""
     half = (moment.visible_points + 0.5) / 2 - 0.5

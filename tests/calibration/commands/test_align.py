@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 
 from calibration.commands import align
-from calibration.io.recordings import add_cameras, cameras_of, read_grey, read_raw
+from calibration.io.recordings import add_camera_arguments, cameras_from_args, read_grey
 from segmif import cli
 from segmif.geometry.rig import Homography, read_rig, write_rig
-from segmif.imaging.codecs import decode_infrared, encode_png, read_infrared, read_visible
+from segmif.imaging.codecs import (
+    decode_infrared,
+    encode_png,
+    read_counts,
+    read_infrared,
+    read_visible,
+)
 from segmif.thermal.camera_profile import CameraProfile, Cameras, Crop
 
 HOT = (slice(10, 20), slice(30, 40))  # of the infrared frame
@@ -100,10 +106,12 @@ def test_frames_of_another_size_are_named(
 
 def test_flags_state_the_cameras_that_a_rig_file_keeps(recording: Path) -> None:
     parser = argparse.ArgumentParser()
-    add_cameras(parser)
-    cameras = cameras_of(parser.parse_args(["--infrared-crop=0,0,0,2", "--visible-crop=1,0,0,0"]))
+    add_camera_arguments(parser)
+    cameras = cameras_from_args(
+        parser.parse_args(["--infrared-crop=0,0,0,2", "--visible-crop=1,0,0,0"])
+    )
     assert cameras.infrared == CameraProfile(crop=Crop(bottom=2))
-    assert read_raw(recording / "infrared/1.png", cameras.infrared).shape == (30, 48)
+    assert read_counts(recording / "infrared/1.png", cameras.infrared).shape == (30, 48)
     assert read_grey(recording / "visible/1.jpg", cameras.visible).shape == (64, 95)
     with pytest.raises(ValueError, match=r"infrared/1.png: .*leaves nothing"):
-        read_raw(recording / "infrared/1.png", CameraProfile(crop=Crop(top=32)))
+        read_counts(recording / "infrared/1.png", CameraProfile(crop=Crop(top=32)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calibration.commands import check
-from calibration.solver.synthetic import unlike_rig
+from calibration.solver.synthetic import example_rig
 from segmif import cli
 from segmif.geometry.registration import ENOUGH
 from segmif.geometry.rig import Homography, write_rig
@@ -57,7 +57,7 @@ def test_scenes_do_not_refine_a_solved_rig(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(tmp_path, 1, moved_px=0)
-    write_rig(tmp_path / "rig.yaml", unlike_rig())
+    write_rig(tmp_path / "rig.yaml", example_rig())
     assert run(monkeypatch, tmp_path, "--out", tmp_path / "refined.yaml") == 1
     assert "scenes refine only a rig file by `pick`" in capsys.readouterr().err
     assert not (tmp_path / "refined.yaml").exists()

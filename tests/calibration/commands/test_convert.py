@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibration.commands import convert
-from calibration.solver.synthetic import unlike_rig
+from calibration.solver.synthetic import example_rig
 from segmif import cli
 from segmif.geometry.rig import Camera, Floats, Homography, Rig, read_rig, write_rig
 
@@ -27,7 +27,7 @@ def fisheye(camera: Camera) -> Camera:
 
 
 def rigs() -> list[Rig]:
-    plain = unlike_rig()
+    plain = example_rig()
     above = plain.T_infrared_visible.copy()
     above[:3, 3] = 0.004, -0.12, 0.01
     return [
@@ -69,11 +69,11 @@ def test_opencv_reads_what_was_written_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     own, there = tmp_path / "own.yaml", tmp_path / name
-    write_rig(own, unlike_rig())
+    write_rig(own, example_rig())
     assert run(monkeypatch, "--from", "rig", "--input", own, "--to", "opencv", "--out", there) == 0
     storage = cv2.FileStorage(str(there), cv2.FILE_STORAGE_READ)
-    np.testing.assert_array_equal(storage.getNode("M2").mat(), unlike_rig().infrared.K)
-    np.testing.assert_array_equal(storage.getNode("T").mat().ravel(), unlike_rig().t)
+    np.testing.assert_array_equal(storage.getNode("M2").mat(), example_rig().infrared.K)
+    np.testing.assert_array_equal(storage.getNode("T").mat().ravel(), example_rig().t)
     storage.release()
     back = tmp_path / "back.yaml"
     assert run(monkeypatch, "--from", "opencv", "--input", there, "--to", "rig", "--out", back) == 0
@@ -83,7 +83,7 @@ def test_opencv_reads_what_was_written_for_it(
 def test_kalibr_gets_four_coefficients_for_five(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = unlike_rig()
+    rig = example_rig()
     five = replace(rig.visible, distortion=np.array([-0.2, 0.05, 0.001, -0.001, 0.02]))
     own, there, back = (tmp_path / f"{name}.yaml" for name in ("own", "kalibr", "back"))
     write_rig(own, replace(rig, visible=five))
@@ -113,7 +113,7 @@ def test_a_refusal_overwrites_nothing(
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_rig(Path("own.yaml"), unlike_rig())
+    write_rig(Path("own.yaml"), example_rig())
     write_rig(Path("flat.yaml"), Homography((4, 3), (2, 2), np.eye(3)))
     outs = ["out.yaml", "out2.yaml"] if words[-1] == "ros" else ["out.yaml"]
     Path("out.yaml").write_text("kept")

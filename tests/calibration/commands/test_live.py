@@ -16,12 +16,20 @@ import numpy as np
 import pytest
 
 from calibration.commands import live
-from calibration.io.live_sources import Read, Stamped, freshest
+from calibration.io.live_sources import Read, StampedFrame, latest_pairs
 from calibration.report.live_page import Page
 from calibration.report.pictures import BEFORE, Colour
-from calibration.solver.next_view import candidates, information_gains, most_telling
+from calibration.solver.next_view import candidates, information_gains, most_informative
 from calibration.solver.stereo import calibrate
-from calibration.solver.synthetic import BOARD, Moment, draw, of_middle, render, see, unlike_rig
+from calibration.solver.synthetic import (
+    BOARD,
+    RenderedPair,
+    example_rig,
+    pose_of_middle,
+    random_views,
+    render,
+    simulate_views,
+)
 from segmif import cli
 from segmif.geometry.rig import Camera, Floats, Rig
 from segmif.imaging.codecs import encode_png, read_counts
@@ -32,7 +40,7 @@ ASKED = "in the middle, near, its left edge turned away"  # after five views tha
 
 
 def half_size() -> Rig:
-    rig = unlike_rig()
+    rig = example_rig()
 
     def half(camera: Camera) -> Camera:
         K = camera.K.copy()
@@ -42,9 +50,9 @@ def half_size() -> Rig:
     return replace(rig, visible=half(rig.visible), infrared=half(rig.infrared))
 
 
-def shown(pose: Floats) -> Moment:
+def shown(pose: Floats) -> RenderedPair:
     """What both cameras see of a board with its middle in `pose`."""
-    return render(half_size(), BOARD, of_middle(pose, BOARD), np.random.default_rng(0))
+    return render(half_size(), BOARD, pose_of_middle(pose, BOARD), np.random.default_rng(0))
 
 
 def save(folder: Path, name: str, visible: np.ndarray, infrared: np.ndarray) -> None:
@@ -127,7 +135,7 @@ def test_frames_are_looked_at_as_stated_and_kept_as_they_came(
         CameraProfile(byte_order="native"),
     )
     np.testing.assert_array_equal(kept, came)
-    with pytest.raises(ValueError, match="the service hands out pictures"):
+    with pytest.raises(ValueError, match="the service applies its own settings"):
         live.source(parsed("--service", "http://127.0.0.1:1", "--stream", "rig", *stated))
 
 
@@ -139,29 +147,29 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 def test_asked_for_poses_tell_more_than_chance() -> None:
-    rig, random = unlike_rig(), np.random.default_rng(1)
-    start = draw(rig, BOARD, 5, 0.2, random)
+    rig, random = example_rig(), np.random.default_rng(1)
+    start = random_views(rig, BOARD, 5, 0.2, random)
     solution = calibrate(start, BOARD, ((1280, 960), (640, 480)))
     by_chance = [pose[:6] for pose in solution.bundle.poses]
-    best = most_telling(solution, BOARD)[0]
+    best = most_informative(solution, BOARD)[0]
     asked = information_gains(solution, [best.pose])[0]
     assert asked > information_gains(solution, by_chance).max()
 
 
 @pytest.mark.parametrize(("covered", "missing"), [("upper", "lower"), ("lower", "upper")])
 def test_boards_are_asked_for_where_none_has_been(covered: str, missing: str) -> None:
-    rig, random = unlike_rig(), np.random.default_rng(1)
+    rig, random = example_rig(), np.random.default_rng(1)
     there = [one.pose for one in candidates(rig, BOARD) if covered in one.words]
-    places = [of_middle(there[at], BOARD) for at in random.permutation(len(there))[:8]]
+    places = [pose_of_middle(there[at], BOARD) for at in random.permutation(len(there))[:8]]
     sizes = ((1280, 960), (640, 480))
-    solution = calibrate(see(rig, BOARD, places, 0.2, random), BOARD, sizes)
-    words = " ".join(one.words for one in most_telling(solution, BOARD, 4))
+    solution = calibrate(simulate_views(rig, BOARD, places, 0.2, random), BOARD, sizes)
+    words = " ".join(one.words for one in most_informative(solution, BOARD, 4))
     assert missing in words
     assert covered not in words.partition(missing)[0]
 
 
 def paced(stamps_ms: list[int], pause_s: float) -> Read:
-    def frames() -> Iterator[Stamped]:
+    def frames() -> Iterator[StampedFrame]:
         for at in stamps_ms:
             time.sleep(pause_s)
             yield at * 10**6, np.full((2, 2), at, np.uint16)
@@ -172,7 +180,7 @@ def paced(stamps_ms: list[int], pause_s: float) -> Read:
 
 def test_the_freshest_pair_is_given() -> None:
     stamps = list(range(0, 400, 40))
-    pairs = freshest(paced(stamps, 0.01), paced([at + 3 for at in stamps], 0.01), 20 * 10**6)
+    pairs = latest_pairs(paced(stamps, 0.01), paced([at + 3 for at in stamps], 0.01), 20 * 10**6)
     given = [next(pairs)]
     time.sleep(0.3)  # what comes now is passed over, but for the newest
     given += pairs
@@ -184,16 +192,16 @@ def test_the_freshest_pair_is_given() -> None:
 
 
 def test_a_source_that_fails_ends_the_stream() -> None:
-    def broken() -> Stamped | None:
+    def broken() -> StampedFrame | None:
         raise OSError("the cable is out")
 
     with pytest.raises(OSError, match="cable"):
-        list(freshest(broken, paced([1, 2], 0), 1))
+        list(latest_pairs(broken, paced([1, 2], 0), 1))
 
 
 def test_sources_that_do_not_meet_say_so() -> None:
     with pytest.raises(ValueError, match="no frames within 20 ms"):
-        list(freshest(paced([1000, 1040], 0), paced([1, 41], 0), 20 * 10**6))
+        list(latest_pairs(paced([1000, 1040], 0), paced([1, 41], 0), 20 * 10**6))
 
 
 def test_the_page_shows_the_newest() -> None:

@@ -14,9 +14,9 @@ def test_eighty_views_of_a_fine_board_know_the_rotation(
 ) -> None:
     # What the README recommends; docs/results-rig.md has it of 100 draws.
     board = ["--corners", "14x10", "--square-mm", "23.1"]
-    command = ["calibration", "prove", "--guided", *board, "--views", "80", "--draws", "1"]
+    command = ["calibration", "simulate", "--guided", *board, "--views", "80", "--draws", "1"]
     monkeypatch.setattr(sys, "argv", command)
-    assert cli.run("calibration", "", {"prove": simulate}) == 0
+    assert cli.run("calibration", "", {"simulate": simulate}) == 0
     told = json.loads(capsys.readouterr().out)
     for name, bound in (
         ("visible_focal_percent", 0.3),

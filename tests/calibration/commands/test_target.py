@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, *words: object) -> int:
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.kind)
 def test_what_is_laid_out_is_found_at_its_scale(board: Board) -> None:
-    frame = drawn(target.lay_out(board))
+    frame = drawn(target.layout(board))
     found = detect(frame, board)
     assert isinstance(found, Detection), found
     seen_mm = np.linalg.norm(found.points[1:] - found.points[0], axis=1) / PX_PER_MM
@@ -58,7 +58,7 @@ def drawn(sheet: target.Sheet) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("board", BOARDS[2:], ids=lambda board: board.kind)
 def test_a_part_of_a_board_with_markers_says_which_it_is(board: Board) -> None:
-    frame = drawn(target.lay_out(board))
+    frame = drawn(target.layout(board))
     corner = frame[: frame.shape[0] * 2 // 3, frame.shape[1] // 3 :]
     whole, part = detect(frame, board), detect(corner, board)
     assert isinstance(whole, Detection), whole
@@ -67,14 +67,14 @@ def test_a_part_of_a_board_with_markers_says_which_it_is(board: Board) -> None:
     at = dict(zip(whole.ids.tolist(), whole.points - [frame.shape[1] // 3, 0], strict=True))
     expected = np.array([at[id] for id in part.ids.tolist()])
     np.testing.assert_allclose(part.points, expected, atol=0.3)
-    assert isinstance(detect(drawn(target.lay_out(BOARDS[0])), board), Refusal)
+    assert isinstance(detect(drawn(target.layout(BOARDS[0])), board), Refusal)
     with pytest.raises(ValueError, match=r"more (squares|tags) than the \d+"):
-        target.lay_out(Board(board.kind, 30, 20, 0.02))
+        target.layout(Board(board.kind, 30, 20, 0.02))
 
 
 def test_an_april_grid_is_numbered_as_kalibr_does() -> None:
     board = BOARDS[3]
-    found = detect(drawn(target.lay_out(board))[::-1, ::-1].copy(), board)
+    found = detect(drawn(target.layout(board))[::-1, ::-1].copy(), board)
     assert isinstance(found, Detection), found
     # Turned by half, tag 0 comes from the lower left to the upper right corner of the picture.
     x, y = found.points[found.ids == 10 * 12].ravel()  # its upper left corner
@@ -100,7 +100,7 @@ def test_files_hold_millimetres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_table_of_a_pdf_points_at_its_objects() -> None:
-    pdf = target.pdf(target.lay_out(BOARDS[1]))
+    pdf = target.pdf(target.layout(BOARDS[1]))
     places = re.findall(r"^(\d{10}) 00000 n", pdf, re.MULTILINE)
     assert len(places) == 5
     for number, place in enumerate(places, 1):

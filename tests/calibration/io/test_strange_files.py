@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from calibration.commands import convert
-from calibration.solver.synthetic import unlike_rig
+from calibration.solver.synthetic import example_rig
 from segmif import cli
 from segmif.geometry.rig import Rig, read_rig
 
@@ -39,7 +39,7 @@ def matrix(values: Any) -> Document:
 
 def storage() -> Document:
     """What OpenCV's stereo sample writes of the rig, and the sizes."""
-    rig = unlike_rig()
+    rig = example_rig()
     found: Document = {}
     for index, camera in enumerate((rig.visible, rig.infrared), 1):
         found |= {f"image_width{index}": camera.width, f"image_height{index}": camera.height}
@@ -71,7 +71,7 @@ def as_xml(values: Document) -> str:
 
 
 def same_rig(path: Path) -> None:
-    found, rig = read_rig(path), unlike_rig()
+    found, rig = read_rig(path), example_rig()
     assert isinstance(found, Rig)
     np.testing.assert_allclose(found.T_infrared_visible, rig.T_infrared_visible, atol=1e-12)
     for one, other in ((found.visible, rig.visible), (found.infrared, rig.infrared)):
@@ -184,7 +184,7 @@ def test_a_pipe_is_not_waited_for(
 
 def chain() -> Document:
     """Three cameras, the visible one first and the infrared one last."""
-    rig, link = unlike_rig(), np.eye(4)
+    rig, link = example_rig(), np.eye(4)
     link[:3, 3] = 0.03, -0.01, 0.002
     last = rig.T_infrared_visible @ np.linalg.inv(link)
     made: Document = {}
@@ -215,7 +215,7 @@ def test_a_chain_of_three_cameras_is_asked_which_are_meant(
     assert run("kalibr", "--visible", "cam2", "--infrared", "cam0") == 0
     back = read_rig(tmp_path / "rig.yaml")
     assert isinstance(back, Rig)
-    expected = np.linalg.inv(unlike_rig().T_infrared_visible)
+    expected = np.linalg.inv(example_rig().T_infrared_visible)
     np.testing.assert_allclose(back.T_infrared_visible, expected, atol=1e-12)
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from calibration.commands import pick, solve
 from calibration.commands.simulate import compare
-from calibration.commands.solve import solved, unseen_places
+from calibration.commands.solve import calibrate_or_explain, uncovered_regions
 from calibration.solver.bundle_adjustment import PairView
 from calibration.solver.observability import Undetermined
 from calibration.solver.stereo import calibrate
-from calibration.solver.synthetic import BOARD, in_view, of_middle, see, unlike_rig
+from calibration.solver.synthetic import BOARD, example_rig, in_view, pose_of_middle, simulate_views
 from segmif import cli
 from segmif.geometry.rig import Floats, Rig, read_rig
 from segmif.imaging.codecs import encode_png
@@ -76,14 +76,16 @@ SOLVED: dict[str, Callable[[Random], Floats]] = {
 
 
 def shown(how: Callable[[Random], Floats], count: int, seed: int = 0) -> list[PairView]:
-    return see(unlike_rig(), BOARD, held(how, count, seed), 0.2, np.random.default_rng(seed))
+    return simulate_views(
+        example_rig(), BOARD, held(how, count, seed), 0.2, np.random.default_rng(seed)
+    )
 
 
 def held(how: Callable[[Random], Floats], count: int, seed: int) -> list[Floats]:
     random, found = np.random.default_rng(seed), list[Floats]()
     while len(found) < count:
-        pose = of_middle(how(random), BOARD)
-        if in_view(unlike_rig(), BOARD, pose):
+        pose = pose_of_middle(how(random), BOARD)
+        if in_view(example_rig(), BOARD, pose):
             found.append(pose)
     return found
 
@@ -99,11 +101,11 @@ def test_views_that_leave_the_rig_open_are_refused(how: str) -> None:
 @pytest.mark.parametrize("how", list(SOLVED))
 def test_views_that_determine_it_are_solved(how: str) -> None:
     found = calibrate(shown(SOLVED[how], 8), BOARD, SIZES)
-    errors = compare(found, unlike_rig())
+    errors = compare(found, example_rig())
     assert errors.visible_focal_percent < 1.5
     assert errors.infrared_focal_percent < 1.5
     assert not found.undetermined
-    warned = [sentence for sentence in unseen_places(found) if "lower right" in sentence]
+    warned = [sentence for sentence in uncovered_regions(found) if "lower right" in sentence]
     assert len(warned) == (2 if how == "in one corner" else 0)
 
 
@@ -169,7 +171,7 @@ def test_what_was_done_to_infrared_is_told(what: str, said: str) -> None:
             replace(one, infrared=views[at].infrared) for one, at in zip(views, order, strict=True)
         ]
     with pytest.raises(ValueError, match=said):
-        solved(views, BOARD, sizes, ("radtan", "radtan"), (5, 5), "", False)
+        calibrate_or_explain(views, BOARD, sizes, ("radtan", "radtan"), (5, 5), "", False)
 
 
 @pytest.mark.parametrize(
