@@ -1,18 +1,18 @@
-"""Numbers of a command line: of a kind, with both ends, refused in words."""
+"""Argparse types for numbers within a range."""
 
 import math
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
-MOST = 10**9  # of what has no other end
+LARGEST = 10**9  # the default bound
 
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """Reads a whole number from `low` to `high`; a `type` of argparse."""
+    """Parses an integer from `low` to `high`; a `type` of argparse."""
 
-    low: int = -MOST
-    high: int = MOST
+    low: int = -LARGEST
+    high: int = LARGEST
 
     def __call__(self, text: str) -> int:
         """Raises ArgumentTypeError."""
@@ -28,10 +28,10 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Reads a number from `low` to `high`, infinite only if that is; a `type` of argparse."""
+    """Parses a number from `low` to `high`, infinite only if a bound is; a `type` of argparse."""
 
-    low: float = float(-MOST)
-    high: float = float(MOST)
+    low: float = float(-LARGEST)
+    high: float = float(LARGEST)
 
     def __call__(self, text: str) -> float:
         """Raises ArgumentTypeError."""

@@ -1,11 +1,11 @@
-"""What the ids in a mask mean: names and display colours of each benchmark, once."""
+"""Class names and display colours of each benchmark: what the ids in a mask mean."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE = 255  # a label that neither training nor judging looks at
+IGNORE = 255  # a label that training and evaluation skip
 
 RGB = tuple[int, int, int]
 
@@ -17,7 +17,7 @@ class Taxonomy:
     """
     The classes of one benchmark: the position in `names` and `palette` is the id in the mask.
 
-    Raises ValueError for more ids than a mask has beside IGNORE, and for what is no colour.
+    Raises ValueError for more classes than 8 bits hold beside IGNORE, and for invalid colours.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Taxonomy:
 
     @property
     def background(self) -> int:
-        """The id of what is no object, which is not drawn: by its name, else 0."""
+        """The id of the background, which overlays leave out: by its name, else 0."""
         called = (id_ for id_, name in enumerate(self.names) if name.lower() in BACKGROUNDS)
         return next(called, 0)
 
@@ -131,7 +131,7 @@ def colorize(labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]
 
 
 def overlay_palette(taxonomy: Taxonomy) -> NDArray[np.uint8]:
-    """Colours of the class ids (256, 3) for an overlay: lifted, as they are too dark for night."""
+    """Colours (256, 3) of the class ids for an overlay, brightened for night frames."""
     colours = colorize(np.arange(256, dtype=np.uint8), taxonomy)
     return np.asarray(np.sqrt(colours * np.float32(255)), np.uint8)
 
@@ -142,7 +142,7 @@ def overlay(
     """
     Tint the classes (H, W) on an RGB frame (H, W, 3) and outline them.
 
-    The background and ids outside the taxonomy are left alone.
+    The background and ids outside the taxonomy are not drawn.
     """
     colours = overlay_palette(taxonomy)[labels]
     tinted = (frame >> 1) + (colours >> 1)

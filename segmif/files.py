@@ -1,8 +1,8 @@
 """
-Files of other people in, files of ours out: what is read is bounded, what is written is whole.
+Bounded reading and atomic writing of files.
 
-Only regular files are read, up to a limit. What is written lies under a temporary name first, on
-the disk itself, and takes its own name at once.
+Only regular files are read, up to a limit. A file is written under a temporary name to the disk,
+then renamed.
 """
 
 import codecs
@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-TEXT_BYTES = 1 << 20  # settings, cameras and manifests of real rigs take a hundredth of it
+TEXT_BYTES = 1 << 20  # settings, cameras and manifests have a hundredth of it
 TABLE_BYTES = 64 << 20  # a CSV file of a million stamps
 ARTEFACT_BYTES = 4 << 30  # protobuf ends at 2 GiB, so an ONNX is smaller
-FRAME_BYTES = 1 << 29  # 50 million pixels of four channels of 16 bit take four fifths of it
+FRAME_BYTES = 1 << 29  # 50 million pixels of four 16-bit channels have four fifths of it
 WIDE_MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -34,14 +34,14 @@ KINDS = {
 
 
 class FileError(OSError, ValueError):
-    """The path is no regular file, or its content is too large or no text."""
+    """The path is no regular file, or its content is too large or not text."""
 
 
 def read_bytes(path: Path, limit: int = ARTEFACT_BYTES) -> bytes:
     """
     The content of a regular file of at most `limit` bytes, read once.
 
-    Raises FileError for anything else that the path may name, and OSError as `open` does.
+    Raises FileError for any other kind of path, and OSError as `open` does.
     """
     # Without O_NONBLOCK, opening a pipe waits for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -62,7 +62,7 @@ def read_bytes(path: Path, limit: int = ARTEFACT_BYTES) -> bytes:
 
 
 def read_frame(path: Path) -> bytes:
-    """The bytes of a file that is to be a picture, as `read_bytes`."""
+    """The bytes of an image file, as `read_bytes` with a limit of `FRAME_BYTES`."""
     return read_bytes(path, FRAME_BYTES)
 
 
@@ -101,10 +101,10 @@ def text_of(data: bytes, path: Path, *, names_files: bool = False) -> str:
 
 def write_bytes(path: Path, data: bytes, *, wait_for_disk: bool = True) -> None:
     """
-    Write a file whole or not at all: a reader never meets half of it.
+    Write a file atomically: a reader never sees a part of it.
 
-    Nor does a power cut leave half of it, unless `wait_for_disk` is unset: who writes many files
-    calls `sync_all` after the last, before saying that they are written. Raises OSError.
+    A power cut leaves no part of it either, unless `wait_for_disk` is False. Callers that write
+    many files so call `sync_all` after the last. Raises OSError.
     """
     with staged(path, data, wait_for_disk=wait_for_disk) as part:
         part.replace(path)
@@ -130,7 +130,7 @@ def write_all(contents: dict[Path, bytes]) -> None:
 def staged(path: Path, data: bytes, *, wait_for_disk: bool = True) -> Iterator[Path]:
     """A temporary file beside `path` that holds `data`, on the disk; removed at the end."""
     check_target(path)
-    part = path.with_name(f"{stem_of(path)}-{uuid4().hex[:8]}.part")
+    part = path.with_name(f"{temporary_stem(path)}-{uuid4().hex[:8]}.part")
     try:
         with part.open("xb", buffering=0) as file:
             left = memoryview(data)
@@ -141,20 +141,20 @@ def staged(path: Path, data: bytes, *, wait_for_disk: bool = True) -> Iterator[P
         yield part
     except OSError as error:
         if error.filename is None or str(error.filename) == str(part):
-            error.filename = str(path)  # a full disk does not tell it, others the temporary name
+            error.filename = str(path)  # a full disk gives no name, other errors the temporary one
         raise
     finally:
         with suppress(OSError):
             part.unlink()
 
 
-def stem_of(path: Path) -> str:
-    """How names beside `path` begin that belong to it: 17 bytes, however long its own is."""
+def temporary_stem(path: Path) -> str:
+    """The start of the names of temporary files of `path`: 17 bytes, whatever its length."""
     return "." + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
 
 
 def check_target(path: Path) -> None:
-    """Raise FileError where a file cannot take the place of `path`: it is a folder or a device."""
+    """Raise FileError if `path` cannot be replaced by a file: it is a folder or a device."""
     try:
         _check_kind(path, path.stat())
     except FileNotFoundError:
@@ -162,7 +162,7 @@ def check_target(path: Path) -> None:
 
 
 def check_regular(path: Path) -> None:
-    """Raise FileError, or FileNotFoundError, where `path` names no regular file to read."""
+    """Raise FileError or FileNotFoundError if `path` is no regular file."""
     _check_kind(path, path.stat())
 
 
@@ -177,7 +177,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold a folder's names; file systems that cannot do it are let be."""
+    """Have the disk hold a folder's names; errors of file systems without it are ignored."""
     with suppress(OSError):
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 

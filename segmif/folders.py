@@ -1,9 +1,9 @@
 """
-Which files of two folders show one moment: by their names, by patterns, or as a CSV file says.
+The one reader of a folder of pairs: by file names, by patterns, or by a CSV file.
 
-A pattern is a file name without suffix and with one `*`, which stands for what the names of both
-cameras share: `FLIR_*_RGB` and `FLIR_*_PreviewData`. Names that differ only in case, or in how
-accents are composed, are the same. Of two files of one name, the one without loss is taken.
+A pattern is a file name without suffix and with one `*` for the part that both cameras share:
+`FLIR_*_RGB` and `FLIR_*_PreviewData`. Names that differ only in case or in the composition of
+accents are the same. Of two files of one name, the lossless one is taken.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from segmif.name_patterns import Patterns, suggested
 from segmif.parsing import read_table
 
-# The lower, the rather taken: pixels as they were, pixels with loss.
+# Rank by suffix, the lowest is taken: 0 lossless, 1 lossy.
 LOSS = {".png": 0, ".tif": 0, ".tiff": 0, ".jpg": 1, ".jpeg": 1}
 SUFFIXES = frozenset(LOSS)
 EVERY = "*"
@@ -35,7 +35,7 @@ class FilePair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """How files find their partners; without a pairs file by name, within the patterns."""
+    """How files are paired: by a CSV file, else by name within the patterns."""
 
     patterns: Patterns = (EVERY, EVERY)  # of visible, of infrared
     pairs: Path | None = None  # a CSV file with the columns visible and infrared
@@ -46,25 +46,27 @@ BY_NAME = Pairing()
 
 @dataclass(frozen=True)
 class Listing:
-    """The frames of a folder by the part of their names that `*` stands for."""
+    """The frames of a folder by the part of their names that `*` matches."""
 
     files: Mapping[str, Path]
-    passed_over: tuple[str, ...] = ()  # a sentence on each file that a better one replaces
-    ambiguous: tuple[str, ...] = ()  # a sentence on each name that two files have alike
-    strange: tuple[Path, ...] = ()  # files that are no images by their suffix
+    superseded: tuple[
+        str, ...
+    ] = ()  # a sentence for each file with a lossless one of the same name
+    ambiguous: tuple[str, ...] = ()  # a sentence for each name of two equally good files
+    not_images: tuple[Path, ...] = ()  # files with other suffixes
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The pairs of two folders, sorted by name, and what is to be said of the rest."""
+    """The pairs of two folders, sorted by name, and sentences on the other files."""
 
     pairs: tuple[FilePair, ...]
-    complaints: tuple[str, ...] = ()  # a sentence on what cannot take part
-    notes: tuple[str, ...] = ()  # a sentence on what was chosen
+    complaints: tuple[str, ...] = ()  # a sentence for each file without a pair
+    notes: tuple[str, ...] = ()  # a sentence for each choice between files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that say how the files of two folders are paired."""
+    """The flags --pairs and --patterns."""
     parser.add_argument(
         "--pairs",
         type=Path,
@@ -76,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_patterns(parser: argparse.ArgumentParser) -> None:
-    """The flag that names the files of each camera."""
+    """The flag --patterns."""
     parser.add_argument(
         "--patterns",
         nargs=2,
@@ -87,12 +89,12 @@ def add_patterns(parser: argparse.ArgumentParser) -> None:
 
 
 def pairing_of(args: argparse.Namespace) -> Pairing:
-    """What the flags of `add_arguments` say; ValueError for patterns without one `*`."""
+    """The value of the flags of `add_arguments`; ValueError for patterns without one `*`."""
     return Pairing(patterns_of(args), args.pairs)
 
 
 def patterns_of(args: argparse.Namespace) -> Patterns:
-    """What the flag of `add_patterns` says; ValueError for patterns without one `*`."""
+    """The value of the flag of `add_patterns`; ValueError for patterns without one `*`."""
     visible, infrared = args.patterns
     check_pattern(visible)
     check_pattern(infrared)
@@ -100,7 +102,7 @@ def patterns_of(args: argparse.Namespace) -> Patterns:
 
 
 def check_pattern(pattern: str) -> None:
-    """ValueError where a pattern has not one `*`."""
+    """Raise ValueError for a pattern without exactly one `*`."""
     if pattern.count("*") != 1 or "/" in pattern:
         raise ValueError(
             f"the pattern {pattern!r} must be a file name with one *, which stands for what the "
@@ -112,25 +114,28 @@ def pair_files(visible: Path, infrared: Path, how: Pairing = BY_NAME) -> Paired:
     """
     The pairs of two folders.
 
-    Raises NotADirectoryError for what is no folder, ValueError where each file would be its own
-    partner, and what `read_pairs` raises.
+    Raises NotADirectoryError for other paths than folders, ValueError if each file would be its
+    own partner, and as `read_pairs`.
     """
     if how.pairs:
         return Paired(read_pairs(how.pairs, visible, infrared))
     lists = (list_frames(visible, how.patterns[0]), list_frames(infrared, how.patterns[1]))
     if how.patterns[0] == how.patterns[1] and visible.resolve() == infrared.resolve():
-        raise ValueError(_one_folder(visible, list(lists[0].files)))
+        raise ValueError(_same_folder_error(visible, list(lists[0].files)))
     first, second = same_names(*(each.files for each in lists))
     common = sorted(first.keys() & second.keys())
-    strange = sorted({path for each in lists for path in each.strange})
+    not_images = sorted({path for each in lists for path in each.not_images})
     return Paired(
         tuple(FilePair(name, first[name], second[name]) for name in common),
         (
-            *(f"{path}: not an image by its name, expected {sorted(SUFFIXES)}" for path in strange),
+            *(
+                f"{path}: not an image by its name, expected {sorted(SUFFIXES)}"
+                for path in not_images
+            ),
             *(sentence for each in lists for sentence in each.ambiguous),
-            *_alone(visible, infrared, first, second),
+            *_unpaired(visible, infrared, first, second),
         ),
-        tuple(sentence for each in lists for sentence in each.passed_over),
+        tuple(sentence for each in lists for sentence in each.superseded),
     )
 
 
@@ -138,22 +143,22 @@ def list_frames(folder: Path, pattern: str = EVERY, also: Iterable[str] = ()) ->
     """
     The frames of a folder whose names fit a pattern, sorted; `also` are suffixes taken too.
 
-    Raises NotADirectoryError for what is no folder.
+    Raises NotADirectoryError for other paths than folders.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder: expected one of JPEG, PNG or TIFF frames")
     ranks = dict.fromkeys(also, max(LOSS.values()) + 1) | LOSS
     fits = _regex(pattern)
     held: dict[str, list[Path]] = {}
-    strange = []
+    not_images = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():
             continue
         if path.suffix.lower() not in ranks:
-            strange.append(path)
+            not_images.append(path)
         elif match := fits.fullmatch(path.stem):
             held.setdefault(match[1], []).append(path)
-    files, passed_over, ambiguous = {}, [], []
+    files, superseded, ambiguous = {}, [], []
     for name, paths in held.items():
         best, *others = sorted(paths, key=lambda path: ranks[path.suffix.lower()])
         equal = [path for path in others if _rank(path, ranks) == _rank(best, ranks)]
@@ -161,28 +166,30 @@ def list_frames(folder: Path, pattern: str = EVERY, also: Iterable[str] = ()) ->
             ambiguous.append(f"{best}: {equal[0].name} has the same name; remove one of them")
             continue
         files[name] = best
-        passed_over += [f"{path}: {best.name} is taken, which has no loss" for path in others]
-    return Listing(files, tuple(passed_over), tuple(ambiguous), tuple(strange))
+        superseded += [f"{path}: {best.name} is taken, which has no loss" for path in others]
+    return Listing(files, tuple(superseded), tuple(ambiguous), tuple(not_images))
 
 
 def same_names(*folders: Mapping[str, Path]) -> list[dict[str, Path]]:
     """
-    The files of several folders under the same names, where these differ only in case or accents.
+    The files of several folders, with one spelling for names that differ only in case or accents.
 
-    The first folder that has a name decides how it is written. Names of which a folder has two
-    that differ only so stay as they are.
+    The first folder decides the spelling. If a folder has two such names, they stay as they are.
     """
     doubled = {
         loose
         for files in folders
-        for loose, count in Counter(map(_loose, files)).items()
+        for loose, count in Counter(map(_folded, files)).items()
         if count > 1
     }
     written: dict[str, str] = {}
     for name in (name for files in folders for name in files):
-        written.setdefault(_loose(name), name)
+        written.setdefault(_folded(name), name)
     return [
-        {name if _loose(name) in doubled else written[_loose(name)]: p for name, p in files.items()}
+        {
+            name if _folded(name) in doubled else written[_folded(name)]: p
+            for name, p in files.items()
+        }
         for files in folders
     ]
 
@@ -191,8 +198,8 @@ def read_pairs(path: Path, visible: Path, infrared: Path) -> tuple[FilePair, ...
     """
     The files that a CSV file with the columns visible and infrared names, in its order.
 
-    Raises OSError, or ValueError for a file that is none of that kind, for frames that are not
-    there and for two pairs of one visible frame.
+    Raises OSError, or ValueError for other files, for missing frames and for two pairs of one
+    visible frame.
     """
     rows = read_table(path, ("visible", "infrared"))[1]
     pairs = [_row(path, line, row, visible, infrared) for line, row in rows]
@@ -207,7 +214,7 @@ def read_pairs(path: Path, visible: Path, infrared: Path) -> tuple[FilePair, ...
 
 
 def listed(words: Iterable[object], between: str = ", ") -> str:
-    """The first few of many, and how many more there are."""
+    """The first few of many words, and the number of the others."""
     shown = [str(word) for word in words]
     more = len(shown) - SHOWN
     return between.join(shown[:SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -229,10 +236,10 @@ def _row(
     return FilePair(files[0].stem, *files)
 
 
-def _alone(
+def _unpaired(
     visible: Path, infrared: Path, first: Mapping[str, Path], second: Mapping[str, Path]
 ) -> list[str]:
-    """A sentence on each file without a partner, or one where that is what most of them lack."""
+    """A sentence for each file without a partner, or one for all if nothing pairs by name."""
     alone = sorted(first.keys() ^ second.keys())
     left = [[files[name].stem for name in alone if name in files] for files in (first, second)]
     advice = _advice(left)
@@ -256,7 +263,7 @@ TIMES = (
 )
 
 
-def _one_folder(folder: Path, names: Sequence[str]) -> str:
+def _same_folder_error(folder: Path, names: Sequence[str]) -> str:
     found = suggested(names, names)
     such = f", such as --patterns '{found.patterns[0]}' '{found.patterns[1]}'" if found else ""
     return (
@@ -283,5 +290,5 @@ def _rank(path: Path, ranks: Mapping[str, int]) -> int:
     return ranks[path.suffix.lower()]
 
 
-def _loose(name: str) -> str:
+def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()

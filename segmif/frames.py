@@ -1,4 +1,4 @@
-"""A frame pair on its way in and a prediction on its way out, and the sizes the network takes."""
+"""A frame pair and a prediction, and the frame sizes that a network takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ MULTIPLE = 32  # the network's deepest stride: both sides of a frame must divide
 # The tensors of a network and their bytes a pixel: uint8 (B, H, W, 3) or (B, H, W).
 INPUTS = {"visible": 3, "infrared": 1}
 OUTPUTS = {"fused": 3, "labels": 1, "confidence": 1}
-CONFIDENCE = "confidence"  # networks exported before there was one do without
+CONFIDENCE = "confidence"  # older exports lack it
 
 
 @dataclass(frozen=True)
 class FramePair:
-    """One moment seen by both cameras, infrared already in the visible camera's view."""
+    """One pair, with infrared already in the visible view. Raises ValueError for other arrays."""
 
     visible: NDArray[np.uint8]  # (H, W, 3) RGB
     infrared: NDArray[np.uint8]  # (H, W) white hot
@@ -39,7 +39,7 @@ class FramePair:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network makes of a pair, pixel for pixel in the visible camera's view."""
+    """The result of the network for a pair, in the pixels of the visible view."""
 
     fused: NDArray[np.uint8]  # (H, W, 3) RGB
     labels: NDArray[np.uint8]  # (H, W) class ids
@@ -48,7 +48,7 @@ class Prediction:
 
 def fit(pair: FramePair) -> FramePair:
     """
-    Extends a pair to the next multiples of 32, at the bottom and at the right, by its edge pixels.
+    Pad a pair at the bottom and right to the next multiples of 32 with its edge pixels.
     """
     height, width = pair.infrared.shape
     bottom, right = -height % MULTIPLE, -width % MULTIPLE
@@ -62,7 +62,7 @@ def fit(pair: FramePair) -> FramePair:
 
 
 def unfit(prediction: Prediction, height: int, width: int) -> Prediction:
-    """Cuts a prediction back to the height and width that the pair had before `fit`."""
+    """Crop a prediction to the height and width of the pair before `fit`."""
     confidence = prediction.confidence
     return Prediction(
         prediction.fused[:height, :width],
@@ -71,18 +71,18 @@ def unfit(prediction: Prediction, height: int, width: int) -> Prediction:
     )
 
 
-def asked_of(outputs: Sequence[str], confidence: bool) -> list[str]:
-    """The outputs of a network to fetch; ValueError for a confidence that it does not give."""
+def requested_outputs(outputs: Sequence[str], confidence: bool) -> list[str]:
+    """The outputs of a network to fetch; ValueError for a confidence that it does not have."""
     if confidence and CONFIDENCE not in outputs:
         raise ValueError(
-            "this network says nothing of its confidence: export its weights anew "
+            "this network has no output for confidence: export its weights again "
             "(segmif export onnx)"
         )
     return [name for name in outputs if confidence or name != CONFIDENCE]
 
 
 def check_batch(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
-    """ValueError unless both are a batch that a network takes: (B, H, W, 3) and (B, H, W)."""
+    """Raise ValueError unless both are a batch for a network: (B, H, W, 3) and (B, H, W)."""
     fits = visible.ndim == 4 and visible.shape == (*infrared.shape, 3)
     if not fits or infrared.shape[1] % MULTIPLE or infrared.shape[2] % MULTIPLE:
         raise ValueError(

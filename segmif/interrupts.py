@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a program only imports, or opens what it will work with."""
+"""Ctrl-C and SIGTERM while a program starts."""
 
 import os
 import signal
@@ -7,18 +7,18 @@ from types import FrameType
 
 def end_at_once() -> None:
     """
-    Have Ctrl-C and SIGTERM end the process in one line, until `end_in_order`.
+    Make Ctrl-C and SIGTERM end the process with one line of text, until `end_in_order`.
 
-    An exception could come up in any import, which shows it as its own failure or drops it. The
-    default of the system would do, but PID 1 of a container does not hear it.
+    KeyboardInterrupt within an import shows as an import failure or is dropped. The default action
+    of the system does not reach PID 1 of a container.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a job in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in a background job
             signal.signal(number, _end)
 
 
 def end_in_order() -> None:
-    """Have Ctrl-C raise KeyboardInterrupt again, so that what is half done is cleared away."""
+    """Make Ctrl-C raise KeyboardInterrupt again, so that cleanup runs."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is _end:

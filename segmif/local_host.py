@@ -1,10 +1,10 @@
-"""Names that mean only this machine, wherever they are looked up."""
+"""Host names and addresses of this machine."""
 
 from ipaddress import ip_address
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a name or address means this machine; a name other than localhost may not."""
+    """Whether a host is this machine: localhost or a loopback address, but no other name."""
     try:
         return ip_address(name).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The machine: what a number was measured on, and what of it this process may use."""
+"""The machine: processor, versions, and the cores that this process may use."""
 
 import math
 import os
@@ -11,16 +11,16 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def processor() -> str:
-    """The model of the processor in its maker's words, or its kind where the system has none."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    """The model name of the processor, or its architecture if the system has none."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
 
 
 def usable_cores() -> int:
     """
-    The cores that this process may keep busy: its affinity, and its container's quota of time.
+    The cores that this process may use, by its affinity and its container's CPU quota.
 
     A quota of one and a half cores counts as two.
     """
@@ -32,7 +32,7 @@ def usable_cores() -> int:
 
 
 def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> float | None:
-    """Cores that the cgroups of this process, version 2 or 1, give it time on; None: no limit."""
+    """CPU quota [cores] of this process by its cgroups, version 2 or 1; None: no limit."""
     quotas = []
     with suppress(OSError):
         for line in own.read_text(encoding="utf-8").splitlines():
@@ -46,7 +46,7 @@ def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> float | None:
 
 
 def _quotas(root: Path, path: str, names: tuple[str, ...]) -> list[float]:
-    """The quotas of a group and of those around it; a container may see its own as the root."""
+    """The quotas [cores] of a group and its parents; a container may see its own as the root."""
     group = root / path.strip("/")
     found = []
     while True:

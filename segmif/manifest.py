@@ -1,9 +1,8 @@
 """
-What an artefact says of itself: one JSON beside each weights file, readable without torch.
+The manifest of an artefact: one JSON beside each weights file, readable without torch.
 
-The two files are replaced one after the other. So that a reader always finds a pair that fits, the
-new manifest lies beside both under a name of its own until it has taken its place
-(docs/decisions/0014-files.md).
+Both files are replaced one after the other. Until then the new manifest lies beside them under its
+own name, so a reader always finds a matching pair (docs/decisions/0014-files.md).
 """
 
 import fcntl
@@ -26,25 +25,25 @@ from segmif.files import (
     read_text,
     shown,
     staged,
-    stem_of,
     sync_folder,
+    temporary_stem,
     write_text,
 )
 from segmif.parsing import brief, json_value
 
-NEEDED: dict[str, type | tuple[type, ...]] = {
+REQUIRED: dict[str, type | tuple[type, ...]] = {
     "variant": str,
     "taxonomy": (str, dict),
     "precision": str,
     "sha256": str,
 }
 OPTIONAL = ("tools", "training", "engine")  # objects, which older manifests lack
-FORGOTTEN_S = 3600.0  # age of a temporary file whose writer was killed
-READS = 3  # a writer that replaces both files meanwhile is met once at most
+STALE_S = 3600.0  # age at which a temporary file is taken for abandoned
+READ_ATTEMPTS = 3  # another process may replace both files meanwhile
 
 
 class ManifestError(ValueError):
-    """The manifest is missing or unreadable, or does not describe the file beside it."""
+    """The manifest is missing, unreadable, or of another file."""
 
 
 def sha256(path: Path) -> str:
@@ -56,8 +55,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def entry_of(taxonomy: Taxonomy) -> str | dict[str, Any]:
-    """Classes as a manifest holds them: a benchmark's by its name, one's own in full."""
+def taxonomy_entry(taxonomy: Taxonomy) -> str | dict[str, Any]:
+    """Classes as a manifest holds them: a benchmark by its name, others in full."""
     if TAXONOMIES.get(taxonomy.name) == taxonomy:
         return taxonomy.name
     return {
@@ -77,7 +76,7 @@ class Manifest:
     """
 
     variant: str  # which of the networks: paper, edge, nano
-    taxonomy: str | dict[str, Any]  # what the ids in the mask mean, as `entry_of` writes it
+    taxonomy: str | dict[str, Any]  # what the ids in the mask mean, as `taxonomy_entry` writes it
     precision: str  # of weights and activations: fp32, fp16; most convolutions in eight: int8+fp16
     sha256: str = ""  # of the artefact; `save` fills it in
     source_sha256: str | None = None
@@ -87,7 +86,7 @@ class Manifest:
 
     @staticmethod
     def beside(artefact: Path) -> Path:
-        """Where the manifest of an artefact lies."""
+        """The path of an artefact's manifest."""
         return artefact.with_name(artefact.name + ".json")
 
     @classmethod
@@ -98,82 +97,82 @@ class Manifest:
     @classmethod
     def open(cls, artefact: Path) -> tuple[Self, bytes]:
         """
-        The manifest of an artefact, and the very content that it was checked against.
+        The manifest of an artefact, and the content that it was checked against.
 
-        Raises ManifestError where there are none or they do not fit.
+        Raises ManifestError if either is missing or they do not match.
         """
         if not artefact.exists():
             raise ManifestError(
                 f"{shown(artefact)} does not exist: expected an artefact, check its path"
             )
-        for _ in range(READS):
-            told = cls._told(artefact)
+        for _ in range(READ_ATTEMPTS):
+            read = cls._read_beside(artefact)
             content = read_bytes(artefact)
             found = hashlib.sha256(content).hexdigest()
-            for manifest in (told, cls._pending(artefact)):
+            for manifest in (read, cls._pending(artefact)):
                 if manifest is not None and manifest.sha256 == found:
                     return manifest, content
-        if told is None:
+        if read is None:
             raise ManifestError(
                 f"{shown(artefact.name)} has no manifest: expected {shown(artefact.name)}.json "
                 "beside it, as the exporter writes it"
             )
         raise ManifestError(
             f"{shown(artefact.name)} has sha256 {found[:12]}..., "
-            f"its manifest says {told.sha256[:12]}...: "
-            "one of both was replaced; export again or restore the pair"
+            f"its manifest says {read.sha256[:12]}...: "
+            "one of the two was replaced; export again or restore the pair"
         )
 
     @classmethod
-    def _told(cls, artefact: Path) -> Self | None:
-        """What the file beside an artefact says; None where there is none."""
+    def _read_beside(cls, artefact: Path) -> Self | None:
+        """The manifest in the file beside an artefact; None if there is no file."""
         path = cls.beside(artefact)
         if not path.is_file():
             return None
         try:
-            told = json_value(read_text(path))
-            wrong = _wrong(told)
+            values = json_value(read_text(path))
+            fault = _schema_fault(values)
         except ValueError as error:
-            wrong = str(error)
-        if wrong:
+            fault = str(error)
+        if fault:
             raise ManifestError(
-                f"{shown(path.name)} is not a manifest of this version: {wrong}; restore it, or "
-                f"have the command that made {shown(artefact.name)} write both anew"
+                f"{shown(path.name)} is not a manifest of this version: {fault}; restore it, or "
+                f"make {shown(artefact.name)} again"
             )
-        manifest = cls(**told)
+        manifest = cls(**values)
         try:
-            manifest.classes  # noqa: B018  # asked for what it raises
+            manifest.classes  # noqa: B018  # for what it raises
         except (KeyError, TypeError, ValueError) as error:
             raise ManifestError(
                 f"{shown(artefact.name)} was trained on the classes {brief(manifest.taxonomy)}; "
-                f"this build knows {sorted(TAXONOMIES)}, others must be told by name, names and "
+                f"this build knows {sorted(TAXONOMIES)}, others need name, names and "
                 f"palette ({brief(error)})"
             ) from error
         return manifest
 
     @classmethod
     def _pending(cls, artefact: Path) -> Self | None:
-        """The manifest of a writer that was stopped, or is at it, between the two files."""
+        """The new manifest of a writer that has not yet replaced both files; None without one."""
         with suppress(OSError, ValueError, TypeError):
             manifest = cls(**json_value(read_text(pending(artefact))))
-            manifest.classes  # noqa: B018  # asked for what it raises
+            manifest.classes  # noqa: B018  # for what it raises
             return manifest
         return None
 
     def save(self, artefact: Path, content: bytes) -> Self:
         """
-        Writes an artefact and its manifest, whose `sha256` becomes that of `content`.
+        Write an artefact and its manifest, with the `sha256` of `content`.
 
-        Whenever this ends, or is ended, `open` finds the old pair or the new one. Raises OSError.
+        If it is interrupted at any time, `open` finds the old pair or the new one. Raises OSError.
         """
         manifest = replace(self, sha256=hashlib.sha256(content).hexdigest())
         beside, next_ = self.beside(artefact), pending(artefact)
         check_target(beside)
-        told = manifest.as_json().encode()
+        text = manifest.as_json().encode()
         with (
             staged(artefact, content) as part,
-            staged(beside, told) as part_beside,
-            _alone(artefact.parent),
+            staged(beside, text) as part_beside,
+            _exclusive(artefact.parent),
         ):
             finish(artefact)
             try:
@@ -187,16 +186,16 @@ class Manifest:
         return manifest
 
     def write(self, artefact: Path) -> None:
-        """Puts the manifest beside its artefact."""
+        """Write the manifest beside its artefact."""
         write_text(self.beside(artefact), self.as_json())
 
     def as_json(self) -> str:
-        """As it stands in its file."""
+        """The text of its file."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     @property
     def classes(self) -> Taxonomy:
-        """The classes that the mask's ids stand for."""
+        """The classes of the ids in a mask."""
         if isinstance(self.taxonomy, str):
             return TAXONOMIES[self.taxonomy]
         red_green_blue = (tuple(colour) for colour in self.taxonomy["palette"])
@@ -204,16 +203,16 @@ class Manifest:
 
 
 def pending(artefact: Path) -> Path:
-    """Where the next manifest of an artefact lies while both are replaced."""
-    return artefact.with_name(f"{stem_of(artefact)}.next")
+    """The path of an artefact's new manifest while both files are replaced."""
+    return artefact.with_name(f"{temporary_stem(artefact)}.next")
 
 
 def finish(artefact: Path) -> None:
-    """Do what a writer that was stopped has left to do, and remove what else it has left."""
+    """Finish the replacement of an interrupted writer, and remove its temporary files."""
     for path in (artefact, Manifest.beside(artefact)):
-        for part in path.parent.glob(f"{stem_of(path)}-*.part"):
+        for part in path.parent.glob(f"{temporary_stem(path)}-*.part"):
             with suppress(OSError):
-                if part.stat().st_mtime < time.time() - FORGOTTEN_S:
+                if part.stat().st_mtime < time.time() - STALE_S:
                     part.unlink()
     manifest, next_ = Manifest._pending(artefact), pending(artefact)
     if manifest and artefact.is_file() and sha256(artefact) == manifest.sha256:
@@ -223,8 +222,8 @@ def finish(artefact: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One writer of pairs in a folder at a time; the system ends it with the process."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """A lock for writers of pairs in a folder; the system releases it with the process."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # a file system without locks
@@ -234,12 +233,12 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _wrong(told: Any) -> str:
-    """What keeps a JSON value from being a manifest; nothing where it is one."""
-    if not isinstance(told, dict):
-        return f"it holds a {type(told).__name__}, expected an object"
-    if strange := sorted(told.keys() - {each.name for each in fields(Manifest)}):
-        return f"it has {', '.join(strange)}, which is not expected"
-    missing = [name for name, kind in NEEDED.items() if not isinstance(told.get(name), kind)]
-    missing += [name for name in OPTIONAL if not isinstance(told.get(name, {}), dict)]
+def _schema_fault(value: Any) -> str:
+    """Why a JSON value is no manifest; "" if it is one."""
+    if not isinstance(value, dict):
+        return f"it holds a {type(value).__name__}, expected an object"
+    if unknown := sorted(value.keys() - {each.name for each in fields(Manifest)}):
+        return f"it has {', '.join(unknown)}, which is not expected"
+    missing = [name for name, kind in REQUIRED.items() if not isinstance(value.get(name), kind)]
+    missing += [name for name in OPTIONAL if not isinstance(value.get(name, {}), dict)]
     return f"it lacks {', '.join(missing)}, or has another kind of value there" if missing else ""

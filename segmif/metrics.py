@@ -1,9 +1,8 @@
 """
-How a fused image and a mask are judged, in one place for training, export and service.
+Metrics of fused images and of masks.
 
-Fusion metrics work on 8-bit luma of one size, (H, W) uint8, levels 0..255; for all of them more is
-better. Where nothing could be lost nothing was: VIF is 1 for a constant source, Qabf for black.
-ones.
+Fusion metrics take 8-bit luma of one size, (H, W) uint8, levels 0..255; higher is better for all.
+A source without content loses nothing: VIF is 1 for constant sources, Qabf for black ones.
 """
 
 from collections.abc import Callable
@@ -36,7 +35,7 @@ SSIM_C2 = (0.03 * 255) ** 2
 
 @dataclass(frozen=True)
 class FusionMetrics:
-    """The judgement on one fused frame, or the mean over many, under the literature's names."""
+    """Metrics of one fused frame, or their mean over many, under the literature's names."""
 
     EN: float  # [bit] entropy, 0..8
     SD: float  # [levels] standard deviation
@@ -51,7 +50,7 @@ class FusionMetrics:
 
 def fusion_metrics(visible: Luma, infrared: Luma, fused: Luma) -> FusionMetrics:
     """
-    Judge one fused frame against its two sources, all (H, W) uint8, at least 41x41.
+    Metrics of one fused frame and its two sources, all (H, W) uint8, at least 41x41.
 
     Raises ValueError for other types, unequal or too small frames.
     """
@@ -75,7 +74,7 @@ def fusion_metrics(visible: Luma, infrared: Luma, fused: Luma) -> FusionMetrics:
         MI=over_both(mutual_information),
         SCD=correlations_of_differences(visible, infrared, fused),
         VIF=over_both(visual_information_fidelity),
-        Qabf=kept_edges(visible, infrared, fused),
+        Qabf=edge_preservation(visible, infrared, fused),
         SSIM=over_both(structural_similarity),
     )
 
@@ -120,10 +119,10 @@ def correlations_of_differences(visible: Luma, infrared: Luma, fused: Luma) -> f
 
 def visual_information_fidelity(source: Luma, fused: Luma) -> float:
     """
-    Share of the source's information that the eye finds in the fused frame; above 1, it sees more.
+    Share of the source's information that the eye finds in the fused frame; it may exceed 1.
 
-    Pixel domain, four scales, Gaussian windows of 17, 9, 5 and 3 px with sigma of a fifth of
-    them, whole windows only: Sheikh and Bovik, IEEE Trans. Image Process. 15(2), 2006.
+    Pixel domain, four scales (Sheikh and Bovik, IEEE Trans. Image Process. 15(2), 2006). Gaussian
+    windows of 17, 9, 5 and 3 px with a sigma of a fifth of that, whole windows only.
     """
     reference, distorted = source.astype(np.float64), fused.astype(np.float64)
     kept = held = 0.0
@@ -137,7 +136,7 @@ def visual_information_fidelity(source: Luma, fused: Luma) -> float:
     return kept / held if held > 0 else 1.0
 
 
-def kept_edges(visible: Luma, infrared: Luma, fused: Luma) -> float:
+def edge_preservation(visible: Luma, infrared: Luma, fused: Luma) -> float:
     """
     Qabf: how much of the sources' edges the fused frame keeps, strength and angle, weighted by
     their strength (Xydeas and Petrovic, Electron. Lett. 36(4), 2000).
@@ -186,8 +185,8 @@ class ConfusionMatrix:
         if labels.shape != truth.shape:
             raise ValueError(f"labels are {labels.shape}, truth {truth.shape}: expected one size")
         classes = len(self.counts)
-        judged = truth != IGNORE
-        given, true = labels[judged].astype(np.intp), truth[judged].astype(np.intp)
+        counted = truth != IGNORE
+        given, true = labels[counted].astype(np.intp), truth[counted].astype(np.intp)
         for name, ids in (("labels", given), ("truth", true)):
             if ids.max(initial=0) >= classes:
                 raise ValueError(f"{name} hold the id {ids.max()}, expected 0..{classes - 1}")
@@ -199,7 +198,7 @@ class ConfusionMatrix:
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of each class (classes,), NaN where neither side has a pixel."""
+        """Intersection over union of each class (classes,), NaN if neither side has a pixel."""
         hit = np.diagonal(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - hit
         return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
@@ -246,7 +245,7 @@ def _filter_rows(plane: Plane, kernel: NDArray[np.float64]) -> Plane:
 def _information(
     reference: Plane, distorted: Plane, kernel: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """What the eye gets of one scale through the distorted frame, and from the reference itself."""
+    """Information of one scale through the distorted frame, and in the reference itself."""
     mean_r, mean_d = _filter(reference, kernel), _filter(distorted, kernel)
     variance_r = _filter(reference**2, kernel) - mean_r**2
     variance_d = _filter(distorted**2, kernel) - mean_d**2

@@ -1,9 +1,8 @@
 """
-Settings, tables and cameras of other people: YAML, JSON, TOML, XML and CSV to plain values.
+Bounded parsers of YAML, JSON, TOML, XML and CSV to plain values.
 
-Every parser here is bounded: in bytes by `files.read_text`, in depth, and without what makes a
-small file large (YAML's aliases, XML's entities). What it refuses is said with the file, the line
-and what to do.
+`files.read_text` limits the bytes, `MAX_DEPTH` the nesting. YAML aliases and XML entities, which
+make a small file large, are refused. Errors name the file, the line and what to do.
 """
 
 import csv
@@ -23,14 +22,14 @@ import yaml
 from segmif.files import TABLE_BYTES, TEXT_BYTES, read_text, shown
 
 MAX_DEPTH = 32  # lists within lists; a rig has 4
-MAX_YAML_BYTES = 256 << 10  # a quarter of what the other forms may have: it is read slowest
+MAX_YAML_BYTES = 256 << 10  # a quarter of the limit of other formats: it is the slowest to parse
 SHOWN = 80  # characters of a value in an error
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where PyYAML was built with it
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, if PyYAML was built with it
 
 
 class ParseError(ValueError):
-    """A file is not of the form that it should be."""
+    """A file does not have the expected form."""
 
 
 def parse_json(path: Path, limit: int = TEXT_BYTES) -> Any:
@@ -98,7 +97,7 @@ def xml_root(text: str) -> ElementTree.Element:
     def refuse(*_: object) -> None:
         raise ParseError("a document type is not taken: remove the line <!DOCTYPE ...>")
 
-    parser = expat.ParserCreate("utf-8")  # whatever the declaration says: `text` is decoded
+    parser = expat.ParserCreate("utf-8")  # whatever the declaration states: `text` is decoded
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = refuse
@@ -138,7 +137,7 @@ def read_table(
 
 
 def brief(value: object) -> str:
-    """A value of a file, or an error about it, in one line of at most `SHOWN` characters or so."""
+    """A value or an error in one line of at most 3 `SHOWN` characters, for messages."""
     text = value if isinstance(value, str) else _text(value)
     text = shown(" ".join(text.split()))
     return text if len(text) <= 3 * SHOWN else f"{text[: 2 * SHOWN]} ... {text[-SHOWN // 2 :]}"
@@ -152,7 +151,7 @@ def _text(value: object) -> str:
 
 
 class _Bounded(_Loader):  # type: ignore[misc]  # the loader is chosen when it runs
-    """PyYAML's safe loader with keys that stand once, and OpenCV's matrices as mappings."""
+    """PyYAML's safe loader with unique keys, and OpenCV's matrices as mappings."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -192,7 +191,7 @@ _Bounded.add_constructor(
 
 
 def _check_events(text: str) -> None:
-    """Raise ParseError for aliases and for depth, before anything is made of the text."""
+    """Raise ParseError for aliases and for depth, before any object is made."""
     depth = 0
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.AliasEvent):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.thermal.gain_control import GainRule, apply_gain, percentile_window
-from segmif.thermal.invalid_counts import judge
+from segmif.thermal.invalid_counts import find_invalid
 
 Counts = NDArray[np.uint16]
 Chosen = NDArray[np.bool_]
@@ -82,7 +82,7 @@ def objects(seeds: int) -> Iterator[tuple[dict[str, Any], float]]:
 
 
 def _short(counts: Counts, mask: Chosen) -> float:
-    validity = judge(counts)
+    validity = find_invalid(counts)
     invalid = 0.0 if validity.invalid is None else float((validity.invalid[mask] > 0).mean())
     levels = apply_gain(counts, GainRule(), validity=validity).pixels.astype(float)
     near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from segmif.argument_types import FloatRange
 from segmif.geometry.alignment import align, check_sizes, parallax_direction
-from segmif.geometry.registration import ENOUGH, WATCHED, Drift, DriftMonitor
+from segmif.geometry.registration import MIN_PAIRS, WINDOW_PAIRS, Drift, DriftMonitor
 from segmif.geometry.rig import Homography, read_rig, write_rig
 from segmif.imaging.codecs import infrared_levels, read_counts, read_visible
 from segmif.imaging.luma import luma
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     pairs = list_pairs(args)
     drift: Drift | None = None
     # Evenly over the recording, since neighbours show the same scene.
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, WATCHED).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, WINDOW_PAIRS).round().astype(int))
     for index in tqdm(chosen.tolist(), desc="pairs", disable=None):
         visible = read_visible(pairs[index][0], rig.frames.visible)
         infrared = read_counts(pairs[index][1], rig.frames.infrared)
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         drift = watch.see(luma(visible), warp.apply(levels))
     if drift is None:
         raise ValueError(
-            f"fewer than {ENOUGH} of {len(chosen)} pairs show structure in both spectra: record "
+            f"fewer than {MIN_PAIRS} of {len(chosen)} pairs show structure in both spectra: record "
             "more of it, or a scene with more edges"
         )
     print(drift)

@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
+from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, trim_coefficients
 from segmif.parsing import brief
 
 from .rig_fields import Document, ReadOptions, fields, load, save, whole_number
@@ -93,7 +93,7 @@ def _from_kalibr(document: Document) -> Camera:
     coefficients = numbers(document["distortion_coeffs"], "distortion_coeffs")
     width, height = _resolution(document["resolution"])
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    return Camera(width, height, K, same_lens(coefficients, model), model)
+    return Camera(width, height, K, trim_coefficients(coefficients, model), model)
 
 
 def _resolution(value: object) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from segmif.files import read_text, shown, write_text
-from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
+from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, trim_coefficients
 from segmif.parsing import MAX_YAML_BYTES, brief, json_value, xml_root, yaml_value
 
 from .rig_fields import SIDES, Document, ReadOptions, whole_number, without_header
@@ -77,7 +77,7 @@ def _from_opencv(document: Document, index: int, size: tuple[int, int] | None) -
         size = stated
     model = cast(Model, document.get(f"model{index}") or "radtan")
     distortion = matrix(document, f"D{index}").ravel()
-    return Camera(*size, matrix(document, f"M{index}"), same_lens(distortion, model), model)
+    return Camera(*size, matrix(document, f"M{index}"), trim_coefficients(distortion, model), model)
 
 
 def read_storage(path: Path) -> Document:

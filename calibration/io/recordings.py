@@ -34,7 +34,7 @@ def list_folder(folder: Path, pattern: str = EVERY) -> dict[str, Path]:
     found = folders.list_frames(folder, pattern)
     if found.ambiguous:
         raise ValueError(found.ambiguous[0])
-    print_notes(found.passed_over)
+    print_notes(found.superseded)
     return dict(found.files)
 
 

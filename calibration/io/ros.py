@@ -8,7 +8,7 @@ import numpy as np
 
 from segmif.files import shown
 from segmif.geometry.rectification import rectifying_rotations
-from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, same_lens
+from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, trim_coefficients
 from segmif.parsing import brief
 
 from .rig_fields import SIDES, Document, ReadOptions, error_text, fields, load, save, whole_number
@@ -73,7 +73,7 @@ def _from_ros(document: Document) -> Camera:
         width,
         height,
         _matrix(document, "camera_matrix", (3, 3)),
-        same_lens(numbers(coefficients, "distortion_coefficients"), model),
+        trim_coefficients(numbers(coefficients, "distortion_coefficients"), model),
         model,
     )
 

@@ -1,4 +1,4 @@
-"""The infrared frame brought into the visible camera's own pixels."""
+"""Alignment: the infrared frame warped into the visible view."""
 
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -11,14 +11,14 @@ from segmif.geometry.rig import Floats, Homography, Rig
 
 Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.uint16])
 
-PIECE = 1 << 18  # visible pixels that are worked out at a time
-LEAST_SHARE, LEAST_PX = 0.001, 4  # of the visible view; of the infrared frame, along either side
+PIECE = 1 << 18  # visible pixels computed at a time
+MIN_SHARE, MIN_PX = 0.001, 4  # of the visible view; of the infrared frame, along either side
 OUTSIDE = -2.0  # [px] so far out that no neighbour of a bilinear sample lies in the frame
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where each visible pixel lies in the infrared frame, in the form cv2.remap is fast on."""
+    """Infrared position of each visible pixel, in the fixed-point form of cv2.remap."""
 
     whole: NDArray[np.int16]  # (H, W, 2) infrared x, y [px]
     fraction: NDArray[np.uint16]  # (H, W) index of the bilinear weights
@@ -27,7 +27,7 @@ class Alignment:
 
     def apply(self, infrared: Pixels) -> Pixels:
         """
-        Warp a raw infrared frame into the visible view (H, W), 0 where the camera does not see.
+        Warp a raw infrared frame into the visible view (H, W); pixels that it does not see are 0.
 
         Raises ValueError for a frame of another size than the rig's.
         """
@@ -42,7 +42,7 @@ class Alignment:
 
 def align(rig: Rig | Homography, depth_m: float = np.inf) -> Alignment:
     """
-    Prepare the warp of infrared into the raw visible view for a plane `depth_m` before the rig.
+    Prepare the warp of infrared into the raw visible view for a plane at `depth_m` [m].
 
     The plane is parallel to the visible image, so every pixel's point is its ray times the depth.
     A homography has its own plane and ignores the depth. Raises ValueError for a depth <= 0, and
@@ -62,7 +62,9 @@ def align(rig: Rig | Homography, depth_m: float = np.inf) -> Alignment:
         piece = slice(start, min(start + PIECE, height * width))
         y, x = np.divmod(np.arange(piece.start, piece.stop, dtype=np.float64), width)
         with np.errstate(all="ignore"):  # what is not finite is not seen
-            maps[:, piece], seen[piece] = _sampled(_place(rig, depth_m, x, y), infrared_size)
+            maps[:, piece], seen[piece] = _sampling_maps(
+                _infrared_pixels(rig, depth_m, x, y), infrared_size
+            )
     _check_shows(maps, seen, rig, depth_m)
     across, down = (axis.reshape(height, width) for axis in maps)
     whole, fraction = cv2.convertMaps(across, down, cv2.CV_16SC2)
@@ -74,14 +76,14 @@ def align(rig: Rig | Homography, depth_m: float = np.inf) -> Alignment:
     )
 
 
-def _place(rig: Rig | Homography, depth_m: float, x: Floats, y: Floats) -> Floats:
-    """Infrared pixels (2, N) of visible ones (N,), (N,); `OUTSIDE` where the camera cannot see."""
+def _infrared_pixels(rig: Rig | Homography, depth_m: float, x: Floats, y: Floats) -> Floats:
+    """Infrared pixels (2, N) of visible ones (N,), (N,); `OUTSIDE` for unseen ones."""
     if isinstance(rig, Homography):
         x, y, w = rig.H_infrared_visible @ np.stack([x, y, np.ones_like(x)])
         safe = np.where(np.abs(w) < 1e-12, 1e-12, w)
         return np.stack([x / safe, y / safe])
     rays = rig.visible.rays(np.stack([x, y], axis=1))
-    # Scaled by 1 / depth, which no projection notices and which makes infinity an ordinary depth.
+    # Scaled by 1 / depth: the projection is the same, and depth may be infinite.
     points = rays @ rig.R.T + rig.t / depth_m
     pixels = np.full((len(points), 2), OUTSIDE)
     sees = rig.infrared.sees(points)
@@ -90,12 +92,12 @@ def _place(rig: Rig | Homography, depth_m: float, x: Floats, y: Floats) -> Float
     return pixels.T
 
 
-def _sampled(pixels: Floats, size: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Places (2, N) to sample an infrared frame at, and which of them (N,) lie in it."""
+def _sampling_maps(pixels: Floats, size: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Positions (2, N) to sample an infrared frame, and a mask (N,) of those inside it."""
     x, y = pixels
     inside = (x >= 0) & (x <= size[0] - 1) & (y >= 0) & (y <= size[1] - 1)
-    # Half a pixel of border is kept for the bilinear edge, all else is one place outside, so that
-    # nothing overflows the 16-bit maps.
+    # One pixel of border stays for the bilinear edge. All else becomes one position outside: the
+    # 16-bit maps must not overflow.
     near = (x > -1) & (x < size[0]) & (y > -1) & (y < size[1])
     return np.where(near, pixels, OUTSIDE), inside
 
@@ -103,26 +105,26 @@ def _sampled(pixels: Floats, size: tuple[int, int]) -> tuple[Floats, NDArray[np.
 def _check_shows(
     maps: NDArray[np.float32], seen: NDArray[np.bool_], rig: Rig | Homography, depth_m: float
 ) -> None:
-    """Raise ValueError for a warp in which next to nothing of either frame takes part."""
+    """Raise ValueError for a warp that uses next to nothing of either frame."""
     share = float(seen.mean())
     spans = [float(np.ptp(axis[seen])) + 1 for axis in maps] if share else [0.0, 0.0]
-    if share >= LEAST_SHARE and min(spans) >= LEAST_PX:
+    if share >= MIN_SHARE and min(spans) >= MIN_PX:
         return
-    where = "" if isinstance(rig, Homography) else f" at a depth of {depth_m:g} m"
+    at_depth = "" if isinstance(rig, Homography) else f" at a depth of {depth_m:g} m"
     raise ValueError(
-        f"the rig brings no picture into the visible view{where}: infrared covers {share:.2%} of "
-        f"it, from {spans[0]:.0f}x{spans[1]:.0f} infrared pixels; expected {LEAST_SHARE:.1%} or "
-        f"more from {LEAST_PX}x{LEAST_PX} or more: check the depth, and that the rig file is of "
+        f"the rig brings no picture into the visible view{at_depth}: infrared covers {share:.2%} "
+        f"of it, from {spans[0]:.0f}x{spans[1]:.0f} infrared pixels; expected {MIN_SHARE:.1%} or "
+        f"more from {MIN_PX}x{MIN_PX} or more: check the depth, and that the rig file is of "
         "these cameras"
     )
 
 
 def parallax_px(rig: Rig, plane_m: float, depth_m: float) -> float:
     """
-    How far a thing at `depth_m` is misplaced when `plane_m` is aligned [px of the visible frame].
+    Misalignment [px of the visible frame] of a point at `depth_m` if `plane_m` is aligned.
 
-    |f B (1/Z - 1/Z0)| with B the part of the baseline across the visible camera's axis: the
-    disparity of a fronto-parallel stereo pair at Z less that at Z0. Infinity is a depth.
+    |f B (1/Z - 1/Z0)|: the difference of the disparities at Z and Z0. B is the part of the
+    baseline across the visible camera's axis. Depths may be infinite.
     """
     across_m = float(np.hypot(*rig.infrared_position_m[:2]))
     return abs(rig.visible.fx * across_m * (1 / depth_m - 1 / plane_m))
@@ -130,9 +132,9 @@ def parallax_px(rig: Rig, plane_m: float, depth_m: float) -> float:
 
 def parallax_direction(rig: Rig | Homography) -> Floats | None:
     """
-    Unit vector (2,) of the visible image along which a thing off the plane is misplaced.
+    Unit vector (2,) in the visible frame along which points off the plane are misaligned.
 
-    None for a homography, which does not know it.
+    None for a homography.
     """
     if isinstance(rig, Homography):
         return None
@@ -141,7 +143,7 @@ def parallax_direction(rig: Rig | Homography) -> Floats | None:
 
 
 def check_sizes(rig: Rig | Homography, visible: tuple[int, int], infrared: tuple[int, int]) -> None:
-    """Refuse frames of other sizes (width, height) than the rig's, with a sentence (ValueError)."""
+    """Raise ValueError for frames of other sizes (width, height) [px] than the rig's."""
     if isinstance(rig, Rig):
         expected = {
             "visible": (rig.visible.width, rig.visible.height),

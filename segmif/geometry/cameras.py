@@ -1,5 +1,5 @@
 """
-The two cameras of a rig and where they stand.
+The two cameras of a rig, and the transform between them.
 
 Camera frames: x to the right, y down, z forward along the optical axis, in metres. Pixels: (x, y),
 the centre of the top left pixel is (0, 0).
@@ -26,10 +26,10 @@ BASELINE_M = (1e-3, 5.0)
 MAX_SIDE = 16_384  # [px] of a frame; the largest sensors have a half of it
 FOCAL_SHARE = (0.02, 1000.0)  # of the longer side: a field of view of 175 to 0.06 degrees
 FOCAL_RATIO = 2.0  # fx to fy: lenses stretched more than that are a mistake in the file
-ROTATION_TOLERANCE = 1e-4  # what six written decimals leave, and far below any real mistake
+ROTATION_TOLERANCE = 1e-4  # the error of six written decimals, far below any real mistake
 POSITION_TOLERANCE = 1e-3  # of the baseline
-LENS_GRID, LENS_SHARE = 16, 0.5  # points along a side; share of them that a lens must give back
-LENS_STRETCH = 3.0  # how far a ray may lie from a pinhole's: strong wide angles reach 2
+LENS_GRID, LENS_SHARE = 16, 0.5  # points along a side; share that must survive undistortion
+LENS_STRETCH = 3.0  # of a ray over a pinhole's: strong wide angles reach 2
 MODEL_RADIUS = 1.1  # a lens polynomial is trusted this much beyond the corners of its own frame
 # More than the default of five steps: strong distortion needs them towards the corners.
 UNDISTORT = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-10)
@@ -40,9 +40,9 @@ class Camera:
     """
     One camera: frame size, pinhole matrix and lens distortion.
 
-    `radtan` has 5 (k1 k2 p1 p2 k3) or 8 (and k4 k5 k6) coefficients, `fisheye` 4 (k1..k4), in the
-    order and with the formulas of OpenCV's calib3d and calib3d::fisheye.
-    Raises ValueError with a sentence for what cannot be a camera.
+    `radtan` has 5 coefficients (k1 k2 p1 p2 k3) or 8 (and k4 k5 k6), `fisheye` has 4 (k1..k4).
+    Order and formulas are those of OpenCV's calib3d and calib3d::fisheye.
+    Raises ValueError for numbers that no camera has.
     """
 
     width: int  # [px]
@@ -94,27 +94,27 @@ class Camera:
 
     def check_lens(self) -> None:
         """
-        Raise ValueError where the distortion is that of no lens for this frame.
+        Raise ValueError if no lens of this frame has such a distortion.
 
         Pixels are undistorted and distorted again. Towards the corners a polynomial may fold, or
-        turn a ray far from where a pinhole has it; if it does so over more than half of the frame,
-        the coefficients are not of this camera.
+        bend a ray far from that of a pinhole. If it does so over more than half of the frame, the
+        coefficients are not of this camera.
         """
         x, y = (np.linspace(0, side - 1, LENS_GRID) for side in (self.width, self.height))
         pixels = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         rays = self.rays(pixels)
         off = np.abs(self.project(rays) - pixels).max(1)
         straight = np.hypot(*((pixels - self.K[:2, 2]) / (self.fx, self.fy)).T)
-        with np.errstate(all="ignore"):  # NaN is no way back either
+        with np.errstate(all="ignore"):  # NaN counts as not restored
             turned = np.hypot(*rays[:, :2].T)
-            if self.model == "fisheye":  # whose pixels lie by angles
+            if self.model == "fisheye":  # its pixels are linear in the angle
                 turned = np.arctan(turned)
             stretch = turned / np.maximum(straight, 1e-9)
         share = float(((off < 1) & (stretch < LENS_STRETCH) & (stretch > 1 / LENS_STRETCH)).mean())
         if share < LENS_SHARE:
             raise ValueError(
                 f"the {self.model} distortion {brief(self.distortion.tolist())} folds or squeezes "
-                f"the picture: {share:.0%} of its pixels have a direction of their own; are the "
+                f"the picture: {share:.0%} of its pixels have a usable direction; are the "
                 "coefficients in the order k1 k2 p1 p2 k3, and of this camera?"
             )
 
@@ -147,7 +147,7 @@ class Camera:
 
     def sees(self, points: Floats) -> NDArray[np.bool_]:
         """
-        Which of the points (N, 3) lie in front, and within the field that the lens model describes.
+        Mask (N,) of the points (N, 3) in front and within the valid field of the lens model.
 
         Beyond the frame's corners a distortion polynomial may turn back and show ghosts.
         """
@@ -166,15 +166,15 @@ class Rig:
 
     `T_infrared_visible` takes a point from the visible camera's frame to the infrared camera's:
     x_infrared = T_infrared_visible @ x_visible, metres.
-    Raises ValueError with a sentence for what cannot be a rig.
+    Raises ValueError for numbers that no rig has.
     """
 
     visible: Camera
     infrared: Camera
     T_infrared_visible: Floats  # (4, 4) [m]
     baseline_std_m: float | None = None  # [m] one standard deviation
-    source: str = ""  # what it was made from, in words
-    frames: Cameras = field(default_factory=Cameras)  # what is stated of their pixels
+    source: str = ""  # provenance, in words
+    frames: Cameras = field(default_factory=Cameras)  # camera profiles of their frames
 
     def __post_init__(self) -> None:
         T = self.T_infrared_visible
@@ -210,28 +210,28 @@ class Rig:
 
     @property
     def t(self) -> Floats:
-        """Place (3,) of the visible camera in the infrared camera's frame [m]."""
+        """Position (3,) of the visible camera in the infrared camera's frame [m]."""
         return self.T_infrared_visible[:3, 3]
 
     @property
     def baseline_m(self) -> float:
         """Distance between the two cameras [m]."""
-        return float(np.hypot(np.hypot(*self.t[:2]), self.t[2]))  # far numbers stay finite
+        return float(np.hypot(np.hypot(*self.t[:2]), self.t[2]))  # no overflow
 
     @property
     def infrared_position_m(self) -> Floats:
-        """Place (3,) of the infrared camera in the visible camera's frame [m]."""
+        """Position (3,) of the infrared camera in the visible camera's frame [m]."""
         return -self.R.T @ self.t
 
 
 @dataclass(frozen=True)
 class Homography:
-    """Instead of a rig, where no board was seen: one plane's pixels, visible to infrared."""
+    """A rig without calibration: the pixel transform of one plane, visible to infrared."""
 
     visible_size: tuple[int, int]  # width, height [px]
     infrared_size: tuple[int, int]  # width, height [px]
     H_infrared_visible: Floats  # (3, 3) pixel (x, y, 1) in visible -> in infrared, up to scale
-    frames: Cameras = field(default_factory=Cameras)  # what is stated of their pixels
+    frames: Cameras = field(default_factory=Cameras)  # camera profiles of their frames
 
     def __post_init__(self) -> None:
         H = self.H_infrared_visible
@@ -247,11 +247,11 @@ class Homography:
             raise ValueError("H_infrared_visible flattens the frame to a line: it has no inverse")
 
 
-def same_lens(coefficients: Floats, model: Model) -> Floats:
+def trim_coefficients(coefficients: Floats, model: Model) -> Floats:
     """
-    The coefficients of a lens as `Camera` takes them, however many zeros they are written with.
+    Distortion coefficients without trailing zeros, as `Camera` takes them.
 
-    Raises ValueError where what is cut off is not zero: the lens would be another one.
+    Raises ValueError if a coefficient that `Camera` does not take is not zero.
     """
     count = coefficients.size
     if model != "radtan" or coefficients.ndim != 1 or count not in WRITTEN:

@@ -9,9 +9,9 @@ def rectifying_rotations(rig: Rig) -> tuple[Floats, Floats, bool]:
     """
     Rotations (3, 3) from the visible and from the infrared camera's frame to the common one.
 
-    Its x axis lies along the baseline, or its y axis where the cameras stand above one another
-    (third value true), its z axis as near as can be to both optical axes. After Fusiello, Trucco
-    and Verri, "A compact algorithm for rectification of stereo pairs", 2000.
+    Its x axis lies along the baseline, or its y axis if one camera is above the other (third value
+    True). Its z axis is as close as possible to both optical axes. After Fusiello, Trucco and
+    Verri, "A compact algorithm for rectification of stereo pairs", 2000.
     """
     across = rig.infrared_position_m / rig.baseline_m
     forward = np.array([0.0, 0.0, 1.0]) + rig.R[2]

@@ -1,10 +1,10 @@
 """
-What misalignment is left between a visible and an infrared frame, from their own structure.
+Registration: the remaining misalignment of a visible and an infrared frame, from their edges.
 
-Brightness says nothing across the spectra, but edges lie at the same places, dark to bright or
-bright to dark. So each frame becomes its edges' directions, doubled, which makes opposite contrasts
-equal, and the affine map is sought under which they agree best: over a bounded grid of turns,
-scales and shifts first, by Gauss-Newton steps then.
+Brightness differs between the spectra, but edges lie at the same places, with either contrast. So
+each frame becomes a field of doubled edge directions, which makes opposite contrasts equal. The
+affine map with the best agreement is searched on a bounded grid of rotations, scales and shifts,
+then refined by Gauss-Newton steps.
 """
 
 from collections import deque
@@ -30,11 +30,11 @@ SCALES = np.array([0.9, 0.95, 1.0, 1.05, 1.1])
 SHIFT = 0.08  # of the frame's width: the bound of the search
 STARTS = 3  # best places of the grid that are followed
 STEPS = 20
-WATCHED, ENOUGH = 15, 7  # residuals that a drift is judged by, at most and at least
+WINDOW_PAIRS, MIN_PAIRS = 15, 7  # residuals for a drift, at most and at least
 SURE = 2.0  # standard deviations beyond the limit before an alarm
-# Where in the frame a drift is looked at, (2, 9) shares of its width and height.
+# Points of a frame for the drift, (2, 9) shares of its width and height.
 GRID = np.stack(np.meshgrid([0.25, 0.5, 0.75], [0.25, 0.5, 0.75])).reshape(2, -1)
-CONFIDENT, DOUBT = 3.6, 0.2  # see `_prominence`: confidence a half there, and how fast it turns
+CONFIDENT, DOUBT = 3.6, 0.2  # see `_prominence`: confidence 0.5 there, and its slope
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class Refinement:
     """A correction of an alignment."""
 
     A: Floats  # (2, 3) visible pixel (x, y, 1) -> pixel of the infrared frame as it was given
-    confidence: float  # 0 to 1: how far the best place stands out from all others
+    confidence: float  # 0 to 1: prominence of the best map over all others
     residual_px: float  # mean displacement that A describes over the frame
 
     @property
     def sure(self) -> bool:
-        """Whether it is to be relied on: frames of unlike scenes agree somewhere too."""
+        """Whether to use it: frames of different scenes have a best map too."""
         return self.confidence >= 0.5
 
     def apply(self, infrared: Grey) -> Grey:
-        """Warp the infrared frame (H, W) that was given by the correction."""
+        """Warp the same infrared frame (H, W) by the correction."""
         height, width = infrared.shape
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cast(Grey, cv2.warpAffine(infrared, self.A, (width, height), flags=flags))
@@ -59,11 +59,11 @@ class Refinement:
 
 @dataclass(frozen=True)
 class Drift:
-    """What the last residuals of an aligned stream say of the rig."""
+    """The drift of a rig, from the last residuals of an aligned stream."""
 
     residual_px: float  # root mean square over the frame, of the medians in time
     std_px: float  # of `residual_px`, one standard deviation
-    frames: int  # that could be judged, among the last `WATCHED`
+    frames: int  # with a confident residual, among the last `WINDOW_PAIRS`
     moved: bool
 
     def __str__(self) -> str:
@@ -75,33 +75,33 @@ class Drift:
 
 class DriftMonitor:
     """
-    Tells a rig that moved from a scene at another depth.
+    Detects a rig that moved, as opposed to a scene at another depth.
 
-    Depth shifts things along one direction only, so with `along` (2,), the unit vector of
-    `alignment.parallax_direction`, only what is left across it counts; without one, everything.
+    Depth shifts points along one direction only: `along` (2,), the unit vector of
+    `alignment.parallax_direction`. Only residuals across it count; without it, all of them.
     """
 
     def __init__(self, along: Floats | None, limit_px: float = 3.0) -> None:
-        """`limit_px` at the visible frame's resolution; raises ValueError where not positive."""
+        """`limit_px` at the visible frame's resolution; raises ValueError unless positive."""
         if not limit_px > 0:
             raise ValueError(f"the limit is {limit_px} px, expected more than 0")
         self.limit_px = limit_px
         self._axes = np.eye(2) if along is None else np.array([[-along[1], along[0]]])
-        self._residuals: deque[Floats] = deque(maxlen=WATCHED)
+        self._residuals: deque[Floats] = deque(maxlen=WINDOW_PAIRS)
 
     def see(self, visible: Grey, aligned: Grey) -> Drift | None:
-        """Judge one more pair, as `refine`; None until enough pairs had a confident residual."""
+        """Add a pair, (H, W) uint8 each; None until enough pairs had a confident residual."""
         found = refine(visible, aligned)
         if found.sure:
             height, width = visible.shape
             pixels = GRID * [[width - 1], [height - 1]]
             moved = found.A @ np.vstack([pixels, np.ones(pixels.shape[1])]) - pixels
             self._residuals.append((self._axes @ moved).ravel())
-        if len(self._residuals) < ENOUGH:
+        if len(self._residuals) < MIN_PAIRS:
             return None
         residuals = np.array(self._residuals)
         middle = self._median()
-        scale = np.sqrt(len(self._axes))  # both axes are of one distance
+        scale = np.sqrt(len(self._axes))  # two axes make one distance
         residual = float(scale * np.sqrt((middle**2).mean()))
         # Median absolute deviation to a standard deviation, and that to one of a median.
         scatter = scale * np.sqrt((np.median(np.abs(residuals - middle), axis=0) ** 2).mean())
@@ -113,10 +113,10 @@ class DriftMonitor:
         """
         The medians as an affine map (2, 3), visible pixel -> pixel of the aligned frame.
 
-        Raises ValueError with a direction of parallax: what lies along it may be depth, not error.
+        Raises ValueError with a direction of parallax: a residual along it may be depth.
         """
         if len(self._axes) != 2:
-            raise ValueError("a rig of known depth is not mended by a scene: calibrate it again")
+            raise ValueError("a solved rig cannot be corrected by a scene: calibrate it again")
         pixels = GRID * [[width - 1], [height - 1]]
         moved = pixels + self._median().reshape(2, -1)
         known = np.vstack([pixels, np.ones(pixels.shape[1])])
@@ -128,18 +128,17 @@ class DriftMonitor:
 
 def refine(visible: Grey, infrared: Grey) -> Refinement:
     """
-    Find how `infrared` must be moved to lie on `visible`, both (H, W) uint8 of one view.
+    Register `infrared` to `visible`, both (H, W) uint8 of one view.
 
-    Pixels of exactly 0 in infrared are taken for what no camera saw. The search is bounded to turns
-    of 12 degrees, scales of 10 % and shifts of 8 % of the width. Raises ValueError for frames of
-    different sizes.
+    Infrared pixels of exactly 0 count as unseen. The search is bounded to rotations of 12 degrees,
+    scales of 10 % and shifts of 8 % of the width. Raises ValueError for different sizes.
     """
     if visible.shape != infrared.shape:
         raise ValueError(f"visible is {visible.shape}, infrared {infrared.shape}: align them first")
     starts = _grid(_rows(visible, COARSE_ROWS), _rows(infrared, COARSE_ROWS))
     fine = _rows(visible, FINE_ROWS), _rows(infrared, FINE_ROWS)
     ratio = fine[0].shape[0] / _rows(visible, COARSE_ROWS).shape[0]
-    found = [_follow(_scaled(start, ratio), *fine) for start in starts]
+    found = [_refine_start(_scaled(start, ratio), *fine) for start in starts]
     prominence, best = max(found, key=lambda one: one[0])
     A = _scaled(best, visible.shape[0] / fine[0].shape[0])
     confidence = float(1 / (1 + np.exp((CONFIDENT - prominence) / DOUBT)))
@@ -150,7 +149,7 @@ def edges(frame: Grey, blur_px: float, mask: Grey | None = None) -> Field:
     """
     Edge directions (H, W, 2): strength times (cos 2a, sin 2a), strength below 1, then blurred.
 
-    (gx + i gy)^2 / |g| by the doubled angle; 0 where `mask` is 0.
+    (gx + i gy)^2 / |g| by the doubled angle; pixels with a `mask` of 0 are 0.
     """
     smooth = cv2.GaussianBlur(frame, (0, 0), 1.0).astype(np.float32)
     gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
@@ -163,8 +162,8 @@ def edges(frame: Grey, blur_px: float, mask: Grey | None = None) -> Field:
     return cast(Field, cv2.GaussianBlur(field.astype(np.float32), (0, 0), blur_px))
 
 
-def seen(infrared: Grey) -> Grey:
-    """1 where a warped frame holds a picture, 0 where it is black and for some pixels around."""
+def seen_mask(infrared: Grey) -> Grey:
+    """Mask (H, W) of a warped frame: 0 for black pixels and some around them, else 1."""
     black = cv2.morphologyEx((infrared == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
     return cast(Grey, 1 - cv2.dilate(black, np.ones((7, 7))))
 
@@ -178,7 +177,7 @@ def _rows(frame: Grey, rows: int) -> Grey:
 
 
 def _grid(visible: Grey, infrared: Grey) -> list[Floats]:
-    """The best places of the bounded grid, visible pixel -> infrared pixel."""
+    """The best maps of the bounded grid, visible pixel -> infrared pixel."""
     height, width = visible.shape
     reach = round(SHIFT * width)
     target = edges(visible, GRID_BLUR)
@@ -189,7 +188,7 @@ def _grid(visible: Grey, infrared: Grey) -> list[Floats]:
     for turn, scale in product(TURNS, SCALES):
         A = _about_middle(turn, scale, width, height)
         moved = _warp(infrared, A)
-        field = edges(moved, GRID_BLUR, seen(moved))
+        field = edges(moved, GRID_BLUR, seen_mask(moved))
         surface = cv2.matchTemplate(padded, field, cv2.TM_CCORR) / (np.linalg.norm(field) + 1e-6)
         _, top, _, (x, y) = cv2.minMaxLoc(surface)
         # The template lies at (x, y) - reach in the visible frame: visible pixel = infrared + that.
@@ -200,32 +199,32 @@ def _grid(visible: Grey, infrared: Grey) -> list[Floats]:
     return [A for _, A in found[:STARTS]]
 
 
-def _follow(A: Floats, visible: Grey, infrared: Grey) -> tuple[float, Floats]:
-    """The map that a start leads to, and how far its agreement stands out."""
+def _refine_start(A: Floats, visible: Grey, infrared: Grey) -> tuple[float, Floats]:
+    """The prominence of the map that a start converges to, and the map."""
     for blur in STEP_BLURS:
-        A = _descend(A, visible, infrared, blur)
+        A = _gauss_newton(A, visible, infrared, blur)
     return _prominence(A, visible, infrared), A
 
 
 def _prominence(A: Floats, visible: Grey, infrared: Grey) -> float:
     """
-    Agreement under a map less the mean over all shifts of it, in their standard deviations.
+    Agreement under a map less the mean over all its shifts, in standard deviations.
 
-    Frames of unlike scenes agree somewhere too, but nowhere much better than elsewhere.
+    Frames of different scenes have a best map too, but it is hardly better than others.
     """
     reach = round(SHIFT * visible.shape[1])
     target = edges(visible, STEP_BLURS[-1])
-    field = _warp(edges(infrared, STEP_BLURS[-1], seen(infrared)), A)
+    field = _warp(edges(infrared, STEP_BLURS[-1], seen_mask(infrared)), A)
     inner = np.ascontiguousarray(field[reach:-reach, reach:-reach])
     surface = cv2.matchTemplate(target, inner, cv2.TM_CCORR)
     centre = float(surface[reach, reach])
     return (centre - float(surface.mean())) / (float(surface.std()) + 1e-6)
 
 
-def _descend(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
+def _gauss_newton(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
     """Gauss-Newton on the difference of both edge fields, over the affine map's six numbers."""
     target = edges(visible, blur)
-    field = edges(infrared, blur, seen(infrared))
+    field = edges(infrared, blur, seen_mask(infrared))
     slopes = [_slope(field, dx, 1 - dx) for dx in (1, 0)]
     height, width = visible.shape
     y, x = np.indices((height, width), np.float32)

@@ -14,7 +14,7 @@ from segmif.geometry.cameras import Floats as Floats
 from segmif.geometry.cameras import Homography as Homography
 from segmif.geometry.cameras import Model as Model
 from segmif.geometry.cameras import Rig as Rig
-from segmif.geometry.cameras import same_lens as same_lens
+from segmif.geometry.cameras import trim_coefficients as trim_coefficients
 from segmif.parsing import MAX_YAML_BYTES, brief, yaml_value
 from segmif.thermal.camera_profile import cameras_from, cameras_text
 
@@ -22,12 +22,12 @@ POSITION_TOLERANCE = 1e-3  # of the baseline
 
 
 def read_rig(path: Path) -> Rig | Homography:
-    """Read rig.yaml; raises OSError, or ValueError with the path and what is wrong with it."""
+    """Read rig.yaml; raises OSError, or ValueError with the path and the fault."""
     return open_rig(path)[0]
 
 
 def open_rig(path: Path) -> tuple[Rig | Homography, str]:
-    """As `read_rig`, and the SHA-256 of the very bytes that were read."""
+    """As `read_rig`, and the SHA-256 of the bytes that were read."""
     data = read_bytes(path, MAX_YAML_BYTES)
     text = text_of(data, path)
     try:
@@ -51,12 +51,12 @@ def _parsed(document: object) -> Rig | Homography:
 
 
 def write_rig(path: Path, rig: Rig | Homography) -> None:
-    """Write rig.yaml whole or not at all; numbers are exact."""
+    """Write rig.yaml atomically; numbers are exact."""
     write_bytes(path, rig_bytes(rig))
 
 
 def rig_bytes(rig: Rig | Homography) -> bytes:
-    """What rig.yaml holds of a rig."""
+    """The content of rig.yaml for a rig."""
     text = _rig_text(rig) if isinstance(rig, Rig) else _homography_text(rig)
     return text.encode("utf-8", "backslashreplace")
 
@@ -68,7 +68,7 @@ def camera_from(document: dict[str, object]) -> Camera:
         _whole(document["width"], "width"),
         _whole(document["height"], "height"),
         numbers(document["K"], "K"),
-        same_lens(lens, model) if lens.size > 5 else lens,  # four are a fisheye's
+        trim_coefficients(lens, model) if lens.size > 5 else lens,  # four are a fisheye's
         model,
     )
 
@@ -91,10 +91,10 @@ def _rig(document: dict[str, object]) -> Rig:
     cameras = []
     for name in ("visible", "infrared"):
         try:
-            told = document[name]
-            if not isinstance(told, dict):
-                raise ValueError(f"it must have fields, got {brief(told)}")
-            cameras.append(camera_from(told))
+            entry = document[name]
+            if not isinstance(entry, dict):
+                raise ValueError(f"it must have fields, got {brief(entry)}")
+            cameras.append(camera_from(entry))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the {name} camera: {error}") from None
     std = None if document.get("baseline_std_m") is None else _std(document["baseline_std_m"])
@@ -114,7 +114,7 @@ def _std(value: object) -> float:
 
 
 def _check_position(rig: Rig, stated: Floats) -> None:
-    # A transposed rotation is a rotation too: only a second statement of the same fact shows it.
+    # A transposed rotation is a rotation too: only a second statement reveals it.
     off = float(np.abs(rig.infrared_position_m - stated).max()) if stated.shape == (3,) else np.nan
     if not off <= POSITION_TOLERANCE * rig.baseline_m:
         raise ValueError(

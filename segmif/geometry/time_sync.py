@@ -1,8 +1,8 @@
 """
-Frames of two cameras brought together in time.
+Pairing of frames from two cameras by their time stamps.
 
-Stamps are integer nanoseconds, as a float loses them after some months. `offset_ns` is what to add
-to a stamp of the infrared camera to have it on the visible camera's clock.
+Stamps are integer nanoseconds, which floats do not resolve. `offset_ns` is added to infrared stamps
+to bring them to the visible camera's clock.
 """
 
 from collections import deque
@@ -16,8 +16,8 @@ Stamps = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Frame = TypeVar("Frame")
 
-BUFFERED = 30  # frames a camera may be ahead before its oldest are given up
-ALIKE = 0.5  # correlation below which two motions are not of one rig
+BUFFERED = 30  # frames of a camera that wait before the oldest is dropped
+MIN_CORRELATION = 0.5  # smallest correlation of two motions of one rig
 MIN_OVERLAP = 0.5  # of the shorter recording
 MIN_FRAMES = 20  # of either camera, to compare motions
 PER_PERIOD = 4  # samples of a motion in a frame period
@@ -25,7 +25,7 @@ PER_PERIOD = 4  # samples of a motion in a frame period
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which frames of two recordings belong together, in time order."""
+    """The pairs of two recordings, in time order."""
 
     visible: NDArray[np.intp]  # (N,) indices
     infrared: NDArray[np.intp]  # (N,) indices
@@ -37,18 +37,18 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Offset:
-    """How far two clocks are apart."""
+    """The offset of two clocks."""
 
     ns: int  # to add to infrared stamps
     std_ns: float  # one standard deviation
-    correlation: float  # of both motions at that offset, `ALIKE` to 1
+    correlation: float  # of both motions at that offset, `MIN_CORRELATION` to 1
 
 
 def half_period_ns(visible_ns: Stamps, infrared_ns: Stamps) -> int:
-    """Half the frame period of the faster camera: who is farther off has a missing partner."""
+    """Half the frame period of the faster camera [ns]: the largest skew of a pair."""
     periods = [int(np.median(np.diff(each))) for each in (visible_ns, infrared_ns) if len(each) > 1]
     if not periods:
-        raise ValueError("one frame a camera tells no frame period: state a tolerance")
+        raise ValueError("one frame a camera has no frame period: state a tolerance")
     return min(periods) // 2
 
 
@@ -83,12 +83,12 @@ def clock_offset(
     visible_ns: Stamps, visible_motion: Floats, infrared_ns: Stamps, infrared_motion: Floats
 ) -> Offset:
     """
-    Find two clocks' offset from how much (any unit) each camera saw move at its stamps (N,), (M,).
+    The clock offset from the motion (any unit) that each camera saw at its stamps (N,), (M,).
 
-    The offset of the highest correlation over at least half of the shorter recording, to a part of
-    a sample by a parabola. Its standard deviation is that of a delay in noise, (1 - r^2) / r^2 over
+    It is the offset with the highest correlation over at least half of the shorter recording,
+    interpolated by a parabola. Its variance is that of a delay in noise: (1 - r^2) / r^2 over
     samples times mean square slope (Carter 1987, "Coherence and time delay estimation").
-    Raises ValueError where the motions are not alike, and for few or unordered stamps.
+    Raises ValueError if the motions do not correlate, and for few or unordered stamps.
     """
     _check(visible_ns, infrared_ns, None)
     if min(len(visible_ns), len(infrared_ns)) < MIN_FRAMES:
@@ -101,12 +101,12 @@ def clock_offset(
     infrared = _resampled(infrared_ns, infrared_motion, step)
     r = _correlations(visible, infrared)
     best = int(np.argmax(r))
-    if r[best] < ALIKE:
+    if r[best] < MIN_CORRELATION:
         raise ValueError(
             f"the two cameras do not see the same motion (correlation {r[best]:.2f}, expected "
-            f"{ALIKE} or more): move the rig, or something before both cameras, by fits and starts"
+            f"{MIN_CORRELATION} or more): move the rig or an object irregularly"
         )
-    lag = best - (len(infrared) - 1) + _summit(r, best)
+    lag = best - (len(infrared) - 1) + _parabola_peak(r, best)
     slope = np.gradient((visible - visible.mean()) / visible.std(), step)
     noise = (1 - r[best] ** 2) / r[best] ** 2
     frames = min(len(visible_ns), len(infrared_ns))
@@ -118,11 +118,11 @@ def clock_offset(
 @dataclass
 class PairMatcher(Generic[Frame]):
     """
-    Pairs two live streams; a pair is given as soon as its second frame is here.
+    Pairs two live streams; a pair is returned as soon as its second frame arrives.
 
-    `tolerance_ns` should be at most half the faster camera's frame period: then nothing nearer can
-    follow. Frames without a partner are counted and let go, a late one (not after its camera's
-    last) too; no more than `limit` frames of a camera wait.
+    `tolerance_ns` should be at most half the faster camera's frame period: then no nearer frame can
+    follow. Frames without a partner are counted and dropped, and so are frames out of order. At
+    most `limit` frames of a camera wait.
     """
 
     tolerance_ns: int
@@ -142,11 +142,11 @@ class PairMatcher(Generic[Frame]):
             )
 
     def visible(self, stamp_ns: int, frame: Frame) -> tuple[Frame, Frame] | None:
-        """Take a visible frame; gives the pair (visible, infrared) that it completes, if any."""
+        """Add a visible frame; returns the pair (visible, infrared) that it completes, or None."""
         return self._take("visible", self._visible, stamp_ns, frame)
 
     def infrared(self, stamp_ns: int, frame: Frame) -> tuple[Frame, Frame] | None:
-        """Take an infrared frame with its own camera's stamp; otherwise as `visible`."""
+        """Add an infrared frame with its own camera's stamp; otherwise as `visible`."""
         return self._take("infrared", self._infrared, stamp_ns + self.offset_ns, frame)
 
     def _take(
@@ -209,7 +209,7 @@ def _resampled(stamps: Stamps, motion: Floats, step_ns: int) -> Floats:
 
 
 def _correlations(x: Floats, y: Floats) -> Floats:
-    """Pearson's r (N + M - 1,) for every lag of y against x; -1 where they overlap too little."""
+    """Pearson's r (N + M - 1,) for every lag of y against x; -1 for too little overlap."""
     one_x, one_y = np.ones_like(x), np.ones_like(y)
     x, y = x - x.mean(), y - y.mean()
     count = np.correlate(one_x, one_y, "full").round()
@@ -223,8 +223,8 @@ def _correlations(x: Floats, y: Floats) -> Floats:
     return np.where(enough & moves, xy / scale, -1.0)
 
 
-def _summit(r: Floats, best: int) -> float:
-    """Where the parabola through the best value and its neighbours is highest, -0.5 to 0.5."""
+def _parabola_peak(r: Floats, best: int) -> float:
+    """Peak position, -0.5 to 0.5, of the parabola through the best value and its neighbours."""
     if not 0 < best < len(r) - 1:
         return 0.0
     left, middle, right = r[best - 1 : best + 2]

@@ -1,4 +1,4 @@
-"""Samples of more than 8 bit in a visible frame: how many bits of them are significant."""
+"""Significant bits of visible frames with more than 8 bits a sample."""
 
 from typing import Literal, cast
 
@@ -15,16 +15,16 @@ def significant_bits(
     samples: NDArray[np.uint16], in_file: int | None, stated: int | None
 ) -> tuple[int, BitsFrom]:
     """
-    Tell how many bits of samples are significant, counted from the lowest, and who says.
+    Number of significant bits of samples, counted from the lowest, and its source.
 
-    `in_file` is what the file says of itself. It is passed over if the samples are larger, unless
-    they were moved up to 16 bits, as the PNG specification asks of files with sBIT.
+    `in_file` is the file's own statement. It is ignored if samples are larger, unless they are
+    left-aligned in 16 bits, as the PNG specification asks of files with sBIT.
     Raises ImageError if the frame's maximum does not fit into the `stated` bits.
     """
     largest = int(samples.max())
     if in_file and largest < 2**in_file:
         return in_file, "file"
-    if largest >= 2**15 or (in_file and _moved_up(samples, in_file)):
+    if largest >= 2**15 or (in_file and _is_left_aligned(samples, in_file)):
         in_file = 16
     if in_file == 16 and stated is None:
         return 16, "file"
@@ -45,7 +45,7 @@ def levels(
     """
     Samples (H, W) or (H, W, C) as 8 bit: the upper eight of the significant ones.
 
-    Also tells how many are significant and who says; raises ImageError as `significant_bits`.
+    Also returns their number and its source; raises ImageError as `significant_bits`.
     """
     if samples.dtype == np.uint8:
         return cast(NDArray[np.uint8], samples), 8, "file"
@@ -55,7 +55,7 @@ def levels(
     return cast(NDArray[np.uint8], moved.astype(np.uint8)), bits, bits_from
 
 
-def _moved_up(samples: NDArray[np.uint16], bits: int) -> bool:
-    """Whether samples of that many bits fill 16, with zeros or their own highest bits below."""
+def _is_left_aligned(samples: NDArray[np.uint16], bits: int) -> bool:
+    """Whether samples of that many bits stand at the top of 16, over zeros or their own copies."""
     low = samples & np.uint16(2 ** (16 - bits) - 1)
     return not low.any() or (bits >= 8 and bool((low == samples >> bits).all()))

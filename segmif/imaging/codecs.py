@@ -1,9 +1,8 @@
 """
-Bytes or files to arrays and back: the only caller of an image codec.
+Decoding and encoding of images: the only caller of image codecs.
 
-Sizes are checked in the header before anything is decoded. Colour is RGB everywhere outside this
-file. EXIF orientation is ignored on purpose: a sensor frame is what the sensor saw, and turning one
-of two frames would break the pair.
+The header is checked before anything is decoded. Colour is RGB everywhere outside this file. EXIF
+orientation is ignored on purpose: rotating one of two frames would break the pair.
 """
 
 import os
@@ -19,10 +18,9 @@ from numpy.typing import NDArray
 
 from segmif.imaging.image_header import MAX_PIXELS as MAX_PIXELS
 
-# OpenCV reads its limit once, when whoever is first imports it: the second line behind our header
-# check.
+# OpenCV reads its limit once, at its first import: a second limit behind our header check.
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is said in our exceptions
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our exceptions report errors
 import cv2
 
 from segmif.files import read_frame, write_bytes
@@ -34,12 +32,12 @@ from segmif.imaging.monochrome import monochrome
 from segmif.imaging.sensor_format import cropped, infrared_picture
 from segmif.thermal import gain_control
 from segmif.thermal.camera_profile import CameraProfile
-from segmif.thermal.invalid_counts import Validity, judge, judge_levels
+from segmif.thermal.invalid_counts import Validity, find_invalid, find_invalid_levels
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-# One fixed filter and run lengths only: on street scenes half the time of level 1 with the filters
-# that OpenCV tries, at about the same size (10 ms against 20 ms at 640x480).
+# One fixed filter and run lengths only. On street scenes of 640x480 this takes 10 ms instead of
+# 20 ms for level 1 with OpenCV's choice of filters, at about the same size.
 FAST_PNG = [
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
@@ -53,7 +51,7 @@ class VisibleFrame:
 
     pixels: NDArray[np.uint8]  # (H, W, 3) RGB
     bits: int = 8  # 1 to 16
-    bits_from: BitsFrom = "file"  # "guessed": from the frame's maximum, to be flagged
+    bits_from: BitsFrom = "file"  # "guessed": from the frame's maximum, which is flagged
     depth: int = 8  # bits of a sample in the file: 8 or 16
     grey: bool = False  # the file has one channel
 
@@ -64,8 +62,8 @@ def decode_visible_frame(
     """
     Decode a colour frame; of deeper samples the upper eight significant bits, alpha is dropped.
 
-    How many bits are significant is what the file states, else `bits` (8 to 16), else the least
-    of 8, 10, 12, 14 and 16 that holds the frame's maximum.
+    The number of significant bits comes from the file, else from `bits` (8 to 16). Else it is the
+    smallest of 8, 10, 12, 14 and 16 that holds the frame's maximum.
     A grey frame becomes RGB with three equal channels.
     Raises ImageError as `read_header`, or for a maximum that `bits` cannot hold.
     """
@@ -73,9 +71,9 @@ def decode_visible_frame(
 
 
 def visible_of(header: Header, bits: int | None = None) -> VisibleFrame:
-    """Decode the colour frame that a header has judged, as `decode_visible_frame` does."""
+    """Decode the colour frame of a checked header, as `decode_visible_frame`."""
     pixels = decode_header(header)
-    colour = pixels if pixels.ndim == 2 else pixels[..., :3]  # alpha tells nothing of the bits
+    colour = pixels if pixels.ndim == 2 else pixels[..., :3]  # alpha does not count for the bits
     samples, bits, bits_from = levels(colour, header.significant_bits, bits)
     grey = samples.ndim == 2
     rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB if grey else cv2.COLOR_BGR2RGB)
@@ -100,7 +98,7 @@ def decode_infrared(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 
 def infrared_of(header: Header) -> Pixels:
-    """Decode the thermal frame that a header has judged, as `decode_infrared` does."""
+    """Decode the thermal frame of a checked header, as `decode_infrared`."""
     pixels = decode_header(header)
     return pixels if pixels.ndim == 2 else monochrome(pixels)
 
@@ -121,7 +119,7 @@ def read_infrared(
     path: Path,
     profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
 ) -> NDArray[np.uint8]:
-    """Read a thermal frame (H, W) uint8; counts become levels as in the service, without stream."""
+    """Read a thermal frame (H, W) uint8; counts become levels as without a stream."""
     return infrared_levels(read_counts(path, profile), profile=profile).pixels
 
 
@@ -173,8 +171,8 @@ def infrared_levels(
 def validity_of(pixels: Pixels, profile: CameraProfile) -> Validity:
     """Which pixels of a decoded thermal frame (H, W) are measurements."""
     if pixels.dtype == np.uint8:
-        return judge_levels(cast(NDArray[np.uint8], pixels), profile)
-    return judge(cast(NDArray[np.uint16], pixels), profile)
+        return find_invalid_levels(cast(NDArray[np.uint8], pixels), profile)
+    return find_invalid(cast(NDArray[np.uint16], pixels), profile)
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
@@ -250,7 +248,7 @@ def resize(
 
 def decode_header(header: Header) -> Pixels:
     """
-    Decode what a header has judged: (H, W) or BGR(A) (H, W, C), uint8 or uint16, white hot.
+    Decode the image of a checked header: (H, W) or BGR(A) (H, W, C), uint8 or uint16, white hot.
 
     Raises ImageError if it is damaged or the decoder gives anything but what the header states.
     """
@@ -259,7 +257,7 @@ def decode_header(header: Header) -> Pixels:
         # "Unchanged" also means: bit depth kept, EXIF orientation not applied.
         pixels = cv2.imdecode(np.frombuffer(header.decodable, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:  # the image is not to blame
+        if error.code == cv2.Error.StsNoMem:  # not a fault of the image
             raise MemoryError(str(error)) from error
         pixels = None
     if pixels is None:
@@ -287,6 +285,6 @@ def _encode(suffix: str, array: Pixels, parameters: list[int]) -> bytes:
         raise ImageError("too_large", words)
     pixels = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
     done, encoded = cv2.imencode(suffix, pixels, parameters)
-    if not done:  # which is how OpenCV says that an encoder had no memory
+    if not done:  # OpenCV's sign of an encoder without memory
         raise MemoryError(f"no memory to encode {array.dtype} {array.shape} as {suffix}")
     return encoded.tobytes()

@@ -1,8 +1,8 @@
 """
-What an image file says of itself, judged before a decoder sees it: the one truth about a frame.
+Image headers, checked before a decoder sees the file.
 
-Each format is read in a strict profile (docs/files.md), and the decoder is given a copy that holds
-nothing but what the profile knows.
+Each format has a strict profile (docs/files.md). The decoder gets a copy that holds only what the
+profile allows.
 """
 
 import struct
@@ -19,9 +19,9 @@ PNG_MAGIC, png_chunks = png.MAGIC, png.chunks
 
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS, as_indices: bool = False) -> Header:
     """
-    Judge a JPEG, PNG or TIFF by its header; `as_indices` takes an indexed PNG as its indices.
+    Check the header of a JPEG, PNG or TIFF; `as_indices` takes an indexed PNG as its indices.
 
-    Raises ImageError: `empty`, `unsupported_type` for what the profile leaves out, `depth`,
+    Raises ImageError: `empty`, `unsupported_type` for features outside the profile, `depth`,
     `channels`, `too_large` for more than `max_pixels`, or `damaged`.
     """
     if not data:

@@ -1,4 +1,4 @@
-"""What is known of an encoded image before it is decoded, and the error if it is not taken."""
+"""The header of an encoded image, and the error for images that are refused."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +9,7 @@ Kind = Literal[
 ]
 
 MAX_PIXELS = 50_000_000
-# Deflate packs at most 1032:1, LZW of 12-bit codes about 1370:1. What promises more lies.
+# Deflate packs at most 1032:1, LZW of 12-bit codes about 1370:1.
 MAX_RATIO = 1400
 
 
@@ -23,16 +23,14 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of an image states; the decoder must give exactly that."""
+    """The statements of an image's header; the decoded array must match them exactly."""
 
     format: Format
     width: int  # [px], positive
     height: int  # [px], positive
     channels: int  # 1, 3 or 4, as the decoder gives them
     depth: Literal[8, 16]  # bits of a decoded sample
-    decodable: bytes | memoryview = field(
-        repr=False
-    )  # the picture alone, without what was not judged
+    decodable: bytes | memoryview = field(repr=False)  # the checked parts alone
     significant_bits: int | None = None  # of a sample, if the file states them
     unused_bits: int = 0  # below each decoded sample: of 10, 12 and 14-bit TIFF
     inverted: bool = False  # 0 is white

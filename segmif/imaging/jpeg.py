@@ -1,4 +1,4 @@
-"""The profile of JPEG that is read: baseline or progressive, 8 bit, a bounded number of scans."""
+"""The profile of JPEG: baseline or progressive, 8 bit, a bounded number of scans."""
 
 import re
 import struct
@@ -7,36 +7,36 @@ from segmif.imaging.image_header import Header, ImageError, check_ratio, check_s
 
 MAGIC = b"\xff\xd8\xff"
 MAX_SEGMENTS = 1_024  # a colour profile or EXIF data may take 255 of them
-MAX_SCANS = 64  # an encoder writes about ten; each makes the decoder visit every pixel again
+MAX_SCANS = 64  # an encoder writes about ten; each costs a pass over all pixels
 
 # ITU-T T.81 table B.1
 SOF0, SOF1, SOF2, DHT, DAC, EOI, SOS, DQT, DNL, DRI = (
     *(0xC0, 0xC1, 0xC2, 0xC4, 0xCC),
     *(0xD9, 0xDA, 0xDB, 0xDC, 0xDD),
 )
-JFIF, ADOBE, COMMENT = 0xE0, 0xEE, 0xFE  # APP0 and APP14, which tell how colours are coded
+JFIF, ADOBE, COMMENT = 0xE0, 0xEE, 0xFE  # APP0 and APP14 define the colour coding
 FRAMES = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
 HUFFMAN = frozenset({SOF0, SOF1, SOF2})
-# What the decoder needs; APPn and comments are left out, so nothing in them can reach it.
+# What the decoder needs; other APPn and comments never reach it.
 NEEDED = frozenset({*HUFFMAN, DHT, DQT, DRI, SOS, JFIF, ADOBE})
 PASSED_OVER = frozenset({*range(0xE1, 0xF0), COMMENT}) - {ADOBE}
 # The end of packed pixels: 0xFF before what is no stuffing, fill byte or RSTn.
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 FILL = re.compile(rb"\xff{1,1024}")
-PIECE = 2**18  # [bytes] searched at a time: other threads come to run in between
+PIECE = 2**18  # [bytes] searched at a time, so that other threads run in between
 Frame = tuple[int, int, int]  # width, height, components
 DAMAGED = "the JPEG cannot be decoded: "
 
 
 def read(data: bytes, max_pixels: int) -> Header:
-    """Judge a JPEG by its markers; raises ImageError, or struct.error if it breaks off."""
+    """Check a JPEG by its markers; raises ImageError, or struct.error if it breaks off."""
     view, at, scans = memoryview(data), 2, 0
     kept, frame = [view[:2]], None
     for _ in range(MAX_SEGMENTS):
         start = at
         marker, at = _marker(data, at)
         if marker == EOI:
-            return _judged(frame, scans, b"".join((*kept, view[start:at])))
+            return _checked_header(frame, scans, b"".join((*kept, view[start:at])))
         if marker in FRAMES:
             frame = _frame(marker, data, at, max_pixels, again=frame is not None)
         elif marker not in NEEDED | PASSED_OVER:
@@ -54,7 +54,7 @@ def read(data: bytes, max_pixels: int) -> Header:
 
 
 def _marker(data: bytes, at: int) -> tuple[int, int]:
-    """The code of the next marker, and where its segment goes on."""
+    """The code of the next marker, and the offset behind it."""
     fill = FILL.match(data, at)
     if not fill:
         words = "a marker is missing" if at < len(data) else "it breaks off before its end"
@@ -64,7 +64,7 @@ def _marker(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _segment_end(data: bytes, at: int, has_pixels: bool) -> int:
-    """Where a segment ends, with the packed pixels behind it."""
+    """The end offset of a segment and of the packed pixels behind it."""
     length: int = struct.unpack_from(">H", data, at)[0]
     end = at + length
     if length >= 2 and end <= len(data) and not has_pixels:
@@ -110,8 +110,8 @@ def _check_scans(frame: Frame | None, scans: int) -> None:
         )
 
 
-def _judged(frame: Frame | None, scans: int, decodable: bytes) -> Header:
-    """The header of a JPEG that was walked to its end."""
+def _checked_header(frame: Frame | None, scans: int, decodable: bytes) -> Header:
+    """The header of a JPEG after all its markers were read."""
     _check_scans(frame, scans)
     if not frame or not scans:
         raise ImageError("damaged", DAMAGED + "it has no picture data")

@@ -1,4 +1,4 @@
-"""A thermal frame that was saved in colour: grey with a mark on it, or false colours."""
+"""Thermal frames saved in colour: grey with a coloured mark, or false colours."""
 
 from typing import cast
 
@@ -18,8 +18,7 @@ COLOURED, COLOURED_SHARE = 48 / 255, 0.02
 
 def monochrome(pixels: Colours) -> Colours:
     """
-    The grey (H, W) of a frame (H, W, 3 or 4); the pixels of a coloured mark get its brightest
-    channel.
+    The grey (H, W) of a frame (H, W, 3 or 4); a coloured mark gets its brightest channel.
 
     Raises ImageError for false colours, which cannot be turned back into temperatures.
     """

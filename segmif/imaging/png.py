@@ -1,4 +1,4 @@
-"""The profile of PNG that is read: one picture, its chunks in order, nothing that is not needed."""
+"""The profile of PNG: one picture, chunks in order, critical chunks only."""
 
 import struct
 import zlib
@@ -24,10 +24,10 @@ DAMAGED = "the PNG cannot be decoded: "
 
 def read(data: bytes, max_pixels: int, as_indices: bool = False) -> Header:
     """
-    Judge a PNG by its chunks; raises ImageError, or struct.error if it breaks off.
+    Check a PNG by its chunks; raises ImageError, or struct.error if it breaks off.
 
-    Text, colour profiles, transparency by colour and all other ancillary chunks are left out of
-    what is decoded. `as_indices` has the indices of an indexed PNG decoded as grey levels.
+    Ancillary chunks such as text, colour profiles and transparency are not decoded. With
+    `as_indices` the indices of an indexed PNG are decoded as grey levels.
     """
     _, first, _ = struct.unpack_from(">I4sI", data, len(MAGIC))
     if first != b"IHDR":
@@ -46,7 +46,7 @@ def read(data: bytes, max_pixels: int, as_indices: bool = False) -> Header:
         raise ImageError(
             "damaged", DAMAGED + "its chunks do not fit together, it breaks off"
         ) from None
-    row = (width * samples * depth + 7) // 8 + 1  # [bytes], the first of them tells the filter
+    row = (width * samples * depth + 7) // 8 + 1  # [bytes], the first is the filter type
     check_ratio("png", width, height, row * height, packed)
     index_bits = 0
     if as_indices and colour_type == INDEXED:
@@ -83,7 +83,7 @@ def _needed(data: bytes, colour_type: int, depth: int) -> tuple[list[memoryview]
 
 
 def _check_place(kind: bytes, length: int, last: bytes, seen: set[bytes]) -> None:
-    """Raise ImageError for a critical chunk that cannot stand there, or be of that length."""
+    """Raise ImageError for a critical chunk in a wrong place or of a wrong length."""
     fits = {
         b"IHDR": not seen and length == 13,
         b"PLTE": not {b"PLTE", b"IDAT"} & seen and 3 <= length <= 768 and length % 3 == 0,
@@ -95,7 +95,7 @@ def _check_place(kind: bytes, length: int, last: bytes, seen: set[bytes]) -> Non
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Walk over the (type, content) of a PNG's chunks; raises as `_walk`."""
+    """The (type, content) of a PNG's chunks; raises as `_walk`."""
     for kind, whole in _walk(data):
         yield kind, bytes(whole[8:-4])
 
@@ -126,7 +126,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _as_grey(kept: list[memoryview]) -> list[memoryview]:
-    """Declare palette indices grey levels, because the decoder would give the palette's colours."""
+    """Declare palette indices as grey levels, since the decoder would return palette colours."""
     header = bytes(kept[0][4:-4])
     if zlib.crc32(header).to_bytes(4, "big") != bytes(kept[0][-4:]):
         raise ImageError("damaged", DAMAGED + "the checksum of its header is wrong")

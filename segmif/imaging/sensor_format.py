@@ -1,4 +1,4 @@
-"""From what a camera sends to its picture: rows of telemetry, the order of bytes."""
+"""From a camera's raw frame to its picture: telemetry rows and byte order."""
 
 from typing import Any, TypeVar, cast
 
@@ -21,7 +21,7 @@ SENSORS = (
 )
 STACKED = (256, 384)  # the picture of 256x192 and, below it, its temperatures
 TELEMETRY_ROWS = 8  # at most, above or below the picture
-MOST_LOOKED_AT = 80_000  # [px]
+MAX_SAMPLES = 80_000  # [px]
 HALF = 2**15  # [counts] of the range
 CHANCE = 1 / 64  # that a far pair is a carry; 1/256 for low bytes that are evenly spread
 DOUBT = 20.0  # exp(-20), the chance of so many carries (Chernoff) in a frame that is right
@@ -29,7 +29,7 @@ DOUBT = 20.0  # exp(-20), the chance of so many carries (Chernoff) in a frame th
 
 def infrared_picture(pixels: Infrared, profile: CameraProfile) -> Infrared:
     """
-    The picture in an infrared frame (H, W): bytes in order, without what is to be cut.
+    The picture in an infrared frame (H, W): bytes in native order, cropped.
 
     Raises ImageError for a crop that leaves nothing, and for counts whose bytes seem swapped.
     """
@@ -59,7 +59,7 @@ def cropped(pixels: Frame, crop: Crop | None) -> Frame:
 
 
 def has_telemetry(shape: tuple[int, ...]) -> bool:
-    """Whether a frame (H, W) has the size of a known sensor and some rows more."""
+    """Whether a frame (H, W) has the size of a known sensor plus some rows."""
     height, width = shape[:2]
     if (width, height) in SENSORS:
         return False
@@ -73,12 +73,11 @@ def seems_swapped(counts: NDArray[np.uint16]) -> bool:
     """
     Whether the two bytes of counts (H, W) have changed places beyond doubt.
 
-    What tells it are carries: neighbours whose high bytes lie more than half their range apart, and
-    whose low bytes differ by the one that makes them near once the bytes are swapped. Counts in the
-    right order have such neighbours by chance alone. Swapped counts that cross no multiple of 256
-    have none either, but show the same picture.
+    The evidence is carries: neighbours with high bytes more than half the range apart, whose low
+    bytes differ by one. Swapped, such neighbours are close. In the right order they occur only by
+    chance. Swapped counts that cross no multiple of 256 have none, but show the same picture.
     """
-    rows = counts[:: max(counts.size // MOST_LOOKED_AT, 1)]
+    rows = counts[:: max(counts.size // MAX_SAMPLES, 1)]
     low, high, *_ = cv2.minMaxLoc(rows)
     if high - low <= HALF or rows.shape[1] < 2:
         return False
@@ -86,7 +85,7 @@ def seems_swapped(counts: NDArray[np.uint16]) -> bool:
     pairs = np.stack([rows[:, :-1][far], rows[:, 1:][far]])
     pairs = pairs[:, ((pairs > 0) & (pairs < 2**16 - 1)).all(axis=0)]  # these are often no counts
     pairs.sort(axis=0)
-    # Pairs of the same high bytes are one observation: a frame of two levels is no proof.
+    # Pairs of the same high bytes are one observation: a frame of two levels shows nothing.
     alike = (pairs[1] & 0xFF00) | (pairs[0] >> 8)
     carry = (pairs[0] & 0xFF) == (pairs[1] & 0xFF) + 1
     seen, carries = np.bincount(alike), np.bincount(alike, carry)

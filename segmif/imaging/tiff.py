@@ -1,4 +1,4 @@
-"""The profile of TIFF that is read: one full-size page of grey, RGB or palette pixels in strips."""
+"""The profile of TIFF: one full-size page of grey, RGB or palette pixels in strips."""
 
 import struct
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ PACKED_BITS = frozenset({10, 12, 14})
 
 @dataclass(frozen=True)
 class Page:
-    """A page whose tags are all of the profile."""
+    """A page whose tags fit the profile."""
 
     order: str  # of bytes, as struct has it
     tags: Tags
@@ -46,9 +46,9 @@ class Page:
 
 
 def read(data: bytes, max_pixels: int) -> Header:
-    """Judge a TIFF by its directories; raises ImageError, or struct.error if it breaks off."""
+    """Check a TIFF by its directories; raises ImageError, or struct.error if it breaks off."""
     order = "<" if data.startswith(b"II") else ">"
-    page = _profiled(_full_size(data, order, max_pixels), order)
+    page = _checked_page(_full_size_page(data, order, max_pixels), order)
     strips = _strips(data, page)
     channels = {INDEXED: 3}.get(page.photometric, page.samples)
     return Header(
@@ -60,7 +60,7 @@ def read(data: bytes, max_pixels: int) -> Header:
     )
 
 
-def _full_size(data: bytes, order: str, max_pixels: int) -> Tags:
+def _full_size_page(data: bytes, order: str, max_pixels: int) -> Tags:
     """The tags of the one page that is neither a thumbnail nor a mask."""
     (directory,) = struct.unpack_from(order + "I", data, 4)
     pages: list[Tags] = []
@@ -96,8 +96,8 @@ def _check_compression(tags: Tags) -> None:
         )
 
 
-def _profiled(tags: Tags, order: str) -> Page:
-    """The page that its tags describe; raises ImageError for what is not in the profile."""
+def _checked_page(tags: Tags, order: str) -> Page:
+    """The page that its tags describe; raises ImageError outside the profile."""
     if tags.keys() & TILES:
         raise ImageError("unsupported_type", "the TIFF is tiled; send it in strips")
     samples, photometric = one(tags, Tag.SAMPLES), one(tags, Tag.PHOTOMETRIC)
@@ -210,19 +210,19 @@ def _significant(page: Page) -> int | None:
 
 
 def _rewritten(data: bytes, page: Page, strips: list[memoryview]) -> bytes:
-    """The page as a TIFF of its own, which has only tags that were judged."""
+    """The page as a TIFF with the checked tags only."""
     tags: dict[int, tuple[int, ...]] = {
         Tag.WIDTH: (page.width,),
         Tag.HEIGHT: (page.height,),
         Tag.BITS: (page.bits,) * page.samples,
-        Tag.PHOTOMETRIC: (page.photometric or BLACK_IS_0,),  # inverted once, by the caller
+        Tag.PHOTOMETRIC: (page.photometric or BLACK_IS_0,),  # the caller inverts it
         Tag.SAMPLES: (page.samples,),
         Tag.STRIP_ROWS: (page.strip_rows,),
         Tag.OFFSETS: (0,) * len(strips),
         Tag.BYTE_COUNTS: tuple(map(len, strips)),
     }
     if page.samples == 4:
-        tags[Tag.EXTRA] = (0,)  # what the fourth is for is not said: the decoder leaves it alone
+        tags[Tag.EXTRA] = (0,)  # unspecified: the decoder does not change it
     as_they_are = {Tag.COMPRESSION, Tag.PREDICTOR, Tag.PALETTE} & page.tags.keys()
     tags.update((tag, page.tags[tag]) for tag in as_they_are)
     pixels = 8 + 2 + 12 * len(tags) + 4 + sum(4 * len(v) for v in tags.values() if len(v) > 1)

@@ -1,4 +1,4 @@
-"""The tags of a TIFF's directories: read once each, of the types that are allowed, and written."""
+"""Reading and writing of the tags in a TIFF's directories, of allowed types only."""
 
 import struct
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ DAMAGED = "the TIFF cannot be decoded: "
 
 
 class Tag(IntEnum):
-    """Tags of a directory that say something of the pixels (TIFF 6.0)."""
+    """Tags that describe the pixels (TIFF 6.0)."""
 
     SUBFILE = 254
     OLD_SUBFILE = 255
@@ -49,7 +49,7 @@ LONGEST: Mapping[int, int] = {
     Tag.BYTE_COUNTS: MAX_STRIPS,
     Tag.PALETTE: MAX_COLOURS,
 }
-# What a tag that is not there stands for
+# Values of absent tags
 DEFAULTS: Mapping[int, int] = {
     Tag.SUBFILE: 0,
     Tag.OLD_SUBFILE: 1,
@@ -68,7 +68,7 @@ Tags = Mapping[int, tuple[int, ...]]
 
 
 def read_directory(data: bytes, order: str, at: int) -> tuple[Tags, int]:
-    """The known tags of a directory, and where the offset of the next one stands."""
+    """The known tags of a directory, and the place of the next directory's offset."""
     (entries,) = struct.unpack_from(order + "H", data, at)
     if entries > MAX_ENTRIES:
         raise ImageError("damaged", f"{DAMAGED}a directory of {entries:,} entries")
@@ -85,7 +85,7 @@ def read_directory(data: bytes, order: str, at: int) -> tuple[Tags, int]:
 
 
 def _values(data: bytes, order: str, entry: int) -> tuple[int, ...]:
-    """The numbers of a tag, which stand in its entry or elsewhere."""
+    """The numbers of a tag, from its entry or from the place that it names."""
     tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
     if kind not in TYPES or not 1 <= count <= LONGEST.get(tag, MAX_VALUES):
         raise ImageError(

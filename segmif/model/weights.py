@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 
 from segmif.files import shown
-from segmif.manifest import Manifest, ManifestError, entry_of
+from segmif.manifest import Manifest, ManifestError, taxonomy_entry
 from segmif.model.network import Network
 
 
@@ -18,7 +18,7 @@ def save_network(network: Network, path: Path, training: dict[str, Any]) -> None
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     Manifest(
         variant=network.variant,
-        taxonomy=entry_of(network.config.taxonomy),
+        taxonomy=taxonomy_entry(network.config.taxonomy),
         precision="fp32",
         tools={"torch": torch.__version__},
         training=training,

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.frames import CONFIDENCE, INPUTS, MULTIPLE, OUTPUTS, asked_of, check_batch
+from segmif.frames import CONFIDENCE, INPUTS, MULTIPLE, OUTPUTS, check_batch, requested_outputs
 from segmif.machine import usable_cores
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
@@ -67,7 +67,7 @@ class OnnxNetwork:
             raise ValueError("the runtime was closed")
         check_batch(visible, infrared)
         given = {"visible": visible, "infrared": infrared}
-        wanted = asked_of(self.outputs, confidence)
+        wanted = requested_outputs(self.outputs, confidence)
         try:
             outputs = self._session.run(wanted, given, self._options_for(visible.nbytes))
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, asked_of
+from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, requested_outputs
 from segmif.runtime.device import Buffer, DeviceBackend, Recording
 from segmif.runtime.errors import DeviceError
 
@@ -94,7 +94,9 @@ class Slot:
     def finish(self, *, confidence: bool) -> tuple[Bytes, ...]:
         """Waits for the batch and gives copies of its outputs."""
         self._device.wait(self._stream)
-        return tuple(self._view(name).copy() for name in asked_of(self.outputs, confidence))
+        return tuple(
+            self._view(name).copy() for name in requested_outputs(self.outputs, confidence)
+        )
 
     def close(self) -> None:
         """Frees contexts and graphs; the stream must be idle."""

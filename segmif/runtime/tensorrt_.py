@@ -21,7 +21,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from segmif.frames import asked_of, check_batch
+from segmif.frames import check_batch, requested_outputs
 from segmif.install import install_command
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.compatibility import check_facts, check_machine, check_size
@@ -216,7 +216,7 @@ class EngineNetwork:
     ) -> tuple[Bytes, ...]:
         """See `segmif.runtime.Runtime.run`; raises DeviceError once the GPU is lost."""
         check_batch(visible, infrared)
-        asked_of(self.outputs, confidence)
+        requested_outputs(self.outputs, confidence)
         check_size(self.manifest.engine["profile"], infrared.shape)
         job = _Job(visible, infrared, confidence)
         with self._lock:

@@ -1,4 +1,4 @@
-"""What is stated of a camera: which part of its frames is picture, and what its counts mean."""
+"""Camera profiles: the crop of the frames and the meaning of the counts."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ Polarity = Literal["white_hot", "black_hot"]
 ByteOrder = Literal["native", "swapped"]
 
 BITS = (8, 16)  # of a sample, in files of 16 bit
-MOST_CROPPED = 16_384  # [px] of one side
-MOST_INVALID = 16  # counts that may be stated as invalid
+MAX_CROP = 16_384  # [px] of one side
+MAX_INVALID = 16  # counts that may be stated as invalid
 KELVIN_PER_COUNT = (1e-6, 10.0)
 KELVIN_AT_ZERO = (-1000.0, 1000.0)
 
@@ -22,7 +22,7 @@ Array = TypeVar("Array", bound=np.ndarray[Any, Any])
 
 @dataclass(frozen=True)
 class Crop:
-    """Pixels to cut from each side of a frame, such as rows of telemetry; ValueError if none."""
+    """Pixels to cut from each side of a frame, such as telemetry rows; raises ValueError."""
 
     left: int = 0
     top: int = 0
@@ -31,7 +31,7 @@ class Crop:
 
     def __post_init__(self) -> None:
         for side in fields(self):
-            _check_whole(f"crop {side.name}", getattr(self, side.name), (0, MOST_CROPPED))
+            _check_integer(f"crop {side.name}", getattr(self, side.name), (0, MAX_CROP))
 
     def apply(self, pixels: Array) -> Array:
         """The picture within a frame (H, W, ...), a view; ValueError if nothing is left."""
@@ -48,9 +48,9 @@ class Crop:
 @dataclass(frozen=True)
 class CameraProfile:
     """
-    What is stated of the frames of one camera; None: not stated.
+    The statements about the frames of one camera; None: not stated.
 
-    Raises ValueError with a sentence for what no camera has.
+    Raises ValueError for values that no camera has.
     """
 
     bits: int | None = None  # 8 to 16: the highest count is 2**bits - 1
@@ -63,18 +63,18 @@ class CameraProfile:
 
     def __post_init__(self) -> None:
         if self.bits is not None:
-            _check_whole("bits", self.bits, BITS)
+            _check_integer("bits", self.bits, BITS)
         _check_choice("polarity", self.polarity, get_args(Polarity))
         _check_choice("byte_order", self.byte_order, get_args(ByteOrder))
-        if len(self.invalid or ()) > MOST_INVALID:
-            raise ValueError(f"invalid has more than {MOST_INVALID} counts")
+        if len(self.invalid or ()) > MAX_INVALID:
+            raise ValueError(f"invalid has more than {MAX_INVALID} counts")
         for count in self.invalid or ():
-            _check_whole("invalid", count, (0, 2**16 - 1))
+            _check_integer("invalid", count, (0, 2**16 - 1))
         _check_number("kelvin_per_count", self.kelvin_per_count, KELVIN_PER_COUNT)
         _check_number("kelvin_at_zero", self.kelvin_at_zero, KELVIN_AT_ZERO)
 
     def over(self, below: "CameraProfile") -> "CameraProfile":
-        """This profile, completed by `below` where it states nothing."""
+        """This profile, with the values of `below` for what it does not state."""
         return CameraProfile(
             **{
                 each.name: getattr(below, each.name) if stated is None else stated
@@ -84,7 +84,7 @@ class CameraProfile:
         )
 
     def stated(self) -> dict[str, Any]:
-        """What is stated, in the form of a rig file."""
+        """The stated values, in the form of a rig file."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         if self.crop:
             values["crop"] = [getattr(self.crop, side.name) for side in fields(self.crop)]
@@ -93,7 +93,7 @@ class CameraProfile:
         return {name: value for name, value in values.items() if value is not None}
 
 
-VISIBLE_KEYS = frozenset({"bits", "crop"})  # the others are about heat
+VISIBLE_KEYS = frozenset({"bits", "crop"})  # the others apply to infrared
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ class Cameras:
     infrared: CameraProfile = field(default_factory=CameraProfile)
 
     def over(self, below: "Cameras") -> Self:
-        """These profiles, completed by `below` where they state nothing."""
+        """These profiles, with the values of `below` for what they do not state."""
         return type(self)(self.visible.over(below.visible), self.infrared.over(below.infrared))
 
 
 def cameras_from(document: object) -> Cameras:
-    """Profiles from `{visible: {...}, infrared: {...}}` of a file; ValueError names what is off."""
+    """Profiles from `{visible: {...}, infrared: {...}}` of a file; ValueError names the fault."""
     if document is None:
         return Cameras()
     if not isinstance(document, Mapping) or document.keys() - {"visible", "infrared"}:
@@ -124,7 +124,7 @@ def cameras_from(document: object) -> Cameras:
 
 
 def cameras_from_flat(values: Mapping[str, object]) -> Cameras:
-    """Profiles from names such as `infrared_crop`; others and None are passed over."""
+    """Profiles from names such as `infrared_crop`; others and None are ignored."""
     nested: dict[str, dict[str, object]] = {"visible": {}, "infrared": {}}
     for name, value in values.items():
         sensor, _, key = name.partition("_")
@@ -155,7 +155,7 @@ def _profile_from(sensor: str, document: object, known: frozenset[str]) -> Camer
         if values.get("crop") is not None:
             values["crop"] = _crop_from(values["crop"])
         if values.get("invalid") is not None:
-            values["invalid"] = tuple(_wholes("invalid", values["invalid"]))
+            values["invalid"] = tuple(_integers("invalid", values["invalid"]))
         return CameraProfile(**values)
     except ValueError as error:
         raise ValueError(f"{sensor}: {error}") from None
@@ -164,23 +164,23 @@ def _profile_from(sensor: str, document: object, known: frozenset[str]) -> Camer
 def _crop_from(value: object) -> Crop:
     if isinstance(value, Crop):
         return value
-    sides = _wholes("crop", value)
+    sides = _integers("crop", value)
     if len(sides) != 4:
         raise ValueError(f"crop is left,top,right,bottom in pixels, got {value!r:.100}")
     return Crop(*sides)
 
 
-def _wholes(name: str, value: object) -> list[int]:
-    """Whole numbers from a list, a number, or a text with commas."""
+def _integers(name: str, value: object) -> list[int]:
+    """Integers from a list, a number, or a text with commas."""
     parts = value.split(",") if isinstance(value, str) else value
     listed: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
     try:
-        return [int(part) if isinstance(part, str) else part for part in listed[: MOST_INVALID + 1]]
+        return [int(part) if isinstance(part, str) else part for part in listed[: MAX_INVALID + 1]]
     except ValueError:
         raise ValueError(f"{name} must be whole numbers, got {value!r:.100}") from None
 
 
-def _check_whole(name: str, value: object, limits: tuple[int, int]) -> None:
+def _check_integer(name: str, value: object, limits: tuple[int, int]) -> None:
     low, high = limits
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r:.40}, expected a whole number from {low} to {high}")

@@ -1,4 +1,4 @@
-"""Counts of a 14/16-bit thermal sensor to the 8 bit that the network sees (gain control)."""
+"""Gain control: counts of a 14- or 16-bit thermal sensor to the 8-bit levels of the network."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, cast
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.thermal.camera_profile import CameraProfile
-from segmif.thermal.gain_window import OBJECT_LEVELS, Beyond, scene_of
+from segmif.thermal.gain_window import OBJECT_LEVELS, FarObjects, scene_window
 from segmif.thermal.gain_window import Window as Window
-from segmif.thermal.invalid_counts import Mask, Validity, judge, judge_levels
+from segmif.thermal.invalid_counts import Mask, Validity, find_invalid, find_invalid_levels
 
-OBJECT_SLOPE = 0.06  # of all levels, for what differs within far objects
+OBJECT_SLOPE = 0.06  # of all levels, for contrast within far objects
 FILL_SIDE = 5  # [px]
-JUMP = 0.1  # of the span: both ends move further than that if the whole scene is another
+JUMP = 0.1  # of the span: both ends move more than that at a change of scene
 
 
 Method = Literal["percentile", "fixed", "clahe"]
@@ -23,10 +23,10 @@ Method = Literal["percentile", "fixed", "clahe"]
 @dataclass(frozen=True)
 class GainRule:
     """
-    How counts become levels.
+    The rule from counts to levels.
 
-    `percentile` follows the scene, `fixed` shows the same counts alike for ever, and `clahe`
-    evens out the contrast of each tile after `percentile`: most detail, no longer one scale.
+    `percentile` follows the scene. `fixed` always shows a count as the same level. `clahe`
+    equalizes each tile after `percentile`: most detail, but no common scale.
     """
 
     method: Method = "percentile"
@@ -44,18 +44,18 @@ class GainRule:
 
 @dataclass(frozen=True)
 class GainState:
-    """What the last frames of a stream leave for the window of the next."""
+    """The state of a stream's gain between two frames."""
 
     window: Window
-    jumped: Window | None = None  # of the last frame, if it was unlike `window`
+    jumped: Window | None = None  # of the last frame, if it differed from `window`
 
 
 @dataclass(frozen=True)
 class Levels:
-    """An infrared frame as the network sees it, and how it became so."""
+    """An infrared frame as the network sees it, and its gain."""
 
     pixels: NDArray[np.uint8]  # (H, W) white hot
-    window: Window | None  # None: it came with 8 bit
+    window: Window | None  # None: an 8-bit frame
     state: GainState | None  # for the next frame of the stream
     invalid_share: float = 0.0  # of the pixels, which were filled
 
@@ -68,15 +68,17 @@ def apply_gain(
     validity: Validity | None = None,
 ) -> Levels:
     """
-    Bring counts (H, W) to levels; `validity` is that of `judge`, if it is known already.
+    Counts (H, W) to levels; `validity` is the result of `find_invalid`, if it is known already.
 
-    Smoothing keeps a picture from flickering when something hot comes into view.
+    Smoothing prevents flicker when a hot object enters the view.
     """
-    valid = validity or judge(counts, profile)
+    valid = validity or find_invalid(counts, profile)
     if rule.window:
         window, state = rule.window, last
     else:
-        window, state = follow(scene_of(valid.histogram, valid.noise), last, rule.smoothing)
+        window, state = next_window(
+            scene_window(valid.histogram, valid.noise), last, rule.smoothing
+        )
     levels = _shown(to_8bit(counts, window), profile, valid)
     if rule.method == "clahe":
         equalizer = cv2.createCLAHE(rule.clip_limit, (rule.tiles, rule.tiles))
@@ -89,8 +91,8 @@ def show_levels(
     profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
     validity: Validity | None = None,
 ) -> Levels:
-    """The same for a frame of 8 bit, whose levels are kept except as the profile says."""
-    valid = validity or judge_levels(levels, profile)
+    """The same for an 8-bit frame: levels stay, except for polarity and invalid values."""
+    valid = validity or find_invalid_levels(levels, profile)
     return Levels(_shown(levels, profile, valid), None, None, valid.share)
 
 
@@ -100,12 +102,14 @@ def _shown(levels: NDArray[np.uint8], profile: CameraProfile, valid: Validity) -
     return levels if valid.invalid is None else fill(levels, valid.invalid)
 
 
-def follow(window: Window, last: GainState | None, smoothing: float) -> tuple[Window, GainState]:
+def next_window(
+    window: Window, last: GainState | None, smoothing: float
+) -> tuple[Window, GainState]:
     """
-    The window to show, and what is kept for the next frame.
+    The window to show, and the state for the next frame.
 
-    A jump of the whole scene is shown at once. It is kept when the next frame confirms it, so that
-    one odd frame changes nothing.
+    A change of scene is shown at once. It enters the state when the next frame confirms it, so a
+    single odd frame changes nothing.
     """
     if last is None:
         return window, GainState(window)
@@ -124,16 +128,18 @@ def jumps(window: Window, last: Window) -> bool:
 
 
 def smooth(window: Window, last: Window, smoothing: float) -> Window:
-    """Move from the last window towards the next."""
+    """Exponential smoothing from the last window to the next."""
     low, high = (
         smoothing * old + (1 - smoothing) * new
         for old, new in ((last.low, window.low), (last.high, window.high))
     )
-    cold = _smooth_beyond(window.cold, last.cold, smoothing)
-    return Window(low, high, cold, _smooth_beyond(window.hot, last.hot, smoothing))
+    cold = _smooth_far_objects(window.cold, last.cold, smoothing)
+    return Window(low, high, cold, _smooth_far_objects(window.hot, last.hot, smoothing))
 
 
-def _smooth_beyond(new: Beyond | None, old: Beyond | None, smoothing: float) -> Beyond | None:
+def _smooth_far_objects(
+    new: FarObjects | None, old: FarObjects | None, smoothing: float
+) -> FarObjects | None:
     known = new or old
     if known is None:
         return None
@@ -144,20 +150,20 @@ def _smooth_beyond(new: Beyond | None, old: Beyond | None, smoothing: float) -> 
 
 def percentile_window(counts: NDArray[np.uint16]) -> Window:
     """
-    Choose the window with a hundredth of the valid pixels below and a hundredth above it.
+    The window from the 1st to the 99th percentile of the valid pixels.
 
-    Percentiles, not the extremes, so that few odd pixels do not darken the whole frame.
-    A frame without any contrast gets the narrowest window, one count wide.
+    With the extremes, few odd pixels would darken the whole frame. A frame without contrast gets
+    the narrowest window, one count wide.
     """
-    valid = judge(counts)
-    return scene_of(valid.histogram, valid.noise)
+    valid = find_invalid(counts)
+    return scene_window(valid.histogram, valid.noise)
 
 
 def fill(levels: NDArray[np.uint8], invalid: Mask) -> NDArray[np.uint8]:
     """
-    Give invalid pixels (H, W) the mean of the valid ones within two pixels, else that of all.
+    Fill invalid pixels (H, W) with the mean of valid ones within two pixels, else of all.
 
-    A black or white border makes the network miss persons beside it.
+    Beside a black or white border the network misses persons.
     """
     valid = np.asarray(cv2.bitwise_not(invalid), np.uint8)
     side, at = (FILL_SIDE, FILL_SIDE), np.flatnonzero(invalid > 0)
@@ -181,11 +187,11 @@ def _table(window: Window) -> NDArray[np.uint8]:
     if not (window.cold or window.hot):
         levels = (every - window.low) * (255.0 / (window.high - window.low))
     else:
-        levels = np.interp(every, *_corners(window)).astype(np.float32)
+        levels = np.interp(every, *_curve(window)).astype(np.float32)
     return np.asarray(np.rint(levels.clip(0, 255)), np.uint8)
 
 
-def _corners(window: Window) -> tuple[list[float], list[float]]:
+def _curve(window: Window) -> tuple[list[float], list[float]]:
     """Counts, rising, and the level (0 to 255) of each."""
     black = window.cold.levels if window.cold else 0.0
     white = 1 - window.hot.levels if window.hot else 1.0

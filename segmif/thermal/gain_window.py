@@ -1,4 +1,4 @@
-"""The counts of a thermal frame that a picture shows, chosen by how often each occurs."""
+"""The window of counts that a picture shows, from the histogram of a thermal frame."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-OBJECT_LEVELS = 0.24  # of all levels, kept for objects far beyond the rest of the scene
-FAR = 0.6  # of the scene's span: an object is far if that much lies between it and the rest
-STEPS = 2000  # of the quantiles that are looked at
+OBJECT_LEVELS = 0.24  # of all levels, reserved for objects far beyond the scene
+FAR = 0.6  # of the scene's span: an object is far if its gap to the scene is larger
+STEPS = 2000  # number of quantiles
 SHARES = np.linspace(0, 1, STEPS + 1).clip(1e-9, 1 - 1e-9)
 MOST_OBJECTS = 0.12  # of the pixels on either side
-BRIDGE = 0.25  # of an object: its blurred edge lies between it and the rest
+BRIDGE = 0.25  # of an object: the blurred edge within its gap
 MOST_BRIDGE = 0.01  # of the pixels: the same
 BEGINS = np.arange(round((1 - MOST_OBJECTS) * STEPS), STEPS - 2)  # quantiles of objects above
 BRIDGES = np.clip((STEPS - BEGINS) * BRIDGE, 1, MOST_BRIDGE * STEPS).astype(int)
-STRUCTURED = 12.0  # times the noise: what spans less is a plain background, no scene
+STRUCTURED = 12.0  # times the noise: a smaller span is a plain background, no scene
 LEAST_SCENE = 8  # [counts]: the same
 EXACT_FLOATS = 2**24  # beyond it a float of 32 bit counts no further
 
 
 @dataclass(frozen=True)
-class Beyond:
+class FarObjects:
     """Objects far above or below the rest of the scene."""
 
-    near: float  # [counts] where they begin
+    near: float  # [counts] the nearest to the scene
     end: float  # [counts] shown as white (above) or black (below)
-    levels: float = OBJECT_LEVELS  # share of all levels that is kept for them
+    levels: float = OBJECT_LEVELS  # share of all levels reserved for them
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Window:
     """
     The counts shown as black (`low`) and as white (`high`); `high` > `low`.
 
-    With objects far beyond it, the window is shown by the levels that they leave.
+    Objects far beyond it take some of the levels; the window gets the rest.
     """
 
     low: float  # [counts]
     high: float  # [counts]
-    cold: Beyond | None = None
-    hot: Beyond | None = None
+    cold: FarObjects | None = None
+    hot: FarObjects | None = None
 
     def __post_init__(self) -> None:
         if not self.high > self.low:
@@ -56,7 +56,7 @@ def histogram_of(
     if counts.size >= EXACT_FLOATS:
         values = counts if chosen is None else counts[chosen > 0]
         return np.bincount(values.ravel(), minlength=histogram.size)
-    if counts.size:  # OpenCV takes a third of the time, and less the fewer values it looks for
+    if counts.size:  # OpenCV takes a third of the time, and less for a smaller range
         low, high = int(counts.min()), int(counts.max())
         found = cv2.calcHist([counts], [0], chosen, [high - low + 1], [low, high + 1])
         histogram[low : high + 1] = found.ravel()
@@ -89,8 +89,8 @@ def _occurring(histogram: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
     return first, histogram[first : histogram.size - behind]
 
 
-def scene_of(histogram: NDArray[np.int64], noise: float) -> Window:
-    """The window of counts by how often each occurs; objects far from the rest stand beyond it."""
+def scene_window(histogram: NDArray[np.int64], noise: float) -> Window:
+    """The window of a histogram; objects far from the scene lie beyond it."""
     first, occurring = _occurring(histogram)
     summed = np.cumsum(occurring)
     low, high = _percentiles(first, summed)
@@ -122,7 +122,7 @@ def _between(
     cold: tuple[float, float] | None,
     quantiles: NDArray[np.float64],
 ) -> Window | None:
-    """The window of what lies between the gaps; None unless these are wider than it."""
+    """The window of the counts between the gaps; None unless the gaps are wider."""
     first = 0 if cold is None else round(-cold[0])
     last = len(histogram) - 1 if hot is None else round(hot[0])
     if last <= first:
@@ -135,6 +135,6 @@ def _between(
     return Window(
         float(low),
         float(high),
-        Beyond(-cold[1], float(quantiles[1])) if cold else None,
-        Beyond(hot[1], float(quantiles[-2])) if hot else None,
+        FarObjects(-cold[1], float(quantiles[1])) if cold else None,
+        FarObjects(hot[1], float(quantiles[-2])) if hot else None,
     )

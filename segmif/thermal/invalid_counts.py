@@ -1,9 +1,9 @@
 """
-Which counts of a thermal frame are measurements, and which are not.
+Finds the counts of a thermal frame that are no measurements.
 
-Three kinds are none: what the camera's profile states, the values that files keep for "no data" (0,
-the highest) far from all others, and pixels unlike everything around them. An object differs from
-its surroundings too, but it is connected and smooth within, so it stays.
+There are three kinds. The camera's profile states some. The values for "no data" (0, the highest)
+are invalid if they lie far from all others. Outliers differ from all their neighbours. An object
+differs from its surroundings too, but it is connected and smooth, so it is valid.
 """
 
 import math
@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.thermal.camera_profile import CameraProfile
-from segmif.thermal.gain_window import Window, histogram_of, percentiles, scene_of
+from segmif.thermal.gain_window import Window, histogram_of, percentiles, scene_window
 
 Counts = NDArray[np.uint16]
-Mask = NDArray[np.uint8]  # (H, W): 255 is chosen, 0 is not; OpenCV is fast on these
+Mask = NDArray[np.uint8]  # (H, W): 255 chosen, 0 not, as OpenCV has it
 
 CONTAINER_TOP = 2**16 - 1
 TOPS = tuple(2**bits - 1 for bits in (10, 12, 14, 16))  # [counts] of the usual depths
-DETACHED = 0.04  # of the window: nearer than that, a value cannot move the window much
+DETACHED = 0.04  # of the window: nearer values cannot move the window much
 BESIDE = 0.15  # of the gap from such a value to the window
 BESIDE_SHARE = 0.2  # of its pixels: interpolated borders have fewer there, clipped scenes more
-MOST_INVALID = 0.9  # of the pixels; beyond it nothing is known of what is valid
+MAX_INVALID = 0.9  # of the pixels; with more, validity is unknown
 SMALLEST_OBJECT = 0.0015  # of the pixels
 ELONGATED = 2.5  # length along the border to depth: objects are rounder than borders and rows
-NOISES = 6.0  # a difference to the neighbours beyond this is no noise
-NOISE_SAMPLES = 6000  # [px] that tell the noise of a frame
+NOISES = 6.0  # a larger difference to the neighbours is no noise
+NOISE_SAMPLES = 6000  # [px] for the noise of a frame
 UNLIKE = 0.1  # of the window: the same
 ROUGH = 0.2  # of the window: the same for pixels that make a region of noise
 ROUGH_SHARE = 0.45  # of a neighbourhood; streets reach 0.33
@@ -38,10 +38,10 @@ ROUGH_ROW = 0.35  # of a row or column; streets reach 0.15
 NOTICEABLE = 0.002  # of the pixels: fewer outliers move no percentile
 DEAD_SHARE = 0.003  # of the pixels beyond the window; streets reach 0.002
 IMPULSE_SHARE = 0.03  # of all pixels; streets reach 0.023
-COARSE_FROM = 200_000  # [px] of a frame whose every second row and column tells the same
-PASSES = 2  # what hides among its like is found once the others are gone
+COARSE_FROM = 200_000  # [px] of a frame of which every second row and column suffices
+PASSES = 2  # the second pass finds outliers that were hidden among others
 FILL_SIDE = 7  # [px]
-SUPPORT = 3  # neighbours alike that make a pixel part of something
+SUPPORT = 3  # similar neighbours of a pixel that is no outlier
 
 
 @dataclass(frozen=True)
@@ -54,32 +54,32 @@ class Validity:
     noise: float  # [counts] median difference of a pixel to the median of its neighbourhood
 
 
-def judge(counts: Counts, profile: CameraProfile = CameraProfile()) -> Validity:  # noqa: B008
-    """Tell which of the counts (H, W) are measurements."""
+def find_invalid(counts: Counts, profile: CameraProfile = CameraProfile()) -> Validity:  # noqa: B008
+    """Find the counts (H, W) that are no measurements."""
     histogram = histogram_of(counts)
     invalid, doubtful = _without_data(counts, histogram, profile)
     noise = 0.0
     for known_bad in range(PASSES):
         known = counts if invalid is None else _filled(counts, invalid)
         least = 0.0 if known_bad else DEAD_SHARE
-        dropped, noise = _unlike(counts, known, doubtful, histogram, least)
+        dropped, noise = _outlier_mask(counts, known, doubtful, histogram, least)
         if dropped is None:
             break
         invalid, doubtful = _union(invalid, dropped), _union(doubtful, dropped)
     share = 0.0 if invalid is None else cv2.countNonZero(invalid) / counts.size
-    if doubtful is None or share > MOST_INVALID:
+    if doubtful is None or share > MAX_INVALID:
         return Validity(None, 0.0, histogram, noise)
     return Validity(doubtful, share, _without(histogram, counts, doubtful), noise)
 
 
-def _unlike(
+def _outlier_mask(
     counts: Counts,
     known: Counts,
     doubtful: Mask | None,
     histogram: NDArray[np.int64],
     least: float,
 ) -> tuple[Mask | None, float]:
-    """Pixels unlike everything around them (None: none), and the noise [counts] of the frame."""
+    """Outliers of a frame (None: none), and its noise [counts]."""
     smooth = np.asarray(cv2.medianBlur(known, 3), np.uint16)
     difference = np.asarray(cv2.absdiff(known, smooth), np.uint16)
     every = max(round((difference.size / NOISE_SAMPLES) ** 0.5), 1)
@@ -89,11 +89,11 @@ def _unlike(
     if outliers is None:
         return None, noise
     doubted = _union(doubtful, outliers)
-    scene = scene_of(_without(histogram, counts, doubted), noise)
+    scene = scene_window(_without(histogram, counts, doubted), noise)
     highest = min(scene.high, CONTAINER_TOP)  # of a plain frame at the top it lies one beyond
     inside = np.clip(smooth, np.uint16(scene.low), np.uint16(highest))
     away = np.asarray(cv2.absdiff(smooth, inside), np.uint16)
-    # What lies far away may vary more: an object has a structure of its own.
+    # Far counts may vary more: an object has its own structure.
     limit = np.maximum(ROUGH * away, max(NOISES * noise, ROUGH * span, 1))
     dropped = _rough(outliers & _mask(difference > limit))
     alone = outliers & _mask(away <= UNLIKE * (scene.high - scene.low)) & ~dropped
@@ -110,8 +110,8 @@ def _filled(counts: Counts, invalid: Mask) -> Counts:
     return np.asarray(cv2.copyTo(near, invalid, counts.copy()), np.uint16)
 
 
-def judge_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
-    """The same for a frame of 8 bit: every level is valid unless the profile says otherwise."""
+def find_invalid_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
+    """The same for an 8-bit frame: every level is valid unless the profile states otherwise."""
     # OpenCV's is several times as fast.
     counted = cv2.calcHist([levels.reshape(-1)], [0], None, [256], [0, 256])
     histogram = np.asarray(counted, np.int64).ravel()
@@ -124,7 +124,7 @@ def judge_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
 
 
 def stated_invalid(pixels: NDArray[np.uint8] | Counts, profile: CameraProfile) -> Mask | None:
-    """The pixels (H, W) whose values the profile calls invalid; None if there are none."""
+    """The pixels (H, W) with values that the profile states as invalid; None without any."""
     chosen: Mask | None = None
     for value in profile.invalid or ():
         if value <= np.iinfo(pixels.dtype).max:
@@ -139,7 +139,7 @@ def _without_data(
 ) -> tuple[Mask | None, Mask | None]:
     """Pixels without data, and those together with the edges that may be mixed with them."""
     invalid = stated_invalid(counts, profile)
-    suspects = _suspects(histogram, profile)
+    suspects = _no_data_values(histogram, profile)
     if invalid is not None:
         suspects = [value for value in suspects if value not in (profile.invalid or ())]
         histogram = _without(histogram, counts, invalid)
@@ -149,7 +149,7 @@ def _without_data(
     margin = DETACHED * max(high - low, 1)
     edges = None if invalid is None else _edges(invalid)
     for value in suspects:
-        if rest.any() and _stands_alone(
+        if rest.any() and _is_detached(
             rest, value, low - margin, high + margin, int(histogram[value])
         ):
             beyond = _below(counts, low - margin) if value < low else _above(counts, high + margin)
@@ -160,13 +160,13 @@ def _without_data(
     return invalid, invalid | (edges & _beyond(counts, histogram, edges))
 
 
-def _stands_alone(
+def _is_detached(
     rest: NDArray[np.int64], value: int, lowest: float, highest: float, count: int
 ) -> bool:
     """
-    Whether a value with `count` pixels lies apart from the window, and its neighbours are rare.
+    Whether a value with `count` pixels is far from the window and its neighbours are rare.
 
-    Where a sensor or a gain clips, the values beside the last one are frequent too.
+    If a sensor or a gain clips, the values next to the last one are frequent too.
     """
     if lowest <= value <= highest:
         return False
@@ -176,8 +176,8 @@ def _stands_alone(
     return int(beside.sum()) < BESIDE_SHARE * count
 
 
-def _suspects(histogram: NDArray[np.int64], profile: CameraProfile) -> list[int]:
-    """The values that may stand for "no data": those that files and sensors end at."""
+def _no_data_values(histogram: NDArray[np.int64], profile: CameraProfile) -> list[int]:
+    """The values that may mean "no data": the ends of the range of files and sensors."""
     highest = len(histogram) - 1 - int((histogram != 0)[::-1].argmax())
     tops = {CONTAINER_TOP} | ({highest} & set(TOPS))
     if profile.bits is not None:
@@ -187,16 +187,16 @@ def _suspects(histogram: NDArray[np.int64], profile: CameraProfile) -> list[int]
 
 def _objects(beyond: Mask) -> Mask:
     """
-    Connected areas far from the rest that look like objects, not like a border without data.
+    Connected far areas with the shape of objects, not of a border without data.
 
-    A saturated object has the value of "no data" too, but it lies within the frame, or one side of
-    the frame cuts it.
+    A saturated object may have the value of "no data", but it lies within the frame or at one side
+    of it.
     """
     coarse = beyond if beyond.size < COARSE_FROM else np.ascontiguousarray(beyond[::2, ::2])
     if cv2.countNonZero(coarse) < SMALLEST_OBJECT * coarse.size:
         return np.zeros_like(beyond)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(coarse, connectivity=8)
-    alike = _like_objects(np.asarray(stats, np.int32), coarse.shape)
+    alike = _object_shaped(np.asarray(stats, np.int32), coarse.shape)
     alike[0] = False  # the background
     if not alike.any():
         return np.zeros_like(beyond)
@@ -207,7 +207,7 @@ def _objects(beyond: Mask) -> Mask:
     return cast(Mask, cv2.dilate(whole, np.ones((3, 3), np.uint8)))
 
 
-def _like_objects(stats: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _object_shaped(stats: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     height, width = shape[:2]
     x, y, w, h, area = (stats[:, column] for column in range(5))
     sides = np.stack([x == 0, y == 0, x + w == width, y + h == height])
@@ -224,7 +224,7 @@ def _like_objects(stats: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[n
 def _outliers(
     counts: Counts, difference: Counts, doubtful: Mask | None, noise: float, span: float
 ) -> Mask | None:
-    """Pixels unlike their neighbourhood that belong to nothing; None if there are hardly any."""
+    """Pixels that differ from all neighbours; None if there are hardly any."""
     limit = max(NOISES * noise, UNLIKE * span, 1)
     outliers = _above(difference, limit)
     if doubtful is not None:
@@ -238,13 +238,13 @@ def _outliers(
     for down in (0, 1, 2):
         for right in (0, 1, 2):
             alike += np.abs(framed[rows + down, columns + right] - own) <= limit
-    supported = alike - 1 >= SUPPORT  # each is like itself
+    supported = alike - 1 >= SUPPORT  # each is similar to itself
     outliers[rows[supported], columns[supported]] = 0
     return outliers
 
 
 def _rough(coarse: Mask) -> Mask:
-    """Regions, rows and columns of noise: most of their pixels are unlike all around."""
+    """Regions, rows and columns of noise: most of their pixels are outliers."""
     side = (ROUGH_SIDE, ROUGH_SIDE)
     rough = _mask(np.asarray(cv2.blur(coarse, side)) > 255 * ROUGH_SHARE)
     if rough.any():
@@ -265,18 +265,18 @@ def _isolated(counts: Counts, outliers: Mask, scene: Window, least: float) -> Ma
 
 
 def _beyond(counts: Counts, histogram: NDArray[np.int64], doubtful: Mask | None) -> Mask:
-    """Pixels clearly outside of the window that the others, without the doubtful, have."""
+    """Pixels clearly outside the window of the others, without the doubtful ones."""
     low, high = percentiles(_without(histogram, counts, doubtful))
     margin = UNLIKE * max(high - low, 1)
     return _outside(counts, low - margin, high + margin)
 
 
 def _span(smooth: Counts, chosen: NDArray[np.bool_] | None) -> float:
-    """Counts from the 1st to the 99th percentile, without what lies far away from the rest."""
+    """Counts from the 1st to the 99th percentile, without far objects."""
     histogram = histogram_of(smooth, None if chosen is None else chosen.view(np.uint8))
     if not histogram.any():
         return 1.0
-    window = scene_of(histogram, 0.0)
+    window = scene_window(histogram, 0.0)
     return window.high - window.low
 
 

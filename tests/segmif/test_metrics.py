@@ -17,9 +17,9 @@ from segmif.metrics import (
     FusionMetrics,
     average_gradient,
     correlations_of_differences,
+    edge_preservation,
     entropy,
     fusion_metrics,
-    kept_edges,
     luma,
     mutual_information,
     spatial_frequency,
@@ -99,7 +99,7 @@ def test_a_sum_adds_exactly_the_other_source() -> None:
 
 def test_sources_that_hold_nothing_lose_nothing() -> None:
     assert visual_information_fidelity(flat(70), texture()) == 1
-    assert kept_edges(flat(0), flat(0), texture()) == 1
+    assert edge_preservation(flat(0), flat(0), texture()) == 1
 
 
 def test_more_contrast_shows_the_eye_more() -> None:
@@ -121,8 +121,8 @@ def test_edges_that_turned_by_ninety_degrees_are_lost() -> None:
     bars = np.zeros((65, 65), np.uint8)
     bars[8:-8, 8:-8] = np.where(np.arange(49) % 8 < 4, 200, 0)
     black = np.zeros_like(bars)
-    assert kept_edges(bars, black, bars.T.copy()) < 0.1  # corners still agree
-    assert kept_edges(bars, black, bars) > 0.9
+    assert edge_preservation(bars, black, bars.T.copy()) < 0.1  # corners still agree
+    assert edge_preservation(bars, black, bars) > 0.9
 
 
 # Of the maximum; by scipy and OpenCV, written apart from this code.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from segmif.metrics import (
     average_gradient,
     correlations_of_differences,
+    edge_preservation,
     entropy,
-    kept_edges,
     mutual_information,
     spatial_frequency,
     structural_similarity,
@@ -165,4 +165,4 @@ def test_kept_edges(visible: Frame, infrared: Frame, fused: Frame) -> None:
                 strength = 0.9994 / (1 + math.exp(-15 * (ratio - 0.5)))
                 direction = 0.9879 / (1 + math.exp(-22 * (aligned - 0.8)))
                 kept, held = kept + g * strength * direction, held + g
-    assert kept_edges(visible, infrared, fused) == pytest.approx(kept / held, rel=1e-9)
+    assert edge_preservation(visible, infrared, fused) == pytest.approx(kept / held, rel=1e-9)

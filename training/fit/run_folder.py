@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from segmif.classes import Taxonomy, colorize
-from segmif.files import shown, stem_of, sync_file, sync_folder
+from segmif.files import shown, sync_file, sync_folder, temporary_stem
 from segmif.frames import Prediction
 from segmif.parsing import json_value
 
@@ -132,7 +132,9 @@ class Run:
 
 def save_atomically(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     """Writes a state from all devices; the file is replaced at once, never half-written."""
-    beside = path.with_name(f"{stem_of(path)}.part")  # the next state takes its place if this fails
+    beside = path.with_name(
+        f"{temporary_stem(path)}.part"
+    )  # the next state takes its place if this fails
     try:
         fabric.save(beside, state)
         if fabric.is_global_zero:

@@ -11,7 +11,7 @@ import pytest
 from calibration.commands import check
 from calibration.solver.synthetic import example_rig
 from segmif import cli
-from segmif.geometry.registration import ENOUGH
+from segmif.geometry.registration import MIN_PAIRS
 from segmif.geometry.rig import Homography, write_rig
 from segmif.imaging.codecs import encode_png, read_infrared, read_visible
 from service.pipeline import align
@@ -44,7 +44,7 @@ def record(folder: Path, count: int, moved_px: int) -> None:
 def test_a_rig_that_moved_fails_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record(tmp_path, ENOUGH, moved_px=6)
+    record(tmp_path, MIN_PAIRS, moved_px=6)
     refined = tmp_path / "refined.yaml"
     assert run(monkeypatch, tmp_path, "--out", refined) == 1
     assert "the rig moved: calibrate it again (" in capsys.readouterr().out
@@ -66,10 +66,10 @@ def test_scenes_do_not_refine_a_solved_rig(
 def test_the_service_finds_out_beside_its_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record(tmp_path, ENOUGH, moved_px=6)
+    record(tmp_path, MIN_PAIRS, moved_px=6)
     monkeypatch.setattr(align, "CHECK_EVERY_S", 0.0)
     rig = align.RigAligner(tmp_path / "rig.yaml", np.inf)
-    for index in range(ENOUGH):
+    for index in range(MIN_PAIRS):
         visible = read_visible(tmp_path / "visible" / f"{index}.png")
         infrared = read_infrared(tmp_path / "infrared" / f"{index}.png")
         assert rig.align(visible, infrared, None)[1].moved is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segmif.geometry.registration import ENOUGH, DriftMonitor, refine
+from segmif.geometry.registration import MIN_PAIRS, DriftMonitor, refine
 from segmif.imaging.codecs import read_infrared, read_visible
 
 KNOWN_WARP = Path(os.environ.get("SEGMIF_DATA", "../shared/data")) / "known_warp"
@@ -70,7 +70,7 @@ def test_another_scene_gives_no_confidence(frame: Grey) -> None:
 def test_a_rig_that_moved_is_told_from_a_scene_at_another_depth() -> None:
     along = np.array([1.0, 0.0])  # the cameras stand side by side
     shifted, moved = DriftMonitor(along), DriftMonitor(along)
-    for seed in range(ENOUGH):
+    for seed in range(MIN_PAIRS):
         visible = np.asarray(cv2.resize(scene(seed), (160, 120)), np.uint8)
         infrared = other_spectrum(visible)
         nearer = shifted.see(visible, np.roll(infrared, 5, axis=1))

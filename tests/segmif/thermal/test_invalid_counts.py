@@ -24,7 +24,7 @@ from segmif.runtime import open_runtime, predict
 from segmif.thermal.camera_profile import CameraProfile
 from segmif.thermal.gain_control import GainRule, GainState, apply_gain, percentile_window, to_8bit
 from segmif.thermal.gain_window import Window, histogram_of, percentiles
-from segmif.thermal.invalid_counts import judge
+from segmif.thermal.invalid_counts import find_invalid
 
 Counts = NDArray[np.uint16]
 Chosen = NDArray[np.bool_]
@@ -98,7 +98,7 @@ def test_a_tenth_of_the_pixels_without_measurement_does_not_move_the_window(
     window = percentile_window(counts)
     off = max(abs(window.low - low), abs(window.high - high))
     assert off <= max(0.05 * (high - low), 1)
-    assert judge(counts).share == pytest.approx(chosen.mean(), abs=0.09)
+    assert find_invalid(counts).share == pytest.approx(chosen.mean(), abs=0.09)
 
 
 def objects(counts: Counts, seed: int) -> Iterator[tuple[float, int, Chosen]]:
@@ -128,7 +128,7 @@ def test_an_object_is_valid_and_leaves_the_scene_its_contrast(
         counts = clean.copy()
         heat = level + random.normal(0, noise * span, np.count_nonzero(place))
         counts[place] = heat.round().clip(0, 65_535)
-        validity = judge(counts)
+        validity = find_invalid(counts)
         invalid = validity.invalid
         words = f"{share} of the frame at {level}"
         assert invalid is None or (invalid[place] > 0).mean() < 0.02, words
@@ -150,7 +150,7 @@ def test_an_object_cut_by_the_frame_that_saturates_in_part_is_valid(full: int, r
     heat = full + rise * (np.broadcast_to(rows, counts.shape)[place] - height / 2) * 40
     counts[place] = heat.clip(0, 65_535)
     assert 0.4 < (counts[place] == full).mean() < 0.6
-    assert judge(counts).share < 0.001
+    assert find_invalid(counts).share < 0.001
     levels = apply_gain(counts, GainRule()).pixels.astype(float)
     around = cv2.dilate(place.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     assert abs(levels[place].mean() - levels[around & ~place].mean()) >= 255 / 5
@@ -191,7 +191,7 @@ def test_a_camera_that_sees_a_part_of_the_view_has_the_window_of_that_part(share
     window = percentile_window(framed)
     off = max(abs(window.low - plain.low), abs(window.high - plain.high))
     assert off < 0.05 * (plain.high - plain.low)
-    assert judge(framed).share == pytest.approx((framed == 0).mean(), abs=0.01)
+    assert find_invalid(framed).share == pytest.approx((framed == 0).mean(), abs=0.01)
 
 
 @pytest.mark.parametrize("factor", [1, 16, 257])
@@ -199,7 +199,7 @@ def test_black_and_white_of_a_clipped_picture_are_measurements(factor: int) -> N
     levels = scene(8, 250, seed=7).astype(int)
     counts = ((levels - 128) * 5 + 128).clip(0, 255) * factor
     assert (counts == 0).mean() > 0.02 and (counts == counts.max()).mean() > 0.02
-    assert judge(counts.astype(np.uint16)).share < 0.003
+    assert find_invalid(counts.astype(np.uint16)).share < 0.003
 
 
 def test_a_frame_at_the_top_of_16_bit_with_a_few_other_pixels_has_the_narrowest_window() -> None:
@@ -247,9 +247,9 @@ def test_stated_values_are_invalid_in_8_bit_and_none_else() -> None:
 def test_stated_bits_and_counts_are_no_measurement() -> None:
     counts = scene(14, 1500, seed=4)
     counts[50:60, 70:90] = 20_000  # connected, as an object
-    assert judge(counts).share == 0
+    assert find_invalid(counts).share == 0
     for profile in (CameraProfile(bits=14), CameraProfile(invalid=(20_000,))):
-        assert judge(counts, profile).share == pytest.approx(200 / counts.size)
+        assert find_invalid(counts, profile).share == pytest.approx(200 / counts.size)
 
 
 def test_a_jump_is_judged_before_it_enters_the_window() -> None:

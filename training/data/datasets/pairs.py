@@ -184,7 +184,7 @@ def pair_set(
         infrared=files[1],
         labels=files[2] if len(files) > 2 else None,
         class_codes=class_codes,
-        notes=(*(sentence for each in lists for sentence in each.passed_over), *_lossy(files[2:])),
+        notes=(*(sentence for each in lists for sentence in each.superseded), *_lossy(files[2:])),
     )
 
 
