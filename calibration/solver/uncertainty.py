@@ -171,6 +171,7 @@ def baseline_interval_m(solution: Solution) -> tuple[float, float]:
     """
     z, freedom = 1.959964, len(solution.views) - 1
     t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
     reach = t * solution.baseline_std_m
     return solution.rig.baseline_m - reach, solution.rig.baseline_m + reach
 
