@@ -113,7 +113,7 @@ def test_an_engine_is_built_once_and_again_where_it_does_not_fit(
     engine.write_bytes(engine.read_bytes()[:-1])
     with container(stand_in_weights, cache, port, log, FAKE_DRIVER="13.1") as client:
         assert list(answers(client))
-    assert "one of both was replaced" in log.read_text() and "100 %" in log.read_text()
+    assert "one of the two was replaced" in log.read_text() and "100 %" in log.read_text()
 
 
 def test_an_engine_that_is_not_as_its_onnx_never_serves(

@@ -102,8 +102,8 @@ def test_views_are_taken_refused_and_asked_for(
     assert asked[5] != ASKED  # it has been shown
     assert "baseline" in said[6]
     assert "rotation +/-" in said[6]
-    assert "views are wanted" in said[6]
-    assert said[7] == "not taken: a view like one that was taken"
+    assert "views are needed" in said[6]
+    assert said[7] == "not taken: a view like an earlier one"
     assert said[8].startswith("not taken: the board moves (5.")
     assert said[9] == "not taken: visible: the frame is uniform (0 to 0)"
     shares = [sum(map(int, re.findall(r"(\d+) %", text[2]))) for _, text in pages]

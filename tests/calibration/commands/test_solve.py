@@ -205,7 +205,7 @@ def test_folders_of_frames_to_rig_and_report(
     page = (tmp_path / "report.html").read_text()
     assert f"&plusmn; {numbers['rotation_std_degrees']:.3f}&deg; in all" in page
     assert page.count("data:image/jpeg;base64,") >= 4 + 2 * len(numbers["views_used"])
-    assert "The next view to tell most: the board " in page
+    assert "The most informative next view: the board " in page
     assert "http" not in page
 
 

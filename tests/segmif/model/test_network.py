@@ -98,7 +98,7 @@ def test_weights_come_back_as_they_went(tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
 
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(ManifestError, match="one of both was replaced"):
+    with pytest.raises(ManifestError, match="one of the two was replaced"):
         load_network(path)
 
 

@@ -72,7 +72,7 @@ def test_a_damaged_manifest_is_told(
     path = tmp_path / "copy.onnx"
     path.write_bytes(stand_in_weights.read_bytes())
     Manifest.beside(path).write_text(written)
-    remedy = r".*; restore it, or have the command that made copy\.onnx write both anew"
+    remedy = r".*; restore it, or make copy\.onnx again"
     with pytest.raises(ManifestError, match=r"copy\.onnx\.json is not a .*: " + words + remedy):
         open_runtime(path)
 
