@@ -12,19 +12,18 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from segmif.argument_types import IntegerRange
 from segmif.files import write_text
 from segmif.folders import FilePair, list_frames, pair_files
-from segmif.frames import CONFIDENCE, FramePair, Prediction, fit, unfit
+from segmif.frames import CONFIDENCE, FramePair
 from segmif.imaging import codecs
 from segmif.model.network import Network
 from segmif.model.precision import to_half
+from segmif.model.predict import predict_by
 from segmif.model.weights import load_network
 from segmif.runtime import open_runtime, predict
 
-from .tolerance import Deviation, Frame, Predict, Reference
+from .tolerance import Deviation, Frame, Reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +50,8 @@ def main(args: argparse.Namespace) -> int:
         open_runtime(path, plugin=args.plugin).close()
     reference = exact_reference(network, frames)
     plain = {
-        "fp32": reference.deviation("torch fp32", torch_predictor(network)),
-        "fp16": reference.deviation("torch fp16", torch_predictor(to_half(network))),
+        "fp32": reference.deviation("torch fp32", predict_by(network)),
+        "fp16": reference.deviation("torch fp16", predict_by(to_half(network))),
     }
     found, faults, measured = list(plain.values()), [], []
     for path in args.artefacts:
@@ -99,22 +98,9 @@ def _read(files: FilePair, labels: Path | None) -> Frame:
     return Frame(pair, codecs.read_labels(labels) if labels else None)
 
 
-def torch_predictor(network: Network) -> Predict:
-    """The predictions of a network in its own precision."""
-
-    def predict_pair(pair: FramePair) -> Prediction:
-        fitted = fit(pair)
-        with torch.inference_mode():
-            given = (torch.from_numpy(array)[None] for array in (fitted.visible, fitted.infrared))
-            prediction = Prediction(*(output[0].numpy() for output in network(*given)))
-        return unfit(prediction, *pair.infrared.shape)
-
-    return predict_pair
-
-
 def exact_reference(network: Network, frames: Sequence[Frame]) -> Reference:
     """Frames with the network's predictions in float64."""
-    exact = torch_predictor(copy.deepcopy(network).double())
+    exact = predict_by(copy.deepcopy(network).double())
     classes = len(network.config.taxonomy.names)
     return Reference(frames, [exact(frame.pair) for frame in frames], classes)
 

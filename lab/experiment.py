@@ -24,11 +24,12 @@ from segmif.argument_types import IntegerRange
 from segmif.files import TABLE_BYTES, read_text, write_text
 from segmif.machine import processor
 from segmif.model.network import Network
+from segmif.model.predict import predict_by
 from segmif.parsing import json_value
 from training.config import TrainConfig, read_config
 from training.data.datasets import FrameSet
 from training.data.sources import data_root, open_source
-from training.evaluation.evaluate import check_outputs, predict_by
+from training.evaluation.evaluate import check_outputs
 from training.evaluation.frame_metrics import Measures, evaluate_set
 from training.evaluation.results import BOTH
 from training.fit.run_folder import git_revision

@@ -3,8 +3,12 @@
 import math
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -16,6 +20,19 @@ def processor() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
+
+
+def fingerprint(packages: Sequence[str]) -> dict[str, Any]:
+    """Machine, processor, load, versions of Python and of `packages`, and time, for results."""
+    return {
+        "machine": platform.machine(),
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),  # above the number of cores, timings are off
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
 
 
 def usable_cores() -> int:

@@ -9,15 +9,11 @@ import argparse
 import asyncio
 import json
 import math
-import os
-import platform
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +24,7 @@ from segmif import folders
 from segmif.argument_types import FloatRange, IntegerRange
 from segmif.client import AsyncClient, ServiceError
 from segmif.files import TABLE_BYTES, read_frame, write_text
+from segmif.machine import fingerprint
 from segmif.parsing import parse_json
 
 STEADY = 3  # windows in a row that must agree
@@ -134,7 +131,7 @@ def bench(args: argparse.Namespace) -> int:
     for name, result in results.items():
         print(line(name, result, earlier.get(name)))
     if args.json:
-        table = {"loads": results, "command": " ".join(sys.argv), "machine": fingerprint()}
+        table = {"loads": results, "command": " ".join(sys.argv), "machine": fingerprint(PACKAGES)}
         write_text(args.json, json.dumps(table, indent=2) + "\n")
     return 0 if all(result["steady"] for result in results.values()) else 1
 
@@ -245,15 +242,3 @@ def line(name: str, result: dict[str, Any], earlier: dict[str, Any] | None) -> s
         median = last["ms"]["p50"] / earlier["last"]["ms"]["p50"]
         text += f"; {rate:.2f}x the pairs/s and {median:.2f}x the median of the earlier run"
     return text
-
-
-def fingerprint() -> dict[str, Any]:
-    """Processor, load, versions and time of the machine that asks."""
-    return {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),  # of other programs too: above the number of cores, times lie
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }

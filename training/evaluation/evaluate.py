@@ -24,7 +24,6 @@ from tqdm import tqdm
 from segmif import runtime
 from segmif.classes import Taxonomy
 from segmif.files import write_text
-from segmif.frames import FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
 
 from ..data.datasets import KINDS, FrameSet, open_set
@@ -35,7 +34,7 @@ from .fusion_quality import Predict
 from .tables import as_json, as_text
 
 if TYPE_CHECKING:
-    from segmif.model.network import Network
+    pass
 
 WEIGHTS = (".safetensors", ".onnx", ".engine")
 FUSION_SET, MASK_SET = "folder:msrs_test", "mfnet:mfnet:val"
@@ -176,28 +175,12 @@ def open_with_manifest(path: Path) -> tuple[Predict, str, Manifest]:
         return partial(runtime.predict, opened), opened.name, opened.manifest
     import torch  # an ONNX file is evaluated without it
 
+    from segmif.model.predict import predict_by
     from segmif.model.weights import open_network
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, manifest = open_network(path, device)
     return predict_by(network), f"torch {torch.__version__} {device}", manifest
-
-
-def predict_by(network: "Network") -> Predict:
-    """A network in torch, in eval mode, as pair -> prediction on the device it is on."""
-    import torch
-
-    device = next(network.parameters()).device
-
-    def predict(pair: FramePair) -> Prediction:
-        fitted = fit(pair)
-        frames = (fitted.visible, fitted.infrared)
-        with torch.inference_mode():
-            outputs = network(*(torch.from_numpy(frame).to(device)[None] for frame in frames))
-        prediction = Prediction(*(output[0].cpu().numpy() for output in outputs))
-        return unfit(prediction, *pair.infrared.shape)
-
-    return predict
 
 
 def check_outputs(*files: Path | None) -> None:

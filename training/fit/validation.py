@@ -9,11 +9,11 @@ from segmif.classes import Taxonomy
 from segmif.frames import FramePair
 from segmif.metrics import ConfusionMatrix
 from segmif.model.network import Network
+from segmif.model.predict import predict_by
 
 from ..data.datasets import FrameSet
 from ..data.frames import Frames
 from ..data.sources import Source, open_source
-from ..evaluation.evaluate import predict_by
 from .run_folder import Run
 
 SHOW_EVERY = 10  # validation pairs

@@ -179,7 +179,7 @@ def test_what_was_done_to_infrared_is_told(what: str, said: str) -> None:
     [
         ([(40 * n + 20, 30 * n + 10) for n in range(10)], "no plane explains"),  # on a line
         ([(60 * n + 20, 30 * n + n % 2) for n in range(10)], "do not determine"),  # nearly
-        ([(300 + 9 * (n % 4), 9 * (n // 4)) for n in range(12)], "do not determine"),  # in one place
+        ([(300 + 9 * (n % 4), 9 * (n // 4)) for n in range(12)], "do not determine"),  # near
         ([(180 * (n % 4) + 30, 150 * (n // 4) + 40) for n in range(12)], ""),
     ],
 )
