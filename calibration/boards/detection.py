@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.geometry.rig import Floats
+from segmif.imaging.codecs import Pixels
 from segmif.thermal.gain_control import percentile_window, to_8bit
 
 from . import aprilgrid, charuco
@@ -22,7 +23,6 @@ from .board import Board
 from .grid_extent import continues_beyond, ends_inside
 
 Grey = NDArray[np.uint8]
-Raw = NDArray[np.uint8] | NDArray[np.uint16]
 Size = tuple[int, int]  # columns, rows
 
 SEARCH_ROWS = 480  # frames are searched at this height: time grows faster than the pixels
@@ -79,7 +79,7 @@ Candidate = tuple[
 ]  # points [px], their ids, spacing [px]
 
 
-def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refusal:
+def detect(frame: Pixels, board: Board, *, quick: bool = False) -> Detection | Refusal:
     """
     Find the board in a grey frame (H, W), uint8 or uint16; `quick` leaves out the slow searches.
 
@@ -102,7 +102,7 @@ def detect(frame: Raw, board: Board, *, quick: bool = False) -> Detection | Refu
     return Refusal(explain_failure(frame))
 
 
-def views(frame: Raw) -> Iterator[PreparedFrame]:
+def views(frame: Pixels) -> Iterator[PreparedFrame]:
     """A frame prepared in several ways, the likely ones first."""
     stretched = _levels(frame)
     if frame.dtype == np.uint8:
@@ -115,7 +115,7 @@ def views(frame: Raw) -> Iterator[PreparedFrame]:
         yield _view(even, f"cold squares dark, background {background:g}")
 
 
-def flatten(frame: Raw, sigma_px: float) -> Grey:
+def flatten(frame: Pixels, sigma_px: float) -> Grey:
     """
     Subtract the blurred background of a frame (H, W) and even out its local contrast, to 8 bit.
 
@@ -165,7 +165,7 @@ def _drop_outliers(
     return points, ids, corner_noise(points, ids, board)
 
 
-def explain_failure(frame: Raw) -> str:
+def explain_failure(frame: Pixels) -> str:
     """A sentence on why no board was found in a frame (H, W)."""
     low, high = float(frame.min()), float(frame.max())
     if high - low < 4:
@@ -178,7 +178,7 @@ def explain_failure(frame: Raw) -> str:
     return "no board found: it is hidden, cut by the edge, too far, or without thermal contrast"
 
 
-def sharpness(frame: Raw) -> float:
+def sharpness(frame: Pixels) -> float:
     """Share (0 to 1) of gradient energy that a blur of 1.5 px removes: low for blurred frames."""
 
     def energy(picture: Grey) -> float:
@@ -191,7 +191,7 @@ def sharpness(frame: Raw) -> float:
     return 1 - after / before if before else 0.0
 
 
-def _levels(frame: Raw) -> Grey:
+def _levels(frame: Pixels) -> Grey:
     if frame.dtype == np.uint8:
         return cast(Grey, frame)
     counts = cast(NDArray[np.uint16], frame)
@@ -209,7 +209,7 @@ def _view(picture: Grey, how: str) -> PreparedFrame:
     return PreparedFrame(picture, cast(Grey, bordered), scale, how)
 
 
-def _marker_grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
+def _marker_grids(frame: Pixels, board: Board, quick: bool) -> Iterator[Candidate]:
     """Boards whose markers identify any part."""
     for view in list(views(frame))[: 2 if quick else None]:
         found = MARKERS[board.kind](view.small, board)
@@ -221,7 +221,7 @@ def _marker_grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate]:
         yield view, points, ids, float(np.median(steps[0] / steps[1])) * board.closest_m
 
 
-def _plain_grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
+def _plain_grids(frame: Pixels, board: Board, quick: bool) -> Iterator[Candidate | Refusal]:
     """Whole grids, or parts cut by the frame's edge; a refusal for a grid of another board."""
     whole = (board.columns, board.rows)
     for view, size, points in _found_grids(frame, board, quick):
@@ -242,7 +242,7 @@ def _plain_grids(frame: Raw, board: Board, quick: bool) -> Iterator[Candidate | 
 
 
 def _found_grids(
-    frame: Raw, board: Board, quick: bool
+    frame: Pixels, board: Board, quick: bool
 ) -> Iterator[tuple[PreparedFrame, Size, Floats]]:
     """Prepared frame, grid size and points (N, 2) [px of the frame] of each grid found."""
     whole = (board.columns, board.rows)

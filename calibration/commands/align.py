@@ -11,11 +11,10 @@ from segmif.argument_types import FloatRange
 from segmif.files import sync_all
 from segmif.geometry.alignment import Alignment, align, check_sizes
 from segmif.geometry.rig import Homography, Rig, read_rig
-from segmif.imaging.codecs import infrared_levels, read_counts, read_visible, write_png
+from segmif.imaging.codecs import Pixels, infrared_levels, read_counts, read_visible, write_png
 from segmif.thermal.camera_profile import CameraProfile
 from segmif.thermal.invalid_counts import stated_invalid
 
-from ..boards.detection import Raw
 from ..io.recordings import add_recording_arguments, list_pairs
 
 
@@ -72,7 +71,7 @@ def write_aligned(
         check_sizes(rig, colour.shape[1::-1], raw.shape[1::-1])
     except ValueError as error:
         raise ValueError(f"{visible} and {infrared}: {error}") from error
-    aligned: Raw
+    aligned: Pixels
     if raw.dtype == np.uint16 and not gain:
         counts = white_hot(raw, profile)
         aligned = warp.apply(counts)
@@ -85,7 +84,7 @@ def write_aligned(
     return 8 * aligned.itemsize
 
 
-def white_hot(raw: Raw, profile: CameraProfile) -> NDArray[np.uint16]:
+def white_hot(raw: Pixels, profile: CameraProfile) -> NDArray[np.uint16]:
     """Counts (H, W) as of a white hot camera; 0 for counts that the profile states as invalid."""
     counts = raw.astype(np.uint16)
     invalid = stated_invalid(counts, profile)

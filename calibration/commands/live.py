@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from segmif.argument_types import FloatRange, IntegerRange
 from segmif.files import write_bytes
 from segmif.geometry.rig import Floats
-from segmif.imaging.codecs import encode_png
+from segmif.imaging.codecs import Pixels, encode_png
 from segmif.imaging.luma import luma
 from segmif.imaging.sensor_format import cropped, infrared_picture
 from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board, add_board_arguments, board_from
-from ..boards.detection import Detection, Raw, Refusal, detect
+from ..boards.detection import Detection, Refusal, detect
 from ..io.live_sources import LivePair, live_pairs
 from ..io.recordings import add_camera_arguments, camera_flags, cameras_from_args
 from ..io.service_pairs import StreamEndpoint, pairs_from_service
@@ -131,7 +131,7 @@ class Session:
         """The pose to show next, in words."""
         return next_pose(len(self.views), self.solution, self.board)
 
-    def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> str:
+    def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Pixels) -> str:
         """
         Detect the board in a pair, visible (H, W, 3) RGB and infrared (H, W); returns the result.
 
@@ -183,7 +183,7 @@ class Session:
         )
 
     def _show(
-        self, frames: tuple[Raw, Raw], found: tuple[Detection | Refusal, Detection | Refusal]
+        self, frames: tuple[Pixels, Pixels], found: tuple[Detection | Refusal, Detection | Refusal]
     ) -> None:
         """Both frames side by side, with the corners of this pair and of all views so far."""
         before = (
@@ -205,7 +205,7 @@ class Session:
             )
         )
 
-    def _keep(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Raw) -> None:
+    def _keep(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Pixels) -> None:
         for name, frame in (("visible", visible), ("infrared", infrared)):
             folder = self.keep / name
             folder.mkdir(parents=True, exist_ok=True)

@@ -19,12 +19,11 @@ from segmif.argument_types import FloatRange
 from segmif.files import write_bytes
 from segmif.folders import EVERY
 from segmif.geometry.time_sync import Floats, Offset, Pairs, Stamps, clock_offset, pair
-from segmif.imaging.codecs import read_counts
+from segmif.imaging.codecs import Pixels, read_counts
 from segmif.parsing import brief, read_table
 from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.thermal.invalid_counts import stated_invalid
 
-from ..boards.detection import Raw
 from ..io.recordings import add_camera_arguments, cameras_from_args, list_folder, read_grey
 from ..io.timestamps import UNITS, nanoseconds, stamp_of
 
@@ -154,7 +153,7 @@ def _read_stamps(path: Path, files: Mapping[str, Path]) -> list[tuple[int, Path]
     return found
 
 
-def _read_without_invalid(profile: CameraProfile, path: Path) -> Raw:
+def _read_without_invalid(profile: CameraProfile, path: Path) -> Pixels:
     """An infrared frame (H, W) whose stated invalid pixels have the median of the others."""
     counts = read_counts(path, profile)
     invalid = stated_invalid(counts, profile)

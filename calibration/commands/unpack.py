@@ -8,10 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from segmif.files import check_regular, sync_all, write_bytes
-from segmif.imaging.codecs import encode_png
+from segmif.imaging.codecs import Pixels, encode_png
 from segmif.install import install_command
-
-from ..boards.detection import Raw
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -100,7 +98,7 @@ def frame_file(message: Any, kind: str) -> tuple[str, bytes]:
     return ".png", encode_png(frame_of(message))
 
 
-def frame_of(message: Any) -> Raw:
+def frame_of(message: Any) -> Pixels:
     """A sensor_msgs/Image as (H, W, 3) RGB or (H, W), 8 or 16 bit; raises ValueError."""
     if message.encoding not in ENCODINGS:
         raise ValueError(

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from segmif.files import read_frame
 from segmif.folders import list_frames, same_names
 from segmif.geometry.time_sync import PairMatcher
-from segmif.imaging.codecs import ImageError, decode_infrared, read_visible
+from segmif.imaging.codecs import ImageError, Pixels, decode_infrared, read_visible
 
-from ..boards.detection import Raw
 from .timestamps import stamp_of
 
 POLL_S = 0.1
 
-StampedFrame = tuple[int, NDArray[np.uint8] | Raw]  # [ns], visible (H, W, 3) RGB or infrared (H, W)
-LivePair = tuple[int, NDArray[np.uint8], Raw]  # visible stamp [ns], visible, infrared
+StampedFrame = tuple[int, Pixels]  # [ns], visible (H, W, 3) RGB or infrared (H, W)
+LivePair = tuple[int, NDArray[np.uint8], Pixels]  # visible stamp [ns], visible, infrared
 Read = Callable[[], StampedFrame | None]  # waits for the next frame; None at the end
 
 
@@ -60,7 +59,7 @@ def pairs_from_folders(visible: Path, infrared: Path, patience_s: float) -> Iter
             time.sleep(POLL_S)
 
 
-def _read_uncropped(path: Path) -> Raw:
+def _read_uncropped(path: Path) -> Pixels:
     """The whole infrared frame (H, W), with its bytes as in the file; raises ImageError."""
     try:
         return decode_infrared(read_frame(path))
@@ -104,9 +103,9 @@ def open_camera(word: str, infrared: bool) -> Read:
             return None
         # The time of arrival: webcams state no other. It is late by the driver's buffering.
         stamp_ns = time.time_ns()
-        frame = cast(Raw, np.asarray(capture.retrieve()[1]))
+        frame = cast(Pixels, np.asarray(capture.retrieve()[1]))
         if not infrared:
-            return stamp_ns, cast(Raw, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+            return stamp_ns, cast(Pixels, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         return stamp_ns, frame[..., 0] if frame.ndim == 3 else frame
 
     return read

@@ -8,13 +8,11 @@ from pathlib import Path
 from segmif import folders
 from segmif.files import read_frame
 from segmif.folders import EVERY
-from segmif.imaging.codecs import read_visible
+from segmif.imaging.codecs import Pixels, read_visible
 from segmif.imaging.headers import read_header
 from segmif.imaging.luma import luma
 from segmif.imaging.sensor_format import has_telemetry
 from segmif.thermal.camera_profile import CameraProfile, Cameras, cameras_from_flat
-
-from ..boards.detection import Raw
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +100,6 @@ def swapped_files_hint(visible: Path, infrared: Path) -> list[str]:
     return []
 
 
-def read_grey(path: Path, profile: CameraProfile = CameraProfile()) -> Raw:  # noqa: B008
+def read_grey(path: Path, profile: CameraProfile = CameraProfile()) -> Pixels:  # noqa: B008
     """A colour frame as (H, W) uint8 luma; raises ImageError."""
     return luma(read_visible(path, profile))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from segmif.geometry.alignment import align
 from segmif.geometry.rectification import rectifying_rotations
 from segmif.geometry.rig import Camera, Floats, Rig
-from segmif.imaging.codecs import infrared_levels
+from segmif.imaging.codecs import Pixels, infrared_levels
 
-from ..boards.detection import Detection, Raw, Refusal, flatten
+from ..boards.detection import Detection, Refusal, flatten
 from ..solver.stereo import Size
 
 Colour = NDArray[np.uint8]
@@ -27,7 +27,7 @@ BACKGROUND_PX = 12.0  # shows a board's squares in an infrared frame of 480 rows
 
 
 def found_corners(
-    frame: Raw, seen: Detection | Refusal, width: int, before: Sequence[Floats] = ()
+    frame: Pixels, seen: Detection | Refusal, width: int, before: Sequence[Floats] = ()
 ) -> Colour:
     """
     A frame (H, W) with its corners if any, joined in order, `width` pixels wide, RGB.
@@ -48,7 +48,7 @@ def found_corners(
     return picture
 
 
-def rectified_pair(rig: Rig, visible: Raw, infrared: Raw) -> Colour:
+def rectified_pair(rig: Rig, visible: Pixels, infrared: Pixels) -> Colour:
     """Both frames rectified side by side, with common epipolar lines, RGB."""
     first, second, upright = rectifying_rotations(rig)
     looks = ((visible, rig.visible, first), (infrared, rig.infrared, second))
@@ -69,7 +69,7 @@ def rectified_pair(rig: Rig, visible: Raw, infrared: Raw) -> Colour:
     return picture
 
 
-def blends(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> tuple[Colour, Colour]:
+def blends(rig: Rig, visible: Pixels, infrared: Pixels, depth_m: float) -> tuple[Colour, Colour]:
     """Tiles of visible and infrared by turns, before and after alignment to a plane, RGB."""
     levels = _board_contrast(infrared)
     size = (rig.visible.width, rig.visible.height)
@@ -79,14 +79,14 @@ def blends(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> tuple[Colou
     return _tiles(shown, stretched), _tiles(shown, aligned)
 
 
-def overlay(rig: Rig, visible: Raw, infrared: Raw, depth_m: float) -> Colour:
+def overlay(rig: Rig, visible: Pixels, infrared: Pixels, depth_m: float) -> Colour:
     """The aligned infrared in red over the visible in cyan, (H, W, 3) RGB."""
     warm = align(rig, depth_m).apply(_board_contrast(infrared))
     cold = _board_contrast(visible)
     return np.stack([warm, cold, cold], axis=-1)
 
 
-def _board_contrast(frame: Raw) -> NDArray[np.uint8]:
+def _board_contrast(frame: Pixels) -> NDArray[np.uint8]:
     """8 bit (H, W); a 16-bit frame has its background subtracted, so that faint squares show."""
     if frame.dtype == np.uint8:
         return cast(NDArray[np.uint8], frame)

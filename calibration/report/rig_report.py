@@ -10,11 +10,10 @@ import numpy as np
 
 from segmif.geometry.alignment import parallax_px
 from segmif.geometry.rig import Floats
-from segmif.imaging.codecs import encode_jpeg, read_counts
+from segmif.imaging.codecs import Pixels, encode_jpeg, read_counts
 from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board
-from ..boards.detection import Raw
 from ..io.recordings import read_grey
 from ..solver.bundle_adjustment import residuals
 from ..solver.next_view import coverage, next_pose
@@ -204,7 +203,7 @@ def _detections(solution: Solution, files: Files) -> str:
     return f"<h2>Corners</h2><div class=row>{''.join(figures)}</div>{more}"
 
 
-def _frames(paths: Sequence[Path], cameras: Cameras) -> tuple[Raw, Raw]:
+def _frames(paths: Sequence[Path], cameras: Cameras) -> tuple[Pixels, Pixels]:
     visible, infrared = paths
     return read_grey(visible, cameras.visible), read_counts(infrared, cameras.infrared)
 

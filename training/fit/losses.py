@@ -127,7 +127,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
 
 def kept_edges(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     """
-    Qabf of (B, H, W) in [0, 1], as `segmif.metrics.kept_edges` has it inside the frame.
+    Qabf of (B, H, W) in [0, 1], as `segmif.metrics.edge_preservation` has it inside the frame.
 
     There the angle of a level edge jumps by half a turn, here it does not.
     """

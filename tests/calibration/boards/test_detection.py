@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from calibration.boards.board import Board
-from calibration.boards.detection import Detection, Raw, Refusal, detect, flatten
+from calibration.boards.detection import Detection, Refusal, detect, flatten
 from calibration.boards.grid_extent import ends_inside
 from calibration.solver.synthetic import BOARD, RenderedPair, example_rig, poses, render
 from segmif.geometry.rig import Floats
+from segmif.imaging.codecs import Pixels
 from tests.calibration.commands.test_live import half_size
 
 
@@ -66,17 +67,17 @@ def test_a_board_cut_by_the_edge_counts_as_far_as_it_goes() -> None:
     assert miss_px(moved, moment.visible_points) < 0.25
 
 
-def uniform(frame: Raw) -> Raw:
+def uniform(frame: Pixels) -> Pixels:
     return np.full(frame.shape, 100, np.uint8)
 
 
-def saturated(frame: Raw) -> Raw:
+def saturated(frame: Pixels) -> Pixels:
     glare = frame.copy()
     glare[frame.shape[0] // 3 :] = np.iinfo(frame.dtype).max
     return glare
 
 
-def blurred(frame: Raw) -> Raw:
+def blurred(frame: Pixels) -> Pixels:
     return cv2.GaussianBlur(frame, (0, 0), frame.shape[0] / 25).astype(np.uint8)
 
 
