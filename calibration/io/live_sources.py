@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.files import read_frame
-from segmif.folders import list_frames, same_names
+from segmif.folders import pair_files
 from segmif.geometry.time_sync import PairMatcher
 from segmif.imaging.codecs import ImageError, Pixels, decode_infrared, read_visible
 
@@ -45,12 +45,11 @@ def pairs_from_folders(visible: Path, infrared: Path, patience_s: float) -> Iter
     given: set[str] = set()
     until = time.monotonic() + patience_s
     while True:
-        first, second = same_names(*(list_frames(each).files for each in (visible, infrared)))
-        fresh = sorted((first.keys() & second.keys()) - given)
-        for name in fresh:
-            colour, warm = read_visible(first[name]), _read_uncropped(second[name])
-            yield stamp_of(first[name], None, counter="s"), colour, warm
-        given.update(fresh)
+        fresh = [pair for pair in pair_files(visible, infrared).pairs if pair.name not in given]
+        for pair in fresh:
+            frames = read_visible(pair.visible), _read_uncropped(pair.infrared)
+            yield stamp_of(pair.visible, None, counter="s"), *frames
+        given.update(pair.name for pair in fresh)
         if fresh:
             until = time.monotonic() + patience_s
         elif time.monotonic() >= until:
