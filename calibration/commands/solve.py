@@ -93,11 +93,10 @@ def main(args: argparse.Namespace) -> int:
     refused_frames = refusal_reasons(shots)
     views = usable_views(shots, refused_frames)
     models = (args.visible_model, args.infrared_model)
-    counts = (COEFFICIENTS[models[0]][0], COEFFICIENTS[models[1]][0])
     used = {view.name for view in views}
     source = f"{board}; {len(used)} views, frames {frames_digest(paths)}"
     solution = calibrate_or_explain(
-        views, board, sizes.pop(), models, counts, source, args.accept_undetermined
+        views, board, sizes.pop(), models, source, args.accept_undetermined
     )
     solution = replace(solution, rig=replace(solution.rig, frames=cameras))
     numbers = summary(solution, shots, refused_frames)
@@ -117,18 +116,17 @@ def calibrate_or_explain(
     board: Board,
     sizes: tuple[Size, Size],
     models: tuple[Model, Model],
-    counts: tuple[int, int],
     source: str,
     accept_undetermined: bool,
 ) -> Solution:
     """As `calibrate`; the error names what was done to the infrared frames, if it is found."""
 
     def again(changed: Sequence[PairView], stated: tuple[Size, Size]) -> Solution:
-        return calibrate(changed, board, stated, models, counts, accept_undetermined=True)
+        return calibrate(changed, board, stated, models, accept_undetermined=True)
 
     try:
         solution = calibrate(
-            views, board, sizes, models, counts, source, accept_undetermined=accept_undetermined
+            views, board, sizes, models, source, accept_undetermined=accept_undetermined
         )
     except Undetermined as error:
         raise ValueError(f"{error}; --accept-undetermined writes the rig all the same") from error

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.geometry.rig import Camera, Floats, Model
+from segmif.geometry.rig import COEFFICIENTS, Camera, Floats, Model
 
 from ..boards.board import Board
 from ..boards.detection import Detection
@@ -47,7 +47,6 @@ def calibrate(
     board: Board,
     sizes: tuple[Size, Size],
     models: tuple[Model, Model] = ("radtan", "radtan"),
-    coefficients: tuple[int, int] = (5, 5),
     source: str = "",
     *,
     accept_undetermined: bool = False,
@@ -65,7 +64,7 @@ def calibrate(
             "the board faces the visible camera in all views, or is too far away, which leaves "
             f"focal lengths and distances open: {missing_poses(np.array([[0.0, 0, 0, 0, 0, 1]]))}"
         )
-    solution = _calibrated(views, board, sizes, models, coefficients, source)
+    solution = _calibrated(views, board, sizes, models, source)
     reason = undetermined(solution)
     if reason and not accept_undetermined:
         raise Undetermined(reason)
@@ -80,13 +79,12 @@ def _calibrated(
     board: Board,
     sizes: tuple[Size, Size],
     models: tuple[Model, Model],
-    coefficients: tuple[int, int],
     source: str,
 ) -> Solution:
     """The rig that fits most views; raises NoRigFits if none does."""
     starts = [
         _initial_camera(which, views, board, *each)
-        for which, each in enumerate(zip(sizes, models, coefficients, strict=True))
+        for which, each in enumerate(zip(sizes, models, strict=True))
     ]
     bundle = _initial_bundle(views, board, starts)
     bundle, refused = _without_outliers(solve(bundle))
@@ -109,7 +107,7 @@ def _check_count(count: int, refused: dict[str, str]) -> None:
 
 
 def _initial_camera(
-    which: int, views: Sequence[PairView], board: Board, size: Size, model: Model, count: int
+    which: int, views: Sequence[PairView], board: Board, size: Size, model: Model
 ) -> tuple[Camera, Floats]:
     """One camera by OpenCV, with what few frames do not determine fixed, and its poses (V, 6)."""
     seen = [(view.visible, view.infrared)[which] for view in views]
@@ -118,7 +116,7 @@ def _initial_camera(
     K = cv2.initCameraMatrix2D(objects, images, size)
     K[:2, 2] = (size[0] - 1) / 2, (size[1] - 1) / 2
     K[0, 0] = K[1, 1]
-    distortion = np.zeros(count)
+    distortion = np.zeros(COEFFICIENTS[model][0])
     try:
         if model == "fisheye":
             flat = [one.reshape(1, -1, 3).astype(np.float64) for one in objects]
@@ -131,7 +129,7 @@ def _initial_camera(
     except cv2.error as error:
         raise ValueError(f"no {model} camera explains the corners: {error.err}") from None
     _, K, lens, rotations, places = found
-    distortion[: min(count, 5)] = np.ravel(lens)[: min(count, 5)]
+    distortion[:] = np.ravel(lens)[: distortion.size]
     poses = np.hstack([np.reshape(rotations, (-1, 3)), np.reshape(places, (-1, 3))])
     camera = Camera(*size, np.asarray(K, np.float64), distortion, model)
     return camera, poses.astype(np.float64)

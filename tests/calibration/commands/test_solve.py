@@ -148,7 +148,7 @@ def test_fisheye_lenses_are_solved_too() -> None:
     )
     truth = replace(truth, visible=visible, infrared=infrared)
     views = random_views(truth, BOARD, 15, 0.2, np.random.default_rng(0))
-    errors = compare(calibrate(views, BOARD, SIZES, ("fisheye", "fisheye"), (4, 4)), truth)
+    errors = compare(calibrate(views, BOARD, SIZES, ("fisheye", "fisheye")), truth)
     assert errors.visible_focal_percent < 0.3
     assert errors.infrared_focal_percent < 0.3
     assert errors.baseline_percent < 0.5

@@ -171,7 +171,7 @@ def test_what_was_done_to_infrared_is_told(what: str, said: str) -> None:
             replace(one, infrared=views[at].infrared) for one, at in zip(views, order, strict=True)
         ]
     with pytest.raises(ValueError, match=said):
-        calibrate_or_explain(views, BOARD, sizes, ("radtan", "radtan"), (5, 5), "", False)
+        calibrate_or_explain(views, BOARD, sizes, ("radtan", "radtan"), "", False)
 
 
 @pytest.mark.parametrize(
