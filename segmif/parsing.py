@@ -50,13 +50,6 @@ def parse_toml(path: Path) -> dict[str, Any]:
         raise ParseError(f"{shown(path)} is not TOML: {brief(error)}") from None
 
 
-def parse_yaml(path: Path) -> Any:
-    """The value of a YAML file; raises ParseError, and as `read_text`."""
-    text = read_text(path, MAX_YAML_BYTES)
-    with _naming(path):
-        return yaml_value(text)
-
-
 def json_value(text: str) -> Any:
     """The value of JSON; names stand once and numbers are finite, else it raises ParseError."""
     try:

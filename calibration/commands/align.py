@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from segmif.argument_types import FloatRange
 from segmif.files import sync_all
 from segmif.geometry.alignment import Alignment, align, check_sizes
 from segmif.geometry.rig import Homography, Rig, read_rig
@@ -20,12 +19,6 @@ from ..io.recordings import add_recording_arguments, list_pairs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_arguments(parser)
-    parser.add_argument(
-        "--depth-m",
-        type=FloatRange(0, np.inf),
-        default=np.inf,
-        help="distance of the plane to align, metres [%(default)s]",
-    )
     parser.add_argument(
         "--out", type=Path, required=True, help="new folder for visible/ and infrared/"
     )

@@ -20,12 +20,6 @@ from ..io.recordings import add_recording_arguments, list_pairs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_arguments(parser)
     parser.add_argument(
-        "--depth-m",
-        type=FloatRange(0, np.inf),
-        default=np.inf,
-        help="distance of most of the scene, metres (%(default)s)",
-    )
-    parser.add_argument(
         "--limit-px",
         type=FloatRange(0, 1e6),
         default=3.0,

@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 from tqdm import tqdm
 
-from segmif import folders
 from segmif.files import read_frame, write_all
 from segmif.geometry.rig import COEFFICIENTS, Model, rig_bytes
 from segmif.imaging.codecs import read_counts
@@ -20,6 +19,7 @@ from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Refusal, detect
 from ..io.recordings import (
     add_camera_arguments,
+    add_folder_arguments,
     cameras_from_args,
     list_pairs,
     print_notes,
@@ -50,11 +50,7 @@ class DetectedPair:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
-    parser.add_argument(
-        "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
-    )
-    folders.add_arguments(parser)
+    add_folder_arguments(parser)
     add_camera_arguments(parser)
     add_board_arguments(parser)
     for name in ("visible", "infrared"):

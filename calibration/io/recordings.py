@@ -5,7 +5,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from segmif import folders
+from segmif.argument_types import FloatRange
 from segmif.files import read_frame
 from segmif.folders import EVERY
 from segmif.imaging.codecs import Pixels, read_visible
@@ -16,8 +19,19 @@ from segmif.thermal.camera_profile import CameraProfile, Cameras, cameras_from_f
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that name a rig file and a recording of that rig."""
+    """The flags that name a rig file, a recording of that rig, and a depth."""
     parser.add_argument("--rig", type=Path, required=True, help="the rig file")
+    add_folder_arguments(parser)
+    parser.add_argument(
+        "--depth-m",
+        type=FloatRange(0, np.inf),
+        default=np.inf,
+        help="distance of most of the scene, metres (%(default)s)",
+    )
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that name the two folders of a recording, and how their files are paired."""
     parser.add_argument("--visible", type=Path, required=True, help="folder of colour frames")
     parser.add_argument(
         "--infrared", type=Path, required=True, help="folder of 8/16-bit frames of the same names"
