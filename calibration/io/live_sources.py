@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from segmif.files import read_frame
 from segmif.folders import pair_files
 from segmif.geometry.time_sync import PairMatcher
-from segmif.imaging.codecs import ImageError, Pixels, decode_infrared, read_visible
+from segmif.imaging.codecs import Pixels, decode_infrared, read_visible
+from segmif.imaging.image_header import naming_the_file
 
 from .timestamps import stamp_of
 
@@ -60,10 +61,8 @@ def pairs_from_folders(visible: Path, infrared: Path, patience_s: float) -> Iter
 
 def _read_uncropped(path: Path) -> Pixels:
     """The whole infrared frame (H, W), with its bytes as in the file; raises ImageError."""
-    try:
+    with naming_the_file(path):
         return decode_infrared(read_frame(path))
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
 
 
 def latest_pairs(visible: Read, infrared: Read, tolerance_ns: int) -> Iterator[LivePair]:

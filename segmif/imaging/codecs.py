@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.imaging.image_header import MAX_PIXELS as MAX_PIXELS
+from segmif.imaging.image_header import naming_the_file
 
 # OpenCV reads its limit once, at its first import: a second limit behind our header check.
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
@@ -108,11 +109,8 @@ def read_visible(
     profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
 ) -> NDArray[np.uint8]:
     """Read a colour picture (H, W, 3) uint8 RGB; raises ImageError with the path, or OSError."""
-    try:
-        pixels = decode_visible(read_frame(path), bits=profile.bits)
-        return cropped(pixels, profile.crop)
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
+    with naming_the_file(path):
+        return cropped(decode_visible(read_frame(path), bits=profile.bits), profile.crop)
 
 
 def read_infrared(
@@ -128,10 +126,8 @@ def read_counts(
     profile: CameraProfile = CameraProfile(),  # noqa: B008  frozen
 ) -> Pixels:
     """Read the picture of a thermal frame (H, W) as the sensor wrote it; raises as others here."""
-    try:
+    with naming_the_file(path):
         return infrared_picture(decode_infrared(read_frame(path)), profile)
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
 
 
 def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -140,10 +136,8 @@ def read_rgba(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
     Raises ImageError with the path, also for a file without 4 channels of 8 bit; or OSError.
     """
-    try:
+    with naming_the_file(path):
         pixels = decode_header(read_header(read_frame(path), MAX_PIXELS))
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if channels != 4 or pixels.dtype != np.uint8:
         raise ImageError(
@@ -177,11 +171,9 @@ def validity_of(pixels: Pixels, profile: CameraProfile) -> Validity:
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read class ids (H, W) uint8 from a grey or an indexed PNG: the index, never its colour."""
-    try:
+    with naming_the_file(path):
         header = read_header(read_frame(path), MAX_PIXELS, as_indices=True)
         pixels = decode_header(header)
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         found = f"{pixels.dtype} {pixels.shape}"
         raise ImageError("channels", f"{path}: a label image is 8-bit (H, W), this is {found}")

@@ -1,6 +1,9 @@
 """The header of an encoded image, and the error for images that are refused."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 Format = Literal["png", "jpeg", "tiff"]
@@ -19,6 +22,15 @@ class ImageError(ValueError):
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(message)
         self.kind: Kind = kind
+
+
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Put the path before the sentence of an ImageError."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)

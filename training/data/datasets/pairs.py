@@ -1,8 +1,7 @@
 """Pairs in folders: frames and labels of one moment share a file name up to its suffix."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from segmif.files import read_frame
 from segmif.folders import EVERY, LOSS, Listing, list_frames, listed, same_names
 from segmif.imaging.codecs import decode_infrared, decode_visible_frame, infrared_levels, read_rgba
 from segmif.imaging.headers import ImageError
+from segmif.imaging.image_header import naming_the_file
 from segmif.imaging.sensor_format import cropped, has_telemetry, infrared_picture
 from segmif.name_patterns import suggested
 from segmif.thermal.camera_profile import CameraProfile, Cameras
@@ -194,15 +194,6 @@ def _lossy(labels: Sequence[Mapping[str, Path]]) -> list[str]:
     if not jpegs:
         return []
     return [f"labels as JPEG ({jpegs[0].name}) get values that nobody gave them: save them as PNG"]
-
-
-@contextmanager
-def naming_the_file(path: Path) -> Iterator[None]:
-    """ImageError with the path before its words."""
-    try:
-        yield
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
 
 
 def _levels(data: bytes, profile: CameraProfile) -> tuple[NDArray[np.uint8], FileFacts]:
