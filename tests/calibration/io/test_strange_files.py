@@ -205,7 +205,7 @@ def test_a_chain_of_three_cameras_is_asked_which_are_meant(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.yml").write_text(yaml.safe_dump(chain()))
-    refused(run("kalibr"), tmp_path, capsys, "the chain holds cam0, cam1, cam2: say which")
+    refused(run("kalibr"), tmp_path, capsys, "the chain holds cam0, cam1, cam2: name two")
     wrong = run("kalibr", "--visible", "cam0", "--infrared", "cam7")
     refused(wrong, tmp_path, capsys, "there is no cam7; the chain holds cam0, cam1, cam2")
     refused(run("ros", "--visible", "cam0"), tmp_path, capsys, "ros is 2 file")
