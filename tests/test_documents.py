@@ -1,12 +1,19 @@
 """README and guides keep to what is there: commands run, links lead somewhere, settings match."""
 
 import math
+import os
 import re
+import socket
+import subprocess
+import sys
+import time
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import tomli
 import yaml
@@ -58,6 +65,18 @@ NOT_RUN = {
         "needs torch and half a minute; tests/export has it",
     ],
 }
+# Prints the help of each command, after a form feed; one process, since torch is imported once.
+HELPS = """
+import sys
+from segmif.__main__ import main
+for command in sys.argv[1:]:
+    print("\\f", end="")
+    try:
+        main([*command.split()[1:], "--help"])
+    except SystemExit as end:
+        assert not end.code, command
+"""
+PRELUDE = 'set -euo pipefail; curl() { command curl -sS --fail-with-body "$@"; }\n'
 
 
 @dataclass(frozen=True)
@@ -77,10 +96,98 @@ def blocks(document: Path) -> list[Block]:
     ]
 
 
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Port of a service as `segmif serve` starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("service") / "log"
+    command = [sys.executable, "-m", "segmif", "serve", "--port", str(number), "--threads", "1"]
+    with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stderr=file) as service:
+        try:
+            wait_until_ready(service, number, log)
+            yield number
+        finally:
+            service.terminate()
+
+
+def wait_until_ready(service: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return once the service is ready; fail if it ends, or after a minute."""
+    for _ in range(600):
+        assert service.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(log.read_text())
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder that looks like the clone, in which a document's blocks may write."""
+    for entry in ROOT.iterdir():
+        if not entry.name.startswith(".") and entry.name not in {"build", "runs", "docs"}:
+            (tmp_path / entry.name).symlink_to(entry)
+    command = tmp_path / ".bin" / "segmif"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m segmif "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
+def test_blocks_run(document: Path, clone: Path, port: int) -> None:
+    path = f"{clone}/.bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGMIF_")}
+    environment |= {"PATH": path, "OMP_NUM_THREADS": "2"}
+    interpreters = {"sh": ["bash", "-c"], "python": [sys.executable, "-c"]}
+    for block in blocks(document):
+        if block.reason or block.kind not in interpreters:
+            continue
+        code = re.sub(r"(localhost|127\.0\.0\.1):8000", rf"\1:{port}", block.code)
+        command = [*interpreters[block.kind], PRELUDE + code if block.kind == "sh" else code]
+        done = subprocess.run(
+            command, cwd=clone, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{block.code}\n{done.stdout}{done.stderr}"
+
+
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_what_is_not_run_is_listed_with_its_reason(document: Path) -> None:
     reasons = [block.reason for block in blocks(document) if block.reason]
     assert reasons == NOT_RUN.get(document.name, [])
+
+
+def test_flags_of_blocks_that_are_not_run_exist() -> None:
+    wanted: dict[str, set[str]] = {}
+    for document in RUN:
+        for block in blocks(document):
+            for command, flags in commands(block) if block.reason else ():
+                wanted.setdefault(command, set()).update(flags)
+    assert len(wanted) > 8
+    done = subprocess.run(
+        [sys.executable, "-c", HELPS, *wanted],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    helps = done.stdout.split("\f")[1:]
+    for command, text in zip(wanted, helps, strict=True):
+        offered = set(re.findall(r"--[a-z][a-z0-9-]*", text))
+        assert wanted[command] <= offered, command
+
+
+def commands(block: Block) -> Iterator[tuple[str, set[str]]]:
+    """Module and subcommands of each command of ours in a block, and its flags."""
+    code = block.code.replace("\\\n", " ")
+    ours = r"^(?:\w+=\S+ )*(segmif(?: [a-z]+)*)(.*)"
+    for command, rest in re.findall(ours, code, re.MULTILINE):
+        yield command, set(re.findall(r" (--[a-z][a-z0-9-]*)", rest))
 
 
 def test_tables_in_toml_and_yaml_are_well_formed() -> None:
@@ -177,3 +284,13 @@ def test_variables_that_documents_name_are_settings() -> None:
         text = document.read_text(encoding="utf-8")
         named = set(re.findall(r"\bSEGMIF_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text)) - {"SEGMIF_NAME"}
         assert named <= known, document
+
+
+def test_nothing_is_installed_by_a_name_that_anyone_may_claim() -> None:
+    listed = subprocess.run(
+        ["git", "grep", "-nIE", r"pip install .?segmif", "--", ":!CHANGELOG.md", ":!tests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert listed.stdout == ""
