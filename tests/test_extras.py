@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("torch", "onnx", "onnxscript", "safetensors", "lightning_fabric", "tensorboard")
+EXTRAS = ("torch", "onnx", "onnxscript", "safetensors", "lightning_fabric", "tensorboard", "jinja2")
 # A stand-in for the base install: what its extras bring cannot be imported.
 BASE_INSTALL = f"""
 import runpy, sys

@@ -28,13 +28,14 @@ from segmif.manifest import Manifest
 
 from ..data.datasets import KINDS, FrameSet, open_set
 from ..data.datasets.pairs import PairSet
-from . import report
 from .frame_metrics import EvaluationError, Measures, check, evaluate_set
 from .fusion_quality import Predict
 from .tables import as_json, as_text
 
 if TYPE_CHECKING:
     pass
+
+    from .report import Provenance
 
 WEIGHTS = (".safetensors", ".onnx", ".engine")
 FUSION_SET, MASK_SET = "folder:msrs_test", "mfnet:mfnet:val"
@@ -91,6 +92,8 @@ def main(args: argparse.Namespace) -> int:
     """Evaluate the weights, print the tables and write the files that were asked for."""
     json_file = None if args.json in (None, "-") else Path(args.json)
     check_outputs(json_file, args.report)
+    if args.report:
+        from . import report  # its jinja2 is missing in the base install
     predict, runs_on, manifest = open_with_manifest(args.weights)
     sets = [
         without_foreign_masks(frames, measures, args.weights.name, manifest.classes)
@@ -192,7 +195,9 @@ def check_outputs(*files: Path | None) -> None:
             raise EvaluationError(f"{path} cannot be written: make the folder {path.parent} first")
 
 
-def _provenance(weights: Path, manifest: Manifest, runs_on: str) -> report.Provenance:
+def _provenance(weights: Path, manifest: Manifest, runs_on: str) -> "Provenance":
+    from . import report
+
     return report.Provenance(
         weights=weights.name,
         manifest=manifest,
