@@ -39,7 +39,6 @@ from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Throughput
 from .fit.validation import open_validation, validate
-from .train_command import add_arguments as add_arguments
 
 
 def main(args: argparse.Namespace) -> int:

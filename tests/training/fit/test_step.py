@@ -24,7 +24,8 @@ from training.data.samples import Phase
 from training.fit import losses
 from training.fit.step import Learner, take_step
 from training.fit.throughput import Throughput
-from training.train import add_arguments, main, train
+from training.train import main, train
+from training.train_command import add_arguments
 
 ONE_STEP = TrainConfig(
     variant="nano", phases=(Phase(steps=1, batch=2, crop=(64, 64)),), warmup=1, fuse_every=1
