@@ -15,9 +15,9 @@ def test_the_readmes_counts_are_these(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert benchmark(monkeypatch, "--runs", "0") == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[1].split() == ["nano", "1.16", "M", "2.54", "-", "-"]
-    assert "one pair at 480x640" in told[2]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["nano", "1.16", "M", "2.54", "-", "-"]
+    assert "one pair at 480x640" in lines[2]
 
 
 @pytest.mark.parametrize("size", ["30x30", "480", "480x640x3", "x", "0x32"])

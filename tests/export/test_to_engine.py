@@ -1,4 +1,4 @@
-"""ONNX to engine: what each TensorRT must be shown, and NVIDIA's own parser where it is at hand."""
+"""ONNX to engine: the model for each TensorRT, and NVIDIA's parser if it is installed."""
 
 import json
 import re
@@ -134,8 +134,8 @@ def test_an_engine_says_which_attention_each_node_became(
     names = ["InteractiveAttention"] * plugins + ["Other"]
     layers = [{"LayerType": "PluginV3", "PluginType": name} for name in names]
     layers.append({"LayerType": "Reformat", "Name": "copy for InteractiveAttention"})
-    told = json.dumps({"Layers": layers})
-    inspector = SimpleNamespace(get_engine_information=lambda form: told)
+    information = json.dumps({"Layers": layers})
+    inspector = SimpleNamespace(get_engine_information=lambda form: information)
     opened = SimpleNamespace(create_engine_inspector=lambda: inspector)
     monkeypatch.setattr(tensorrt_, "deserialize", lambda module, engine: opened)
     module = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
@@ -144,7 +144,7 @@ def test_an_engine_says_which_attention_each_node_became(
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """`python -m export engine` where there is a TensorRT and no GPU."""
+    """`python -m export engine` with a TensorRT and without a GPU."""
 
     def without_gpu() -> None:
         raise DeviceError("GPU 0 cannot be opened (no driver): `nvidia-smi` must list it")
@@ -207,11 +207,11 @@ def builder_with(timings: dict[bytes, bool]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("held", "told"),
+    ("held", "message"),
     [(b"", ""), (b"ours", ""), (b"foreign", "no timings"), (b"damaged", "no timings")],
 )
 def test_timings_that_do_not_fit_are_measured_anew(
-    half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, told: str
+    half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: bytes, message: str
 ) -> None:
     cache = tmp_path / "timing.cache"
     cache.write_bytes(held)
@@ -219,7 +219,7 @@ def test_timings_that_do_not_fit_are_measured_anew(
     build = Build(profile=Profile(), timing_cache=cache)
     assert to_engine.serialize(module, onnx.load(half), build) == b"engine"
     said = capsys.readouterr().out
-    assert told in said and bool(said) == bool(told)
+    assert message in said and bool(said) == bool(message)
     assert cache.read_bytes() == b"new"
 
 
@@ -257,9 +257,9 @@ def test_nvidias_parser_reads_it_and_an_engine_is_built(half: Path) -> None:
     pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     done = subprocess.run([sys.executable, "-c", BUILD, half], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    *told, size = done.stdout.splitlines()
+    *lines, size = done.stdout.splitlines()
     assert int(size) > 100_000
-    percents = [int(line.split()[0]) for line in told]
+    percents = [int(line.split()[0]) for line in lines]
     assert percents == sorted(set(percents)) and 50 < percents[-1] <= 100
 
 

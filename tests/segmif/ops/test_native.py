@@ -296,5 +296,5 @@ def test_a_build_for_a_gpu_that_is_not_there_says_what_to_name(tmp_path: Path) -
     nowhere = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=nowhere)
     assert done.returncode != 0
-    told = " ".join(done.stderr.split())
-    assert "There is no GPU here to build for: name one by its compute capability" in told
+    message = " ".join(done.stderr.split())
+    assert "There is no GPU here to build for: name one by its compute capability" in message

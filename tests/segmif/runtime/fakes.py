@@ -1,7 +1,7 @@
 """
 A GPU of numpy and a TensorRT that reads and writes its memory: interface only, none of their code.
 
-The network of a fake engine: fused is visible, labels are 1 where infrared is above 100, their
+The network of a fake engine: fused is visible, labels are 1 if infrared is above 100, their
 confidence is infrared. An engine of the bytes b"fake engine of old" gives no confidence.
 """
 
