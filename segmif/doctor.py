@@ -23,6 +23,7 @@ from threading import Thread
 from typing import Literal
 from urllib.request import urlopen
 
+from segmif.argument_types import IntegerRange
 from segmif.install import install_command, version
 
 LIMIT_S = 9.0  # for all checks
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="segmif doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--port", type=int, help="port that the service is to take (SEGMIF_PORT, else 8000)"
+        "--port",
+        type=IntegerRange(1, 65535),
+        help="port that the service is to take (SEGMIF_PORT, else 8000)",
     )
     args = parser.parse_args(arguments)
     findings = examine(args.port or _stated_port())

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from segmif.argument_types import IntegerRange
+from segmif.interrupts import end_at_once, end_in_order
 
 from .data.sources import data_root
 
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train as the arguments say; gives the exit code."""
+    end_at_once()  # the import of torch takes seconds
     from . import train
 
+    end_in_order()
     return train.main(args)

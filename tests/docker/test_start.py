@@ -134,7 +134,7 @@ def test_an_engine_that_is_not_as_its_onnx_never_serves(
         ({"FAKE_GPU": "none"}, 71, "--gpus all"),
         ({"FAKE_DRIVER": "12.6", "FAKE_INTEGRATED": "1"}, 78, "of CUDA 12.6 (JetPack 6)"),
         ({"FAKE_DRIVER": "14.0", "FAKE_INTEGRATED": "1"}, 78, "this image is for CUDA 13"),
-        ({"FAKE_FREE": "1000"}, 73, "make room"),
+        ({"FAKE_FREE": "1000"}, 73, "free some disk space"),
         ({"ENGINE_CACHE": "/dev/null"}, 73, "ENGINE_CACHE is no folder"),
         ({"ENGINE_FLAGS": "--height 32 480 500"}, 70, "multiples of 32"),
         ({"SEGMIF_HOST": "0.0.0.0"}, 2, "set SEGMIF_TOKEN"),

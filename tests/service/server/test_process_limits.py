@@ -200,7 +200,7 @@ except BaseException:
         ("fastapi", ("service", "serve", "--port", "0")),
         ("numpy", ("service", "infer", "--help")),
         ("onnx", ("export", "onnx", "--help")),
-        ("torch", ("training", "train", "--help")),
+        ("torch", ("training", "train", "--config", "training/configs/nano.toml")),
         ("numpy", ("calibration", "solve", "--help")),
     ],
 )

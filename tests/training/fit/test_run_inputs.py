@@ -11,7 +11,7 @@ import pytest
 from segmif import cli
 from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest
-from training import train as program
+from training import train_command as program
 from training.config import TrainConfig
 from training.data.samples import Phase
 from training.data.sources import Source
