@@ -3,6 +3,7 @@
 import sys
 
 from segmif import cli
+from segmif.interrupts import end_at_once
 
 # By name: each is imported only when it is asked for.
 COMMANDS = {
@@ -10,4 +11,5 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
+    end_at_once()
     sys.exit(cli.run("lab", __doc__, COMMANDS, extra="train"))

@@ -33,7 +33,7 @@ from .fit import imagenet
 from .fit.attention_kernels import use_kernels
 from .fit.early_stopping import EarlyStopping
 from .fit.fusion_phase import train_fusion_decoder
-from .fit.initial_network import digest, initial_network, notes_on_classes, open_teachers
+from .fit.initial_network import descent, digest, initial_network, notes_on_classes, open_teachers
 from .fit.run_folder import CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
 from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
@@ -125,7 +125,10 @@ def train(
     if fabric.is_global_zero:
         done = {"steps": steps, "frames": len(frames), **asdict(config)}
         facts = history(done | inputs.weights | of_classes, config, start)
-        save_network(session.averaged, out, facts)
+        data = [each.folder for each in config.data] if root.is_dir() else ["rendered scenes"]
+        pretrained = [] if start else imagenet.sources_of(network)
+        parents = [start, *teachers] if start else teachers
+        save_network(session.averaged, out, facts | descent([*data, *pretrained], parents))
     fabric.barrier()
     return session.averaged
 

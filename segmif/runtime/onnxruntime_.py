@@ -88,12 +88,12 @@ class OnnxNetwork:
     def _options_for(self, size: int) -> onnxruntime.RunOptions:
         """Options that free the arena if all recent batches had less than half its size."""
         now = monotonic()
-        if 2 * size >= self._largest or now - self._largest_s < KEEP_ARENA_S:
-            if 2 * size >= self._largest:
-                self._largest, self._largest_s = max(size, self._largest), now
-            return self._options
-        self._largest, self._largest_s = size, now
-        return self._shrinking
+        if 2 * size >= self._largest:
+            self._largest, self._largest_s = max(size, self._largest), now
+        elif now - self._largest_s >= KEEP_ARENA_S:
+            self._largest, self._largest_s = size, now
+            return self._shrinking
+        return self._options
 
     def close(self) -> None:
         """Stop current runs and free the session."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Lock, Thread
 from time import monotonic
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segmif.geometry.alignment import Alignment, align, check_sizes, parallax_direction, parallax_px
 from segmif.geometry.registration import Drift, DriftMonitor
 from segmif.geometry.rig import Rig, open_rig
+from segmif.imaging.luma import luma
 
 from ..errors import BadPair, BadParameter
 
@@ -132,8 +132,7 @@ class RigAligner:
     def _check(self, visible: NDArray[np.uint8], aligned: NDArray[np.uint8]) -> None:
         """Check, beside the requests, whether the rig has moved since its file was made."""
         try:
-            grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
-            self._drift = self._watch.see(grey, aligned)
+            self._drift = self._watch.see(luma(visible), aligned)
             if self._drift and self._drift.moved:
                 logger.warning("%s", self._drift)
         finally:

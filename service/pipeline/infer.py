@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.geometry.registration import Refinement, refine
 from segmif.imaging import codecs
 from segmif.imaging.codecs import Pixels
+from segmif.imaging.luma import luma
 from segmif.runtime import Runtime, predict
 from segmif.runtime.errors import SizeError
 from segmif.thermal.camera_profile import Cameras
@@ -180,8 +180,7 @@ def to_one_view(
 def refined(prepared: PreparedPair) -> PreparedPair:
     """Correct the misalignment that the pair itself shows, if that is sure."""
     visible, infrared = prepared.pair.visible, prepared.pair.infrared
-    grey = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), np.uint8)
-    found = refine(grey, infrared)
+    found = refine(luma(visible), infrared)
     corrected = found.apply(infrared) if found.sure else infrared
     return replace(prepared, pair=FramePair(visible, corrected), refinement=found)
 

@@ -45,6 +45,11 @@ def start_pretrained(network: Network) -> None:
         start_from(network.core.encoder, published_weights())
 
 
+def sources_of(network: Network) -> list[str]:
+    """The data that published weights of a network's encoder come from; none without such."""
+    return ["ImageNet"] if isinstance(network.core, StackedNetwork) else []
+
+
 def freeze(network: Network, stages: int) -> None:
     """Keeps the stem and the first stages of a pretrained encoder as they are."""
     if stages and isinstance(network.core, StackedNetwork):

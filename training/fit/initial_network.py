@@ -98,5 +98,20 @@ def notes_on_classes(
     return said, facts
 
 
+def descent(sources: Sequence[str], parents: Sequence[Path]) -> dict[str, object]:
+    """
+    What weights descend from, for the manifest: `sources` and all that their parents descend from.
+
+    What a parent says of commercial use holds for the weights too.
+    """
+    records = [Manifest.read(path).training for path in parents]
+    inherited = (name for record in records for name in record.get("descends_from", ()))
+    terms = (record["commercial_use"] for record in records if "commercial_use" in record)
+    facts: dict[str, object] = {"descends_from": list(dict.fromkeys((*sources, *inherited)))}
+    if conditions := "; ".join(dict.fromkeys(terms)):
+        facts["commercial_use"] = conditions
+    return facts
+
+
 def _names(names: Sequence[str]) -> str:
     return ", ".join(names) or "no class"

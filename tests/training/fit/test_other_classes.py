@@ -78,6 +78,9 @@ def test_shipped_weights_are_tuned_to_classes_of_ones_own(
     assert noted["start_classes"]["anew"] == ["background"]
     assert set(noted["start_classes"]["dropped"]) == set(MFNET.names) - {"person"}
     assert noted["lesson_classes"] == ["person"]
+    assert noted["descends_from"][0] == "walk"
+    assert any("Cityscapes" in source for source in noted["descends_from"])
+    assert "non-commercial" in noted["commercial_use"]
     before, after = (dict(load_network(path).named_parameters()) for path in (NANO, out))
     person = MFNET.names.index("person")
     for name, value in before.items():
