@@ -117,7 +117,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # the thread that reads metrics starts now: when memory is short, there is none for its stack
     await asyncio.to_thread(app.state.dispatcher.metrics.text)
     trimming = asyncio.create_task(
-        return_after_peaks(app.state.buffered, app.state.dispatcher.queues.all)
+        return_after_peaks(
+            app.state.buffered,
+            app.state.dispatcher.queues.all,
+            lambda: app.state.dispatcher.runtime.trim(),  # a reload may have changed it
+        )
     )
     yield
     trimming.cancel()

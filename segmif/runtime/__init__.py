@@ -47,6 +47,9 @@ class Runtime(Protocol):
         is too large.
         """
 
+    def trim(self) -> None:
+        """Free working memory that the batches since the last call did not need."""
+
     def close(self) -> None:
         """Free memory and threads; the runtime cannot be used afterwards."""
 

@@ -7,7 +7,6 @@ All modules import `onnxruntime` from here: its telemetry is off before it loads
 import os
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from typing import cast
 
 import numpy as np
@@ -38,7 +37,6 @@ OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
 
 # ONNX Runtime keeps the memory of the largest batch: 60 MiB for one pair of 640x480, 670 for eight.
 SHRINK_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
-KEEP_ARENA_S = 10.0  # until the memory of a large batch is freed
 
 
 class OnnxNetwork:
@@ -52,7 +50,7 @@ class OnnxNetwork:
         self._options = _run_options()
         self._shrinking = _run_options()
         self._shrinking.add_run_config_entry(*SHRINK_ARENA)
-        self._largest, self._largest_s = 0, 0.0  # recent batch [bytes], and its time
+        self._recent = self._largest = 0  # batch [bytes] since the last `trim`, and in the arena
         self._session: onnxruntime.InferenceSession | None = session
 
     def run(
@@ -68,8 +66,9 @@ class OnnxNetwork:
         check_batch(visible, infrared)
         given = {"visible": visible, "infrared": infrared}
         wanted = requested_outputs(self.outputs, confidence)
+        self._recent = max(self._recent, visible.nbytes)
         try:
-            outputs = self._session.run(wanted, given, self._options_for(visible.nbytes))
+            outputs = self._session.run(wanted, given, self._options)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
             if not any(words in str(error) for words in OUT_OF_MEMORY):
                 raise
@@ -85,15 +84,13 @@ class OnnxNetwork:
             if self._session:
                 self._session.run(["fused", "labels"], pair, self._shrinking)
 
-    def _options_for(self, size: int) -> onnxruntime.RunOptions:
-        """Options that free the arena if all recent batches had less than half its size."""
-        now = monotonic()
-        if 2 * size >= self._largest:
-            self._largest, self._largest_s = max(size, self._largest), now
-        elif now - self._largest_s >= KEEP_ARENA_S:
-            self._largest, self._largest_s = size, now
-            return self._shrinking
-        return self._options
+    def trim(self) -> None:
+        """See `segmif.runtime.Runtime.trim`."""
+        recent, self._recent = self._recent, 0
+        if 2 * recent < self._largest:
+            self._shrink_arena()
+            self._largest = 0
+        self._largest = max(recent, self._largest)
 
     def close(self) -> None:
         """Stop current runs and free the session."""

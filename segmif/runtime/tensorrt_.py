@@ -225,6 +225,9 @@ class EngineNetwork:
             self._jobs.put(job)
         return job.outputs.result()
 
+    def trim(self) -> None:
+        """Does nothing: an engine has all its memory from the start."""
+
     def close(self) -> None:
         """Ends the thread that owns the GPU, after all jobs that were accepted."""
         with self._lock:

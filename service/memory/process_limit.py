@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Callable
 from ctypes import CDLL
 from pathlib import Path
 from typing import Protocol
@@ -69,19 +70,23 @@ def bound_memory_by_machine() -> None:
     bound_memory(max(own, least))
 
 
-async def return_after_peaks(buffered: MemoryBudget, pairs: PairCount) -> None:
+async def return_after_peaks(
+    buffered: MemoryBudget, pairs: PairCount, trim_network: Callable[[], None]
+) -> None:
     """
     Return what is free to the system, again and again.
 
     It does so when much less is held than before, or when no pair came for a while. Closed
     connections are cycles of objects, which Python frees late. glibc keeps blocks of up to 32 MiB,
     so a few large bodies would stay in memory for good. It takes some milliseconds, at most every
-    10 s, and never while pairs come steadily. Other C libraries are left alone.
+    10 s, and never while pairs come steadily. Other C libraries are left alone. `trim_network`
+    is called every 10 s.
     """
     trim = getattr(CDLL(None), "malloc_trim", None)
     seen, worked = 0, False
     while trim:
         await asyncio.sleep(TRIM_S)
+        await asyncio.to_thread(trim_network)
         after_peak = buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2
         idle = worked and pairs.entered == seen and not pairs.pending
         worked, seen = worked or pairs.entered != seen, pairs.entered

@@ -310,6 +310,9 @@ class Held:
         assert self.go.wait(10)
         return self.runtime.run(visible, infrared, confidence=confidence)
 
+    def trim(self) -> None:
+        self.runtime.trim()
+
     def close(self) -> None:
         self.go.set()
 

@@ -51,6 +51,9 @@ class Listening:
         self.visible, self.infrared = visible[0], infrared[0]
         return self.runtime.run(visible, infrared, confidence=confidence)
 
+    def trim(self) -> None:
+        self.runtime.trim()
+
     def close(self) -> None:
         self.runtime.close()
 

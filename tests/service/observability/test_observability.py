@@ -70,6 +70,9 @@ class Worn:
         off = np.clip(fused.astype(np.int16) + self.levels, 0, 255).astype(np.uint8)
         return off, *others
 
+    def trim(self) -> None:
+        self.runtime.trim()
+
     def close(self) -> None:
         self.runtime.close()
 

@@ -53,6 +53,9 @@ class Gate:
             raise RuntimeError("/secret/kernel.cu failed")
         return self.runtime.run(visible, infrared, confidence=confidence)
 
+    def trim(self) -> None:
+        self.runtime.trim()
+
     def close(self) -> None:
         self.opened.set()
         self.runtime.close()
