@@ -6,6 +6,7 @@ All modules import `onnxruntime` from here: its telemetry is off before it loads
 
 import os
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 from typing import cast
 
@@ -50,6 +51,7 @@ class OnnxNetwork:
         self._options = _run_options()
         self._shrinking = _run_options()
         self._shrinking.add_run_config_entry(*SHRINK_ARENA)
+        self._pair = 0  # bytes of a pair in the last batch
         self._recent = self._largest = 0  # batch [bytes] since the last `trim`, and in the arena
         self._session: onnxruntime.InferenceSession | None = session
 
@@ -66,7 +68,7 @@ class OnnxNetwork:
         check_batch(visible, infrared)
         given = {"visible": visible, "infrared": infrared}
         wanted = requested_outputs(self.outputs, confidence)
-        self._recent = max(self._recent, visible.nbytes)
+        self._pair, self._recent = prod(visible.shape[1:]), max(self._recent, visible.nbytes)
         try:
             outputs = self._session.run(wanted, given, self._options)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
@@ -87,7 +89,7 @@ class OnnxNetwork:
     def trim(self) -> None:
         """See `segmif.runtime.Runtime.trim`."""
         recent, self._recent = self._recent, 0
-        if 2 * recent < self._largest:
+        if 2 * max(recent, self._pair) < self._largest:  # room for one pair stays
             self._shrink_arena()
             self._largest = 0
         self._largest = max(recent, self._largest)
