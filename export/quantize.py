@@ -19,7 +19,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from segmif import folders
 from segmif.argument_types import IntegerRange
+from segmif.folders import BY_NAME, Pairing
 from segmif.frames import FramePair, fit
 from segmif.runtime.onnxruntime_ import onnxruntime
 
@@ -73,12 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=IntegerRange(), default=32, help="pairs to take ranges from [32]"
     )
+    folders.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Quantizes as the arguments say; returns the exit code."""
     out = args.out or args.onnx.with_suffix(f".{args.type}.onnx")
-    layers = quantize(args.onnx, out, args.data, args.frames, args.type)
+    how = folders.pairing_of(args)
+    layers = quantize(args.onnx, out, args.data, args.frames, args.type, how)
     print(
         f"{out}: {layers} convolutions in {args.type.upper()}; `export verify` and "
         "`training evaluate` measure it"
@@ -86,7 +90,14 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = "int8") -> int:
+def quantize(
+    source: Path,
+    out: Path,
+    data: Path,
+    frames: int,
+    precision: str = "int8",
+    how: Pairing = BY_NAME,
+) -> int:
     """
     Writes `out` and its manifest; gives the number of convolutions in `precision`, int8 or fp8.
 
@@ -102,7 +113,7 @@ def quantize(source: Path, out: Path, data: Path, frames: int, precision: str = 
             "made from the FP32 or FP16 ONNX of edge or nano"
         )
     read = sorted({layer.input[0] for layer in layers})
-    pairs = (frame.pair for frame in read_frames(data, frames))
+    pairs = (frame.pair for frame in read_frames(data, frames, how))
     activations = activation_ranges(model, read, pairs)
     insert_qdq(model, layers, quantization_scales(model, layers, activations, kind.largest), kind)
     fp16_opset = FP16_SCALES_OPSET if manifest.precision == "fp16" else 0

@@ -7,14 +7,16 @@
 import argparse
 import copy
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from segmif import folders
 from segmif.argument_types import IntegerRange
 from segmif.files import write_text
-from segmif.folders import FilePair, list_frames, pair_files
+from segmif.folders import BY_NAME, FilePair, Pairing, list_frames, pair_files
 from segmif.frames import CONFIDENCE, FramePair
 from segmif.imaging import codecs
 from segmif.model.network import Network
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=IntegerRange(), default=10, help="pairs, evenly spread [10]"
     )
+    folders.add_arguments(parser)
     parser.add_argument("--plugin", type=Path, help="library of the attention's plugin")
     parser.add_argument("--json", type=Path, help="also write the numbers")
 
@@ -45,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json and not args.json.parent.is_dir():
         raise FileNotFoundError(f"--json {args.json}: make the folder {args.json.parent} first")
     network = load_network(args.weights)
-    frames = read_frames(args.data, args.frames)
+    frames = read_frames(args.data, args.frames, folders.pairing_of(args))
     for path in args.artefacts:  # an artefact that does not run fails before float64 takes its time
         open_runtime(path, plugin=args.plugin).close()
     reference = exact_reference(network, frames)
@@ -76,16 +79,22 @@ def main(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def read_frames(folder: Path, count: int) -> list[Frame]:
-    """Up to `count` pairs of a folder, evenly spread; raises ValueError if there is none."""
+def read_frames(folder: Path, count: int, how: Pairing = BY_NAME) -> list[Frame]:
+    """
+    Up to `count` pairs of a folder, evenly spread; what has no pair is named on stderr.
+
+    Raises ValueError if there is none, or as `pair_files`.
+    """
     if count < 1:
         raise ValueError(f"--frames is {count}: at least 1 pair is needed")
-    folders = folder / "visible", folder / "infrared"
-    paired = pair_files(*folders) if all(each.is_dir() for each in folders) else None
+    both = folder / "visible", folder / "infrared"
+    paired = pair_files(*both, how) if all(each.is_dir() for each in both) else None
     if not (paired and paired.pairs):
         raise ValueError(
             f"{folder} has no pair: expected visible/NAME and infrared/NAME of the same name"
         )
+    for sentence in (*paired.notes, *paired.complaints):
+        print(sentence, file=sys.stderr)
     total = len(paired.pairs)
     count = min(count, total)
     chosen = [paired.pairs[i * total // count] for i in range(count)]

@@ -1,5 +1,6 @@
 """Verify lets rounding pass and nothing else."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from export.__main__ import COMMANDS
 from export.quantize import quantize
 from export.to_onnx import export
 from segmif import cli
+from segmif.folders import pairing_of
 from segmif.imaging import codecs
 from segmif.model.network import Network
 from segmif.model.weights import save_network
@@ -98,3 +100,21 @@ def test_what_does_not_run_here_is_told_before_the_work(
     monkeypatch.setattr("sys.argv", ["export", "verify", *flags])
     assert cli.run("export", "", COMMANDS) == 1
     assert f"make the folder {folder / 'none'} first" in capsys.readouterr().err
+
+
+def test_frames_of_other_names_are_paired_and_a_lone_one_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, prefix in (("visible", "rgb_"), ("infrared", "ir_")):
+        (tmp_path / part).mkdir()
+        frame = next((folder / part).iterdir())
+        (tmp_path / part / f"{prefix}7{frame.suffix}").write_bytes(frame.read_bytes())
+        (tmp_path / part / f"{prefix}{part}{frame.suffix}").write_bytes(frame.read_bytes())
+    parser = argparse.ArgumentParser()
+    program.add_arguments(parser)
+    words = ["--weights", "w", "--data", str(tmp_path), "a.onnx", "--patterns", "rgb_*", "ir_*"]
+    args = parser.parse_args(words)
+    frames = program.read_frames(args.data, args.frames, pairing_of(args))
+    assert len(frames) == 1
+    said = capsys.readouterr().err
+    assert "rgb_visible" in said and "ir_infrared" in said
