@@ -123,7 +123,7 @@ def quantized(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(quantize, "read_model", lambda path: (manifest(), tiny_model()))
     layers = [helper.make_node("Conv", ["x", "w"], ["y"])]
     patch.setattr(quantize, "quantizable_layers", lambda model, kind: layers)
-    patch.setattr(quantize, "read_frames", lambda data, count: [])
+    patch.setattr(quantize, "read_frames", lambda *given: [])
     for name in ("activation_ranges", "quantization_scales", "insert_qdq"):
         patch.setattr(quantize, name, lambda *given: None)
     patch.setattr(quantize, "raise_opset", lambda model, opset: opset)

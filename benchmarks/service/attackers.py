@@ -163,7 +163,8 @@ def body_to_nowhere(port: int) -> None:
 def cut_region(port: int) -> None:
     message = pixels()
     with httpx.Client(base_url=f"http://{ADDRESS}:{port}", timeout=WAIT_S) as client:
-        made = client.post("/shared-memory", params={"bytes": len(message)}).json()
+        answer = client.post("/shared-memory", params={"bytes": len(message)})
+        made = answer.raise_for_status().json()
         file = Path("/dev/shm", made["name"])
         file.write_bytes(message[64:])
         cutting = threading.Timer(0.005, partial(os.truncate, file, 0))

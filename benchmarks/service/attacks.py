@@ -149,6 +149,8 @@ def run_attack(
     follower.start()
     seen = watch(server, end)
     follower.join()
+    if made.exitcode:
+        raise RuntimeError(f"the attack {name!r} itself ended with {made.exitcode}")
     after = settled(server, before)
     faults = faults_in(log, begin)
     if after > before * (1 + GROWTH):

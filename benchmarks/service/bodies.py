@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from benchmarks.results_file import save
-from benchmarks.service.attacks import livez
+from benchmarks.service.attacks import livez, outcome_of
 from benchmarks.service.request_forms import multipart, raw_pair
 from benchmarks.service.servers import our_service
 from segmif.wire.binary_pair import RawAnswer
@@ -142,8 +142,7 @@ def ask(url: str, body: Body) -> tuple[str, float]:
         began = time.perf_counter()
         try:
             answer = client.post(path, content=sent, headers=headers)
-            kind = "" if answer.is_success else f" {answer.json()['kind']}"
-            outcome = f"{answer.status_code}{kind}"
+            outcome = outcome_of(answer)
         except httpx.HTTPError as error:
             outcome = type(error).__name__
         return outcome, (time.perf_counter() - began) * 1000

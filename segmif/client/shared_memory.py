@@ -33,10 +33,12 @@ class SharedMemory:
     def post(self, pair: bytes, query: dict[str, Any]) -> httpx.Response:
         """Ask for a raw pair of pixels; the response is as it would have come over the socket."""
         while True:
-            known = bool(self._free)
-            region = self._free.pop() if known else self._make(pair)
-            if isinstance(region, httpx.Response):
-                return region
+            known, region = True, self._idle()
+            if region is None:
+                known, made = False, self._make(pair)
+                if isinstance(made, httpx.Response):
+                    return made
+                region = made
             if region.size < room(pair):
                 self._drop(region)
                 continue
@@ -55,8 +57,15 @@ class SharedMemory:
 
     def close(self) -> None:
         """Give the regions back."""
-        while self._free:
-            self._drop(self._free.pop())
+        while region := self._idle():
+            self._drop(region)
+
+    def _idle(self) -> Region | None:
+        """A region that no call uses; in one step, as several threads may ask."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
 
     def _make(self, pair: bytes) -> Region | httpx.Response:
         """A new region, or the service's refusal."""

@@ -80,9 +80,9 @@ class OnnxNetwork:
 
     def _shrink_arena(self) -> None:
         """Free the memory that earlier runs left in the arena."""
-        smallest = np.zeros((1, MULTIPLE, MULTIPLE), np.uint8)
-        pair = {"visible": np.stack([smallest] * 3, 3), "infrared": smallest}
         with suppress(Exception):  # the caller raises the first error
+            smallest = np.zeros((1, MULTIPLE, MULTIPLE), np.uint8)
+            pair = {"visible": np.stack([smallest] * 3, 3), "infrared": smallest}
             if self._session:
                 self._session.run(["fused", "labels"], pair, self._shrinking)
 

@@ -1,6 +1,5 @@
 """`GET /streams/{stream}/pair`: the newest raw pair of a stream, to calibrate the rig."""
 
-from asyncio import to_thread
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request
@@ -60,7 +59,7 @@ async def newest_pair(
     headers = {"ETag": pair.tag, "Cache-Control": "no-store"}
     if if_none_match == pair.tag:
         return Response(status_code=304, headers=headers)
-    body, content_type = await to_thread(_encoded, pair)
+    body, content_type = await request.app.state.dispatcher.queues.codecs.run(_encoded, pair)
     return Response(body, media_type=content_type, headers=headers)
 
 

@@ -41,10 +41,8 @@ def choose(accept: str, views: tuple[View, ...]) -> str:
         raise NotAcceptable(
             f"{views[0]} as JPEG or WebP would no longer hold its numbers; accept image/png"
         )
-    response_format = f" of {', '.join(views)}" if views else ""
-    raise NotAcceptable(
-        f"the answer{response_format} can be {', '.join(offered)}; Accept was {accept!r}"
-    )
+    of_what = f" of {', '.join(views)}" if views else ""
+    raise NotAcceptable(f"the answer{of_what} can be {', '.join(offered)}; Accept was {accept!r}")
 
 
 def quality(accept: str, offer: str) -> float:

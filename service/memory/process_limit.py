@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from ctypes import CDLL
 from pathlib import Path
 from typing import Protocol
@@ -82,18 +83,20 @@ async def return_after_peaks(
     10 s, and never while pairs come steadily. Other C libraries are left alone. `trim_network`
     is called every 10 s.
     """
-    trim = getattr(CDLL(None), "malloc_trim", None)
+    trim = getattr(CDLL(None), "malloc_trim", lambda _: 0)
     seen, worked = 0, False
-    while trim:
+    while True:
         await asyncio.sleep(TRIM_S)
-        await asyncio.to_thread(trim_network)
+        with suppress(MemoryError, RuntimeError):  # no room for its thread: the next time
+            await asyncio.to_thread(trim_network)
         after_peak = buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2
         idle = worked and pairs.entered == seen and not pairs.pending
         worked, seen = worked or pairs.entered != seen, pairs.entered
         if after_peak or idle:
             buffered.peak, worked = buffered.bytes, False  # what is held yet is returned later
             gc.collect()
-            await asyncio.to_thread(trim, 0)
+            with suppress(MemoryError, RuntimeError):
+                await asyncio.to_thread(trim, 0)
 
 
 def freeze() -> None:

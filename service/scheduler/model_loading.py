@@ -12,6 +12,7 @@ from segmif.runtime import Runtime, open_runtime, predict
 
 from ..pipeline.align import RigAligner
 from ..settings import Settings
+from .worker_threads import end_aside
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def hangs(runtime: Runtime, limit_s: float) -> bool:
     trial.start()
     trial.join(limit_s)
     if trial.is_alive():
-        Thread(target=runtime.close, daemon=True).start()  # which may hang as well
+        end_aside(runtime.close)
         return True
     return False
 

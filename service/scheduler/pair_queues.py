@@ -44,6 +44,7 @@ class PairQueues:
     def enter(self, pair: PairRequest, heavy: bool) -> Iterator[QueuedPair]:
         """Hold the slots of a pair; raises as `Admission.check`."""
         client, left_s = client_key(pair.client), pair.due - monotonic()
+        self.all.check(client, left_s)  # before a slot of another client is taken for nothing
         heavy_slot = self.heavy.enter(client, left_s) if heavy else None
         slots = [heavy_slot] if heavy_slot else []
         try:

@@ -138,7 +138,7 @@ async def infer(
     ]
     results = await cancel_on_disconnect(request, _all(dispatcher, pairs))
     times = request.state.times = results[0].times
-    writing = codecs.run(write_results, inference.asked, results, dispatcher.runtime)
+    writing = codecs.run(write_results, inference.asked, results)
     answer, head = await in_time(writing, pairs[0].due)
     dispatcher.metrics.stages.labels("encode").observe(times.ms["encode"] / 1000)
     flags = (flag for each in results for flag in each.prepared.condition.flags)

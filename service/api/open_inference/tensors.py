@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE
-from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame, Layout
 
 from ...errors import BadWire
@@ -148,16 +147,14 @@ def _part(data: memoryview, batch: int, place: int) -> memoryview:
     return data[place * size : (place + 1) * size]
 
 
-def write_results(
-    asked: InferRequest, results: Sequence[Result], runtime: Runtime
-) -> tuple[bytes, int | None]:
+def write_results(asked: InferRequest, results: Sequence[Result]) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON if binary tensors follow."""
     with results[0].times.measure("encode"):
         described, binary = _outputs(asked, results)
     for result in results[1:]:
         result.times.note("encode", results[0].times.ms["encode"])
     answer = {
-        "model_name": runtime.manifest.variant,
+        "model_name": results[0].runtime.manifest.variant,
         "model_version": VERSION,
         "id": asked.id,
         # parameters are no objects in this protocol

@@ -50,7 +50,7 @@ class Decoder(Protocol):
     """
     Decodes the files of a pair; both raise ImageError.
 
-    `bits` are those of `images.decode_visible_frame`; `due` is on the clock of `time.monotonic`.
+    `bits` are those of `codecs.decode_visible_frame`; `due` is on the clock of `time.monotonic`.
     """
 
     def visible(self, data: bytes, max_pixels: int, bits: int | None, due: float) -> VisibleFrame:
@@ -147,8 +147,8 @@ class DecoderPool:
                     self._put_first(self._begin(max_pixels))
                 except OSError as error:
                     logger.warning("frames are decoded in the process of the service: %s", error)
-                self._works = self._works or False
-            return self._works
+                    self._works = False
+            return bool(self._works)
 
     def _put_first(self, process: Process) -> None:
         if process.unfiltered:
@@ -177,6 +177,9 @@ class DecoderPool:
             raise NotReady(
                 f"there is no process to decode frames in: {error}", retry_s=1
             ) from error
+        except BaseException:
+            self._free.put(None)
+            raise
 
     def _decode(self, job: Job, max_pixels: int) -> tuple[DecodeReport, Pixels]:
         for _ in range(2):
