@@ -42,7 +42,7 @@ serve: .venv/.serve ## run the service on PORT (8000); sets itself up, needs no 
 	$(PY) -m service serve --port $(PORT)
 
 test: .venv/.dev ## run the tests; sets itself up
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/.dev ## lint, format, types and import rules
 	$(PY) -m ruff check .

@@ -1,0 +1,71 @@
+"""A sink takes results; a bounded queue of its own keeps it from holding up the others."""
+
+from collections.abc import Callable
+from queue import Empty, Full, Queue
+from threading import Thread
+from typing import Protocol
+
+from ..live_result import LiveResult
+
+WAITING = 8  # results that a sink may be behind
+
+
+class SinkError(Exception):
+    """A sink cannot take results; the message says what to do, without a password."""
+
+
+class Sink(Protocol):
+    """Takes the results of one rig, in their order, in a thread of its own."""
+
+    name: str  # for logs and metrics, such as `recording`; without a password
+
+    def write(self, result: LiveResult) -> None:
+        """Take a result; may block. Raises SinkError or OSError, and may be called again."""
+
+    def close(self) -> None:
+        """Finish what was begun."""
+
+
+class SinkThread:
+    """Hands results to a sink in a thread; of too many that wait the oldest is dropped."""
+
+    def __init__(
+        self, sink: Sink, failed: Callable[[Exception], None], *, lossless: bool = False
+    ) -> None:
+        """`failed` gets what `write` raises. A `lossless` one makes `put` wait instead."""
+        self.sink = sink
+        self.dropped = 0
+        self._failed, self._lossless = failed, lossless
+        self._waiting: Queue[LiveResult | None] = Queue(WAITING)
+        self._thread = Thread(target=self._work, name=f"sink-{sink.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, result: LiveResult) -> None:
+        """Queue a result."""
+        while True:
+            try:
+                self._waiting.put(result, block=self._lossless)
+                return
+            except Full:
+                try:
+                    self._waiting.get_nowait()
+                    self.dropped += 1
+                except Empty:
+                    pass
+
+    def close(self, timeout_s: float = 10) -> bool:
+        """Write what waits and close the sink; gives whether it ended in time."""
+        self._waiting.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (result := self._waiting.get()) is not None:
+            try:
+                self.sink.write(result)
+            except Exception as error:  # a sink that fails must not end the others
+                self._failed(error)
+        try:
+            self.sink.close()
+        except Exception as error:
+            self._failed(error)
