@@ -8,6 +8,7 @@ made even, at several widths and in both polarities.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 import cv2
@@ -28,6 +29,7 @@ Size = tuple[int, int]  # columns, rows
 SEARCH_ROWS = 480  # frames are searched at this height: time grows faster than the pixels
 MARGIN = 30  # [px of the searched picture]
 BACKGROUNDS = (8.0, 12.0, 18.0)  # [px at 480 rows] about half to one square of a board that fits
+QUICK_VIEWS = 2  # of the prepared frames: those that most often show the board
 CONTRAST_FLOOR = 1e-3  # of the frame's range: what lies below is noise, not contrast
 STRETCH = 5.0  # local standard deviations shown between black and white
 WINDOWS = (0.2, 0.35)  # of the spacing, half widths for the measurement of a corner
@@ -104,9 +106,8 @@ def detect(frame: Pixels, board: Board, *, quick: bool = False) -> Detection | R
 
 def views(frame: Pixels) -> Iterator[PreparedFrame]:
     """A frame prepared in several ways, the likely ones first."""
-    stretched = _levels(frame)
     if frame.dtype == np.uint8:
-        yield _view(stretched, "as it is")
+        yield _view(cast(Grey, frame), "as it is")
     unit = frame.shape[0] / SEARCH_ROWS
     for background in BACKGROUNDS:
         even = flatten(frame, background * unit)
@@ -211,7 +212,7 @@ def _view(picture: Grey, how: str) -> PreparedFrame:
 
 def _marker_grids(frame: Pixels, board: Board, quick: bool) -> Iterator[Candidate]:
     """Boards whose markers identify any part."""
-    for view in list(views(frame))[: 2 if quick else None]:
+    for view in islice(views(frame), QUICK_VIEWS if quick else None):
         found = MARKERS[board.kind](view.small, board)
         if found is None or len(found[1]) < MIN_CORNERS:
             continue
@@ -246,14 +247,16 @@ def _found_grids(
 ) -> Iterator[tuple[PreparedFrame, Size, Floats]]:
     """Prepared frame, grid size and points (N, 2) [px of the frame] of each grid found."""
     whole = (board.columns, board.rows)
-    looks = list(views(frame))
+    looks = list(islice(views(frame), QUICK_VIEWS if quick else None))
     parts = [(board.columns - 1, board.rows), (board.columns - 2, board.rows)]
     parts += [(board.columns, board.rows - 1), (board.columns, board.rows - 2)]
     plan = [(view, whole, thorough) for view in looks for thorough in (False, True)]
     if quick:
-        plan = [(view, whole, False) for view in looks[:2]]
+        plan = [(view, whole, False) for view in looks]
     elif board.kind == "chessboard":
-        plan += [(view, part, False) for view in looks[:2] for part in parts if min(part) > 2]
+        plan += [
+            (view, part, False) for view in looks[:QUICK_VIEWS] for part in parts if min(part) > 2
+        ]
     for view, size, thorough in plan:
         search = _search_circles if board.kind == "circles" else _search_chessboard
         points = search(view.small, size, thorough)

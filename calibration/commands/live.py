@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_camera_arguments(parser, "as `solve` takes them")
     add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
-    parser.add_argument("--views", type=IntegerRange(), default=30, help="to take (%(default)s)")
+    parser.add_argument(
+        "--views", type=IntegerRange(MIN_VIEWS), default=30, help="to take (%(default)s)"
+    )
     parser.add_argument(
         "--tolerance-ms",
         type=FloatRange(0, 3.6e6),
@@ -71,8 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.views < MIN_VIEWS:
-        raise ValueError(f"--views is {args.views}: a rig takes at least {MIN_VIEWS}")
     session = Session(board_from(args), args.keep, cameras_from_args(args))
     stream = source(args)
     with Page(args.port) as page:
@@ -124,12 +124,11 @@ class Session:
     lacking: str = f"at least {MIN_VIEWS} are needed"  # why there is no solution
     picture: Colour = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
     covered: str = ""  # shares of the frames that boards have covered, in words
+    wanted: str = field(init=False)  # the pose to show next, in words; its search takes long
     _before: tuple[int, Floats] | None = None  # stamp and corners of the pair before
 
-    @property
-    def wanted(self) -> str:
-        """The pose to show next, in words."""
-        return next_pose(len(self.views), self.solution, self.board)
+    def __post_init__(self) -> None:
+        self.wanted = next_pose(0, None, self.board)
 
     def take(self, stamp_ns: int, visible: NDArray[np.uint8], infrared: Pixels) -> str:
         """
@@ -151,7 +150,9 @@ class Session:
         self._keep(stamp_ns, visible, infrared)
         self.views.append(PairView(f"{stamp_ns:019d}", first, second))
         sizes = (grey.shape[1], grey.shape[0]), (heat.shape[1], heat.shape[0])
-        return f"view {len(self.views)} taken; {self._learn(sizes)}; next {self.wanted}"
+        learnt = self._learn(sizes)
+        self.wanted = next_pose(len(self.views), self.solution, self.board)
+        return f"view {len(self.views)} taken; {learnt}; next {self.wanted}"
 
     def _not_new(self, stamp_ns: int, seen: Detection, width: int) -> str:
         before, self._before = self._before, (stamp_ns, seen.points)

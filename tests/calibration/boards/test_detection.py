@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from calibration.boards import detection
 from calibration.boards.board import Board
 from calibration.boards.detection import Detection, Refusal, detect, flatten
 from calibration.boards.grid_extent import ends_inside
@@ -65,6 +66,20 @@ def test_a_board_cut_by_the_edge_counts_as_far_as_it_goes() -> None:
     assert len(found.ids) == BOARD.rows * (BOARD.columns - 1)
     moved = replace(found, points=found.points + np.array([cut, 0.0]))
     assert miss_px(moved, moment.visible_points) < 0.25
+
+
+def test_a_quick_search_prepares_only_the_views_that_it_searches(
+    coarse: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[float] = []
+
+    def counted(frame: Pixels, sigma_px: float) -> NDArray[np.uint8]:
+        widths.append(sigma_px)
+        return flatten(frame, sigma_px)
+
+    monkeypatch.setattr(detection, "flatten", counted)
+    assert isinstance(detect(uniform(coarse), BOARD, quick=True), Refusal)
+    assert len(widths) == 1  # of three
 
 
 def uniform(frame: Pixels) -> Pixels:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -19,7 +20,7 @@ from calibration.commands import live
 from calibration.io.live_sources import Read, StampedFrame, latest_pairs
 from calibration.report.live_page import Page
 from calibration.report.pictures import BEFORE, Colour
-from calibration.solver.next_view import candidates, information_gains, most_informative
+from calibration.solver.next_view import candidates, information_gains, most_informative, next_pose
 from calibration.solver.stereo import calibrate
 from calibration.solver.synthetic import (
     BOARD,
@@ -91,7 +92,15 @@ def test_views_are_taken_refused_and_asked_for(
 
     pages: list[tuple[Colour, list[str]]] = []
     monkeypatch.setattr(Page, "show", lambda self, *shown: pages.append(shown))
+    searches: list[int] = []
+
+    def search(kept: int, *of: Any) -> str:
+        searches.append(kept)
+        return next_pose(kept, *of)
+
+    monkeypatch.setattr(live, "next_pose", search)
     assert run(monkeypatch, tmp_path) == 0
+    assert searches == [0, 1, 2, 3, 4, 5, 6]  # once for each view, not for each pair
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("show the board in the middle, facing")
     assert [line.split(";")[0] for line in said[1:7]] == [f"view {n} taken" for n in range(1, 7)]
