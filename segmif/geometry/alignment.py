@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from segmif.geometry.rig import Floats, Homography, Rig
 
-Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.uint16])
+Pixels = TypeVar("Pixels", bound=NDArray[np.uint8] | NDArray[np.uint16])
 
 PIECE = 1 << 18  # visible pixels computed at a time
 MIN_SHARE, MIN_PX = 0.001, 4  # of the visible view; of the infrared frame, along either side
 OUTSIDE = -2.0  # [px] so far out that no neighbour of a bilinear sample lies in the frame
+NO_FRACTION = np.empty((0, 0), np.uint16)
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class Alignment:
     seen: NDArray[np.bool_]  # (H, W) the infrared camera sees this visible pixel's point
     infrared_size: tuple[int, int]  # width, height [px]
 
-    def apply(self, infrared: Pixels) -> Pixels:
+    def apply(self, infrared: Pixels, *, nearest: bool = False) -> Pixels:
         """
         Warp a raw infrared frame into the visible view (H, W); pixels that it does not see are 0.
 
-        Raises ValueError for a frame of another size than the rig's.
+        Bilinear, or the `nearest` pixel. Raises ValueError for a frame of another size than the
+        rig's.
         """
         height, width = infrared.shape[:2]
         if (width, height) != self.infrared_size:
@@ -37,7 +39,17 @@ class Alignment:
                 f"the infrared frame is {width}x{height}, the rig was calibrated at "
                 f"{self.infrared_size[0]}x{self.infrared_size[1]}"
             )
+        if nearest:
+            return cast(
+                Pixels, cv2.remap(infrared, self._rounded(), NO_FRACTION, cv2.INTER_NEAREST)
+            )
         return cast(Pixels, cv2.remap(infrared, self.whole, self.fraction, cv2.INTER_LINEAR))
+
+    def _rounded(self) -> NDArray[np.int16]:
+        """Whole positions (H, W, 2) [px]; with `whole` alone, cv2.remap would round down."""
+        steps = cv2.INTER_TAB_SIZE
+        right, down = self.fraction % steps, self.fraction // steps
+        return self.whole + (np.dstack([right, down]) * 2 >= steps)
 
 
 def align(rig: Rig | Homography, depth_m: float = np.inf) -> Alignment:

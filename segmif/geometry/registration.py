@@ -21,6 +21,7 @@ from segmif.geometry.rig import Floats
 Grey = NDArray[np.uint8]
 Field = NDArray[np.float32]
 Picture = TypeVar("Picture", NDArray[np.uint8], NDArray[np.float32])
+Plane = TypeVar("Plane", bound=NDArray[np.uint8] | NDArray[np.uint16])
 
 COARSE_ROWS, FINE_ROWS = 120, 240
 EDGE_FLOOR = 0.3  # of a frame's typical gradient: weaker edges count less and less
@@ -50,11 +51,11 @@ class Refinement:
         """Whether to use it: frames of different scenes have a best map too."""
         return self.confidence >= 0.5
 
-    def apply(self, infrared: Grey) -> Grey:
-        """Warp the same infrared frame (H, W) by the correction."""
+    def apply(self, infrared: Plane, *, nearest: bool = False) -> Plane:
+        """Warp the same infrared frame (H, W) by the correction: bilinear, or `nearest`."""
         height, width = infrared.shape
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cast(Grey, cv2.warpAffine(infrared, self.A, (width, height), flags=flags))
+        flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+        return cast(Plane, cv2.warpAffine(infrared, self.A, (width, height), flags=flags))
 
 
 @dataclass(frozen=True)

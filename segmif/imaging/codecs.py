@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from segmif.thermal.camera_profile import CameraProfile
 from segmif.thermal.invalid_counts import Validity, find_invalid, find_invalid_levels
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Plane = TypeVar("Plane", bound=Pixels)
 
 # One fixed filter and run lengths only. On street scenes of 640x480 this takes 10 ms instead of
 # 20 ms for level 1 with OpenCV's choice of filters, at about the same size.
@@ -226,16 +227,16 @@ def write_png(path: Path, array: Pixels, compression: int = 6) -> None:
     write_bytes(path, encode_png(array, compression), wait_for_disk=False)
 
 
-def resize(
-    array: NDArray[np.uint8], height: int, width: int, *, nearest: bool = False
-) -> NDArray[np.uint8]:
-    """Resize (H, W) or (H, W, C): area average down, bilinear up, or `nearest` for class ids."""
+def resize(array: Plane, height: int, width: int, *, nearest: bool = False) -> Plane:
+    """
+    Resize (H, W) or (H, W, C): area average down, bilinear up, or `nearest` for ids and counts.
+    """
     if array.shape[:2] == (height, width):
         return array
     shrinks = height * width < array.shape[0] * array.shape[1]
     smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     method = cv2.INTER_NEAREST_EXACT if nearest else smooth
-    return cast(NDArray[np.uint8], cv2.resize(array, (width, height), interpolation=method))
+    return cast(Plane, cv2.resize(array, (width, height), interpolation=method))
 
 
 def decode_header(header: Header) -> Pixels:

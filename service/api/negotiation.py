@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from segmif.wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
+from segmif.wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, PREPARED, RAW, WEBP, View
 
 from ..errors import NotAcceptable
 
@@ -13,15 +13,17 @@ ALL_OFFERS = (MIXED, PNG, JPEG, WEBP, RAW, JSON)  # JSON last: base64 is a third
 
 def offers(views: tuple[View, ...]) -> tuple[str, ...]:
     """Media types in which these pictures (none: any) can be had, the first choice first."""
-    match views:
-        case ():
-            return ALL_OFFERS
-        case ("mask",) | ("confidence",):
-            return (PNG, MIXED, RAW, JSON)
-        case (_,):
-            return (PNG, JPEG, WEBP, MIXED, RAW, JSON)
-    # The raw form has room for one picture beside labels and confidence.
-    return (MIXED, JSON) if {"fused", "overlay"} <= set(views) else (MIXED, RAW, JSON)
+    if not views:
+        return ALL_OFFERS
+    together = (MIXED, RAW, JSON) if _fits_raw(views) else (MIXED, JSON)
+    if len(views) > 1:
+        return together
+    return (PNG, *together) if views[0] in NUMBERS else (PNG, JPEG, WEBP, *together)
+
+
+def _fits_raw(views: tuple[View, ...]) -> bool:
+    """The raw form has room for one picture beside labels and confidence."""
+    return not ({"fused", "overlay"} <= set(views) or set(views) & set(PREPARED))
 
 
 @lru_cache(256)  # every client sends the same again and again

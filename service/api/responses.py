@@ -4,7 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segmif.classes import overlay
 from segmif.imaging import codecs
-from segmif.imaging.codecs import ImageError
+from segmif.imaging.codecs import ImageError, Pixels
 from segmif.wire.binary_pair import ENCODED, MISSING, RGB8, Y8, RawAnswer
 from segmif.wire.media_types import JPEG, JSON, MIXED, NUMBERS, PNG, RAW, WEBP, View
 
@@ -161,7 +161,7 @@ def run_lengths(labels: NDArray[np.uint8]) -> dict[str, list[int]]:
     return {"size": [*labels.shape], "runs": np.stack([flat[starts], lengths], 1).ravel().tolist()}
 
 
-def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
+def _pixels(view: View, result: Result) -> Pixels:
     """A picture (H, W, 3) RGB, or numbers (H, W); raises BadParameter if there are none."""
     prediction = result.prediction
     match view:
@@ -171,6 +171,12 @@ def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
             return prediction.labels
         case "overlay":
             return overlay(prediction.fused, prediction.labels, result.runtime.manifest.classes)
+        case "visible":
+            return result.prepared.pair.visible
+        case "infrared":
+            return result.prepared.pair.infrared
+        case "counts":
+            return _counts(result)
     if prediction.confidence is None:
         raise BadParameter(
             "return=confidence: the network in service gives none; its weights exported anew "
@@ -179,20 +185,27 @@ def _pixels(view: View, result: Result) -> NDArray[np.uint8]:
     return prediction.confidence
 
 
-def _bytes(array: NDArray[np.uint8]) -> memoryview:
+def _counts(result: Result) -> Pixels:
+    if result.prepared.counts is None:
+        raise BadParameter("return=counts: the pair has no infrared frame; ask for other pictures")
+    return result.prepared.counts
+
+
+def _bytes(array: Pixels) -> memoryview:
     """The pixels row by row; copied only if the network's frame was larger."""
     return np.ascontiguousarray(array).reshape(-1).data
 
 
 def _picture(view: View, media_type: str, result: Result) -> bytes:
     """A picture in its type, what holds numbers always as PNG; raises NotAcceptable."""
-    pixels = _pixels(view, result)
     if view == "mask":
-        return codecs.encode_indexed_png(pixels, result.runtime.manifest.classes.palette)
+        labels, taxonomy = result.prediction.labels, result.runtime.manifest.classes
+        return codecs.encode_indexed_png(labels, taxonomy.palette)
+    pixels = _pixels(view, result)
     encoder = {JPEG: codecs.encode_jpeg, WEBP: codecs.encode_webp}.get(media_type)
     if not encoder or view in NUMBERS:
         return codecs.encode_png(pixels)
     try:
-        return encoder(pixels)
+        return encoder(cast(NDArray[np.uint8], pixels))
     except ImageError as error:
         raise NotAcceptable(f"{error}; accept {PNG}") from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segmif.geometry.alignment import Alignment, align, check_sizes, parallax_direction, parallax_px
 from segmif.geometry.registration import Drift, DriftMonitor
 from segmif.geometry.rig import Rig, open_rig
+from segmif.imaging.codecs import Pixels
 from segmif.imaging.luma import luma
 
 from ..errors import BadPair, BadParameter
@@ -101,6 +102,11 @@ class RigAligner:
             parallax_px(self.rig, depth_m, near_m),
             parallax_px(self.rig, depth_m, math.inf),
         )
+
+    def nearest(self, infrared: Pixels, depth_m: float | None) -> Pixels:
+        """A frame (H, W) that `align` has taken, by its nearest pixels; 0 outside its view."""
+        warp, _ = self._warp(depth_m)
+        return warp.apply(infrared, nearest=True)
 
     def align(
         self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], depth_m: float | None

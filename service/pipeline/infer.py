@@ -47,6 +47,7 @@ class PreparedPair:
     refinement: Refinement | None = None  # None: nobody asked for one
     cameras: Cameras = field(default_factory=Cameras)
     visible_grey: bool = False  # the visible frame came with one channel
+    counts: Pixels | None = None  # infrared as it came in the visible view (H, W), if asked for
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,12 @@ def align_pair(
         if memory and levels and levels.state and "infrared" in condition.sensors:
             memory.gain = levels.state
         if len(condition.sensors) < len(SENSORS):
-            return replace(prepared, pair=without_blind_frames(prepared.pair, condition))
-        return refined(prepared) if options.refine else prepared
+            prepared = replace(prepared, pair=without_blind_frames(prepared.pair, condition))
+        elif options.refine:
+            prepared = refined(prepared)
+        if infrared is None or "counts" not in options.views:
+            return prepared
+        return replace(prepared, counts=_counts(infrared, prepared, rules, options.depth_m))
 
 
 def enforce_policy(condition: Condition, policy: Policy) -> None:
@@ -183,6 +188,18 @@ def refined(prepared: PreparedPair) -> PreparedPair:
     found = refine(luma(visible), infrared)
     corrected = found.apply(infrared) if found.sure else infrared
     return replace(prepared, pair=FramePair(visible, corrected), refinement=found)
+
+
+def _counts(
+    infrared: Pixels, prepared: PreparedPair, rules: PairRules, depth_m: float | None
+) -> Pixels:
+    """Infrared (h, w) as it came, by nearest pixels where `prepared` has it."""
+    if rules.rig_aligner:
+        counts = rules.rig_aligner.nearest(infrared, depth_m)
+    else:
+        counts = codecs.resize(infrared, *prepared.pair.infrared.shape, nearest=True)
+    found = prepared.refinement
+    return found.apply(counts, nearest=True) if found and found.sure else counts
 
 
 def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:

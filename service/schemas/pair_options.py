@@ -28,7 +28,9 @@ class PairOptions(CameraFields):
         alias="return",
         description="pictures with commas between, else fused,mask; a single one comes alone "
         "unless Accept wants multipart/mixed, raw or JSON, which hold the report too; confidence "
-        "is 255 times the probability of the mask's class",
+        "is 255 times the probability of the mask's class; visible and infrared are the 8 bit that "
+        "the network saw; counts is infrared as it came, of 8 or 16 bit, in the visible view by "
+        "nearest pixels, 0 outside the infrared camera's view",
     )
     depth_m: float | None = Field(
         default=None,
