@@ -46,7 +46,7 @@ class Arm:
     """One row of the table: what differs from the other arms."""
 
     description: str
-    change: Callable[[Network], None] | None = None  # of the network, before training
+    change: Callable[[Network], Mapping[str, object] | None] | None = None  # as `train` takes it
     view: Callable[[FrameSet], FrameSet] | None = None  # of the frames, training and validation
     settings: Mapping[str, Any] = field(default_factory=dict)  # other values of the config
     with_teacher: bool = False

@@ -19,6 +19,7 @@ from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
 from segmif.model.weights import open_network, save_network
 from training.fit.espnet_teacher import SegmenterAlone, open_teacher
+from training.fit.initial_network import descent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +58,8 @@ def main(args: argparse.Namespace) -> int:
     shifts = dict(args.without_infrared)
     join(network, tutor, shifts)
     taught = {"sha256": taught_by.sha256, "training": taught_by.training}
-    save_network(
-        network, args.out, manifest.training | {"tutor": taught, "without_infrared": shifts}
-    )
+    facts = manifest.training | {"tutor": taught, "without_infrared": shifts}
+    save_network(network, args.out, facts | descent([], [manifest.training, taught_by.training]))
     return 0
 
 

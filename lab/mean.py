@@ -16,6 +16,7 @@ from segmif.argument_types import FloatRange
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from training.fit.espnet_teacher import open_teacher
+from training.fit.initial_network import descent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,9 @@ def main(args: argparse.Namespace) -> int:
         for share, manifest in zip(shares, manifests, strict=True)
     ]
     facts: dict[str, Any] = manifests[-1].training | {"mean_of": parts}
-    save_network(network, args.out, facts)
+    save_network(
+        network, args.out, facts | descent([], [manifest.training for manifest in manifests])
+    )
     return 0
 
 

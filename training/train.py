@@ -8,8 +8,8 @@ again with --resume. On several GPUs: `torchrun --nproc-per-node N -m training t
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,14 +76,14 @@ def train(
     stop: int | None = None,
     precision: str | None = None,
     accept_changes: bool = False,
-    change: Callable[[Network], None] | None = None,
+    change: Callable[[Network], Mapping[str, object] | None] | None = None,
     view: Callable[[FrameSet], FrameSet] | None = None,
 ) -> Network:
     """
     Runs the whole training and writes the averaged network to `out`; gives it back.
 
-    For experiments: `change` makes another network of the variant before it learns, `view` other
-    frames of the data.
+    For experiments: `change` makes another network of the variant before it learns, and gives the
+    descent of weights that it puts in; `view` makes other frames of the data.
     """
     if not config.phases and not start:
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
@@ -102,17 +102,21 @@ def train(
     network, reuse = initial_network(
         config.variant, frames.taxonomy, start, trains_mask=bool(config.phases)
     )
-    learnt_from = open_teachers(teachers, frames.taxonomy, config.distill, fabric)
+    learnt_from = open_teachers(teachers, config.distill, fabric)
     said, of_classes = notes_on_classes(start, reuse, learnt_from, frames.taxonomy)
-    run.begin(inputs)
     source = root if root.is_dir() else "rendered scenes"
     notes = (f"note: {remark}" for remark in (*frames.remarks, *said))
     fabric.print("\n".join((f"{len(frames)} pairs of {source}", *notes)))
     if not start and not resume:
         imagenet.start_pretrained(network)
     imagenet.freeze(network, config.frozen_stages)
-    if change:
-        change(network)
+    published = change(network) if change else None
+    data = [each.folder for each in config.data] if root.is_dir() else ["rendered scenes"]
+    pretrained = [] if inputs.start else imagenet.sources_of(network)
+    parents = [Manifest.read(path).training for path in (start, *teachers) if path]
+    descends = descent([*data, *pretrained], [published or {}, inputs.descent, *parents])
+    inputs = replace(inputs, classes=of_classes | dict(inputs.classes), descent=descends)
+    run.begin(inputs)
     session = Session.open(config, fabric, run, frames, network)
     session.teachers = learnt_from
     session.validation = validation
@@ -124,11 +128,8 @@ def train(
     copy_from_first(session.averaged, fabric)
     if fabric.is_global_zero:
         done = {"steps": steps, "frames": len(frames), **asdict(config)}
-        facts = history(done | inputs.weights | of_classes, config, start)
-        data = [each.folder for each in config.data] if root.is_dir() else ["rendered scenes"]
-        pretrained = [] if start else imagenet.sources_of(network)
-        parents = [start, *teachers] if start else teachers
-        save_network(session.averaged, out, facts | descent([*data, *pretrained], parents))
+        facts = history(done | inputs.weights | dict(inputs.classes), config, start)
+        save_network(session.averaged, out, facts | dict(inputs.descent))
     fabric.barrier()
     return session.averaged
 

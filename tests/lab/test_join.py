@@ -23,7 +23,7 @@ def saved(variant: str, path: Path, *, tutor: bool = False) -> Network:
     network = Network(variant, MFNET)
     if tutor:
         as_tutor(network)
-    save_network(network.eval(), path, {"steps": 1})
+    save_network(network.eval(), path, {"descends_from": [f"{path.stem}'s frames"]})
     return network
 
 
@@ -45,7 +45,9 @@ def test_the_mask_becomes_a_mean_and_the_fused_frame_stays(tmp_path: Path) -> No
         _, taught_logits = tutor.predict(*pair)
     assert torch.equal(fused, fused_before)
     torch.testing.assert_close(logits, share + (1 - OWN_SHARE) * taught_logits)
-    assert Manifest.read(out).training["tutor"]["sha256"] == sha256(taught)
+    noted = Manifest.read(out).training
+    assert noted["tutor"]["sha256"] == sha256(taught)
+    assert noted["descends_from"] == ["edge's frames", "tutor's frames"]
 
 
 @pytest.mark.parametrize("dead", ["visible", "infrared"])

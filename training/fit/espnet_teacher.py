@@ -5,6 +5,7 @@ It segments single pictures in `worth`; with an encoder for each sensor it is th
 networks, and the second encoder of `edge`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +18,10 @@ from segmif.model.weights import load_tensors, open_network
 
 from ..data.sources import data_root
 
+PUBLISHED: Mapping[str, object] = {
+    "descends_from": ["Cityscapes (published ESPNetv2)"],
+    "commercial_use": "Cityscapes' frames are for non-commercial use",
+}
 TUTOR = "espnetv2-pair"  # the variant that manifests of a tutor name
 
 
@@ -54,14 +59,19 @@ def start_from(segmenter: Segmenter, weights: Path) -> None:
             net.load_state_dict(encoder)
 
 
-def with_segmenter(network: Network, *, weights: Path | None, both: bool) -> None:
-    """Puts a segmenter in place of a network's core, from published weights if some are given."""
+def with_segmenter(network: Network, *, weights: Path | None, both: bool) -> Mapping[str, object]:
+    """
+    Puts a segmenter in place of a network's core, from published weights if some are given.
+
+    Returns what those descend from, for the manifest.
+    """
     core = SegmenterAlone(len(network.config.taxonomy.names), both=both)
     if weights:
         start_from(core.segmenter, weights)
     network.core = core.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if both:
         network.variant = TUTOR
+    return PUBLISHED if weights else {}
 
 
 def load_teacher(path: Path, device: torch.device) -> Network:

@@ -1,8 +1,9 @@
 """What a run begins with: the network to train and those to learn from, whatever their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -50,9 +51,7 @@ def initial_network(
     return network.train(), reuse
 
 
-def open_teachers(
-    paths: Sequence[Path], classes: Taxonomy, weights: DistillWeights, fabric: Fabric
-) -> list[Network]:
+def open_teachers(paths: Sequence[Path], weights: DistillWeights, fabric: Fabric) -> list[Network]:
     """
     What to learn from; they may have other classes than the frames, but all the same.
 
@@ -98,18 +97,17 @@ def notes_on_classes(
     return said, facts
 
 
-def descent(sources: Sequence[str], parents: Sequence[Path]) -> dict[str, object]:
+def descent(sources: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """
     What weights descend from, for the manifest: `sources` and all that their parents descend from.
 
-    What a parent says of commercial use holds for the weights too.
+    `records` are the parents' entries `training`. What one says of commercial use holds for all.
     """
-    records = [Manifest.read(path).training for path in parents]
     inherited = (name for record in records for name in record.get("descends_from", ()))
     terms = (record["commercial_use"] for record in records if "commercial_use" in record)
     facts: dict[str, object] = {"descends_from": list(dict.fromkeys((*sources, *inherited)))}
-    if conditions := "; ".join(dict.fromkeys(terms)):
-        facts["commercial_use"] = conditions
+    if sentences := dict.fromkeys(part for term in terms for part in term.split("; ")):
+        facts["commercial_use"] = "; ".join(sentences)
     return facts
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ class Inputs:
     validation: Mapping[str, str]  # empty if the run never was validated
     start: str | None = None
     teachers: Sequence[str] = ()
+    classes: Mapping[str, Any] = field(default_factory=dict)  # `start_classes`, `lesson_classes`
+    descent: Mapping[str, Any] = field(default_factory=dict)  # as `initial_network.descent`
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -47,13 +49,21 @@ class Inputs:
 
 def resumed(noted: Inputs | None, found: Inputs, folder: Path, *, accept: bool) -> Inputs:
     """
-    The inputs to go on with: weights to start from are known though not named again.
+    The inputs to go on with: weights to start from, and what the manifest says of them, are known
+    though they are not named again.
 
     Raises ValueError for others than the run has noted, unless they are accepted.
     """
     if noted is None:
         return found
-    found = replace(found, start=found.start or noted.start)
+    if noted.start and not (found.start or noted.descent):
+        raise ValueError(
+            f"{folder} is of an earlier release, which did not note what its weights descend from: "
+            "name them by --weights"
+        )
+    found = replace(
+        found, start=found.start or noted.start, classes=noted.classes, descent=noted.descent
+    )
     if not found.validation:  # as a run that stops before its first one
         found = replace(found, validation=noted.validation)
     changed = changes(noted, found)

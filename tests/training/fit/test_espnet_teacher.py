@@ -61,9 +61,15 @@ def test_a_tutor_is_saved_and_teaches_masks_alone(
 ) -> None:
     monkeypatch.setattr(sources, "RENDERED_SCENES", 2)
     nowhere, saved = tmp_path / "no-data", tmp_path / "tutor.safetensors"
-    as_tutor = partial(with_segmenter, weights=None, both=True)
+    published = tmp_path / "published.pth"
+    encoder = Segmenter(9, both=True).base_net.state_dict()
+    torch.save({f"base_net.{name}": value for name, value in encoder.items()}, published)
+    as_tutor = partial(with_segmenter, weights=published, both=True)
     tutor = train(SHORT, nowhere, tmp_path / "a", saved, change=as_tutor).eval()
-    assert Manifest.read(saved).variant == TUTOR
+    manifest = Manifest.read(saved)
+    assert manifest.variant == TUTOR
+    origins = manifest.training["descends_from"], manifest.training["commercial_use"]
+    assert "Cityscapes" in origins[0][-1] and "non-commercial" in origins[1]
     loaded = load_teacher(saved, torch.device("cpu"))
     visible, infrared = torch.rand(1, 64, 96, 3), torch.rand(1, 64, 96)
     torch.testing.assert_close(

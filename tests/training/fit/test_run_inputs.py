@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from training.data.samples import Phase
 from training.data.sources import Source
 from training.train import train
 
+ORIGINS = ("descends_from", "commercial_use", "start_classes", "lesson_classes")
 SIZE = (64, 64)
 CONFIG = TrainConfig(
     variant="nano",
@@ -82,11 +84,38 @@ def test_a_run_goes_on_with_what_it_was_begun_with(
     label.write_bytes(encode_png(np.full(SIZE, 1, np.uint8)))
     go_on(accept_changes=True)
     go_on()  # what was accepted is what the run knows now
+    noted = json.loads((folder / "inputs.json").read_text())
+    del noted["descent"], noted["classes"]
     (folder / "inputs.json").write_text("{")
     with pytest.raises(ValueError, match=r"inputs\.json cannot be read"):
         go_on()
-    (folder / "inputs.json").unlink()  # a run of an earlier release
+    (folder / "inputs.json").write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match=r"earlier release.* name them by --weights"):
+        go_on(start=None)
+    (folder / "inputs.json").unlink()  # of a still earlier one
     go_on()
+
+
+def test_a_resumed_run_knows_what_its_weights_descend_from(root: Path) -> None:
+    out, folder = root / "out.safetensors", root / "run"
+    (root / "walk/dataset.toml").write_text(
+        'name = "walkers"\n'
+        '[[classes]]\nname = "background"\ncolour = [0, 0, 0]\n'
+        '[[classes]]\nname = "kerb"\ncolour = [1, 1, 1]\n'
+        '[[classes]]\nname = "person"\ncolour = [220, 20, 60]\n'
+    )
+    nano = Path("weights/nano.safetensors").resolve()
+
+    def noted(**asked: Any) -> dict[str, Any]:
+        train(CONFIG, root, folder, out, stop=2, **asked)
+        training = Manifest.read(out).training
+        return {name: training[name] for name in ORIGINS}
+
+    begun = noted(start=nano, teachers=[nano])
+    assert any("Cityscapes" in source for source in begun["descends_from"])
+    assert noted(resume=True, teachers=[nano]) == begun
+    without_teacher = noted(resume=True, accept_changes=True)
+    assert without_teacher == begun  # it has learnt from both, whatever it goes on with
 
 
 @pytest.mark.parametrize("damage", ["frame", "favour", "crop", "teacher"])
