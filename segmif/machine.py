@@ -3,13 +3,24 @@
 import math
 import os
 import platform
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+# What the times of the service depend on.
+PACKAGES = (
+    "fastapi",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python-headless",
+    "uvicorn",
+)
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -22,17 +33,30 @@ def processor() -> str:
     return next(models, platform.processor() or platform.machine())
 
 
-def fingerprint(packages: Sequence[str]) -> dict[str, Any]:
-    """Machine, processor, load, versions of Python and of `packages`, and time, for results."""
+def command() -> str:
+    """What this process was started with, as a shell takes it: `segmif ...` or `python ...`."""
+    words = sys.orig_argv[1:]
+    script = words[:1] == sys.argv[:1] and not words[0].endswith(".py")
+    return shlex.join([Path(words[0]).name, *words[1:]] if script else ["python", *words])
+
+
+def fingerprint() -> dict[str, Any]:
+    """Machine, processor, load, versions of Python and of `PACKAGES`, and time, for results."""
     return {
         "machine": platform.machine(),
         "cpu": processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),  # above the number of cores, timings are off
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": dict(_installed()),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # one of the two builds of ONNX Runtime is here
+            yield name, version(name)
 
 
 def usable_cores() -> int:

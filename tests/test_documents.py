@@ -3,10 +3,8 @@
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from service.settings import Settings
+from tests.service.conftest import free_port, wait_until_ready
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -65,6 +64,8 @@ NOT_RUN = {
         "needs torch and half a minute; tests/export has it",
     ],
 }
+# Paths that documents name though they are elsewhere: in the wheel, in an earlier commit.
+GONE = {"segmif/service/", "benchmarks/results/schedules"}
 # Prints the help of each command, after a form feed; one process, since torch is imported once.
 HELPS = """
 import sys
@@ -97,32 +98,19 @@ def blocks(document: Path) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port() -> Iterator[int]:
     """Port of a service as `segmif serve` starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("service") / "log"
+    number = free_port()
     command = [sys.executable, "-m", "segmif", "serve", "--port", str(number), "--threads", "1"]
-    with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stderr=file) as service:
+    with (
+        subprocess.Popen(command, cwd=ROOT) as service,
+        httpx.Client(base_url=f"http://127.0.0.1:{number}") as client,
+    ):
         try:
-            wait_until_ready(service, number, log)
+            wait_until_ready(client)
             yield number
         finally:
             service.terminate()
-
-
-def wait_until_ready(service: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return once the service is ready; fail if it ends, or after a minute."""
-    for _ in range(600):
-        assert service.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(log.read_text())
 
 
 @pytest.fixture
@@ -223,6 +211,28 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked), target
+
+
+def test_paths_exist() -> None:
+    """Of every path that begins in a folder of the repository and stands in backticks."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    files = {Path("/", line) for line in listed.stdout.splitlines()}
+    known = files | {folder for file in files for folder in file.parents}
+    rooms = {file.parts[1] for file in files if len(file.parts) > 2}
+    for document in {*DOCUMENTS} - {ROOT / "CHANGELOG.md"}:  # which may name what is gone
+        text = document.read_text(encoding="utf-8")
+        for words in re.findall(r"`([^`\n]+)`", text):
+            for path in re.findall(r"(?<!\S)[\w.-]+/[\w./*{},-]*(?!\S)", words):
+                if path.split("/")[0] in rooms and path not in GONE:
+                    found = [any(k.match(f"/{one}") for k in known) for one in alternatives(path)]
+                    assert all(found), f"{document.name}: {path}"
+
+
+def alternatives(path: str) -> list[str]:
+    """The paths that one with {a,b} stands for."""
+    if braces := re.search(r"\{([^{}]*)\}", path):
+        return [path.replace(braces[0], one, 1) for one in braces[1].split(",")]
+    return [path]
 
 
 def test_make_targets_exist() -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from benchmarks.results_file import PACKAGES
 from segmif.imaging import codecs
 from segmif.machine import fingerprint
 from service.pipeline.decoder.pool import IN_PROCESS, Decoder, DecoderPool
@@ -43,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
-    print(fingerprint(PACKAGES))
+    print(fingerprint())
     processes = DecoderPool(Settings().decode_processes, Settings().decode_limit_s)
     with ThreadPoolExecutor(CODEC_THREADS) as pool:
         for name, pair in files().items():

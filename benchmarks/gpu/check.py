@@ -11,7 +11,6 @@ built by g++ (or `--kernels`): its times mean nothing.
 
 import argparse
 import json
-import shlex
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.gpu.report import ROW, Report
+from segmif.machine import command
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (  # the most important first, as time may run out
@@ -47,10 +47,8 @@ def main() -> int:
     if args.part:
         return run_part(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # which ends its part too
-    report, end = (
-        Report(args.out, {"command": shlex.join(sys.orig_argv)}),
-        time.monotonic() + args.seconds,
-    )
+    report = Report(args.out, {"command": command()})
+    end = time.monotonic() + args.seconds
     for name in with_exports(args.parts):
         report.part(name, end, args)
         if name == "machine" and "left_out" in report.parts[name][-1]:

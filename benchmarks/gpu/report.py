@@ -14,6 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from segmif.files import write_text
+
 Row = dict[str, Any]
 PART_S, ENGINE_S = 150, 300  # limit of a part; of one that makes an engine or its ONNX
 ROW = "row "  # prefix of a row in a part's output
@@ -73,9 +75,7 @@ class Report:
         table = "\n".join(f"{name}\n{text(rows)}" for name, rows in self.parts.items())
         words = {".json": json.dumps(self._facts | self.parts, indent=1) + "\n", ".txt": table}
         for suffix, content in words.items():
-            unfinished = self.path.with_suffix(".part")
-            unfinished.write_text(content)
-            unfinished.replace(self.path.with_suffix(suffix))
+            write_text(self.path.with_suffix(suffix), content)
 
 
 @contextmanager

@@ -24,14 +24,13 @@ from segmif import folders
 from segmif.argument_types import FloatRange, IntegerRange
 from segmif.client import AsyncClient, ServiceError
 from segmif.files import TABLE_BYTES, read_frame, write_text
-from segmif.machine import fingerprint
+from segmif.machine import command, fingerprint
 from segmif.parsing import parse_json
 
 STEADY = 3  # windows in a row that must agree
 AGREE = 0.1  # how far each of them may be from their mean
 MOST = 12  # windows until it is called unsteady
 PERCENTILES = (50, 95, 99)
-PACKAGES = ("fastapi", "numpy", "onnxruntime", "opencv-python-headless", "uvicorn")
 
 Pair = tuple[bytes, bytes]
 Ask = Callable[[Pair], Awaitable["Asked"]]
@@ -131,7 +130,7 @@ def bench(args: argparse.Namespace) -> int:
     for name, result in results.items():
         print(line(name, result, earlier.get(name)))
     if args.json:
-        table = {"loads": results, "command": " ".join(sys.argv), "machine": fingerprint(PACKAGES)}
+        table = {"loads": results, "command": command(), "machine": fingerprint()}
         write_text(args.json, json.dumps(table, indent=2) + "\n")
     return 0 if all(result["steady"] for result in results.values()) else 1
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +15,14 @@ import httpx
 import pytest
 import yaml
 
+from tests.service.conftest import free_port
+
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "service" / "web" / "samples" / "glare"
 DASHBOARD = ROOT / "docker" / "grafana" / "segmif.json"
 TOKEN = {"Authorization": "Bearer secret"}
 LOAD_S = 15
 SENSORS = "Heat and power"  # the one panel that this machine may have nothing for
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

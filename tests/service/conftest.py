@@ -32,6 +32,27 @@ def open_regions() -> set[Path]:
     return {link for link in links if str(link).startswith("/dev/shm/segmif-")}
 
 
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    """Return once the service is ready; fail after a minute."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answer = client.get("/readyz")
+        except httpx.TransportError as error:
+            answer = httpx.Response(503, text=str(error))
+        if answer.status_code == 200:
+            return
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Coroutines among the tests run on asyncio, as uvicorn does."""

@@ -14,7 +14,6 @@ from .datasets import FrameSet, only
 
 FOLDS = Path(__file__).with_name("folds.toml")
 NUMBERED = ("mfnet", "msrs", "boxed")  # kinds of data sets whose frames are named by these numbers
-SEAM = 10  # numbers between two groups, at least
 
 
 @dataclass(frozen=True)
@@ -56,5 +55,5 @@ def without(frames: FrameSet, fold: int) -> FrameSet:
 
 
 def evaluates(name: str, groups: Sequence[Group], fold: int) -> bool:
-    """Whether a frame is of the group `fold`, which is left out."""
-    return groups[fold - 1].holds(name)
+    """Whether a frame is of the group `fold` (1 is the first), which is left out."""
+    return any(group.holds(name) for number, group in enumerate(groups, 1) if number == fold)

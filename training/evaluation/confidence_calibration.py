@@ -50,7 +50,14 @@ class CalibrationFit:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `segmif training calibrate`."""
     add = parser.add_argument
-    add("--fold", nargs=2, action="append", metavar=("N", "WEIGHTS"), required=True)
+    add(
+        "--fold",
+        nargs=2,
+        action="append",
+        metavar=("N", "WEIGHTS"),
+        required=True,
+        help="group 1 to 4, and weights that were trained without it",
+    )
     add("--weights", type=Path, required=True, help="to change")
     add("--out", type=Path, required=True, help=".safetensors to write")
     add("--data", type=Path, default=data_root(), help="folder that the sets lie in")
@@ -60,8 +67,10 @@ def main(args: argparse.Namespace) -> int:
     """Fits, prints what it found, writes the weights."""
     logits, labels, sources = [], [], []
     for number, path in args.fold:
-        network = load_network(Path(path))
+        if not number.isdecimal():
+            raise ValueError(f"--fold is {number!r}: the number of a group is expected")
         frames = [frame for _, frame in holdout.frames_of_fold(args.data, int(number))]
+        network = load_network(Path(path))
         for each in tqdm(frames, desc=f"group {number}", unit="pair"):
             found, truth = labelled_logits(network, each)
             logits.append(found)

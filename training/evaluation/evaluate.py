@@ -10,8 +10,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -24,6 +22,7 @@ from tqdm import tqdm
 from segmif import runtime
 from segmif.classes import Taxonomy
 from segmif.files import write_text
+from segmif.machine import command, processor
 from segmif.manifest import Manifest
 
 from ..data.datasets import KINDS, FrameSet, open_set
@@ -33,8 +32,6 @@ from .fusion_quality import Predict
 from .tables import as_json, as_text
 
 if TYPE_CHECKING:
-    pass
-
     from .report import Provenance
 
 WEIGHTS = (".safetensors", ".onnx", ".engine")
@@ -201,9 +198,9 @@ def _provenance(weights: Path, manifest: Manifest, runs_on: str) -> "Provenance"
     return report.Provenance(
         weights=weights.name,
         manifest=manifest,
-        command=shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+        command=command(),
         runs_on=runs_on,
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        machine=f"{platform.system()}, {processor()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}",
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -21,13 +21,12 @@ from segmif.argument_types import IntegerRange
 from segmif.classes import TAXONOMIES, Taxonomy
 from segmif.files import read_text, write_text
 from segmif.frames import FramePair
-from segmif.manifest import Manifest
 from segmif.metrics import ConfusionMatrix
 
 from ..data import folds
 from ..data.datasets import LabelledPair, open_set
 from ..data.sources import data_root
-from .evaluate import SetName, check_outputs, open_weights
+from .evaluate import SetName, check_outputs, open_with_manifest
 from .fusion_quality import Predict
 from .robustness import STEPS, Calibration, Stability, misaligned_masks, stability
 
@@ -45,23 +44,13 @@ class Counts:
     calibration: Calibration = field(default_factory=Calibration.empty)
     stability: Stability = field(default_factory=Stability)
 
-    def count(self, table: str, name: str, confusion: ConfusionMatrix) -> None:
-        """Adds to one row of `masks` or `moved`."""
-        rows: dict[str, ConfusionMatrix] = getattr(self, table)
-        rows[name] = rows[name] + confusion if name in rows else confusion
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `segmif training holdout`."""
     add = parser.add_argument
     add("--weights", type=Path, help=".safetensors or .onnx to evaluate")
     add("--data", type=Path, default=data_root(), help="folder that the sets lie in")
-    add(
-        "--fold",
-        type=IntegerRange(1, 4),
-        choices=range(1, 5),
-        help="group that the weights never saw",
-    )
+    add("--fold", type=IntegerRange(1, 4), help="group that the weights never saw, 1 to 4")
     add(
         "--set", type=SetName.parse, metavar="KIND:FOLDER[:SPLIT]", help="evaluate this set instead"
     )
@@ -85,9 +74,9 @@ def main(args: argparse.Namespace) -> int:
     else:
         if not args.weights or (args.fold is None) == (args.set is None):
             raise ValueError("give --weights and either --fold or --set, or files to --pool")
-        predict, _ = open_weights(args.weights)
+        predict, _, manifest = open_with_manifest(args.weights)
         shifts = DISTANCES if args.shifts == [] else args.shifts or ()
-        taxonomy = Manifest.read(args.weights).classes
+        taxonomy = manifest.classes
         totals = evaluate_frames(
             predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans
         )
@@ -107,8 +96,14 @@ def _frames(args: argparse.Namespace) -> Iterator[tuple[str, LabelledPair]]:
 
 
 def frames_of_fold(root: Path, fold: int) -> Iterator[tuple[str, LabelledPair]]:
-    """The labelled pairs of a group, each with its kind of infrared."""
+    """
+    The labelled pairs of a group, each with its kind of infrared.
+
+    Raises ValueError if there is no such group.
+    """
     groups = folds.read_folds()
+    if not 1 <= fold <= len(groups):
+        raise ValueError(f"--fold is {fold}: a group from 1 to {len(groups)} is expected")
     for kind, (folder, split) in KINDS.items():
         frames = open_set("mfnet", root / folder, split)
         for index, name in enumerate(frames.names):
@@ -130,14 +125,19 @@ def evaluate_frames(
         pair = FramePair(frame.visible, frame.infrared)
         found = predict(pair)
         confusion = ConfusionMatrix.empty(classes).add(found.labels, frame.labels)
-        totals.count("masks", f"{kind} {frame.light or ''}".strip(), confusion)
+        add(totals.masks, f"{kind} {frame.light or ''}".strip(), confusion)
         totals.calibration += Calibration.empty().add(found, frame.labels)
         for distance in shifts:
             for name, moved in misaligned_masks(predict, frame, distance, classes).items():
-                totals.count("moved", f"{distance} px {name}", moved)
+                add(totals.moved, f"{distance} px {name}", moved)
         if pans and index % EVERY == 0:
             totals.stability += stability(predict, pair, seed=index)
     return totals
+
+
+def add(rows: dict[str, ConfusionMatrix], name: str, confusion: ConfusionMatrix) -> None:
+    """Adds counts to the row of that name."""
+    rows[name] = rows[name] + confusion if name in rows else confusion
 
 
 def as_json(totals: Counts, taxonomy: Taxonomy) -> dict[str, Any]:
@@ -155,9 +155,9 @@ def pooled(parts: Sequence[Mapping[str, Any]]) -> Counts:
     """The sum of what `as_json` gave."""
     totals = Counts()
     for each in parts:
-        for table in ("masks", "moved"):
+        for table, rows in (("masks", totals.masks), ("moved", totals.moved)):
             for name, counts in each[table].items():
-                totals.count(table, name, ConfusionMatrix(np.array(counts, np.int64)))
+                add(rows, name, ConfusionMatrix(np.array(counts, np.int64)))
         totals.calibration += Calibration(np.array(each["calibration"]))
         totals.stability += Stability(**each["stability"])
     return totals
@@ -166,7 +166,13 @@ def pooled(parts: Sequence[Mapping[str, Any]]) -> Counts:
 def as_text(totals: Counts, taxonomy: Taxonomy) -> str:
     """Markdown tables of all that was evaluated."""
     lines = [f"| | mIoU | {' | '.join(taxonomy.names)} |", "|---" * (2 + len(taxonomy.names)) + "|"]
-    rows = {"all": _sum(list(totals.masks.values())), **totals.masks, **_by_distance(totals.moved)}
+    rows: dict[str, ConfusionMatrix] = {}
+    for confusion in totals.masks.values():
+        add(rows, "all", confusion)
+    rows |= totals.masks
+    for name, confusion in totals.moved.items():  # all directions together, steps of depth apart
+        by_distance = f"{name.split(' px')[0]} px, eight directions"
+        add(rows, name if name.endswith(STEPS) else by_distance, confusion)
     for name, confusion in rows.items():
         cells = " | ".join(f"{share:.3f}" for share in np.nan_to_num(confusion.iou))
         lines.append(f"| {name} | {confusion.mean_iou:.3f} | {cells} |")
@@ -178,19 +184,3 @@ def as_text(totals: Counts, taxonomy: Taxonomy) -> str:
             f"change of luma per frame: fused {fused:.2f}, visible {visible:.2f} levels",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _by_distance(moved: Mapping[str, ConfusionMatrix]) -> dict[str, ConfusionMatrix]:
-    """All directions of a distance together, its steps of depth apart."""
-    rows: dict[str, ConfusionMatrix] = {}
-    for name, confusion in moved.items():
-        row = name if name.endswith(STEPS) else f"{name.split(' px')[0]} px, eight directions"
-        rows[row] = rows[row] + confusion if row in rows else confusion
-    return rows
-
-
-def _sum(parts: Sequence[ConfusionMatrix]) -> ConfusionMatrix:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total

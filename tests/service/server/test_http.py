@@ -22,6 +22,7 @@ from segmif.imaging import codecs
 from service.errors import TooManyGuesses
 from service.observability.logs import JsonLines, TextLines, is_needed
 from service.server.token_throttle import FREE, WAITING, TokenThrottle
+from tests.service.conftest import wait_until_ready
 
 Start = Callable[..., AbstractContextManager[httpx.Client]]
 
@@ -50,13 +51,6 @@ def test_head_is_answered_as_get_without_a_body(client: httpx.Client, path: str)
     assert head.headers["content-type"] == whole.headers["content-type"]
     if path != "/metrics":
         assert head.headers["content-length"] == str(len(whole.content)) or whole.is_error
-
-
-def wait_until_ready(client: httpx.Client) -> None:
-    limit = time.monotonic() + 30
-    while not client.get("/readyz").is_success:
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 def test_head_of_a_path_that_is_posted_to(client: httpx.Client) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.service.conftest import wait_until_ready
+
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "service" / "web" / "samples" / "day"
 PROGRAMS = ("segmif", "training", "export", "service", "calibration", "benchmarks", "docker")
@@ -43,12 +45,14 @@ def test_the_service_opens_no_connection_of_its_own_and_leaves_home_empty(tmp_pa
         command = [strace, "-D", "-f", "--seccomp-bpf", "-e", calls, "-o", str(trace), *command]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     told = kept | {"HOME": str(home), "ORT_DISABLE_TELEMETRY": ""}
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, cwd=ROOT, env=told) as process:
+    with (
+        subprocess.Popen(command, cwd=ROOT, env=told) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
         try:
-            wait_until_ready(url)
+            wait_until_ready(client)
             files = {n: (SAMPLE / f"{n}.png").read_bytes() for n in ("visible", "infrared")}
-            assert httpx.post(f"{url}/fuse-segment", files=files, timeout=60).is_success
+            assert client.post("/fuse-segment", files=files).is_success
         finally:
             process.terminate()
     assert list(home.rglob("*")) == []
@@ -59,15 +63,3 @@ def test_the_service_opens_no_connection_of_its_own_and_leaves_home_empty(tmp_pa
             assert time.monotonic() < limit
             time.sleep(0.05)
         assert not re.findall(r".*sa_family=AF_INET6?, .*", calls_made)
-
-
-def wait_until_ready(url: str) -> None:
-    limit = time.monotonic() + 60
-    while True:
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < limit
-        time.sleep(0.1)

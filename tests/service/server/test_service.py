@@ -33,6 +33,7 @@ from service.api.pages import WEB
 from service.server.reload import AT_START_ONLY
 from service.settings import DEFAULT_WEIGHTS, Settings
 from tests.conftest import stand_in_model
+from tests.service.conftest import free_port, wait_until_ready
 
 ROOT = Path(__file__).parents[3]
 START_WITHOUT_TORCH = """
@@ -40,19 +41,6 @@ import runpy, sys
 sys.modules["torch"] = None
 runpy.run_module("service", run_name="__main__", alter_sys=True)
 """
-
-
-def wait_until_ready(client: httpx.Client) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            answer = client.get("/readyz")
-        except httpx.TransportError as error:
-            answer = httpx.Response(503, text=str(error))
-        if answer.status_code == 200:
-            return
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.05)
 
 
 def test_classes_are_those_of_the_weights(client: httpx.Client) -> None:
@@ -108,13 +96,6 @@ def test_unknown_paths_are_problems_too(client: httpx.Client) -> None:
 def test_an_unsafe_request_id_is_replaced(client: httpx.Client) -> None:
     answer = client.get("/livez", headers={"X-Request-ID": 'a b"c'})
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @contextmanager

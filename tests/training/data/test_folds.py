@@ -23,7 +23,7 @@ def test_ten_numbers_are_left_out_between_two_groups() -> None:
     for one, other in combinations(GROUPS, 2):
         for (first, last), (begin, end) in ((a, b) for a in one.numbers for b in other.numbers):
             assert first <= last and begin <= end
-            assert max(first, begin) - min(last, end) > folds.SEAM
+            assert max(first, begin) - min(last, end) > 10
 
 
 def test_every_block_is_trained_on_in_three_folds_and_judged_in_one() -> None:

@@ -1,5 +1,8 @@
 """Temperature and offsets: found again where they are known, and put into the last layer."""
 
+import argparse
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,6 +52,15 @@ def test_the_last_layer_takes_it_in(variant: str) -> None:
         _, after = network.predict(*frames)
     expected = before / 1.7 + torch.tensor(fit.offsets).view(1, -1, 1, 1)
     assert torch.allclose(after, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fold", ["0", "5", "one"])
+def test_a_group_that_is_none_is_refused(fold: str, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    confidence_calibration.add_arguments(parser)
+    paths = ["--weights", "nano.safetensors", "--out", "out.safetensors", "--data", str(tmp_path)]
+    with pytest.raises(ValueError, match=rf"--fold is '?{fold}'?: .* group"):
+        confidence_calibration.main(parser.parse_args(["--fold", fold, "a.safetensors", *paths]))
 
 
 def test_a_mask_of_two_layers_is_refused() -> None:

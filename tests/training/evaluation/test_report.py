@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -76,10 +77,28 @@ def test_the_page_is_whole_and_asks_for_nothing(stand_in_weights: Path, frames_r
     assert not re.search(r"https?://|@import|url\(", text)
 
 
+@pytest.mark.parametrize(
+    ("called", "said"),
+    [
+        (["python3", "/x/bin/segmif", "evaluate", "--set", "a b"], "segmif evaluate --set 'a b'"),
+        (["python3", "/x/bin/segmif", "training", "evaluate"], "segmif training evaluate"),
+        (["/x/python3", "-m", "training", "evaluate"], "python -m training evaluate"),
+        (["python3", "-m", "segmif", "evaluate"], "python -m segmif evaluate"),
+    ],
+)
 def test_the_page_says_where_its_numbers_come_from(
-    stand_in_weights: Path, frames_root: Path
+    called: list[str],
+    said: str,
+    stand_in_weights: Path,
+    frames_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    page, _ = write(stand_in_weights, frames_root)
+    monkeypatch.setattr(sys, "orig_argv", called)
+    name = called[1] if called[1] != "-m" else "/x/__main__.py"
+    monkeypatch.setattr(sys, "argv", [name, *called[2:]])
+    page, _ = write(stand_in_weights, frames_root, "--set", "folder:msrs_test")
+    (row,) = [row for row in page.rows if row[:1] == ["command"]]
+    assert (row[1].startswith(said) and "--weights 'a b'" in row[1]) or "--weights" not in called
     assert Manifest.read(stand_in_weights).sha256 in page.text
     assert "onnxruntime" in page.text
     assert "stand_in.onnx" in page.text

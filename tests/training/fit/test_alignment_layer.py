@@ -8,8 +8,6 @@ import torch
 from segmif.model.alignment_layer import OffsetHead, warp_by_offset
 from training.data.augmentation import Augmentation, displaced_view
 
-STILL = Augmentation(misalignment=0, parallax=0)
-
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("trouble", ["misalignment", "parallax"])
