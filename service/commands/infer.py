@@ -16,7 +16,6 @@ from tqdm import tqdm
 from segmif import files
 from segmif.folders import BY_NAME, FilePair, Paired, Pairing, pair_files
 from segmif.frames import Prediction
-from segmif.imaging import codecs
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame
@@ -27,6 +26,7 @@ from ..pipeline.decoder.pool import IN_PROCESS, Decoder
 from ..pipeline.infer import PairRules, PreparedPair, align_pair, infer, prepare
 from ..pipeline.pair_checks import StreamHistory
 from ..pipeline.result import Result, describe
+from ..pipeline.result_files import encode_pictures, make_folders, write_pictures
 from ..pipeline.stage_times import StageTimes
 from ..schemas.pair_options import PairOptions
 from .infer_report import Report, ReportFile, Summary
@@ -59,8 +59,7 @@ def infer_folders(
     Raises OSError if a folder cannot be listed or made, ValueError for a wrong pairs file.
     """
     paired = pair_files(visible, infrared, how)
-    for folder in ("fused", "mask"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    make_folders(out)
     summary, start = Summary(), perf_counter()
     rules, options = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)
     decode_options = DecodeOptions(decoder)
@@ -201,9 +200,7 @@ def _write(
 ) -> Report:
     name = job.task.name
     with job.times.measure("encode"):
-        fused = codecs.encode_png(prediction.fused)
-        mask = codecs.encode_indexed_png(prediction.labels, runtime.manifest.classes.palette)
-    files.write_bytes(out / "fused" / f"{name}.png", fused, wait_for_disk=False)
-    files.write_bytes(out / "mask" / f"{name}.png", mask, wait_for_disk=False)
+        pictures = encode_pictures(prediction, runtime.manifest.classes)
+    write_pictures(out, name, pictures)
     result = Result(prediction, prepared, runtime, rules.gain, job.times, name, None)
     return describe(result).model_dump(mode="json")

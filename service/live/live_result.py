@@ -1,10 +1,17 @@
 """What the live pipeline hands to its sinks."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif import classes
+from segmif.classes import Taxonomy
 from segmif.sources.frame import SourceFrame
 
-from ..pipeline.result import Result
+from ..pipeline.result import Result, describe
 
 
 @dataclass(frozen=True)
@@ -13,7 +20,8 @@ class LiveResult:
     The result of one pair of a rig, with the frames as they came from their sources.
 
     `result.prediction` has the fused picture and the labels, `result.prepared.pair` the visible
-    frame and the infrared levels in its view.
+    frame and the infrared levels in its view. What several sinks need is made once, when the first
+    of them asks.
     """
 
     rig: str
@@ -26,3 +34,19 @@ class LiveResult:
     def stamp_ns(self) -> int:
         """When the visible frame was taken; stamps of one rig rise."""
         return self.visible.stamp_ns
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The classes of the mask."""
+        return self.result.runtime.manifest.classes
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """How the result came about, as JSON has it."""
+        return describe(self.result).model_dump(mode="json")
+
+    @cached_property
+    def overlay(self) -> NDArray[np.uint8]:
+        """The mask over the fused picture, (H, W, 3) RGB."""
+        prediction = self.result.prediction
+        return classes.overlay(prediction.fused, prediction.labels, self.taxonomy)

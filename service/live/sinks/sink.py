@@ -17,7 +17,11 @@ class SinkError(Exception):
 class Sink(Protocol):
     """Takes the results of one rig, in their order, in a thread of its own."""
 
-    name: str  # for logs and metrics, such as `recording`; without a password
+    name: str  # for logs and metrics, such as `video out/`; without a password
+
+    @property
+    def dropped(self) -> int:
+        """Results that it could not write."""
 
     def write(self, result: LiveResult) -> None:
         """Take a result; may block. Raises SinkError or OSError, and may be called again."""
@@ -34,11 +38,16 @@ class SinkThread:
     ) -> None:
         """`failed` gets what `write` raises. A `lossless` one makes `put` wait instead."""
         self.sink = sink
-        self.dropped = 0
+        self._dropped = 0
         self._failed, self._lossless = failed, lossless
         self._waiting: Queue[LiveResult | None] = Queue(WAITING)
         self._thread = Thread(target=self._work, name=f"sink-{sink.name}", daemon=True)
         self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Results that were not written: the sink was behind, or could not write."""
+        return self._dropped + self.sink.dropped
 
     def put(self, result: LiveResult) -> None:
         """Queue a result."""
@@ -49,7 +58,7 @@ class SinkThread:
             except Full:
                 try:
                     self._waiting.get_nowait()
-                    self.dropped += 1
+                    self._dropped += 1
                 except Empty:
                     pass
 

@@ -1,0 +1,87 @@
+"""Writes one line of JSON for each pair: stamps, names, and the report on its result."""
+
+import json
+import sys
+from typing import Any, BinaryIO
+
+from segmif.sources.frame import SourceFrame
+
+from ..live_result import LiveResult
+from .rotation import RecordingFile, Recordings
+from .settings import JsonlSettings
+from .sink import SinkError
+
+
+def line(result: LiveResult) -> dict[str, Any]:
+    """What a line says of a pair."""
+    skew_ns = result.visible.stamp_ns - result.infrared.stamp_ns
+    return {
+        "rig": result.rig,
+        "sequence": result.sequence,
+        "visible": _frame(result.visible),
+        "infrared": _frame(result.infrared),
+        "skew_ms": skew_ns / 1e6,  # positive: visible is later
+        "report": result.report,
+    }
+
+
+class JsonLines:
+    """Writes files of lines, each line at once."""
+
+    dropped = 0
+
+    def __init__(self, settings: JsonlSettings) -> None:
+        """Raises SinkError for a folder that cannot be used."""
+        self.name = f"jsonl {settings.path}"
+        self._recordings = Recordings(settings.path, settings.rotation(), [".jsonl"])
+        self._file: RecordingFile | None = None
+        self._began_ns = 0
+
+    def write(self, result: LiveResult) -> None:
+        """Write a line; raises SinkError if the disk is full, and other kinds of OSError."""
+        seconds = (result.stamp_ns - self._began_ns) / 1e9
+        if self._file and self._recordings.is_due(self._file.size, seconds):
+            self.close()
+        try:
+            if not self._file:
+                (self._file,) = self._recordings.begin(result.rig, result.stamp_ns)
+                self._began_ns = result.stamp_ns
+            self._file.write(_encoded(result))
+        except OSError as error:
+            self.close()
+            raise self._recordings.failed(error) from None
+        self._recordings.enforce_now_and_then()
+
+    def close(self) -> None:
+        """Finish the file."""
+        file, self._file = self._file, None
+        if file:
+            file.close()
+
+
+class StandardOutput:
+    """Writes lines to the standard output."""
+
+    name, dropped = "jsonl -", 0
+
+    def __init__(self, output: BinaryIO | None = None) -> None:
+        self._output = output or sys.stdout.buffer
+
+    def write(self, result: LiveResult) -> None:
+        """Write a line; raises SinkError if nobody reads any more."""
+        try:
+            self._output.write(_encoded(result))
+            self._output.flush()
+        except BrokenPipeError:
+            raise SinkError("nobody reads the standard output any more") from None
+
+    def close(self) -> None:
+        """Do nothing: the standard output stays open."""
+
+
+def _encoded(result: LiveResult) -> bytes:
+    return json.dumps(line(result), separators=(",", ":")).encode() + b"\n"
+
+
+def _frame(frame: SourceFrame) -> dict[str, Any]:
+    return {"name": frame.name, "stamp_ns": frame.stamp_ns, "stamp_from": frame.stamp_from}

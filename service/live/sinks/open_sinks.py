@@ -1,0 +1,65 @@
+"""Makes the sinks of a rig from their settings."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from segmif.addresses import masked
+
+from .image_folder import ImageFolder
+from .jsonl import JsonLines, StandardOutput
+from .retrying import Retrying
+from .settings import (
+    ImagesSettings,
+    JsonlSettings,
+    SinkSettings,
+    VideoSettings,
+)
+from .sink import Sink
+from .video_recording import VideoRecording
+
+SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://")
+FORMS = (
+    "expected FILE.mp4, FILE.mkv, FILE.mcap, FILE.jsonl, - for lines of JSON, FOLDER/ for "
+    "pictures, rtsp://HOST/PATH, udp://HOST:PORT or /dev/videoN"
+)
+
+
+def open_sinks(settings: Sequence[SinkSettings], rig: str) -> list[Sink]:
+    """
+    Make the sinks of a rig; each tries again by itself after a failure.
+
+    Raises SinkError if one can never work: a folder that cannot be made, a package that is missing.
+    """
+    sinks: list[Sink] = []
+    try:
+        for each in settings:
+            sinks.append(Retrying(_sink(each)))
+    except BaseException:
+        for sink in sinks:
+            sink.close()
+        raise
+    return sinks
+
+
+def parse_sink(word: str) -> SinkSettings:
+    """The settings that a word of the command line stands for; ValueError for any other."""
+    path = Path(word)
+    if word == "-" or path.suffix == ".jsonl":
+        return JsonlSettings(path=path)
+    if path.suffix in (".mp4", ".mkv"):
+        return VideoSettings(path=path)
+    if word.endswith("/") or path.is_dir():
+        return ImagesSettings(path=path)
+    raise ValueError(f"{masked(word)} is no sink: {FORMS}")
+
+
+def _sink(settings: SinkSettings) -> Sink:
+    match settings:
+        case VideoSettings():
+            return VideoRecording(settings)
+        case JsonlSettings():
+            return StandardOutput() if str(settings.path) == "-" else JsonLines(settings)
+        case ImagesSettings():
+            return ImageFolder(settings)
+    raise NotImplementedError

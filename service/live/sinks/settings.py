@@ -1,0 +1,118 @@
+"""The settings of sinks, as a file or a command line states them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, model_validator
+from typing_extensions import Self
+
+from .picture import PictureName
+from .rotation import Rotation
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Quality = Annotated[int, Field(ge=0, le=51)]
+
+
+class _Settings(BaseModel):
+    # An address may hold a password, which no error may show.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _Recorded(_Settings):
+    """What all recordings have in common."""
+
+    path: Path  # a folder, or one file by its suffix
+    max_mb: Positive | None = None  # then a new file begins
+    max_minutes: Positive | None = 60
+    keep_gb: Positive | None = None  # of all recordings in the folder; the oldest are deleted
+    keep_days: Positive | None = None
+
+    def rotation(self) -> Rotation:
+        """The same in bytes and seconds."""
+        return Rotation(
+            file_bytes=self.max_mb and self.max_mb * 1e6,
+            file_s=self.max_minutes and self.max_minutes * 60,
+            kept_bytes=self.keep_gb and self.keep_gb * 1e9,
+            kept_s=self.keep_days and self.keep_days * 86_400,
+        )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.keep_gb or self.keep_days:
+            if not (self.max_mb or self.max_minutes):
+                raise ValueError(
+                    "keep_gb and keep_days delete whole files: state max_mb or max_minutes too"
+                )
+            if self.keep_gb and self.max_mb and self.keep_gb * 1000 < 2 * self.max_mb:
+                raise ValueError("keep_gb must hold two files of max_mb at least")
+        return self
+
+
+class VideoSettings(_Recorded):
+    """A recording as MP4 or MKV."""
+
+    kind: Literal["video"] = "video"
+    picture: PictureName = "overlay"
+    container: Literal["mp4", "mkv"] | None = None  # that of a single file, else mp4
+    codec: str = "h264"  # or mpeg4, ffv1 (without loss, mkv), or an encoder of FFmpeg
+    quality: Quality = 21  # constant rate factor: 0 is best
+    counts: bool = False  # infrared as it came beside it, FFV1 without loss
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the files: .mp4 or .mkv."""
+        if self.path.suffix in (".mp4", ".mkv"):
+            return self.path.suffix
+        return f".{self.container or 'mp4'}"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.container and self.suffix != f".{self.container}":
+            raise ValueError(f"{self.path.name} is no {self.container}: leave out the container")
+        if self.codec == "ffv1" and self.suffix == ".mp4":
+            raise ValueError("MP4 cannot hold ffv1: state container mkv")
+        return self
+
+
+Topic = Literal["fused", "overlay", "mosaic", "mask", "visible", "infrared", "report"]
+
+
+class McapSettings(_Recorded):
+    """A recording as MCAP with ROS 2 messages."""
+
+    kind: Literal["mcap"] = "mcap"
+    topics: tuple[Topic, ...] = ("fused", "overlay", "mask", "visible", "infrared", "report")
+    images: Literal["jpeg", "png"] = "jpeg"  # of fused, overlay, mosaic and visible
+    compression: Literal["zstd", "lz4", "none"] = "zstd"
+
+
+class StreamSettings(_Settings):
+    """A stream to a server, a receiver or a loopback device."""
+
+    kind: Literal["stream"] = "stream"
+    url: SecretStr  # rtsp://..., rtsps://..., udp://HOST:PORT or /dev/videoN
+    picture: PictureName = "overlay"
+    codec: str = "h264"
+    quality: Quality = 25
+
+
+class JsonlSettings(_Recorded):
+    """A line of JSON for each pair."""
+
+    kind: Literal["jsonl"] = "jsonl"  # `path` may be `-`, the standard output
+
+
+class ImagesSettings(_Settings):
+    """Folders of pictures, as `infer` writes them."""
+
+    kind: Literal["images"] = "images"
+    path: Path
+    overlay: bool = False
+    names: Literal["stamp", "source"] = "stamp"  # of the files
+
+
+SinkSettings = Annotated[
+    VideoSettings | McapSettings | StreamSettings | JsonlSettings | ImagesSettings,
+    Field(discriminator="kind"),
+]
+SETTINGS: TypeAdapter[SinkSettings] = TypeAdapter(SinkSettings)  # reads them from a file

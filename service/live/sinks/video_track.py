@@ -1,0 +1,162 @@
+"""Pictures encoded into a container: the only part of the sinks that encodes video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segmif.imaging.codecs import Pixels
+from segmif.install import install_command
+
+from .sink import SinkError
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
+KEYFRAME_NS = 1_000_000_000
+FINE = Fraction(1, 90_000)  # rounds stamps by 6 us at most
+RATE = 30  # a hint for players: the stamps decide
+GROUP = 600  # frames without a keyframe, if a second has so many
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of FFmpeg."""
+
+    name: str
+    pix_fmt: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    finest: Fraction = FINE  # time base that it takes
+    group: int = GROUP
+
+
+def av_module() -> Any:
+    """PyAV; raises SinkError with what to install."""
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise SinkError(f"video needs the package av: {install_command('live')}") from None
+    return av
+
+
+def encoder_for(codec: str, quality: int) -> Encoder:
+    """
+    The encoder of a codec for colour pictures; raises SinkError if FFmpeg has none.
+
+    `quality` is the constant rate factor of H.264, 0 (best) to 51.
+    """
+    if codec == "h264" and has_encoder("libx264"):
+        options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(quality)}
+        return Encoder("libx264", "yuv420p", options | {"forced-idr": "1"})
+    if codec in ("h264", "mpeg4"):  # MPEG-4 counts time in 16 bits
+        scale = str(118 * max(1, quality // 6))
+        options = {"flags": "+qscale", "global_quality": scale}
+        return Encoder("mpeg4", "yuv420p", options, Fraction(1, 60_000))
+    if codec == "ffv1":
+        return lossless("bgr0")
+    return _tried(Encoder(codec, "yuv420p", group=RATE))
+
+
+def lossless(pix_fmt: str) -> Encoder:
+    """FFV1, every frame on its own, with checksums."""
+    return Encoder("ffv1", pix_fmt, {"level": "3", "slices": "4", "slicecrc": "1"}, group=1)
+
+
+def _tried(encoder: Encoder) -> Encoder:
+    """An encoder that works; those of hardware may be there without it."""
+    av = av_module()
+    try:
+        context = av.CodecContext.create(encoder.name, "w")
+        context.width, context.height, context.pix_fmt = 256, 256, encoder.pix_fmt
+        context.time_base = encoder.finest
+        context.open()
+    except (ValueError, OSError, av.FFmpegError):
+        raise SinkError(
+            f"FFmpeg has no working encoder {encoder.name!r} here: expected h264, mpeg4, ffv1, or "
+            "the name of one that works on this machine"
+        ) from None
+    return encoder
+
+
+def has_encoder(name: str) -> bool:
+    """Whether FFmpeg has an encoder of this name."""
+    av = av_module()
+    try:
+        av.Codec(name, "w")
+    except ValueError:
+        return False
+    return True
+
+
+def padding(encoder: Encoder, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Pixels that are added at the right and at the bottom: 4:2:0 has even sides only."""
+    odd = encoder.pix_fmt == "yuv420p"
+    return (shape[1] % 2, shape[0] % 2) if odd else (0, 0)
+
+
+class VideoTrack:
+    """The one video stream of a container."""
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        encoder: Encoder,
+        shape: tuple[int, ...],
+        finest: Fraction = FINE,
+    ) -> None:
+        """`finest` is the time base of the container; raises what FFmpeg raises."""
+        self._av: Any = av_module()
+        self._container, self._encoder = container, encoder
+        self._time_base = max(finest, encoder.finest)
+        self._right, self._bottom = padding(encoder, shape)
+        stream: Any = container.add_stream(encoder.name, RATE, dict(encoder.options))
+        stream.width, stream.height = shape[1] + self._right, shape[0] + self._bottom
+        stream.pix_fmt, stream.time_base = encoder.pix_fmt, self._time_base
+        context = stream.codec_context
+        context.time_base, context.gop_size = self._time_base, encoder.group
+        context.thread_count = 2  # the network needs the other cores
+        if encoder.pix_fmt == "yuv420p":
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+            context.color_range = 1  # 16 to 235
+        self._stream = stream
+        self._first_ns = 0
+        self._key_ns: int | None = None
+        self._pts = -1
+
+    def write(self, pixels: Pixels, stamp_ns: int) -> None:
+        """Encode a picture, whose stamp is not before the last one's."""
+        frame = self._frame(pixels)
+        if self._key_ns is None:
+            self._first_ns = stamp_ns
+        kinds = self._av.video.frame.PictureType
+        if self._key_ns is None or stamp_ns - self._key_ns >= KEYFRAME_NS:
+            frame.pict_type, self._key_ns = kinds.I, stamp_ns
+        else:
+            frame.pict_type = kinds.NONE
+        ticks = round((stamp_ns - self._first_ns) / (10**9 * self._time_base))
+        frame.pts = self._pts = max(ticks, self._pts + 1)
+        frame.time_base = self._time_base
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        self._container.mux(self._stream.encode(None))
+
+    def _frame(self, pixels: Pixels) -> Any:
+        make = self._av.VideoFrame.from_ndarray
+        if pixels.ndim == 2:
+            return make(np.ascontiguousarray(pixels), format=self._encoder.pix_fmt)
+        even = np.pad(pixels, ((0, self._bottom), (0, self._right), (0, 0)), "edge")
+        frame = make(np.ascontiguousarray(even), format="rgb24")
+        if self._encoder.pix_fmt != "yuv420p":
+            return frame.reformat(format=self._encoder.pix_fmt)
+        spaces = self._av.video.reformatter
+        return frame.reformat(
+            format="yuv420p",
+            dst_colorspace=spaces.Colorspace.ITU709,
+            dst_color_range=spaces.ColorRange.MPEG,
+        )

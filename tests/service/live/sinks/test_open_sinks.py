@@ -1,0 +1,115 @@
+"""Sinks by the words and the settings that state them; lines of JSON and folders of pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from segmif.imaging import codecs
+from service.live.sinks.open_sinks import open_sinks, parse_sink
+from service.live.sinks.settings import (
+    SETTINGS,
+    ImagesSettings,
+    JsonlSettings,
+    SinkSettings,
+    VideoSettings,
+)
+from tests.service.live.sinks.conftest import KilledAfter, Results
+
+
+@pytest.mark.parametrize(
+    ("word", "settings"),
+    [
+        ("out.mkv", VideoSettings(path=Path("out.mkv"))),
+        ("-", JsonlSettings(path=Path("-"))),
+        ("pairs.jsonl", JsonlSettings(path=Path("pairs.jsonl"))),
+        ("folder/", ImagesSettings(path=Path("folder"))),
+    ],
+)
+def test_a_word_stands_for_a_sink(word: str, settings: SinkSettings) -> None:
+    assert parse_sink(word) == settings
+
+
+@pytest.mark.parametrize("word", ["out.avi", "out", "ftp://user:secret@host/x"])
+def test_other_words_are_refused_without_their_password(word: str) -> None:
+    with pytest.raises(ValueError, match=r"is no sink: expected FILE\.mp4") as refused:
+        parse_sink(word)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"kind": "video", "path": "a", "codec": "ffv1"}, "MP4 cannot hold ffv1"),
+        ({"kind": "video", "path": "a.mkv", "container": "mp4"}, "is no mp4"),
+        ({"kind": "jsonl", "path": "a", "keep_gb": 1, "max_mb": 600}, "two files of max_mb"),
+        ({"kind": "jsonl", "path": "a", "keep_gb": 1, "max_minutes": None}, "delete whole files"),
+        ({"kind": "video", "path": "a", "colour": "red"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    stated: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        SETTINGS.validate_python(stated)
+
+
+def test_lines_of_json_survive_a_kill(
+    tmp_path: Path, results: Results, killed_after: KilledAfter
+) -> None:
+    killed_after(JsonlSettings(path=tmp_path), 3)
+    (path,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert path.name == "front-20260101T000000.123Z.jsonl"
+    for line, result in zip(lines, results(3), strict=True):
+        assert line["rig"] == "front"
+        assert line["sequence"] == result.sequence
+        assert line["visible"]["stamp_ns"] == result.visible.stamp_ns
+        assert line["infrared"]["name"] == result.infrared.name
+        assert line["skew_ms"] == -4
+        assert line["report"]["classes"] == result.report["classes"]
+
+
+def test_lines_are_rotated(tmp_path: Path, results: Results) -> None:
+    (sink,) = open_sinks([JsonlSettings(path=tmp_path / "out.jsonl", max_mb=0.005)], "front")
+    for result in results(6):
+        sink.write(result)
+    sink.close()
+    lines = [len(path.read_text().splitlines()) for path in sorted(tmp_path.iterdir())]
+    assert len(lines) > 1
+    assert sum(lines) == 6
+
+
+def test_lines_go_to_the_standard_output(
+    results: Results, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (sink,) = open_sinks([parse_sink("-")], "front")
+    for result in results(2):
+        sink.write(result)
+    sink.close()
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["sequence"] for line in lines] == [0, 1]
+
+
+@pytest.mark.parametrize("names", ["stamp", "source"])
+def test_pictures_are_written_as_infer_does(tmp_path: Path, results: Results, names: str) -> None:
+    stated = {"kind": "images", "path": tmp_path / "out", "overlay": True, "names": names}
+    (sink,) = open_sinks([SETTINGS.validate_python(stated)], "front")
+    (result,) = results(1)
+    sink.write(result)
+    sink.close()
+    name = f"{result.stamp_ns}.png" if names == "stamp" else "000000.png"
+    prediction = result.result.prediction
+    out = tmp_path / "out"
+    np.testing.assert_array_equal(codecs.read_visible(out / "fused" / name), prediction.fused)
+    np.testing.assert_array_equal(codecs.read_labels(out / "mask" / name), prediction.labels)
+    np.testing.assert_array_equal(codecs.read_visible(out / "overlay" / name), result.overlay)
+
+
+def test_sinks_that_were_opened_are_closed_if_another_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    settings = [parse_sink("-"), ImagesSettings(path=tmp_path / "file")]
+    with pytest.raises(Exception, match=r"no pictures to .*Not a directory"):
+        open_sinks(settings, "front")
