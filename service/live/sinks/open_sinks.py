@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segmif.addresses import masked
+from segmif.geometry.cameras import Homography, Rig
 
 from .image_folder import ImageFolder
 from .jsonl import JsonLines, StandardOutput
+from .mcap_recording import McapRecording
 from .retrying import Retrying
 from .settings import (
     ImagesSettings,
     JsonlSettings,
+    McapSettings,
     SinkSettings,
     VideoSettings,
 )
@@ -25,16 +28,19 @@ FORMS = (
 )
 
 
-def open_sinks(settings: Sequence[SinkSettings], rig: str) -> list[Sink]:
+def open_sinks(
+    settings: Sequence[SinkSettings], rig: str, cameras: Rig | Homography | None = None
+) -> list[Sink]:
     """
     Make the sinks of a rig; each tries again by itself after a failure.
 
-    Raises SinkError if one can never work: a folder that cannot be made, a package that is missing.
+    `cameras` are those of its rig file: an MCAP recording holds them. Raises SinkError if a sink
+    can never work: a folder cannot be made, a package is missing.
     """
     sinks: list[Sink] = []
     try:
         for each in settings:
-            sinks.append(Retrying(_sink(each)))
+            sinks.append(Retrying(_sink(each, rig, cameras)))
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -47,6 +53,8 @@ def parse_sink(word: str) -> SinkSettings:
     path = Path(word)
     if word == "-" or path.suffix == ".jsonl":
         return JsonlSettings(path=path)
+    if path.suffix == ".mcap":
+        return McapSettings(path=path)
     if path.suffix in (".mp4", ".mkv"):
         return VideoSettings(path=path)
     if word.endswith("/") or path.is_dir():
@@ -54,10 +62,12 @@ def parse_sink(word: str) -> SinkSettings:
     raise ValueError(f"{masked(word)} is no sink: {FORMS}")
 
 
-def _sink(settings: SinkSettings) -> Sink:
+def _sink(settings: SinkSettings, rig: str, cameras: Rig | Homography | None) -> Sink:
     match settings:
         case VideoSettings():
             return VideoRecording(settings)
+        case McapSettings():
+            return McapRecording(settings, rig, cameras)
         case JsonlSettings():
             return StandardOutput() if str(settings.path) == "-" else JsonLines(settings)
         case ImagesSettings():
