@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,17 +49,17 @@ def serving(
     log: Path | None = None,
 ) -> Iterator[Server]:
     """Run `python COMMAND --port P` until the block ends; enters once `probe` is not 503."""
-    errors = log.open("wb") if log else subprocess.DEVNULL
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", str(port)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
-        stderr=errors,
-        start_new_session=True,  # so that the workers of a worker end with it
-    )
+    with log.open("wb") if log else nullcontext(subprocess.DEVNULL) as errors:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--port", str(port)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+            stderr=errors,
+            start_new_session=True,  # so that the workers of a worker end with it
+        )
     server = Server(port, process.pid)
     try:
         _wait_for(f"{server.url}{probe}", process)
