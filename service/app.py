@@ -134,13 +134,13 @@ async def run_self_test(app: FastAPI) -> None:
     """
     Test the network, then start the processes that decode files.
 
-    A network that hangs ends the service, which would never be ready.
+    A network that hangs, now or in a later test, ends the service, which would never be ready.
     """
     dispatcher: Dispatcher = app.state.dispatcher
+    if app.state.give_up:
+        dispatcher.self_test.on_hang = app.state.give_up
     await dispatcher.self_test.run()
     await dispatcher.start_decoders()
-    if dispatcher.self_test.hangs and app.state.give_up:
-        app.state.give_up()
 
 
 def add_middlewares(app: FastAPI, metrics: Metrics) -> None:

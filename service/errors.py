@@ -168,6 +168,8 @@ class CannotFinish(ServiceError):
 class DeadlineMissed(ServiceError):
     """The deadline passed while the pair was decoded or waited for the network."""
 
+    sentence = "the deadline passed before the answer was ready"
+
 
 class Superseded(ServiceError):
     """A newer pair of the same live stream replaced this one."""
@@ -203,6 +205,23 @@ def out_of_memory() -> OutOfMemory:
 def unfit_size(shape: tuple[int, ...], error: SizeError) -> UnfitSize:
     """The error for a pair of that shape (H, W) which a runtime was not built for."""
     return UnfitSize(f"a pair of {shape[1]}x{shape[0]} does not fit: {error}")
+
+
+def network_error(error: Exception, shape: tuple[int, ...], detail: str = "") -> ServiceError:
+    """
+    The error for a pair of that shape (H, W) whose network raised `error`, which is its cause.
+
+    `detail` is for an engine's failure. What engines say may hold secrets, and is not for clients.
+    """
+    if isinstance(error, OutOfMemory):
+        return error
+    refusal: ServiceError = EngineFailed(detail)
+    if isinstance(error, MemoryError):
+        refusal = out_of_memory()
+    if isinstance(error, SizeError):
+        refusal = unfit_size(shape, error)
+    refusal.__cause__ = error
+    return refusal
 
 
 def bad_frame(part: str, error: ImageError) -> BadFrame:

@@ -1,15 +1,13 @@
 """`POST /fuse-segment`: a pair in, pictures, mask and report out."""
 
 from functools import partial
-from time import monotonic
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from segmif.wire.media_types import RAW
+from segmif.wire.media_types import JSON, RAW
 
 from .. import errors
-from ..memory.budget import client_key
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.pair_options import Meta, PairOptions
 from .disconnects import cancel_on_disconnect
@@ -17,7 +15,7 @@ from .negotiation import ALL_OFFERS, choose
 from .openapi import documented, header, query_of, schema_of
 from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
-from .requests import DEADLINE_HEADER, FORM, client_of, due, pair_request, read_pair, validated
+from .requests import DEADLINE_HEADER, FORM, pair_request, read_pair, refuse_early, validated
 from .responses import ResponseFormat, encode
 
 router = APIRouter()
@@ -38,7 +36,7 @@ FORM_BODY = {
                     | {"description": "the query parameters as JSON, stronger than them"},
                 },
             },
-            "encoding": {"meta": {"contentType": "application/json"}},
+            "encoding": {"meta": {"contentType": JSON}},
         },
         RAW: {"schema": FRAME | {"description": "header and frames as docs/wire.md has them"}},
     },
@@ -78,9 +76,7 @@ async def fuse_segment(request: Request) -> Response:
     accept = request.headers.get("accept", "*/*")
     choose(accept, options.views)
     dispatcher: Dispatcher = request.app.state.dispatcher
-    if not options.live:  # what has no chance is refused before its body is read
-        client = client_key(client_of(request))
-        dispatcher.queues.all.check(client, due(request, options) - monotonic())
+    refuse_early(request, options)
     visible, infrared, options = await read_pair(request, options)
     response_format = ResponseFormat(choose(accept, options.views), options.views)
     pair = pair_request(request, visible, infrared, options)

@@ -7,14 +7,16 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from segmif.wire import binary_pair
 from segmif.wire.media_types import RAW
 from segmif.wire.raw_frames import Frame, Layout
 
 from ..errors import BadParameter, BadWire, MissingPart
+from ..memory.budget import client_key
 from ..pipeline.pair_checks import SENSORS
+from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.pair_request import PairRequest
 from ..schemas.pair_options import Meta, PairOptions
 from ..settings import Settings
@@ -28,9 +30,16 @@ DEADLINE_HEADER = "X-Deadline-Ms"
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def client_of(request: Request) -> str:
-    """The client whose share of the queue a request takes: its address."""
-    return request.client.host if request.client else "unknown"
+def client_of(connection: HTTPConnection) -> str:
+    """The client that a request or socket belongs to, as `client_key` names it, in all shares."""
+    return client_key(connection.client.host) if connection.client else "unknown"
+
+
+def refuse_early(request: Request, options: PairOptions) -> None:
+    """Refuse what has no chance before its body is read; raises as `Admission.check`."""
+    if not options.live:  # which may take the slot of an older pair of its stream
+        dispatcher: Dispatcher = request.app.state.dispatcher
+        dispatcher.queues.all.check(client_of(request), due(request, options) - monotonic())
 
 
 def due(request: Request, options: PairOptions) -> float:

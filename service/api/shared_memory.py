@@ -11,7 +11,7 @@ from segmif.wire import binary_pair
 from segmif.wire.media_types import RAW
 
 from .. import errors
-from ..memory.budget import MemoryBudget, client_key
+from ..memory.budget import MemoryBudget
 from ..memory.shared_regions import MAX_REGION_BYTES, PREFIX, Regions
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.answers import RegionMade
@@ -21,7 +21,7 @@ from .negotiation import choose
 from .openapi import documented, query_of
 from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
-from .requests import client_of, override, pair_request, validated, wire_errors
+from .requests import client_of, override, pair_request, refuse_early, validated, wire_errors
 from .responses import ResponseFormat, headers, raw_answer
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -86,6 +86,7 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     regions = regions_of(request)
     options = validated(PairOptions, reject_repeated(request.query_params))
     choose(RAW, options.views)
+    refuse_early(request, options)
     header = b"".join([chunk async for chunk in request.stream()])
     with wire_errors():
         size = binary_pair.payload_bytes(header)
@@ -109,7 +110,7 @@ def held(request: Request, size: int) -> Iterator[None]:
     """Account for the copy of a region like for a body; raises Busy."""
     buffered: MemoryBudget = request.app.state.buffered
     limits = request.app.state.settings.limits["shared_memory"]
-    client = client_key(client_of(request))
+    client = client_of(request)
     try:
         buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
         yield

@@ -24,7 +24,7 @@ from ..errors import (
     UpgradeNeeded,
     out_of_memory,
 )
-from ..memory.budget import MemoryBudget, client_key
+from ..memory.budget import MemoryBudget
 from ..observability.logs import access
 from ..observability.tracing import trace_stages
 from ..scheduler.dispatcher import Dispatcher
@@ -34,7 +34,7 @@ from ..settings import Settings
 from .negotiation import choose
 from .problems import kind_of, problem, problem_response
 from .query_parameters import reject_repeated
-from .requests import read_raw_body, validated
+from .requests import client_of, read_raw_body, validated
 from .responses import ResponseFormat, raw_answer
 
 PICTURES = {"raw": RAW, "png": PNG, "jpeg": JPEG, "webp": WEBP}
@@ -86,7 +86,7 @@ class Session:
         self._id: str = socket.state.request_id
         fields = options.model_dump(by_alias=True, exclude_unset=True, exclude={"picture"})
         self._options = PairOptions.model_validate({"stream": self._id, "live": True} | fields)
-        self._client = socket.client.host if socket.client else "unknown"
+        self._client = client_of(socket)
         # Beyond so many pairs in work the socket is not read, and TCP holds the client.
         self._limits = settings.limits["websocket"]
         self._room = asyncio.Semaphore(self._limits.outstanding)
@@ -121,7 +121,7 @@ class Session:
         """How many pairs were answered, dropped and refused, for the log."""
         return {
             "request_id": self._id,
-            "client": self._client,
+            "client": self._socket.client.host if self._socket.client else "unknown",
             "route": "/stream",
             "answered": self._answered,
             "dropped": self._dropped,
@@ -161,12 +161,11 @@ class Session:
         """Account for bytes; raises Busy if they are too many, and holds them even then."""
         self._held += size
         limits = self._limits
-        client = client_key(self._client)
-        self._buffered.take(client, size, limits.buffered_bytes, limits.buffered_of_one)
+        self._buffered.take(self._client, size, limits.buffered_bytes, limits.buffered_of_one)
 
     def _give(self, size: int) -> None:
         self._held -= size
-        self._buffered.give(client_key(self._client), size)
+        self._buffered.give(self._client, size)
 
     def _keep(self, task: asyncio.Task[RawAnswer | None] | asyncio.Task[None]) -> None:
         self._tasks.add(task)

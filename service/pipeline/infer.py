@@ -14,12 +14,11 @@ from segmif.imaging import codecs
 from segmif.imaging.codecs import Pixels
 from segmif.imaging.luma import luma
 from segmif.runtime import Runtime, predict
-from segmif.runtime.errors import SizeError
 from segmif.thermal.camera_profile import Cameras
 from segmif.thermal.gain_control import GainRule, Levels
 from segmif.wire.raw_frames import Frame
 
-from ..errors import BadPair, Degraded, EngineFailed, unfit_size
+from ..errors import BadPair, Degraded, EngineFailed, network_error
 from ..schemas.pair_options import PairOptions, Policy
 from ..settings import Settings
 from .align import RigAligner, RigAlignment
@@ -226,14 +225,13 @@ def _shape(pixels: Pixels | None) -> tuple[int, int] | None:
 
 
 def infer(runtime: Runtime, pair: FramePair, times: StageTimes) -> Prediction:
-    """Run the network on a pair; raises UnfitSize, or EngineFailed whatever the engine raises."""
+    """Run the network on a pair; raises UnfitSize, OutOfMemory, or EngineFailed for all else."""
     try:
         with times.measure("infer"):
             return predict(runtime, pair)
-    except SizeError as error:
-        raise unfit_size(pair.infrared.shape, error) from error
     except Exception as error:
-        raise EngineFailed(f"the network gave no result: {error}") from error
+        said = f"the network gave no result: {error}"
+        raise network_error(error, pair.infrared.shape, said) from error
 
 
 def predict_all(runtime: Runtime, pair: FramePair) -> Prediction:

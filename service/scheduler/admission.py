@@ -64,7 +64,7 @@ class Admission:
     def __init__(
         self,
         max_pending: int,
-        max_per_client: int | None = None,
+        max_per_client: int,
         clock: Callable[[], float] = monotonic,
         what: str = "pairs",
     ) -> None:
@@ -83,10 +83,10 @@ class Admission:
         """How many pairs are in the queue."""
         return len(self._slots)
 
-    def limit(self, max_pending: int, max_per_client: int | None = None) -> None:
-        """Take so many pairs at a time, and so many of one client (None: while there is room)."""
+    def limit(self, max_pending: int, max_per_client: int) -> None:
+        """Take so many pairs at a time, and so many of one client."""
         self.max_pending = max_pending
-        self.max_per_client = max_per_client or max_pending
+        self.max_per_client = max_per_client
 
     def check(self, client: str, deadline_s: float = math.inf) -> None:
         """

@@ -12,9 +12,8 @@ from anyio import move_on_after
 
 from segmif.frames import CONFIDENCE, FramePair, Prediction
 from segmif.runtime import Runtime, predict_batch
-from segmif.runtime.errors import SizeError
 
-from ..errors import DeadlineMissed, EngineFailed, OutOfMemory, ServiceError, unfit_size
+from ..errors import DeadlineMissed, ServiceError, network_error
 from ..pipeline.stage_times import StageTimes
 from ..settings import Settings
 from .worker_threads import Workers
@@ -210,7 +209,7 @@ class Batcher:
                 for job in batch:
                     await self._compute([job], runtime)
                 return
-            _finish(batch[0], _refusal(batch[0].pair, error))
+            _finish(batch[0], network_error(error, batch[0].pair.infrared.shape))
             return
         infer_ms = (perf_counter() - started) * 1000
         self._last_infer_s, self._last_pixels = infer_ms / 1000, batch[0].pair.infrared.size
@@ -224,17 +223,6 @@ class Batcher:
 def slots_of(runtime: Runtime) -> int:
     """Batches that a runtime works on at a time: on a GPU one is copied while one is computed."""
     return getattr(runtime, "slots", 1)
-
-
-def _refusal(pair: FramePair, error: Exception) -> ServiceError:
-    """The error for a pair whose network raised `error`."""
-    if isinstance(error, OutOfMemory):
-        return error
-    refusal: ServiceError = EngineFailed()
-    if isinstance(error, SizeError):
-        refusal = unfit_size(pair.infrared.shape, error)
-    refusal.__cause__ = error
-    return refusal
 
 
 def _finish(job: Job, outcome: Prediction | ServiceError) -> None:

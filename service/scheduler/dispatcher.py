@@ -8,12 +8,13 @@ from segmif.runtime import Runtime
 
 from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
-from ..pipeline.decoder.pool import in_time, open_decoder
+from ..pipeline.decoder.pool import open_decoder
 from ..pipeline.infer import PairRules
 from ..pipeline.result import Result
 from ..schemas.pair_options import PairOptions
 from .batching import Batcher, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
+from .deadlines import in_time
 from .latest_pairs import LatestPairs
 from .model_loading import LoadedModel
 from .pair_queues import HEAVY_PAIRS, PairQueues

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TypeVar
 
-from ..memory.budget import client_key
 from ..settings import Settings
 from .admission import Admission, QueueSlot
 from .camera_streams import QueuedPair
@@ -28,8 +27,9 @@ class PairQueues:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.all = Admission(settings.max_pending, settings.max_pending_per_client)
-        self.heavy = Admission(settings.max_heavy_pending, what=HEAVY_PAIRS)
+        heavy = settings.max_heavy_pending
+        self.all = Admission(settings.max_pending, settings.pending_of_one)
+        self.heavy = Admission(heavy, heavy, what=HEAVY_PAIRS)
         self.codecs = Workers(CODEC_THREADS, "codec")
         self._heavy_codecs = Workers(1, "heavy", HEAVY_NICE)
         self._order = RankedSemaphore(CODEC_THREADS)
@@ -37,13 +37,13 @@ class PairQueues:
 
     def limit(self, settings: Settings) -> None:
         """Take new limits."""
-        self.all.limit(settings.max_pending, settings.max_pending_per_client)
-        self.heavy.limit(settings.max_heavy_pending)
+        self.all.limit(settings.max_pending, settings.pending_of_one)
+        self.heavy.limit(settings.max_heavy_pending, settings.max_heavy_pending)
 
     @contextmanager
     def enter(self, pair: PairRequest, heavy: bool) -> Iterator[QueuedPair]:
         """Hold the slots of a pair; raises as `Admission.check`."""
-        client, left_s = client_key(pair.client), pair.due - monotonic()
+        client, left_s = pair.client, pair.due - monotonic()
         self.all.check(client, left_s)  # before a slot of another client is taken for nothing
         heavy_slot = self.heavy.enter(client, left_s) if heavy else None
         slots = [heavy_slot] if heavy_slot else []

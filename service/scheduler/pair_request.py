@@ -15,7 +15,7 @@ class PairRequest:
     visible: Frame | None  # None: the sensor gives none, which `options.sensors` admits
     infrared: Frame | None
     options: PairOptions
-    client: str
+    client: str  # as `memory.budget.client_key` names it
     request_id: str
     due: float = math.inf  # on the clock of `time.monotonic`
     received_s: float = 0.0  # how long the request took to come

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from segmif.frames import FramePair, Prediction
@@ -24,7 +25,7 @@ class SelfTest:
     """Whether the network in service has passed on the golden pair, and if not, why."""
 
     def __init__(self, model: LoadedModel, codecs: Workers, batcher: Batcher) -> None:
-        self.hangs = False  # the network did not end the golden pair in time
+        self.on_hang: Callable[[], None] = lambda: None  # the network in service ended no pair
         self._model, self._codecs, self._batcher = model, codecs, batcher
         self._not_ready_reason: str | None = "the golden pair has not come through yet"
         self._repeated: asyncio.Task[None] | None = None
@@ -46,9 +47,10 @@ class SelfTest:
             await asyncio.wait_for(self._test_in_service(model), limit_s)
         except asyncio.TimeoutError:
             reason = too_slow(limit_s)
-            self.hangs = model is self._model
             logger.error("the service will not become ready: %s", reason)
             end_aside(model.close)
+            if model is self._model:
+                self.on_hang()
         except Exception:
             reason = "the golden pair did not come out right; the log says why"
             logger.exception("the service will not become ready")

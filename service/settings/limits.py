@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from segmif.wire.media_types import RAW
+
 Entry = Literal[
     "form",
     "raw",
@@ -18,7 +20,6 @@ Entry = Literal[
 # Paths without a token: they cost little and reveal nothing.
 PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 PAIR_PATH = "/fuse-segment"
-RAW_TYPE = "application/octet-stream"
 
 # The first that a path equals, or begins with if it ends in a slash, says which entry it is.
 PATHS: tuple[tuple[str, Entry], ...] = (
@@ -101,7 +102,7 @@ def entry_of(path: str, content_type: str = "") -> Entry | None:
     """Which entry point a path is; None for a path that the service does not have."""
     for known, entry in PATHS:
         if _is_at(path, known):
-            if entry == "form" and content_type.startswith(RAW_TYPE):
+            if entry == "form" and content_type.startswith(RAW):
                 return "raw"
             return entry
     return None

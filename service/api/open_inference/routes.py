@@ -8,11 +8,12 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from segmif.frames import INPUTS, OUTPUTS
+from segmif.wire.media_types import JSON, RAW
 
 from ... import errors
 from ...errors import UnknownModel
-from ...pipeline.decoder.pool import in_time
 from ...pipeline.result import Result
+from ...scheduler.deadlines import in_time
 from ...scheduler.dispatcher import Dispatcher
 from ...scheduler.pair_request import PairRequest
 from ...schemas.answers import State
@@ -20,7 +21,7 @@ from ...schemas.pair_options import PairOptions
 from ..disconnects import cancel_on_disconnect
 from ..openapi import documented, schema_of
 from ..problems import OF_A_PAIR
-from ..requests import due, pair_request
+from ..requests import due, pair_request, refuse_early
 from ..responses import headers
 from .tensor_requests import InferRequest
 from .tensors import LENGTH_HEADER, VERSION, read_inference, write_results
@@ -108,7 +109,7 @@ def _configured(name: str) -> dict[str, Any]:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": schema_of(InferRequest)}},
+            "content": {JSON: {"schema": schema_of(InferRequest)}},
         }
     },
     responses=documented(
@@ -128,6 +129,7 @@ async def infer(
 ) -> Response:
     """Fuse and label a batch of aligned pairs, 8 bit each or with 16-bit counts as infrared."""
     dispatcher = dispatcher_for(request, name, version)
+    refuse_early(request, PairOptions())
     body = b"".join([chunk async for chunk in request.stream()])
     codecs = dispatcher.queues.codecs
     inference = await in_time(codecs.run(read_inference, body, length), due(request, PairOptions()))
@@ -145,7 +147,7 @@ async def infer(
     response_headers = headers(times, flags)
     if head is not None:
         response_headers[LENGTH_HEADER] = str(head)
-    kind = "application/json" if head is None else "application/octet-stream"
+    kind = JSON if head is None else RAW
     return Response(answer, media_type=kind, headers=response_headers)
 
 

@@ -1,15 +1,14 @@
 """Decodes files: in this process, or in confined ones that may crash, hang or run out of limits."""
 
-import asyncio
 import logging
 import math
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import monotonic
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, cast
 from weakref import finalize
 
 import numpy as np
@@ -38,12 +37,8 @@ from .sandbox import SandboxLimits
 # A progressive JPEG holds its coefficients, its components and its pixels at a time.
 BASE_BYTES, PIXEL_BYTES = 96 * 2**20, 32
 LIMIT_MEGAPIXELS = 4  # of a frame that has the limit of CPU time as it is set
-LATE = "the deadline passed before the answer was ready"
 
 logger = logging.getLogger(__name__)
-
-
-T = TypeVar("T")
 
 
 class Decoder(Protocol):
@@ -165,7 +160,7 @@ class DecoderPool:
         try:
             process = self._free.get(timeout=None if due == math.inf else max(due - monotonic(), 0))
         except Empty:
-            raise DeadlineMissed(LATE, retry_s=1) from None
+            raise DeadlineMissed(retry_s=1) from None
         if process and process.max_pixels == max_pixels:
             return process
         try:
@@ -227,7 +222,7 @@ class DecoderPool:
             *(job.part, header.format.upper(), len(header.decodable), reason),
         )
         if reason == "deadline":
-            return DeadlineMissed(LATE, retry_s=1)
+            return DeadlineMissed(retry_s=1)
         words = {
             "crashed": "the decoder crashed on it",
             "memory": f"it takes more memory than {header.width}x{header.height} pixels may",
@@ -252,17 +247,3 @@ def open_decoder(
 ) -> DecoderPool | InProcessDecoder:
     """A decoder in so many processes; 0: in this one."""
     return DecoderPool(processes, limit_s, lost) if processes else IN_PROCESS
-
-
-async def in_time(work: Awaitable[T], due: float) -> T:
-    """
-    The result of work that is done by `due`, on the clock of `time.monotonic`.
-
-    Raises DeadlineMissed, also for work that still waits behind others.
-    """
-    if due == math.inf:
-        return await work
-    try:
-        return await asyncio.wait_for(work, max(due - monotonic(), 0))
-    except asyncio.TimeoutError:
-        raise DeadlineMissed(LATE, retry_s=1) from None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from email import message_from_bytes
+from ipaddress import ip_network
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -79,6 +80,34 @@ def test_the_newest_pair_of_a_stream_as_it_came(client: httpx.Client) -> None:
     np.testing.assert_array_equal(visible, VISIBLE[::-1])
     np.testing.assert_array_equal(infrared, COUNTS[::-1])
     assert meta["visible_ns"] is None
+
+
+def test_a_stream_belongs_to_all_addresses_of_an_ipv6_network(
+    serve: Any, stand_in_weights: Path
+) -> None:
+    """Whose addresses change while it sends, as privacy extensions have it (RFC 8981)."""
+    settings = Settings(
+        weights=stand_in_weights, hand_out_pairs=True, trusted_proxies=(ip_network("127.0.0.1"),)
+    )
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+
+        def kept(address: str, *, socket: bool = False) -> str:
+            client.headers["X-Forwarded-For"] = address
+            if socket:
+                url = str(client.base_url).replace("http", "ws", 1)
+                said = {"X-Forwarded-For": address}
+                with connect(f"{url}/stream?stream=rig", additional_headers=said) as opened:
+                    opened.send(pack(VISIBLE, COUNTS))
+                    opened.recv(20)
+            else:
+                send(client, "rig")
+            return str(client.get("/streams/rig/pair").headers["etag"])
+
+        first = kept("2001:db8:1:2::3")
+        second = kept("2001:db8:1:2:ffff::4")
+        third = kept("2001:db8:1:2::5", socket=True)
+        assert len({first, second, third}) == 3
+        assert kept("2001:db8:1:3::3") == third  # another network's pair
 
 
 def test_only_the_newest_streams_are_kept(client: httpx.Client) -> None:

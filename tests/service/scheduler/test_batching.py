@@ -222,13 +222,15 @@ async def test_live_without_a_stream_is_refused(rig: OpenRig) -> None:
 
 
 async def test_what_cannot_finish_in_time_is_refused_before_its_body_is_read(rig: OpenRig) -> None:
-    async with rig() as it:
+    async with rig(shared_memory=True) as it:
         held = await it.hold()
-        answer = await it.client.post(
-            "/fuse-segment", content=b"no form at all", headers={"X-Deadline-Ms": "1"}
-        )
-        assert problem(answer) == (503, "cannot_finish")
-        assert int(answer.headers["retry-after"]) >= 1
+        region = f"/shared-memory/{'0' * 32}"
+        for path in ("/fuse-segment", "/v2/models/nano/infer", f"{region}/fuse-segment"):
+            answer = await it.client.post(
+                path, content=b"no pair at all", headers={"X-Deadline-Ms": "1"}
+            )
+            assert problem(answer) == (503, "cannot_finish"), path
+            assert int(answer.headers["retry-after"]) >= 1
         told = await it.client.post(
             "/fuse-segment", files=pair(1) | {"meta": ("m.json", b'{"deadline_ms": 1}')}
         )
@@ -325,7 +327,7 @@ async def test_after_a_storm_nothing_is_left(rig: OpenRig) -> None:
 
 def test_retry_after_follows_the_rate_at_which_pairs_leave() -> None:
     now = 0.0
-    admission = Admission(max_pending=8, clock=lambda: now)
+    admission = Admission(max_pending=8, max_per_client=8, clock=lambda: now)
     places = [admission.enter("rig") for _ in range(8)]
     for _ in range(4):
         now += 2.0  # a pair leaves every two seconds

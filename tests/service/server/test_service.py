@@ -183,6 +183,37 @@ onnxruntime_.OnnxNetwork.run = lambda *pair, **asked: time.sleep(1000)
 """
 
 
+FAIL_THEN_HANG = """
+import time
+from segmif.runtime import onnxruntime_
+usual, calls = onnxruntime_.OnnxNetwork.run, []
+def run(*pair, **asked):
+    calls.append(pair)
+    if len(calls) == 2:
+        raise RuntimeError("once")
+    return time.sleep(1000) if len(calls) > 2 else usual(*pair, **asked)
+onnxruntime_.OnnxNetwork.run = run
+"""
+
+
+def test_a_network_that_hangs_after_it_has_failed_ends_the_service(stand_in_weights: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", FAIL_THEN_HANG + START_WITHOUT_TORCH]
+    command += ["serve", "--port", str(port), "--weights", str(stand_in_weights)]
+    told = os.environ | {"SEGMIF_DRAIN_S": "1", "SEGMIF_SELF_TEST_S": "3"}
+    with (
+        subprocess.Popen(command, cwd=ROOT, env=told) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+    ):
+        try:
+            wait_until_ready(client)
+            with pytest.raises(httpx.HTTPStatusError, match="500"):
+                post_pair(client)
+            assert process.wait(30) == 1
+        finally:
+            process.kill()
+
+
 def test_a_network_that_hangs_does_not_keep_the_process(stand_in_weights: Path) -> None:
     port = free_port()
     command = [sys.executable, "-c", HANG + START_WITHOUT_TORCH, "serve", "--port", str(port)]
