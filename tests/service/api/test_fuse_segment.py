@@ -252,7 +252,10 @@ def test_what_the_form_lacks_is_named(client: httpx.Client, files: Files) -> Non
     assert problem(nothing) == (422, "missing_part", "visible")
     odd = client.post("/fuse-segment?return=depth", files=files)
     assert problem(odd) == (422, "bad_parameter", None)
-    assert "'fused', 'mask', 'overlay' or 'confidence'" in odd.json()["detail"]
+    assert (
+        "'fused', 'mask', 'overlay', 'confidence', 'visible', 'infrared' or 'counts'"
+        in (odd.json()["detail"])
+    )
 
 
 def test_a_form_that_breaks_off_is_a_problem_not_a_crash(
