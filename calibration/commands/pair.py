@@ -21,11 +21,11 @@ from segmif.folders import EVERY
 from segmif.geometry.time_sync import Floats, Offset, Pairs, Stamps, clock_offset, pair
 from segmif.imaging.codecs import Pixels, read_counts
 from segmif.parsing import brief, read_table
+from segmif.sources.timestamps import UNITS, nanoseconds, stamp_of
 from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.thermal.invalid_counts import stated_invalid
 
 from ..io.recordings import add_camera_arguments, cameras_from_args, list_folder, read_grey
-from ..io.timestamps import UNITS, nanoseconds, stamp_of
 
 MOTION_ROWS = 60  # frames are compared at this height: noise averages out, motion stays
 

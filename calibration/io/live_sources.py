@@ -15,8 +15,7 @@ from segmif.folders import pair_files
 from segmif.geometry.time_sync import PairMatcher
 from segmif.imaging.codecs import Pixels, decode_infrared, read_visible
 from segmif.imaging.image_header import naming_the_file
-
-from .timestamps import stamp_of
+from segmif.sources.timestamps import stamp_of
 
 POLL_S = 0.1
 

@@ -25,6 +25,14 @@ def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
     return nanoseconds(numbers[-1], unit)
 
 
+def stamp_in_name(path: Path) -> int | None:
+    """The last number in a frame's name [ns], if by its digits it is a time since 1970."""
+    try:
+        return stamp_of(path, None)
+    except ValueError:
+        return None
+
+
 def nanoseconds(text: str, unit: str) -> int:
     """A decimal number of a unit in whole nanoseconds; ValueError from 2**63 on."""
     # Digits, not floats: a double holds 1.7e18 ns only to the next 256.

@@ -1,0 +1,114 @@
+"""A folder of frames, complete or still filling."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from segmif.files import read_frame, shown
+from segmif.folders import list_frames
+from segmif.imaging.image_header import ImageError
+from segmif.sources.base import POLL_S, SourceBase
+from segmif.sources.frame import Part, SourceError, SourceFrame
+from segmif.sources.images import image_pixels
+from segmif.sources.options import SourceOptions
+from segmif.sources.stamps import LATE_NS, RisingStamps
+from segmif.sources.timestamps import stamp_in_name
+
+STILL_S = 1.0  # a file that stays damaged for so long is not being written
+NameKey = tuple[tuple[str, int], ...]
+log = logging.getLogger(__name__)
+
+
+class Unfinished(Exception):
+    """A file cannot be decoded yet; perhaps it is still being written."""
+
+
+class FolderSource(SourceBase):
+    """
+    The frames of a folder by name, numbers in names by their value.
+
+    A frame's time is the number in its name if that is a time since 1970, else what the file
+    states, else its number at the rate of the options. Damaged files are counted and passed over.
+    """
+
+    def __init__(self, folder: Path, address: str, part: Part, options: SourceOptions) -> None:
+        super().__init__(address)
+        self._folder, self._part, self._options = folder, part, options
+        self._stamps = RisingStamps(options.period_ns, LATE_NS)
+        self._last: NameKey = ()
+        self._seen: set[str] = set()
+        self._failed: dict[Path, float] = {}  # when a file was first found damaged
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Give the frames, until none came for the patience of the options; raises SourceError."""
+        given, until = False, time.monotonic() + self._options.patience_s
+        while not self.closed.is_set():
+            before = len(self._seen)
+            for frame in self._new_frames():
+                given = True
+                yield frame
+                if self.closed.is_set():
+                    return
+            if len(self._seen) > before:
+                until = time.monotonic() + self._options.patience_s
+            elif time.monotonic() >= until and not self._failed:
+                break
+            self.closed.wait(POLL_S if self._options.patience_s or self._failed else 0)
+        if not given and not self.closed.is_set():
+            raise SourceError(
+                f"{self.address}: the folder has no JPEG, PNG or TIFF frame that can be decoded"
+            )
+
+    def _new_frames(self) -> Iterator[SourceFrame]:
+        """The frames of files not seen before, up to the first that is still being written."""
+        try:
+            files = list_frames(self._folder).files
+        except OSError as error:
+            raise SourceError(f"{self.address}: {error.strerror or error}") from None
+        fresh = [name for name in files if name not in self._seen]
+        for name in sorted(fresh, key=by_number):
+            try:
+                frame = self._frame(files[name], name)
+            except Unfinished:
+                return
+            self._seen.add(name)
+            if frame:
+                yield frame
+
+    def _frame(self, path: Path, name: str) -> SourceFrame | None:
+        """The frame of a file; None if it is damaged or came too late. Raises Unfinished."""
+        try:
+            pixels, taken_ns = image_pixels(read_frame(path), self._part)
+        except (ImageError, OSError) as error:
+            now = time.monotonic()
+            if now - self._failed.setdefault(path, now) < STILL_S:
+                raise Unfinished from None
+            del self._failed[path]
+            self.damaged += 1
+            log.warning("%s: %s", shown(path), error)
+            return None
+        self._failed.pop(path, None)
+        key = by_number(name)
+        stamp_ns = None if key < self._last else self._stamps.next(self._time(path, taken_ns))
+        if stamp_ns is None:
+            self.dropped += 1
+            return None
+        self._last = key
+        return SourceFrame(pixels, stamp_ns, "source", path.name)
+
+    def _time(self, path: Path, taken_ns: int | None) -> int | None:
+        named_ns = stamp_in_name(path)
+        if named_ns is not None:
+            return named_ns
+        if taken_ns is not None:
+            return taken_ns
+        numbers = re.findall(r"\d+", path.stem)
+        return int(numbers[-1]) * self._options.period_ns if numbers else None
+
+
+def by_number(name: str) -> NameKey:
+    """A key that sorts names by their text, and numbers in them by value."""
+    parts = re.findall(r"(\D*)(\d*)", name)
+    return tuple((text, int(digits) if digits else -1) for text, digits in parts)

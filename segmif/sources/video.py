@@ -1,0 +1,303 @@
+"""Video files, streams and V4L2 devices, by PyAV (FFmpeg)."""
+
+import logging
+import struct
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from segmif.imaging.image_header import MAX_PIXELS, ImageError
+from segmif.install import install_command
+from segmif.sources.base import Newest, SourceBase
+from segmif.sources.frame import Part, SourceError, SourceFrame, StampFrom
+from segmif.sources.options import SourceOptions
+from segmif.sources.pixel_formats import Thermal, infrared_pixels, visible_pixels
+from segmif.sources.stamps import RisingStamps
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame, VideoStream
+    from av.container import InputContainer
+
+MAX_CLOCK_OFF_NS = 2_000_000_000  # a camera's clock further off was never set
+LATE_NS = 2_000_000_000
+# Little is read ahead: the stream is known once its parameter sets came.
+LOW_LATENCY = {
+    "fflags": "nobuffer",
+    "flags": "low_delay",
+    "probesize": "500000",
+    "analyzeduration": "1000000",
+    "fpsprobesize": "0",
+}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What FFmpeg opens, and how."""
+
+    url: str  # with its password: never shown
+    format: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+class Timed(NamedTuple):
+    """A decoded frame with its time."""
+
+    frame: "VideoFrame"
+    stamp_ns: int
+    stamp_from: StampFrom
+    codec: str
+    number: int
+
+
+class VideoSource(SourceBase):
+    """The frames of one video stream."""
+
+    def __init__(
+        self, targets: tuple[Target, ...], address: str, part: Part, options: SourceOptions
+    ) -> None:
+        """`targets` are tried in their order; the errors of the last one count."""
+        super().__init__(address)
+        self._targets, self._part, self._options = targets, part, options
+        self._size: tuple[int, int] | None = None
+        self._warned: set[str] = set()
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Open the video and give its frames; raises SourceError."""
+        timed = Newest(self._decoded, self).items() if self.live else self._decoded()
+        with closing(timed):
+            for one in timed:
+                if self.closed.is_set():
+                    return
+                yield self._frame_of(one)
+
+    def _frame_of(self, timed: Timed) -> SourceFrame:
+        frame = timed.frame
+        size = frame.width, frame.height
+        if self._size not in (None, size):
+            (was_wide, was_high), (wide, high) = self._size or size, size
+            raise SourceError(
+                f"{self.address}: the frames changed from {was_wide}x{was_high} to {wide}x{high}; "
+                "expected one size: split the recording, or open the stream again"
+            )
+        self._size = size
+        if frame.rotation:
+            self._warn(f"it is to be shown turned by {frame.rotation} degrees; it is not turned")
+        try:
+            if self._part == "visible":
+                thermal = Thermal(visible_pixels(frame, timed.codec))
+            else:
+                thermal = infrared_pixels(frame, timed.codec)
+        except ImageError as error:
+            raise SourceError(f"{self.address}: {error}") from None
+        return SourceFrame(
+            thermal.pixels, timed.stamp_ns, timed.stamp_from, str(timed.number), thermal.profile
+        )
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            log.warning("%s: %s", self.address, sentence)
+
+    def _decoded(self) -> Generator[Timed]:
+        av = imported()
+        container = self._opened(av)
+        try:
+            stream = self._stream(container)
+            clock = _ArrivalClock(self) if self.live else None
+            stamps = RisingStamps(_period_ns(stream, self._options), LATE_NS if self.live else 0)
+            number = 0
+            for frame in self._raw_frames(av, container, stream, clock):
+                time_ns, said = clock.of(frame) if clock else _of_file(frame)
+                stamp_ns = stamps.next(time_ns)
+                self.dropped += stamp_ns is None
+                if stamp_ns is not None:
+                    yield Timed(frame, stamp_ns, said, stream.codec_context.name, number)
+                number += 1
+            if not number and not self.closed.is_set():
+                raise SourceError(
+                    f"{self.address}: it holds no frame that can be decoded "
+                    f"({self.damaged} damaged packets)"
+                )
+            if stamps.restarts:
+                self._warn(f"its times jumped back {stamps.restarts} times; the stamps go on")
+        finally:
+            container.close()
+
+    def _opened(self, av: Any) -> "InputContainer":
+        reason = ""
+        for target in self._targets:
+            try:
+                return self._open(av, target)
+            except av.FFmpegError as error:
+                # Not its text: that holds the address with its password.
+                reason = error_words(av, error)
+        raise SourceError(f"{self.address} cannot be opened: {reason}")
+
+    def _open(self, av: Any, target: Target) -> "InputContainer":
+        options = {"max_pixels": str(MAX_PIXELS), **(LOW_LATENCY if self.live else {})}
+        options |= dict(target.options)
+        limit_s = self._options.timeout_s
+        container: InputContainer = av.open(
+            target.url,
+            "r",
+            target.format,
+            options=options,
+            timeout=(limit_s, limit_s),
+            metadata_errors="replace",
+        )
+        return container
+
+    def _stream(self, container: "InputContainer") -> "VideoStream":
+        from av.stream import Discard, Disposition
+
+        # The cover picture of a sound file is a stream of one frame.
+        videos = [
+            one for one in container.streams.video if not one.disposition & Disposition.attached_pic
+        ]
+        wanted = self._options.stream
+        if wanted >= len(videos):
+            kinds = ", ".join(sorted({one.type for one in container.streams})) or "no streams"
+            raise SourceError(
+                f"{self.address}: it has {len(videos)} video streams ({kinds}), and number "
+                f"{wanted} (from 0) was asked for"
+            )
+        stream = videos[wanted]
+        if stream.codec_context is None:
+            raise SourceError(f"{self.address}: this FFmpeg has no decoder for its video")
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        context = stream.codec_context
+        context.thread_count = self._options.decode_threads
+        # Threads by frame would each hold one back.
+        context.thread_type = "SLICE" if self.live else "AUTO"
+        context.copy_opaque = True
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        return stream
+
+    def _raw_frames(
+        self,
+        av: Any,
+        container: "InputContainer",
+        stream: "VideoStream",
+        clock: "_ArrivalClock | None",
+    ) -> Iterator["VideoFrame"]:
+        packets = container.demux(stream)
+        given = False
+        while not self.closed.is_set():
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                if self.closed.is_set():
+                    return
+                reason = error_words(av, error)
+                if self.live or not given:
+                    raise SourceError(f"{self.address} broke off: {reason}") from None
+                self._warn(f"it is cut off or damaged: {reason}")
+                self.damaged += 1
+                return
+            if packet is None:
+                return
+            if clock:
+                packet.opaque = clock.arrived(packet)
+            for frame in self._frames_in(av, packet):
+                given = True
+                yield frame
+
+    def _frames_in(self, av: Any, packet: "Packet[VideoStream]") -> list["VideoFrame"]:
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            self.damaged += 1
+            return []
+        whole = [frame for frame in frames if not frame.is_corrupt]
+        self.damaged += len(frames) - len(whole)
+        return whole
+
+
+class LiveVideo(VideoSource):
+    """A stream or a device: only its newest frame counts."""
+
+    live = True
+
+
+class _ArrivalClock:
+    """
+    The time of a live packet: its camera's by RTCP sender reports, else when it arrived.
+
+    A camera's clock that is far from this machine's is not used.
+    """
+
+    def __init__(self, source: VideoSource) -> None:
+        self._source = source
+        self._absolute = any(target.format == "v4l2" for target in source._targets)
+
+    def arrived(self, packet: "Packet[VideoStream]") -> tuple[int, StampFrom]:
+        """Time [ns since 1970] and its source, to go through the decoder with the packet."""
+        now_ns = time.time_ns()
+        taken_ns = _wall_clock_ns(packet, self._absolute)
+        if taken_ns is None:
+            return now_ns, "arrival"
+        if abs(taken_ns - now_ns) > MAX_CLOCK_OFF_NS:
+            self._source._warn("its clock is more than 2 s off; the time of arrival is taken")
+            return now_ns, "arrival"
+        return taken_ns, "source"
+
+    def of(self, frame: "VideoFrame") -> tuple[int, StampFrom]:
+        """The time of the packet that a frame was decoded from."""
+        carried = frame.opaque
+        if isinstance(carried, tuple):
+            return carried[0], carried[1]
+        return time.time_ns(), "arrival"
+
+
+def _wall_clock_ns(packet: "Packet[VideoStream]", absolute: bool) -> int | None:
+    """Wall-clock time of a packet [ns], if its stream states it."""
+    if packet.has_sidedata("prft"):
+        # AVProducerReferenceTime: microseconds since 1970, then flags.
+        return int(struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]) * 1000
+    if absolute and packet.pts is not None:
+        return _nanoseconds(packet.pts, packet.time_base)
+    return None
+
+
+def _of_file(frame: "VideoFrame") -> tuple[int | None, StampFrom]:
+    """The time of a recorded frame [ns], if the file states it."""
+    if frame.pts is None or frame.time_base is None:
+        return None, "source"
+    return _nanoseconds(frame.pts, frame.time_base), "source"
+
+
+def _nanoseconds(ticks: int, time_base: Fraction) -> int:
+    """Ticks of a time base in whole nanoseconds, without a float."""
+    return ticks * time_base.numerator * 10**9 // time_base.denominator
+
+
+def _period_ns(stream: "VideoStream", options: SourceOptions) -> int:
+    rate = stream.average_rate or stream.guessed_rate
+    return round(Fraction(10**9) / rate) if rate else options.period_ns
+
+
+def imported() -> Any:
+    """PyAV; raises SourceError with what to install."""
+    try:
+        import av
+    except ImportError:
+        raise SourceError(
+            f"videos and streams need the package av: {install_command('live')}"
+        ) from None
+    return av
+
+
+def error_words(av: Any, error: Any) -> str:
+    """What FFmpeg says of an error, without the address that its text holds."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came within the timeout"
+    words = str(error.strerror or "unknown error")
+    if isinstance(error, av.InvalidDataError):
+        return f"{words} (no video, or cut off before its index was written)"
+    return words
