@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("visible", "infrared"):
         parser.add_argument(
             f"--{name}",
-            help="a camera's number, a device, a stream's address, or a folder that fills",
+            help="a camera's number, a stream's address, a recording, or a folder that fills",
         )
     parser.add_argument("--service", metavar="URL", help="instead, a service that offers its pairs")
     parser.add_argument("--stream", help="name under which the service is sent the pairs")

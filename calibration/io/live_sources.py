@@ -1,143 +1,125 @@
-"""Live pairs: from two cameras or streams, or from folders that another program fills."""
+"""Pairs as they come: from two cameras or streams, or in step from two recordings or folders."""
 
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from threading import Condition, Thread
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.files import read_frame
-from segmif.folders import pair_files
 from segmif.geometry.time_sync import PairMatcher
-from segmif.imaging.codecs import Pixels, decode_infrared, read_visible
-from segmif.imaging.image_header import naming_the_file
-from segmif.sources.timestamps import stamp_of
+from segmif.imaging.codecs import Pixels
+from segmif.sources.frame import Source, SourceFrame
+from segmif.sources.open_source import open_source
+from segmif.sources.options import SourceOptions
 
 POLL_S = 0.1
 
-StampedFrame = tuple[int, Pixels]  # [ns], visible (H, W, 3) RGB or infrared (H, W)
 LivePair = tuple[int, NDArray[np.uint8], Pixels]  # visible stamp [ns], visible, infrared
-Read = Callable[[], StampedFrame | None]  # waits for the next frame; None at the end
+Match = tuple[SourceFrame, SourceFrame] | None
 
 
 def live_pairs(
     visible: str, infrared: str, tolerance_ns: int, patience_s: float
 ) -> Iterator[LivePair]:
     """
-    Live pairs from two folders, or from two sources that OpenCV opens.
+    Pairs from two sources, see `open_source`; numbered files count as one a second.
 
-    OpenCV opens a camera's number, a device or a stream's address. Raises ValueError.
+    Of live sources the newest pairs are given, of recordings and folders all. Raises ValueError.
     """
-    folders = [Path(word) for word in (visible, infrared) if Path(word).is_dir()]
-    if len(folders) == 1:
-        raise ValueError(f"{folders[0]} is a folder, the other source is not: both or none")
-    if folders:
-        return pairs_from_folders(folders[0], folders[1], patience_s)
-    return latest_pairs(open_camera(visible, False), open_camera(infrared, True), tolerance_ns)
+    options = SourceOptions(patience_s=patience_s, rate=1.0)
+    first = open_source(visible, "visible", options)
+    second = open_source(infrared, "infrared", options)
+    if first.live != second.live:
+        live, other = (first, second) if first.live else (second, first)
+        raise ValueError(f"{live.address} is live, {other.address} is not: both or none")
+    pairs = latest_pairs if first.live else all_pairs
+    return pairs(first, second, tolerance_ns)
 
 
-def pairs_from_folders(visible: Path, infrared: Path, patience_s: float) -> Iterator[LivePair]:
-    """Frames of the same name in their order, until none came for `patience_s`."""
-    given: set[str] = set()
-    until = time.monotonic() + patience_s
-    while True:
-        fresh = [pair for pair in pair_files(visible, infrared).pairs if pair.name not in given]
-        for pair in fresh:
-            frames = read_visible(pair.visible), _read_uncropped(pair.infrared)
-            yield stamp_of(pair.visible, None, counter="s"), *frames
-        given.update(pair.name for pair in fresh)
-        if fresh:
-            until = time.monotonic() + patience_s
-        elif time.monotonic() >= until:
-            return
-        else:
-            time.sleep(POLL_S)
+def all_pairs(visible: Source, infrared: Source, tolerance_ns: int) -> Iterator[LivePair]:
+    """Each pair of two recordings in the order of time; raises as `latest_pairs`."""
+    matcher: PairMatcher[SourceFrame] = PairMatcher(tolerance_ns)
+    frames = visible.frames(), infrared.frames()
+    waiting = [next(each, None) for each in frames]
+    paired = False
+    while waiting[0] or waiting[1]:
+        at = 1 if waiting[0] is None else 0
+        if waiting[0] and waiting[1]:
+            at = int(waiting[1].stamp_ns < waiting[0].stamp_ns)
+        take = (matcher.visible, matcher.infrared)[at]
+        frame = cast(SourceFrame, waiting[at])
+        if pair := take(frame.stamp_ns, frame):
+            paired = True
+            yield _live_pair(pair)
+        waiting[at] = next(frames[at], None)
+    if not paired:
+        raise _unpaired(tolerance_ns)
 
 
-def _read_uncropped(path: Path) -> Pixels:
-    """The whole infrared frame (H, W), with its bytes as in the file; raises ImageError."""
-    with naming_the_file(path):
-        return decode_infrared(read_frame(path))
-
-
-def latest_pairs(visible: Read, infrared: Read, tolerance_ns: int) -> Iterator[LivePair]:
+def latest_pairs(visible: Source, infrared: Source, tolerance_ns: int) -> Iterator[LivePair]:
     """
     Read both sources in threads and yield the newest pair each time, until either ends.
 
     Raises what a source raises, and ValueError if no two frames could be paired.
     """
     buffer = _PairBuffer(tolerance_ns)
-    pairer = buffer.pairer
-    for read, take in ((visible, pairer.visible), (infrared, pairer.infrared)):
-        Thread(target=buffer.pump, args=(read, take), daemon=True).start()
+    matcher = buffer.matcher
+    for source, take in ((visible, matcher.visible), (infrared, matcher.infrared)):
+        Thread(target=buffer.pump, args=(source, take), daemon=True).start()
     try:
         while (pair := buffer.wait()) is not None:
-            (stamp_ns, colour), (_, warm) = pair
-            yield stamp_ns, cast(NDArray[np.uint8], colour), warm
+            yield _live_pair(pair)
     finally:
         buffer.running = False
+        visible.close()
+        infrared.close()
     if buffer.error:
         raise buffer.error
     if not buffer.paired:
-        raise ValueError(f"the two sources have no frames within {tolerance_ns / 1e6:g} ms")
+        raise _unpaired(tolerance_ns)
 
 
-def open_camera(word: str, infrared: bool) -> Read:
-    """Open a camera by its number, device or address; raises ValueError."""
-    capture = cv2.VideoCapture(int(word) if word.isdecimal() else word)
-    if not capture.isOpened():
-        raise ValueError(f"{word}: no camera, stream or folder can be opened there")
-    if infrared:
-        # Asks V4L2 for the sensor's own 16 bits; without them, colours come as before.
-        capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+def _live_pair(pair: tuple[SourceFrame, SourceFrame]) -> LivePair:
+    visible, infrared = pair
+    return visible.stamp_ns, cast(NDArray[np.uint8], visible.pixels), infrared.pixels
 
-    def read() -> StampedFrame | None:
-        if not capture.grab():
-            return None
-        # The time of arrival: webcams state no other. It is late by the driver's buffering.
-        stamp_ns = time.time_ns()
-        frame = cast(Pixels, np.asarray(capture.retrieve()[1]))
-        if not infrared:
-            return stamp_ns, cast(Pixels, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        return stamp_ns, frame[..., 0] if frame.ndim == 3 else frame
 
-    return read
+def _unpaired(tolerance_ns: int) -> ValueError:
+    return ValueError(f"the two sources have no frames within {tolerance_ns / 1e6:g} ms")
 
 
 class _PairBuffer:
     """The newest pair, shared by the two reading threads and the consumer."""
 
     def __init__(self, tolerance_ns: int) -> None:
-        self.pairer: PairMatcher[StampedFrame] = PairMatcher(tolerance_ns)
+        self.matcher: PairMatcher[SourceFrame] = PairMatcher(tolerance_ns)
         self.running, self.paired = True, 0
+        self._until_ns: int | None = None  # once a source ended: later frames have no partner
         self.error: Exception | None = None
-        self._fresh: tuple[StampedFrame, StampedFrame] | None = None
+        self._fresh: Match = None
         self._ended = 0
         self._changed = Condition()
 
-    def pump(
-        self,
-        read: Read,
-        take: Callable[[int, StampedFrame], tuple[StampedFrame, StampedFrame] | None],
-    ) -> None:
+    def pump(self, source: Source, take: Callable[[int, SourceFrame], Match]) -> None:
+        last_ns = 0
         try:
-            while self.running and (frame := read()) is not None:
+            for frame in source.frames():
                 with self._changed:
-                    if pair := take(frame[0], frame):
+                    last_ns = frame.stamp_ns
+                    if pair := take(last_ns, frame):
                         self._fresh, self.paired = pair, self.paired + 1
                         self._changed.notify()
+                if not self.running or last_ns > (self._until_ns or last_ns):
+                    break
         except Exception as error:  # raised again by `latest_pairs`
             self.error = error
         with self._changed:
-            self.running = False
+            self._until_ns = self._until_ns or last_ns + self.matcher.tolerance_ns
             self._ended += 1
             self._changed.notify()
 
-    def wait(self) -> tuple[StampedFrame, StampedFrame] | None:
+    def wait(self) -> Match:
         with self._changed:
             self._changed.wait_for(lambda: self._fresh or self._ended == 2)
             fresh, self._fresh = self._fresh, None

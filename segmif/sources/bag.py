@@ -50,6 +50,8 @@ def opened_bag(path: Path) -> "Iterator[AnyReader]":
     try:
         # An optional package that reads recordings without ROS.
         from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.rosbag1 import ReaderError as BagError
+        from rosbags.rosbag2 import ReaderError as Bag2Error
         from rosbags.typesys import Stores, get_typestore
     except ModuleNotFoundError:
         raise ValueError(
@@ -62,7 +64,7 @@ def opened_bag(path: Path) -> "Iterator[AnyReader]":
     try:
         with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
             yield reader
-    except AnyReaderError as error:
+    except (AnyReaderError, BagError, Bag2Error) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -141,8 +143,11 @@ class BagSource(SourceBase):
                         yield frame
         except SourceError:
             raise
-        except (ValueError, OSError) as error:
-            raise SourceError(f"{self.address}: {error}") from None
+        except Exception as error:  # rosbags lets through whatever damage brings about
+            words = (
+                str(error) if isinstance(error, ValueError) else f"it is damaged ({error!r:.200})"
+            )
+            raise SourceError(f"{self.address}: {words}") from None
 
     def _only_topic(self, reader: "AnyReader") -> str:
         topics = image_topics(reader)

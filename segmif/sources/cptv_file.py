@@ -1,10 +1,8 @@
 """CPTV recordings of a thermal camera, by the package cptv."""
 
-import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from struct import error as StructError
 from typing import Any, BinaryIO
 
 from segmif.files import check_regular
@@ -16,8 +14,6 @@ from segmif.sources.options import SourceOptions
 from segmif.sources.stamps import RisingStamps
 
 SHUTTER = timedelta(seconds=1)  # for which the shutter of a Lepton is closed
-# What the reader raises for damaged files.
-DAMAGE = (OSError, EOFError, ValueError, IndexError, KeyError, StructError, zlib.error)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -59,8 +55,8 @@ class CptvSource(SourceBase):
             ) from None
         try:
             reader = CPTVReader(file)
-        except DAMAGE as error:
-            raise SourceError(f"{self.address} is no CPTV recording: {error}") from None
+        except Exception as error:  # the package lets through whatever damage brings about
+            raise SourceError(f"{self.address} is no CPTV recording: {error!r:.200}") from None
         if not 0 < reader.x_resolution * reader.y_resolution <= MAX_PIXELS:
             raise SourceError(
                 f"{self.address}: its header states {reader.x_resolution}x{reader.y_resolution}"
@@ -72,10 +68,12 @@ class CptvSource(SourceBase):
         while True:
             try:
                 frame = next(frames, None)
-            except DAMAGE as error:
+            except Exception as error:
                 self.damaged += 1
                 if not given:
-                    raise SourceError(f"{self.address}: its first frame: {error}") from None
+                    raise SourceError(
+                        f"{self.address}: its first frame is damaged: {error!r:.200}"
+                    ) from None
                 return  # cut off
             if frame is None:
                 return

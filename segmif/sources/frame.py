@@ -41,6 +41,8 @@ class Source(Protocol):
 
     address: str  # what was asked for, without a password
     live: bool  # frames come at their own time and the end is a fault; else a recording
+    dropped: int  # frames passed over: a newer one was there, or they came late
+    damaged: int  # packets or files that could not be decoded
 
     def frames(self) -> Iterator[SourceFrame]:
         """Open the source and give its frames, until its end; raises SourceError."""

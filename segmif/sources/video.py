@@ -61,6 +61,7 @@ class VideoSource(SourceBase):
     ) -> None:
         """`targets` are tried in their order; the errors of the last one count."""
         super().__init__(address)
+        imported()  # what is missing is said at once
         self._targets, self._part, self._options = targets, part, options
         self._size: tuple[int, int] | None = None
         self._warned: set[str] = set()
@@ -167,7 +168,9 @@ class VideoSource(SourceBase):
             )
         stream = videos[wanted]
         if stream.codec_context is None:
-            raise SourceError(f"{self.address}: this FFmpeg has no decoder for its video")
+            raise SourceError(
+                f"{self.address}: FFmpeg knows no decoder for its video, or it is damaged"
+            )
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from calibration.commands import live
-from calibration.io.live_sources import Read, StampedFrame, latest_pairs
+from calibration.io.live_sources import latest_pairs
 from calibration.report.live_page import Page
 from calibration.report.pictures import BEFORE, Colour
 from calibration.solver.next_view import candidates, information_gains, most_informative, next_pose
@@ -34,6 +34,8 @@ from calibration.solver.synthetic import (
 from segmif import cli
 from segmif.geometry.rig import Camera, Floats, Rig
 from segmif.imaging.codecs import encode_png, read_counts
+from segmif.sources.base import SourceBase
+from segmif.sources.frame import SourceError, SourceFrame
 from segmif.thermal.camera_profile import CameraProfile
 
 EPOCH_S = 1_790_000_000
@@ -177,19 +179,24 @@ def test_boards_are_asked_for_where_none_has_been(covered: str, missing: str) ->
     assert covered not in words.partition(missing)[0]
 
 
-def paced(stamps_ms: list[int], pause_s: float) -> Read:
-    def frames() -> Iterator[StampedFrame]:
-        for at in stamps_ms:
-            time.sleep(pause_s)
-            yield at * 10**6, np.full((2, 2), at, np.uint16)
+class Paced(SourceBase):
+    """A camera whose frames come with a pause before each."""
 
-    stream = frames()
-    return lambda: next(stream, None)
+    live = True
+
+    def __init__(self, stamps_ms: list[int], pause_s: float) -> None:
+        super().__init__("paced")
+        self.stamps_ms, self.pause_s = stamps_ms, pause_s
+
+    def frames(self) -> Iterator[SourceFrame]:
+        for at in self.stamps_ms:
+            time.sleep(self.pause_s)
+            yield SourceFrame(np.full((2, 2), at, np.uint16), at * 10**6)
 
 
 def test_the_freshest_pair_is_given() -> None:
     stamps = list(range(0, 400, 40))
-    pairs = latest_pairs(paced(stamps, 0.01), paced([at + 3 for at in stamps], 0.01), 20 * 10**6)
+    pairs = latest_pairs(Paced(stamps, 0.01), Paced([at + 3 for at in stamps], 0.01), 20 * 10**6)
     given = [next(pairs)]
     time.sleep(0.3)  # what comes now is passed over, but for the newest
     given += pairs
@@ -201,16 +208,17 @@ def test_the_freshest_pair_is_given() -> None:
 
 
 def test_a_source_that_fails_ends_the_stream() -> None:
-    def broken() -> StampedFrame | None:
-        raise OSError("the cable is out")
+    class Broken(Paced):
+        def frames(self) -> Iterator[SourceFrame]:
+            raise SourceError("the cable is out")
 
-    with pytest.raises(OSError, match="cable"):
-        list(latest_pairs(broken, paced([1, 2], 0), 1))
+    with pytest.raises(SourceError, match="cable"):
+        list(latest_pairs(Broken([], 0), Paced([1, 2], 0), 1))
 
 
 def test_sources_that_do_not_meet_say_so() -> None:
     with pytest.raises(ValueError, match="no frames within 20 ms"):
-        list(latest_pairs(paced([1000, 1040], 0), paced([1, 41], 0), 20 * 10**6))
+        list(latest_pairs(Paced([1000, 1040], 0), Paced([1, 41], 0), 20 * 10**6))
 
 
 def test_the_page_shows_the_newest() -> None:

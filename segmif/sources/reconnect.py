@@ -1,0 +1,88 @@
+"""A live source that is opened again when it ends or fails."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from segmif.sources.base import SourceBase
+from segmif.sources.frame import Source, SourceError, SourceFrame
+from segmif.sources.stamps import LATE_NS, RisingStamps
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+JITTER = 0.5  # share of a pause that is left to chance, so that many cameras do not come at once
+
+
+@dataclass(frozen=True)
+class SourceEvent:
+    """A live source gave its first frame (again), or was lost."""
+
+    kind: Literal["connected", "lost"]
+    address: str
+    why: str = ""  # it was lost
+    clock_restarted: bool = False  # its stamps went back; they go on after the last one
+
+
+def reconnecting(open_it: Callable[[], Source], on_event: Callable[[SourceEvent], None]) -> Source:
+    """
+    A source that opens a live one again and again; a recording is given as it is.
+
+    `on_event` is called in the thread that reads. Raises SourceError if `open_it` does so at once.
+    """
+    first = open_it()
+    return Reconnecting(first, open_it, on_event) if first.live else first
+
+
+class Reconnecting(SourceBase):
+    """A live source with pauses of 0.5 to 8 s between the tries; its stamps always rise."""
+
+    live = True
+
+    def __init__(
+        self,
+        first: Source,
+        open_it: Callable[[], Source],
+        on_event: Callable[[SourceEvent], None],
+    ) -> None:
+        super().__init__(first.address)
+        self._source, self._open, self._on_event = first, open_it, on_event
+        self._stamps = RisingStamps(1_000_000, LATE_NS)
+        self._pause_s = FIRST_PAUSE_S
+
+    def close(self) -> None:
+        """End `frames` soon; may be called from any thread."""
+        super().close()
+        self._source.close()
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Give the newest frames of the source, as long as it is not closed."""
+        while not self.closed.is_set():
+            why = "it ended"
+            try:
+                yield from self._connected()
+            except SourceError as error:
+                why = str(error)
+            finally:
+                self._source.close()
+            if self.closed.is_set():
+                return
+            self._on_event(SourceEvent("lost", self.address, why))
+            self.closed.wait(self._pause_s * (1 - JITTER * random.random()))
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            with suppress(SourceError):  # the old one fails once more, and says why
+                self._source = self._open()
+
+    def _connected(self) -> Iterator[SourceFrame]:
+        before = self.dropped, self.damaged
+        restarts, first = self._stamps.restarts, True
+        for frame in self._source.frames():
+            stamp_ns = self._stamps.next(frame.stamp_ns)
+            self.dropped = before[0] + self._source.dropped + (stamp_ns is None)
+            self.damaged = before[1] + self._source.damaged
+            if first:
+                restarted = self._stamps.restarts > restarts
+                self._on_event(SourceEvent("connected", self.address, "", restarted))
+                self._pause_s, first = FIRST_PAUSE_S, False
+            if stamp_ns is not None:
+                yield frame if stamp_ns == frame.stamp_ns else replace(frame, stamp_ns=stamp_ns)
