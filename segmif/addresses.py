@@ -1,23 +1,31 @@
-"""Addresses of cameras and servers as they may be shown: without their passwords."""
+"""Addresses of cameras and streams without their passwords."""
 
 import re
 
-HIDDEN = "***"
-_USER = r"(?P<user>[^:@/?#\s]*)"
-# `user:password@`; a password may hold @, /, ? and # although it should be percent-encoded.
-_PASSWORD = re.compile(rf"(?<=://){_USER}:(?!\d+(?:[/?#\s]|$)(?!\S*@))\S*@")
-_SECRET_WORDS = "token|pass|pwd|secret|auth|signature|sig|credential|key|user-pw"
-# `?token=...`, `&key=...` of an address, and `password=...` of a GStreamer pipeline.
-_PARAMETER = re.compile(
-    rf"(?P<name>[?&;#\s][^=&;#\s]*(?:{_SECRET_WORDS})[^=&;#\s]*=)[^&;#\s]*", re.IGNORECASE
+# An address within a text ends at a blank or a quotation mark.
+ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<rest>[^\s'\"<>]+)")
+AUTHORITY = re.compile(r"[^/?#]*")
+HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:@]*)(:\d*)?")
+SECRET_PARAMETER = re.compile(
+    r"([?&;#][^=&;#]*(?:pass|pwd|token|secret|key|auth|sig|credential)[^=&;#]*=)[^&;#]*",
+    re.IGNORECASE,
 )
 
 
 def masked(text: str) -> str:
-    """
-    An address, or a text with addresses, with `***` for passwords and secret parameters.
+    """A text, such as an address, with `***` for each password and secret parameter in it."""
+    return ADDRESS.sub(lambda found: found["scheme"] + _masked_rest(found["rest"]), text)
 
-    A colon and a later @ count as a password, even if they stand in a path: rather too much.
-    """
-    shown = _PASSWORD.sub(lambda found: f"{found['user']}:{HIDDEN}@", text)
-    return _PARAMETER.sub(lambda found: f"{found['name']}{HIDDEN}", shown)
+
+def _masked_rest(rest: str) -> str:
+    authority = AUTHORITY.match(rest)
+    assert authority is not None  # it matches the empty text too
+    end = authority.end()
+    # A password may itself hold `/`, `?` or `#`, which ends the authority too early.
+    if "@" not in authority[0] and not HOST_AND_PORT.fullmatch(authority[0]) and "@" in rest:
+        end = len(rest)
+    user_info, at, host = rest[:end].rpartition("@")
+    if at:
+        user, colon, _ = user_info.partition(":")
+        user_info = f"{user}:***" if colon else user
+    return user_info + at + SECRET_PARAMETER.sub(r"\1***", host + rest[end:])

@@ -28,6 +28,8 @@ IMAGES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 # An http address that ends so is a file, played as a recording.
 FILES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".ts", ".m4v"})
 NUMBERED = re.compile(r"(?P<spec>.+)#(?P<stream>\d{1,3})")
+# Of an element of GStreamer: user-pw=..., password=...
+SECRET_PROPERTY = re.compile(r"((?:pw|pass\w*|token|secret|key)=)\S+", re.IGNORECASE)
 Opener = Callable[[str, str, Part, SourceOptions], Source]
 
 
@@ -75,7 +77,8 @@ def _synthetic(spec: str, address: str, part: Part, options: SourceOptions) -> S
 
 
 def _gstreamer(spec: str, address: str, part: Part, options: SourceOptions) -> Source:
-    return GStreamerSource(spec.partition(":")[2], address, part, options)
+    shown_address = SECRET_PROPERTY.sub(r"\1***", address)
+    return GStreamerSource(spec.partition(":")[2], shown_address, part, options)
 
 
 _BY_SCHEME: dict[str, Opener] = {
