@@ -22,7 +22,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 # Real servers that tests talk to, and what watches ours; without them those tests are skipped.
-SERVERS := nginx-light prometheus strace
+SERVERS := nginx-light prometheus strace python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good
 
 .PHONY: help install servers serve test check format soak fuzz train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
   image-cpu image-gpu image-jetson image-train image-check image-lock image-digests sbom up clean

@@ -1,8 +1,9 @@
 """Makes the sinks of a rig from their settings."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from segmif.addresses import masked
 from segmif.geometry.cameras import Homography, Rig
@@ -12,16 +13,18 @@ from .jsonl import JsonLines, StandardOutput
 from .mcap_recording import McapRecording
 from .retrying import Retrying
 from .settings import (
+    STREAM,
     ImagesSettings,
     JsonlSettings,
     McapSettings,
     SinkSettings,
+    StreamSettings,
     VideoSettings,
 )
 from .sink import Sink
+from .stream_out import StreamOut
 from .video_recording import VideoRecording
 
-SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://")
 FORMS = (
     "expected FILE.mp4, FILE.mkv, FILE.mcap, FILE.jsonl, - for lines of JSON, FOLDER/ for "
     "pictures, rtsp://HOST/PATH, udp://HOST:PORT or /dev/videoN"
@@ -57,7 +60,9 @@ def parse_sink(word: str) -> SinkSettings:
         return McapSettings(path=path)
     if path.suffix in (".mp4", ".mkv"):
         return VideoSettings(path=path)
-    if word.endswith("/") or path.is_dir():
+    if STREAM.fullmatch(word):
+        return StreamSettings(url=SecretStr(word))
+    if "://" not in word and (word.endswith("/") or path.is_dir()):
         return ImagesSettings(path=path)
     raise ValueError(f"{masked(word)} is no sink: {FORMS}")
 
@@ -72,4 +77,5 @@ def _sink(settings: SinkSettings, rig: str, cameras: Rig | Homography | None) ->
             return StandardOutput() if str(settings.path) == "-" else JsonLines(settings)
         case ImagesSettings():
             return ImageFolder(settings)
-    raise NotImplementedError
+        case StreamSettings():
+            return StreamOut(settings)

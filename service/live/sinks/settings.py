@@ -1,14 +1,24 @@
 """The settings of sinks, as a file or a command line states them."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from .picture import PictureName
 from .rotation import Rotation
 
+STREAM = re.compile(r"rtsps?://[^/].*|udp://.*:\d+.*|/dev/video\d+", re.DOTALL)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Quality = Annotated[int, Field(ge=0, le=51)]
 
@@ -92,8 +102,16 @@ class StreamSettings(_Settings):
     kind: Literal["stream"] = "stream"
     url: SecretStr  # rtsp://..., rtsps://..., udp://HOST:PORT or /dev/videoN
     picture: PictureName = "overlay"
-    codec: str = "h264"
+    codec: str = "h264"  # or mpeg4, or an encoder of FFmpeg; a device takes raw pictures
     quality: Quality = 25
+    max_kbit_s: Annotated[int, Field(ge=50, le=1_000_000)] | None = None  # of H.264
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: SecretStr) -> SecretStr:
+        if not STREAM.fullmatch(url.get_secret_value()):
+            raise ValueError("expected rtsp://HOST/PATH, rtsps://, udp://HOST:PORT or /dev/videoN")
+        return url
 
 
 class JsonlSettings(_Recorded):

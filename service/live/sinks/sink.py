@@ -6,12 +6,9 @@ from threading import Thread
 from typing import Protocol
 
 from ..live_result import LiveResult
+from .sink_error import SinkError as SinkError
 
 WAITING = 8  # results that a sink may be behind
-
-
-class SinkError(Exception):
-    """A sink cannot take results; the message says what to do, without a password."""
 
 
 class Sink(Protocol):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segmif.imaging.codecs import Pixels
 from segmif.install import install_command
 
-from .sink import SinkError
+from .sink_error import SinkError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a process of its own streams, and starts the sooner
     from av.container import OutputContainer
+
+    from segmif.imaging.codecs import Pixels
 
 KEYFRAME_NS = 1_000_000_000
 FINE = Fraction(1, 90_000)  # rounds stamps by 6 us at most
@@ -32,6 +33,7 @@ class Encoder:
     options: Mapping[str, str] = field(default_factory=dict)
     finest: Fraction = FINE  # time base that it takes
     group: int = GROUP
+    bt601: bool = False  # the matrix that is taken if none is named; else BT.709, named
 
 
 def av_module() -> Any:
@@ -52,10 +54,10 @@ def encoder_for(codec: str, quality: int) -> Encoder:
     if codec == "h264" and has_encoder("libx264"):
         options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(quality)}
         return Encoder("libx264", "yuv420p", options | {"forced-idr": "1"})
-    if codec in ("h264", "mpeg4"):  # MPEG-4 counts time in 16 bits
+    if codec in ("h264", "mpeg4"):  # MPEG-4 counts time in 16 bits, and names no matrix
         scale = str(118 * max(1, quality // 6))
         options = {"flags": "+qscale", "global_quality": scale}
-        return Encoder("mpeg4", "yuv420p", options, Fraction(1, 60_000))
+        return Encoder("mpeg4", "yuv420p", options, Fraction(1, 60_000), bt601=True)
     if codec == "ffv1":
         return lossless("bgr0")
     return _tried(Encoder(codec, "yuv420p", group=RATE))
@@ -119,7 +121,7 @@ class VideoTrack:
         context = stream.codec_context
         context.time_base, context.gop_size = self._time_base, encoder.group
         context.thread_count = 2  # the network needs the other cores
-        if encoder.pix_fmt == "yuv420p":
+        if encoder.pix_fmt == "yuv420p" and not encoder.bt601:
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
             context.color_range = 1  # 16 to 235
         self._stream = stream
@@ -154,9 +156,10 @@ class VideoTrack:
         frame = make(np.ascontiguousarray(even), format="rgb24")
         if self._encoder.pix_fmt != "yuv420p":
             return frame.reformat(format=self._encoder.pix_fmt)
-        spaces = self._av.video.reformatter
+        known = self._av.video.reformatter
+        spaces = known.Colorspace
         return frame.reformat(
             format="yuv420p",
-            dst_colorspace=spaces.Colorspace.ITU709,
-            dst_color_range=spaces.ColorRange.MPEG,
+            dst_colorspace=spaces.ITU601 if self._encoder.bt601 else spaces.ITU709,
+            dst_color_range=known.ColorRange.MPEG,
         )
