@@ -24,6 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("service", "answer over HTTP and WebSocket (port 8000)", ("serve",)),
+    "run": Command("service", "read two cameras or recordings, fuse and pass on", ("run",)),
     "infer": Command("service", "fuse and label two folders of frames", ("infer",)),
     "train": Command("training", "train a network on pairs with labels", ("train",)),
     "evaluate": Command("training", "what weights are worth on labelled pairs", ("evaluate",)),

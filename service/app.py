@@ -17,12 +17,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from segmif.install import version
 from segmif.runtime import Runtime
 
-from .api import fuse_segment, latest_pair, pages, shared_memory, status, websocket
+from .api import fuse_segment, latest_pair, live, pages, shared_memory, status, websocket
 from .api.disconnects import ClientGone
 from .api.open_inference import routes as open_inference
 from .api.problems import problem_response
 from .api.query_parameters import hide_secrets
 from .errors import BadParameter, ServiceError, out_of_memory
+from .live.rig_settings import LiveSettings
+from .live.rigs import Rigs
 from .memory.budget import MemoryBudget
 from .memory.process_limit import return_after_peaks
 from .memory.shared_regions import Regions, remove_leftovers
@@ -62,12 +64,14 @@ def create_app(
     rig_aligner: RigAligner | None = None,
     reference: Runtime | None = None,
     reopen: Callable[[], LoadedModel] | None = None,
+    rigs: LiveSettings | None = None,
 ) -> FastAPI:
     """
     Build the service around an open runtime, which it closes when it stops.
 
     Without a rig aligner the frames come aligned. The runtime must agree with the reference, if
-    there is one. On SIGHUP, what `reopen` opens replaces all of them.
+    there is one. On SIGHUP, what `reopen` opens replaces all of them. `rigs` are read from the
+    start to the end.
     """
     app = Application(
         title="SegMiF",
@@ -82,7 +86,9 @@ def create_app(
         redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
     set_state(app, LoadedModel(settings, runtime, rig_aligner, reference), reopen)
-    for entry in (fuse_segment, status, pages, websocket, open_inference, latest_pair):
+    if rigs:
+        app.state.rigs = Rigs(rigs, app.state.dispatcher)
+    for entry in (fuse_segment, status, pages, websocket, open_inference, latest_pair, live):
         app.include_router(entry.router)
     if settings.shared_memory:
         remove_leftovers()
@@ -100,6 +106,8 @@ def set_state(app: FastAPI, model: LoadedModel, reopen: Callable[[], LoadedModel
     app.state.settings = model.settings
     app.state.dispatcher = Dispatcher(model)
     app.state.reopen = reopen
+    app.state.rigs = None  # that are read, if there are any
+    app.state.reopen_rigs = None  # gives their settings anew
     app.state.give_up = None  # ends the server, if there is one
     app.state.buffered = MemoryBudget()
     app.state.connections = None  # the server's, if there is one
@@ -126,6 +134,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     trimming.cancel()
     await testing
+    if app.state.rigs:
+        await app.state.rigs.close()
     app.state.regions.close()
     app.state.dispatcher.close()
 
@@ -141,6 +151,8 @@ async def run_self_test(app: FastAPI) -> None:
         dispatcher.self_test.on_hang = app.state.give_up
     await dispatcher.self_test.run()
     await dispatcher.start_decoders()
+    if app.state.rigs:
+        await app.state.rigs.start()
 
 
 def add_middlewares(app: FastAPI, metrics: Metrics) -> None:

@@ -72,6 +72,12 @@ class NotAcceptable(ServiceError):
     """No form of the answer fits the Accept header."""
 
 
+class UnknownRig(ServiceError):
+    """No rig of this name is read."""
+
+    sentence = "no rig of this name is read; GET /live lists them"
+
+
 class UnknownModel(ServiceError):
     """This service holds one network, and not the one that was asked for."""
 

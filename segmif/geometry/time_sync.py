@@ -7,7 +7,7 @@ to bring them to the visible camera's clock.
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +148,10 @@ class PairMatcher(Generic[Frame]):
     def infrared(self, stamp_ns: int, frame: Frame) -> tuple[Frame, Frame] | None:
         """Add an infrared frame with its own camera's stamp; otherwise as `visible`."""
         return self._take("infrared", self._infrared, stamp_ns + self.offset_ns, frame)
+
+    def waiting(self, camera: Literal["visible", "infrared"]) -> int:
+        """Frames of a camera that have no partner yet."""
+        return len(self._visible if camera == "visible" else self._infrared)
 
     def _take(
         self, camera: str, waiting: deque[tuple[int, Frame]], stamp_ns: int, frame: Frame

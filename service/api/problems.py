@@ -64,6 +64,7 @@ PROBLEM_TYPES: Mapping[type[ServiceError], ProblemType] = {
     errors.UnknownModel: ProblemType(
         404, "unknown_model", "there is no model 'resnet' here, only 'nano'"
     ),
+    errors.UnknownRig: ProblemType(404, "unknown_rig"),
     errors.UnknownRegion: ProblemType(404, "unknown_region"),
     errors.NoPair: ProblemType(
         404, "no_pair", "no pair of a stream 'rig' is kept; send some with ?stream=rig"

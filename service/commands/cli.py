@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,8 @@ from segmif.interrupts import end_in_order
 from segmif.runtime import Device
 
 from ..app import create_app
+from ..live.rig_settings import LiveSettings
+from ..live.rigs import Rigs
 from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze
 from ..observability.logs import log_config
 from ..pipeline.decoder.pool import open_decoder
@@ -29,6 +32,7 @@ from ..server.transport import Server, check_listening, server_config
 from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
 from .infer import infer_folders
+from .run import add_rig_arguments, check_rigs, live_settings
 
 DESCRIPTION = "Serve answers over HTTP, infer works through folders, bench measures."
 
@@ -63,15 +67,18 @@ def run(options: argparse.Namespace) -> int:
                 f"--plugin {options.plugin} is for an engine that was built with it, and "
                 f"{settings.weights.name} is none: leave it out, or name the engine with --weights"
             )
+        if options.command == "run":
+            check_rigs(live_settings(options))
         opened = load_model(settings)
     except (OSError, ValueError) as error:  # ours are among them
         print(error, file=sys.stderr)
         return 2
     limit_threads()
-    if options.command == "serve":
-        opened = replace(opened, settings=fitted(opened.settings))
-        return serve(opened, lambda: load_model(fitted(settings_of(options))))
-    return infer(options, opened)
+    if options.command == "infer":
+        return infer(options, opened)
+    opened = replace(opened, settings=fitted(opened.settings))
+    reopen_rigs = partial(live_settings, options) if options.command == "run" else None
+    return serve(opened, lambda: load_model(fitted(settings_of(options))), reopen_rigs)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -89,8 +96,16 @@ def measure(arguments: Sequence[str], prog: str) -> int:
     return bench.main(arguments, f"{prog} bench")
 
 
-def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
-    """Answer over HTTP until a signal stops it; SIGHUP reloads what `reopen` opens."""
+def serve(
+    opened: LoadedModel,
+    reopen: Callable[[], LoadedModel],
+    reopen_rigs: Callable[[], LiveSettings] | None = None,
+) -> int:
+    """
+    Answer over HTTP, and read the rigs if there are any, until a signal stops it.
+
+    SIGHUP reloads what `reopen` and `reopen_rigs` open.
+    """
     settings = opened.settings
     try:
         if settings.memory_mib:
@@ -99,6 +114,9 @@ def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
         print(error, file=sys.stderr)
         return 2
     app = create_app(settings, opened.runtime, opened.rig_aligner, opened.reference, reopen)
+    if reopen_rigs:
+        app.state.rigs = Rigs(reopen_rigs(), app.state.dispatcher)
+        app.state.reopen_rigs = reopen_rigs
     try:
         config = server_config(app, settings, app.state.dispatcher.metrics.refused)
     except OSError as error:
@@ -120,10 +138,12 @@ def serve(opened: LoadedModel, reopen: Callable[[], LoadedModel]) -> int:
     log_limits(settings)
     server = Server(config)
     app.state.give_up = server.give_up
+    if app.state.rigs:
+        app.state.rigs.all_ended = server.stop
     freeze()
     end_in_order()  # uvicorn drains, and puts this back
     server.run()
-    return 1 if server.failed else 0
+    return 1 if server.failed or (app.state.rigs and app.state.rigs.failed) else 0
 
 
 def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
@@ -201,26 +221,39 @@ def common() -> argparse.ArgumentParser:
     return network
 
 
-def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
-    """Describe the command line."""
-    top = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
-    commands = top.add_subparsers(dest="command", required=True)
-    network = common()
-    serve = commands.add_parser("serve", parents=[network], help="answer over HTTP")
-    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=IntegerRange(), help="(8000)")
-    serve.add_argument(
+def common_of_services() -> argparse.ArgumentParser:
+    """Describe the flags of both serve and run."""
+    service = argparse.ArgumentParser(add_help=False)
+    service.add_argument("--host", help="address to listen on (127.0.0.1)")
+    service.add_argument("--port", type=IntegerRange(), help="(8000)")
+    service.add_argument(
         "--open-to-all",
         action="store_true",
         default=None,
         help="listen beyond this machine without a token (SEGMIF_TOKEN)",
     )
-    serve.add_argument(
+    service.add_argument(
         "--reference", type=Path, metavar="FILE", help=".onnx that the weights must agree with"
     )
-    serve.add_argument("--log", choices=("text", "json"), help="form of the log lines (text)")
-    serve.add_argument("--tls-certificate", type=Path, metavar="PEM", help="with --tls-key: HTTPS")
-    serve.add_argument("--tls-key", type=Path, metavar="PEM")
+    service.add_argument("--log", choices=("text", "json"), help="form of the log lines (text)")
+    service.add_argument(
+        "--tls-certificate", type=Path, metavar="PEM", help="with --tls-key: HTTPS"
+    )
+    service.add_argument("--tls-key", type=Path, metavar="PEM")
+    return service
+
+
+def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
+    commands = top.add_subparsers(dest="command", required=True)
+    network = common()
+    serving = common_of_services()
+    commands.add_parser("serve", parents=[network, serving], help="answer over HTTP")
+    run = commands.add_parser(
+        "run", parents=[network, serving], help="read cameras or recordings, fuse and pass on"
+    )
+    add_rig_arguments(run)
     infer = commands.add_parser("infer", parents=[network], help="fuse and label folders of pairs")
     for name, text in (
         ("visible", "folder of colour frames"),

@@ -201,6 +201,17 @@ def _counts(
     return found.apply(counts, nearest=True) if found and found.sure else counts
 
 
+def halved(prepared: PreparedPair) -> PreparedPair:
+    """The pair at half its width and height, for a quarter of the network's work."""
+    height, width = (max(side // 2, 1) for side in prepared.pair.infrared.shape)
+    frames, counts = (prepared.pair.visible, prepared.pair.infrared), prepared.counts
+    return replace(
+        prepared,
+        pair=FramePair(*(codecs.resize(frame, height, width) for frame in frames)),
+        counts=None if counts is None else codecs.resize(counts, height, width, nearest=True),
+    )
+
+
 def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:
     """Raise BadPair for frames (H, W, 3) and (h, w) of too different proportions."""
     (height, width), (infrared_height, infrared_width) = visible.shape[:2], infrared.shape

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from segmif.runtime import Runtime
+from segmif.thermal.camera_profile import Cameras
 
 from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
@@ -65,6 +67,11 @@ class Dispatcher:
         """The network in service."""
         return self._model.runtime
 
+    @property
+    def rules(self) -> PairRules:
+        """The operator's rules for pairs."""
+        return self._rules
+
     def _watch(self) -> None:
         watch, queues = self.metrics.watch, self.queues
         watch("stream_sockets", "Open WebSockets", lambda: self.sockets)
@@ -106,6 +113,13 @@ class Dispatcher:
             (queued.heavy or queued.slot).leave(queued.times.worked_s())
             return answer
 
+    def _rules_of(self, pair: PairRequest) -> PairRules:
+        """The rules of a pair; its recording's statements are below the operator's."""
+        rules = pair.rules or self._rules
+        if pair.recorded == Cameras():
+            return rules
+        return replace(rules, cameras=rules.cameras.over(pair.recorded))
+
     def is_heavy(self, options: PairOptions) -> bool:
         """Whether a request orders work that would keep others waiting in the codecs' threads."""
         rig_aligner = self._rules.rig_aligner
@@ -114,7 +128,7 @@ class Dispatcher:
         )
 
     async def _work(self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream) -> T:
-        rules = self._rules  # those of the answer, even if a reload comes meanwhile
+        rules = self._rules_of(queued.request)  # of the answer, even if a reload comes meanwhile
         prepared = await self._preparation.prepare(queued, rules, stream, self.latest_pairs)
         assert queued.job
         try:

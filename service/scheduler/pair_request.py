@@ -1,10 +1,12 @@
 """What an entry point hands to the scheduler."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from segmif.thermal.camera_profile import Cameras
 from segmif.wire.raw_frames import Frame
 
+from ..pipeline.infer import PairRules
 from ..schemas.pair_options import PairOptions
 
 
@@ -20,3 +22,6 @@ class PairRequest:
     due: float = math.inf  # on the clock of `time.monotonic`
     received_s: float = 0.0  # how long the request took to come
     same_stamps: bool = False  # as the pair before, of the same request
+    rules: PairRules | None = None  # None: those of the service
+    recorded: Cameras = field(default_factory=Cameras)  # what a recording states of its frames
+    half_size: bool = False  # the network sees half the width and height

@@ -7,7 +7,7 @@ from segmif.frames import CONFIDENCE
 
 from ..pipeline.decode import DecodeOptions, decode
 from ..pipeline.decoder.pool import Decoder
-from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
+from ..pipeline.infer import PairRules, PreparedPair, align_pair, halved, prepare
 from .batching import Batcher
 from .camera_streams import QueuedPair, Stream
 from .latest_pairs import LatestPairs
@@ -37,8 +37,7 @@ class Preparation:
             frames = pair.visible, pair.infrared
             work = partial(prepare, *frames, rules, queued.times, pair.options, decode_options)
             prepared = await self._queues.run(queued.heavy or queued.slot, work)
-            self._submit(prepared, queued)
-            return prepared
+            return self._submit(prepared, queued)
 
     async def _prepare_in_order(
         self,
@@ -62,14 +61,16 @@ class Preparation:
                     align_pair, decoded, rules, times, pair.options, stream.memory, pair.same_stamps
                 )
                 prepared = await self._queues.run(queued.heavy or queued.slot, align)
-                self._submit(prepared, queued)
+                return self._submit(prepared, queued)
         finally:
             decoding.cancel()
-        return prepared
 
-    def _submit(self, prepared: PreparedPair, queued: QueuedPair) -> None:
+    def _submit(self, prepared: PreparedPair, queued: QueuedPair) -> PreparedPair:
         pair = queued.request
+        if pair.half_size:
+            prepared = halved(prepared)
         confidence, rank = CONFIDENCE in pair.options.views, queued.slot.rank
         queued.job = self._batcher.submit(
             prepared.pair, pair.due, queued.times, confidence=confidence, rank=rank
         )
+        return prepared

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 from ..api.problems import problem_response
 from ..errors import CodedBody
 
-SOCKET_PATH = "/stream"
+SOCKETS = ("/stream", "/live/")  # a path, and the beginning of paths
 ASKED_OF = ("GET", "POST", "DELETE")  # methods that routes have
 
 
@@ -42,9 +42,9 @@ class HttpRules:
             await self.app(scope, receive, send)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and scope["path"] != SOCKET_PATH:
+        if scope["type"] == "websocket" and not is_socket(scope["path"]):
             socket = WebSocket(scope, receive, send)
-            error = HTTPException(404, f"WebSockets are spoken at {SOCKET_PATH} alone")
+            error = HTTPException(404, f"WebSockets are spoken at {' and '.join(SOCKETS)}")
             await socket.send_denial_response(problem_response(socket, error))
         else:
             await self.app(scope, receive, send)
@@ -62,6 +62,11 @@ class HttpRules:
         finally:
             if "route" in asked:  # for the log
                 scope["route"] = asked["route"]
+
+
+def is_socket(path: str) -> bool:
+    """Whether a WebSocket is spoken at a path."""
+    return path == SOCKETS[0] or path.startswith(SOCKETS[1])
 
 
 def methods_of(scope: Scope) -> list[str]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from base64 import urlsafe_b64decode
+from contextlib import suppress
 from hmac import compare_digest
 from time import monotonic
 from uuid import uuid4
@@ -24,6 +26,7 @@ REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)  # safe to repeat in headers 
 ANSWER_BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 QUERY_TOKEN = "a token in the query is not taken: queries end up in the logs of proxies"
+TOKEN_PROTOCOL = "segmif.token."
 OPEN_PATHS = PROBES | {"/", "/docs"}
 
 
@@ -138,7 +141,7 @@ class BearerAuth:
 
     async def _check(self, scope: Scope, wanted: bytes) -> None:
         """Raise Unauthorized, after a while if it is not the first time, or TooManyGuesses."""
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        scheme, given = credentials(scope)
         client = (client_of(scope) or "unknown") if scheme else None
         if client:
             self._guesses.check(client)
@@ -149,6 +152,23 @@ class BearerAuth:
         asked = Unauthorized.sentence
         hidden = scope["state"].get("hidden")
         raise Unauthorized(f"{QUERY_TOKEN}: {asked}" if hidden else asked)
+
+
+def credentials(scope: Scope) -> tuple[str, str]:
+    """
+    The scheme and the token that a request has; empty if it has none.
+
+    A browser cannot give a WebSocket a header, so a page offers a subprotocol
+    `segmif.token.` with the token in URL-safe base64.
+    """
+    scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+    for offered in scope.get("subprotocols", ()):
+        if not scheme and offered.startswith(TOKEN_PROTOCOL):
+            coded = offered.removeprefix(TOKEN_PROTOCOL)
+            with suppress(ValueError):
+                token = urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
+                return "bearer", token.decode("latin-1")
+    return scheme, given
 
 
 class BodyLimit:

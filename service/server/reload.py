@@ -48,10 +48,23 @@ async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.
         if app.state.adopt:
             app.state.adopt(opened.settings)
         reload_certificate(app.state.tls, opened.settings)
+        await reload_rigs(app)
     for name in AT_START_ONLY:
         if getattr(last, name) != getattr(opened.settings, name):
             logger.warning("%s has changed; it takes effect at the next start", name)
     logger.info("renewed; weights are %s", opened.runtime.manifest.sha256)
+
+
+async def reload_rigs(app: FastAPI) -> None:
+    """Read the rigs of the file again, or log why they stay as they are."""
+    if not (app.state.rigs and app.state.reopen_rigs):
+        return
+    try:
+        settings = await asyncio.to_thread(app.state.reopen_rigs)
+    except (OSError, ValueError) as error:
+        logger.error("the rigs stay as they were: %s", error)
+        return
+    await app.state.rigs.reload(settings)
 
 
 def reload_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:

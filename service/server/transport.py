@@ -36,6 +36,10 @@ class Server(uvicorn.Server):
         """Stop, as one that failed."""
         self.failed = self.should_exit = True
 
+    def stop(self) -> None:
+        """Stop in order, as on SIGTERM."""
+        self.should_exit = True
+
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Listen, and log the address: uvicorn's own line ignores TLS."""
         await super().startup(sockets)

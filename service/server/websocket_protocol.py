@@ -50,6 +50,10 @@ class BoundedFrames(ServerProtocol):
                 self._fragments = 0
         super().recv_frame(frame)
 
+    def earn(self) -> None:
+        """Allow a small frame in return for a message that was sent, such as the next request."""
+        self._free += 1
+
     def _break_off(self, reason: str) -> None:
         self.fail(CloseCode.POLICY_VIOLATION, reason)
         raise ProtocolError(reason)  # ends the parsing; the close frame is written already
@@ -63,7 +67,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.limits = self.all.limits.websocket  # to its end, as it began
-        self.conn = BoundedFrames(self.limits)
+        self.conn: BoundedFrames = BoundedFrames(self.limits)
         self._early = b""  # what came before the handshake was complete
         self._held = 0  # bytes that are accounted for
         self._queued = 0  # of them, whole messages that the route has not taken
@@ -98,6 +102,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """Send; what came before the handshake was complete is parsed behind it."""
         await super().send(message)
+        if message["type"] == "websocket.send":
+            self.conn.earn()
         if self._early and self.handshake_complete and not self.transport.is_closing():
             early, self._early = self._early, b""
             self.transport.resume_reading()

@@ -26,6 +26,8 @@ PATHS: tuple[tuple[str, Entry], ...] = (
     (PAIR_PATH, "form"),
     ("/stream", "websocket"),
     ("/streams/", "latest_pair"),
+    ("/live", "page"),
+    ("/live/", "websocket"),
     ("/shared-memory", "shared_memory"),
     ("/shared-memory/", "shared_memory"),
     *((path, "probe") for path in sorted(PROBES)),

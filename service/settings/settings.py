@@ -38,6 +38,7 @@ from .types import (
 # `weights` lies beside the packages in a clone as in an installed wheel.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "nano.onnx"
 SHARED_MEMORY_FOLDER = Path("/dev/shm")  # Linux's folder of POSIX shared memory
+RIGS = "rigs"  # the table of a settings file that is no setting
 COUNTS = 2**16 - 1  # the largest of 16-bit infrared
 
 logger = logging.getLogger(__name__)
@@ -218,6 +219,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
         found = parse_toml(file)
     except OSError as error:
         raise ValueError(f"the settings cannot be read: {error}") from error
+    found.pop(RIGS, None)  # of `segmif run`, see service.live.rig_settings
     for name in found.keys() - Settings.model_fields.keys():
         close = closest(name, Settings.model_fields)
         hint = f"; is {close} meant?" if close else ""

@@ -115,7 +115,7 @@ def test_a_socket_at_another_path_is_told_where(client: httpx.Client) -> None:
     with pytest.raises(InvalidStatus) as refused:
         connect(f"ws://127.0.0.1:{client.base_url.port}/fuse-segment")
     told = json.loads(bytes(refused.value.response.body))
-    assert (told["status"], told["detail"]) == (404, "WebSockets are spoken at /stream alone")
+    assert (told["status"], told["detail"]) == (404, "WebSockets are spoken at /stream and /live/")
 
 
 SECRET = "hunter2-hunter2"

@@ -1,0 +1,53 @@
+"""
+Serves two encoded videos by RTSP and prints when each frame of the first is sent.
+
+Run by a Python that has GStreamer's bindings, such as Debian's (`make servers`):
+`/usr/bin/python3 benchmarks/live/rtsp_server.py PORT visible.mp4 infrared.mp4`. The streams are
+`/visible` and `/infrared`; nothing is encoded here. A line is `FRAME_PTS_NS UNIX_NS`.
+"""
+
+import sys
+import time
+
+import gi
+
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+PIPELINE = (
+    "( filesrc location={file} ! qtdemux ! h264parse config-interval=-1 "
+    "! identity name=clock sync=true ! rtph264pay name=pay0 pt=96 )"
+)
+
+
+def main(port: str, visible: str, infrared: str) -> None:
+    """Serve until the process is ended."""
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer(service=port)
+    server.set_address("127.0.0.1")
+    for name, file in (("visible", visible), ("infrared", infrared)):
+        factory = GstRtspServer.RTSPMediaFactory()
+        factory.set_launch(PIPELINE.format(file=file))
+        factory.set_shared(True)
+        if name == "visible":
+            factory.connect("media-configure", watch)
+        server.get_mount_points().add_factory(f"/{name}", factory)
+    server.attach(None)
+    print("ready", flush=True)
+    GLib.MainLoop().run()
+
+
+def watch(factory: object, media: GstRtspServer.RTSPMedia) -> None:
+    """Print the time at which each frame passes the clock."""
+    pad = media.get_element().get_by_name("clock").get_static_pad("src")
+    pad.add_probe(Gst.PadProbeType.BUFFER, log)
+
+
+def log(pad: object, probe: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+    """Print one frame."""
+    print(probe.get_buffer().pts, time.time_ns(), flush=True)
+    return Gst.PadProbeReturn.OK
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,119 @@
+"""The rigs of `segmif run`: their state, and their newest pictures for the page."""
+
+import asyncio
+from contextlib import suppress
+
+from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
+from websockets.frames import CloseCode
+
+from .. import errors
+from ..live.page_message import page_message
+from ..live.rig_pipeline import RigPipeline
+from ..live.rig_state import rig_state
+from ..live.rigs import Rigs
+from ..schemas.live_state import LiveState, RigState
+from .openapi import documented
+from .problems import problem_response
+
+NEXT = "next"  # what a viewer sends when it is ready for another picture
+SUBPROTOCOL = "segmif"
+
+router = APIRouter()
+
+
+@router.get("/live", responses=documented(errors.Unauthorized))
+async def live(request: Request) -> LiveState:
+    """Say how the rigs fare; a service that reads no cameras has none."""
+    rigs: Rigs | None = request.app.state.rigs
+    return rigs.state() if rigs else LiveState(rigs=[])
+
+
+@router.get(
+    "/live/{rig}", responses=documented(errors.Unauthorized, errors.UnknownRig, errors.NotReady)
+)
+async def live_rig(request: Request, rig: str) -> RigState:
+    """Say how one rig fares."""
+    return rig_state(_find(request.app.state.rigs, rig))
+
+
+@router.websocket("/live/{rig}")
+async def watch(socket: WebSocket, rig: str) -> None:
+    """
+    Answer each text message `next` with the newest result that was not sent yet.
+
+    A viewer asks when it is ready, so a slow one misses results. docs/wire.md has the message.
+    """
+    try:
+        pipeline = _find(socket.app.state.rigs, rig)
+    except (errors.UnknownRig, errors.NotReady) as error:
+        await socket.send_denial_response(problem_response(socket, error))
+        return
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    viewer = Viewer(socket, pipeline)
+    socket.app.state.dispatcher.sockets += 1
+    try:
+        await viewer.run()
+    finally:
+        socket.app.state.dispatcher.sockets -= 1
+
+
+class Viewer:
+    """One socket that shows a rig."""
+
+    def __init__(self, socket: WebSocket, rig: RigPipeline) -> None:
+        self._socket, self._rig = socket, rig
+        self._codecs = socket.app.state.dispatcher.queues.codecs
+        self._wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send results until the viewer leaves, or the rig is closed."""
+        self._rig.feed.viewers += 1
+        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._show())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                with suppress(WebSocketDisconnect):
+                    task.result()
+        finally:
+            self._rig.feed.viewers -= 1
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                if message.get("code") == CloseCode.SERVICE_RESTART:
+                    await self._socket.close(CloseCode.SERVICE_RESTART, "the service stops")
+                return
+            if message.get("text") != NEXT:
+                await self._socket.close(CloseCode.UNSUPPORTED_DATA, f"send the text {NEXT!r}")
+                return
+            self._wanted.set()
+
+    async def _show(self) -> None:
+        sequence = -1
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            newest = await self._rig.feed.newer(sequence)
+            if newest is None:
+                await self._socket.close(CloseCode.GOING_AWAY, "the rig is read no longer")
+                return
+            sequence = newest.sequence
+            state = rig_state(self._rig)
+            await self._socket.send_bytes(await self._codecs.run(page_message, newest, state))
+
+
+def _find(rigs: Rigs | None, name: str) -> RigPipeline:
+    """The rig of a name; raises UnknownRig, or NotReady before it was opened."""
+    if rigs is None:
+        raise errors.UnknownRig("this service reads no cameras: start it with `segmif run`")
+    if found := rigs.get(name):
+        return found
+    known = [rig.name for rig in rigs.settings.rigs]
+    if name in known:
+        raise errors.NotReady(f"the rig {name} has not been opened yet", retry_s=1)
+    raise errors.UnknownRig(f"there is no rig {name!r:.80} here, only {', '.join(known)}")

@@ -1,0 +1,87 @@
+"""`segmif run`: the rigs that its flags or its settings file name."""
+
+import argparse
+
+from pydantic import ValidationError
+
+from segmif.argument_types import FloatRange
+from segmif.parsing import parse_toml
+
+from ..live.open_rig import check_rig
+from ..live.rig_settings import MAX_OFFSET_MS, LiveSettings
+from ..live.sinks.open_sinks import parse_sink
+from ..settings.settings import RIGS
+
+FLAGS = ("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate", "refine")
+CAMERAS = "two sources: --visible and --infrared, or [[rigs]] in the file that --config names"
+
+
+def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that name one rig; a settings file may name several."""
+    rig = parser.add_argument_group("the rig; several stand as [[rigs]] in the file of --config")
+    rig.add_argument("--visible", metavar="SRC", help="colour camera: device, URL, video, folder")
+    rig.add_argument("--infrared", metavar="SRC", help="thermal camera, likewise")
+    rig.add_argument("--name", help="of the rig, in pages, files and metrics (rig)")
+    rig.add_argument(
+        "--offset-ms",
+        type=FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS),
+        metavar="MS",
+        help="to add to infrared stamps, to bring them to the visible camera's clock (0)",
+    )
+    rig.add_argument(
+        "--tolerance-ms",
+        type=FloatRange(0, MAX_OFFSET_MS),
+        metavar="MS",
+        help="between the frames of a pair at most (half the faster camera's period)",
+    )
+    rig.add_argument(
+        "--max-rate",
+        type=FloatRange(0, 10_000),
+        metavar="HZ",
+        help="pairs a second that are taken at most (all)",
+    )
+    rig.add_argument(
+        "--refine", action="store_true", default=None, help="mend what misalignment pairs show"
+    )
+    rig.add_argument(
+        "--out",
+        action="append",
+        metavar="SINK",
+        help="recording or stream out, such as out.mkv, out.mcap or rtsp://host/path; repeatable",
+    )
+    recordings = parser.add_argument_group("recordings")
+    recordings.add_argument(
+        "--once",
+        action="store_true",
+        help="process every pair of the recordings as fast as possible, then end",
+    )
+    recordings.add_argument(
+        "--speed", type=FloatRange(0, 1000), default=1.0, help="of recordings without --once (1)"
+    )
+
+
+def live_settings(options: argparse.Namespace) -> LiveSettings:
+    """The rigs of the flags, else those of the settings file; raises OSError or ValueError."""
+    flags = {name: value for name in FLAGS if (value := getattr(options, name)) is not None}
+    if options.out:
+        flags["sinks"] = [parse_sink(word) for word in options.out]
+    listed = parse_toml(options.config).get(RIGS, []) if options.config else []
+    if flags and listed:
+        raise ValueError(f"{options.config} lists rigs, and flags name one: use either")
+    if not listed and not {"visible", "infrared"} <= flags.keys():
+        raise ValueError(f"segmif run needs {CAMERAS}")
+    if not isinstance(listed, list):
+        raise ValueError(f"{options.config}: rigs must be tables [[rigs]], got {listed!r:.80}")
+    stated = {"rigs": listed or [flags], "once": options.once, "speed": options.speed}
+    try:
+        return LiveSettings.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) if listed else f"--{first['loc'][-1]}"
+        raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def check_rigs(settings: LiveSettings) -> None:
+    """Raise ValueError or OSError for a rig that cannot be opened as its settings state it."""
+    for rig in settings.rigs:
+        check_rig(rig, settings)

@@ -1,0 +1,79 @@
+"""Reads one camera in a thread, and counts what comes."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import CancelledError
+from threading import Thread
+from time import monotonic
+from typing import Literal
+
+from segmif.sources.frame import Part, Source, SourceError
+
+from .pair_queue import PairQueue
+
+RATE_FRAMES = 30  # over which the rate is taken
+SILENT_S = 3.0
+
+CameraState = Literal["connecting", "connected", "lost", "ended"]
+
+logger = logging.getLogger(__name__)
+
+
+class CameraReader:
+    """Hands the frames of a source to the queue of its rig until it ends or is closed."""
+
+    def __init__(self, part: Part, source: Source, queue: PairQueue, rig: str) -> None:
+        self.part, self.source = part, source
+        self.error: str | None = None  # why the source gave up
+        self.frames = self.reconnects = 0
+        self.state: CameraState = "connecting"
+        self._queue, self._rig = queue, rig
+        self._times: deque[float] = deque(maxlen=RATE_FRAMES)
+        self._loop = asyncio.get_running_loop()
+        self._thread = Thread(target=self._read, name=f"{rig}-{part}", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the source gives frames."""
+        return self.state == "connected"
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    @property
+    def rate(self) -> float:
+        """Frames a second over the last ones."""
+        return rate_of(self._times)
+
+    def close(self) -> None:
+        """Close the source; the thread ends soon after."""
+        self.source.close()
+
+    def _read(self) -> None:
+        try:
+            for frame in self.source.frames():
+                self.state = "connected"
+                self.frames += 1
+                self._times.append(monotonic())
+                asyncio.run_coroutine_threadsafe(
+                    self._queue.put(self.part, frame), self._loop
+                ).result()
+        except SourceError as error:
+            self.error = str(error)
+            logger.error("%s %s: %s", self._rig, self.part, error)
+        except (CancelledError, RuntimeError):  # the event loop ends
+            return
+        finally:
+            self.state = "ended"
+        asyncio.run_coroutine_threadsafe(self._queue.end(self.part), self._loop)
+
+
+def rate_of(times_s: Iterable[float]) -> float:
+    """How many a second came at these times; 0 if none came for `SILENT_S`."""
+    times = list(times_s)
+    if len(times) < 2 or monotonic() - times[-1] > SILENT_S:
+        return 0.0
+    return (len(times) - 1) / max(times[-1] - times[0], 1e-6)

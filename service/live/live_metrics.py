@@ -1,0 +1,82 @@
+"""Counters of the rigs, for Prometheus; the operator chooses the rigs, so labels are few."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from .rig_pipeline import RigPipeline
+
+LATENCY_S = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2, 5)
+
+
+class LiveMetrics(Collector):
+    """Reads the counters where the rigs keep them, so that they cannot drift."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rigs: dict[str, RigPipeline] = {}
+        self._latency = Histogram(
+            "segmif_live_latency_seconds",
+            "From the arrival of the visible frame to the result",
+            ["rig"],
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        registry.register(self)
+
+    def watch(self, rig: "RigPipeline") -> None:
+        """Add a rig, or replace the one of its name."""
+        self._rigs[rig.settings.name] = rig
+
+    def forget(self, name: str) -> None:
+        """Remove a rig."""
+        self._rigs.pop(name, None)
+
+    def delivered(self, rig: str, latency_s: float) -> None:
+        """Note a result."""
+        self._latency.labels(rig).observe(latency_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counters of all rigs."""
+        pairs = CounterMetricFamily(
+            "segmif_live_pairs",
+            "Pairs by outcome: ok, late (a newer one came), skipped, or the kind of the error",
+            labels=["rig", "outcome"],
+        )
+        frames = CounterMetricFamily(
+            "segmif_live_frames", "Frames that came", labels=["rig", "camera"]
+        )
+        unpaired = CounterMetricFamily(
+            "segmif_live_unpaired_frames",
+            "Frames that found no partner",
+            labels=["rig", "camera"],
+        )
+        reconnects = CounterMetricFamily(
+            "segmif_live_reconnects", "Times a source was lost", labels=["rig", "camera"]
+        )
+        connected = GaugeMetricFamily(
+            "segmif_live_connected", "1 while a source gives frames", labels=["rig", "camera"]
+        )
+        level = GaugeMetricFamily(
+            "segmif_live_level", "What the rig gives up to keep pace; 0: nothing", labels=["rig"]
+        )
+        dropped = CounterMetricFamily(
+            "segmif_live_sink_dropped",
+            "Results that a sink was too slow for",
+            labels=["rig", "sink"],
+        )
+        for name, rig in list(self._rigs.items()):
+            for outcome, count in (rig.outcomes | {"late": rig.queue.counts.late}).items():
+                pairs.add_metric([name, outcome], count)
+            for part, camera in rig.cameras.items():
+                frames.add_metric([name, part], camera.frames)
+                unpaired.add_metric([name, part], rig.queue.unpaired[part])
+                reconnects.add_metric([name, part], camera.reconnects)
+                connected.add_metric([name, part], camera.connected)
+            level.add_metric([name], rig.ladder.place)
+            for sink in rig.sinks:
+                dropped.add_metric([name, sink.sink.name], sink.dropped)
+        yield from (pairs, frames, unpaired, reconnects, connected, level, dropped)

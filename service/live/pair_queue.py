@@ -1,0 +1,139 @@
+"""From the frames of two cameras to the pairs that wait for the network."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from statistics import median
+from time import monotonic
+from typing import get_args
+
+from segmif.geometry.time_sync import PairMatcher
+from segmif.sources.frame import Part, SourceFrame
+
+WAITING_PAIRS = 1  # for the network; an older one is worth nothing
+WAITING_FRAMES = 30  # of one camera, for a partner
+PERIODS = 8  # of each camera, from which the default tolerance is taken
+FIRST_TOLERANCE_NS = 50_000_000  # until they are known
+JITTER = 0.25  # of a period, that times of arrival scatter
+
+PARTS: tuple[Part, Part] = get_args(Part)
+Arrived = tuple[float, SourceFrame]
+
+
+@dataclass(frozen=True)
+class LivePair:
+    """Two frames of one moment."""
+
+    visible: SourceFrame
+    infrared: SourceFrame
+    arrived_s: float  # when the visible one came, on the clock of `time.monotonic`
+
+
+@dataclass
+class Counts:
+    """What became of the frames of one rig."""
+
+    visible: int = 0  # frames that came
+    infrared: int = 0
+    paired: int = 0
+    late: int = 0  # pairs that newer ones replaced while they waited
+
+
+class PairQueue:
+    """
+    Pairs frames by their stamps; the newest pairs wait, older ones are dropped and counted.
+
+    A `lossless` queue drops no pair: `put` waits for room instead. Lives on the event loop.
+    """
+
+    def __init__(
+        self, offset_ns: int = 0, tolerance_ns: int | None = None, *, lossless: bool = False
+    ) -> None:
+        """`tolerance_ns` None: half the period of the faster camera, once it is known."""
+        self.counts = Counts()
+        self.skew_ns: int | None = None  # of the last pair, infrared less visible
+        self._wanted_ns, self._lossless = tolerance_ns, lossless
+        self._matcher: PairMatcher[Arrived] = PairMatcher(
+            tolerance_ns or FIRST_TOLERANCE_NS, offset_ns, WAITING_FRAMES
+        )
+        self._last: dict[Part, SourceFrame] = {}
+        self._periods: dict[Part, deque[int]] = {part: deque(maxlen=PERIODS) for part in PARTS}
+        self._pairs: deque[LivePair] = deque()
+        self._ended: set[Part] = set()
+        self._changed = asyncio.Condition()
+
+    @property
+    def unpaired(self) -> dict[Part, int]:
+        """Frames of each camera that found no partner."""
+        matcher = self._matcher
+        return {"visible": matcher.visible_unpaired, "infrared": matcher.infrared_unpaired}
+
+    @property
+    def tolerance_ns(self) -> int:
+        """The largest skew of a pair that is taken now."""
+        return self._matcher.tolerance_ns
+
+    @property
+    def gap_ns(self) -> int | None:
+        """How much later, by its stamp, the newest infrared frame is; None before both came."""
+        if len(self._last) < len(PARTS):
+            return None
+        visible, infrared = (self._last[part].stamp_ns for part in PARTS)
+        return infrared + self._matcher.offset_ns - visible
+
+    async def put(self, part: Part, frame: SourceFrame) -> None:
+        """Add a frame; waits for room if nothing may be lost."""
+        async with self._changed:
+            if self._lossless:
+                await self._changed.wait_for(lambda: self._has_room(part))
+            self._note(part, frame)
+            take = self._matcher.visible if part == "visible" else self._matcher.infrared
+            if pair := take(frame.stamp_ns, (monotonic(), frame)):
+                (arrived_s, visible), (_, infrared) = pair
+                self._add(LivePair(visible, infrared, arrived_s))
+            self._changed.notify_all()
+
+    async def end(self, part: Part) -> None:
+        """Say that a camera gives no more frames."""
+        async with self._changed:
+            self._ended.add(part)
+            self._changed.notify_all()
+
+    async def get(self) -> LivePair | None:
+        """Wait for the next pair (visible, infrared); None once either camera has ended."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._pairs or self._ended == set(PARTS))
+            pair = self._pairs.popleft() if self._pairs else None
+            self._changed.notify_all()
+            return pair
+
+    def _has_room(self, part: Part) -> bool:
+        """Whether neither this camera is too far ahead nor too many pairs wait."""
+        ahead = self._matcher.waiting(part) >= WAITING_FRAMES - 1
+        other_ended = bool(self._ended - {part})
+        return len(self._pairs) < WAITING_PAIRS and (not ahead or other_ended)
+
+    def _add(self, pair: LivePair) -> None:
+        self.skew_ns = pair.infrared.stamp_ns + self._matcher.offset_ns - pair.visible.stamp_ns
+        self._pairs.append(pair)
+        self.counts.paired += 1
+        if len(self._pairs) > WAITING_PAIRS and not self._lossless:
+            self._pairs.popleft()
+            self.counts.late += 1
+
+    def _note(self, part: Part, frame: SourceFrame) -> None:
+        if part == "visible":
+            self.counts.visible += 1
+        else:
+            self.counts.infrared += 1
+        last, self._last[part] = self._last.get(part), frame
+        if last and frame.stamp_ns > last.stamp_ns:
+            self._periods[part].append(frame.stamp_ns - last.stamp_ns)
+        if self._wanted_ns is None and all(self._periods.values()):
+            self._matcher.tolerance_ns = self._default_tolerance_ns()
+
+    def _default_tolerance_ns(self) -> int:
+        """Half the faster camera's period, and the scatter of stamps that are times of arrival."""
+        period = min(median(each) for each in self._periods.values())
+        scatter = any(frame.stamp_from == "arrival" for frame in self._last.values())
+        return int(period * (0.5 + JITTER * scatter))

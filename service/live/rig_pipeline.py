@@ -1,0 +1,245 @@
+"""One rig at work: sources -> pairs -> network -> sinks and page."""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.frames import CONFIDENCE
+from segmif.sources.frame import SourceFrame
+from segmif.thermal.camera_profile import Cameras
+from segmif.wire.media_types import View
+from segmif.wire.raw_frames import Frame, Layout
+
+from ..errors import ServiceError
+from ..pipeline.result import Result
+from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.pair_request import PairRequest
+from .camera_reader import CameraReader, rate_of
+from .live_metrics import LiveMetrics
+from .live_result import LiveResult
+from .load_ladder import LoadLadder
+from .open_rig import OpenRig
+from .page_feed import PageFeed
+from .pair_queue import PARTS, LivePair, PairQueue
+from .sinks.sink import SinkThread
+
+RATE_RESULTS = 30  # over which the rate is taken
+IN_WORK = 2  # pairs of a rig: one is prepared while the network has the other
+SILENCE_S = 10.0  # without a pair although both cameras give frames, before that is logged
+
+logger = logging.getLogger(__name__)
+
+
+class RigPipeline:
+    """Processes the pairs of one rig in their order and hands the results on."""
+
+    def __init__(
+        self,
+        opened: OpenRig,
+        dispatcher: Dispatcher,
+        metrics: LiveMetrics,
+        *,
+        lossless: bool = False,
+    ) -> None:
+        """A `lossless` pipeline processes every pair of two recordings, however long it takes."""
+        settings = self.settings = opened.settings
+        self.feed, self.ladder = PageFeed(), LoadLadder()
+        self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the error
+        self.last_error: str | None = None
+        self.last: LiveResult | None = None
+        self.latency_s: float | None = None  # of the last result, from the visible frame's arrival
+        self.ended = False  # both sources have
+        self.queue = PairQueue(
+            round(settings.offset_ms * 1e6),
+            None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
+            lossless=lossless,
+        )
+        self.cameras = {
+            part: CameraReader(part, source, self.queue, settings.name)
+            for part, source in opened.sources.items()
+        }
+        self.sinks = [
+            SinkThread(sink, partial(self._sink_failed, sink.name), lossless=lossless)
+            for sink in opened.sinks
+        ]
+        self.sink_errors: dict[str, str] = {}
+        self._opened, self._options = opened, settings.pair_options()
+        self._dispatcher, self._metrics = dispatcher, metrics
+        self._lossless = lossless
+        self._room = asyncio.Semaphore(IN_WORK)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sequence = 0
+        self._times: deque[float] = deque(maxlen=RATE_RESULTS)
+        self._next_s = 0.0  # when `max_rate` admits the next pair
+        self._busy_s, self._busy_since = 0.0, 0.0
+        metrics.watch(self)
+
+    @property
+    def rate(self) -> float:
+        """Results a second over the last ones."""
+        return rate_of(self._times)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a pair, a source or a sink failed."""
+        pairs = self.outcomes.keys() - {"ok", "skipped"}
+        return bool(pairs or self.sink_errors or any(c.error for c in self.cameras.values()))
+
+    async def run(self) -> None:
+        """Read and process until both cameras have ended."""
+        for camera in self.cameras.values():
+            camera.start()
+        watching = asyncio.create_task(self._watch())
+        previous: asyncio.Task[None] | None = None
+        try:
+            while pair := await self.queue.get():
+                if not self._takes(pair):
+                    continue
+                await self._room.acquire()
+                previous = asyncio.create_task(self._process(pair, self._sequence, previous))
+                self._sequence += 1
+                self._tasks.add(previous)
+                previous.add_done_callback(self._tasks.discard)
+            await asyncio.gather(*self._tasks)
+        finally:
+            watching.cancel()
+
+    async def close(self) -> bool:
+        """Close the sources, finish what is in work, close the sinks; gives whether all ended."""
+        for camera in self.cameras.values():
+            camera.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.feed.close()
+        ended = [await asyncio.to_thread(sink.close) for sink in self.sinks]
+        return all(ended)
+
+    def _takes(self, pair: LivePair) -> bool:
+        if self._lossless:
+            return True
+        if self.ladder.decide(self.queue.counts.late, self._busy_until_now()):
+            logger.warning("%s: goes on at %s", self.settings.name, self.ladder.level.name)
+        if not self.ladder.takes() or pair.arrived_s < self._next_s:
+            self.outcomes["skipped"] += 1
+            return False
+        self._next_s = max(self._next_s, pair.arrived_s - 1) + 1 / self.settings.max_rate
+        return True
+
+    def _busy_until_now(self) -> float:
+        return self._busy_s + (monotonic() - self._busy_since if self._tasks else 0.0)
+
+    async def _process(
+        self, pair: LivePair, sequence: int, previous: asyncio.Task[None] | None
+    ) -> None:
+        if len(self._tasks) <= 1:
+            self._busy_since = monotonic()
+        outcome = "ok"
+        try:
+            result = await self._dispatcher.process(self._request(pair, sequence), as_it_is)
+            if previous:  # results leave in the order of their pairs
+                await asyncio.wait([previous])
+            await self._deliver(
+                LiveResult(self.settings.name, sequence, pair.visible, pair.infrared, result),
+                pair.arrived_s,
+            )
+        except ServiceError as error:
+            outcome = type(error).__name__
+            self._note_error(str(error))
+        finally:
+            self.outcomes[outcome] += 1
+            if len(self._tasks) <= 1:
+                self._busy_s += monotonic() - self._busy_since
+            self._room.release()
+
+    def _request(self, pair: LivePair, sequence: int) -> PairRequest:
+        frames, stamps = (pair.visible, pair.infrared), {}
+        for part, frame in zip(PARTS, frames, strict=True):
+            stamps[f"{part}_ns"] = frame.stamp_ns
+        stamps["infrared_ns"] += round(self.settings.offset_ms * 1e6)
+        usable = all(stamp >= 0 for stamp in stamps.values())
+        stated: dict[str, Any] = dict(stamps) if usable else {}
+        if pair.infrared.shutter:
+            stated["shutter"] = True
+        if self.feed.viewers:
+            stated["views"] = self._views()
+        visible, infrared = map(raw_frame, frames)
+        return PairRequest(
+            visible,
+            infrared,
+            self._options.model_copy(update=stated),
+            f"live {self.settings.name}",
+            f"{self.settings.name}-{sequence}",
+            rules=self._opened.rules(self._dispatcher.rules),
+            recorded=Cameras(pair.visible.profile, pair.infrared.profile),
+            half_size=self.ladder.level.half_size,
+        )
+
+    def _views(self) -> tuple[View, ...]:
+        """The numbers that the page shows under the pointer; nothing else needs them."""
+        if CONFIDENCE in self._dispatcher.runtime.outputs:
+            return ("counts", "confidence")
+        return ("counts",)
+
+    async def _deliver(self, result: LiveResult, arrived_s: float) -> None:
+        self.last, self.latency_s = result, monotonic() - arrived_s
+        self._times.append(monotonic())
+        self._metrics.delivered(self.settings.name, self.latency_s)
+        self.feed.put(result)
+        for sink in self.sinks:
+            if self._lossless:
+                await asyncio.to_thread(sink.put, result)
+            else:
+                sink.put(result)
+
+    def _sink_failed(self, sink: str, error: Exception) -> None:
+        """Note the error of a sink; called in its thread."""
+        if self.sink_errors.get(sink) != str(error):
+            logger.error("%s %s: %s", self.settings.name, sink, error)
+        self.sink_errors[sink] = str(error)
+
+    def _note_error(self, text: str) -> None:
+        if text != self.last_error:
+            logger.warning("%s: %s", self.settings.name, text)
+        self.last_error = text
+
+    async def _watch(self) -> None:
+        """Say it if frames come but none pair: their clocks differ."""
+        paired = 0
+        while True:
+            await asyncio.sleep(SILENCE_S)
+            counts = self.queue.counts
+            if counts.paired == paired and all(c.rate for c in self.cameras.values()):
+                self._note_error(self._no_pairs())
+            paired = counts.paired
+
+    def _no_pairs(self) -> str:
+        gap_ms, within_ms = (self.queue.gap_ns or 0) / 1e6, self.queue.tolerance_ns / 1e6
+        return (
+            f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "
+            f"visible one, and {within_ms:.1f} ms are taken; state offset_ms or tolerance_ms"
+        )
+
+
+def as_it_is(result: Result) -> Result:
+    """The answer of the dispatcher to a live pair: sinks and page encode it themselves."""
+    return result
+
+
+def raw_frame(frame: SourceFrame) -> Frame:
+    """A frame of a source as the pipeline takes pixels: without a copy."""
+    pixels = np.ascontiguousarray(frame.pixels)
+    height, width = pixels.shape[:2]
+    if pixels.ndim == 3:
+        return Frame(_bytes(pixels), Layout("rgb8", width, height))
+    if pixels.dtype == np.uint16:
+        return Frame(_bytes(pixels.astype("<u2", copy=False)), Layout("y16", width, height))
+    return Frame(_bytes(pixels), Layout("y8", width, height))
+
+
+def _bytes(pixels: NDArray[Any]) -> memoryview:
+    return pixels.reshape(-1).view(np.uint8).data

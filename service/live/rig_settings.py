@@ -1,0 +1,82 @@
+"""What an operator states of the rigs that `segmif run` reads: two sources each, and the sinks."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from ..schemas.camera_options import CameraFields
+from ..schemas.pair_options import STREAM_NAME, PairOptions
+from .sinks.open_sinks import parse_sink
+from .sinks.settings import SinkSettings
+
+MAX_OFFSET_MS = 86_400_000.0  # a day
+MAX_RIGS = 64
+
+
+def _from_word(stated: object) -> object:
+    return parse_sink(stated) if isinstance(stated, str) else stated
+
+
+class RigSettings(CameraFields):
+    """One rig: the sources of its two cameras, how they pair, and where results go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(default="rig", pattern=STREAM_NAME, description="in pages, files and metrics")
+    visible: str = Field(min_length=1, description="source of the colour camera")
+    infrared: str = Field(min_length=1, description="source of the thermal camera")
+    rig: Path | None = Field(default=None, description="rig.yaml; else frames come aligned")
+    depth_m: float = Field(
+        default=math.inf, gt=0, le=math.inf, description="metres to the plane that the rig aligns"
+    )
+    offset_ms: float = Field(
+        default=0,
+        ge=-MAX_OFFSET_MS,
+        le=MAX_OFFSET_MS,
+        description="milliseconds to add to infrared stamps, to bring them to the visible clock",
+    )
+    tolerance_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_OFFSET_MS,
+        description="largest milliseconds between the frames of a pair [half the faster period]",
+    )
+    max_rate: float = Field(
+        default=math.inf, gt=0, le=math.inf, description="pairs a second that are taken at most"
+    )
+    refine: bool = Field(default=False, description="correct the misalignment that pairs show")
+    sinks: tuple[Annotated[SinkSettings, BeforeValidator(_from_word)], ...] = Field(
+        default=(), description="recordings and streams out: tables, or words such as out.mkv"
+    )
+
+    @model_validator(mode="after")
+    def _depth_needs_a_rig(self) -> Self:
+        if self.rig is None and self.depth_m != math.inf:
+            raise ValueError(f"depth_m is {self.depth_m:g}, but there is no rig: state rig as well")
+        return self
+
+    def pair_options(self) -> PairOptions:
+        """What every pair of this rig states."""
+        stated = self.model_dump(include=set(CameraFields.model_fields), exclude_unset=True)
+        return PairOptions(stream=self.name, refine=self.refine, **stated)
+
+
+class LiveSettings(BaseModel):
+    """All rigs of a process, and how recordings are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rigs: Annotated[tuple[RigSettings, ...], Field(min_length=1, max_length=MAX_RIGS)]
+    # Recordings: every pair is processed, as fast as possible, and the process ends with them.
+    once: bool = False
+    speed: float = Field(default=1.0, gt=0, le=1000)  # of recordings without `once`
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [rig.name for rig in self.rigs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rigs have the name {twice[0]}: state another name for one")
+        return self

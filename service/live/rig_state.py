@@ -1,0 +1,47 @@
+"""The state of a rig, read from its parts."""
+
+from ..schemas.live_state import RigState, SinkState, SourceState
+from .camera_reader import CameraReader
+from .rig_pipeline import RigPipeline
+
+
+def rig_state(rig: RigPipeline) -> RigState:
+    """How a rig fares."""
+    condition = rig.last.result.prepared.condition if rig.last else None
+    pairs = {**rig.outcomes, "late": rig.queue.counts.late}
+    skew_ns, latency_s = rig.queue.skew_ns, rig.latency_s
+    return RigState(
+        name=rig.settings.name,
+        rate=round(rig.rate, 2),
+        latency_ms=None if latency_s is None else round(latency_s * 1000, 1),
+        skew_ms=None if skew_ns is None else round(skew_ns / 1e6, 2),
+        flags=list(condition.flags) if condition else [],
+        pairs=pairs,
+        dropped=sum(pairs.values()) - pairs.get("ok", 0),
+        level=rig.ladder.level.name,
+        error=rig.last_error,
+        sources={
+            part: _source_state(camera, rig.queue.unpaired[part])
+            for part, camera in rig.cameras.items()
+        },
+        sinks=[
+            SinkState(
+                name=thread.sink.name,
+                dropped=thread.dropped,
+                error=rig.sink_errors.get(thread.sink.name),
+            )
+            for thread in rig.sinks
+        ],
+    )
+
+
+def _source_state(camera: CameraReader, unpaired: int) -> SourceState:
+    return SourceState(
+        address=camera.source.address,
+        state=camera.state,
+        rate=round(camera.rate, 2),
+        frames=camera.frames,
+        unpaired=unpaired,
+        reconnects=camera.reconnects,
+        error=camera.error,
+    )

@@ -1,0 +1,98 @@
+"""All rigs of a process: started with the service, replaced by a reload, closed with it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from ..scheduler.dispatcher import Dispatcher
+from ..schemas.live_state import LiveState
+from .live_metrics import LiveMetrics
+from .open_rig import OpenRig, open_rig
+from .rig_pipeline import RigPipeline
+from .rig_settings import LiveSettings, RigSettings
+from .rig_state import rig_state
+
+logger = logging.getLogger(__name__)
+
+
+class Rigs:
+    """The rigs that `segmif run` reads, by name; lives on the event loop."""
+
+    def __init__(self, settings: LiveSettings, dispatcher: Dispatcher) -> None:
+        self.settings = settings
+        self.failed = False  # a rig ended, and some of its pairs, sources or sinks had failed
+        self.all_ended: Callable[[], None] | None = None  # called after the last recording's end
+        self._dispatcher = dispatcher
+        self._metrics = LiveMetrics(dispatcher.metrics.registry)
+        self._pipelines: dict[str, RigPipeline] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._finishing: asyncio.Task[None] | None = None  # the event loop would forget it
+
+    def __iter__(self) -> Iterator[RigPipeline]:
+        return iter(list(self._pipelines.values()))
+
+    def get(self, name: str) -> RigPipeline | None:
+        """The rig of this name."""
+        return self._pipelines.get(name)
+
+    def state(self) -> LiveState:
+        """How all rigs fare."""
+        return LiveState(rigs=[rig_state(rig) for rig in self])
+
+    async def start(self) -> None:
+        """Start every rig."""
+        await self._replace(self.settings.rigs)
+
+    async def reload(self, settings: LiveSettings) -> None:
+        """Close the rigs whose settings changed, and start those of the new settings."""
+        self.settings = settings
+        wanted = {rig.name: rig for rig in settings.rigs}
+        for name, pipeline in list(self._pipelines.items()):
+            if wanted.get(name) != pipeline.settings:
+                await self._close(name)
+        await self._replace(rig for name, rig in wanted.items() if name not in self._pipelines)
+
+    async def close(self) -> None:
+        """Finish what is in work, and close sources and sinks."""
+        await asyncio.gather(*(self._close(name) for name in list(self._pipelines)))
+
+    async def _replace(self, rigs: Iterable[RigSettings]) -> None:
+        for rig in rigs:
+            try:
+                opened = await asyncio.to_thread(open_rig, rig, self.settings)
+            except (OSError, ValueError) as error:  # it was right when the process started
+                self.failed = True
+                logger.error("%s cannot be read: %s", rig.name, error)
+                continue
+            self._start(opened)
+
+    def _start(self, opened: OpenRig) -> None:
+        name = opened.settings.name
+        pipeline = RigPipeline(opened, self._dispatcher, self._metrics, lossless=self.settings.once)
+        self._pipelines[name] = pipeline
+        self._running[name] = asyncio.create_task(self._run(pipeline))
+
+    async def _run(self, pipeline: RigPipeline) -> None:
+        await pipeline.run()
+        logger.info("%s: both sources have ended", pipeline.settings.name)
+        pipeline.ended = True
+        if self.settings.once and all(rig.ended for rig in self):
+            self._finishing = asyncio.create_task(self._finish())
+
+    async def _finish(self) -> None:
+        await self.close()
+        if self.all_ended:
+            self.all_ended()
+
+    async def _close(self, name: str) -> None:
+        pipeline = self._pipelines.pop(name, None)
+        if pipeline is None:
+            return
+        if not await pipeline.close():
+            logger.error("%s: a sink did not end in time", name)
+            self.failed = True
+        self.failed = self.failed or pipeline.failed
+        self._metrics.forget(name)
+        running = self._running.pop(name)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,49 @@
+"""How the rigs of `segmif run` fare, as JSON."""
+
+from pydantic import BaseModel, Field
+
+
+class SourceState(BaseModel):
+    """One camera of a rig."""
+
+    address: str = Field(description="without a password")
+    state: str = Field(description="connecting, connected, lost or ended")
+    rate: float = Field(description="frames a second over the last 30")
+    frames: int
+    unpaired: int = Field(description="frames that found no partner")
+    reconnects: int = Field(description="times the source was lost")
+    error: str | None = Field(description="why it was lost last")
+
+
+class SinkState(BaseModel):
+    """One recording or stream out."""
+
+    name: str
+    dropped: int = Field(description="results that it was too slow for")
+    error: str | None = Field(description="what it said last")
+
+
+class RigState(BaseModel):
+    """One rig."""
+
+    name: str
+    rate: float = Field(description="results a second over the last 30")
+    latency_ms: float | None = Field(
+        description="milliseconds from the arrival of the visible frame to the last result"
+    )
+    skew_ms: float | None = Field(description="that infrared of the last pair was taken later")
+    flags: list[str] = Field(description="faults of the last pair")
+    pairs: dict[str, int] = Field(
+        description="pairs by outcome: ok, late, skipped, or the kind of the error"
+    )
+    dropped: int = Field(description="pairs that were late, skipped or failed")
+    level: str = Field(description="what the rig gives up to keep pace, or `full rate`")
+    error: str | None = Field(description="what went wrong last")
+    sources: dict[str, SourceState] = Field(description="by camera: visible, infrared")
+    sinks: list[SinkState]
+
+
+class LiveState(BaseModel):
+    """All rigs of this process; none if it was not started by `segmif run`."""
+
+    rigs: list[RigState]

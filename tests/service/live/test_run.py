@@ -1,0 +1,208 @@
+"""`segmif run` through its public door: the command, `GET /live`, `WS /live/{rig}`, metrics."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.service.conftest import free_port
+
+ROOT = Path(__file__).parents[3]
+SEGMIF = Subprotocol("segmif")
+VISIBLE, INFRARED = "synthetic:96x64@20", "synthetic:96x64@20"
+
+
+@contextmanager
+def running(
+    weights: Path, log: Path, *flags: str, token: str | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    port = free_port()
+    command = [sys.executable, "-m", "service", "run", "--weights", str(weights), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | (
+        {"SEGMIF_TOKEN": token} if token else {}
+    )
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=log.parent, env=environment, stderr=errors
+        )
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+        try:
+            wait_until(lambda: answers(client), process)
+            yield process, client
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def socket_url(client: httpx.Client, rig: str) -> str:
+    return f"ws://127.0.0.1:{client.base_url.port}/live/{rig}"
+
+
+def wait_until(condition: Any, process: subprocess.Popen[bytes], limit_s: float = 30) -> None:
+    until = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None, "the process has ended"
+        assert time.monotonic() < until, "it takes too long"
+        time.sleep(0.05)
+
+
+def parts_of(message: str | bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    assert isinstance(message, bytes)
+    (length,) = struct.unpack("<I", message[:4])
+    header = json.loads(message[4 : 4 + length])
+    at, parts = 4 + length, {}
+    for part in header["parts"]:
+        parts[part["name"]] = message[at : at + part["bytes"]]
+        at += part["bytes"]
+    assert at == len(message)
+    return header, parts
+
+
+def done(client: httpx.Client, rig: str) -> int:
+    rigs = {each["name"]: each["pairs"].get("ok", 0) for each in client.get("/live").json()["rigs"]}
+    return int(rigs.get(rig, 0))
+
+
+def ask(socket: ClientConnection) -> tuple[dict[str, Any], dict[str, bytes]]:
+    socket.send("next")
+    return parts_of(socket.recv(10))
+
+
+def test_two_cameras_become_pictures_numbers_and_counters(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    flags = "--visible", VISIBLE, "--infrared", INFRARED, "--name", "front"
+    with running(stand_in_weights, tmp_path / "log", *flags) as (process, client):
+        wait_until(lambda: done(client, "front") > 20, process)
+        with connect(socket_url(client, "front")) as socket:
+            seen = [ask(socket) for _ in range(5)]
+        (state,) = client.get("/live").json()["rigs"]
+        metrics = client.get("/metrics").text
+    sequences = [header["sequence"] for header, _ in seen]
+    assert sequences == sorted(set(sequences))
+    header, parts = seen[-1]
+    mask = np.frombuffer(zlib.decompress(parts["mask"]), np.uint8).reshape(64, 96)
+    counts = np.frombuffer(zlib.decompress(parts["counts"]), "<u2").reshape(64, 96)
+    assert counts[mask > 0].min() > counts[mask == 0].min()  # the stand-in marks what is hot
+    assert header["report"]["pair"]["skew_ms"] == 0
+    assert {"visible", "infrared", "fused", "mask", "counts"} <= parts.keys()
+    assert state["sources"]["visible"]["state"] == "connected"
+    assert state["sources"]["infrared"]["unpaired"] <= 1
+    assert 'segmif_live_pairs_total{outcome="ok",rig="front"}' in metrics
+    assert process.returncode == -signal.SIGTERM  # drained; the signal is raised again
+
+
+def test_a_viewer_needs_the_token_and_a_rig_that_there_is(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    flags, token = ("--visible", VISIBLE, "--infrared", INFRARED), "näh-secret?"
+    coded = urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    with running(stand_in_weights, tmp_path / "log", *flags, token="secret-1") as (
+        process,
+        client,
+    ):
+        wait_until(lambda: done(client, "rig"), process)
+        offered = urlsafe_b64encode(b"secret-1").decode().rstrip("=")
+        url = socket_url(client, "rig")
+        with connect(url, subprotocols=[SEGMIF, Subprotocol(f"segmif.token.{offered}")]) as socket:
+            assert socket.subprotocol == SEGMIF
+            ask(socket)
+        for protocols in ([SEGMIF], [SEGMIF, Subprotocol(f"segmif.token.{coded}")]):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(url, subprotocols=protocols)
+            assert refused.value.response.status_code == 401
+        missing = client.get("/live/other")
+    assert missing.status_code == 404
+    assert "only rig" in missing.json()["detail"]
+    assert "secret-1" not in (tmp_path / "log").read_text()
+
+
+def test_recordings_are_processed_once_and_whole(stand_in_weights: Path, tmp_path: Path) -> None:
+    flags = [
+        *(
+            "--visible",
+            "synthetic:96x64@20,frames=60",
+            "--infrared",
+            "synthetic:96x64@20,frames=60",
+        ),
+        *("--once", "--out", str(tmp_path / "lines.jsonl"), "--port", str(free_port())),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "run", "--weights", str(stand_in_weights), *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert len(lines) == 60
+
+
+def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> None:
+    file, rig = tmp_path / "rigs.toml", '[[rigs]]\nname = "{}"\nvisible = "{}"\ninfrared = "{}"\n'
+    file.write_text(rig.format("a", VISIBLE, INFRARED) + rig.format("b", VISIBLE, INFRARED))
+    with running(stand_in_weights, tmp_path / "log", "--config", str(file)) as (
+        process,
+        client,
+    ):
+        wait_until(lambda: len(client.get("/live").json()["rigs"]) == 2, process)
+        wait_until(lambda: done(client, "b") > 5, process)
+        before = done(client, "b")
+        file.write_text(rig.format("b", VISIBLE, INFRARED) + rig.format("c", VISIBLE, INFRARED))
+        process.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda: [r["name"] for r in client.get("/live").json()["rigs"]] == ["b", "c"], process
+        )
+        assert done(client, "b") >= before  # went on
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ((), "segmif run needs two sources"),
+        (("--visible", "synthetic"), "segmif run needs two sources"),
+        (("--visible", "nothing.mp4", "--infrared", "synthetic"), "nothing.mp4"),
+        (("--visible", "synthetic", "--infrared", "synthetic", "--name", "a b"), "--name"),
+        (("--visible", "synthetic", "--infrared", "synthetic", "--out", "x.exe"), "x.exe"),
+    ],
+)
+def test_what_cannot_be_a_rig_is_refused_in_a_sentence(
+    flags: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "run", *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
