@@ -46,6 +46,7 @@ NOT_RUN = {
         "the last step needs a GPU",
         "needs torch and minutes; tests/export has it",
     ],
+    "live.md": ["does not end", "needs two recordings", "needs two cameras"],
     "operate.md": [
         "opens the machine to its network, does not end",
         "needs a container engine",

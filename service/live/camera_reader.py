@@ -3,11 +3,14 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from threading import Thread
 from time import monotonic
 from typing import Literal
+
+from segmif.sources.pacing import PlaybackClock, paced
+from segmif.sources.reconnect import SourceEvent, reconnecting
 
 from segmif.sources.frame import Part, Source, SourceError
 
@@ -24,9 +27,22 @@ logger = logging.getLogger(__name__)
 class CameraReader:
     """Hands the frames of a source to the queue of its rig until it ends or is closed."""
 
-    def __init__(self, part: Part, source: Source, queue: PairQueue, rig: str) -> None:
-        self.part, self.source = part, source
-        self.error: str | None = None  # why the source gave up
+    def __init__(
+        self,
+        part: Part,
+        open_it: Callable[[], Source],
+        queue: PairQueue,
+        rig: str,
+        clock: PlaybackClock | None,
+    ) -> None:
+        """
+        A live source is opened again by `open_it` when it is lost.
+
+        A recording is played by `clock`; None: as fast as the queue takes it. Raises SourceError.
+        """
+        self.part, self.source = part, reconnecting(open_it, self._note)
+        self._clock = None if self.source.live else clock
+        self.error: str | None = None  # why the source was lost last
         self.frames = self.reconnects = 0
         self.state: CameraState = "connecting"
         self._queue, self._rig = queue, rig
@@ -50,11 +66,25 @@ class CameraReader:
 
     def close(self) -> None:
         """Close the source; the thread ends soon after."""
+        if self._clock:
+            self._clock.stop()
         self.source.close()
+
+    def _note(self, event: SourceEvent) -> None:
+        """Note that a live source came or went; called in the thread that reads."""
+        self.state = event.kind
+        if event.kind == "lost":
+            self.error = event.why
+            self.reconnects += 1
+            logger.warning("%s %s is lost: %s", self._rig, self.part, event.why)
+            return
+        again = "; its clock began anew" if event.clock_restarted else ""
+        logger.info("%s %s is connected: %s%s", self._rig, self.part, event.address, again)
 
     def _read(self) -> None:
         try:
-            for frame in self.source.frames():
+            frames = self.source.frames()
+            for frame in paced(frames, self._clock) if self._clock else frames:
                 self.state = "connected"
                 self.frames += 1
                 self._times.append(monotonic())

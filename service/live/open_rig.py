@@ -1,10 +1,13 @@
 """What a rig is made of, opened as its settings state it: sources, rules and sinks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+
+from segmif.sources.open_source import open_source
+from segmif.sources.pacing import PlaybackClock
 
 from segmif.sources.frame import Part, Source
-from segmif.sources.open_source import open_source
 
 from ..pipeline.align import RigAligner
 from ..pipeline.infer import PairRules
@@ -18,8 +21,9 @@ class OpenRig:
     """A rig's parts."""
 
     settings: RigSettings
-    sources: Mapping[Part, Source]
+    sources: Mapping[Part, Callable[[], Source]]
     sinks: Sequence[Sink]
+    clock: PlaybackClock | None = None  # of recordings; None: as fast as they are processed
     aligner: RigAligner | None = None  # None: as the service aligns
 
     def rules(self, service: PairRules) -> PairRules:
@@ -32,14 +36,18 @@ class OpenRig:
 
 def open_rig(rig: RigSettings, live: LiveSettings) -> OpenRig:
     """Open a rig; raises as `check_rig`, and SinkError."""
-    sinks = open_sinks(rig.sinks, rig.name)
-    return OpenRig(rig, open_sources(rig, live), sinks, open_aligner(rig))
+    clock = None if live.once else PlaybackClock(live.speed)
+    aligner = open_aligner(rig)
+    return OpenRig(rig, openers(rig), open_sinks(rig.sinks, rig.name), clock, aligner)
 
 
 def check_rig(rig: RigSettings, live: LiveSettings) -> None:
-    """Raise ValueError or OSError for a rig file, a source or a sink that cannot be."""
-    open_sources(rig, live)
+    """Raise ValueError or OSError for a rig file or a source that cannot be."""
     open_aligner(rig)
+    for part, open_it in openers(rig).items():
+        source = open_it()
+        if live.once and source.live:
+            raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
 
 
 def open_aligner(rig: RigSettings) -> RigAligner | None:
@@ -47,9 +55,9 @@ def open_aligner(rig: RigSettings) -> RigAligner | None:
     return RigAligner(rig.rig, rig.depth_m) if rig.rig else None
 
 
-def open_sources(rig: RigSettings, live: LiveSettings) -> dict[Part, Source]:
-    """The sources of both cameras; nothing is read yet. Raises SourceError."""
+def openers(rig: RigSettings) -> dict[Part, Callable[[], Source]]:
+    """What opens the source of each camera; it raises SourceError."""
     return {
-        "visible": open_source(rig.visible, "visible"),
-        "infrared": open_source(rig.infrared, "infrared"),
+        "visible": partial(open_source, rig.visible, "visible", rig.visible_options),
+        "infrared": partial(open_source, rig.infrared, "infrared", rig.infrared_options),
     }

@@ -61,8 +61,8 @@ class RigPipeline:
             lossless=lossless,
         )
         self.cameras = {
-            part: CameraReader(part, source, self.queue, settings.name)
-            for part, source in opened.sources.items()
+            part: CameraReader(part, open_it, self.queue, settings.name, opened.clock)
+            for part, open_it in opened.sources.items()
         }
         self.sinks = [
             SinkThread(sink, partial(self._sink_failed, sink.name), lossless=lossless)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from segmif.sources.options import SourceOptions
 from typing_extensions import Self
 
 from ..schemas.camera_options import CameraFields
@@ -28,6 +29,8 @@ class RigSettings(CameraFields):
     name: str = Field(default="rig", pattern=STREAM_NAME, description="in pages, files and metrics")
     visible: str = Field(min_length=1, description="source of the colour camera")
     infrared: str = Field(min_length=1, description="source of the thermal camera")
+    visible_options: SourceOptions = SourceOptions()
+    infrared_options: SourceOptions = SourceOptions()
     rig: Path | None = Field(default=None, description="rig.yaml; else frames come aligned")
     depth_m: float = Field(
         default=math.inf, gt=0, le=math.inf, description="metres to the plane that the rig aligns"
