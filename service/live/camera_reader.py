@@ -9,10 +9,9 @@ from threading import Thread
 from time import monotonic
 from typing import Literal
 
+from segmif.sources.frame import Part, Source, SourceError
 from segmif.sources.pacing import PlaybackClock, paced
 from segmif.sources.reconnect import SourceEvent, reconnecting
-
-from segmif.sources.frame import Part, Source, SourceError
 
 from .pair_queue import PairQueue
 

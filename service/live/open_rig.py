@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from segmif.sources.frame import Part, Source
 from segmif.sources.open_source import open_source
 from segmif.sources.pacing import PlaybackClock
-
-from segmif.sources.frame import Part, Source
 
 from ..pipeline.align import RigAligner
 from ..pipeline.infer import PairRules

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from segmif.sources.options import SourceOptions
 from typing_extensions import Self
+
+from segmif.sources.options import SourceOptions
 
 from ..schemas.camera_options import CameraFields
 from ..schemas.pair_options import STREAM_NAME, PairOptions
