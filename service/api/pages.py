@@ -12,8 +12,10 @@ from .openapi import documented
 WEB = Path(__file__).parents[1] / "web"
 SAMPLES = WEB / "samples"
 
-# The pages load nothing from elsewhere, and the browser holds them to it.
-PAGE_HEADERS = {"Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:"}
+# The pages load nothing from elsewhere, and the browser holds them to it. Dropped files are blobs.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src blob:"
+}
 
 router = APIRouter()
 

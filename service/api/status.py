@@ -61,6 +61,7 @@ async def classes(dispatcher: DispatcherDep) -> Classes:
     named = enumerate(zip(taxonomy.names, taxonomy.palette, strict=True))
     return Classes(
         taxonomy=taxonomy.name,
+        background=taxonomy.background,
         classes=[
             Class(id=id, name=name, color=color, overlay_color=tuple(lifted[id].tolist()))
             for id, (name, color) in named

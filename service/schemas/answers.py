@@ -169,6 +169,7 @@ class Classes(BaseModel):
     """What the ids in the mask mean."""
 
     taxonomy: str
+    background: int = Field(description="id of the class that overlays leave out")
     classes: list[Class]
 
 

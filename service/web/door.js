@@ -1,5 +1,5 @@
 // fetch with the operator's token where the service wants one; it is asked for once a session.
-// What a proxy answers in the service's place is told as that.
+// What a proxy answers in the service's place is named as that.
 
 const KEPT = "segmif-token";
 let asking = null; // the question that is on the screen, which all who were refused share
@@ -12,9 +12,22 @@ export async function open(path, options = {}) {
       throw new Error("The service does not answer");
     });
     if (answer.status !== 401) return answer;
-    // Another may have been told a better one meanwhile.
+    // Another may have been given a better one meanwhile.
     if (token === sessionStorage.getItem(KEPT)) await (asking ??= ask(token !== null));
   }
+}
+
+// A socket of a browser has no headers of its own: the token travels as one of the protocols offered.
+export function protocols() {
+  const token = sessionStorage.getItem(KEPT);
+  if (!token) return [];
+  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
+  const text = btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return ["segmif.live", `segmif.token.${text}`];
+}
+
+export function hasToken() {
+  return sessionStorage.getItem(KEPT) !== null;
 }
 
 // The JSON of an answer, a problem's too.

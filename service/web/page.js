@@ -1,167 +1,166 @@
-// The page: two files go to /fuse-segment, the parts of the answer become pictures, legend and times.
+// The page: what the sources give goes to the service, and its answers to viewer, read-out and legend.
 
-import { foreign, open, read, typeOf } from "./door.js";
+import { byId, offer, write } from "./dom.js";
+import { hasToken, open, read } from "./door.js";
+import { fuse } from "./fuse.js";
+import { Inputs, PARTS } from "./inputs.js";
+import { Layers, VIEWS } from "./layers.js";
+import { Legend } from "./legend.js";
+import { Live, lost, presentState, rigs } from "./live.js";
+import { gradient, PALETTES } from "./palette.js";
+import { Player } from "./player.js";
+import { Readout, statesTemperature } from "./readout.js";
+import * as report from "./report.js";
+import { curl, python } from "./request_text.js";
+import { sceneOfParts } from "./scene.js";
+import { showTabs } from "./tabs.js";
+import { startTheme } from "./theme.js";
+import { Viewer } from "./viewer.js";
 
-const PARTS = ["visible", "infrared"];
-const STAGE_COLOURS = {
-  receive: "#8d98a5", decode: "#6f9bd1", align: "#67b7a4", queue: "#5b6470", infer: "#f2a33c", encode: "#a58bd0",
-};
-
-const tile = (part) => document.querySelector(`[data-part="${part}"]`);
-const byId = (id) => document.getElementById(id);
-const files = { visible: null, infrared: null };
+const layers = new Layers();
+const legend = new Legend(recolour);
+const readout = new Readout();
+const viewer = new Viewer(byId("canvas"), byId("wipe"), {
+  point: (pixel, byKey) => { point = pixel; if (layers.scene) readout.show(layers.scene, legend.classes, pixel, byKey); },
+  zoom: (percent) => write(byId("zoom"), `${percent} %`),
+});
+const inputs = new Inputs({ changed: restart, wrong: refuse });
+const player = new Player(inputs, fusePair, presentPlayer);
+const stream = `page-${Math.random().toString(36).slice(2, 10)}`; // of moving sources
+let point = null; // the pixel that is read out
 let latest = 0; // number of the newest request: an answer that was overtaken is not shown
-
-function show(part, blob) {
-  const image = tile(part).querySelector("img");
-  if (image.src) URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(blob);
-  image.alt = part;
-  image.hidden = false;
-  const save = tile(part).querySelector("a");
-  if (save) offer(save, blob);
-}
-
-function clear(part, hint) {
-  tile(part).querySelector("img").hidden = true;
-  if (hint) tile(part).querySelector(".hint").textContent = hint;
-}
-
-function offer(link, blob) {
-  if (link.href) URL.revokeObjectURL(link.href);
-  link.href = URL.createObjectURL(blob);
-  link.hidden = false;
-}
-
-function take(part, file) {
-  files[part] = file;
-  tile(part).querySelector(".caption i").textContent = file.name;
-  tile(part).querySelector("img").onerror = () =>
-    clear(part, "A browser cannot show this kind of file; it is sent as it is.");
-  show(part, file);
-  byId("swap").disabled = !(files.visible && files.infrared);
-}
-
-function unpress() {
-  for (const button of byId("samples").children) button.setAttribute("aria-pressed", "false");
-}
+let live = null;
 
 function say(text, part) {
-  byId("message").textContent = text;
   byId("message").hidden = !text;
-  for (const name of PARTS) tile(name).classList.toggle("wrong", name === part);
+  write(byId("message"), text);
+  inputs.mark(part);
 }
 
-async function fuse() {
-  if (!files.visible || !files.infrared) return;
+// What the page shows of a scene, wherever it comes from.
+function show(scene) {
+  layers.set(scene, byId("palette").value, legend.classes, opacity());
+  byId("stage").classList.remove("empty");
+  legend.tell(scene.report.classes);
+  report.present(scene.report);
+  redraw();
+}
+
+function redraw() {
+  const { scene } = layers;
+  const [left, right] = [byId("left-view").value, byId("right-view").value];
+  write(byId("left-name"), VIEWS[left]);
+  write(byId("right-name"), VIEWS[right]);
+  if (!scene) return;
+  viewer.show(layers.of(left), layers.of(right), scene.width, scene.height);
+  readout.show(scene, legend.classes, point);
+  presentRange(scene);
+}
+
+function recolour() {
+  if (!layers.scene) return;
+  layers.colourMask(legend.classes, opacity());
+  redraw();
+}
+
+function opacity() {
+  return byId("opacity").valueAsNumber / 100;
+}
+
+// What the ends of the palette mean.
+function presentRange({ report: { gain, cameras } }) {
+  byId("range").style.background = gradient(byId("palette").value);
+  const stated = cameras?.infrared ?? {};
+  const ends = gain && gain.method !== "clahe" ? [gain.low, gain.high] : [0, 255];
+  if (gain && stated.polarity === "black_hot") ends.reverse();
+  const celsius = gain && gain.method !== "clahe" && statesTemperature(layers.scene);
+  const [low, high] = ends.map((end) => celsius
+    ? `${(stated.kelvin_per_count * end + (stated.kelvin_at_zero ?? 0) - 273.15).toFixed(1)} °C`
+    : Math.round(end));
+  write(byId("range-name"), gain && gain.method !== "clahe" ? "Shown counts" : "Shown levels");
+  write(byId("range-low"), String(low));
+  write(byId("range-high"), String(high));
+}
+
+function query() {
+  const asked = {};
+  if (byId("refine").checked) asked.refine = true;
+  const depth = byId("depth").valueAsNumber;
+  if (depth > 0) asked.depth_m = depth;
+  return asked;
+}
+
+// A new pair, or another wish for it.
+function restart() {
+  player.position = 0;
+  byId("player").hidden = !inputs.moving;
+  if (!inputs.complete) return;
+  if (inputs.moving) player.start();
+  else fusePair();
+}
+
+// False if the service refused the pair, or a newer one overtook it.
+async function fusePair() {
   const mine = ++latest;
-  say("");
+  if (!player.playing) say("");
   document.body.classList.add("busy");
   try {
-    const parts = await ask(files.visible, files.infrared);
-    if (mine === latest) await present(parts);
+    const asked = inputs.moving ? { ...query(), stream } : query();
+    const parts = await fuse(await inputs.grab(), asked);
+    const scene = await sceneOfParts(parts);
+    if (mine !== latest) return false;
+    say("");
+    present(parts, scene);
+    return true;
   } catch (error) {
-    if (mine === latest) refuse(error);
+    if (mine !== latest) return false;
+    return await retried(error, mine);
   } finally {
     if (mine === latest) document.body.classList.remove("busy");
   }
 }
 
-async function ask(visible, infrared) {
-  const form = new FormData();
-  form.append("visible", visible);
-  form.append("infrared", infrared);
-  const answer = await open("fuse-segment?return=fused,mask,overlay", {
-    method: "POST", body: form, headers: { Accept: "multipart/mixed" },
-  });
-  if (answer.ok) {
-    if (typeOf(answer) !== "multipart/mixed") throw foreign(answer);
-    return split(await answer.arrayBuffer(), answer.headers.get("Content-Type"));
-  }
-  const problem = await read(answer);
-  throw Object.assign(new Error(problem.detail), { part: problem.part });
+// A service that is busy or starts is asked again when it says so; all else is refused in its words.
+async function retried(error, mine) {
+  refuse(error);
+  if (!(error.retrySeconds > 0)) return false;
+  await new Promise((done) => setTimeout(done, 1000 * error.retrySeconds));
+  return mine === latest && fusePair();
+}
+
+function present(parts, scene) {
+  show(scene);
+  for (const name of ["fused", "mask", "report"]) offer(byId(`save-${name}`), parts[name]);
+  byId("depth-of-plane").hidden = !scene.report.rig?.near_m;
+  const frames = Object.fromEntries(PARTS.map((part) => [part, inputs.sources[part]]));
+  write(byId("curl"), curl(document.baseURI, frames, query(), hasToken()));
+  write(byId("python"), python(document.baseURI, frames, query(), hasToken()));
 }
 
 function refuse(error) {
-  for (const part of ["fused", "overlay"]) clear(part);
-  for (const link of document.querySelectorAll("a[download]")) link.hidden = true;
-  for (const row of byId("legend").children) {
-    row.classList.remove("found");
-    row.querySelector(".share").textContent = "";
-  }
-  byId("timing").hidden = true;
-  const named = !error.part || error.message.includes(error.part);
-  const text = named ? `${error.message}.` : `${error.part}: ${error.message}.`;
-  say(text.charAt(0).toUpperCase() + text.slice(1), error.part);
+  const { part, message } = error;
+  const text = !part || message.includes(part) ? `${message}.` : `${part}: ${message}.`;
+  layers.scene = null;
+  byId("stage").classList.add("empty");
+  legend.tell(null);
+  report.clear();
+  say(text.charAt(0).toUpperCase() + text.slice(1), part);
 }
 
-// multipart/mixed to {name: Blob}; every part states its Content-Length.
-function split(buffer, contentType) {
-  const opening = `--${contentType.match(/boundary=(\S+)/)[1]}\r\n`;
-  const text = new TextDecoder("latin1").decode(buffer);
-  const parts = {};
-  for (let at = 0; text.startsWith(opening, at);) {
-    const end = text.indexOf("\r\n\r\n", at) + 4;
-    const head = text.slice(at, end);
-    const length = Number(head.match(/Content-Length: (\d+)/)[1]);
-    const name = head.match(/name="(\w+)"/)[1];
-    const type = head.match(/Content-Type: (\S+)/)[1];
-    parts[name] = new Blob([buffer.slice(end, end + length)], { type });
-    at = end + length + 2;
-  }
-  return parts;
+function presentPlayer() {
+  byId("play").textContent = player.playing ? "Pause" : "Play";
+  const end = inputs.seconds < Infinity ? ` of ${inputs.seconds.toFixed(1)}` : "";
+  write(byId("clock"), `${player.position.toFixed(1)}${end} s`);
 }
 
-async function present({ fused, overlay, mask, report }) {
-  show("fused", fused);
-  show("overlay", overlay);
-  offer(byId("mask"), mask);
-  offer(byId("report"), report);
-  const told = JSON.parse(await report.text());
-  for (const { id, share } of told.classes) {
-    const row = byId("legend").children[id];
-    row.classList.toggle("found", share > 0);
-    row.querySelector(".share").textContent = share > 0 ? percent(share) : "–";
-  }
-  const faults = byId("faults");
-  faults.hidden = told.pair.flags.length === 0;
-  faults.textContent = `Faults of this pair: ${told.pair.flags.join(", ").replaceAll("_", " ")}.`;
-  const { width, height } = told.infrared;
-  const notes = [`${told.visible.width} × ${told.visible.height}`];
-  if (told.alignment === "resized") notes.push(`infrared resized from ${width} × ${height}`);
-  if (told.gain) notes.push(`${told.gain.low} to ${told.gain.high} counts shown`);
-  notes.push(`${told.variant} ${told.precision}`, told.engine);
-  byId("engine").textContent = notes.join(" · ");
-  presentTimes(told.times_ms);
-}
-
-function percent(share) {
-  return share < 0.001 ? "< 0.1 %" : `${(share * 100).toFixed(1)} %`;
-}
-
-function presentTimes(times) {
-  const stages = Object.entries(times).filter(([, ms]) => ms >= 0.05);
-  const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
-  byId("timing").hidden = false;
-  byId("total").textContent = `${total.toFixed(0)} ms`;
-  byId("bar").replaceChildren(...stages.map(([stage, ms]) => {
-    const piece = document.createElement("span");
-    piece.style.flex = `${ms} 0 0`;
-    piece.style.background = STAGE_COLOURS[stage];
-    return piece;
-  }));
-  byId("stages").replaceChildren(...stages.flatMap(([stage, ms]) => {
-    const mark = document.createElement("i");
-    mark.style.background = STAGE_COLOURS[stage];
-    return [mark, element("dt", stage), element("dd", `${ms.toFixed(1)} ms`)];
-  }));
-}
-
-function element(kind, text, className = "") {
-  const made = document.createElement(kind);
-  made.textContent = text;
-  made.className = className;
-  return made;
+async function saveOverlay() {
+  const { width, height } = layers.scene;
+  const canvas = new OffscreenCanvas(width, height);
+  for (const picture of layers.of("overlay")) canvas.getContext("2d").drawImage(picture, 0, 0);
+  const link = Object.assign(document.createElement("a"), { download: "overlay.png" });
+  offer(link, await canvas.convertToBlob());
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 // What a path lists; a refusal is an error in the service's words.
@@ -172,89 +171,81 @@ async function listed(path) {
   return told;
 }
 
-async function listClasses() {
-  const { classes } = await listed("classes");
-  byId("legend").replaceChildren(...classes.map(({ name, overlay_color: colour }) => {
-    const row = document.createElement("li");
-    const swatch = element("span", "", "swatch");
-    swatch.style.background = `rgb(${colour})`;
-    row.append(swatch, element("span", name.replaceAll("_", " ")), element("span", "", "share"));
-    return row;
-  }));
-}
-
-async function listSamples() {
+async function startSamples() {
   const samples = await listed("samples");
   byId("samples").replaceChildren(...samples.map((sample) => {
-    const button = document.createElement("button");
-    const image = document.createElement("img");
-    image.src = sample.visible;
-    image.alt = "";
-    button.type = "button";
-    button.append(image, element("span", sample.name));
-    button.onclick = () => useSample(sample, button).catch(refuse);
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    const image = Object.assign(document.createElement("img"), { src: sample.visible, alt: "" });
+    button.dataset.name = sample.name;
+    button.setAttribute("aria-pressed", "false");
+    button.append(image, sample.name);
+    button.onclick = () => inputs.useSample(sample).catch(refuse);
     return button;
   }));
   const wanted = new URLSearchParams(location.search).get("sample");
-  const place = samples.findIndex(({ name }) => name === wanted);
-  if (place >= 0) {
-    await useSample(samples[place], byId("samples").children[place]);
-  } else if (wanted !== null) {
-    say(`There is no sample ${wanted}; there are ${samples.map(({ name }) => name).join(", ")}.`);
+  const sample = wanted === null ? samples[0] : samples.find(({ name }) => name === wanted);
+  if (sample) await inputs.useSample(sample);
+  else if (wanted !== null) say(`There is no sample ${wanted}; there are ${samples.map(({ name }) => name).join(", ")}.`);
+}
+
+function chooseTab(rig) {
+  live?.close();
+  live = null;
+  latest++;
+  player.stop();
+  document.body.classList.remove("busy");
+  say("");
+  lost("");
+  byId("keep").hidden = rig !== null;
+  if (rig === null) {
+    restart();
+    return;
   }
+  live = new Live(rig, {
+    result: (header, scene) => { lost(""); presentState(header.state); show(scene); },
+    state: presentState,
+    lost,
+  });
 }
 
-async function useSample(sample, button) {
-  const blobs = await Promise.all(PARTS.map(async (part) => {
-    const answer = await open(sample[part]);
-    if (!answer.ok || typeOf(answer) !== "image/png") throw foreign(answer);
-    return answer.blob();
-  }));
-  PARTS.forEach((part, place) => take(part, new File([blobs[place]], `${sample.name}.png`)));
-  unpress();
-  button.setAttribute("aria-pressed", "true");
-  await fuse();
-}
-
-function dropped(target, list) {
-  const given = [...list];
-  unpress();
-  if (given.length < 2) {
-    take(target, given[0]);
-  } else {
-    // Two files at once: the one that calls itself thermal is, else the second.
-    const infrared = /infrared|thermal|lwir|(^|[^a-z])ir([^a-z]|$)/i.test(given[0].name) ? 0 : 1;
-    take("infrared", given[infrared]);
-    take("visible", given[1 - infrared]);
+function startControls() {
+  for (const side of ["left-view", "right-view"]) {
+    byId(side).append(...Object.entries(VIEWS).map(([view, name]) => new Option(name, view)));
+    byId(side).onchange = redraw;
   }
-  fuse();
+  byId("right-view").value = "overlay";
+  byId("exchange").onclick = () => {
+    const [left, right] = [byId("left-view"), byId("right-view")];
+    [left.value, right.value] = [right.value, left.value];
+    redraw();
+  };
+  byId("palette").append(...PALETTES.map((name) => new Option(name, name)));
+  byId("palette").onchange = () => {
+    if (layers.scene) layers.colourInfrared(byId("palette").value);
+    redraw();
+  };
+  byId("opacity").oninput = recolour;
+  byId("zoom-in").onclick = () => viewer.zoom(1);
+  byId("zoom-out").onclick = () => viewer.zoom(-1);
+  byId("fit").onclick = () => viewer.fit();
+  byId("refine").onchange = byId("depth").onchange = restart;
+  byId("play").onclick = () => (player.playing ? player.stop() : player.start());
+  byId("save-overlay").onclick = saveOverlay;
+  for (const button of document.querySelectorAll("[data-copies]")) button.onclick = () => copy(button);
+  redraw();
 }
 
-for (const part of PARTS) {
-  const zone = tile(part);
-  zone.querySelector("input").onchange = (event) => {
-    if (event.target.files.length) dropped(part, event.target.files);
-    event.target.value = ""; // the same file may be picked again
-  };
-  zone.ondragover = (event) => { event.preventDefault(); zone.classList.add("over"); };
-  zone.ondragleave = () => zone.classList.remove("over");
-  zone.ondrop = (event) => {
-    event.preventDefault();
-    zone.classList.remove("over");
-    if (event.dataTransfer.files.length) dropped(part, event.dataTransfer.files);
-  };
+async function copy(button) {
+  const text = byId(button.dataset.copies);
+  getSelection().selectAllChildren(text); // for a page without https, where only the keys can copy
+  await navigator.clipboard?.writeText(text.textContent);
 }
 
-// A file that misses the zones must not replace the page.
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => event.preventDefault());
-
-byId("swap").onclick = () => {
-  const { visible, infrared } = files;
-  take("visible", infrared);
-  take("infrared", visible);
-  unpress();
-  fuse();
-};
-
-listClasses().then(listSamples).catch((error) => say(`${error.message}.`));
+startTheme();
+startControls();
+listed("classes")
+  .then((told) => { legend.fill(told); return startSamples(); })
+  .catch(refuse)
+  .then(rigs)
+  .then((found) => { if (found.length) showTabs(found.map(({ name }) => name), chooseTab); })
+  .catch(({ message }) => say(`${message}.`));

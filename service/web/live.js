@@ -1,0 +1,129 @@
+// The cameras of the service: their state, and the newest result of one of them as it comes.
+
+import { byId, describe, element, words, write } from "./dom.js";
+import { open, protocols, read } from "./door.js";
+import { sceneOfMessage } from "./scene.js";
+
+const [FIRST_PAUSE, LONGEST_PAUSE] = [500, 8000]; // ms before the next try
+const POLL = 2000; // ms; a camera that is lost sends no results
+
+// The state of every rig; none if the service runs no cameras.
+export async function rigs() {
+  const answer = await open("live");
+  if (answer.status === 404) return [];
+  const told = await read(answer);
+  if (!answer.ok) throw new Error(told.detail);
+  return told.rigs;
+}
+
+export class Live {
+  #rig;
+  #said;
+  #socket = null;
+  #pause = FIRST_PAUSE;
+  #timers = [];
+  #ended = false;
+
+  // `said`: {result(header, scene), state(rig's state), lost(text)}
+  constructor(rig, said) {
+    this.#rig = rig;
+    this.#said = said;
+    this.#timers.push(setInterval(() => this.#poll().catch(() => {}), POLL));
+    this.#connect();
+  }
+
+  close() {
+    this.#ended = true;
+    this.#timers.forEach(clearTimeout);
+    this.#socket?.close();
+  }
+
+  async #poll() {
+    const state = (await rigs()).find(({ name }) => name === this.#rig);
+    if (this.#ended) return;
+    if (!state) throw new Error(`The service no longer has the rig ${this.#rig}`);
+    this.#said.state(state);
+  }
+
+  async #connect() {
+    try {
+      await this.#poll(); // asks for the token if need be, which a socket cannot
+    } catch (error) {
+      this.#lost(error.message);
+      return;
+    }
+    if (this.#ended) return;
+    const address = new URL(`live/${encodeURIComponent(this.#rig)}`, document.baseURI);
+    address.protocol = address.protocol.replace("http", "ws");
+    const socket = new WebSocket(address, protocols());
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => socket.send("next");
+    socket.onmessage = ({ data }) => this.#take(socket, data);
+    socket.onclose = ({ reason }) => this.#lost(reason || "The connection to the service is lost");
+  }
+
+  async #take(socket, data) {
+    try {
+      const { header, scene } = await sceneOfMessage(data);
+      if (this.#ended) return;
+      this.#pause = FIRST_PAUSE;
+      this.#said.result(header, scene);
+      // Not while the page is hidden: a browser then draws no frames.
+      requestAnimationFrame(() => socket.readyState === WebSocket.OPEN && socket.send("next"));
+    } catch (error) {
+      socket.close(4000, `A result cannot be read: ${error.message}`.slice(0, 100));
+    }
+  }
+
+  #lost(text) {
+    if (this.#ended) return;
+    this.#said.lost(`${text}; the next try is in ${this.#pause / 1000} s`);
+    this.#timers.push(setTimeout(() => this.#connect(), this.#pause));
+    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE);
+  }
+}
+
+export function presentState(state) {
+  const { sources = {}, sinks = [], unpaired = {}, flags = [] } = state;
+  describe(byId("live-numbers"), [
+    ["pairs/s", number(state.rate)], ["ms latency", number(state.latency_ms)],
+    ["ms skew", number(state.skew_ms)], ["dropped", state.dropped],
+  ]);
+  describe(byId("live-facts"), [
+    ["Level", state.level],
+    ["Unpaired", `${unpaired.visible ?? 0} visible, ${unpaired.infrared ?? 0} infrared`],
+    ["Faults", words(flags.join(", ")) || "none"],
+  ]);
+  rows("live-sources", Object.entries(sources).map(([name, source]) => ({
+    bad: source.state !== "connected",
+    cells: [name, source.state, `${number(source.rate)}/s`, source.reconnects],
+    title: source.address,
+  })));
+  rows("live-sinks", sinks.map((sink) => ({
+    bad: Boolean(sink.error), cells: [sink.name, sink.error || "ok", `${sink.dropped} dropped`],
+  })));
+  byId("live-sinks").hidden = sinks.length === 0;
+}
+
+function rows(id, entries) {
+  byId(id).tBodies[0].replaceChildren(...entries.map(({ bad, cells, title = "" }) => {
+    const row = element("tr", "", bad ? "bad" : "");
+    row.title = title;
+    row.append(...cells.map((text, place) => {
+      const cell = element(place ? "td" : "th", String(text));
+      if (!place) cell.scope = "row";
+      return cell;
+    }));
+    return row;
+  }));
+}
+
+export function lost(text) {
+  byId("live-lost").hidden = !text;
+  write(byId("live-lost"), text);
+}
+
+function number(value) {
+  return value === null || value === undefined ? "–" : value.toFixed(1);
+}

@@ -1,0 +1,65 @@
+// What is known of one pixel, and where the page shows it.
+
+import { byId, words, write } from "./dom.js";
+
+const CELSIUS = 273.15;
+const NONE = "–";
+
+// Numbers of pixel (x, y) as they came; null for what there is not.
+export function read(scene, x, y) {
+  const at = y * scene.width + x;
+  return {
+    x, y,
+    id: scene.labels[at],
+    confidence: scene.confidence && scene.confidence[at] / 255,
+    level: scene.infrared[at],
+    counts: scene.counts && scene.counts[at],
+    celsius: celsius(scene, at),
+  };
+}
+
+// Only if the camera's temperatures are stated, and the pixel is a measurement.
+function celsius({ counts, report }, at) {
+  const stated = report.cameras?.infrared ?? {};
+  if (!(counts instanceof Uint16Array) || !stated.kelvin_per_count) return null;
+  const outside = report.alignment === "rig" && counts[at] === 0;
+  if (outside || stated.invalid?.includes(counts[at])) return null;
+  return stated.kelvin_per_count * counts[at] + (stated.kelvin_at_zero ?? 0) - CELSIUS;
+}
+
+export function statesTemperature(scene) {
+  return scene.counts instanceof Uint16Array && Boolean(scene.report.cameras?.infrared?.kelvin_per_count);
+}
+
+export class Readout {
+  #cells = Object.fromEntries(["pixel", "class", "confidence", "level", "counts", "celsius"]
+    .map((name) => [name, byId(`read-${name}`)]));
+  #swatch = byId("read-swatch");
+
+  // `aloud`: for the keyboard; a moving pointer would never let a screen reader finish.
+  show(scene, classes, point, aloud = false) {
+    byId("celsius").hidden = !statesTemperature(scene);
+    const texts = point ? format(read(scene, point.x, point.y), scene, classes) : {};
+    for (const [name, cell] of Object.entries(this.#cells)) write(cell, texts[name] ?? NONE);
+    const colour = point && classes[read(scene, point.x, point.y).id]?.colour;
+    this.#swatch.hidden = !colour;
+    if (colour) this.#swatch.style.background = `rgb(${colour})`;
+    if (aloud) write(byId("spoken"), point ? spoken(texts) : "");
+  }
+}
+
+function format({ x, y, id, confidence, level, counts, celsius: degrees }, scene, classes) {
+  return {
+    pixel: `${x}, ${y}`,
+    class: classes[id] ? words(classes[id].name) : `id ${id}`,
+    confidence: confidence === null ? NONE : `${(100 * confidence).toFixed(1)} %`,
+    level: scene.approximate ? `≈ ${level}` : String(level),
+    counts: counts === null ? NONE : String(counts),
+    celsius: degrees === null ? NONE : `${degrees.toFixed(1)} °C`,
+  };
+}
+
+function spoken(texts) {
+  return `Pixel ${texts.pixel}: ${texts.class}, confidence ${texts.confidence}, level ${texts.level}, `
+    + `counts ${texts.counts}`;
+}
