@@ -99,13 +99,13 @@ export class Inputs {
   }
 
   async #useCamera(part, deviceId) {
-    const taken = this.sources[PARTS.find((other) => other !== part)]?.deviceId;
-    let source = await cameraSource(deviceId);
+    const beside = this.sources[PARTS.find((other) => other !== part)];
+    let source = await cameraSource(deviceId, beside);
     const devices = await cameras();
-    const free = devices.find((device) => device.deviceId !== taken);
-    if (!deviceId && source.deviceId === taken && free) {
+    const free = devices.find((device) => device.deviceId !== beside?.deviceId);
+    if (!deviceId && source.deviceId === beside?.deviceId && free) {
       source.stop();
-      source = await cameraSource(free.deviceId);
+      source = await cameraSource(free.deviceId, beside);
     }
     this.#take(part, source);
     const choice = slot(part).querySelector("select");

@@ -102,8 +102,10 @@ function restart() {
 // False if the service refused the pair, or a newer one overtook it.
 async function fusePair() {
   const mine = ++latest;
-  if (!player.playing) say("");
-  document.body.classList.add("busy");
+  if (!player.playing) {
+    say("");
+    document.body.classList.add("busy");
+  }
   try {
     const asked = inputs.moving ? { ...query(), stream } : query();
     const parts = await fuse(await inputs.grab(), asked);

@@ -51,11 +51,14 @@ async function sought(video, seconds) {
   await done;
 }
 
-export async function cameraSource(deviceId) {
+// `beside`: the source of the other frame; two views of one scene have the same proportions.
+export async function cameraSource(deviceId, beside) {
   if (!navigator.mediaDevices) {
     throw new Error("A browser opens cameras only for pages of this machine or behind https");
   }
-  const wanted = { width: { ideal: 1280 }, ...(deviceId && { deviceId: { exact: deviceId } }) };
+  const { width, height } = beside ? sizeOf(beside.preview) : { width: 4, height: 3 };
+  const wanted = { aspectRatio: { ideal: width / height || 4 / 3 }, height: { ideal: 480 } };
+  if (deviceId) wanted.deviceId = { exact: deviceId };
   const stream = await navigator.mediaDevices.getUserMedia({ video: wanted }).catch((error) => {
     throw new Error(`The browser opens no camera (${error.message || error.name})`);
   });
@@ -70,6 +73,11 @@ export async function cameraSource(deviceId) {
     grab: () => grab(video, "camera"),
     stop: () => track.stop(),
   };
+}
+
+function sizeOf(preview) {
+  const width = preview.naturalWidth ?? preview.videoWidth;
+  return { width, height: preview.naturalHeight ?? preview.videoHeight };
 }
 
 // Every camera that the page may open; the browser tells them only once one of them was allowed.
