@@ -66,7 +66,7 @@ export class Live {
   async #take(socket, data) {
     try {
       const { header, scene } = await sceneOfMessage(data);
-      if (this.#ended) return;
+      if (socket.readyState !== WebSocket.OPEN) return; // lost, or ended, meanwhile
       this.#pause = FIRST_PAUSE;
       this.#said.result(header, scene);
       // Not while the page is hidden: a browser then draws no frames.

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -13,9 +14,10 @@ Open = Callable[..., Page]
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
-@pytest.fixture(scope="session")
+# Playwright's event loop runs until its end: coroutines in other modules need theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, started once for all tests."""
+    """Chromium, started once for the tests of a module."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if not program:
         pytest.skip("no Chromium")
@@ -31,14 +33,22 @@ def open_page(browser: Browser) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
-    def opened(url: str, width: int = 1280, height: int = 800, **options: object) -> Page:
+    def opened(
+        url: str,
+        width: int = 1280,
+        height: int = 800,
+        prepare: Callable[[Page], None] | None = None,
+        **options: Any,
+    ) -> Page:
         viewport = {"width": width, "height": height}
-        context = browser.new_context(viewport=viewport, **options)  # type: ignore[arg-type]
+        context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
         context.set_default_timeout(15_000)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.extend([said.text] * (said.type == "error")))
+        if prepare:
+            prepare(page)
         page.goto(url)
         return page
 

@@ -1,0 +1,153 @@
+"""The live tab, in front of a stand-in for the endpoint `live`."""
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
+
+from segmif.imaging import codecs
+from tests.conftest import HOT, PERSON
+from tests.service.web.conftest import Open, fused, pixel_on_screen
+
+HEIGHT, WIDTH = 48, 64
+random = np.random.default_rng(5)
+VISIBLE = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+LEVELS = np.full((HEIGHT, WIDTH), 40, np.uint8)
+LEVELS[10:40, 30:50] = HOT + 20
+LABELS = np.where(LEVELS > HOT, PERSON, 0).astype(np.uint8)
+COUNTS = random.integers(20_000, 40_000, (HEIGHT, WIDTH), np.uint16)
+
+
+def state(name: str, **changed: Any) -> dict[str, Any]:
+    source = {"address": f"rtsp://{name}", "state": "connected", "reconnects": 0, "rate": 25.0}
+    return {
+        "name": name,
+        "rate": 24.9,
+        "latency_ms": 61.2,
+        "dropped": 3,
+        "unpaired": {"visible": 1, "infrared": 2},
+        "skew_ms": -4.5,
+        "flags": [],
+        "sources": {"visible": source, "infrared": source},
+        "sinks": [{"name": "video", "dropped": 7, "error": None}],
+        "level": "full rate",
+    } | changed
+
+
+class Rigs:
+    """What the endpoint would say: two rigs, one of which sends a result whenever it is asked."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self.report, self.states = report, [state("gate"), state("yard")]
+        self.sockets: list[WebSocketRoute] = []
+        self.asked = 0
+        self.bounds = 10**6  # results until the camera gives no more
+
+    def route(self, page: Page) -> None:
+        page.route("**/live", self.tell)
+        page.route_web_socket("**/live/*", self.connect)
+
+    def tell(self, route: Route) -> None:
+        route.fulfill(json={"rigs": self.states})
+
+    def connect(self, socket: WebSocketRoute) -> None:
+        self.sockets.append(socket)
+        if socket.url.endswith("/gate"):
+            socket.on_message(lambda text: self.answer(socket, text))
+
+    def answer(self, socket: WebSocketRoute, text: str | bytes) -> None:
+        assert text == "next"
+        if self.asked < self.bounds:
+            self.asked += 1
+            socket.send(self.message())
+
+    def message(self) -> bytes:
+        jpeg = {"type": "image/jpeg"}
+        arrays = {"type": "uint8", "encoding": "deflate", "shape": [HEIGHT, WIDTH]}
+        parts = [
+            ({"name": "visible"} | jpeg, codecs.encode_jpeg(VISIBLE)),
+            ({"name": "infrared"} | jpeg, codecs.encode_jpeg(LEVELS)),
+            ({"name": "fused"} | jpeg, codecs.encode_jpeg(VISIBLE)),
+            ({"name": "mask"} | arrays, zlib.compress(LABELS.tobytes())),
+            (
+                {"name": "counts"} | arrays | {"type": "uint16"},
+                zlib.compress(COUNTS.astype("<u2").tobytes()),
+            ),
+        ]
+        header = {
+            "rig": "gate",
+            "sequence": self.asked,
+            "visible_ns": 1,
+            "infrared_ns": 2,
+            "report": self.report,
+            "state": self.states[0] | {"dropped": self.asked},
+            "parts": [part | {"bytes": len(body)} for part, body in parts],
+        }
+        head = json.dumps(header).encode()
+        return struct.pack("<I", len(head)) + head + b"".join(body for _, body in parts)
+
+
+@pytest.fixture
+def rigs(client: httpx.Client) -> Rigs:
+    files = {"visible": codecs.encode_png(VISIBLE), "infrared": codecs.encode_png(LEVELS)}
+    accept = {"Accept": "application/json"}
+    return Rigs(client.post("/fuse-segment", files=files, headers=accept).json()["report"])
+
+
+@pytest.fixture
+def page(client: httpx.Client, open_page: Open, rigs: Rigs) -> Page:
+    page = fused(open_page(str(client.base_url), prepare=rigs.route))
+    page.click("[role=tab] >> text=Live: gate")
+    return page
+
+
+def test_live_pictures_are_shown_and_read_out(page: Page, rigs: Rigs) -> None:
+    expect(page.locator("#live-numbers")).to_contain_text("24.9")
+    expect(page.locator("#facts")).to_contain_text("nano, fp32")
+    page.wait_for_selector("#live-sources >> text=connected")
+    for x, y in ((2, 3), (40, 20)):
+        page.mouse.move(*pixel_on_screen(page, x, y, WIDTH, HEIGHT))
+        expect(page.locator("#read-counts")).to_have_text(str(COUNTS[y, x]))
+        name = "person" if LABELS[y, x] else "unlabelled"
+        expect(page.locator("#read-class")).to_have_text(name)
+    assert not page.is_visible("#pair") and not page.is_visible("#keep")
+    asked = rigs.asked
+    page.wait_for_timeout(200)
+    assert rigs.asked > asked  # the page asks for more
+
+
+def test_a_lost_socket_is_named_and_opened_again(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-numbers >> text=24.9")
+    rigs.sockets[0].close(code=1012, reason="the service stops")
+    expect(page.locator("#live-lost")).to_have_text("the service stops; the next try is in 0.5 s")
+    page.wait_for_selector("#live-lost", state="hidden")
+    assert len(rigs.sockets) == 2
+
+
+def test_a_lost_camera_shows_without_new_results(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-sources >> text=connected")
+    rigs.bounds = 0
+    lost = {"address": "rtsp://gate", "state": "lost", "reconnects": 4, "rate": 0.0}
+    rigs.states[0] = state("gate", flags=["infrared_missing"], sources={"infrared": lost})
+    expect(page.locator("#live-sources .bad")).to_contain_text("lost")
+    expect(page.locator("#live-facts")).to_contain_text("infrared missing")
+
+
+def test_the_tabs_by_keyboard_and_for_everybody(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-numbers >> text=24.9")
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    assert not [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("[aria-selected=true]")).to_have_text("Pair")
+    fused(page)
+    asked = rigs.asked
+    assert page.is_visible("#pair") and not page.is_visible("#live")
+    page.keyboard.press("ArrowLeft")  # round to the last
+    expect(page.locator("[aria-selected=true]")).to_have_text("Live: yard")
+    assert rigs.asked == asked
