@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 Open = Callable[..., Page]
 
@@ -40,7 +40,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         prepare: Callable[[Page], None] | None = None,
         **options: Any,
     ) -> Page:
-        viewport = {"width": width, "height": height}
+        viewport = ViewportSize(width=width, height=height)
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
         context.set_default_timeout(15_000)

@@ -69,7 +69,7 @@ class Rigs:
 
     def message(self) -> bytes:
         jpeg = {"type": "image/jpeg"}
-        arrays = {"type": "uint8", "encoding": "deflate", "shape": [HEIGHT, WIDTH]}
+        arrays: dict[str, Any] = {"type": "uint8", "encoding": "deflate", "shape": [HEIGHT, WIDTH]}
         parts = [
             ({"name": "visible"} | jpeg, codecs.encode_jpeg(VISIBLE)),
             ({"name": "infrared"} | jpeg, codecs.encode_jpeg(LEVELS)),
