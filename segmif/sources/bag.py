@@ -1,6 +1,6 @@
 """Recordings of ROS: rosbag 1, rosbag2 folders and MCAP, read by rosbags without ROS."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,7 @@ from segmif.imaging.codecs import Pixels
 from segmif.imaging.image_header import ImageError
 from segmif.imaging.monochrome import monochrome
 from segmif.install import install_command
-from segmif.sources.base import SourceBase
+from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.frame import Part, SourceError, SourceFrame
 from segmif.sources.images import image_pixels
 from segmif.sources.options import SourceOptions
@@ -131,6 +131,9 @@ class BagSource(SourceBase):
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames in the order of the recording; raises SourceError."""
+        yield from ThreadedReader(self._frames, self).items()
+
+    def _frames(self) -> Generator[SourceFrame]:
         try:
             with opened_bag(self._path) as reader:
                 connections = connections_of(reader, self._topic or self._only_topic(reader))

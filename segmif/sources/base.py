@@ -25,11 +25,11 @@ class SourceBase:
         self.closed.set()
 
 
-class Newest(Generic[Item]):
+class ThreadedReader(Generic[Item]):
     """
-    Reads a live source in a thread and gives its newest item.
+    Reads a source in a thread: of a live one it gives the newest item, of a recording each.
 
-    FFmpeg's reading cannot be interrupted from outside. So the thread owns what it opens, and may
+    What waits inside a library cannot be interrupted. So the thread owns what it opens, and may
     outlive `close` by the source's timeout.
     """
 
@@ -41,7 +41,7 @@ class Newest(Generic[Item]):
         self._error: Exception | None = None
 
     def items(self) -> Generator[Item]:
-        """Each time the newest item that was not given before; raises what reading raises."""
+        """The items that were not given before; raises what reading raises."""
         thread = Thread(target=self._fill, name=f"source {self._source.address}", daemon=True)
         thread.start()
         try:
@@ -59,6 +59,7 @@ class Newest(Generic[Item]):
             while not self._source.closed.is_set():
                 fresh, self._fresh = self._fresh, []
                 if fresh or self._ended:
+                    self._changed.notify()
                     return fresh
                 self._changed.wait(POLL_S)
         return []
@@ -67,12 +68,9 @@ class Newest(Generic[Item]):
         items = self._read()
         try:
             for item in items:
+                self._put(item)
                 if self._source.closed.is_set():
                     break
-                with self._changed:
-                    self._source.dropped += len(self._fresh)
-                    self._fresh = [item]
-                    self._changed.notify()
         except Exception as error:  # raised again by `items`
             self._error = error
         finally:
@@ -80,3 +78,11 @@ class Newest(Generic[Item]):
             with self._changed:
                 self._ended = True
                 self._changed.notify()
+
+    def _put(self, item: Item) -> None:
+        with self._changed:
+            while self._fresh and not (self._source.live or self._source.closed.is_set()):
+                self._changed.wait(POLL_S)
+            self._source.dropped += len(self._fresh)
+            self._fresh = [item]
+            self._changed.notify()

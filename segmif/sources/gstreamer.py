@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from segmif.sources.base import Newest, SourceBase
+from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.frame import Part, SourceError, SourceFrame
 from segmif.sources.options import SourceOptions
 
@@ -25,7 +25,7 @@ class GStreamerSource(SourceBase):
 
     def frames(self) -> Iterator[SourceFrame]:
         """Run the pipeline and give its newest frames; raises SourceError."""
-        yield from Newest(self._samples, self).items()
+        yield from ThreadedReader(self._samples, self).items()
 
     def _samples(self) -> Generator[SourceFrame]:
         Gst = self._imported()

@@ -68,7 +68,7 @@ def _http(url: str, address: str, part: Part, options: SourceOptions) -> Source:
 
 def _udp(url: str, address: str, part: Part, options: SourceOptions) -> Source:
     # What comes too fast is lost, as it should be, without ending the stream.
-    said = (("overrun_nonfatal", "1"), ("fifo_size", "100000"))
+    said = (("overrun_nonfatal", "1"), ("fifo_size", "100000"), ("reuse", "1"))
     return LiveVideo((Target(url, "mpegts", said),), address, part, options)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segmif.imaging.image_header import MAX_PIXELS, ImageError
 from segmif.install import install_command
-from segmif.sources.base import Newest, SourceBase
+from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.frame import Part, SourceError, SourceFrame, StampFrom
 from segmif.sources.options import SourceOptions
 from segmif.sources.pixel_formats import Thermal, infrared_pixels, visible_pixels
@@ -68,8 +68,7 @@ class VideoSource(SourceBase):
 
     def frames(self) -> Iterator[SourceFrame]:
         """Open the video and give its frames; raises SourceError."""
-        timed = Newest(self._decoded, self).items() if self.live else self._decoded()
-        with closing(timed):
+        with closing(ThreadedReader(self._decoded, self).items()) as timed:
             for one in timed:
                 if self.closed.is_set():
                     return
