@@ -45,10 +45,12 @@ def visible_pixels(frame: "VideoFrame", codec: str) -> NDArray[np.uint8]:
     """A decoded frame as (H, W, 3) uint8 RGB."""
     if frame.format.name == "rgb24":
         return cast(NDArray[np.uint8], frame.to_ndarray())
+    matrix = _matrix(frame, codec)
     converted = frame.reformat(
         format="rgb24",
-        src_colorspace=_matrix(frame, codec),
-        dst_colorspace=_matrix(frame, codec),
+        src_colorspace=matrix,
+        # RGB has no matrix. PyAV 16 passes over the source's if both are the same.
+        dst_colorspace=BT601 if matrix == BT709 else BT709,
         src_color_range=_range(frame, codec),
         dst_color_range=FULL,
     )

@@ -20,6 +20,7 @@ from segmif.sources.stamps import RisingStamps
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer
+    from av.stream import Stream
 
 MAX_CLOCK_OFF_NS = 2_000_000_000  # a camera's clock further off was never set
 LATE_NS = 2_000_000_000
@@ -152,7 +153,7 @@ class VideoSource(SourceBase):
         return container
 
     def _stream(self, container: "InputContainer") -> "VideoStream":
-        from av.stream import Discard, Disposition
+        from av.stream import Disposition
 
         # The cover picture of a sound file is a stream of one frame.
         videos = [
@@ -170,9 +171,7 @@ class VideoSource(SourceBase):
             raise SourceError(
                 f"{self.address}: FFmpeg knows no decoder for its video, or it is damaged"
             )
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = Discard.all
+        _pass_over([one for one in container.streams if one.index != stream.index])
         context = stream.codec_context
         context.thread_count = self._options.decode_threads
         # Threads by frame would each hold one back.
@@ -241,13 +240,22 @@ class _ArrivalClock:
     def arrived(self, packet: "Packet[VideoStream]") -> tuple[int, StampFrom]:
         """Time [ns since 1970] and its source, to go through the decoder with the packet."""
         now_ns = time.time_ns()
-        taken_ns = _wall_clock_ns(packet, self._absolute)
+        taken_ns = self._taken_ns(packet)
         if taken_ns is None:
             return now_ns, "arrival"
         if abs(taken_ns - now_ns) > MAX_CLOCK_OFF_NS:
             self._source._warn("its clock is more than 2 s off; the time of arrival is taken")
             return now_ns, "arrival"
         return taken_ns, "source"
+
+    def _taken_ns(self, packet: "Packet[VideoStream]") -> int | None:
+        """Wall-clock time of a packet [ns], if its stream states it."""
+        if packet.has_sidedata("prft"):
+            # AVProducerReferenceTime: microseconds since 1970, then flags.
+            return int(struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]) * 1000
+        if self._absolute and packet.pts is not None:
+            return _nanoseconds(packet.pts, packet.time_base)
+        return None
 
     def of(self, frame: "VideoFrame") -> tuple[int, StampFrom]:
         """The time of the packet that a frame was decoded from."""
@@ -257,14 +265,14 @@ class _ArrivalClock:
         return time.time_ns(), "arrival"
 
 
-def _wall_clock_ns(packet: "Packet[VideoStream]", absolute: bool) -> int | None:
-    """Wall-clock time of a packet [ns], if its stream states it."""
-    if packet.has_sidedata("prft"):
-        # AVProducerReferenceTime: microseconds since 1970, then flags.
-        return int(struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]) * 1000
-    if absolute and packet.pts is not None:
-        return _nanoseconds(packet.pts, packet.time_base)
-    return None
+def _pass_over(streams: "list[Stream]") -> None:
+    """Have the demuxer skip streams; before PyAV 17 they are read, and then dropped."""
+    try:
+        from av.stream import Discard
+    except ImportError:
+        return
+    for stream in streams:
+        stream.discard = Discard.all
 
 
 def _of_file(frame: "VideoFrame") -> tuple[int | None, StampFrom]:
