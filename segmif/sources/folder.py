@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from segmif.files import read_frame, shown
@@ -17,6 +17,7 @@ from segmif.sources.stamps import LATE_NS, RisingStamps
 from segmif.sources.timestamps import stamp_in_name
 
 STILL_S = 1.0  # a file that stays damaged for so long is not being written
+SETTLED_NS = 2_000_000_000  # some file systems state times of change in whole seconds
 NameKey = tuple[tuple[str, int], ...]
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class FolderSource(SourceBase):
         self._last: NameKey = ()
         self._seen: set[str] = set()
         self._failed: dict[Path, float] = {}  # when a file was first found damaged
+        self._listed_ns = 0  # the folder's time of change when it was listed
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames, until none came for the patience of the options; raises SourceError."""
@@ -63,10 +65,7 @@ class FolderSource(SourceBase):
 
     def _new_frames(self) -> Iterator[SourceFrame]:
         """The frames of files not seen before, up to the first that is still being written."""
-        try:
-            files = list_frames(self._folder).files
-        except OSError as error:
-            raise SourceError(f"{self.address}: {error.strerror or error}") from None
+        files = self._files()
         fresh = [name for name in files if name not in self._seen]
         for name in sorted(fresh, key=by_number):
             try:
@@ -76,6 +75,19 @@ class FolderSource(SourceBase):
             self._seen.add(name)
             if frame:
                 yield frame
+
+    def _files(self) -> Mapping[str, Path]:
+        """The files by name; none if nothing can have changed, since a listing takes its time."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+            settled = time.time_ns() - changed_ns > SETTLED_NS
+            if changed_ns == self._listed_ns and settled and not self._failed:
+                return {}
+            files = list_frames(self._folder).files
+        except OSError as error:
+            raise SourceError(f"{self.address}: {error.strerror or error}") from None
+        self._listed_ns = changed_ns
+        return files
 
     def _frame(self, path: Path, name: str) -> SourceFrame | None:
         """The frame of a file; None if it is damaged or came too late. Raises Unfinished."""

@@ -10,7 +10,7 @@ from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.frame import Part, SourceError, SourceFrame
 from segmif.sources.options import SourceOptions
 
-FORMATS = {"visible": "RGB", "infrared": "{GRAY16_LE, GRAY8}"}
+FORMATS = {"visible": "RGB", "infrared": "(string){GRAY16_LE,GRAY8}"}
 POLL_NS = 100_000_000
 
 
@@ -30,11 +30,11 @@ class GStreamerSource(SourceBase):
     def _samples(self) -> Generator[SourceFrame]:
         Gst = self._imported()
         caps = f"video/x-raw,format={FORMATS[self._part]}"
-        last = f"appsink name=frames max-buffers=1 drop=true caps={caps}"
+        last = f'appsink name=frames max-buffers=1 drop=true caps="{caps}"'
         try:
             pipeline = Gst.parse_launch(f"{self._pipeline} ! {last}")
-        except Exception as error:  # GLib.Error, whose text repeats no values of properties
-            raise SourceError(f"{self.address}: no pipeline: {type(error).__name__}") from None
+        except Exception as error:  # GLib.Error
+            raise SourceError(f"{self.address} is no pipeline: {_words(error)}") from None
         try:
             pipeline.set_state(Gst.State.PLAYING)
             yield from self._pulled(Gst, pipeline)
@@ -87,3 +87,9 @@ class GStreamerSource(SourceBase):
             ) from None
         Gst.init(None)
         return Gst
+
+
+def _words(error: Exception) -> str:
+    """What GStreamer says, unless it may repeat the value of a property, such as a password."""
+    message = str(getattr(error, "message", ""))
+    return message if message.startswith("no element") else "its syntax, or a property, is wrong"

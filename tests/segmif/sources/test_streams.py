@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,15 +99,17 @@ def test_a_server_that_says_nothing_is_an_error(scheme: str) -> None:
         list(open_source(f"{scheme}://127.0.0.1:{port}/x", "visible", SOON).frames())
 
 
-def test_closing_ends_a_source_that_waits() -> None:
+def test_closing_ends_a_source_that_waits(tmp_path: Path) -> None:
     with silent_server() as port:
         for spec in (
             f"http://127.0.0.1:{port}/x",
             f"rtsp://127.0.0.1:{port}/x",
             f"udp://127.0.0.1:{free_udp_port()}",
             "synthetic:64x48@0.1",
+            f"http://127.0.0.1:{port}/day.mp4",
+            str(tmp_path),
         ):
-            source = open_source(spec, "visible", SourceOptions(timeout_s=2))
+            source = open_source(spec, "visible", SourceOptions(timeout_s=2, patience_s=60))
             ended = threading.Event()
 
             def read(source: Source = source, ended: threading.Event = ended) -> None:
