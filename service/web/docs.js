@@ -64,7 +64,7 @@ document.getElementById("about").textContent = api.info.description;
 document.getElementById("example").textContent = [
   "# fused image, mask and report, as the parts of one answer",
   `curl -F visible=@visible.png -F infrared=@infrared.png ${service} -o answer.multipart`,
-  "# one picture: fused, mask, overlay or confidence",
+  "# one picture: fused, mask, overlay, confidence, visible, infrared or counts",
   `curl -F visible=@visible.png -F infrared=@infrared.png '${service}?return=overlay' -o overlay.png`,
 ].join("\n");
 document.getElementById("operations").append(

@@ -23,7 +23,7 @@ export function protocols() {
   if (!token) return [];
   const bytes = String.fromCharCode(...new TextEncoder().encode(token));
   const text = btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  return ["segmif.live", `segmif.token.${text}`];
+  return ["segmif", `segmif.token.${text}`];
 }
 
 export function hasToken() {

@@ -34,7 +34,7 @@ export class Inputs {
   }
 
   get seconds() {
-    return Math.min(...PARTS.map((part) => this.sources[part].seconds ?? Infinity));
+    return Math.min(...PARTS.map((part) => this.sources[part]?.seconds ?? Infinity));
   }
 
   async at(seconds) {

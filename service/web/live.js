@@ -84,43 +84,43 @@ export class Live {
   }
 }
 
-export function presentState(state) {
-  const { sources = {}, sinks = [], unpaired = {}, flags = [] } = state;
+export function presentState({ rate, latency_ms: latency, skew_ms: skew, dropped, ...state }) {
   describe(byId("live-numbers"), [
-    ["pairs/s", number(state.rate)], ["ms latency", number(state.latency_ms)],
-    ["ms skew", number(state.skew_ms)], ["dropped", state.dropped],
+    ["pairs/s", number(rate)], ["ms latency", number(latency)], ["ms skew", number(skew)], ["dropped", dropped],
   ]);
   describe(byId("live-facts"), [
     ["Level", state.level],
-    ["Unpaired", `${unpaired.visible ?? 0} visible, ${unpaired.infrared ?? 0} infrared`],
-    ["Faults", words(flags.join(", ")) || "none"],
+    ["Pairs", Object.entries(state.pairs).map(([outcome, count]) => `${count} ${words(outcome)}`).join(", ")],
+    ["Faults", words(state.flags.join(", ")) || "none"],
+    ["Error", state.error],
   ]);
-  rows("live-sources", Object.entries(sources).map(([name, source]) => ({
-    bad: source.state !== "connected",
-    cells: [name, source.state, `${number(source.rate)}/s`, source.reconnects],
-    title: source.address,
+  rows("live-sources", Object.entries(state.sources).map(([name, source]) => ({
+    bad: source.state === "lost", note: source.error || source.address,
+    cells: [name, source.state, number(source.rate), source.unpaired, source.reconnects],
   })));
-  rows("live-sinks", sinks.map((sink) => ({
-    bad: Boolean(sink.error), cells: [sink.name, sink.error || "ok", `${sink.dropped} dropped`],
-  })));
-  byId("live-sinks").hidden = sinks.length === 0;
+  rows("live-sinks", state.sinks.map(({ name, dropped: lostResults, error }) => (
+    { bad: Boolean(error), note: error, cells: [name, lostResults] })));
+  byId("live-sinks").hidden = state.sinks.length === 0;
 }
 
+// `note`: a line of its own below the cells.
 function rows(id, entries) {
-  byId(id).tBodies[0].replaceChildren(...entries.map(({ bad, cells, title = "" }) => {
-    const row = element("tr", "", bad ? "bad" : "");
-    row.title = title;
-    row.append(...cells.map((text, place) => {
-      const cell = element(place ? "td" : "th", String(text));
-      if (!place) cell.scope = "row";
-      return cell;
-    }));
-    return row;
+  byId(id).tBodies[0].replaceChildren(...entries.flatMap(({ bad, note, cells }) => {
+    const row = element("tr");
+    row.append(...cells.map((text, place) => element(place ? "td" : "th", String(text))));
+    row.firstChild.scope = "row";
+    const below = element("tr", "", "note");
+    const cell = element("td", note ?? "");
+    cell.colSpan = cells.length;
+    below.append(cell);
+    if (bad) for (const each of [row, below]) each.classList.add("bad");
+    return note ? [row, below] : [row];
   }));
 }
 
 export function lost(text) {
   byId("live-lost").hidden = !text;
+  byId("stage").classList.toggle("stale", Boolean(text));
   write(byId("live-lost"), text);
 }
 

@@ -6,14 +6,15 @@ import { fuse } from "./fuse.js";
 import { Inputs, PARTS } from "./inputs.js";
 import { Layers, VIEWS } from "./layers.js";
 import { Legend } from "./legend.js";
-import { Live, lost, presentState, rigs } from "./live.js";
-import { gradient, PALETTES } from "./palette.js";
+import { Live, lost, presentState } from "./live.js";
+import { PALETTES } from "./palette.js";
 import { Player } from "./player.js";
-import { Readout, statesTemperature } from "./readout.js";
+import { presentRange } from "./range.js";
+import { Readout } from "./readout.js";
 import * as report from "./report.js";
 import { curl, python } from "./request_text.js";
 import { sceneOfParts } from "./scene.js";
-import { showTabs } from "./tabs.js";
+import { startTabs, wantedRig } from "./tabs.js";
 import { startTheme } from "./theme.js";
 import { Viewer } from "./viewer.js";
 
@@ -49,12 +50,13 @@ function show(scene) {
 function redraw() {
   const { scene } = layers;
   const [left, right] = [byId("left-view").value, byId("right-view").value];
+  byId("canvas").setAttribute("aria-label", `Picture: left ${VIEWS[left]}, right ${VIEWS[right]}`);
   write(byId("left-name"), VIEWS[left]);
   write(byId("right-name"), VIEWS[right]);
   if (!scene) return;
   viewer.show(layers.of(left), layers.of(right), scene.width, scene.height);
   readout.show(scene, legend.classes, point);
-  presentRange(scene);
+  presentRange(scene, byId("palette").value);
 }
 
 function recolour() {
@@ -65,21 +67,6 @@ function recolour() {
 
 function opacity() {
   return byId("opacity").valueAsNumber / 100;
-}
-
-// What the ends of the palette mean.
-function presentRange({ report: { gain, cameras } }) {
-  byId("range").style.background = gradient(byId("palette").value);
-  const stated = cameras?.infrared ?? {};
-  const ends = gain && gain.method !== "clahe" ? [gain.low, gain.high] : [0, 255];
-  if (gain && stated.polarity === "black_hot") ends.reverse();
-  const celsius = gain && gain.method !== "clahe" && statesTemperature(layers.scene);
-  const [low, high] = ends.map((end) => celsius
-    ? `${(stated.kelvin_per_count * end + (stated.kelvin_at_zero ?? 0) - 273.15).toFixed(1)} °C`
-    : Math.round(end));
-  write(byId("range-name"), gain && gain.method !== "clahe" ? "Shown counts" : "Shown levels");
-  write(byId("range-low"), String(low));
-  write(byId("range-high"), String(high));
 }
 
 function query() {
@@ -135,6 +122,7 @@ function present(parts, scene) {
   for (const name of ["fused", "mask", "report"]) offer(byId(`save-${name}`), parts[name]);
   byId("depth-of-plane").hidden = !scene.report.rig?.near_m;
   const frames = Object.fromEntries(PARTS.map((part) => [part, inputs.sources[part]]));
+  byId("as-text").hidden = inputs.moving;
   write(byId("curl"), curl(document.baseURI, frames, query(), hasToken()));
   write(byId("python"), python(document.baseURI, frames, query(), hasToken()));
 }
@@ -185,6 +173,7 @@ async function startSamples() {
     return button;
   }));
   const wanted = new URLSearchParams(location.search).get("sample");
+  if (wantedRig() !== null) return; // cameras come first
   const sample = wanted === null ? samples[0] : samples.find(({ name }) => name === wanted);
   if (sample) await inputs.useSample(sample);
   else if (wanted !== null) say(`There is no sample ${wanted}; there are ${samples.map(({ name }) => name).join(", ")}.`);
@@ -200,7 +189,8 @@ function chooseTab(rig) {
   lost("");
   byId("keep").hidden = rig !== null;
   if (rig === null) {
-    restart();
+    if (inputs.complete) restart();
+    else byId("samples").querySelector("button")?.click();
     return;
   }
   live = new Live(rig, {
@@ -248,6 +238,4 @@ startControls();
 listed("classes")
   .then((told) => { legend.fill(told); return startSamples(); })
   .catch(refuse)
-  .then(rigs)
-  .then((found) => { if (found.length) showTabs(found.map(({ name }) => name), chooseTab); })
-  .catch(({ message }) => say(`${message}.`));
+  .then(() => startTabs(chooseTab, say));

@@ -18,17 +18,19 @@ export function read(scene, x, y) {
   };
 }
 
-// Only if the camera's temperatures are stated, and the pixel is a measurement.
-function celsius({ counts, report }, at) {
-  const stated = report.cameras?.infrared ?? {};
-  if (!(counts instanceof Uint16Array) || !stated.kelvin_per_count) return null;
+function celsius(scene, at) {
+  const { counts, report } = scene;
+  const convert = statedTemperature(scene);
+  if (!convert) return null;
   const outside = report.alignment === "rig" && counts[at] === 0;
-  if (outside || stated.invalid?.includes(counts[at])) return null;
-  return stated.kelvin_per_count * counts[at] + (stated.kelvin_at_zero ?? 0) - CELSIUS;
+  return outside || report.cameras.infrared.invalid?.includes(counts[at]) ? null : convert(counts[at]);
 }
 
-export function statesTemperature(scene) {
-  return scene.counts instanceof Uint16Array && Boolean(scene.report.cameras?.infrared?.kelvin_per_count);
+// Degrees Celsius of a count; null unless the camera's temperatures are stated. Levels are no counts.
+export function statedTemperature({ counts, report }) {
+  const { kelvin_per_count: slope, kelvin_at_zero: zero } = report.cameras?.infrared ?? {};
+  if (!(counts instanceof Uint16Array) || !slope) return null;
+  return (count) => slope * count + (zero ?? 0) - CELSIUS;
 }
 
 export class Readout {
@@ -38,7 +40,7 @@ export class Readout {
 
   // `aloud`: for the keyboard; a moving pointer would never let a screen reader finish.
   show(scene, classes, point, aloud = false) {
-    byId("celsius").hidden = !statesTemperature(scene);
+    byId("celsius").hidden = !statedTemperature(scene);
     const texts = point ? format(read(scene, point.x, point.y), scene, classes) : {};
     for (const [name, cell] of Object.entries(this.#cells)) write(cell, texts[name] ?? NONE);
     const colour = point && classes[read(scene, point.x, point.y).id]?.colour;

@@ -32,13 +32,14 @@ export async function sceneOfMessage(buffer) {
     at += part.bytes;
   }
   const picture = (name) => createImageBitmap(parts[name].blob, AS_STORED);
-  const [visible, fused, infrared, labels, counts] = await Promise.all([
-    picture("visible"), picture("fused"), picture("infrared"), plane(parts.mask), plane(parts.counts),
+  const [visible, fused, infrared, labels, confidence, counts] = await Promise.all([
+    picture("visible"), picture("fused"), picture("infrared"),
+    plane(parts.mask), plane(parts.confidence), plane(parts.counts),
   ]);
   const [height, width] = parts.mask.shape;
   const scene = {
     width, height, visible, fused, infrared: levels(infrared, width, height), labels,
-    confidence: null, counts, approximate: true, report: header.report,
+    confidence, counts, approximate: true, report: header.report,
   };
   return { header, scene };
 }

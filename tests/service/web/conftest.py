@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, syn
 
 Open = Callable[..., Page]
 
+WITHOUT_SAMPLE = "?sample=none"
+
 # A camera for every page that asks, and no sandbox: containers give none.
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
@@ -67,10 +69,9 @@ def fused(page: Page) -> Page:
 
 
 def give(page: Page, visible: Path, infrared: Path) -> None:
-    """Pick two files as a user does, and wait for what becomes of them."""
-    fused(page)  # the sample of the first sight, which would come in between
-    with page.expect_response(lambda answer: "/fuse-segment" in answer.url):
-        page.set_input_files("[data-part=visible] input", visible)
+    """Pick two files on a page `WITHOUT_SAMPLE`, and wait for what becomes of them."""
+    page.wait_for_selector("#message >> text=There is no sample")
+    page.set_input_files("[data-part=visible] input", visible)
     with page.expect_response(lambda answer: "/fuse-segment" in answer.url):
         page.set_input_files("[data-part=infrared] input", infrared)
     page.wait_for_selector("body:not(.busy)")

@@ -1,8 +1,10 @@
-"""The live tab, in front of a stand-in for the endpoint `live`."""
+"""The live tab: in front of a real rig, and of a stand-in that fails as rigs do."""
 
 import json
+import re
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from segmif.imaging import codecs
+from service.schemas.live_state import RigState, SinkState, SourceState
 from tests.conftest import HOT, PERSON
+from tests.service.live.test_run import running
 from tests.service.web.conftest import Open, fused, pixel_on_screen
 
 HEIGHT, WIDTH = 48, 64
@@ -25,19 +29,29 @@ COUNTS = random.integers(20_000, 40_000, (HEIGHT, WIDTH), np.uint16)
 
 
 def state(name: str, **changed: Any) -> dict[str, Any]:
-    source = {"address": f"rtsp://{name}", "state": "connected", "reconnects": 0, "rate": 25.0}
-    return {
-        "name": name,
-        "rate": 24.9,
-        "latency_ms": 61.2,
-        "dropped": 3,
-        "unpaired": {"visible": 1, "infrared": 2},
-        "skew_ms": -4.5,
-        "flags": [],
-        "sources": {"visible": source, "infrared": source},
-        "sinks": [{"name": "video", "dropped": 7, "error": None}],
-        "level": "full rate",
-    } | changed
+    camera = SourceState(
+        address=f"rtsp://{name}",
+        state="connected",
+        rate=25.0,
+        frames=900,
+        unpaired=2,
+        reconnects=0,
+        error=None,
+    )
+    rig = RigState(
+        name=name,
+        rate=24.9,
+        latency_ms=61.2,
+        skew_ms=-4.5,
+        flags=[],
+        pairs={"ok": 880, "late": 3},
+        dropped=3,
+        level="full rate",
+        error=None,
+        sources={"visible": camera, "infrared": camera},
+        sinks=[SinkState(name="video", dropped=7, error=None)],
+    )
+    return rig.model_dump() | changed
 
 
 class Rigs:
@@ -107,6 +121,20 @@ def page(client: httpx.Client, open_page: Open, rigs: Rigs) -> Page:
     return page
 
 
+def test_a_rig_behind_a_token(stand_in_weights: Path, tmp_path: Path, open_page: Open) -> None:
+    flags = ("--visible", "synthetic:96x64@20", "--infrared", "synthetic:96x64@20")
+    with running(stand_in_weights, tmp_path / "log", *flags, token="wren") as (_, client):
+        page = open_page(f"{client.base_url}#live/rig")
+        page.fill("dialog input", "wren")
+        page.keyboard.press("Enter")
+        expect(page.locator("#facts")).to_contain_text("nano, fp32")
+        page.mouse.move(*pixel_on_screen(page, 3, 3, 96, 64))
+        expect(page.locator("#read-counts")).to_have_text(re.compile(r"\d{5}"))
+        expect(page.locator("#live-sources")).to_contain_text("synthetic:96x64@20")
+        assert not page.is_visible("#live-lost")
+    expect(page.locator("#live-lost")).to_contain_text("the next try is in")
+
+
 def test_live_pictures_are_shown_and_read_out(page: Page, rigs: Rigs) -> None:
     expect(page.locator("#live-numbers")).to_contain_text("24.9")
     expect(page.locator("#facts")).to_contain_text("nano, fp32")
@@ -133,9 +161,10 @@ def test_a_lost_socket_is_named_and_opened_again(page: Page, rigs: Rigs) -> None
 def test_a_lost_camera_shows_without_new_results(page: Page, rigs: Rigs) -> None:
     page.wait_for_selector("#live-sources >> text=connected")
     rigs.bounds = 0
-    lost = {"address": "rtsp://gate", "state": "lost", "reconnects": 4, "rate": 0.0}
-    rigs.states[0] = state("gate", flags=["infrared_missing"], sources={"infrared": lost})
-    expect(page.locator("#live-sources .bad")).to_contain_text("lost")
+    sources = rigs.states[0]["sources"]
+    lost = sources["infrared"] | {"state": "lost", "reconnects": 4, "error": "no route to host"}
+    rigs.states[0] = state("gate", flags=["infrared_missing"], sources=sources | {"infrared": lost})
+    expect(page.locator("#live-sources .bad")).to_contain_text(["lost", "no route to host"])
     expect(page.locator("#live-facts")).to_contain_text("infrared missing")
 
 

@@ -1,5 +1,6 @@
 """The page as it comes: under a prefix, with faults, errors, tokens, and for everybody."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,14 +9,19 @@ from threading import Thread
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import FilePayload, Page, Route, expect
 
+from segmif.geometry.rig import write_rig
+from segmif.imaging import codecs
 from segmif.runtime import open_runtime
+from service.pipeline.align import RigAligner
 from service.settings import Settings
+from tests.service.api.test_rig import two_cameras
 from tests.service.conftest import Serve, Start
-from tests.service.web.conftest import Open, fused, give
+from tests.service.web.conftest import WITHOUT_SAMPLE, Open, fused, give
 
 DAY = Path("service/web/samples/day")
 TOKEN = "wren-and-sparrow"
@@ -102,7 +108,7 @@ def test_a_refusal_is_shown_in_the_words_of_the_service(
     client: httpx.Client, open_page: Open, tmp_path: Path
 ) -> None:
     (tmp_path / "infrared.png").write_bytes(b"no picture")
-    page = open_page(str(client.base_url))
+    page = open_page(f"{client.base_url}{WITHOUT_SAMPLE}")
     give(page, DAY / "visible.png", tmp_path / "infrared.png")
     assert message(page).startswith("Infrared: ")
     assert "wrong" in (page.get_attribute("[data-part=infrared]", "class") or "")
@@ -110,6 +116,49 @@ def test_a_refusal_is_shown_in_the_words_of_the_service(
     page.set_input_files("[data-part=infrared] input", DAY / "infrared.png")
     fused(page)
     assert not page.is_visible("#message")
+
+
+def test_a_service_that_is_busy_is_asked_again(client: httpx.Client, open_page: Open) -> None:
+    refusals = iter(["the service is busy"])
+
+    def answer(route: Route) -> None:
+        if detail := next(refusals, None):
+            headers = {"Retry-After": "1", "Content-Type": "application/problem+json"}
+            route.fulfill(status=503, headers=headers, body=json.dumps({"detail": detail}))
+        else:
+            route.continue_()
+
+    page = open_page(
+        str(client.base_url), prepare=lambda page: page.route("**/fuse-segment*", answer)
+    )
+    assert message(page) == "The service is busy."
+    fused(page)
+    assert not page.is_visible("#message")
+
+
+def test_the_depth_is_asked_for_only_with_a_rig(
+    serve: Serve, stand_in_weights: Path, open_page: Open, tmp_path: Path
+) -> None:
+    write_rig(tmp_path / "rig.yaml", two_cameras())
+    rig, runtime = (
+        RigAligner(tmp_path / "rig.yaml", 10.0),
+        open_runtime(stand_in_weights, threads=1),
+    )
+    with serve(Settings(weights=stand_in_weights), runtime, rig) as service:
+        page = open_page(str(service.base_url))
+        assert "the rig was calibrated at" in message(page)  # the sample is not of these cameras
+        assert not page.is_visible("#depth")
+        visible, infrared = (np.full(size, 90, np.uint8) for size in ((64, 96, 3), (32, 48)))
+        infrared[10:20, 10:20] = 230
+        for part, pixels in (("visible", visible), ("infrared", infrared)):
+            png = codecs.encode_png(pixels)
+            file = FilePayload(name="f.png", mimeType="image/png", buffer=png)
+            page.set_input_files(f"[data-part={part}] input", [file])
+        fused(page)
+        with page.expect_response(lambda answer: "depth_m=4" in answer.url):
+            page.fill("#depth", "4")
+            page.keyboard.press("Tab")
+        expect(page.locator("#facts")).to_contain_text("4 m")
 
 
 def test_two_dropped_files_find_their_places(client: httpx.Client, open_page: Open) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,7 +14,7 @@ from segmif.runtime import open_runtime
 from service.settings import Settings
 from tests.conftest import HOT, PERSON
 from tests.service.conftest import Serve
-from tests.service.web.conftest import Open, colour_at, give, pixel_on_screen
+from tests.service.web.conftest import WITHOUT_SAMPLE, Open, colour_at, give, pixel_on_screen
 
 SIZE = WIDTH, HEIGHT = 80, 60
 LOW, HIGH = 29_000, 31_000  # counts shown as black and white
@@ -47,7 +48,7 @@ def page(url: str, open_page: Open, tmp_path: Path) -> Page:
     """The page with a pair of known pixels, each larger than a pixel of the screen."""
     codecs.write_png(tmp_path / "visible.png", VISIBLE)
     codecs.write_png(tmp_path / "infrared.png", COUNTS)
-    page = open_page(url)
+    page = open_page(url + WITHOUT_SAMPLE)
     give(page, tmp_path / "visible.png", tmp_path / "infrared.png")
     return page
 
@@ -167,6 +168,27 @@ def test_palettes_colour_infrared_only(page: Page) -> None:
     red, _, blue = colour_at(page, points[1])
     assert red > 200 > blue
     assert colour_at(page, points[0]) == tuple(VISIBLE[COLD[1], COLD[0]])
+
+
+DECODE = """async (bytes) => {
+    const { decodePng } = await import(new URL("web/png.js", document.baseURI));
+    const { width, height, pixels } = await decodePng(new Blob([new Uint8Array(bytes)]));
+    return { size: [height, width], pixels: [...pixels] };
+}"""
+
+
+def test_pixels_of_a_png_are_exact_whatever_its_filter(url: str, open_page: Open) -> None:
+    page = open_page(url + WITHOUT_SAMPLE)
+    waves = np.sin(np.arange(12) / 3)[:, None] * np.cos(np.arange(17) / 4)
+    levels = (120 * waves + 127).astype(np.uint8)
+    colours = np.dstack([levels, 255 - levels, levels // 2])
+    for pixels in (levels, (levels.astype(np.uint16) << 6) + 9000, colours):
+        for filter in (8, 16, 32, 64, 128):  # none, sub, up, average, Paeth
+            written = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_FILTER, filter])[1]
+            found = page.evaluate(DECODE, written.tolist())
+            assert found["size"] == [12, 17]
+            given = pixels if pixels.ndim == 2 else pixels[..., ::-1]  # OpenCV has BGR
+            np.testing.assert_array_equal(found["pixels"], given.ravel())
 
 
 def test_by_keyboard_alone(page: Page) -> None:
