@@ -18,7 +18,7 @@ class ImageFolder:
 
     def __init__(self, settings: ImagesSettings) -> None:
         """Raises SinkError for a folder that cannot be made."""
-        self.name = f"images {settings.path}"
+        self.name = f"images {shown(settings.path)}"
         self._settings = settings
         try:
             make_folders(settings.path, with_overlay=settings.overlay)

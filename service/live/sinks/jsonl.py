@@ -4,6 +4,7 @@ import json
 import sys
 from typing import Any, BinaryIO
 
+from segmif.files import shown
 from segmif.sources.frame import SourceFrame
 
 from ..live_result import LiveResult
@@ -32,7 +33,7 @@ class JsonLines:
 
     def __init__(self, settings: JsonlSettings) -> None:
         """Raises SinkError for a folder that cannot be used."""
-        self.name = f"jsonl {settings.path}"
+        self.name = f"jsonl {shown(settings.path)}"
         self._recordings = Recordings(settings.path, settings.rotation(), [".jsonl"])
         self._file: RecordingFile | None = None
         self._began_ns = 0
@@ -40,9 +41,9 @@ class JsonLines:
     def write(self, result: LiveResult) -> None:
         """Write a line; raises SinkError if the disk is full, and other kinds of OSError."""
         seconds = (result.stamp_ns - self._began_ns) / 1e9
-        if self._file and self._recordings.is_due(self._file.size, seconds):
-            self.close()
         try:
+            if self._file and self._recordings.is_due(self._file.size, seconds):
+                self.close()
             if not self._file:
                 (self._file,) = self._recordings.begin(result.rig, result.stamp_ns)
                 self._began_ns = result.stamp_ns

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from segmif.files import shown
 from segmif.geometry.cameras import Homography, Rig
 from segmif.install import install_command, version
 
@@ -81,7 +82,7 @@ class McapRecording:
             raise SinkError(
                 f"MCAP needs the packages mcap and rosbags: {install_command('live')}"
             ) from None
-        self.name = f"mcap {settings.path}"
+        self.name = f"mcap {shown(settings.path)}"
         self._compression = settings.compression
         lenses = cameras if isinstance(cameras, Rig) else None  # a homography knows of none
         self._messages = RosMessages(settings, rig, lenses)
@@ -91,9 +92,9 @@ class McapRecording:
     def write(self, result: LiveResult) -> None:
         """Record a result; raises SinkError if the disk is full, and other kinds of OSError."""
         messages = list(self._messages.of(result))
-        if self._file and self._is_due(self._file, result.stamp_ns):
-            self.close()
         try:
+            if self._file and self._is_due(self._file, result.stamp_ns):
+                self.close()
             if not self._file:
                 (file,) = self._recordings.begin(result.rig, result.stamp_ns)
                 self._file = McapFile(file, self._compression, result)

@@ -62,9 +62,9 @@ def parse_sink(word: str) -> SinkSettings:
         return VideoSettings(path=path)
     if STREAM.fullmatch(word):
         return StreamSettings(url=SecretStr(word))
-    if "://" not in word and (word.endswith("/") or path.is_dir()):
+    if word and "://" not in word and (word.endswith("/") or path.is_dir()):
         return ImagesSettings(path=path)
-    raise ValueError(f"{masked(word)} is no sink: {FORMS}")
+    raise ValueError(f"{masked(word)!r} is no sink: {FORMS}")
 
 
 def _sink(settings: SinkSettings, rig: str, cameras: Rig | Homography | None) -> Sink:

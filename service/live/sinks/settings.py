@@ -16,7 +16,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from .picture import PictureName
-from .rotation import Rotation
+from .rotation import SUFFIXES, Rotation
 
 STREAM = re.compile(r"rtsps?://[^/].*|udp://.*:\d+.*|/dev/video\d+", re.DOTALL)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -49,6 +49,8 @@ class _Recorded(_Settings):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.keep_gb or self.keep_days:
+            if self.path.suffix in SUFFIXES:
+                raise ValueError(f"keep_gb and keep_days need a folder, {self.path.name} is a file")
             if not (self.max_mb or self.max_minutes):
                 raise ValueError(
                     "keep_gb and keep_days delete whole files: state max_mb or max_minutes too"
@@ -63,7 +65,7 @@ class VideoSettings(_Recorded):
 
     kind: Literal["video"] = "video"
     picture: PictureName = "overlay"
-    container: Literal["mp4", "mkv"] | None = None  # that of a single file, else mp4
+    container: Literal["mp4", "mkv"] | None = None  # that of a single file, else mkv
     codec: str = "h264"  # or mpeg4, ffv1 (without loss, mkv), or an encoder of FFmpeg
     quality: Quality = 21  # constant rate factor: 0 is best
     counts: bool = False  # infrared as it came beside it, FFV1 without loss
@@ -73,7 +75,7 @@ class VideoSettings(_Recorded):
         """The suffix of the files: .mp4 or .mkv."""
         if self.path.suffix in (".mp4", ".mkv"):
             return self.path.suffix
-        return f".{self.container or 'mp4'}"
+        return f".{self.container or 'mkv'}"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -104,6 +106,7 @@ class StreamSettings(_Settings):
     picture: PictureName = "overlay"
     codec: str = "h264"  # or mpeg4, or an encoder of FFmpeg; a device takes raw pictures
     quality: Quality = 25
+    ca_file: Path | None = None  # whom to trust with rtsps:// instead of whom the machine does
     max_kbit_s: Annotated[int, Field(ge=50, le=1_000_000)] | None = None  # of H.264
 
     @field_validator("url")

@@ -1,5 +1,6 @@
 """A sink takes results; a bounded queue of its own keeps it from holding up the others."""
 
+import time
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 from threading import Thread
@@ -61,8 +62,12 @@ class SinkThread:
 
     def close(self, timeout_s: float = 10) -> bool:
         """Write what waits and close the sink; gives whether it ended in time."""
-        self._waiting.put(None)
-        self._thread.join(timeout_s)
+        due = time.monotonic() + timeout_s
+        try:
+            self._waiting.put(None, timeout=timeout_s)
+        except Full:  # it takes nothing any more
+            return False
+        self._thread.join(max(0.0, due - time.monotonic()))
         return not self._thread.is_alive()
 
     def _work(self) -> None:

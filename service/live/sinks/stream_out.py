@@ -81,7 +81,13 @@ class StreamOut:
         settings, (height, width, _) = self._settings, pixels.shape
         shape = (height, width, 3)
         return Start(
-            self._url, settings.codec, settings.quality, settings.max_kbit_s, shape, STALL_S
+            self._url,
+            settings.codec,
+            settings.quality,
+            settings.max_kbit_s,
+            str(settings.ca_file) if settings.ca_file else None,
+            shape,
+            STALL_S,
         )
 
 

@@ -9,6 +9,7 @@ the stream runs, `{"error": ...}` if it cannot.
 
 import json
 import signal
+import ssl
 import struct
 import sys
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ class Start:
     codec: str
     quality: int
     max_kbit_s: int | None
+    ca_file: str | None
     shape: tuple[int, int, int]
     longest_s: float  # that FFmpeg may take for one step; then the process ends
 
@@ -55,9 +57,18 @@ def open_container(start: Start) -> tuple[Any, Encoder]:
         encoder = Encoder(encoder.name, encoder.pix_fmt, {**encoder.options, **rate})
     if scheme == "udp":
         options = {"flush_packets": "1"}
-        return av.open(start.url, "w", format="mpegts", container_options=options), encoder
+        url = start.url if "pkt_size=" in start.url else _with_packet_size(start.url)
+        return av.open(url, "w", format="mpegts", container_options=options), encoder
     options = {"rtsp_transport": "tcp"}
+    if scheme == "rtsps":  # FFmpeg itself trusts everybody
+        trusted = start.ca_file or ssl.get_default_verify_paths().cafile
+        options |= {"tls_verify": "1"} | ({"ca_file": trusted} if trusted else {})
     return av.open(start.url, "w", format="rtsp", container_options=options), encoder
+
+
+def _with_packet_size(url: str) -> str:
+    """Seven packets of MPEG-TS in a datagram: many receivers take no parts of one."""
+    return f"{url}{'&' if '?' in url else '?'}pkt_size=1316"
 
 
 def stream(start: Start, pictures: Any, answers: Any) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from segmif.files import shown
 from segmif.imaging.codecs import Pixels
 from segmif.install import version
 from segmif.sources.frame import SourceFrame
@@ -87,7 +88,7 @@ class VideoRecording:
 
     def __init__(self, settings: VideoSettings) -> None:
         """Raises SinkError for a folder or an encoder that cannot be used."""
-        self.name = f"video {settings.path}"
+        self.name = f"video {shown(settings.path)}"
         self._ffmpeg_error = av_module().FFmpegError
         self._picture: PictureName = settings.picture
         self._encoder = encoder_for(settings.codec, settings.quality)
@@ -101,9 +102,9 @@ class VideoRecording:
     def write(self, result: LiveResult) -> None:
         """Record a result; raises SinkError if the disk is full, and other kinds of OSError."""
         shots = self._shots(result)
-        if self._files and not self._fits(shots):
-            self._close()
         try:
+            if self._files and not self._fits(shots):
+                self._close()
             if not self._files:
                 self._begin(result, shots)
             for file, shot in zip(self._files, shots, strict=True):
@@ -134,10 +135,10 @@ class VideoRecording:
     def _begin(self, result: LiveResult, shots: list[Shot]) -> None:
         self._began_ns = shots[0].stamp_ns
         files = self._recordings.begin(result.rig, self._began_ns)
-        shown = [self._picture, "counts"]
+        names = [self._picture, "counts"]
         frames = [result.visible, result.infrared]
         try:
-            for file, shot, name, frame in zip(files, shots, shown, frames, strict=False):
+            for file, shot, name, frame in zip(files, shots, names, frames, strict=False):
                 self._files.append(VideoFile(file, shot, _facts(result.rig, name, frame)))
         except BaseException:
             for file in files:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from segmif.imaging import codecs
 from service.live.sinks.open_sinks import open_sinks, parse_sink
@@ -13,7 +13,9 @@ from service.live.sinks.settings import (
     SETTINGS,
     ImagesSettings,
     JsonlSettings,
+    McapSettings,
     SinkSettings,
+    StreamSettings,
     VideoSettings,
 )
 from tests.service.live.sinks.conftest import KilledAfter, Results
@@ -26,13 +28,16 @@ from tests.service.live.sinks.conftest import KilledAfter, Results
         ("-", JsonlSettings(path=Path("-"))),
         ("pairs.jsonl", JsonlSettings(path=Path("pairs.jsonl"))),
         ("folder/", ImagesSettings(path=Path("folder"))),
+        ("out.mcap", McapSettings(path=Path("out.mcap"))),
+        ("/dev/video9", StreamSettings(url=SecretStr("/dev/video9"))),
+        ("rtsp://a:b@c/d", StreamSettings(url=SecretStr("rtsp://a:b@c/d"))),
     ],
 )
 def test_a_word_stands_for_a_sink(word: str, settings: SinkSettings) -> None:
     assert parse_sink(word) == settings
 
 
-@pytest.mark.parametrize("word", ["out.avi", "out", "ftp://user:secret@host/x"])
+@pytest.mark.parametrize("word", ["out.avi", "out", "", "ftp://user:secret@host/x"])
 def test_other_words_are_refused_without_their_password(word: str) -> None:
     with pytest.raises(ValueError, match=r"is no sink: expected FILE\.mp4") as refused:
         parse_sink(word)
@@ -42,8 +47,10 @@ def test_other_words_are_refused_without_their_password(word: str) -> None:
 @pytest.mark.parametrize(
     ("stated", "words"),
     [
-        ({"kind": "video", "path": "a", "codec": "ffv1"}, "MP4 cannot hold ffv1"),
+        ({"kind": "video", "path": "a.mp4", "codec": "ffv1"}, "MP4 cannot hold ffv1"),
         ({"kind": "video", "path": "a.mkv", "container": "mp4"}, "is no mp4"),
+        ({"kind": "mcap", "path": "a.mcap", "keep_days": 1}, "need a folder"),
+        ({"kind": "stream", "url": "http://a/b"}, "expected rtsp://HOST/PATH"),
         ({"kind": "jsonl", "path": "a", "keep_gb": 1, "max_mb": 600}, "two files of max_mb"),
         ({"kind": "jsonl", "path": "a", "keep_gb": 1, "max_minutes": None}, "delete whole files"),
         ({"kind": "video", "path": "a", "colour": "red"}, "Extra inputs are not permitted"),

@@ -2,6 +2,7 @@
 
 import io
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import trustme
 
 from service.live.live_result import LiveResult
 from service.live.sinks.open_sinks import open_sinks, parse_sink
@@ -175,6 +177,32 @@ def noisy(result: LiveResult, noise: np.ndarray) -> LiveResult:
     prepared = result.result.prepared
     pair = replace(prepared.pair, visible=noise, infrared=noise[..., 0])
     return replace(result, result=replace(result.result, prepared=replace(prepared, pair=pair)))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_only_a_server_with_a_known_certificate_is_greeted(
+    tmp_path: Path, results: Results, known: bool
+) -> None:
+    authority, greetings = trustme.CA(), []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection = listening.accept()[0]
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                greetings.append(secure.recv(1000))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"rtsps://me:{PASSWORD}@127.0.0.1:{listening.getsockname()[1]}/live"
+        stated = {"kind": "stream", "url": url, "ca_file": tmp_path / "ca.pem" if known else None}
+        (sink,) = open_sinks([SETTINGS.validate_python(stated)], "front")
+        must_fail(sink, results(1))
+        thread.join()
+        sink.close()
+    assert any(words.startswith(b"OPTIONS") for words in greetings) == known
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def test_odd_sides_are_padded_and_said(tmp_path: Path, results: Results) -> None
 def test_counts_lie_beside_it_bit_for_bit(tmp_path: Path, results: Results, deep: bool) -> None:
     record(VideoSettings(path=tmp_path, counts=True), results(3, deep=deep))
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == [f"{NAME}.counts.mkv", f"{NAME}.mp4"]
+    assert files == [f"{NAME}.counts.mkv", f"{NAME}.mkv"]
     found, stamps, facts = frames_of(tmp_path / files[0], "gray16le" if deep else "gray")
     for number, frame in enumerate(found):
         sent = counts(number, (64, 96))
@@ -125,6 +125,20 @@ def test_a_killed_recording_plays_to_its_last_second(
         assert last_ns - stamps[-1] <= 10**9
 
 
+def test_a_file_that_is_cut_off_anywhere_plays_up_to_there(
+    tmp_path: Path, results: Results
+) -> None:
+    record(VideoSettings(path=tmp_path / "out.mkv"), results(90))
+    whole = (tmp_path / "out.mkv").read_bytes()
+    found = []
+    for cut in range(len(whole) // 2, len(whole), 501):
+        (tmp_path / "cut.mkv").write_bytes(whole[:cut])
+        found.append(len(frames_of(tmp_path / "cut.mkv")[0]))
+    assert found == sorted(found)
+    assert found[0] >= 30
+    assert found[-1] >= 60
+
+
 def test_only_the_oldest_of_our_closed_recordings_are_deleted(
     tmp_path: Path, results: Results
 ) -> None:
@@ -138,7 +152,7 @@ def test_only_the_oldest_of_our_closed_recordings_are_deleted(
         settings = VideoSettings(path=tmp_path, keep_gb=0.0013, max_mb=0.5)
         record(settings, results(1))
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*others, old[0], *old[3:], f"{NAME}.mp4"}
+    assert left == {*others, old[0], *old[3:], f"{NAME}.mkv"}
 
 
 def test_recordings_older_than_the_days_kept_are_deleted(tmp_path: Path, results: Results) -> None:
@@ -148,7 +162,7 @@ def test_recordings_older_than_the_days_kept_are_deleted(tmp_path: Path, results
         os.utime(tmp_path / name, (then, then))
     record(VideoSettings(path=tmp_path, keep_days=2), results(1))
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"rear-20200102T000000.000Z.mkv", f"{NAME}.mp4"}
+    assert left == {"rear-20200102T000000.000Z.mkv", f"{NAME}.mkv"}
 
 
 @contextmanager

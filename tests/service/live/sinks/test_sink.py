@@ -1,0 +1,68 @@
+"""The thread of a sink: order, what is dropped, errors, and its end."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from service.live.live_result import LiveResult
+from service.live.sinks.sink import WAITING, SinkError, SinkThread
+from tests.service.live.sinks.conftest import Results
+
+
+class Slow:
+    """Takes a result once it may."""
+
+    name, dropped = "slow", 0
+
+    def __init__(self) -> None:
+        self.may = threading.Semaphore(0)
+        self.taken: list[int] = []
+        self.closed = False
+
+    def write(self, result: LiveResult) -> None:
+        """Take a result; the third fails."""
+        self.may.acquire()
+        if result.sequence == 2:
+            raise SinkError("no third")
+        self.taken.append(result.sequence)
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+def test_a_slow_sink_loses_the_oldest_results(results: Results) -> None:
+    sink, failed = Slow(), list[Exception]()
+    thread = SinkThread(sink, failed.append)
+    for result in results(40):
+        thread.put(result)
+    sink.may.release(40)
+    assert thread.close()
+    assert sink.closed
+    assert sink.taken == sorted(sink.taken)
+    assert sink.taken[-WAITING:] == list(range(40 - WAITING, 40))
+    assert len(sink.taken) + thread.dropped + len(failed) == 40
+
+
+def test_a_lossless_sink_is_waited_for_and_an_error_ends_nothing(results: Results) -> None:
+    sink, failed = Slow(), list[Exception]()
+    thread = SinkThread(sink, failed.append, lossless=True)
+    sink.may.release(40)
+    for result in results(40):
+        thread.put(result)
+    assert thread.close()
+    assert sink.taken == [number for number in range(40) if number != 2]
+    assert thread.dropped == 0
+    assert [str(error) for error in failed] == ["no third"]
+
+
+@pytest.mark.parametrize("count", [1, 2 * WAITING])
+def test_a_sink_that_hangs_is_left_behind(results: Results, count: int) -> None:
+    sink = Slow()
+    ignore: Callable[[Exception], None] = lambda _: None  # noqa: E731
+    thread = SinkThread(sink, ignore)
+    for result in results(count):
+        thread.put(result)
+    assert not thread.close(timeout_s=0.1)
+    sink.may.release(count)
