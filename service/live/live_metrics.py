@@ -65,7 +65,7 @@ class LiveMetrics(Collector):
         )
         dropped = CounterMetricFamily(
             "segmif_live_sink_dropped",
-            "Results that a sink was too slow for",
+            "Results that a sink was too slow for, or could not write",
             labels=["rig", "sink"],
         )
         for name, rig in list(self._rigs.items()):

@@ -37,7 +37,8 @@ def open_rig(rig: RigSettings, live: LiveSettings) -> OpenRig:
     """Open a rig; raises as `check_rig`, and SinkError."""
     clock = None if live.once else PlaybackClock(live.speed)
     aligner = open_aligner(rig)
-    return OpenRig(rig, openers(rig), open_sinks(rig.sinks, rig.name), clock, aligner)
+    sinks = open_sinks(rig.sinks, rig.name, aligner.rig if aligner else None)
+    return OpenRig(rig, openers(rig), sinks, clock, aligner)
 
 
 def check_rig(rig: RigSettings, live: LiveSettings) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import colorize
+from segmif.imaging.codecs import resize
 
 from ..live_result import LiveResult
 
@@ -14,31 +15,37 @@ PictureName = Literal["fused", "overlay", "mosaic", "visible", "infrared", "mask
 
 def picture(result: LiveResult, name: PictureName) -> NDArray[np.uint8]:
     """
-    A picture of a result, (H, W, 3) RGB in the visible view.
+    A picture of a result, (H, W, 3) RGB in the visible view and of the visible frame's size.
 
     `mosaic` is (2H, 2W, 3): visible and infrared above fused and overlay. Visible and infrared are
     those that the network saw: a frame that shows nothing is black.
     """
+    pair = result.result.prepared.pair
     match name:
         case "fused":
-            return result.result.prediction.fused
+            return _full_size(result, result.result.prediction.fused)
         case "overlay":
-            return result.overlay
+            return _full_size(result, result.overlay)
         case "mask":
-            return colorize(result.result.prediction.labels, result.taxonomy)
+            return colorize(labels(result), result.taxonomy)
         case "visible":
-            return result.result.prepared.pair.visible
+            return _full_size(result, pair.visible)
         case "infrared":
-            return _grey(result.result.prepared.pair.infrared)
+            return np.repeat(_full_size(result, pair.infrared)[..., None], 3, axis=2)
         case "mosaic":
-            return _mosaic(result)
+            upper = [picture(result, "visible"), picture(result, "infrared")]
+            lower = [picture(result, "fused"), picture(result, "overlay")]
+            return np.vstack([np.hstack(upper), np.hstack(lower)])
 
 
-def _mosaic(result: LiveResult) -> NDArray[np.uint8]:
-    upper = [picture(result, "visible"), picture(result, "infrared")]
-    lower = [picture(result, "fused"), picture(result, "overlay")]
-    return np.vstack([np.hstack(upper), np.hstack(lower)])
+def labels(result: LiveResult) -> NDArray[np.uint8]:
+    """Class ids (H, W) of the visible frame's size."""
+    return _full_size(result, result.result.prediction.labels, nearest=True)
 
 
-def _grey(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(levels[..., None], 3, axis=2)
+def _full_size(
+    result: LiveResult, pixels: NDArray[np.uint8], *, nearest: bool = False
+) -> NDArray[np.uint8]:
+    """Undo the half size of a rig that is short of time: a stream and a file have one size."""
+    height, width = result.result.prepared.visible_shape or pixels.shape[:2]
+    return resize(pixels, height, width, nearest=nearest)

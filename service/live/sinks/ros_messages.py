@@ -16,7 +16,7 @@ from segmif.sources.frame import Part, SourceFrame
 
 from ..live_result import LiveResult
 from .jsonl import line
-from .picture import picture
+from .picture import labels, picture
 from .settings import McapSettings, Topic
 from .sink import SinkError
 
@@ -77,7 +77,7 @@ class RosMessages:
                 data = json.dumps(line(result)).encode()
                 return Message(f"/{self._rig}/report", JSON, result.stamp_ns, data)
             case "mask":
-                return self._image(topic, "visible", result.result.prediction.labels, result)
+                return self._image(topic, "visible", labels(result), result)
             case "infrared":
                 return self._image(topic, "infrared", result.infrared.pixels, result)
             case "visible":

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.addresses import masked
+from segmif.sources.frame import SourceError
+from segmif.sources.secrets import filled
 
 from ..live_result import LiveResult
 from .picture import picture
@@ -45,11 +47,12 @@ class StreamOut:
     dropped = 0
 
     def __init__(self, settings: StreamSettings) -> None:
-        """Raises SinkError without PyAV; connects with the first picture."""
+        """Raises SinkError without PyAV or a secret; connects with the first picture."""
         av_module()
-        self._url = settings.url.get_secret_value()
-        self.name = f"stream {masked(self._url)}"
+        self._address = settings.url.get_secret_value()
+        self.name = f"stream {masked(self._address)}"
         self._settings = settings
+        self._url()
         self._process: StreamProcess | None = None
 
     def write(self, result: LiveResult) -> None:
@@ -59,8 +62,9 @@ class StreamOut:
             self.close()  # a stream has one size
         try:
             if not self._process:
-                self._process = StreamProcess(self._start(pixels))
-                self._process.wait_until_ready()
+                start = self._start(pixels)
+                self._process = StreamProcess(start.shape)
+                self._process.connect(start)
             self._process.send(result.stamp_ns, pixels)
         except _Lost as error:
             self._end()
@@ -77,11 +81,18 @@ class StreamOut:
         if process:
             process.kill()
 
+    def _url(self) -> str:
+        """The address with its secrets, which may be others each time."""
+        try:
+            return filled(self._address)
+        except SourceError as error:
+            raise SinkError(f"no {self.name}: {error}") from None
+
     def _start(self, pixels: NDArray[np.uint8]) -> Start:
         settings, (height, width, _) = self._settings, pixels.shape
         shape = (height, width, 3)
         return Start(
-            self._url,
+            self._url(),
             settings.codec,
             settings.quality,
             settings.max_kbit_s,
@@ -98,9 +109,9 @@ class _Lost(Exception):
 class StreamProcess:
     """A running `stream_process`."""
 
-    def __init__(self, start: Start) -> None:
-        """Start it; the address goes by its input, because arguments are public."""
-        self.shape = start.shape
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """Start it, for pictures of one shape."""
+        self.shape = shape
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
         self._process = subprocess.Popen(
@@ -115,10 +126,10 @@ class StreamProcess:
         assert self._process.stdout
         self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._input, False)
-        self._write(start.line(), time.monotonic() + START_S)
 
-    def wait_until_ready(self) -> None:
-        """Wait for the connection; raises _Lost."""
+    def connect(self, start: Start) -> None:
+        """Have it connect; raises _Lost. Its input is not public, as its arguments would be."""
+        self._write(start.line(), time.monotonic() + START_S)
         answer = self._answer(START_S)
         if answer is None or "error" in answer:
             raise _Lost(self._reason(answer))

@@ -14,7 +14,7 @@ from service.live.live_result import LiveResult
 from service.live.sinks.open_sinks import open_sinks
 from service.live.sinks.settings import SETTINGS
 from service.pipeline.decode import Decoded
-from service.pipeline.infer import PairRules, align_pair, infer
+from service.pipeline.infer import PairRules, align_pair, halved, infer
 from service.pipeline.result import Result
 from service.pipeline.stage_times import StageTimes
 
@@ -31,14 +31,21 @@ def make_results(
     first: int = 0,
     deep: bool = True,
     rig: str = "front",
+    half: bool = False,
 ) -> Iterator[LiveResult]:
-    """Results number `first` and following; `deep`: infrared has 16 bit."""
+    """Results number `first` and following; `deep`: infrared has 16 bit, `half`: see `halved`."""
     for number in range(first, first + count):
-        yield _result(runtime, number, shape, start_ns + number * PERIOD_NS, deep, rig)
+        yield _result(runtime, number, shape, start_ns + number * PERIOD_NS, deep, rig, half)
 
 
 def _result(
-    runtime: Runtime, number: int, shape: tuple[int, int], stamp_ns: int, deep: bool, rig: str
+    runtime: Runtime,
+    number: int,
+    shape: tuple[int, int],
+    stamp_ns: int,
+    deep: bool,
+    rig: str,
+    half: bool = False,
 ) -> LiveResult:
     """A red scene with a blue square and a hot spot that both move by a pixel a frame."""
     times, names = StageTimes(), f"{number:06d}"
@@ -46,6 +53,7 @@ def _result(
     visible[8:24, 8 + number % 32 : 24 + number % 32] = (20, 40, 220)
     infrared = counts(number, shape) if deep else (counts(number, shape) >> 6).astype(np.uint8)
     prepared = align_pair(Decoded(visible, infrared), PairRules(10**6), times)
+    prepared = halved(prepared) if half else prepared
     prediction = infer(runtime, prepared.pair, times)
     result = Result(prediction, prepared, runtime, PairRules(1).gain, times, names, rig)
     frames = (

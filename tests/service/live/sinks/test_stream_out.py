@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import trustme
 
+from segmif.frames import FramePair
 from service.live.live_result import LiveResult
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.picture import picture
@@ -174,9 +175,9 @@ def test_a_server_that_stalls_holds_nobody_for_ever(
 
 def noisy(result: LiveResult, noise: np.ndarray) -> LiveResult:
     """A result with a large visible frame that no encoder makes small."""
-    prepared = result.result.prepared
-    pair = replace(prepared.pair, visible=noise, infrared=noise[..., 0])
-    return replace(result, result=replace(result.result, prepared=replace(prepared, pair=pair)))
+    pair = FramePair(noise, noise[..., 0])
+    prepared = replace(result.result.prepared, pair=pair, visible_shape=noise.shape[:2])
+    return replace(result, result=replace(result.result, prepared=prepared))
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -245,8 +246,14 @@ def test_a_server_that_goes_away_gets_the_stream_when_it_is_back(
     sink.close()
 
 
-def test_a_password_is_in_no_argument(results: Results) -> None:
-    (sink,) = open_sinks([parse_sink(f"udp://127.0.0.1:9?token={PASSWORD}")], "front")
+def test_a_secret_comes_from_the_environment_and_is_in_no_argument(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [parse_sink("udp://127.0.0.1:9?token=${TOKEN_OF_TEST}")]
+    with pytest.raises(SinkError, match=r"TOKEN_OF_TEST: set it"):
+        open_sinks(settings, "front")
+    monkeypatch.setenv("TOKEN_OF_TEST", PASSWORD)
+    (sink,) = open_sinks(settings, "front")
     sink.write(next(results(1)))
     running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if readable(path)]
     assert any(b"stream_process" in words for words in running)
