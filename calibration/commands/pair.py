@@ -4,13 +4,12 @@ import argparse
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from segmif import folders
 from segmif.argument_types import FloatRange
 from segmif.files import write_bytes
 from segmif.folders import EVERY
+from segmif.geometry.motion import change, downscaled
 from segmif.geometry.time_sync import Floats, Offset, Pairs, Stamps, clock_offset, pair
 from segmif.imaging.codecs import Pixels, read_counts
 from segmif.parsing import brief, read_table
@@ -26,8 +26,6 @@ from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.thermal.invalid_counts import stated_invalid
 
 from ..io.recordings import add_camera_arguments, cameras_from_args, list_folder, read_grey
-
-MOTION_ROWS = 60  # frames are compared at this height: noise averages out, motion stays
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +115,7 @@ def offset_from_motion(
         partial(_read_without_invalid, cameras.infrared),
     )
     first, second = (
-        _motion([_downscaled(read(path)) for path in tqdm(each.values(), desc=name, disable=None)])
+        _motion(downscaled(read(path)) for path in tqdm(each.values(), desc=name, disable=None))
         for name, each, read in (("visible", visible, grey), ("infrared", infrared, raw))
     )
     return clock_offset(_between(visible), first, _between(infrared), second)
@@ -162,22 +160,9 @@ def _read_without_invalid(profile: CameraProfile, path: Path) -> Pixels:
     return counts
 
 
-def _downscaled(frame: np.ndarray) -> Floats:
-    scale = min(MOTION_ROWS / frame.shape[0], 1.0)
-    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cast(Floats, small.astype(np.float64))
-
-
-def _motion(frames: list[Floats]) -> Floats:
-    """
-    Change (N - 1,) from each frame to the next, over the contrast of the recording.
-
-    The square root keeps one large motion from drowning the small ones. A change of the whole
-    frame's level, as by a shutter or a gain control, is no motion.
-    """
-    contrast = np.mean([frame.std() for frame in frames]) + 1e-9
-    changes = [after - before for before, after in pairwise(frames)]
-    return np.sqrt([np.mean(np.abs(each - np.median(each))) / contrast for each in changes])
+def _motion(frames: Iterable[Floats]) -> Floats:
+    """Change (N - 1,) from each frame to the next; its scale does not matter to `clock_offset`."""
+    return np.array([change(before, after) for before, after in pairwise(frames)])
 
 
 def _between(frames: Mapping[int, Path]) -> Stamps:

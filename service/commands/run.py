@@ -24,9 +24,10 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
     rig.add_argument("--name", help="of the rig, in pages, files and metrics (rig)")
     rig.add_argument(
         "--offset-ms",
-        type=FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS),
+        type=offset,
         metavar="MS",
-        help="to add to infrared stamps, to bring them to the visible camera's clock (0)",
+        help="to add to infrared stamps, to bring them to the visible camera's clock; motion: "
+        "find it from the motion that both cameras see (0)",
     )
     rig.add_argument(
         "--tolerance-ms",
@@ -58,6 +59,11 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
     recordings.add_argument(
         "--speed", type=FloatRange(0, 1000), default=1.0, help="of recordings without --once (1)"
     )
+
+
+def offset(text: str) -> float | str:
+    """A number of milliseconds, or the word `motion`; a `type` of argparse."""
+    return text if text == "motion" else FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS)(text)
 
 
 def live_settings(options: argparse.Namespace) -> LiveSettings:

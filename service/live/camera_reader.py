@@ -3,17 +3,15 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
 from threading import Thread
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
-from segmif.sources.frame import Part, Source, SourceError
+from segmif.sources.frame import Part, Source, SourceError, SourceFrame
 from segmif.sources.pacing import PlaybackClock, paced
 from segmif.sources.reconnect import SourceEvent, reconnecting
-
-from .pair_queue import PairQueue
 
 RATE_FRAMES = 30  # over which the rate is taken
 SILENT_S = 3.0
@@ -30,11 +28,13 @@ class CameraReader:
         self,
         part: Part,
         open_it: Callable[[], Source],
-        queue: PairQueue,
+        put: Callable[[Part, SourceFrame | None], Coroutine[Any, Any, None]],
         rig: str,
         clock: PlaybackClock | None,
     ) -> None:
         """
+        `put` gets each frame on the event loop, and None after the last.
+
         A live source is opened again by `open_it` when it is lost.
 
         A recording is played by `clock`; None: as fast as the queue takes it. Raises SourceError.
@@ -44,7 +44,7 @@ class CameraReader:
         self.error: str | None = None  # why the source was lost last
         self.frames = self.reconnects = 0
         self.state: CameraState = "connecting"
-        self._queue, self._rig = queue, rig
+        self._put, self._rig = put, rig
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._loop = asyncio.get_running_loop()
         self._thread = Thread(target=self._read, name=f"{rig}-{part}", daemon=True)
@@ -87,9 +87,7 @@ class CameraReader:
                 self.state = "connected"
                 self.frames += 1
                 self._times.append(monotonic())
-                asyncio.run_coroutine_threadsafe(
-                    self._queue.put(self.part, frame), self._loop
-                ).result()
+                self._hand_on(frame)
         except SourceError as error:
             self.error = str(error)
             logger.error("%s %s: %s", self._rig, self.part, error)
@@ -97,7 +95,10 @@ class CameraReader:
             return
         finally:
             self.state = "ended"
-        asyncio.run_coroutine_threadsafe(self._queue.end(self.part), self._loop)
+        self._hand_on(None)
+
+    def _hand_on(self, frame: SourceFrame | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._put(self.part, frame), self._loop).result()
 
 
 def rate_of(times_s: Iterable[float]) -> float:

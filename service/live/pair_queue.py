@@ -47,15 +47,20 @@ class PairQueue:
     """
 
     def __init__(
-        self, offset_ns: int = 0, tolerance_ns: int | None = None, *, lossless: bool = False
+        self, offset_ns: int | None = 0, tolerance_ns: int | None = None, *, lossless: bool = False
     ) -> None:
-        """`tolerance_ns` None: half the period of the faster camera, once it is known."""
+        """
+        `offset_ns` is added to infrared stamps; None: nothing pairs before `set_offset`.
+
+        `tolerance_ns` None: half the period of the faster camera, once it is known.
+        """
         self.counts = Counts()
         self.skew_ns: int | None = None  # of the last pair, infrared less visible
         self._wanted_ns, self._lossless = tolerance_ns, lossless
         self._matcher: PairMatcher[Arrived] = PairMatcher(
-            tolerance_ns or FIRST_TOLERANCE_NS, offset_ns, WAITING_FRAMES
+            tolerance_ns or FIRST_TOLERANCE_NS, offset_ns or 0, WAITING_FRAMES
         )
+        self._knows_offset = offset_ns is not None
         self._last: dict[Part, SourceFrame] = {}
         self._periods: dict[Part, deque[int]] = {part: deque(maxlen=PERIODS) for part in PARTS}
         self._pairs: deque[LivePair] = deque()
@@ -81,6 +86,15 @@ class PairQueue:
         visible, infrared = (self._last[part].stamp_ns for part in PARTS)
         return infrared + self._matcher.offset_ns - visible
 
+    @property
+    def offset_ns(self) -> int | None:
+        """What is added to infrared stamps; None: not known yet."""
+        return self._matcher.offset_ns if self._knows_offset else None
+
+    def set_offset(self, offset_ns: int) -> None:
+        """Pair from now on with this offset of the clocks."""
+        self._matcher.offset_ns, self._knows_offset = offset_ns, True
+
     async def put(self, part: Part, frame: SourceFrame) -> None:
         """Add a frame; waits for room if nothing may be lost."""
         async with self._changed:
@@ -88,7 +102,7 @@ class PairQueue:
                 await self._changed.wait_for(lambda: self._has_room(part))
             self._note(part, frame)
             take = self._matcher.visible if part == "visible" else self._matcher.infrared
-            if pair := take(frame.stamp_ns, (monotonic(), frame)):
+            if self._knows_offset and (pair := take(frame.stamp_ns, (monotonic(), frame))):
                 (arrived_s, visible), (_, infrared) = pair
                 self._add(LivePair(visible, infrared, arrived_s))
             self._changed.notify_all()

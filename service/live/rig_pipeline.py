@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE
-from segmif.sources.frame import SourceFrame
+from segmif.sources.frame import Part, SourceFrame
 from segmif.thermal.camera_profile import Cameras
 from segmif.wire.media_types import View
 from segmif.wire.raw_frames import Frame, Layout
@@ -21,6 +21,7 @@ from ..pipeline.result import Result
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.pair_request import PairRequest
 from .camera_reader import CameraReader, rate_of
+from .clock_offset import OffsetFinder, found_offset
 from .live_metrics import LiveMetrics
 from .live_result import LiveResult
 from .load_ladder import LoadLadder
@@ -56,12 +57,13 @@ class RigPipeline:
         self.latency_s: float | None = None  # of the last result, from the visible frame's arrival
         self.ended = False  # both sources have
         self.queue = PairQueue(
-            round(settings.offset_ms * 1e6),
+            settings.offset_ns,
             None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
             lossless=lossless,
         )
+        self._offset = OffsetFinder() if settings.offset_ns is None else None
         self.cameras = {
-            part: CameraReader(part, open_it, self.queue, settings.name, opened.clock)
+            part: CameraReader(part, open_it, self._put, settings.name, opened.clock)
             for part, open_it in opened.sources.items()
         }
         self.sinks = [
@@ -119,6 +121,17 @@ class RigPipeline:
         ended = [await asyncio.to_thread(sink.close) for sink in self.sinks]
         return all(ended)
 
+    async def _put(self, part: Part, frame: SourceFrame | None) -> None:
+        """Hand on a frame of a camera, or None: it has ended."""
+        if frame is None:
+            await self.queue.end(part)
+            return
+        if self._offset and (found := await asyncio.to_thread(self._offset.see, part, frame)):
+            self._offset = None
+            self.queue.set_offset(found.ns)
+            logger.info("%s: %s", self.settings.name, found_offset(found))
+        await self.queue.put(part, frame)
+
     def _takes(self, pair: LivePair) -> bool:
         if self._lossless:
             return True
@@ -160,7 +173,7 @@ class RigPipeline:
         frames, stamps = (pair.visible, pair.infrared), {}
         for part, frame in zip(PARTS, frames, strict=True):
             stamps[f"{part}_ns"] = frame.stamp_ns
-        stamps["infrared_ns"] += round(self.settings.offset_ms * 1e6)
+        stamps["infrared_ns"] += self.queue.offset_ns or 0
         usable = all(stamp >= 0 for stamp in stamps.values())
         stated: dict[str, Any] = dict(stamps) if usable else {}
         if pair.infrared.shutter:
@@ -213,7 +226,9 @@ class RigPipeline:
         while True:
             await asyncio.sleep(SILENCE_S)
             counts = self.queue.counts
-            if counts.paired == paired and all(c.rate for c in self.cameras.values()):
+            if self._offset:
+                self._note_error(self._offset.why_not)
+            elif counts.paired == paired and all(c.rate for c in self.cameras.values()):
                 self._note_error(self._no_pairs())
             paired = counts.paired
 

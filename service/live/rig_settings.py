@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -36,11 +36,12 @@ class RigSettings(CameraFields):
     depth_m: float = Field(
         default=math.inf, gt=0, le=math.inf, description="metres to the plane that the rig aligns"
     )
-    offset_ms: float = Field(
-        default=0,
-        ge=-MAX_OFFSET_MS,
-        le=MAX_OFFSET_MS,
-        description="milliseconds to add to infrared stamps, to bring them to the visible clock",
+    offset_ms: Annotated[float, Field(ge=-MAX_OFFSET_MS, le=MAX_OFFSET_MS)] | Literal["motion"] = (
+        Field(
+            default=0,
+            description="milliseconds to add to infrared stamps, to bring them to the visible "
+            "clock; motion: found from the motion that both cameras see",
+        )
     )
     tolerance_ms: float | None = Field(
         default=None,
@@ -61,6 +62,11 @@ class RigSettings(CameraFields):
         if self.rig is None and self.depth_m != math.inf:
             raise ValueError(f"depth_m is {self.depth_m:g}, but there is no rig: state rig as well")
         return self
+
+    @property
+    def offset_ns(self) -> int | None:
+        """The stated offset of the clocks; None: it is to be found."""
+        return None if self.offset_ms == "motion" else round(self.offset_ms * 1e6)
 
     def pair_options(self) -> PairOptions:
         """What every pair of this rig states."""
