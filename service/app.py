@@ -150,9 +150,9 @@ async def run_self_test(app: FastAPI) -> None:
     if app.state.give_up:
         dispatcher.self_test.on_hang = app.state.give_up
     await dispatcher.self_test.run()
-    await dispatcher.start_decoders()
     if app.state.rigs:
         await app.state.rigs.start()
+    await dispatcher.start_decoders()
 
 
 def add_middlewares(app: FastAPI, metrics: Metrics) -> None:

@@ -12,7 +12,6 @@ Needs `make servers` and `pip install playwright`; GStreamer's bindings are thos
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,10 +25,12 @@ import httpx
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks.live.streams import GST_PYTHON, rtsp_server
 from benchmarks.live.videos import BITS, BLOCK, SIZE, write_videos
 from benchmarks.results_file import save
-from benchmarks.service.servers import ROOT, Server, serving
+from benchmarks.service.servers import Server, serving
 
+PORT = 8554
 WARM_S, SPARE_S = 10, 20
 # Reads the number from the canvas at each repaint; kept with the time at which it first showed.
 WATCH = """
@@ -62,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--rates", type=int, nargs="+", default=[10], help="frames a second (10)")
     parser.add_argument("--seconds", type=int, default=60, help="of each measurement (60)")
-    parser.add_argument("--gst-python", default="/usr/bin/python3", metavar="PROGRAM")
+    parser.add_argument("--gst-python", default=GST_PYTHON, metavar="PROGRAM")
     parser.add_argument("--no-recording", action="store_true", help="measure the page alone")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -82,8 +83,8 @@ def measured(
 ) -> dict[str, Any]:
     """One measurement."""
     sinks = ["--out", str(folder / "recording.mkv")] if recorded else []
-    with rtsp_server(options.gst_python, files, folder / "sent.txt") as port:
-        sources = [f"rtsp://127.0.0.1:{port}/{part}" for part in ("visible", "infrared")]
+    with rtsp_server(PORT, files, folder / "sent.txt", options.gst_python):
+        sources = [f"rtsp://127.0.0.1:{PORT}/{part}" for part in ("visible", "infrared")]
         command = [
             "-m",
             "service",
@@ -113,25 +114,6 @@ def measured(
         "stages_ms": stages,
         "resident_mib": after["resident_mib"],
     }
-
-
-@contextmanager
-def rtsp_server(python: str, files: tuple[Path, Path], log: Path) -> Iterator[int]:
-    """Serve two videos; `log` gets the times at which the frames of the first are sent."""
-    port = 8554
-    program = str(ROOT / "benchmarks" / "live" / "rtsp_server.py")
-    with (
-        log.open("w") as lines,
-        subprocess.Popen([python, program, str(port), *map(str, files)], stdout=lines) as process,
-    ):
-        try:
-            while "ready" not in log.read_text():
-                if process.poll() is not None:
-                    raise RuntimeError("the RTSP server did not start: make servers")
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """
-Serves two encoded videos by RTSP and prints when each frame of the first is sent.
+Serves encoded videos by RTSP and prints when each frame of the first is sent.
 
 Run by a Python that has GStreamer's bindings, such as Debian's (`make servers`):
-`/usr/bin/python3 benchmarks/live/rtsp_server.py PORT visible.mp4 infrared.mp4`. The streams are
-`/visible` and `/infrared`; nothing is encoded here. A line is `FRAME_PTS_NS UNIX_NS`.
+`/usr/bin/python3 benchmarks/live/rtsp_server.py PORT visible.mp4 infrared.mp4`. A stream is named
+like its file, such as `/visible`; nothing is encoded here. A line is `FRAME_PTS_NS UNIX_NS`.
 """
 
 import sys
 import time
+from pathlib import Path
 
 import gi
 
@@ -21,18 +22,18 @@ PIPELINE = (
 )
 
 
-def main(port: str, visible: str, infrared: str) -> None:
+def main(port: str, *files: str) -> None:
     """Serve until the process is ended."""
     Gst.init(None)
     server = GstRtspServer.RTSPServer(service=port)
     server.set_address("127.0.0.1")
-    for name, file in (("visible", visible), ("infrared", infrared)):
+    for number, file in enumerate(files):
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(PIPELINE.format(file=file))
         factory.set_shared(True)
-        if name == "visible":
+        if number == 0:
             factory.connect("media-configure", watch)
-        server.get_mount_points().add_factory(f"/{name}", factory)
+        server.get_mount_points().add_factory(f"/{Path(file).stem}", factory)
     server.attach(None)
     print("ready", flush=True)
     GLib.MainLoop().run()

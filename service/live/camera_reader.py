@@ -71,12 +71,14 @@ class CameraReader:
 
     def _note(self, event: SourceEvent) -> None:
         """Note that a live source came or went; called in the thread that reads."""
-        self.state = event.kind
+        before, self.state = self.state, event.kind
         if event.kind == "lost":
+            self.reconnects += before == "connected"
+            if event.why != self.error or before == "connected":
+                logger.warning("%s %s is lost: %s", self._rig, self.part, event.why)
             self.error = event.why
-            self.reconnects += 1
-            logger.warning("%s %s is lost: %s", self._rig, self.part, event.why)
             return
+        self.error = None
         again = "; its clock began anew" if event.clock_restarted else ""
         logger.info("%s %s is connected: %s%s", self._rig, self.part, event.address, again)
 
