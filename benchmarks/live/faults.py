@@ -27,7 +27,7 @@ from benchmarks.live.videos import write_videos
 from benchmarks.results_file import save
 from benchmarks.service.servers import Server, serving
 
-PORTS = 8554, 8556
+PORTS = 18554, 18556
 RATE = 10
 KILLS, OUTAGE_S, BETWEEN_S = 3, 5.0, 15.0
 SAMPLE_S, SETTLED_S = 10.0, 300.0  # memory: between two samples, and before it is judged

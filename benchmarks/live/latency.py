@@ -30,7 +30,7 @@ from benchmarks.live.videos import BITS, BLOCK, SIZE, write_videos
 from benchmarks.results_file import save
 from benchmarks.service.servers import Server, serving
 
-PORT = 8554
+PORT = 18558
 WARM_S, SPARE_S = 10, 20
 # Reads the number from the canvas at each repaint; kept with the time at which it first showed.
 WATCH = """
