@@ -60,6 +60,9 @@ class LiveMetrics(Collector):
         connected = GaugeMetricFamily(
             "segmif_live_connected", "1 while a source gives frames", labels=["rig", "camera"]
         )
+        flagged = CounterMetricFamily(
+            "segmif_live_flagged_pairs", "Results with a fault", labels=["rig", "flag"]
+        )
         level = GaugeMetricFamily(
             "segmif_live_level", "What the rig gives up to keep pace; 0: nothing", labels=["rig"]
         )
@@ -69,14 +72,16 @@ class LiveMetrics(Collector):
             labels=["rig", "sink"],
         )
         for name, rig in list(self._rigs.items()):
-            for outcome, count in (rig.outcomes | {"late": rig.queue.counts.late}).items():
+            for outcome, count in (rig.outcomes.copy() | {"late": rig.queue.counts.late}).items():
                 pairs.add_metric([name, outcome], count)
             for part, camera in rig.cameras.items():
                 frames.add_metric([name, part], camera.frames)
                 unpaired.add_metric([name, part], rig.queue.unpaired[part])
                 reconnects.add_metric([name, part], camera.reconnects)
                 connected.add_metric([name, part], camera.connected)
+            for flag, count in rig.flags.copy().items():
+                flagged.add_metric([name, flag], count)
             level.add_metric([name], rig.ladder.place)
             for sink in rig.sinks:
                 dropped.add_metric([name, sink.sink.name], sink.dropped)
-        yield from (pairs, frames, unpaired, reconnects, connected, level, dropped)
+        yield from (pairs, flagged, frames, unpaired, reconnects, connected, level, dropped)

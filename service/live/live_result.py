@@ -29,6 +29,7 @@ class LiveResult:
     visible: SourceFrame
     infrared: SourceFrame
     result: Result
+    level: str = "full rate"  # what the rig gave up to keep pace, as `load_ladder` names it
 
     @property
     def stamp_ns(self) -> int:

@@ -24,7 +24,7 @@ from .camera_reader import CameraReader, rate_of
 from .clock_offset import OffsetFinder, found_offset
 from .live_metrics import LiveMetrics
 from .live_result import LiveResult
-from .load_ladder import LoadLadder
+from .load_ladder import Level, LoadLadder
 from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import PARTS, LivePair, PairQueue
@@ -52,6 +52,7 @@ class RigPipeline:
         settings = self.settings = opened.settings
         self.feed, self.ladder = PageFeed(), LoadLadder()
         self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the error
+        self.flags: Counter[str] = Counter()  # results with each fault
         self.last_error: str | None = None
         self.last: LiveResult | None = None
         self.latency_s: float | None = None  # of the last result, from the visible frame's arrival
@@ -151,13 +152,15 @@ class RigPipeline:
     ) -> None:
         if len(self._tasks) <= 1:
             self._busy_since = monotonic()
-        outcome = "ok"
+        outcome, level = "ok", self.ladder.level
         try:
-            result = await self._dispatcher.process(self._request(pair, sequence), as_it_is)
+            result = await self._dispatcher.process(self._request(pair, sequence, level), as_it_is)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
             await self._deliver(
-                LiveResult(self.settings.name, sequence, pair.visible, pair.infrared, result),
+                LiveResult(
+                    self.settings.name, sequence, pair.visible, pair.infrared, result, level.name
+                ),
                 pair.arrived_s,
             )
         except ServiceError as error:
@@ -169,7 +172,7 @@ class RigPipeline:
                 self._busy_s += monotonic() - self._busy_since
             self._room.release()
 
-    def _request(self, pair: LivePair, sequence: int) -> PairRequest:
+    def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
         frames, stamps = (pair.visible, pair.infrared), {}
         for part, frame in zip(PARTS, frames, strict=True):
             stamps[f"{part}_ns"] = frame.stamp_ns
@@ -189,7 +192,7 @@ class RigPipeline:
             f"{self.settings.name}-{sequence}",
             rules=self._opened.rules(self._dispatcher.rules),
             recorded=Cameras(pair.visible.profile, pair.infrared.profile),
-            half_size=self.ladder.level.half_size,
+            half_size=level.half_size,
         )
 
     def _views(self) -> tuple[View, ...]:
@@ -202,6 +205,7 @@ class RigPipeline:
         self.last, self.latency_s = result, monotonic() - arrived_s
         self._times.append(monotonic())
         self._metrics.delivered(self.settings.name, self.latency_s)
+        self.flags.update(result.result.prepared.condition.flags)
         self.feed.put(result)
         for sink in self.sinks:
             if self._lossless:

@@ -16,6 +16,7 @@ def rig_state(rig: RigPipeline) -> RigState:
         latency_ms=None if latency_s is None else round(latency_s * 1000, 1),
         skew_ms=None if skew_ns is None else round(skew_ns / 1e6, 2),
         flags=list(condition.flags) if condition else [],
+        flagged=dict(rig.flags),
         pairs=pairs,
         dropped=sum(pairs.values()) - pairs.get("ok", 0),
         level=rig.ladder.level.name,

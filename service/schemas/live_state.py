@@ -33,6 +33,9 @@ class RigState(BaseModel):
     )
     skew_ms: float | None = Field(description="that infrared of the last pair was taken later")
     flags: list[str] = Field(description="faults of the last pair")
+    flagged: dict[str, int] = Field(
+        description="results with each fault, such as infrared_frozen or infrared_shutter"
+    )
     pairs: dict[str, int] = Field(
         description="pairs by outcome: ok, late, skipped, or the kind of the error"
     )

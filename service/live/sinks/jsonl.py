@@ -15,13 +15,12 @@ from .sink import SinkError
 
 def line(result: LiveResult) -> dict[str, Any]:
     """What a line says of a pair."""
-    skew_ns = result.visible.stamp_ns - result.infrared.stamp_ns
     return {
         "rig": result.rig,
         "sequence": result.sequence,
         "visible": _frame(result.visible),
         "infrared": _frame(result.infrared),
-        "skew_ms": skew_ns / 1e6,  # positive: visible is later
+        "level": result.level,
         "report": result.report,
     }
 
