@@ -166,6 +166,10 @@ class RigPipeline:
         except ServiceError as error:
             outcome = type(error).__name__
             self._note_error(str(error))
+        except Exception as error:  # one pair must not end the rig
+            outcome = type(error).__name__
+            logger.exception("%s-%d", self.settings.name, sequence)
+            self.last_error = f"{outcome}: the log has more"
         finally:
             self.outcomes[outcome] += 1
             if len(self._tasks) <= 1:

@@ -44,6 +44,7 @@ def state(name: str, **changed: Any) -> dict[str, Any]:
         latency_ms=61.2,
         skew_ms=-4.5,
         flags=[],
+        flagged={},
         pairs={"ok": 880, "late": 3},
         dropped=3,
         level="full rate",

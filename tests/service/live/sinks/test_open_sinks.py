@@ -75,7 +75,7 @@ def test_lines_of_json_survive_a_kill(
         assert line["sequence"] == result.sequence
         assert line["visible"]["stamp_ns"] == result.visible.stamp_ns
         assert line["infrared"]["name"] == result.infrared.name
-        assert line["skew_ms"] == -4
+        assert line["level"] == "full rate"
         assert line["report"]["classes"] == result.report["classes"]
 
 
