@@ -15,6 +15,7 @@ from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.frame import Part, SourceError, SourceFrame, StampFrom
 from segmif.sources.options import SourceOptions
 from segmif.sources.pixel_formats import Thermal, infrared_pixels, visible_pixels
+from segmif.sources.recording_facts import RecordingFacts, facts_of
 from segmif.sources.stamps import RisingStamps
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Timed(NamedTuple):
     stamp_from: StampFrom
     codec: str
     number: int
+    facts: RecordingFacts | None  # of a recording of our own
 
 
 class VideoSource(SourceBase):
@@ -94,9 +96,12 @@ class VideoSource(SourceBase):
                 thermal = infrared_pixels(frame, timed.codec)
         except ImageError as error:
             raise SourceError(f"{self.address}: {error}") from None
-        return SourceFrame(
-            thermal.pixels, timed.stamp_ns, timed.stamp_from, str(timed.number), thermal.profile
-        )
+        pixels, profile = thermal.pixels, thermal.profile
+        if facts := timed.facts:
+            (right, bottom), (height, width) = facts.padding, pixels.shape[:2]
+            pixels = pixels[: height - bottom, : width - right]
+            profile = facts.profile.over(profile)
+        return SourceFrame(pixels, timed.stamp_ns, timed.stamp_from, str(timed.number), profile)
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self._warned:
@@ -110,13 +115,14 @@ class VideoSource(SourceBase):
             stream = self._stream(container)
             clock = _ArrivalClock(self) if self.live else None
             stamps = RisingStamps(_period_ns(stream, self._options), LATE_NS if self.live else 0)
+            facts = None if self.live else facts_of(container.metadata)
             number = 0
             for frame in self._raw_frames(av, container, stream, clock):
-                time_ns, said = clock.of(frame) if clock else _of_file(frame)
+                time_ns, said = clock.of(frame) if clock else _of_file(frame, facts)
                 stamp_ns = stamps.next(time_ns)
                 self.dropped += stamp_ns is None
                 if stamp_ns is not None:
-                    yield Timed(frame, stamp_ns, said, stream.codec_context.name, number)
+                    yield Timed(frame, stamp_ns, said, stream.codec_context.name, number, facts)
                 number += 1
             if not number and not self.closed.is_set():
                 raise SourceError(
@@ -275,11 +281,13 @@ def _pass_over(streams: "list[Stream]") -> None:
         stream.discard = Discard.all
 
 
-def _of_file(frame: "VideoFrame") -> tuple[int | None, StampFrom]:
+def _of_file(frame: "VideoFrame", facts: RecordingFacts | None) -> tuple[int | None, StampFrom]:
     """The time of a recorded frame [ns], if the file states it."""
+    said: StampFrom = facts.stamp_from if facts else "source"
     if frame.pts is None or frame.time_base is None:
-        return None, "source"
-    return _nanoseconds(frame.pts, frame.time_base), "source"
+        return None, said
+    first_ns = facts.first_stamp_ns if facts else 0
+    return first_ns + _nanoseconds(frame.pts, frame.time_base), said
 
 
 def _nanoseconds(ticks: int, time_base: Fraction) -> int:

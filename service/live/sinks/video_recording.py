@@ -1,6 +1,5 @@
 """Records a picture of each result, and the counts of infrared, as video files."""
 
-import json
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,8 @@ from segmif.files import shown
 from segmif.imaging.codecs import Pixels
 from segmif.install import version
 from segmif.sources.frame import SourceFrame
+from segmif.sources.recording_facts import RecordingFacts
+from segmif.thermal.camera_profile import CameraProfile
 
 from ..live_result import LiveResult
 from .picture import PictureName, picture
@@ -45,19 +46,15 @@ class Shot:
 class VideoFile:
     """One file with one video stream."""
 
-    def __init__(self, file: RecordingFile, first: Shot, facts: dict[str, Any]) -> None:
+    def __init__(self, file: RecordingFile, first: Shot, facts: RecordingFacts) -> None:
         """Begin a file for pictures like the first; `facts` become its comment."""
         format = FORMATS[file.path.suffix]
         self.file, self._broken = file, False
-        right, bottom = padding(first.encoder, first.pixels.shape)
         self._container: Any = av_module().open(
             file, "w", format=format, container_options=OPTIONS[format]
         )
         self._container.metadata.update(
-            comment=json.dumps(
-                facts | {"first_stamp_ns": first.stamp_ns, "padding": [right, bottom]}
-            ),
-            creation_time=_utc(first.stamp_ns),
+            comment=facts.text(version()), creation_time=_utc(first.stamp_ns)
         )
         shape = first.pixels.shape
         self._track = VideoTrack(self._container, first.encoder, shape, TIME_BASES[format])
@@ -139,7 +136,7 @@ class VideoRecording:
         frames = [result.visible, result.infrared]
         try:
             for file, shot, name, frame in zip(files, shots, names, frames, strict=False):
-                self._files.append(VideoFile(file, shot, _facts(result.rig, name, frame)))
+                self._files.append(VideoFile(file, shot, _facts(result.rig, name, frame, shot)))
         except BaseException:
             for file in files:
                 file.close()
@@ -151,15 +148,16 @@ class VideoRecording:
             file.close()
 
 
-def _facts(rig: str, name: str, frame: SourceFrame) -> dict[str, Any]:
+def _facts(rig: str, name: str, frame: SourceFrame, shot: Shot) -> RecordingFacts:
     """What a file says of itself."""
-    facts: dict[str, Any] = {
-        "made_by": f"segmif {version()}",
-        "rig": rig,
-        "shows": name,
-        "stamp_from": frame.stamp_from,
-    }
-    return facts | ({"camera": frame.profile.stated()} if name == "counts" else {})
+    return RecordingFacts(
+        rig,
+        name,
+        shot.stamp_ns,
+        frame.stamp_from,
+        padding(shot.encoder, shot.pixels.shape),
+        frame.profile if name == "counts" else CameraProfile(),
+    )
 
 
 def _utc(stamp_ns: int) -> str:

@@ -17,6 +17,7 @@ import av
 import numpy as np
 import pytest
 
+from segmif.sources.open_source import open_source
 from service.live.sinks import rotation
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.picture import PictureName, picture
@@ -96,6 +97,24 @@ def test_counts_lie_beside_it_bit_for_bit(tmp_path: Path, results: Results, deep
         np.testing.assert_array_equal(frame, sent if deep else (sent >> 6).astype(np.uint8))
     assert abs(stamps[2] - (START_NS + 2 * PERIOD_NS + 4_000_000)) <= 500_000
     assert facts["camera"] == {"bits": 14, "kelvin_per_count": 0.04}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_recording_is_a_source_of_the_same_pairs(
+    tmp_path: Path, results: Results, suffix: str
+) -> None:
+    written = list(results(20, shape=(65, 97)))
+    path = tmp_path / f"out{suffix}"
+    record(VideoSettings(path=path, picture="visible", counts=True, quality=1), written)
+    visible = list(open_source(str(path), "visible").frames())
+    infrared = list(open_source(str(tmp_path / "out.counts.mkv"), "infrared").frames())
+    for seen, heat, result in zip(visible, infrared, written, strict=True):
+        assert abs(seen.stamp_ns - result.visible.stamp_ns) <= 500_000
+        assert abs(heat.stamp_ns - result.infrared.stamp_ns) <= 500_000
+        assert seen.pixels.shape == (65, 97, 3)
+        assert np.abs(seen.pixels.astype(int) - result.visible.pixels).mean() < 3
+        np.testing.assert_array_equal(heat.pixels, result.infrared.pixels)
+        assert heat.profile == result.infrared.profile
 
 
 def test_a_new_file_begins_with_another_size_after_some_time_and_when_stamps_go_back(
