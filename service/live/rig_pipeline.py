@@ -219,8 +219,7 @@ class RigPipeline:
 
     def _sink_failed(self, sink: str, error: Exception) -> None:
         """Note the error of a sink; called in its thread."""
-        if self.sink_errors.get(sink) != str(error):
-            logger.error("%s %s: %s", self.settings.name, sink, error)
+        logger.error("%s %s: %s", self.settings.name, sink, error)
         self.sink_errors[sink] = str(error)
 
     def _note_error(self, text: str) -> None:

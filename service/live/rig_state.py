@@ -29,7 +29,7 @@ def rig_state(rig: RigPipeline) -> RigState:
             SinkState(
                 name=thread.sink.name,
                 dropped=thread.dropped,
-                error=rig.sink_errors.get(thread.sink.name),
+                error=thread.error,
             )
             for thread in rig.sinks
         ],

@@ -34,8 +34,13 @@ class SinkThread:
     def __init__(
         self, sink: Sink, failed: Callable[[Exception], None], *, lossless: bool = False
     ) -> None:
-        """`failed` gets what `write` raises. A `lossless` one makes `put` wait instead."""
+        """
+        `failed` gets what `write` raises, once until it works again.
+
+        A `lossless` one makes `put` wait instead.
+        """
         self.sink = sink
+        self.error: str | None = None  # in force: of the last result that was tried
         self._dropped = 0
         self._failed, self._lossless = failed, lossless
         self._waiting: Queue[LiveResult | None] = Queue(WAITING)
@@ -72,11 +77,20 @@ class SinkThread:
 
     def _work(self) -> None:
         while (result := self._waiting.get()) is not None:
+            before = self.sink.dropped
             try:
                 self.sink.write(result)
             except Exception as error:  # a sink that fails must not end the others
-                self._failed(error)
+                self._note(error)
+            else:
+                if self.sink.dropped == before:
+                    self.error = None
         try:
             self.sink.close()
         except Exception as error:
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        if str(error) != self.error:
+            self.error = str(error)
             self._failed(error)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from service.live.live_result import LiveResult
+from service.live.sinks.retrying import Retrying
 from service.live.sinks.sink import WAITING, SinkError, SinkThread
 from tests.service.live.sinks.conftest import Results
 
@@ -55,6 +56,31 @@ def test_a_lossless_sink_is_waited_for_and_an_error_ends_nothing(results: Result
     assert sink.taken == [number for number in range(40) if number != 2]
     assert thread.dropped == 0
     assert [str(error) for error in failed] == ["no third"]
+
+
+def test_an_error_is_said_once_until_the_sink_works_again(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.live.sinks.retrying.FIRST_S", 0)
+    fails = {1, 2, 3, 5}
+    after: list[str | None] = []
+
+    class Failing(Slow):
+        def write(self, result: LiveResult) -> None:
+            after.append(thread.error)
+            if result.sequence in fails:
+                raise SinkError("the disk is full")
+
+    failed = list[Exception]()
+    thread = SinkThread(Retrying(Failing()), failed.append, lossless=True)
+    for result in results(7):
+        thread.put(result)
+    assert thread.close()
+    full = "the disk is full"
+    assert [str(error) for error in failed] == [full, full]
+    assert after == [None, None, full, full, full, None, full]
+    assert thread.error is None
+    assert thread.dropped == 4
 
 
 @pytest.mark.parametrize("count", [1, 2 * WAITING])
