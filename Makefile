@@ -12,6 +12,7 @@ ATTENTION ?= plugin
 GPU_PYTHON ?= python3
 ENGINE ?= docker
 PROFILE ?= cpu
+SECRETS ?= docker/secrets
 JETPACK ?= 7
 IMAGE ?= segmif:cpu
 PYTHON ?= $(PY)
@@ -124,14 +125,18 @@ image-check: ## start IMAGE (segmif:cpu) read-only, ask it, stop it, start it ba
 	ENGINE="$(ENGINE)" IMAGE=$(IMAGE) $(PYTHON) -m pytest -m docker tests/docker/test_image.py -rs -s
 	$(PYTHON) -m pytest tests/docker/test_monitoring.py -rs
 
-up: ## the service with Prometheus and Grafana; PROFILE=gpu for the other image; needs SEGMIF_TOKEN, GRAFANA_PASSWORD
-	$(ENGINE) compose -f docker/compose.yaml --profile $(PROFILE) up
+up: ## the service with Prometheus and Grafana; PROFILE=gpu, live or live-gpu; needs SEGMIF_TOKEN, GRAFANA_PASSWORD
+	@test "$$SEGMIF_TOKEN" || { echo "SEGMIF_TOKEN: say which token clients must send" >&2; exit 1; }
+	@install -d -m 700 $(SECRETS)  # nobody else enters it, and the users of the containers read its files
+	@printf '%s' "$$SEGMIF_TOKEN" | install -m 444 /dev/stdin $(SECRETS)/token
+	@test -z "$$CAMERA_PASSWORD" -a -e $(SECRETS)/camera || printf '%s' "$$CAMERA_PASSWORD" | install -m 444 /dev/stdin $(SECRETS)/camera
+	SECRETS=$(abspath $(SECRETS)) $(ENGINE) compose -f docker/compose.yaml --profile $(PROFILE) up
 
 LOCK := uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make image-lock'
 
 image-lock: ## docker/requirements anew from pyproject.toml (needs uv); JetPack 6 has Python 3.10
-	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml -o cpu.txt
-	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml gpu.in -o gpu.txt
+	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml --extra live -o cpu.txt
+	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml --extra live gpu.in -o gpu.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes build.in -o build.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes cmake.in -o cmake.txt
 	cd docker/requirements && $(LOCK) --python-version 3.11 --generate-hashes ../../pyproject.toml --extra train --extra export -o train.txt

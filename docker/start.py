@@ -1,8 +1,9 @@
 """
-What a container runs: the service, once there is an engine for this very GPU where one is wanted.
+What a container runs: the service, once there is an engine for this very GPU if one is wanted.
 
-    start.py [FLAGS OF service serve]     the service
-    start.py PROGRAM ...                  another program instead, as python -m PROGRAM ...
+    start.py [FLAGS OF segmif serve]      the service
+    start.py run [FLAGS OF segmif run]    the service with the rigs that it reads
+    start.py COMMAND ...                  another command instead, as segmif COMMAND ...
 
 With ENGINE_CACHE (a folder), an .onnx among the settings is built into an engine that is kept
 there, by `segmif export engine` with ENGINE_FLAGS; meanwhile /readyz says how far it is.
@@ -26,6 +27,7 @@ from types import FrameType
 from typing import NoReturn
 
 from segmif.service.commands.cli import parser, settings_of
+from segmif.service.commands.run import check_rigs, live_settings
 from segmif.service.observability.logs import log_config
 from segmif.service.server.startup import startup_responder
 from segmif.service.settings import Settings
@@ -38,6 +40,7 @@ PERCENT = re.compile(r"\d+ %")  # how the builder's lines of progress begin
 JETPACK = {12: 6, 13: 7}  # by the major version of CUDA
 
 LOCK = ".building"  # a file in the cache
+SERVICES = ("serve", "run")  # the commands that answer over HTTP
 
 log = logging.getLogger("start")
 
@@ -62,11 +65,16 @@ class CannotStart(Exception):
 
 def main(arguments: list[str]) -> int:
     """Become the program that the arguments name; gives an exit code only where that fails."""
-    if arguments and not arguments[0].startswith("-"):
+    if not arguments or arguments[0].startswith("-"):
+        arguments = ["serve", *arguments]
+    if arguments[0] not in SERVICES:
         become(*arguments)
     try:
-        settings = settings_of(parser().parse_args(["serve", *arguments]))
-    except ValueError as error:
+        options = parser("segmif").parse_args(arguments)
+        settings = settings_of(options)
+        if options.command == "run":
+            check_rigs(live_settings(options))  # before an engine takes its minutes
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     logging.config.dictConfig(log_config(settings.log))
@@ -81,7 +89,7 @@ def main(arguments: list[str]) -> int:
     flags = ["--weights", str(weights)]
     if weights != settings.weights and not settings.reference:
         flags += ["--reference", str(settings.weights)]  # no engine serves that lost its answers
-    return become("serve", *arguments, *flags)
+    return become(*arguments, *flags)
 
 
 def become(*command: str) -> NoReturn:

@@ -46,7 +46,12 @@ NOT_RUN = {
         "the last step needs a GPU",
         "needs torch and minutes; tests/export has it",
     ],
-    "live.md": ["does not end", "needs two recordings", "needs two cameras"],
+    "live.md": [
+        "does not end",
+        "needs two recordings",
+        "needs two cameras",
+        "needs a container engine and two cameras",
+    ],
     "operate.md": [
         "opens the machine to its network, does not end",
         "needs a container engine",

@@ -12,4 +12,4 @@ find /usr/lib/python3* /usr/share -name '__pycache__' -prune -exec rm -rf {} +
 
 useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
   --shell /usr/sbin/nologin segmif
-install -d -o segmif -g segmif /var/cache/segmif
+install -d -o segmif -g segmif /var/cache/segmif /var/lib/segmif  # engines; recordings

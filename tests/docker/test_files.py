@@ -1,11 +1,13 @@
 """What can be said of Dockerfiles and the compose file without building anything."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import compose_spec
 import pytest
@@ -14,6 +16,9 @@ import yaml
 from packaging.requirements import Requirement
 
 from docker import healthy
+from service.commands.cli import parser
+from service.commands.run import live_settings
+from service.live.sinks.settings import VideoSettings
 from service.settings import Settings
 from service.settings.environment import check_environment
 
@@ -21,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 LOCKS = DOCKER / "requirements"
+SERVICES = ("cpu", "gpu", "live", "live-gpu")  # of ours
+SINK_S = 10  # that a sink may take to finish its file
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
@@ -43,9 +50,9 @@ def check(tool: str, *words: str) -> None:
 @pytest.mark.parametrize(
     ("lock", "python", "extras", "source"),
     [
-        ("cpu", "3.13", [], None),
-        ("gpu", "3.10", [], "gpu.in"),  # JetPack 6
-        ("gpu", "3.12", [], "gpu.in"),
+        ("cpu", "3.13", ["live"], None),
+        ("gpu", "3.10", ["live"], "gpu.in"),  # JetPack 6
+        ("gpu", "3.12", ["live"], "gpu.in"),
         ("train", "3.12", ["train", "export"], None),
         ("build", "3.12", None, "build.in"),
         ("cmake", "3.10", None, "cmake.in"),
@@ -97,19 +104,61 @@ def test_settings_of_images_are_the_services() -> None:
 
 
 def test_compose_keeps_to_its_specification() -> None:
-    text = (DOCKER / "compose.yaml").read_text()
+    text = re.sub(r"\$\{\w+:[-?]([^}]*)\}", r"\1", (DOCKER / "compose.yaml").read_text())
     compose = compose_spec.PyOptions(apply_merge=True).from_yaml(text)
     compose.validate()
-    assert set(compose.service_names()) == {"cpu", "gpu", "prometheus", "grafana"}
-    for file in re.findall(r"- \./([\w./]+):", text):
+    assert set(compose.service_names()) == {*SERVICES, "prometheus", "grafana"}
+    for file in re.findall(r"(?:- |\")\./([\w./]+):", text):
         assert (DOCKER / file).is_file(), file
-    grace = re.search(r"stop_grace_period: (\d+)s", text)
-    assert grace and int(grace[1]) > Settings().drain_s
+    assert {
+        int(compose_file()["services"][name]["stop_grace_period"][:-1]) > Settings().drain_s
+        for name in SERVICES
+    } == {True}
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "prometheus", "grafana"])
+def compose_file() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("name", ["live", "live-gpu"])
+def test_rigs_of_compose_run_and_their_recordings_end_well(name: str) -> None:
+    service = compose_file()["services"][name]
+    assert service["command"] == ["run", "--config", "/etc/segmif/rigs.toml"]
+    options = parser().parse_args(["run", "--config", str(DOCKER / "rigs.toml")])
+    (rig,) = live_settings(options).rigs
+    (sink,) = rig.sinks
+    assert isinstance(sink, VideoSettings)
+    (volume,) = (line for line in service["volumes"] if line.startswith("recordings:"))
+    assert sink.path.is_relative_to(volume.partition(":")[2])
+    owned = (DOCKER / "steps" / "python.sh").read_text().rpartition("-o segmif")[2]
+    assert str(sink.path.parent) in owned  # a new volume takes its owner from the image
+    assert int(service["stop_grace_period"][:-1]) >= Settings().drain_s + SINK_S
+
+
+def test_a_secret_of_compose_is_a_file() -> None:
+    """Compose refuses a secret from a variable for a read-only container."""
+    text = compose_file()
+    assert {"camera", "token"} == text["secrets"].keys()
+    assert all(secret.keys() == {"file"} for secret in text["secrets"].values())
+
+
+def test_make_writes_the_secrets_and_keeps_them_to_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    up = ["make", "up", f"SECRETS={folder}", "ENGINE=true"]
+    for given in ({"CAMERA_PASSWORD": "lens"}, {}):  # the second one keeps what is there
+        subprocess.run(up, cwd=ROOT, env=os.environ | {"SEGMIF_TOKEN": "tok"} | given, check=True)
+        held = {file.name: file.read_text() for file in folder.iterdir()}
+        assert held == {"token": "tok", "camera": "lens"}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o444}
+    refused = subprocess.run(up, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert refused.returncode and "SEGMIF_TOKEN" in refused.stderr
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "prometheus", "grafana"])
 def test_every_service_of_compose_is_bounded_and_without_rights(name: str) -> None:
-    service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"][name]
+    service = compose_file()["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -120,8 +169,8 @@ def test_every_service_of_compose_is_bounded_and_without_rights(name: str) -> No
 
 
 def test_compose_has_no_password_of_its_own() -> None:
-    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
-    secrets = [services["cpu"]["environment"]["SEGMIF_TOKEN"]]
+    services = compose_file()["services"]
+    secrets = [services[name]["environment"]["SEGMIF_TOKEN"] for name in SERVICES]
     secrets += [services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]]
     for secret in secrets:
         assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", secret), secret  # refused where it is missing

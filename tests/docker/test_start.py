@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,18 +37,18 @@ def environment(cache: Path, port: int, **more: str) -> dict[str, str]:
     }
 
 
-def command(weights: Path) -> list[str]:
-    return [sys.executable, "docker/start.py", "--weights", str(weights)]
+def command(weights: Path, *words: str) -> list[str]:
+    return [sys.executable, "docker/start.py", *words, "--weights", str(weights)]
 
 
 @contextmanager
 def container(
-    weights: Path, cache: Path, port: int, log: Path, **more: str
+    weights: Path, cache: Path, port: int, log: Path, words: Sequence[str] = (), **more: str
 ) -> Iterator[httpx.Client]:
-    """A start that must drain and end when told to."""
+    """A start that must drain and end at SIGTERM."""
     with log.open("w") as file:
         started = subprocess.Popen(
-            command(weights), cwd=ROOT, env=environment(cache, port, **more), stderr=file
+            command(weights, *words), cwd=ROOT, env=environment(cache, port, **more), stderr=file
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
@@ -126,6 +126,41 @@ def test_an_engine_that_is_not_as_its_onnx_never_serves(
             if "did not come out right" in answer.text:
                 break
     assert "agree with the reference" in log.read_text()
+
+
+def test_rigs_are_read_with_the_engine_that_was_built(
+    stand_in_weights: Path, tmp_path: Path, port: int
+) -> None:
+    record, log = tmp_path / "record.jsonl", tmp_path / "log"
+    cameras = ("--visible", "synthetic:96x64@20", "--infrared", "synthetic:96x64@20")
+    words = ("run", *cameras, "--out", str(record))
+    with container(stand_in_weights, tmp_path / "cache", port, log, words) as client:
+        *waiting, _ = answers(client)
+        assert {answer.status_code for answer in waiting} <= {503}
+        end = time.monotonic() + 30
+        while not any(rig["pairs"].get("ok") for rig in client.get("/live").json()["rigs"]):
+            assert time.monotonic() < end, client.get("/live").text
+            time.sleep(0.1)
+    assert "100 %" in log.read_text()
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    assert {line["report"]["engine"] for line in lines} == {"tensorrt 10.16.1 Fake GPU"}
+
+
+def test_a_rig_that_cannot_be_is_refused_before_an_engine_is_built(
+    stand_in_weights: Path, tmp_path: Path, port: int
+) -> None:
+    words = ("run", "--visible", "nothing.mp4", "--infrared", "synthetic")
+    ended = subprocess.run(
+        command(stand_in_weights, *words),
+        cwd=ROOT,
+        env=environment(tmp_path / "cache", port),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert "nothing.mp4: there is no such file" in ended.stderr.splitlines()[-1]
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
