@@ -94,7 +94,7 @@ def create_app(
         remove_leftovers()
         app.include_router(shared_memory.router)
     app.mount("/samples", StaticFiles(directory=pages.SAMPLES))
-    app.mount("/web", StaticFiles(directory=pages.WEB))
+    app.mount("/web", pages.PageFiles(directory=pages.WEB))
     check_entries(app.routes)
     add_middlewares(app, app.state.dispatcher.metrics)
     add_error_handlers(app)

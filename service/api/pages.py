@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from .. import errors
 from ..schemas.answers import Sample
@@ -14,10 +16,21 @@ SAMPLES = WEB / "samples"
 
 # The pages load nothing from elsewhere, and the browser holds them to it. Dropped files are blobs.
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src blob:"
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src blob:",
+    "Cache-Control": "no-cache",
 }
 
 router = APIRouter()
+
+
+class PageFiles(StaticFiles):
+    """The page's files; browsers ask whether theirs still hold, for two versions do not mix."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Answer with a file."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 @router.get("/samples", responses=documented(errors.Unauthorized))

@@ -23,7 +23,7 @@ const legend = new Legend(recolour);
 const readout = new Readout();
 const viewer = new Viewer(byId("canvas"), byId("wipe"), {
   point: (pixel, byKey) => { point = pixel; if (layers.scene) readout.show(layers.scene, legend.classes, pixel, byKey); },
-  zoom: (percent) => write(byId("zoom"), `${percent} %`),
+  zoom: (percent) => write(byId("zoom"), layers.scene ? `${percent} %` : "–"),
 });
 const inputs = new Inputs({ changed: restart, wrong: refuse });
 const player = new Player(inputs, fusePair, presentPlayer);
@@ -40,11 +40,14 @@ function say(text, part) {
 
 // What the page shows of a scene, wherever it comes from.
 function show(scene) {
+  const before = layers.scene;
   layers.set(scene, byId("palette").value, legend.classes, opacity());
   byId("stage").classList.remove("empty");
   legend.tell(scene.report.classes);
   report.present(scene.report);
+  if (point && (point.x >= scene.width || point.y >= scene.height)) point = null;
   redraw();
+  for (const picture of ["visible", "fused"]) before?.[picture].close(); // live pictures would pile up
 }
 
 function redraw() {
@@ -231,6 +234,7 @@ async function copy(button) {
   const text = byId(button.dataset.copies);
   getSelection().selectAllChildren(text); // for a page without https, where only the keys can copy
   await navigator.clipboard?.writeText(text.textContent);
+  if (navigator.clipboard) write(byId("spoken"), "Copied");
 }
 
 startTheme();

@@ -61,6 +61,7 @@ function paeth(left, up, corner) {
 }
 
 function fromBigEndian(bytes) {
-  const view = new DataView(bytes.buffer);
-  return Uint16Array.from({ length: bytes.length / 2 }, (_, at) => view.getUint16(2 * at));
+  const numbers = new Uint16Array(bytes.length / 2);
+  for (let at = 0; at < numbers.length; at++) numbers[at] = bytes[2 * at] << 8 | bytes[2 * at + 1];
+  return numbers;
 }

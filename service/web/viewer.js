@@ -185,7 +185,7 @@ export class Viewer {
 
   #step(event, dx, dy) {
     const { width, height } = this.#port;
-    const from = this.#cross ?? { x: Math.floor(width / 2) - dx, y: Math.floor(height / 2) - dy };
+    const from = this.#cross ?? { x: Math.floor(width / 3), y: Math.floor(height / 2) }; // beside the wipe
     const reach = event.shiftKey ? FAR : 1;
     const pixel = {
       x: Math.min(width - 1, Math.max(0, from.x + dx * reach)),

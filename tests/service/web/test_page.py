@@ -219,3 +219,10 @@ def test_the_switch_of_the_theme_holds(client: httpx.Client, open_page: Open) ->
     assert light != dark
     page.reload()
     assert page.evaluate(ground) == light
+
+
+def test_files_of_the_page_are_asked_for_anew(client: httpx.Client) -> None:
+    for path in ("/", "/docs", "/web/page.js"):
+        assert client.get(path).headers["Cache-Control"] == "no-cache"
+    tag = client.get("/web/page.js").headers["ETag"]
+    assert client.get("/web/page.js", headers={"If-None-Match": tag}).status_code == 304

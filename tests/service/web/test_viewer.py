@@ -14,7 +14,7 @@ from segmif.runtime import open_runtime
 from service.settings import Settings
 from tests.conftest import HOT, PERSON
 from tests.service.conftest import Serve
-from tests.service.web.conftest import WITHOUT_SAMPLE, Open, colour_at, give, pixel_on_screen
+from tests.service.web.conftest import WITHOUT_SAMPLE, Open, colour_at, fused, give, pixel_on_screen
 
 SIZE = WIDTH, HEIGHT = 80, 60
 LOW, HIGH = 29_000, 31_000  # counts shown as black and white
@@ -145,6 +145,33 @@ def test_zoom_and_pan_move_both_pictures_in_step(page: Page) -> None:
     assert colour_at(page, point) == tuple(VISIBLE[MIDDLE[1], MIDDLE[0]])
 
 
+def test_two_fingers_zoom_and_one_scrolls(url: str, open_page: Open) -> None:
+    page = fused(open_page(url, 360, 640, has_touch=True))
+    fitted = page.inner_text("#zoom")
+    touch = page.context.new_cdp_session(page)
+
+    def send(kind: str, *points: tuple[float, float]) -> None:
+        at = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    left, top = pixel_on_screen(page, 200, 240, 640, 480)
+    send("touchStart", (left, top), (left + 40, top))
+    for spread in (50, 80, 120):
+        send("touchMove", (left, top), (left + spread, top))
+    send("touchEnd")
+    expect(page.locator("#zoom")).not_to_have_text(fitted)
+    assert page.inner_text("#read-pixel")[0].isdigit()
+    page.touchscreen.tap(left, top)
+    tapped = page.inner_text("#read-pixel")
+    page.click("#fit")
+    send("touchStart", (left, top))
+    for way in (40, 80, 120):
+        send("touchMove", (left, top - way))
+    send("touchEnd")
+    expect(page.locator("h1")).not_to_be_in_viewport()
+    assert page.inner_text("#read-pixel") == tapped  # the cross-hair stays
+
+
 def test_a_class_that_is_off_is_not_drawn(page: Page) -> None:
     choose(page, "Fused", "Overlay")
     point = on_screen(page, WARM)
@@ -210,7 +237,7 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.focus("#canvas")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
-    x, y = WIDTH // 2, HEIGHT // 2 + 10
+    x, y = WIDTH // 3 + 1, HEIGHT // 2 + 10
     assert readings(page) == expected(x, y)
     assert expected(x, y)["counts"] in page.inner_text("#spoken")
     zoom = page.inner_text("#zoom")
