@@ -55,7 +55,7 @@ def open_source(
 
 
 def _rtsp(url: str, address: str, part: Part, options: SourceOptions) -> Source:
-    said = (("rtsp_transport", options.rtsp_transport),)
+    said = (("rtsp_transport", options.rtsp_transport), *_checked_tls(options))
     return LiveVideo((Target(url, "rtsp", said),), address, part, options)
 
 
@@ -63,7 +63,15 @@ def _http(url: str, address: str, part: Part, options: SourceOptions) -> Source:
     url, options = _with_stream(url, options)
     is_file = Path(urlsplit(url).path).suffix.lower() in FILES
     live = not is_file if options.live is None else options.live
-    return (LiveVideo if live else VideoSource)((Target(url),), address, part, options)
+    return (LiveVideo if live else VideoSource)(
+        (Target(url, options=_checked_tls(options)),), address, part, options
+    )
+
+
+def _checked_tls(options: SourceOptions) -> tuple[tuple[str, str], ...]:
+    if options.ca_file is None:
+        return ()
+    return ("tls_verify", "1"), ("ca_file", options.ca_file)
 
 
 def _udp(url: str, address: str, part: Part, options: SourceOptions) -> Source:

@@ -13,6 +13,9 @@ RATE = (0.001, 10_000.0)
 class SourceOptions:
     """Options of all kinds of sources; raises ValueError for values out of their ranges."""
 
+    # For settings that pydantic reads: a misspelt option is an error.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     timeout_s: float = 5.0  # for opening a stream, and for its next frame
     rtsp_transport: RtspTransport = "tcp"
     live: bool | None = None  # whether an http(s) address is a live stream; None: by its suffix
@@ -21,6 +24,7 @@ class SourceOptions:
     patience_s: float = 0.0  # a folder ends when no file came for so long; 0: it is complete
     rate: float = 25.0  # [frames/s] of frames without any time: numbered files, raw video
     decode_threads: int = 1  # 0: as many as there are cores
+    ca_file: str | None = None  # authorities of https and rtsps; None: certificates go unchecked
     input_format: str | None = None  # of a V4L2 device, such as mjpeg or yuyv422
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ import struct
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class Target:
     """What FFmpeg opens, and how."""
 
-    url: str  # with its password: never shown
+    url: str = field(repr=False)  # with its password
     format: str | None = None
     options: tuple[tuple[str, str], ...] = ()
 

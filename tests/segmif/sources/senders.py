@@ -2,6 +2,7 @@
 
 import base64
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -99,7 +100,10 @@ def free_udp_port() -> int:
 
 @contextmanager
 def mjpeg_server(
-    frames: Iterator[np.ndarray], period_s: float = 0.04, stall: bool = False
+    frames: Iterator[np.ndarray],
+    period_s: float = 0.04,
+    stall: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
     """A camera that sends JPEGs as multipart; `stall`: it goes silent when `frames` end."""
     over = threading.Event()
@@ -124,10 +128,12 @@ def mjpeg_server(
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/video"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}/video"
     finally:
         over.set()
         server.shutdown()

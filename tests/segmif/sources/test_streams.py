@@ -1,6 +1,7 @@
 """Live sources: the newest frame, its time, silence, closing, and coming back."""
 
 import itertools
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 
 from segmif.sources.frame import Source, SourceError, SourceFrame
 from segmif.sources.open_source import open_source
@@ -69,6 +71,20 @@ def test_a_slow_reader_gets_the_newest_frame() -> None:
         assert source.dropped > 5
         assert float(after.pixels.mean()) - float(late.pixels.mean()) < 4
         assert after.stamp_from == "arrival"
+
+
+def test_a_certificate_is_checked_if_asked_for(tmp_path: Path) -> None:
+    ours, theirs = trustme.CA(), trustme.CA()
+    for name, authority in (("ours", ours), ("theirs", theirs)):
+        authority.cert_pem.write_to_path(str(tmp_path / name))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    with mjpeg_server(itertools.repeat(grey(77)), tls=context) as address:
+        for trusted in (None, str(tmp_path / "ours")):
+            assert first(open_source(address, "visible", SourceOptions(ca_file=trusted)), 1)
+        with pytest.raises(SourceError, match="cannot be opened"):
+            wrong = SourceOptions(ca_file=str(tmp_path / "theirs"))
+            first(open_source(address, "visible", wrong), 1)
 
 
 def test_grey_pictures_of_a_stream_are_levels() -> None:
