@@ -17,11 +17,9 @@ from segmif.files import shown
 
 from .sink import SinkError
 
-SUFFIXES = (".mp4", ".mkv", ".counts.mkv", ".mcap", ".jsonl")
-# Ours by their name: rig, time of the first pair and perhaps a number.
-OURS = re.compile(
-    rf".+-\d{{8}}T\d{{6}}\.\d{{3}}Z(-\d+)?({'|'.join(map(re.escape, SUFFIXES))})", re.DOTALL
-)
+SUFFIXES = (".mp4", ".mkv", ".mcap", ".jsonl")  # of a single file
+# Ours by their name: rig, time of the first pair, perhaps a number, what a video shows.
+OURS = re.compile(r".+-\d{8}T\d{6}\.\d{3}Z(-\d+)?(\.[a-z]+)?\.(mp4|mkv|mcap|jsonl)", re.DOTALL)
 UNSAFE = re.compile(r"[^\w.-]|^\.")  # in the name of a file
 LONGEST_NAME = 80  # characters of a rig's name in that of a file
 ROOM_BYTES = 16 << 20  # without so much of it no file is begun
@@ -104,8 +102,8 @@ class Recordings:
     """
 
     def __init__(self, target: Path, rotation: Rotation, suffixes: Sequence[str]) -> None:
-        """`target` is one file if it ends in the first suffix; raises SinkError."""
-        self._single = target.stem if target.suffix == suffixes[0] else None
+        """`target` is one file if it ends as one does; raises SinkError."""
+        self._single = target.stem if target.suffix in SUFFIXES else None
         self.folder = target.parent if self._single else target
         self.rotation, self._suffixes = rotation, suffixes
         self._enforced = -float("inf")

@@ -19,6 +19,7 @@ from .picture import PictureName
 from .rotation import SUFFIXES, Rotation
 
 STREAM = re.compile(r"rtsps?://[^/].*|udp://.*:\d+.*|/dev/video\d+", re.DOTALL)
+PARTS = 4  # files of all that is kept
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Quality = Annotated[int, Field(ge=0, le=51)]
 
@@ -39,8 +40,10 @@ class _Recorded(_Settings):
 
     def rotation(self) -> Rotation:
         """The same in bytes and seconds."""
+        # Otherwise the open file alone might hold more than is kept.
+        max_mb = self.max_mb or (self.keep_gb and self.keep_gb * 1000 / PARTS)
         return Rotation(
-            file_bytes=self.max_mb and self.max_mb * 1e6,
+            file_bytes=max_mb and max_mb * 1e6,
             file_s=self.max_minutes and self.max_minutes * 60,
             kept_bytes=self.keep_gb and self.keep_gb * 1e9,
             kept_s=self.keep_days and self.keep_days * 86_400,
@@ -51,10 +54,8 @@ class _Recorded(_Settings):
         if self.keep_gb or self.keep_days:
             if self.path.suffix in SUFFIXES:
                 raise ValueError(f"keep_gb and keep_days need a folder, {self.path.name} is a file")
-            if not (self.max_mb or self.max_minutes):
-                raise ValueError(
-                    "keep_gb and keep_days delete whole files: state max_mb or max_minutes too"
-                )
+            if not (self.max_mb or self.max_minutes or self.keep_gb):
+                raise ValueError("keep_days deletes whole files: state max_mb or max_minutes too")
             if self.keep_gb and self.max_mb and self.keep_gb * 1000 < 2 * self.max_mb:
                 raise ValueError("keep_gb must hold two files of max_mb at least")
         return self

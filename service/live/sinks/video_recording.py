@@ -89,7 +89,10 @@ class VideoRecording:
         self._ffmpeg_error = av_module().FFmpegError
         self._picture: PictureName = settings.picture
         self._encoder = encoder_for(settings.codec, settings.quality)
-        suffixes = [settings.suffix, *([COUNTS] if settings.counts else [])]
+        single = settings.path.suffix == settings.suffix
+        # Two sinks may record two pictures into one folder.
+        suffixes = [settings.suffix if single else f".{settings.picture}{settings.suffix}"]
+        suffixes += [COUNTS] if settings.counts else []
         self._recordings = Recordings(settings.path, settings.rotation(), suffixes)
         self._counts = settings.counts
         self._files: list[VideoFile] = []

@@ -1,6 +1,7 @@
 """Sinks by the words and the settings that state them; lines of JSON and folders of pictures."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from service.live.sinks.settings import (
     StreamSettings,
     VideoSettings,
 )
+from service.live.sinks.sink import SinkError
 from tests.service.live.sinks.conftest import KilledAfter, Results
 
 
@@ -52,7 +54,10 @@ def test_other_words_are_refused_without_their_password(word: str) -> None:
         ({"kind": "mcap", "path": "a.mcap", "keep_days": 1}, "need a folder"),
         ({"kind": "stream", "url": "http://a/b"}, "expected rtsp://HOST/PATH"),
         ({"kind": "jsonl", "path": "a", "keep_gb": 1, "max_mb": 600}, "two files of max_mb"),
-        ({"kind": "jsonl", "path": "a", "keep_gb": 1, "max_minutes": None}, "delete whole files"),
+        (
+            {"kind": "jsonl", "path": "a", "keep_days": 1, "max_minutes": None},
+            "deletes whole files",
+        ),
         ({"kind": "video", "path": "a", "colour": "red"}, "Extra inputs are not permitted"),
     ],
 )
@@ -61,6 +66,19 @@ def test_settings_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=words):
         SETTINGS.validate_python(stated)
+
+
+@pytest.mark.parametrize(
+    ("package", "word"), [("av", "a.mkv"), ("av", "udp://a:1"), ("mcap", "a.mcap")]
+)
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, package: str, word: str
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SinkError, match=rf"packages? {package}.*pip install .*\[live\]"):
+        open_sinks([parse_sink(word)], "front")
 
 
 def test_lines_of_json_survive_a_kill(

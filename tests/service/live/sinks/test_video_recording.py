@@ -90,7 +90,7 @@ def test_odd_sides_are_padded_and_said(tmp_path: Path, results: Results) -> None
 def test_counts_lie_beside_it_bit_for_bit(tmp_path: Path, results: Results, deep: bool) -> None:
     record(VideoSettings(path=tmp_path, counts=True), results(3, deep=deep))
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == [f"{NAME}.counts.mkv", f"{NAME}.mkv"]
+    assert files == [f"{NAME}.counts.mkv", f"{NAME}.overlay.mkv"]
     found, stamps, facts = frames_of(tmp_path / files[0], "gray16le" if deep else "gray")
     for number, frame in enumerate(found):
         sent = counts(number, (64, 96))
@@ -138,7 +138,7 @@ def test_a_rig_short_of_time_stays_in_its_file(
 ) -> None:
     written = [*results(2), *results(2, first=2, half=True)]
     record(VideoSettings(path=tmp_path, picture=name, codec="ffv1"), written)
-    pictures, _, _ = frames_of(tmp_path / f"{NAME}.mkv")
+    pictures, _, _ = frames_of(tmp_path / f"{NAME}.{name}.mkv")
     assert len(pictures) == 4
     assert np.abs(pictures[3].astype(int) - pictures[1]).mean() < 30  # 8 pixels of 2 have moved
 
@@ -182,17 +182,20 @@ def test_only_the_oldest_of_our_closed_recordings_are_deleted(
         settings = VideoSettings(path=tmp_path, keep_gb=0.0013, max_mb=0.5)
         record(settings, results(1))
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*others, old[0], *old[3:], f"{NAME}.mkv"}
+    assert left == {*others, old[0], *old[3:], f"{NAME}.overlay.mkv"}
 
 
 def test_recordings_older_than_the_days_kept_are_deleted(tmp_path: Path, results: Results) -> None:
-    for name, age in (("rear-20200101T000000.000Z.mkv", 3), ("rear-20200102T000000.000Z.mkv", 1)):
+    for name, age in (
+        ("rear-20200101T000000.000Z.mask.mkv", 3),
+        ("rear-20200102T000000.000Z.mkv", 1),
+    ):
         (tmp_path / name).write_bytes(b"x")
         then = time.time() - age * 86_400
         os.utime(tmp_path / name, (then, then))
     record(VideoSettings(path=tmp_path, keep_days=2), results(1))
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"rear-20200102T000000.000Z.mkv", f"{NAME}.mkv"}
+    assert left == {"rear-20200102T000000.000Z.mkv", f"{NAME}.overlay.mkv"}
 
 
 @contextmanager
