@@ -5,7 +5,6 @@ The header is checked before anything is decoded. Colour is RGB everywhere outsi
 orientation is ignored on purpose: rotating one of two frames would break the pair.
 """
 
-import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -13,22 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from segmif.imaging.image_header import MAX_PIXELS as MAX_PIXELS
-from segmif.imaging.image_header import naming_the_file
-
-# OpenCV reads its limit once, at its first import: a second limit behind our header check.
-os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our exceptions report errors
-import cv2
 
 from segmif.files import read_frame, write_bytes
 from segmif.imaging import png
 from segmif.imaging.bit_depth import BitsFrom, levels
 from segmif.imaging.headers import Header, read_header
 from segmif.imaging.headers import ImageError as ImageError
+from segmif.imaging.image_header import MAX_PIXELS as MAX_PIXELS
+from segmif.imaging.image_header import naming_the_file
 from segmif.imaging.monochrome import monochrome
 from segmif.imaging.sensor_format import cropped, infrared_picture
 from segmif.thermal import gain_control

@@ -33,7 +33,10 @@ PROGRAM = (
     f"from {__package__}.worker import main; main(int(sys.argv[1]))"
 )
 COMMAND: Sequence[str] = (sys.executable, "-c", PROGRAM)
-KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR")  # no token among them
+KEPT_VARIABLES = (  # no token among them
+    *("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR"),
+    *("OPENCV_IO_MAX_IMAGE_PIXELS", "OPENCV_LOG_LEVEL"),  # which it reads before ours are imported
+)
 MESSAGE_BYTES = 4096
 # Freed memory stays with a process: to fault the pages of two pictures in anew takes 1 ms.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}

@@ -5,13 +5,18 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segmif.imaging.codecs import Pixels
+import cv2
+import numpy as np
+
+from segmif.imaging.codecs import MAX_PIXELS, Pixels
 from segmif.imaging.headers import Header, ImageError
 from service.pipeline.decoder import worker
 
@@ -56,6 +61,7 @@ def break_out() -> list[str]:
         "run a program": lambda: os.execv("/bin/true", ["true"]),
         "signal the service": lambda: os.kill(os.getppid(), 0),
         "take a gigabyte": lambda: bytearray(2**30),
+        "decode more pixels than any frame has": decode_too_much,
     }
     done = []
     for name, attempt in attempts.items():
@@ -65,6 +71,18 @@ def break_out() -> list[str]:
             continue
         done.append(name)
     return done
+
+
+def decode_too_much() -> None:
+    """MemoryError if OpenCV refuses a picture by the limit that it reads at its first import."""
+    whole = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+    head = b"IHDR" + struct.pack(">II", MAX_PIXELS // 4096 + 1, 4096) + whole[24:29]
+    picture = whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
+    try:
+        cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if "MAX_IMAGE_PIXELS" in str(error):
+            raise MemoryError from error
 
 
 if __name__ == "__main__":
