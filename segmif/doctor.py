@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import platform
-import re
 import shutil
 import socket
 import sys
@@ -16,20 +15,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from http.client import HTTPException
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as version_of
 from threading import Thread
 from typing import Literal
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
+
+from packaging.requirements import Requirement
 
 from segmif.argument_types import IntegerRange
 from segmif.install import install_command, version
 
 LIMIT_S = 9.0  # for all checks
-OLDEST_PYTHON = (3, 10)
 FREE_BYTES = 2**30  # an engine or a training run writes less
-REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*\])?([^;]*)(?:;(.*))?")
+BOUNDS = {">=": "at least", "==": "just", "<": "less than"}  # of a version
 NO_DRIVER = "no NVIDIA driver: networks run on the CPU"
 
 State = Literal["ok", "note", "failed"]  # note: something optional is not here
@@ -69,32 +71,32 @@ def examine(port: int, limit_s: float | None = None) -> dict[str, Finding]:
     """The findings of all checks, by name."""
     limit_s = limit_s or LIMIT_S
     end = time.monotonic() + limit_s
+    found: dict[str, Finding] = {}
     checks: dict[str, Callable[[], Finding]] = {
         "Python": check_python,
         "packages": check_packages,
         "extras": check_extras,
         "GPU": check_gpu,
         "TensorRT": check_tensorrt,
-        "ONNX Runtime": check_onnxruntime,
+        "ONNX Runtime": lambda: check_onnxruntime(found["GPU"].state == "ok"),
         "decoders": check_decoders,
         "disk": check_disk,
         "port": lambda: check_port(port),
     }
-    return {name: _within(check, end, limit_s) for name, check in checks.items()}
+    for name, check in checks.items():
+        found[name] = _within(check, end, limit_s)
+    return found
 
 
 def check_python() -> Finding:
     """Version and machine."""
-    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < OLDEST_PYTHON:
-        return Finding("failed", here, "install Python 3.10 or newer")
-    return Finding("ok", here)
+    return Finding("ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
 def check_packages() -> Finding:
     """What the base install requires, by the metadata of the installed `segmif`."""
     try:
-        wanting = [line for line in map(_wanting, _requirements(None)) if line]
+        wanting = [line for line in map(_wanting, _requirements("")) if line]
     except PackageNotFoundError:
         return Finding("failed", "segmif is not installed", install_command())
     if wanting:
@@ -145,8 +147,8 @@ def check_tensorrt() -> Finding:
         return Finding("note", "not here: only .engine files need it", install_command("trt"))
 
 
-def check_onnxruntime() -> Finding:
-    """Its providers, and one small pair through the shipped network."""
+def check_onnxruntime(gpu: bool) -> Finding:
+    """Its providers, which should use a GPU that is here, and one small pair through `nano`."""
     numpy, frames = import_module("numpy"), import_module("segmif.frames")
     runtime = import_module("segmif.runtime")
     ours = import_module("segmif.runtime.onnxruntime_").onnxruntime
@@ -157,7 +159,7 @@ def check_onnxruntime() -> Finding:
     visible = numpy.zeros((64, 64, 3), numpy.uint8)
     runtime.predict(network, frames.FramePair(visible, visible[..., 0]))
     network.close()
-    if check_gpu().state == "ok" and "CUDA" not in providers:
+    if gpu and "CUDA" not in providers:
         return Finding("note", f"{here}; the GPU is not used", install_command("gpu"))
     return Finding("ok", f"{here}; {weights.name} answers")
 
@@ -198,11 +200,18 @@ def check_port(port: int) -> Finding:
         try:
             door.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/livez", timeout=1):
+            if _answers(f"http://127.0.0.1:{port}/livez"):
                 return Finding("ok", f"a service answers on port {port}")
             why = getattr(error, "strerror", None) or error
             return Finding("failed", f"port {port}: {why}", "segmif serve --port with a free one")
     return Finding("ok", f"port {port} is free")
+
+
+def _answers(url: str) -> bool:
+    """Whether a GET succeeds within a second; no proxy is asked, as one knows other machines."""
+    with suppress(OSError, HTTPException), build_opener(ProxyHandler({})).open(url, timeout=1):
+        return True
+    return False
 
 
 def _within(check: Callable[[], Finding], end: float, limit_s: float) -> Finding:
@@ -224,32 +233,32 @@ def _within(check: Callable[[], Finding], end: float, limit_s: float) -> Finding
     return found[0] if found else Finding("failed", late, "try again when the machine is idle")
 
 
-def _requirements(extra: str | None) -> Iterator[tuple[str, str]]:
-    """Name and version specifiers of what the base install or an extra requires on this machine."""
-    for line in requires("segmif") or ():
-        name, specifiers, marker = REQUIREMENT.fullmatch(line.strip()).groups()  # type: ignore[union-attr]
-        of = re.search(r"extra\s*==\s*['\"]([\w-]+)", marker or "")
-        elsewhere = "sys_platform == 'linux'" in (marker or "") and sys.platform != "linux"
-        if (of[1] if of else None) == extra and not elsewhere:
-            yield name, specifiers
+@lru_cache
+def _all_requirements() -> tuple[Requirement, ...]:
+    return tuple(map(Requirement, requires("segmif") or ()))
 
 
-def _wanting(requirement: tuple[str, str]) -> str:
-    """What is wrong with a requirement, or nothing; only lower bounds are compared."""
-    name, specifiers = requirement
+def _requirements(extra: str) -> Iterator[Requirement]:
+    """What an extra ("": the base install) requires on this machine."""
+    for requirement in _all_requirements():
+        marker = requirement.marker
+        in_base = marker is None or marker.evaluate({"extra": ""})
+        if in_base != bool(extra) and (marker is None or marker.evaluate({"extra": extra})):
+            yield requirement
+
+
+def _wanting(requirement: Requirement) -> str:
+    """What is wrong with a requirement, or nothing."""
+    name = requirement.name
     try:
         here = version_of(name)
     except PackageNotFoundError:
         return f"{name} is missing"
-    floor = re.search(r"[>=]=\s*([\d.]+)", specifiers)
-    if floor and _numbers(here) < _numbers(floor[1]):
-        return f"{name} is {here}, at least {floor[1]} is needed"
+    for bound in requirement.specifier:
+        if not bound.contains(here, prereleases=True):
+            word = BOUNDS.get(bound.operator, bound.operator)
+            return f"{name} is {here}, {word} {bound.version} is needed"
     return ""
-
-
-def _numbers(stated: str) -> tuple[int, ...]:
-    found = re.match(r"[\d.]+", stated)
-    return tuple(int(part) for part in found[0].split(".") if part) if found else ()
 
 
 def _stated_port() -> int:

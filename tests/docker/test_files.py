@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import compose_spec
@@ -211,11 +213,32 @@ def test_the_health_check_is_not_misled_by_kubernetes(
 ) -> None:
     asked = []
 
-    def refuse(url: str, **given: object) -> None:
+    def refuse(url: str, timeout: float) -> None:
         asked.append(url)
         raise OSError("nobody listens")
 
     monkeypatch.setenv("SEGMIF_PORT", port)
-    monkeypatch.setattr("docker.healthy.urlopen", refuse)
+    monkeypatch.setattr(healthy.OPENER, "open", refuse)
     assert healthy.main() == 1
     assert asked == ["http://127.0.0.1:8000/readyz"]
+
+
+class Ready(BaseHTTPRequestHandler):
+    """Answers as a service that is ready."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_the_health_check_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.delenv("SEGMIF_TLS_CERTIFICATE", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        monkeypatch.setenv("SEGMIF_PORT", str(server.server_port))
+        server.timeout = 20  # [s] in case nobody asks
+        Thread(target=server.handle_request).start()
+        assert healthy.main() == 0

@@ -3,8 +3,11 @@
 import json
 import socket
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
+from packaging.requirements import Requirement
 
 from segmif import doctor
 from segmif.__main__ import main
@@ -50,6 +53,40 @@ def test_a_check_that_hangs_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_requirements_below_their_floor_are_named() -> None:
-    assert doctor._wanting(("numpy", ">=99.1")).endswith("at least 99.1 is needed")
-    assert doctor._wanting(("no-such-package", "")) == "no-such-package is missing"
-    assert not doctor._wanting(("numpy", "<99,>=2.2"))
+    assert doctor._wanting(Requirement("numpy>=99.1")).endswith("at least 99.1 is needed")
+    assert doctor._wanting(Requirement("numpy<2,>=1.2")).endswith("less than 2 is needed")
+    assert doctor._wanting(Requirement("no-such-package")) == "no-such-package is missing"
+    assert not doctor._wanting(Requirement("numpy<99,>=2.2"))
+
+
+def test_requirements_are_those_of_the_base_or_of_an_extra() -> None:
+    base, client = ({each.name for each in doctor._requirements(extra)} for extra in ("", "client"))
+    assert {"numpy", "pyseccomp"} <= base and client == {"httpx"}
+
+
+class Talks(BaseHTTPRequestHandler):
+    """Answers every GET, or says what is no HTTP."""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, HTTPServer)
+        if self.path == "/livez" and self.server.server_name != "odd":
+            self.send_response(200)
+            self.end_headers()
+        else:
+            self.wfile.write(b"220 mail.example ESMTP\r\n")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(("name", "state"), [("service", "ok"), ("odd", "failed")])
+def test_a_port_that_is_taken_says_by_whom(
+    name: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
+    with HTTPServer(("127.0.0.1", 0), Talks) as server:
+        server.server_name = name
+        Thread(target=server.handle_request).start()
+        found = doctor.check_port(server.server_port)
+    assert found.state == state
+    assert ("a service answers" in found.detail) == (state == "ok")
