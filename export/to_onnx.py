@@ -28,6 +28,7 @@ from segmif.runtime.onnxruntime_ import onnxruntime
 
 from .attention_function import OPSET, local_function
 from .output_paths import check_output_path
+from .tolerance import allowance
 
 TRACED_SIZE = (2, 64, 96)  # batch, height, width; small, since nothing of it stays in the graph
 PATCH = 16  # pixels
@@ -131,8 +132,7 @@ def check(model: onnx.ModelProto, network: Network) -> str:
 
     Raises ExportError if the ONNX deviates more than twice as far as torch in the same precision.
     Rounding to bytes turns a tiny difference into a whole level. So the share of values that differ
-    counts for the fused frame and the confidence. 1e-4 more are allowed, as torch may happen to
-    round all of them right. `check_labels` checks the labels.
+    counts for the fused frame and the confidence. `check_labels` checks the labels.
     """
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -149,7 +149,7 @@ def check(model: onnx.ModelProto, network: Network) -> str:
         for name, ours, torchs, truth in zip(OUTPUTS, given, plain, exact, strict=True):
             if ours.shape != truth.shape:
                 raise ExportError(f"{name} at {size} has shape {ours.shape}, not {truth.shape}")
-            share, allowed = _differing(ours, truth), 2 * _differing(torchs, truth) + 1e-4
+            share, allowed = _differing(ours, truth), allowance(_differing(torchs, truth))
             if name == "labels":
                 check_labels(torch.from_numpy(ours), scores, torchs_scores)
             elif share > allowed:

@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import FramePair, Prediction
-from segmif.metrics import ConfusionMatrix, fusion_metrics, luma
+from segmif.imaging.luma import luma
+from segmif.metrics import ConfusionMatrix, fusion_metrics
 
 MIN_TOLERANCE = 1e-4  # share of values; torch may happen to round all of them right
 
 Bytes = NDArray[np.uint8]
 Predict = Callable[[FramePair], Prediction]
+
+
+def allowance(rounding: float) -> float:
+    """How far an artefact may deviate from float64 if plain torch deviates by `rounding`."""
+    return 2 * rounding + MIN_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Deviation:
         return [
             f"{self.name}: {what} differ by {found:.3g}, rounding explains {allowed:.3g}"
             for what, found, rounding in checked
-            if not found <= (allowed := 2 * rounding + MIN_TOLERANCE)
+            if not found <= (allowed := allowance(rounding))
         ]
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from segmif.frames import FramePair
-from segmif.metrics import luma
+from segmif.imaging.luma import luma
 from segmif.model import color
 from segmif.model.config import VARIANTS
 from training.data.datasets import FrameSet, LabelledPair, changed

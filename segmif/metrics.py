@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from segmif.classes import IGNORE
-from segmif.imaging.luma import luma as luma
 
 Luma = NDArray[np.uint8]  # (H, W)
 Plane = NDArray[np.float64]  # (H, W)

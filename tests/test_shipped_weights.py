@@ -9,8 +9,9 @@ import pytest
 from segmif.classes import MFNET
 from segmif.frames import FramePair, Prediction
 from segmif.imaging.codecs import read_infrared, read_labels, read_visible
+from segmif.imaging.luma import luma
 from segmif.manifest import Manifest
-from segmif.metrics import ConfusionMatrix, luma
+from segmif.metrics import ConfusionMatrix
 from segmif.runtime import open_runtime, predict
 from training.data.synthetic import scenes
 

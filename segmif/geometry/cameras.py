@@ -27,7 +27,6 @@ MAX_SIDE = 16_384  # [px] of a frame; the largest sensors have a half of it
 FOCAL_SHARE = (0.02, 1000.0)  # of the longer side: a field of view of 175 to 0.06 degrees
 FOCAL_RATIO = 2.0  # fx to fy: lenses stretched more than that are a mistake in the file
 ROTATION_TOLERANCE = 1e-4  # the error of six written decimals, far below any real mistake
-POSITION_TOLERANCE = 1e-3  # of the baseline
 LENS_GRID, LENS_SHARE = 16, 0.5  # points along a side; share that must survive undistortion
 LENS_STRETCH = 3.0  # of a ray over a pinhole's: strong wide angles reach 2
 MODEL_RADIUS = 1.1  # a lens polynomial is trusted this much beyond the corners of its own frame

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE
 from segmif.imaging.codecs import read_infrared, read_visible
+from segmif.imaging.luma import luma
 from segmif.metrics import (
     ConfusionMatrix,
     FusionMetrics,
@@ -20,7 +21,6 @@ from segmif.metrics import (
     edge_preservation,
     entropy,
     fusion_metrics,
-    luma,
     mutual_information,
     spatial_frequency,
     structural_similarity,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.imaging.codecs import resize
-from segmif.metrics import luma
+from segmif.imaging.luma import luma
 
 REACH = 16  # [px] at 640 px; larger shifts are not looked for
 WORKING_SIDE = 640  # [px] larger frames are made smaller for the search

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from segmif.classes import Taxonomy
 from segmif.frames import FramePair, Prediction
-from segmif.metrics import MINIMUM_SIDE, ConfusionMatrix, FusionMetrics, fusion_metrics, luma
+from segmif.imaging.luma import luma
+from segmif.metrics import MINIMUM_SIDE, ConfusionMatrix, FusionMetrics, fusion_metrics
 
 from ..data.datasets import FrameSet, LabelledPair
 from . import fusion_quality

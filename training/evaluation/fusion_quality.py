@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import FramePair, Prediction
-from segmif.metrics import luma
+from segmif.imaging.luma import luma
 
 Luma = NDArray[np.uint8]  # (H, W)
 Plane = NDArray[np.float32]  # (H, W)

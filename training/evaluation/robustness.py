@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE
 from segmif.frames import MULTIPLE, FramePair, Prediction
-from segmif.metrics import ConfusionMatrix, luma
+from segmif.imaging.luma import luma
+from segmif.metrics import ConfusionMatrix
 
 from ..data.datasets import LabelledPair
 from .fusion_quality import Predict

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segmif.metrics import luma as luma_of_bytes
+from segmif.imaging.luma import luma as luma_of_bytes
 from segmif.model.color import COLDEST, OUTLIER, WARMEST, attach_chroma, luma, tinted, warmth
 from segmif.model.network import Network
 

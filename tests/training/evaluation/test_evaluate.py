@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 import training.evaluation.evaluate
 from segmif.frames import FramePair
 from segmif.imaging.codecs import read_infrared, read_visible, write_png
+from segmif.imaging.luma import luma
 from segmif.manifest import Manifest
 from segmif.metrics import (
     correlations_of_differences,
     entropy,
-    luma,
     mutual_information,
     spatial_frequency,
 )

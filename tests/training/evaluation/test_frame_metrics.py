@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, MFNET, Taxonomy
 from segmif.frames import FramePair, Prediction
-from segmif.metrics import fusion_metrics, luma
+from segmif.imaging.luma import luma
+from segmif.metrics import fusion_metrics
 from training.data.datasets import LabelledPair, Light
 from training.evaluation.frame_metrics import Measures, evaluate_set, person_regions
 from training.evaluation.results import INFRARED_BLACK, VISIBLE_BLACK, People

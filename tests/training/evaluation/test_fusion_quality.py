@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segmif.frames import FramePair, Prediction
-from segmif.metrics import luma
+from segmif.imaging.luma import luma
 from training.evaluation.fusion_quality import flicker, measure, noise_gain, overshoot
 
 Frame = NDArray[np.uint8]
