@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["prove"]:
-        print("`prove` is now called `simulate`", file=sys.stderr)
+        print("`segmif calibrate prove` is now `segmif calibrate simulate`", file=sys.stderr)
         given[0] = "simulate"
     return cli.run("calibration", __doc__, COMMANDS, arguments=given, prog=prog)
 

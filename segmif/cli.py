@@ -53,12 +53,13 @@ def run(
             sentence = _first_line(module)
             command = choices.add_parser(name, help=sentence, description=sentence)
             if name == named:
-                whole = _imported(module, f"{program} {name}", extra)
+                whole = _imported(module, command.prog, program, extra)
                 whole.add_arguments(command)
                 command.set_defaults(main=whole.main)
         args = parser.parse_args(arguments)
         end_in_order()
-        return int(_with_packages(lambda: args.main(args), f"{program} {named}", extra))
+        working = f"{parser.prog} {named}"
+        return int(_with_packages(lambda: args.main(args), working, program, extra))
     except (OSError, ValueError, MemoryError, NotInstalled) as error:
         said = str(error) or NO_MEMORY  # Python's own MemoryError says nothing
         print(f"{parser.prog}: {said}", file=sys.stderr)
@@ -92,20 +93,23 @@ def _first_line(module: ModuleType | str) -> str:
     return (docstring or "").strip().splitlines()[0]
 
 
-def _imported(module: ModuleType | str, command: str, extra: str | None) -> ModuleType:
+def _imported(
+    module: ModuleType | str, command: str, program: str, extra: str | None
+) -> ModuleType:
     if isinstance(module, str):
-        return _with_packages(lambda: import_module(module), command, extra)
+        return _with_packages(lambda: import_module(module), command, program, extra)
     return module
 
 
-def _with_packages(do: Callable[[], Result], command: str, extra: str | None) -> Result:
+def _with_packages(
+    do: Callable[[], Result], command: str, program: str, extra: str | None
+) -> Result:
     """What `do` gives; NotInstalled if it needs a package that is not ours and not here."""
     try:
         return do()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        ours = command.partition(" ")[0]
-        if extra is None or missing in ("", "segmif", ours):
+        if extra is None or missing in ("", "segmif", program):
             raise
         raise NotInstalled(
             f"{command} needs {missing}, which is not installed: {install_command(extra)}"

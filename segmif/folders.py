@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         type=Path,
         metavar="CSV",
-        help="file with the columns visible and infrared, as `calibration pair` writes it "
+        help="file with the columns visible and infrared, as `segmif calibrate pair` writes it "
         "[files of the same name]",
     )
     add_patterns(parser)
@@ -204,7 +204,7 @@ def read_pairs(path: Path, visible: Path, infrared: Path) -> tuple[FilePair, ...
     rows = read_table(path, ("visible", "infrared"))[1]
     pairs = [_row(path, line, row, visible, infrared) for line, row in rows]
     if not pairs:
-        raise ValueError(f"{path} names no pair: have `calibration pair` write it anew")
+        raise ValueError(f"{path} names no pair: have `segmif calibrate pair` write it anew")
     names = Counter(pair.name for pair in pairs)
     if doubled := [name for name, count in names.items() if count > 1]:
         raise ValueError(
@@ -259,7 +259,7 @@ def _unpaired(
 
 TIMES = (
     "give the files of a moment one name, or state --patterns; frames named by their times are "
-    "paired by `calibration pair`, whose file goes to --pairs"
+    "paired by `segmif calibrate pair`, whose file goes to --pairs"
 )
 
 

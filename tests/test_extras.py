@@ -82,8 +82,8 @@ def test_a_command_without_its_extra_says_which_one_to_install(
     assert done.returncode == 1
     program, command = words[:2]
     assert done.stderr.splitlines() == [
-        f"python -m {program}: {program} {command} needs {missing}, which is not installed: "
-        f"pip install --editable '{ROOT}[{extra}]'"
+        f"python -m {program}: python -m {program} {command} needs {missing}, which is not "
+        f"installed: pip install --editable '{ROOT}[{extra}]'"
     ]
 
 

@@ -26,14 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="drift that is reported, pixels of the visible frame (%(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, help="a rig file by `pick`, refined by what the scenes show, to write"
+        "--out",
+        type=Path,
+        help="a rig file by `segmif calibrate pick`, refined by what the scenes show, to write",
     )
 
 
 def main(args: argparse.Namespace) -> int:
     rig = read_rig(args.rig)
     if args.out and not isinstance(rig, Homography):
-        raise ValueError(f"{args.rig} is a solved rig: scenes refine only a rig file by `pick`")
+        raise ValueError(
+            f"{args.rig} is a solved rig: scenes refine only a rig file by `segmif calibrate pick`"
+        )
     warp = align(rig, args.depth_m)
     watch = DriftMonitor(parallax_direction(rig), args.limit_px)
     pairs = list_pairs(args)

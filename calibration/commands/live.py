@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", default=os.environ.get("SEGMIF_TOKEN"), help="of the service; else SEGMIF_TOKEN"
     )
-    add_camera_arguments(parser, "as `solve` takes them")
+    add_camera_arguments(parser, "as `segmif calibrate solve` takes them")
     add_board_arguments(parser)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
     parser.add_argument(
@@ -93,7 +93,10 @@ def main(args: argparse.Namespace) -> int:
         print(f"{len(session.views)} views in {args.keep} make no rig yet: {session.lacking}")
         return 1
     told = " ".join(["", "with", *camera_flags(args)]) if camera_flags(args) else ""
-    print(f"{len(session.views)} views in {args.keep}; now run `solve` on its two folders{told}")
+    print(
+        f"{len(session.views)} views in {args.keep}; "
+        f"now run `segmif calibrate solve` on its two folders{told}"
+    )
     return 0
 
 

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guided",
         action="store_true",
-        help="near the poses that `live` asks for (5 degrees, 20 mm off), not random",
+        help="near the poses that `segmif calibrate live` asks for (5 degrees, 20 mm off)",
     )
 
 

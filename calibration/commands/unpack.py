@@ -35,7 +35,10 @@ def main(args: argparse.Namespace) -> int:
             for name, topic in (("visible", args.visible), ("infrared", args.infrared))
         ]
     sync_all()
-    print(f"{counts[0]} visible and {counts[1]} infrared frames in {args.out}; now `pair` them")
+    print(
+        f"{counts[0]} visible and {counts[1]} infrared frames in {args.out}; "
+        "pair them by `segmif calibrate pair`"
+    )
     return 0
 
 

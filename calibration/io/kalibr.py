@@ -37,7 +37,9 @@ def read_kalibr(paths: Sequence[Path], choice: ReadOptions) -> Rig:
     source = f"Kalibr, {visible} visible and {infrared} infrared"
     shift_s = _time_shift(document[visible], document[infrared])
     if shift_s is not None:
-        source += f"; add {1e3 * shift_s:.3f} ms to infrared stamps (`pair --offset-ms`)"
+        source += (
+            f"; add {1e3 * shift_s:.3f} ms to infrared stamps (`segmif calibrate pair --offset-ms`)"
+        )
     return Rig(cameras[0], cameras[1], T, source=source)
 
 

@@ -73,7 +73,7 @@ def _hypotheses(
     for step, word in ((1, "later"), (-1, "earlier")):
         moved = pairwise(views)
         yield (
-            f"one frame {word}: pair the frames anew, by their stamps (`pair`)",
+            f"one frame {word}: pair the frames anew, by their stamps (`segmif calibrate pair`)",
             [
                 replace(a, infrared=b.infrared) if step > 0 else replace(b, infrared=a.infrared)
                 for a, b in moved

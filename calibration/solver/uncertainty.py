@@ -187,7 +187,8 @@ def _verdict(solution: Solution) -> list[str]:
             f"The rotation is known to {solution.rotation_std:.2f} degrees (standard deviation). "
             f"For {ROTATION:g} in 95 of 100 cases take "
             f"about {round(wanted, 2 - len(str(wanted)))} such "
-            "views, fewer if `live` asks for the poses or the board has more corners."
+            "views, fewer if `segmif calibrate live` asks for the poses or the board has more "
+            "corners."
         )
     if solution.stereo_rms_px > GOOD_PX:
         sentences.append(

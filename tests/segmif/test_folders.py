@@ -127,7 +127,7 @@ def test_of_two_files_of_one_name_the_one_without_loss_is_taken(
         ("visible,infrared\n1.png,2.png\n", None),
         ("\ufeffvisible,infrared,skew_ms\n1.png,2.png,0.5\n", None),
         ("left,right\n1.png,2.png\n", r"the columns \['infrared', 'visible'\] are missing"),
-        ("visible,infrared\n", "names no pair: have `calibration pair` write it anew"),
+        ("visible,infrared\n", "names no pair: have `segmif calibrate pair` write it anew"),
         ("visible,infrared\n1.png\n", "line 2: a visible and an infrared file name are expected"),
         ("visible,infrared\n1.png,../infrared/2.png\n", "leads out of the folder of its frames"),
         ("visible,infrared\n1.png,9.png\n", r"line 2: .*9\.png is not a file"),

@@ -59,7 +59,7 @@ def test_scenes_do_not_refine_a_solved_rig(
     record(tmp_path, 1, moved_px=0)
     write_rig(tmp_path / "rig.yaml", example_rig())
     assert run(monkeypatch, tmp_path, "--out", tmp_path / "refined.yaml") == 1
-    assert "scenes refine only a rig file by `pick`" in capsys.readouterr().err
+    assert "scenes refine only a rig file by `segmif calibrate pick`" in capsys.readouterr().err
     assert not (tmp_path / "refined.yaml").exists()
 
 

@@ -226,7 +226,7 @@ def test_shifts_in_time_are_told_and_kept(
     shifted["cam0"]["timeshift_cam_imu"], shifted["cam2"]["timeshift_cam_imu"] = 0.004, 0.0165
     (tmp_path / "in.yml").write_text(yaml.safe_dump(shifted))
     assert run("kalibr", "--visible", "cam0", "--infrared", "cam2") == 0
-    said = "add 12.500 ms to infrared stamps (`pair --offset-ms`)"
+    said = "add 12.500 ms to infrared stamps (`segmif calibrate pair --offset-ms`)"
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "rig.yaml").read_text()
 
