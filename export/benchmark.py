@@ -42,14 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=IntegerRange(1, 1024), default=os.cpu_count() or 1, help="CPU threads"
     )
     parser.add_argument(
-        "--runs", type=IntegerRange(), default=9, help="timed runs per variant; 0 counts only"
+        "--runs", type=IntegerRange(0), default=9, help="timed runs per variant; 0 counts only"
     )
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints the table; returns the exit code."""
-    if args.runs < 0 or args.threads < 1:
-        raise ValueError(f"{args.runs} runs on {args.threads} threads: 0 and 1 are the least")
     height, width = args.size
     costs = [measure(v, height, width, args.threads, args.runs) for v in args.variants]
     print(table(costs))

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, help="folder with visible and infrared; not a test set"
     )
     parser.add_argument(
-        "--frames", type=IntegerRange(), default=32, help="pairs to take ranges from [32]"
+        "--frames", type=IntegerRange(1), default=32, help="pairs to take ranges from [32]"
     )
     folders.add_arguments(parser)
 
@@ -84,8 +84,8 @@ def main(args: argparse.Namespace) -> int:
     how = folders.pairing_of(args)
     layers = quantize(args.onnx, out, args.data, args.frames, args.type, how)
     print(
-        f"{out}: {layers} convolutions in {args.type.upper()}; `export verify` and "
-        "`training evaluate` measure it"
+        f"{out}: {layers} convolutions in {args.type.upper()}; `segmif export verify` and "
+        "`segmif evaluate` measure it"
     )
     return 0
 

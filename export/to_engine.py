@@ -84,14 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, sizes in vars(default).items():
         parser.add_argument(
             f"--{name}",
-            type=IntegerRange(),
+            type=IntegerRange(1),
             nargs=3,
             default=sizes,
             metavar=("MIN", "OPT", "MAX"),
             help=f"sizes that the engine takes [{' '.join(map(str, sizes))}]",
         )
     parser.add_argument(
-        "--workspace-mib", type=IntegerRange(), help="GPU memory that the network may use [all]"
+        "--workspace-mib", type=IntegerRange(1), help="GPU memory that the network may use [all]"
     )
     parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster")
     parser.add_argument("--rebuild", action="store_true", help="even if the engine is up to date")

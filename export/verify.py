@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, help="folder with visible, infrared and maybe label"
     )
     parser.add_argument(
-        "--frames", type=IntegerRange(), default=10, help="pairs, evenly spread [10]"
+        "--frames", type=IntegerRange(1), default=10, help="pairs, evenly spread [10]"
     )
     folders.add_arguments(parser)
     parser.add_argument("--plugin", type=Path, help="library of the attention's plugin")
@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         runtime.close()
     print(table(found))
     for name in measured:
-        print(f"{name}: eight bits, not checked here; `training evaluate` measures it")
+        print(f"{name}: eight bits, not checked here; `segmif evaluate` measures it")
     checked = len(args.artefacts) - len(measured)
     if checked:
         passed = f"{checked} checked, all within twice the rounding of torch, {len(frames)} pairs"

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, nargs="+", required=True, help="of one variant, or tutors"
     )
-    parser.add_argument("--shares", type=FloatRange(), nargs="+", help="of each, sum 1 [the same]")
+    parser.add_argument(
+        "--shares", type=FloatRange(0, 1), nargs="+", help="of each, sum 1 [the same]"
+    )
     parser.add_argument("--out", type=Path, required=True, help=".safetensors to write")
 
 

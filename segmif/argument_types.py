@@ -11,7 +11,7 @@ LARGEST = 10**9  # the default bound
 class IntegerRange:
     """Parses an integer from `low` to `high`; a `type` of argparse."""
 
-    low: int = -LARGEST
+    low: int
     high: int = LARGEST
 
     def __call__(self, text: str) -> int:
@@ -30,7 +30,7 @@ class IntegerRange:
 class FloatRange:
     """Parses a number from `low` to `high`, infinite only if a bound is; a `type` of argparse."""
 
-    low: float = float(-LARGEST)
+    low: float
     high: float = float(LARGEST)
 
     def __call__(self, text: str) -> float:

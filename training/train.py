@@ -44,8 +44,6 @@ from .fit.validation import open_validation, validate
 def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
     config = read_config(args.config)
-    if args.steps is not None and args.steps < 1:
-        raise ValueError(f"--steps is {args.steps}: at least 1 expected")
     folder = args.folder or Path("runs") / args.config.stem
     if args.kernels:
         args.precision = use_kernels(args.kernels, args.precision)

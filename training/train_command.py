@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resume with other frames, weights or teachers than the run was begun with",
     )
     parser.add_argument(
-        "--steps", type=IntegerRange(), help="stop here before the config's last step"
+        "--steps", type=IntegerRange(1), help="stop here before the config's last step"
     )
     parser.add_argument(
         "--precision",

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from benchmarks.results_file import save
+from segmif.argument_types import IntegerRange
 from segmif.geometry.alignment import align
 from segmif.geometry.registration import refine
 from segmif.geometry.rig import Camera, Rig
@@ -20,7 +21,9 @@ DEPTH_M = 10.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="640x480", help="of both frames (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=500, help="of the warp (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=IntegerRange(1), default=500, help="of the warp (%(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))

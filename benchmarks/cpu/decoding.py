@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from segmif.argument_types import IntegerRange
 from segmif.imaging import codecs
 from segmif.machine import fingerprint
 from service.pipeline.decoder.pool import IN_PROCESS, Decoder, DecoderPool
@@ -40,7 +41,7 @@ def decode(pool: ThreadPoolExecutor, decoder: Decoder, visible: bytes, infrared:
 def main() -> None:
     """Alternate both ways and print medians, and quartiles of the difference."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=IntegerRange(1), default=200)
     rounds = parser.parse_args().rounds
     print(fingerprint())
     processes = DecoderPool(Settings().decode_processes, Settings().decode_limit_s)

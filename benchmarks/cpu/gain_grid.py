@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.argument_types import IntegerRange
 from segmif.thermal.gain_control import GainRule, apply_gain, percentile_window
 from segmif.thermal.invalid_counts import find_invalid
 
@@ -38,7 +39,9 @@ WORST = 8  # cases of a grid that are printed
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seeds", type=int, default=3, help="of each case (%(default)s)")
+    parser.add_argument(
+        "--seeds", type=IntegerRange(1), default=3, help="of each case (%(default)s)"
+    )
     args = parser.parse_args()
     grids: dict[str, Grid] = {"windows": windows, "objects": objects}
     for name, grid in grids.items():

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.gpu.report import ROW, Report
+from segmif.argument_types import FloatRange
 from segmif.machine import command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,8 +73,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kernels", type=Path, help="library [of `make plugin`]")
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
-    parser.add_argument("--seconds", type=float, default=510, help="no part runs on after [510]")
-    parser.add_argument("--most", type=float, help="seconds of a part [150; of an engine's 300]")
+    parser.add_argument(
+        "--seconds", type=FloatRange(0), default=510, help="no part runs on after [510]"
+    )
+    parser.add_argument(
+        "--most", type=FloatRange(0), help="seconds of a part [150; of an engine's 300]"
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, to find errors only")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)

@@ -28,6 +28,7 @@ import httpx
 from benchmarks.results_file import save
 from benchmarks.service.attackers import ATTACKS, form
 from benchmarks.service.servers import Server, our_service
+from segmif.argument_types import FloatRange, IntegerRange
 
 GOOD = "127.0.0.2"  # another address than the attacker's
 WARM_S, SETTLE_S, PROBE_S = 10.0, 60.0, 0.1
@@ -197,8 +198,8 @@ def p90(values: list[float]) -> float | None:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument("--seconds", type=float, default=60, help="of each attack (60)")
-    flags.add_argument("--core", type=int, default=0, help="of the attacker (0)")
+    flags.add_argument("--seconds", type=FloatRange(1), default=60, help="of each attack (60)")
+    flags.add_argument("--core", type=IntegerRange(0), default=0, help="of the attacker (0)")
     flags.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
     flags.add_argument("--out", type=Path, default=Path("benchmarks/results/service_attacks.json"))
     return flags

@@ -31,6 +31,7 @@ from benchmarks.results_file import save
 from benchmarks.service.attacks import livez, outcome_of
 from benchmarks.service.request_forms import multipart, raw_pair
 from benchmarks.service.servers import our_service
+from segmif.argument_types import IntegerRange
 from segmif.wire.binary_pair import RawAnswer
 
 DEADLINE_MS, MOST_MS, MOST_BYTES = 2000, 2500, 32 * 2**20
@@ -202,7 +203,7 @@ def is_fine(result: dict[str, object]) -> bool:
 def main() -> int:
     """Send every body and save its outcomes."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--times", type=int, default=5, help="that each is sent (5)")
+    options.add_argument("--times", type=IntegerRange(1), default=5, help="that each is sent (5)")
     options.add_argument("--bodies", nargs="+", choices=BODIES, default=list(BODIES))
     options.add_argument("--out", type=Path, help="JSON to write")
     chosen = options.parse_args()

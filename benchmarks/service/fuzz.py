@@ -21,6 +21,7 @@ from websockets.asyncio.client import connect
 from benchmarks.results_file import save
 from benchmarks.service.request_forms import ANSWER_S, Form, ask, forms, get, raw_pair, status_of
 from benchmarks.service.servers import Server, our_service
+from segmif.argument_types import IntegerRange
 
 CLIENTS = 11  # coprime to the number of forms, so that each sends all
 PATIENCE = {
@@ -147,8 +148,8 @@ async def storm(service: Server, cases: int, seed: int) -> dict[str, object]:
 def main() -> int:
     """Start a service, send damaged requests and save the outcomes."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    options.add_argument("--cases", type=int, default=20_000)
-    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--cases", type=IntegerRange(1), default=20_000)
+    options.add_argument("--seed", type=IntegerRange(0), default=0)
     options.add_argument("--weights", type=Path, help=".onnx with a manifest (nano)")
     options.add_argument("--out", type=Path, help="JSON to write")
     chosen = options.parse_args()

@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.results_file import save
 from benchmarks.service.request_forms import raw_pair
 from benchmarks.service.servers import ROOT, SAMPLE, Server, our_service, serving
+from segmif.argument_types import IntegerRange
 from segmif.classes import TAXONOMIES
 from segmif.frames import FramePair
 from segmif.imaging import codecs
@@ -146,7 +147,7 @@ def compare(weights: Path, rounds: int) -> dict[str, dict[str, float]]:
 def main() -> int:
     """Compare and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    options.add_argument("--rounds", type=int, default=60)
+    options.add_argument("--rounds", type=IntegerRange(1), default=60)
     options.add_argument("--weights", type=Path, default=ROOT / "weights" / "nano.onnx")
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()

@@ -22,6 +22,7 @@ import httpx
 
 from benchmarks.results_file import save
 from benchmarks.service.servers import SAMPLE, our_service
+from segmif.argument_types import FloatRange
 
 CLOSED_CLIENTS = 4
 PROBE_EVERY_S = 0.1
@@ -130,9 +131,11 @@ async def story(url: str, chosen: argparse.Namespace) -> dict[str, object]:
 def main() -> int:
     """Start a service, overload it and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--times", type=float, default=2.0, help="the sustainable rate (2)")
-    options.add_argument("--deadline-ms", type=float, default=1000)
+    options.add_argument("--seconds", type=FloatRange(1), default=60)
+    options.add_argument(
+        "--times", type=FloatRange(0.01), default=2.0, help="the sustainable rate (2)"
+    )
+    options.add_argument("--deadline-ms", type=FloatRange(1), default=1000)
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
     with our_service() as service:

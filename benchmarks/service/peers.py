@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from segmif.argument_types import IntegerRange
 from segmif.frames import FramePair
 from segmif.imaging import codecs
 from segmif.runtime import Runtime, open_runtime, predict
@@ -110,7 +111,7 @@ PEERS = {"bare": bare, "plain": plain, "litserve": lit}
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     options.add_argument("peer", choices=PEERS)
-    options.add_argument("--port", type=int, required=True)
+    options.add_argument("--port", type=IntegerRange(1, 65_535), required=True)
     options.add_argument("--weights", type=Path, required=True)
     chosen = options.parse_args()
     PEERS[chosen.peer](chosen.weights, chosen.port)

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.results_file import save
 from benchmarks.service.servers import ROOT, our_service
+from segmif.argument_types import IntegerRange
 
 SUMMARY = re.compile(r"\d+ generated.*|Tested: .*|Seed: .*|^=+ .* in [\d.]+s =+$", re.MULTILINE)
 
@@ -22,7 +23,9 @@ SUMMARY = re.compile(r"\d+ generated.*|Tested: .*|Seed: .*|^=+ .* in [\d.]+s =+$
 def main() -> int:
     """Run schemathesis against a service and save its summary."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    options.add_argument("--examples", type=int, default=200, help="of each operation (200)")
+    options.add_argument(
+        "--examples", type=IntegerRange(1), default=200, help="of each operation (200)"
+    )
     options.add_argument("--weights", type=Path, default=ROOT / "weights" / "nano.onnx")
     options.add_argument("--out", type=Path, help="JSON to write")
     chosen = options.parse_args()

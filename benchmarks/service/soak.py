@@ -40,6 +40,7 @@ from benchmarks.service.request_forms import (
     status_of,
 )
 from benchmarks.service.servers import SAMPLE, Server, our_service
+from segmif.argument_types import FloatRange
 
 PATIENT, CRASHING = 4, 6  # clients of each kind
 SAMPLE_S, MEMORY_GROWTH = 5.0, 0.02
@@ -207,7 +208,7 @@ def story(service: Server, minutes: float) -> dict[str, object]:
 def main() -> int:
     """Soak a service and save the result."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    options.add_argument("--minutes", type=float, default=10)
+    options.add_argument("--minutes", type=FloatRange(0.1), default=10)
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
     with our_service(environment={"SEGMIF_SHARED_MEMORY": "1"}) as service:

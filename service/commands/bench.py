@@ -31,6 +31,7 @@ STEADY = 3  # windows in a row that must agree
 AGREE = 0.1  # how far each of them may be from their mean
 MOST = 12  # windows until it is called unsteady
 PERCENTILES = (50, 95, 99)
+LEAST = 1e-3  # pairs a second of a load, and seconds of a window
 
 Pair = tuple[bytes, bytes]
 Ask = Callable[[Pair], Awaitable["Asked"]]
@@ -92,13 +93,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
     folders.add_arguments(parser)
     loads = parser.add_mutually_exclusive_group()
     loads.add_argument(
-        "--clients", type=IntegerRange(), nargs="+", help="closed loop; several: one by one"
+        "--clients", type=IntegerRange(1), nargs="+", help="closed loop; several: one by one"
     )
     loads.add_argument(
-        "--rate", type=FloatRange(), nargs="+", help="open loop, pairs/s; a ramp: several"
+        "--rate", type=FloatRange(LEAST), nargs="+", help="open loop, pairs/s; a ramp: several"
     )
     parser.add_argument(
-        "--window-s", type=FloatRange(), default=5.0, help="seconds of a window (5)"
+        "--window-s", type=FloatRange(LEAST), default=5.0, help="seconds of a window (5)"
     )
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--against", type=Path, help="numbers of an earlier run to compare with")
@@ -117,9 +118,6 @@ def main(arguments: Sequence[str], prog: str = "python -m service bench") -> int
 
 def bench(args: argparse.Namespace) -> int:
     """Runs each load, prints and writes its results."""
-    for number in (*(args.clients or []), *(args.rate or []), args.window_s):
-        if number <= 0:
-            raise ValueError(f"clients, rates and seconds are more than 0, and {number:g} is not")
     pairs = read_pairs(args.visible, args.infrared, folders.pairing_of(args))
     earlier = read_earlier(args.against) if args.against else {}
     if args.rate:

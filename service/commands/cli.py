@@ -195,7 +195,7 @@ def common() -> argparse.ArgumentParser:
         "--print-config", action="store_true", help="print the settings in force, as such a file"
     )
     network.add_argument(
-        "--threads", type=IntegerRange(), help="CPU threads of the network (one per core)"
+        "--threads", type=IntegerRange(1, 1024), help="CPU threads of the network (one per core)"
     )
     network.add_argument(
         "--device", choices=get_args(Device), help="device that runs an .onnx (cpu)"
@@ -225,7 +225,7 @@ def common_of_services() -> argparse.ArgumentParser:
     """Describe the flags of both serve and run."""
     service = argparse.ArgumentParser(add_help=False)
     service.add_argument("--host", help="address to listen on (127.0.0.1)")
-    service.add_argument("--port", type=IntegerRange(), help="(8000)")
+    service.add_argument("--port", type=IntegerRange(0, 65_535), help="(8000)")
     service.add_argument(
         "--open-to-all",
         action="store_true",

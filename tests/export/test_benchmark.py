@@ -33,5 +33,7 @@ def test_sizes_that_are_none_are_refused(
 def test_fewer_runs_than_none_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert benchmark(monkeypatch, "--runs", "-1", "--threads", "2") == 1
-    assert "-1 runs on 2 threads: 0 and 1 are the least" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        benchmark(monkeypatch, "--runs=-1", "--threads", "2")
+    assert ended.value.code == 2
+    assert "argument --runs: '-1' is no whole number from 0" in capsys.readouterr().err

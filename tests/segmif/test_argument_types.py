@@ -43,7 +43,8 @@ def test_numbers_within_their_ends_are_read() -> None:
 
 
 def test_no_program_takes_a_number_without_ends() -> None:
-    for folder in ("segmif", "training", "export", "service", "calibration", "docker"):
+    programs = ("training", "export", "service", "calibration", "docker", "lab", "benchmarks")
+    for folder in ("segmif", *programs):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert "type=int" not in text and "type=float" not in text, path

@@ -75,8 +75,10 @@ def test_nobody_there_and_nothing_to_send_are_said(
     assert main(["bench", *folders[:3], str(tmp_path / "none")]) == 2
     assert "no frame of the same name" in capsys.readouterr().err
     for flag in ("--clients", "--rate", "--window-s"):
-        assert main(["bench", *folders, flag, "0"]) == 2
-        assert "are more than 0, and 0 is not" in capsys.readouterr().err
+        with pytest.raises(SystemExit) as ended:
+            main(["bench", *folders, flag, "0"])
+        assert ended.value.code == 2
+        assert f"argument {flag}: '0' is no " in capsys.readouterr().err
     (tmp_path / "other.json").write_text("{}")
     assert main(["bench", *folders, "--against", str(tmp_path / "other.json")]) == 2
     assert "other.json holds no loads: --against takes" in capsys.readouterr().err
