@@ -26,6 +26,7 @@ from benchmarks.live.streams import GST_PYTHON, rtsp_server
 from benchmarks.live.videos import write_videos
 from benchmarks.results_file import save
 from benchmarks.service.servers import Server, serving
+from segmif.argument_types import FloatRange
 
 PORTS = 18554, 18556
 RATE = 10
@@ -59,7 +60,7 @@ class Viewer(threading.Thread):
 def main() -> None:
     """Kill, restart, wait, and judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--minutes", type=FloatRange(0.1), default=15)
     parser.add_argument("--gst-python", default=GST_PYTHON, metavar="PROGRAM")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

@@ -29,6 +29,7 @@ from benchmarks.live.streams import GST_PYTHON, rtsp_server
 from benchmarks.live.videos import BITS, BLOCK, SIZE, write_videos
 from benchmarks.results_file import save
 from benchmarks.service.servers import Server, serving
+from segmif.argument_types import IntegerRange
 
 PORT = 18558
 WARM_S, SPARE_S = 10, 20
@@ -61,8 +62,12 @@ WATCH = """
 def main() -> None:
     """Measure one rate, with and without a recording."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--rates", type=int, nargs="+", default=[10], help="frames a second (10)")
-    parser.add_argument("--seconds", type=int, default=60, help="of each measurement (60)")
+    parser.add_argument(
+        "--rates", type=IntegerRange(1), nargs="+", default=[10], help="frames a second (10)"
+    )
+    parser.add_argument(
+        "--seconds", type=IntegerRange(1), default=60, help="of each measurement (60)"
+    )
     parser.add_argument("--gst-python", default=GST_PYTHON, metavar="PROGRAM")
     parser.add_argument("--no-recording", action="store_true", help="measure the page alone")
     parser.add_argument("--out", type=Path)
