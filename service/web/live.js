@@ -90,7 +90,7 @@ export function presentState({ rate, latency_ms: latency, skew_ms: skew, dropped
   ]);
   describe(byId("live-facts"), [
     ["Level", state.level],
-    ["Pairs", Object.entries(state.pairs).map(([outcome, count]) => `${count} ${words(outcome)}`).join(", ")],
+    ["Pairs", Object.entries(state.pairs).filter(([, count]) => count).map(([outcome, count]) => `${count} ${words(outcome)}`).join(", ")],
     ["Faults", words(state.flags.join(", ")) || "none"],
     ["Error", state.error],
   ]);

@@ -12,7 +12,7 @@ export function presentRange(scene, palette) {
   if (scaled && cameras?.infrared.polarity === "black_hot") ends.reverse();
   const celsius = scaled && statedTemperature(scene);
   const [low, high] = ends.map((end) => (celsius ? `${celsius(end).toFixed(1)} °C` : String(Math.round(end))));
-  write(byId("range-name"), scaled ? "Shown counts" : "Shown levels");
+  write(byId("range-name"), celsius ? "Shown temperatures" : scaled ? "Shown counts" : "Shown levels");
   write(byId("range-low"), low);
   write(byId("range-high"), high);
 }

@@ -63,5 +63,5 @@ function format({ x, y, id, confidence, level, counts, celsius: degrees }, scene
 
 function spoken(texts) {
   return `Pixel ${texts.pixel}: ${texts.class}, confidence ${texts.confidence}, level ${texts.level}, `
-    + `counts ${texts.counts}`;
+    + `counts ${texts.counts}${texts.celsius === NONE ? "" : `, ${texts.celsius}`}`;
 }

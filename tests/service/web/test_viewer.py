@@ -239,7 +239,8 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Shift+ArrowDown")
     x, y = WIDTH // 3 + 1, HEIGHT // 2 + 10
     assert readings(page) == expected(x, y)
-    assert expected(x, y)["counts"] in page.inner_text("#spoken")
+    for name in ("class", "counts", "celsius"):
+        assert expected(x, y)[name] in page.inner_text("#spoken")
     zoom = page.inner_text("#zoom")
     for _ in range(8):
         page.keyboard.press("+")
