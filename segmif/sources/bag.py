@@ -1,5 +1,6 @@
 """Recordings of ROS: rosbag 1, rosbag2 folders and MCAP, read by rosbags without ROS."""
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from segmif.imaging.codecs import Pixels
 from segmif.imaging.image_header import ImageError
 from segmif.imaging.monochrome import monochrome
 from segmif.install import install_command
+from segmif.sources import unfinished_mcap
 from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.frame import Part, SourceError, SourceFrame
 from segmif.sources.images import image_pixels
@@ -23,6 +25,8 @@ from segmif.sources.stamps import LATE_NS, RisingStamps
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
     from rosbags.interfaces import Connection
+
+log = logging.getLogger(__name__)
 
 # Name of an encoding to its type and to the order of red, green and blue in it (none for grey).
 ENCODINGS: dict[str, tuple[str, int, tuple[int, ...]]] = {
@@ -134,26 +138,39 @@ class BagSource(SourceBase):
         yield from ThreadedReader(self._frames, self).items()
 
     def _frames(self) -> Generator[SourceFrame]:
+        given = 0
         try:
-            with opened_bag(self._path) as reader:
-                connections = connections_of(reader, self._topic or self._only_topic(reader))
-                for connection, recorded_ns, data in reader.messages(connections):
-                    if self.closed.is_set():
-                        return
-                    message: Any = reader.deserialize(data, connection.msgtype)
-                    frame = self._frame(message, connection.msgtype, recorded_ns)
-                    if frame:
-                        yield frame
+            for kind, recorded_ns, message in self._messages():
+                if self.closed.is_set():
+                    return
+                if frame := self._frame(message, kind, recorded_ns):
+                    given += 1
+                    yield frame
+            self.check_given(given)
         except SourceError:
             raise
         except Exception as error:  # rosbags lets through whatever damage brings about
-            words = (
-                str(error) if isinstance(error, ValueError) else f"it is damaged ({error!r:.200})"
-            )
+            words = str(error).removeprefix(f"{self._path}: ")
+            if not isinstance(error, ValueError):
+                words = f"it is damaged ({type(error).__name__}: {words:.200})"
             raise SourceError(f"{self.address}: {words}") from None
 
-    def _only_topic(self, reader: "AnyReader") -> str:
-        topics = image_topics(reader)
+    def _messages(self) -> Iterator[tuple[str, int, Any]]:
+        """Type, time of recording [ns] and content of the topic's messages."""
+        if self._path.is_file() and unfinished_mcap.is_unfinished(self._path):
+            log.warning("%s: the recording has no end; what came before is read", self.address)
+            topic = self._topic or self._only_topic(unfinished_mcap.image_topics(self._path))
+            for raw in unfinished_mcap.raw_messages(self._path):
+                if raw.topic == topic:
+                    yield raw.kind, raw.recorded_ns, unfinished_mcap.deserialized(raw)
+            return
+        with opened_bag(self._path) as reader:
+            topic = self._topic or self._only_topic(image_topics(reader))
+            for connection, recorded_ns, data in reader.messages(connections_of(reader, topic)):
+                message = reader.deserialize(data, connection.msgtype)
+                yield connection.msgtype, recorded_ns, message
+
+    def _only_topic(self, topics: list[str]) -> str:
         if len(topics) != 1:
             raise SourceError(
                 f"{self.address}: name the topic, as in {self._path.name}:/TOPIC; with images: "

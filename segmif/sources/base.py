@@ -4,6 +4,8 @@ from collections.abc import Callable, Generator
 from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
 
+from segmif.sources.frame import SourceError
+
 Item = TypeVar("Item")
 POLL_S = 0.1  # between two looks at whether a source was closed
 JOIN_S = 0.2  # for a reading thread to end by itself
@@ -19,6 +21,14 @@ class SourceBase:
         self.dropped = 0  # frames passed over: a newer one was there, or they came late
         self.damaged = 0  # packets or files that could not be decoded
         self.closed = Event()
+
+    def check_given(self, frames: int) -> None:
+        """Raise SourceError at the end of a source that gave no frame."""
+        if not frames and not self.closed.is_set():
+            raise SourceError(
+                f"{self.address}: it holds no frame that can be decoded ({self.damaged} damaged, "
+                f"{self.dropped} dropped)"
+            )
 
     def close(self) -> None:
         """End `frames` soon; may be called from any thread."""

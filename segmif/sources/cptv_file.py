@@ -76,6 +76,7 @@ class CptvSource(SourceBase):
                     ) from None
                 return  # cut off
             if frame is None:
+                self.check_given(given)
                 return
             if not frame.background_frame:  # of the past, to compare with
                 given += 1

@@ -215,3 +215,4 @@ class SeqSource(SourceBase):
                 assert stamp_ns is not None  # none is late without a limit
                 yield SourceFrame(counts, stamp_ns, "source", str(number))
                 at, number = at + block.end, number + 1
+        self.check_given(number)

@@ -45,11 +45,11 @@ class FolderSource(SourceBase):
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames, until none came for the patience of the options; raises SourceError."""
-        given, until = False, time.monotonic() + self._options.patience_s
+        given, until = 0, time.monotonic() + self._options.patience_s
         while not self.closed.is_set():
             before = len(self._seen)
             for frame in self._new_frames():
-                given = True
+                given += 1
                 yield frame
                 if self.closed.is_set():
                     return
@@ -58,10 +58,7 @@ class FolderSource(SourceBase):
             elif time.monotonic() >= until and not self._failed:
                 break
             self.closed.wait(POLL_S if self._options.patience_s or self._failed else 0)
-        if not given and not self.closed.is_set():
-            raise SourceError(
-                f"{self.address}: the folder has no JPEG, PNG or TIFF frame that can be decoded"
-            )
+        self.check_given(given)
 
     def _new_frames(self) -> Iterator[SourceFrame]:
         """The frames of files not seen before, up to the first that is still being written."""

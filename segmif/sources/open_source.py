@@ -119,7 +119,7 @@ def _of_path(
     path: Path, topic: str | None, address: str, part: Part, options: SourceOptions
 ) -> Source:
     suffix = path.suffix.lower()
-    if suffix in (".bag", ".mcap") or (path / "metadata.yaml").is_file():
+    if suffix in (".bag", ".mcap", ".db3") or (path / "metadata.yaml").is_file():
         return BagSource(path, topic, address, part, options)
     if topic is not None:
         raise SourceError(f"{address}: a topic is named, but {path.name} is no recording of ROS")

@@ -124,11 +124,7 @@ class VideoSource(SourceBase):
                 if stamp_ns is not None:
                     yield Timed(frame, stamp_ns, said, stream.codec_context.name, number, facts)
                 number += 1
-            if not number and not self.closed.is_set():
-                raise SourceError(
-                    f"{self.address}: it holds no frame that can be decoded "
-                    f"({self.damaged} damaged packets)"
-                )
+            self.check_given(number)
             if stamps.restarts:
                 self._warn(f"its times jumped back {stamps.restarts} times; the stamps go on")
         finally:

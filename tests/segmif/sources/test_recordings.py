@@ -90,7 +90,7 @@ def test_damaged_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_a_folder_without_frames_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no JPEG, PNG or TIFF frame"):
+    with pytest.raises(SourceError, match="holds no frame that can be decoded"):
         frames(tmp_path, "visible")
 
 
@@ -128,6 +128,22 @@ def test_a_single_topic_needs_no_name(tmp_path: Path) -> None:
         frames(tmp_path / "more.bag", "infrared")
     with pytest.raises(SourceError, match="no topic /none; with images: /rgb, /thermal"):
         frames(f"{tmp_path}/more.bag:/none", "infrared")
+
+
+@pytest.mark.parametrize("topic", ["", ":/thermal"])
+def test_a_recording_whose_recorder_was_killed_gives_what_there_is(
+    tmp_path: Path, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(tmp_path / "bag", StoragePlugin.MCAP, {"/thermal": image(COUNTS, "16UC1", STAMP_NS)})
+    path = tmp_path / "bag" / "bag.mcap"
+    path.write_bytes(path.read_bytes()[:-100])
+    found = frames(f"{path}{topic}", "infrared")
+    np.testing.assert_array_equal(found[0].pixels, COUNTS)
+    assert found[0].stamp_ns == STAMP_NS
+    assert "the recording has no end" in caplog.text
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(SourceError, match=r"images: none|no frame"):
+        frames(f"{path}{topic}", "infrared")
 
 
 def test_a_recording_that_is_cut_off_says_so(tmp_path: Path) -> None:
