@@ -9,6 +9,7 @@ const THERMAL = /infrared|thermal|lwir|(^|[^a-z])ir([^a-z]|$)/i;
 export class Inputs {
   sources = { visible: null, infrared: null };
   #said;
+  #sample = 0; // number of the newest choice: one that was overtaken is not taken
 
   // `said`: {changed(), wrong(error)}
   constructor(said) {
@@ -48,7 +49,9 @@ export class Inputs {
 
   async useSample({ name, visible, infrared }) {
     const paths = { visible, infrared };
+    const mine = ++this.#sample;
     const given = await Promise.all(PARTS.map((part) => sampleSource(paths[part], `${name}-${part}.png`)));
+    if (mine !== this.#sample) return;
     PARTS.forEach((part, place) => this.#take(part, given[place]));
     press(name);
     this.#said.changed();
@@ -78,6 +81,7 @@ export class Inputs {
   }
 
   async #try(action) {
+    this.#sample++;
     try {
       await action();
       press(null);
