@@ -157,9 +157,6 @@ class VideoTrack:
         if self._encoder.pix_fmt != "yuv420p":
             return frame.reformat(format=self._encoder.pix_fmt)
         known = self._av.video.reformatter
-        spaces = known.Colorspace
-        return frame.reformat(
-            format="yuv420p",
-            dst_colorspace=spaces.ITU601 if self._encoder.bt601 else spaces.ITU709,
-            dst_color_range=known.ColorRange.MPEG,
-        )
+        # BT.601 is what FFmpeg takes; PyAV 16 takes BT.709 if BT.601 is asked for.
+        matrix = {} if self._encoder.bt601 else {"dst_colorspace": known.Colorspace.ITU709}
+        return frame.reformat(format="yuv420p", dst_color_range=known.ColorRange.MPEG, **matrix)

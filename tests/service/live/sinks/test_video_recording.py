@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from segmif.sources.open_source import open_source
+from segmif.sources.pixel_formats import visible_pixels
 from service.live.sinks import rotation
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.picture import PictureName, picture
@@ -37,7 +38,11 @@ def frames_of(path: Path, format: str = "rgb24") -> tuple[list[Any], list[int], 
         metadata = {name.lower(): value for name, value in container.metadata.items()}
         facts = json.loads(metadata["comment"])
         decoded = list(container.decode(stream))
-        pictures = [frame.to_ndarray(format=format) for frame in decoded]
+        codec = stream.codec_context.name
+        pictures: list[Any] = [
+            visible_pixels(frame, codec) if format == "rgb24" else frame.to_ndarray(format=format)
+            for frame in decoded
+        ]
         ticks = [frame.pts or 0 for frame in decoded]
         stamps = [facts["first_stamp_ns"] + round(t * stream.time_base * 10**9) for t in ticks]
     return pictures, stamps, facts
