@@ -45,6 +45,8 @@ def open_source(
     source can be, without a password.
     """
     address, target = masked(shown(spec)), filled(spec)
+    if not target.strip():
+        raise SourceError(f"the address of a source is empty; expected {KINDS}")
     scheme = target.partition(":")[0].lower()
     opener = _BY_SCHEME.get(scheme)
     if opener is not None and (":" in target or scheme == "synthetic"):

@@ -16,13 +16,19 @@ def stamp_of(path: Path, unit: str | None, counter: str | None = None) -> int:
     """
     numbers = re.findall(r"\d+(?:\.\d+)?", path.stem)
     whole = numbers[-1].partition(".")[0] if numbers else ""
-    unit = unit or DIGITS.get(len(whole)) or counter
+    unit = unit or _unit_by_digits(whole) or counter
     if not numbers or unit is None:
         raise ValueError(
             f"{path}: the name is no time since 1970 in s, ms, us or ns: state --unit, or a CSV "
             "file of stamps"
         )
     return nanoseconds(numbers[-1], unit)
+
+
+def _unit_by_digits(whole: str) -> str | None:
+    # Nanoseconds are written with leading zeros; other numbers that begin with 0 only count frames.
+    counts = whole.startswith("0") and len(whole) < 19
+    return None if counts else DIGITS.get(len(whole))
 
 
 def stamp_in_name(path: Path) -> int | None:

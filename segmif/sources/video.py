@@ -78,7 +78,7 @@ class VideoSource(SourceBase):
                 yield self._frame_of(one)
 
     def _frame_of(self, timed: Timed) -> SourceFrame:
-        frame = timed.frame
+        av, frame = imported(), timed.frame
         size = frame.width, frame.height
         if self._size not in (None, size):
             (was_wide, was_high), (wide, high) = self._size or size, size
@@ -94,8 +94,9 @@ class VideoSource(SourceBase):
                 thermal = Thermal(visible_pixels(frame, timed.codec))
             else:
                 thermal = infrared_pixels(frame, timed.codec)
-        except ImageError as error:
-            raise SourceError(f"{self.address}: {error}") from None
+        except (ImageError, av.FFmpegError) as error:
+            words = str(error) if isinstance(error, ImageError) else error_words(av, error)
+            raise SourceError(f"{self.address}: {words}") from None
         pixels, profile = thermal.pixels, thermal.profile
         if facts := timed.facts:
             (right, bottom), (height, width) = facts.padding, pixels.shape[:2]

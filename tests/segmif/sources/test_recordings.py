@@ -59,6 +59,12 @@ def test_a_time_in_a_name_is_the_stamp(tmp_path: Path, name: str) -> None:
     assert abs(frames(tmp_path, "infrared")[0].stamp_ns - STAMP_NS) < 10**6
 
 
+def test_numbers_with_leading_zeros_are_no_times(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number:010d}.png").write_bytes(counts_png(1))
+    assert [one.stamp_ns for one in frames(tmp_path, "infrared")] == [0, 40_000_000]
+
+
 def test_a_folder_that_fills_gives_whole_files(tmp_path: Path) -> None:
     jpeg = encode_jpeg(RANDOM.integers(0, 256, (96, 128), np.uint8))
     png = encode_png(RANDOM.integers(0, 65_536, (96, 128), np.uint16))
@@ -306,6 +312,7 @@ def test_recordings_of_two_cameras_are_played_in_step() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
+        ("", "is empty; expected a video file"),
         ("nothing.mp4", "there is no such file or folder; expected a video file"),
         ("ftp://host/x", "no source has this scheme"),
         ("${NO_SUCH_SECRET}", "the environment has no NO_SUCH_SECRET"),
