@@ -2,14 +2,14 @@
 
 import re
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,22 +20,19 @@ from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
 from segmif.wire.raw_frames import Frame
 
-from ..errors import ServiceError
 from ..pipeline.decode import Decoded, DecodeOptions, decode
 from ..pipeline.decoder.pool import IN_PROCESS, Decoder
-from ..pipeline.infer import PairRules, PreparedPair, align_pair, infer, prepare
+from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
 from ..pipeline.pair_checks import StreamHistory
+from ..pipeline.pair_jobs import Job, run_jobs
 from ..pipeline.result import Result, describe
 from ..pipeline.result_files import encode_pictures, make_folders, write_pictures
 from ..pipeline.stage_times import StageTimes
 from ..schemas.pair_options import PairOptions
-from .infer_report import Report, ReportFile, Summary
+from .infer_report import REPORT, Report, ReportFile, Status, Summary
 
 CODEC_THREADS = 2
-AHEAD = 4  # pairs decoded before, and written after, the one in the network
 STAMP = re.compile(r"\d{16,19}")  # a file name that is a time in nanoseconds
-
-Read = Callable[[FilePair, StageTimes], Future[PreparedPair]]
 
 
 def infer_folders(
@@ -64,7 +61,7 @@ def infer_folders(
     rules, options = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)
     decode_options = DecodeOptions(decoder)
     with ExitStack() as opened:
-        lines = opened.enter_context(ReportFile(out))
+        lines = opened.enter_context(ReportFile(out / REPORT))
         codecs = opened.enter_context(ThreadPoolExecutor(CODEC_THREADS, "codec"))
         read = partial(_read_alone, codecs, decode_options, rules, options)
         if recording:
@@ -75,13 +72,15 @@ def infer_folders(
         bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
         say = partial(bar.write, file=sys.stderr)
         _report_unpaired(paired, summary, lines, say)
-        for job, written in _finished(paired.pairs, codecs, read, runtime, rules, out):
+        write = partial(_submit, codecs, runtime, rules, out)
+        for job, written in run_jobs(paired.pairs, read, runtime, write):
             if error := written.exception():
-                lines.write(job.task, summary.fail(job.task.name, error), str(error), None)
+                status = summary.fail(job.task.name, error)
+                lines.write(_line(job.task, status, str(error), None))
                 say(f"{job.task.name}: {error}")
             else:
-                summary.add(written.result(), job.times)
-                lines.write(job.task, "done", None, written.result())
+                summary.add(written.result())
+                lines.write(_line(job.task, "done", None, written.result()))
             bar.update()
     files.sync_all()
     summary.seconds = perf_counter() - start
@@ -96,44 +95,17 @@ def _report_unpaired(
         say(note)
     for complaint in paired.complaints:
         summary.complain(complaint)
-        lines.write(None, "failed", complaint, None)
+        lines.write(_line(None, "failed", complaint, None))
         say(complaint)
 
 
-@dataclass(frozen=True)
-class Job:
-    """A pair that is being read."""
-
-    task: FilePair
-    times: StageTimes
-    reading: Future[PreparedPair]
-
-
-def _finished(
-    tasks: Sequence[FilePair],
-    codecs: Executor,
-    read: Read,
-    runtime: Runtime,
-    rules: PairRules,
-    out: Path,
-) -> Iterator[tuple[Job, Future[Report]]]:
-    """Run the network here while other threads read ahead and write behind."""
-    writing: deque[tuple[Job, Future[Report]]] = deque()
-    for job in _read_ahead(tasks, read):
-        writing.append((job, _infer_and_write(job, codecs, runtime, rules, out)))
-        if len(writing) > AHEAD:
-            yield writing.popleft()
-    yield from writing
-
-
-def _read_ahead(tasks: Sequence[FilePair], read: Read) -> Iterator[Job]:
-    reading: deque[Job] = deque()
-    for task in tasks:
-        times = StageTimes()
-        reading.append(Job(task, times, read(task, times)))
-        if len(reading) > AHEAD:
-            yield reading.popleft()
-    yield from reading
+def _line(
+    pair: FilePair | None, status: Status, detail: str | None, report: Report | None
+) -> dict[str, Any]:
+    """The line of a pair; None: a file that has no partner."""
+    paths = {"visible": str(pair.visible), "infrared": str(pair.infrared)} if pair else {}
+    line = {"name": pair.name if pair else None, "status": status, "detail": detail}
+    return line | {"files": paths or None, "report": report}
 
 
 def _read_alone(
@@ -177,16 +149,15 @@ def _stamp_ns(path: Path) -> int | None:
     return int(path.stem) if STAMP.fullmatch(path.stem) else None
 
 
-def _infer_and_write(
-    job: Job, codecs: Executor, runtime: Runtime, rules: PairRules, out: Path
+def _submit(
+    codecs: Executor,
+    runtime: Runtime,
+    rules: PairRules,
+    out: Path,
+    job: Job[FilePair],
+    prepared: PreparedPair,
+    prediction: Prediction,
 ) -> Future[Report]:
-    try:
-        prepared = job.reading.result()
-        prediction = infer(runtime, prepared.pair, job.times)
-    except (ServiceError, OSError) as error:
-        failed: Future[Report] = Future()
-        failed.set_exception(error)
-        return failed
     return codecs.submit(_write, prediction, prepared, runtime, rules, out, job)
 
 
@@ -196,7 +167,7 @@ def _write(
     runtime: Runtime,
     rules: PairRules,
     out: Path,
-    job: Job,
+    job: Job[FilePair],
 ) -> Report:
     name = job.task.name
     with job.times.measure("encode"):

@@ -1,6 +1,7 @@
 """The results of a folder of pairs: a summary for people, and a line of JSON for each."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,11 +11,8 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from segmif.folders import FilePair
-
 from ..errors import Degraded
 from ..pipeline.pair_checks import SENSORS
-from ..pipeline.stage_times import StageTimes
 
 REPORT = "report.jsonl"
 
@@ -52,10 +50,10 @@ class Summary:
         self.failures.append(f"{name}: {error}")
         return "failed"
 
-    def add(self, report: Report, times: StageTimes) -> None:
-        """Count a pair that is done, with its report and its times."""
+    def add(self, report: Report) -> None:
+        """Count a pair that is done, with its report."""
         self.done += 1
-        self.stage_ms.update(times.ms)
+        self.stage_ms.update(report["times_ms"])
         self.flags.update(report["pair"]["flags"])
         self.alignment[report["alignment"]] += 1
         sensors = report["pair"]["sensors"]
@@ -89,18 +87,17 @@ def _counts(counted: Counter[str]) -> str:
 class ReportFile:
     """One line of JSON for each pair, in the order of the pairs; an older file is replaced."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises OSError if the file cannot be written."""
-        self._file = (folder / REPORT).open("w", encoding="utf-8")
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        """Go on behind the first bytes of an older file; raises OSError."""
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._file = os.fdopen(handle, "wb")
+        self._file.truncate(keep_bytes)
+        self._file.seek(keep_bytes)
 
-    def write(
-        self, pair: FilePair | None, status: Status, detail: str | None, report: Report | None
-    ) -> None:
-        """Add the line of a pair; None: a file that has no partner."""
-        paths = {"visible": str(pair.visible), "infrared": str(pair.infrared)} if pair else {}
-        line = {"name": pair.name if pair else None, "status": status, "detail": detail}
+    def write(self, line: dict[str, Any]) -> None:
+        """Add a line, at once."""
         # What is no UTF-8 in a name stays what it is, in escapes.
-        self._file.write(json.dumps(line | {"files": paths or None, "report": report}) + "\n")
+        self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 
     def __enter__(self) -> Self:
