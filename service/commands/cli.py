@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from segmif import folders
 from segmif.argument_types import FloatRange, IntegerRange
 from segmif.cli import INTERRUPTED, print_any_name
 from segmif.interrupts import end_in_order
@@ -22,19 +21,16 @@ from ..live.rig_settings import LiveSettings
 from ..live.rigs import Rigs
 from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze
 from ..observability.logs import log_config
-from ..pipeline.decoder.pool import open_decoder
-from ..pipeline.infer import PairRules
-from ..scheduler.model_loading import LoadedModel, hangs, load_model, too_slow
+from ..scheduler.model_loading import LoadedModel, load_model
 from ..schemas.camera_options import CameraFields
-from ..schemas.pair_options import Policy
 from ..server.process_limits import fitted, limit_threads, log_limits
 from ..server.transport import Server, check_listening, server_config
 from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
-from .infer import infer_folders
+from .infer_command import add_infer_arguments, check_infer, infer
 from .run import add_rig_arguments, check_rigs, live_settings
 
-DESCRIPTION = "Serve answers over HTTP, infer works through folders, bench measures."
+DESCRIPTION = "Serve answers over HTTP, infer works through folders and recordings, bench measures."
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m service") -> int:
@@ -69,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
             )
         if options.command == "run":
             check_rigs(live_settings(options))
+        if options.command == "infer":
+            check_infer(options)
         opened = load_model(settings)
     except (OSError, ValueError) as error:  # ours are among them
         print(error, file=sys.stderr)
@@ -144,35 +142,6 @@ def serve(
     end_in_order()  # uvicorn drains, and puts this back
     server.run()
     return 1 if server.failed or (app.state.rigs and app.state.rigs.failed) else 0
-
-
-def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
-    """Fuse and label the pairs of two folders and print a summary."""
-    settings = opened.settings
-    decoder = open_decoder(settings.decode_processes, settings.decode_limit_s)
-    limit_s = opened.settings.self_test_s
-    if hangs(opened.runtime, limit_s):
-        print(too_slow(limit_s), file=sys.stderr)
-        return 1
-    end_in_order()
-    try:
-        summary = infer_folders(
-            *(options.visible, options.infrared, options.out),
-            opened.runtime,
-            PairRules.of(settings, opened.rig_aligner),
-            how=folders.pairing_of(options),
-            refine=options.refine,
-            recording=options.recording,
-            decoder=decoder,
-        )
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    finally:
-        decoder.close()
-        opened.close()
-    print(*summary.lines(), sep="\n")
-    return 0 if summary.whole else 1
 
 
 def common() -> argparse.ArgumentParser:
@@ -254,24 +223,9 @@ def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
         "run", parents=[network, serving], help="read cameras or recordings, fuse and pass on"
     )
     add_rig_arguments(run)
-    infer = commands.add_parser("infer", parents=[network], help="fuse and label folders of pairs")
-    for name, text in (
-        ("visible", "folder of colour frames"),
-        ("infrared", "folder of thermal frames, paired with the others by name"),
-        ("out", "folder to write fused/NAME.png and mask/NAME.png to"),
-    ):
-        infer.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=text)
-    folders.add_arguments(infer)
-    infer.add_argument(
-        "--refine", action="store_true", help="mend what misalignment the pairs themselves show"
+    infer = commands.add_parser(
+        "infer", parents=[network], help="fuse and label folders of pairs, or recordings"
     )
-    infer.add_argument(
-        "--degraded", choices=get_args(Policy), help="what becomes of pairs with a fault (flag)"
-    )
-    infer.add_argument(
-        "--recording",
-        action="store_true",
-        help="the pairs follow one another: flag frozen frames and clocks, smooth the gain",
-    )
+    add_infer_arguments(infer)
     commands.add_parser("bench", help="measure a running service (needs the extra `client`)")
     return top

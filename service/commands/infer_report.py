@@ -22,9 +22,10 @@ Status = Literal["done", "refused", "failed"]
 
 @dataclass
 class Summary:
-    """What became of a folder."""
+    """What became of many pairs."""
 
     done: int = 0
+    before: int = 0  # of them, by an earlier run
     refused: int = 0  # pairs with a fault, which --degraded refuse does not take
     failures: list[str] = field(default_factory=list)  # one sentence each
     seconds: float = 0.0
@@ -32,6 +33,7 @@ class Summary:
     flags: Counter[str] = field(default_factory=Counter)  # pairs done with each
     alone: Counter[str] = field(default_factory=Counter)  # pairs done that rest on this sensor
     alignment: Counter[str] = field(default_factory=Counter)  # pairs done by how they came together
+    notes: list[str] = field(default_factory=list)  # sentences on what is no failure
 
     @property
     def whole(self) -> bool:
@@ -44,11 +46,16 @@ class Summary:
 
     def fail(self, name: str, error: BaseException) -> Status:
         """Count a pair that gave nothing, and say as what."""
-        if isinstance(error, Degraded):
+        status = status_of(error)
+        self.count(name, status, str(error))
+        return status
+
+    def count(self, name: str, status: Status, detail: str) -> None:
+        """Count a pair that gave nothing."""
+        if status == "refused":
             self.refused += 1
-            return "refused"
-        self.failures.append(f"{name}: {error}")
-        return "failed"
+        else:
+            self.failures.append(f"{name}: {detail}")
 
     def add(self, report: Report) -> None:
         """Count a pair that is done, with its report."""
@@ -63,9 +70,8 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """Say it for people."""
         if self.done:
-            rate = self.done / self.seconds
+            yield self._rate()
             stages = ", ".join(f"{name} {ms / self.done:.1f}" for name, ms in self.stage_ms.items())
-            yield f"{self.done} pairs in {self.seconds:.1f} s: {rate:.1f} pairs/s"
             yield f"ms per pair, stages overlapping: {stages}"
             yield f"alignment: {_counts(self.alignment)}"
         if self.flags:
@@ -76,8 +82,21 @@ class Summary:
             yield f"{self.refused} refused"
         if self.failures:
             yield f"{len(self.failures)} failed"
+        yield from self.notes
         if not self.done and not self.refused and not self.failures:
             yield "nothing done: neither folder holds a frame"
+
+    def _rate(self) -> str:
+        now = self.done - self.before
+        if self.before and not now:
+            return f"{self.done} pairs, all by an earlier run"
+        said = f"{now} pairs in {self.seconds:.1f} s: {now / self.seconds:.1f} pairs/s"
+        return f"{self.before} pairs by an earlier run, and {said}" if self.before else said
+
+
+def status_of(error: BaseException) -> Status:
+    """What a pair that gave nothing is said to be."""
+    return "refused" if isinstance(error, Degraded) else "failed"
 
 
 def _counts(counted: Counter[str]) -> str:

@@ -5,16 +5,11 @@ import logging
 from collections import Counter, deque
 from functools import partial
 from time import monotonic
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE
 from segmif.sources.frame import Part, SourceFrame
 from segmif.thermal.camera_profile import Cameras
 from segmif.wire.media_types import View
-from segmif.wire.raw_frames import Frame, Layout
 
 from ..errors import ServiceError
 from ..pipeline.result import Result
@@ -27,7 +22,8 @@ from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder
 from .open_rig import OpenRig
 from .page_feed import PageFeed
-from .pair_queue import PARTS, LivePair, PairQueue
+from .pair_queue import LivePair, PairQueue
+from .raw_pair import raw_frame, stated_of
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
@@ -177,14 +173,8 @@ class RigPipeline:
             self._room.release()
 
     def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
-        frames, stamps = (pair.visible, pair.infrared), {}
-        for part, frame in zip(PARTS, frames, strict=True):
-            stamps[f"{part}_ns"] = frame.stamp_ns
-        stamps["infrared_ns"] += self.queue.offset_ns or 0
-        usable = all(stamp >= 0 for stamp in stamps.values())
-        stated: dict[str, Any] = dict(stamps) if usable else {}
-        if pair.infrared.shutter:
-            stated["shutter"] = True
+        frames = pair.visible, pair.infrared
+        stated = stated_of(*frames, self.queue.offset_ns or 0)
         if self.feed.viewers:
             stated["views"] = self._views()
         visible, infrared = map(raw_frame, frames)
@@ -250,18 +240,3 @@ class RigPipeline:
 def as_it_is(result: Result) -> Result:
     """The answer of the dispatcher to a live pair: sinks and page encode it themselves."""
     return result
-
-
-def raw_frame(frame: SourceFrame) -> Frame:
-    """A frame of a source as the pipeline takes pixels: without a copy."""
-    pixels = np.ascontiguousarray(frame.pixels)
-    height, width = pixels.shape[:2]
-    if pixels.ndim == 3:
-        return Frame(_bytes(pixels), Layout("rgb8", width, height))
-    if pixels.dtype == np.uint16:
-        return Frame(_bytes(pixels.astype("<u2", copy=False)), Layout("y16", width, height))
-    return Frame(_bytes(pixels), Layout("y8", width, height))
-
-
-def _bytes(pixels: NDArray[Any]) -> memoryview:
-    return pixels.reshape(-1).view(np.uint8).data

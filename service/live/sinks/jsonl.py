@@ -18,8 +18,8 @@ def line(result: LiveResult) -> dict[str, Any]:
     return {
         "rig": result.rig,
         "sequence": result.sequence,
-        "visible": _frame(result.visible),
-        "infrared": _frame(result.infrared),
+        "visible": frame_facts(result.visible),
+        "infrared": frame_facts(result.infrared),
         "level": result.level,
         "report": result.report,
     }
@@ -83,5 +83,6 @@ def _encoded(result: LiveResult) -> bytes:
     return json.dumps(line(result), separators=(",", ":")).encode() + b"\n"
 
 
-def _frame(frame: SourceFrame) -> dict[str, Any]:
+def frame_facts(frame: SourceFrame) -> dict[str, Any]:
+    """What a line says of a frame."""
     return {"name": frame.name, "stamp_ns": frame.stamp_ns, "stamp_from": frame.stamp_from}

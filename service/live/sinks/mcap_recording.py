@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from segmif.classes import Taxonomy
 from segmif.files import shown
 from segmif.geometry.cameras import Homography, Rig
 from segmif.install import install_command, version
@@ -23,19 +24,21 @@ FLUSH_NS = 10**9  # a killed recording lacks less than so much
 class McapFile:
     """One MCAP file."""
 
-    def __init__(self, file: RecordingFile, compression: str, first: LiveResult) -> None:
+    def __init__(
+        self, file: RecordingFile, compression: str, rig: str, taxonomy: Taxonomy, began_ns: int
+    ) -> None:
         """Begin a file; raises SinkError if `mcap` is missing, and OSError."""
         from mcap.writer import CompressionType, Writer
 
-        self.file, self.began_ns = file, first.stamp_ns
+        self.file, self.began_ns = file, began_ns
         output: Any = file  # it needs write, tell and flush
         self._writer: Any = Writer(output, compression=CompressionType[compression.upper()])
         self._writer.start("ros2", f"segmif {version()}")
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
-        self._flushed_ns = first.stamp_ns
-        names = json.dumps(first.taxonomy.names)
-        self._writer.add_metadata("segmif", {"rig": first.rig, "classes": names})
+        self._flushed_ns = began_ns
+        names = json.dumps(taxonomy.names)
+        self._writer.add_metadata("segmif", {"rig": rig, "classes": names})
 
     def write(self, message: Message, sequence: int, messages: RosMessages) -> None:
         """Add a message; raises OSError."""
@@ -69,6 +72,16 @@ class McapFile:
         return register(message.topic, "cdr", self._schemas[message.type])
 
 
+def check_mcap() -> None:
+    """Raise SinkError if `mcap` is missing."""
+    try:
+        import mcap.writer  # noqa: F401
+    except ModuleNotFoundError:
+        raise SinkError(
+            f"MCAP needs the packages mcap and rosbags: {install_command('live')}"
+        ) from None
+
+
 class McapRecording:
     """Writes MCAP files."""
 
@@ -76,12 +89,7 @@ class McapRecording:
 
     def __init__(self, settings: McapSettings, rig: str, cameras: Rig | Homography | None) -> None:
         """Raises SinkError for a folder that cannot be used, or a missing package."""
-        try:
-            import mcap.writer  # noqa: F401
-        except ModuleNotFoundError:
-            raise SinkError(
-                f"MCAP needs the packages mcap and rosbags: {install_command('live')}"
-            ) from None
+        check_mcap()
         self.name = f"mcap {shown(settings.path)}"
         self._compression = settings.compression
         lenses = cameras if isinstance(cameras, Rig) else None  # a homography knows of none
@@ -97,7 +105,9 @@ class McapRecording:
                 self.close()
             if not self._file:
                 (file,) = self._recordings.begin(result.rig, result.stamp_ns)
-                self._file = McapFile(file, self._compression, result)
+                self._file = McapFile(
+                    file, self._compression, result.rig, result.taxonomy, result.stamp_ns
+                )
             for message in messages:
                 self._file.write(message, result.sequence, self._messages)
             self._file.flush(result.stamp_ns)

@@ -1,10 +1,13 @@
 """Records a picture of each result, and the counts of infrared, as video files."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segmif.files import shown
 from segmif.imaging.codecs import Pixels
@@ -18,6 +21,9 @@ from .picture import PictureName, picture
 from .rotation import EPOCH, RecordingFile, Recordings
 from .settings import VideoSettings
 from .video_track import FINE, Encoder, VideoTrack, av_module, encoder_for, lossless, padding
+
+if TYPE_CHECKING:
+    from av import Packet
 
 COUNTS = ".counts.mkv"
 # A file that is cut off anywhere plays up to its last fragment or cluster, a second at most.
@@ -37,7 +43,7 @@ class Shot:
     stamp_ns: int
     encoder: Encoder
 
-    def follows(self, last: "Shot") -> bool:
+    def follows(self, last: Shot) -> bool:
         """Whether it fits into the file of the last one."""
         same = self.pixels.shape == last.pixels.shape and self.encoder == last.encoder
         return same and self.stamp_ns >= last.stamp_ns
@@ -46,18 +52,36 @@ class Shot:
 class VideoFile:
     """One file with one video stream."""
 
-    def __init__(self, file: RecordingFile, first: Shot, facts: RecordingFacts) -> None:
-        """Begin a file for pictures like the first; `facts` become its comment."""
+    def __init__(
+        self,
+        file: RecordingFile,
+        first: Shot,
+        facts: RecordingFacts,
+        options: Mapping[str, str] | None = None,
+        *,
+        apart: bool = False,
+    ) -> None:
+        """
+        Begin a file for pictures like the first; `facts` become its comment.
+
+        `options` of the muxer are those of `OPTIONS` if none are given; `apart` as `VideoTrack`.
+        """
         format = FORMATS[file.path.suffix]
         self.file, self._broken = file, False
         self._container: Any = av_module().open(
-            file, "w", format=format, container_options=OPTIONS[format]
+            file, "w", format=format, container_options=dict(options or OPTIONS[format])
         )
         self._container.metadata.update(
             comment=facts.text(version()), creation_time=_utc(first.stamp_ns)
         )
         shape = first.pixels.shape
-        self._track = VideoTrack(self._container, first.encoder, shape, TIME_BASES[format])
+        self._track = VideoTrack(
+            self._container, first.encoder, shape, TIME_BASES[format], apart=apart
+        )
+
+    def copy(self, packets: Iterable[Packet[Any]], first_ns: int) -> None:
+        """As `VideoTrack.copy`."""
+        self._track.copy(packets, first_ns)
 
     def write(self, shot: Shot) -> None:
         """Add a picture; raises OSError, or what else FFmpeg raises."""
@@ -139,7 +163,7 @@ class VideoRecording:
         frames = [result.visible, result.infrared]
         try:
             for file, shot, name, frame in zip(files, shots, names, frames, strict=False):
-                self._files.append(VideoFile(file, shot, _facts(result.rig, name, frame, shot)))
+                self._files.append(VideoFile(file, shot, recording_facts(result.rig, name, frame, shot)))
         except BaseException:
             for file in files:
                 file.close()
@@ -151,7 +175,7 @@ class VideoRecording:
             file.close()
 
 
-def _facts(rig: str, name: str, frame: SourceFrame, shot: Shot) -> RecordingFacts:
+def recording_facts(rig: str, name: str, frame: SourceFrame, shot: Shot) -> RecordingFacts:
     """What a file says of itself."""
     return RecordingFacts(
         rig,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from segmif.install import install_command
 from .sink_error import SinkError
 
 if TYPE_CHECKING:  # a process of its own streams, and starts the sooner
+    from av import Packet
     from av.container import OutputContainer
 
     from segmif.imaging.codecs import Pixels
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # a process of its own streams, and starts the sooner
 KEYFRAME_NS = 1_000_000_000
 FINE = Fraction(1, 90_000)  # rounds stamps by 6 us at most
 RATE = 30  # a hint for players: the stamps decide
+LEAST_APART = 8  # pictures that are encoded on their own
 GROUP = 600  # frames without a keyframe, if a second has so many
 
 
@@ -100,6 +102,25 @@ def padding(encoder: Encoder, shape: tuple[int, ...]) -> tuple[int, int]:
     return (shape[1] % 2, shape[0] % 2) if odd else (0, 0)
 
 
+class Keyframes:
+    """When a picture is to be a keyframe: once a second, by the stamps."""
+
+    def __init__(self, least: int = 1) -> None:
+        """`least` pictures come from one to the next, however slow they are."""
+        self._least, self._since = least, 0
+        self._last_ns: int | None = None
+
+    def is_due(self, stamp_ns: int) -> bool:
+        """Take the next picture; gives whether it is to be one."""
+        if self._last_ns is not None:
+            late = stamp_ns - self._last_ns >= KEYFRAME_NS
+            if not late or self._since < self._least:
+                self._since += 1
+                return False
+        self._last_ns, self._since = stamp_ns, 1
+        return True
+
+
 class VideoTrack:
     """The one video stream of a container."""
 
@@ -109,44 +130,84 @@ class VideoTrack:
         encoder: Encoder,
         shape: tuple[int, ...],
         finest: Fraction = FINE,
+        *,
+        apart: bool = False,
     ) -> None:
-        """`finest` is the time base of the container; raises what FFmpeg raises."""
+        """
+        `finest` is the time base of the container; raises what FFmpeg raises.
+
+        With `apart` what comes from a keyframe to the next is encoded on its own: the same pictures
+        give the same packets, whatever came before.
+        """
         self._av: Any = av_module()
         self._container, self._encoder = container, encoder
         self._time_base = max(finest, encoder.finest)
         self._right, self._bottom = padding(encoder, shape)
+        self._size = shape[1] + self._right, shape[0] + self._bottom
         stream: Any = container.add_stream(encoder.name, RATE, dict(encoder.options))
-        stream.width, stream.height = shape[1] + self._right, shape[0] + self._bottom
-        stream.pix_fmt, stream.time_base = encoder.pix_fmt, self._time_base
-        context = stream.codec_context
-        context.time_base, context.gop_size = self._time_base, encoder.group
-        context.thread_count = 2  # the network needs the other cores
-        if encoder.pix_fmt == "yuv420p" and not encoder.bt601:
-            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-            context.color_range = 1  # 16 to 235
-        self._stream = stream
-        self._first_ns = 0
-        self._key_ns: int | None = None
+        self._set_up(stream.codec_context)
+        stream.time_base = self._time_base
+        self._stream, self._context = stream, stream.codec_context
+        # Where each picture stands alone, all are apart by themselves.
+        self._apart, self._encoded = apart and encoder.group > 1, False
+        self._keyframes = Keyframes(LEAST_APART if apart else 1)
+        self._first_ns: int | None = None
         self._pts = -1
 
     def write(self, pixels: Pixels, stamp_ns: int) -> None:
         """Encode a picture, whose stamp is not before the last one's."""
         frame = self._frame(pixels)
-        if self._key_ns is None:
-            self._first_ns = stamp_ns
         kinds = self._av.video.frame.PictureType
-        if self._key_ns is None or stamp_ns - self._key_ns >= KEYFRAME_NS:
-            frame.pict_type, self._key_ns = kinds.I, stamp_ns
-        else:
-            frame.pict_type = kinds.NONE
+        frame.pict_type = kinds.NONE
+        if self._keyframes.is_due(stamp_ns):
+            frame.pict_type = kinds.I
+            if self._apart and self._encoded:
+                self._begin_anew()
+        if self._first_ns is None:
+            self._first_ns = stamp_ns
         ticks = round((stamp_ns - self._first_ns) / (10**9 * self._time_base))
         frame.pts = self._pts = max(ticks, self._pts + 1)
         frame.time_base = self._time_base
-        self._container.mux(self._stream.encode(frame))
+        self._encode(frame)
+
+    def copy(self, packets: Iterable[Packet[Any]], first_ns: int) -> None:
+        """Take over packets of such a track whose first picture has that stamp; then go on."""
+        self._container.start_encoding()
+        self._first_ns = first_ns
+        for packet in packets:
+            assert packet.pts is not None and packet.time_base is not None
+            self._pts = round(packet.pts * packet.time_base / self._time_base)
+            packet.stream = self._stream
+            self._container.mux(packet)
 
     def finish(self) -> None:
         """Write what the encoder still holds."""
-        self._container.mux(self._stream.encode(None))
+        self._encode(None)
+
+    def _encode(self, frame: Any) -> None:
+        self._encoded = frame is not None
+        for packet in self._context.encode(frame):
+            packet.stream, packet.time_base = self._stream, self._time_base
+            self._container.mux(packet)
+
+    def _begin_anew(self) -> None:
+        """End what the encoder has, and take a fresh one of the same settings."""
+        self._encode(None)
+        self._context = self._av.CodecContext.create(self._encoder.name, "w")
+        self._set_up(self._context)
+        self._context.options = dict(self._encoder.options)
+        self._context.flags = self._stream.codec_context.flags
+
+    def _set_up(self, context: Any) -> None:
+        context.width, context.height = self._size
+        context.pix_fmt, context.time_base = self._encoder.pix_fmt, self._time_base
+        context.gop_size, context.max_b_frames = self._encoder.group, 0
+        # What PyAV sets for a stream, and not for an encoder alone.
+        context.framerate, context.bit_rate, context.bit_rate_tolerance = RATE, 0, 128_000
+        context.thread_count = 2  # the network needs the other cores
+        if self._encoder.pix_fmt == "yuv420p" and not self._encoder.bt601:
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+            context.color_range = 1  # 16 to 235
 
     def _frame(self, pixels: Pixels) -> Any:
         make = self._av.VideoFrame.from_ndarray

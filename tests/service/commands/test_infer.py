@@ -99,7 +99,7 @@ def test_no_pair_at_all_is_a_failure(
     tmp_path: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert infer(tmp_path, stand_in_weights) == 2
-    assert f"{tmp_path / 'visible'} is no folder: expected one of" in capsys.readouterr().err
+    assert f"{tmp_path / 'visible'}: there is no such file or folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     for folder in ("visible", "infrared"):
         (tmp_path / folder).mkdir()

@@ -1,0 +1,112 @@
+"""The part of `segmif infer` that reads recordings: its flags, and one or many of them."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+from segmif.argument_types import FloatRange, IntegerRange
+from segmif.files import shown
+from segmif.parsing import read_table
+from segmif.runtime import Runtime
+
+from ...live.rig_settings import MAX_OFFSET_MS
+from ...live.sinks.sink_error import SinkError
+from ...pipeline.infer import PairRules
+from ..infer_report import Summary
+from .infer_recording import infer_recording
+from .open_recording import PictureChoice, RecordingOptions, open_recording
+
+COLUMNS = ("visible", "infrared", "out")
+
+
+def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that are for recordings alone; None: not stated."""
+    group = parser.add_argument_group("recordings")
+    group.add_argument(
+        "--list",
+        type=Path,
+        metavar="CSV",
+        help="process many: a file with the columns visible, infrared and out",
+    )
+    group.add_argument(
+        "--picture", choices=get_args(PictureChoice), help="what the video shows (fused)"
+    )
+    group.add_argument(
+        "--codec", help="of the video: h264, mpeg4, ffv1 (no loss), or an encoder of FFmpeg (h264)"
+    )
+    group.add_argument(
+        "--quality", type=IntegerRange(0, 51), help="constant rate factor of h264, 0 is best (21)"
+    )
+    group.add_argument(
+        "--frames", action="store_true", default=None, help="write pictures, not a video"
+    )
+    group.add_argument(
+        "--offset-ms",
+        type=FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS),
+        metavar="MS",
+        help="to add to infrared stamps, to bring them to the visible camera's clock (0)",
+    )
+    group.add_argument(
+        "--tolerance-ms",
+        type=FloatRange(0, MAX_OFFSET_MS),
+        metavar="MS",
+        help="between the frames of a pair at most (half the faster camera's period)",
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        default=None,
+        help="start anew instead of going on where an earlier run was ended",
+    )
+
+
+def stated_for_recordings(options: argparse.Namespace) -> list[str]:
+    """The flags that were stated and are for recordings alone."""
+    names = [each.name for each in fields(RecordingOptions) if each.name != "refine"]
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+
+
+def infer_one(
+    options: argparse.Namespace, out: Path, runtime: Runtime, rules: PairRules
+) -> Summary:
+    """Process the two recordings of the flags; raises ValueError, SinkError or OSError."""
+    stated = {each.name: getattr(options, each.name) for each in fields(RecordingOptions)}
+    chosen = RecordingOptions(**{k: value for k, value in stated.items() if value is not None})
+    recording = open_recording(options.visible, options.infrared, out, chosen, runtime, rules)
+    return infer_recording(recording, runtime, rules)
+
+
+def read_list(path: Path) -> list[dict[str, str]]:
+    """The rows of a file of --list; raises ValueError and OSError."""
+    rows = []
+    for line, row in read_table(path, COLUMNS)[1]:
+        if empty := [name for name in COLUMNS if not row[name].strip()]:
+            raise ValueError(f"{shown(path)}, line {line}: {empty[0]} is empty")
+        rows.append({name: row[name].strip() for name in COLUMNS})
+    if not rows:
+        raise ValueError(f"{shown(path)} lists nothing: expected {', '.join(COLUMNS)}")
+    outs = [row["out"] for row in rows]
+    if twice := sorted({out for out in outs if outs.count(out) > 1}):
+        raise ValueError(f"{shown(path)}: {shown(twice[0])} is the output of two recordings")
+    return rows
+
+
+def infer_each(rows: list[dict[str, str]], infer: Callable[[argparse.Namespace], Summary]) -> bool:
+    """Process one after the other, and say what became of each; gives whether all are whole."""
+    whole = []
+    for row in rows:
+        print(f"{shown(row['out'])}:")
+        try:
+            summary = infer(argparse.Namespace(**row))
+        except (OSError, ValueError, SinkError) as error:
+            print(error, file=sys.stderr)
+            print("not done")
+            whole.append(False)
+            continue
+        print(*summary.lines(), sep="\n")
+        whole.append(summary.whole)
+    print(f"{sum(whole)} of {len(rows)} recordings are whole")
+    return all(whole)

@@ -1,0 +1,43 @@
+"""Folders of pictures that a later run goes on with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segmif.files import sync_all
+
+from ...live.live_result import LiveResult
+from ...live.sinks.image_folder import ImageFolder
+from ...live.sinks.settings import ImagesSettings
+from ...pipeline.result_files import FOLDERS
+
+
+class ImageOutput:
+    """Writes fused/STAMP.png, mask/STAMP.png and perhaps overlay/STAMP.png."""
+
+    def __init__(self, settings: ImagesSettings) -> None:
+        """Raises SinkError for a folder that cannot be made."""
+        self.target: Path = settings.path
+        self._sink = ImageFolder(settings)
+        self._folders = (*FOLDERS, *(["overlay"] if settings.overlay else []))
+
+    def usable(self, stamps: Sequence[int]) -> int:
+        """As Output says: up to the first whose files are not all there."""
+        for at, stamp_ns in enumerate(stamps):
+            paths = (self.target / folder / f"{stamp_ns:019d}.png" for folder in self._folders)
+            if not all(path.is_file() for path in paths):
+                return at
+        return len(stamps)
+
+    def go_on_behind(self, stamps: Sequence[int]) -> None:
+        """Do nothing: what is computed again replaces its file."""
+
+    def write(self, result: LiveResult) -> None:
+        """As Output says."""
+        self._sink.write(result)
+
+    def finish(self) -> None:
+        """As Output says."""
+        sync_all()
+
+    def leave(self) -> None:
+        """Do nothing: each file is whole."""

@@ -1,0 +1,138 @@
+"""Opens what `segmif infer` is asked for: two recordings and their output."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from segmif.runtime import Runtime
+from segmif.sources.frame import Part, Source
+from segmif.sources.open_source import open_source
+
+from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
+from ...pipeline.infer import PairRules
+from ..infer_report import REPORT
+from .image_output import ImageOutput
+from .output import Output
+from .recording import RIG, Recording
+from .run_record import Facts, RunRecord, facts_of_source
+
+RECORD = "run.json"
+VIDEOS, BAG = (".mp4", ".mkv"), ".mcap"
+PictureChoice = Literal["fused", "overlay", "mosaic"]
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """What the flags state of the recordings and of their output."""
+
+    picture: PictureChoice = "fused"
+    codec: str = "h264"
+    quality: int = 21
+    frames: bool = False  # pictures instead of a video
+    offset_ms: float = 0.0
+    tolerance_ms: float | None = None
+    refine: bool = False
+    overwrite: bool = False
+
+
+def open_recording(
+    visible: str,
+    infrared: str,
+    out: Path,
+    options: RecordingOptions,
+    runtime: Runtime,
+    rules: PairRules,
+) -> Recording:
+    """Open two recordings; raises ValueError, SinkError or OSError for what cannot be."""
+    sources: dict[Part, Source] = {
+        "visible": _recorded(visible, "visible"),
+        "infrared": _recorded(infrared, "infrared"),
+    }
+    output = open_output(out, options, runtime, rules)
+    single = output.target.suffix in (*VIDEOS, BAG) and output.target == out
+    beside = f"{out.stem}." if single else ""
+    folder = out.parent if single else out
+    tolerance_ms = options.tolerance_ms
+    return Recording(
+        sources,
+        output,
+        folder / f"{beside}{REPORT}",
+        folder / f"{beside}{RECORD}",
+        RunRecord(
+            facts_of_source(visible),
+            facts_of_source(infrared),
+            settings_of(output.target, options, runtime, rules),
+        ),
+        round(options.offset_ms * 1e6),
+        None if tolerance_ms is None else round(tolerance_ms * 1e6),
+        options.refine,
+        options.overwrite,
+    )
+
+
+def open_output(out: Path, options: RecordingOptions, runtime: Runtime, rules: PairRules) -> Output:
+    """The output that a path and the flags stand for; raises ValueError, SinkError or OSError."""
+    if options.frames:
+        if options.picture == "mosaic":
+            raise ValueError("--frames writes fused, mask and overlay; mosaic is for a video")
+        return ImageOutput(ImagesSettings(path=out, overlay=options.picture == "overlay"))
+    if out.suffix == BAG:
+        from .mcap_output import McapOutput
+
+        cameras = rules.rig_aligner.rig if rules.rig_aligner else None
+        return McapOutput(_bag_settings(out, options), RIG, runtime.manifest.classes, cameras)
+    from .video_output import VideoOutput
+
+    target = out if out.suffix in VIDEOS else out / f"{options.picture}.mkv"
+    try:
+        settings = VideoSettings(
+            path=target, picture=options.picture, codec=options.codec, quality=options.quality
+        )
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    return VideoOutput(settings)
+
+
+def _bag_settings(out: Path, options: RecordingOptions) -> McapSettings:
+    settings = McapSettings(path=out)
+    if options.picture in settings.topics:
+        return settings
+    return settings.model_copy(update={"topics": (*settings.topics, options.picture)})
+
+
+def settings_of(
+    target: Path, options: RecordingOptions, runtime: Runtime, rules: PairRules
+) -> Facts:
+    """What decides on the results, besides the recordings."""
+    aligner, form = rules.rig_aligner, "pictures" if options.frames else target.suffix
+    facts: dict[str, Any] = {
+        "output": form,
+        "picture": options.picture,
+        "codec": options.codec,
+        "quality": options.quality,
+        "offset_ms": options.offset_ms,
+        "tolerance_ms": options.tolerance_ms,
+        "refine": options.refine,
+        "degraded": rules.degraded,
+        "max_skew_ms": str(rules.max_skew_ms),
+        "max_invalid": rules.max_invalid,
+        "gain": str(rules.gain),
+        "rig_sha256": aligner and aligner.sha256,
+        "depth_m": aligner and str(aligner.depth_m),
+        "cameras": str(rules.cameras),
+        "weights_sha256": runtime.manifest.sha256,
+        "engine": runtime.name,
+    }
+    return facts
+
+
+def _recorded(spec: str, part: Part) -> Source:
+    source = open_source(spec, part)
+    if source.live:
+        raise ValueError(
+            f"{part}: {source.address} is live and has no end, expected a recording; "
+            "`segmif run` reads what is live"
+        )
+    return source

@@ -1,0 +1,35 @@
+"""What the results of two recordings become: a file or a folder that a later run can go on with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ...live.live_result import LiveResult
+
+PART = ".part"  # in the name of what is not whole yet
+
+
+class Output(Protocol):
+    """Takes the results of a run, in their order."""
+
+    target: Path  # the file, once it is whole, or the folder
+
+    def usable(self, stamps: Sequence[int]) -> int:
+        """How many of the pairs with these visible stamps [ns] an earlier run has left whole."""
+
+    def go_on_behind(self, stamps: Sequence[int]) -> None:
+        """Keep the results of these pairs alone; raises OSError or SinkError."""
+
+    def write(self, result: LiveResult) -> None:
+        """Add a result; raises UnfitSize for one of another size, OSError or SinkError."""
+
+    def finish(self) -> None:
+        """Give the whole its name; raises OSError or SinkError."""
+
+    def leave(self) -> None:
+        """Close it as it is, for a later run."""
+
+
+def part_of(target: Path, word: str = PART) -> Path:
+    """The name of a file that is not whole yet; it can be played."""
+    return target.with_name(f"{target.stem}{word}{target.suffix}")

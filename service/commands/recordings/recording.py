@@ -1,0 +1,76 @@
+"""Two recordings, what they are to become, and how far an earlier run came with them."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segmif.files import shown
+from segmif.sources.frame import Part, Source
+
+from .kept_lines import KeptLine, kept_lines
+from .output import Output
+from .run_record import RunRecord, read_record
+
+RIG = "rig"  # the name of the stream, as `segmif run` has it
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Two recordings, and what is to become of them."""
+
+    sources: dict[Part, Source]
+    output: Output
+    report: Path  # a line of JSON for each pair
+    record: Path  # of what the run was begun with
+    begun_with: RunRecord
+    offset_ns: int = 0  # added to infrared stamps
+    tolerance_ns: int | None = None
+    refine: bool = False
+    overwrite: bool = False
+
+    def earlier(self) -> RunRecord | None:
+        """
+        The record of the run that this one goes on with.
+
+        Raises ValueError if that had other inputs or settings, or if the output is of no run.
+        """
+        if self.overwrite:
+            return None
+        target, found = self.output.target, read_record(self.record)
+        if found is None:
+            if target.is_file() or (self.report.exists() and self.report.stat().st_size):
+                raise ValueError(
+                    f"{shown(target)} or its report is there, and no record of its run: "
+                    "--overwrite starts anew"
+                )
+        elif changes := "; ".join(self.begun_with.changes(found)):
+            raise ValueError(
+                f"{shown(target)} was begun with something else: {changes}; call it as it was "
+                "begun, or start anew with --overwrite"
+            )
+        return found
+
+    def usable_lines(self) -> list[KeptLine]:
+        """The lines of an earlier run whose results its output still holds."""
+        lines = kept_lines(self.report)
+        done = [at for at, line in enumerate(lines) if line.done]
+        usable = self.output.usable([lines[at].stamps_ns[0] for at in done])
+        return lines[: done[usable]] if usable < len(done) else lines
+
+    def write_record(self, lost: list[str] | None = None) -> None:
+        """Note what the run was begun with, and at its end what of the recordings was lost."""
+        complete = lost is not None
+        replace(self.begun_with, complete=complete, lost=tuple(lost or ())).write(self.record)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; raises ValueError if one is at work, or OSError."""
+        self.report.parent.mkdir(parents=True, exist_ok=True)
+        with self.report.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another process writes {shown(self.report)}") from None
+            yield

@@ -1,0 +1,80 @@
+"""The record of a run beside its output: what it was begun with, so that it can go on."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from segmif.addresses import masked
+from segmif.files import shown, write_text
+from segmif.install import version
+from segmif.parsing import parse_json
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What decides on the results of a run."""
+
+    visible: Facts
+    infrared: Facts
+    settings: Facts
+    complete: bool = False
+    lost: tuple[str, ...] = ()  # sentences on what could not be read, once it is complete
+    made_by: str = field(default_factory=lambda: f"segmif {version()}")
+
+    def write(self, path: Path) -> None:
+        """Write it; raises OSError."""
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+    def changes(self, earlier: "RunRecord") -> Iterator[str]:
+        """A sentence for each difference from the record of an earlier run."""
+        for name, now, before in (
+            ("visible", self.visible, earlier.visible),
+            ("infrared", self.infrared, earlier.infrared),
+            ("", self.settings, earlier.settings),
+            ("", {"version": self.made_by}, {"version": earlier.made_by}),
+        ):
+            for key in sorted(now.keys() | before.keys()):
+                if now.get(key) != before.get(key):
+                    label = f"{name} {key}".strip()
+                    yield f"{label} was {_shown(before.get(key))}, is {_shown(now.get(key))}"
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """The record of an earlier run; None if there is none. Raises ValueError and OSError."""
+    if not path.exists():
+        return None
+    try:
+        return RunRecord(**parse_json(path))
+    except TypeError:
+        raise ValueError(f"{shown(path)} is no record of a run: --overwrite starts anew") from None
+
+
+def facts_of_source(spec: str) -> Facts:
+    """What is recorded of an input: its address without a password, its size and its age."""
+    facts: dict[str, Any] = {"source": masked(shown(spec))}
+    path = _path_in(spec)
+    if path is None:
+        return facts
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    found = [each.stat() for each in files]
+    newest = max((each.st_mtime for each in found), default=0.0)
+    changed = datetime.fromtimestamp(newest, timezone.utc).isoformat()
+    size = sum(each.st_size for each in found)
+    return facts | {"files": len(files), "bytes": size, "last change": changed}
+
+
+def _path_in(spec: str) -> Path | None:
+    """The file or folder that an address names, perhaps before #stream or :/topic."""
+    for word in (spec, spec.rpartition("#")[0], spec.rpartition(":/")[0]):
+        if word and Path(word).exists():
+            return Path(word)
+    return None
+
+
+def _shown(value: object) -> str:
+    return "not stated" if value is None else str(value)

@@ -1,0 +1,346 @@
+"""`segmif infer` from recordings to recordings, through its command."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+
+from segmif.imaging import codecs
+from service.__main__ import main
+
+ROOT = Path(__file__).parents[3]
+SHAPE, COUNT, RATE = (48, 64), 90, 25
+Pictures = list[NDArray[Any]]
+Infer = Callable[..., int]
+
+
+def write_video(path: Path, pictures: Iterable[NDArray[Any]], codec: str, *formats: str) -> None:
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=RATE)
+        stream.height, stream.width = SHAPE
+        stream.pix_fmt = formats[1]
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=formats[0])))
+        container.mux(stream.encode())
+
+
+def counts(number: int) -> NDArray[np.uint16]:
+    """A scene that moves, with a gain that changes."""
+    rows, columns = np.indices(SHAPE)
+    scene = 7000 + 40 * ((columns + number) % 50) + 3 * rows + 200 * (number // 30)
+    return scene.astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """visible.mp4 (H.264), infrared.mkv (8 bit) and counts.mkv (16 bit) of one scene."""
+    folder = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (*SHAPE, 3), np.uint8)
+    write_video(
+        folder / "visible.mp4",
+        (np.roll(colours, n, axis=1) for n in range(COUNT)),
+        "libx264",
+        "rgb24",
+        "yuv420p",
+    )
+    levels = [((counts(n) - 7000) // 10).astype(np.uint8) for n in range(COUNT)]
+    write_video(folder / "infrared.mkv", levels, "ffv1", "gray", "gray")
+    deep = map(counts, range(COUNT))
+    write_video(folder / "counts.mkv", deep, "ffv1", "gray16le", "gray16le")
+    return folder
+
+
+def command(weights: Path, out: Path, visible: object, infrared: object, *flags: str) -> list[str]:
+    named = [f"--visible={visible}", f"--infrared={infrared}", f"--out={out}"]
+    return ["infer", *named, f"--weights={weights}", "--threads=1", *flags]
+
+
+@pytest.fixture
+def infer(stand_in_weights: Path, videos: Path) -> Infer:
+    """Run the command on the videos, or on others."""
+
+    def run(out: Path, *flags: str, visible: object = "", infrared: object = "") -> int:
+        first, second = visible or videos / "visible.mp4", infrared or videos / "counts.mkv"
+        return main(command(stand_in_weights, out, first, second, *flags))
+
+    return run
+
+
+def lines_of(report: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in report.read_text().splitlines()]
+
+
+def pictures_of(video: Path) -> tuple[list[int], Pictures]:
+    """Stamps [ns] of a video, and its pictures as RGB."""
+    with av.open(str(video)) as container:
+        frames: list[Any] = list(container.decode(video=0))
+    stamps = [round(frame.pts * frame.time_base * 10**9) for frame in frames]
+    return stamps, [frame.to_ndarray(format="rgb24") for frame in frames]
+
+
+def messages_of(bag: Path) -> dict[str, list[tuple[int, bytes]]]:
+    found: dict[str, list[tuple[int, bytes]]] = {}
+    with bag.open("rb") as file:
+        for _, channel, message in make_reader(file).iter_messages():
+            if channel.topic != "/rig/report":  # which has times
+                found.setdefault(channel.topic, []).append((message.log_time, message.data))
+    return found
+
+
+def test_pictures_are_those_that_folders_give(infer: Infer, videos: Path, tmp_path: Path) -> None:
+    for part, format in (("visible.mp4", "rgb24"), ("infrared.mkv", "gray")):
+        folder = tmp_path / part.partition(".")[0]
+        folder.mkdir()
+        with av.open(str(videos / part)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                pixels: Any = frame.to_ndarray(format=format)
+                codecs.write_png(folder / f"{number:03d}.png", pixels)
+    folders = {"visible": tmp_path / "visible", "infrared": tmp_path / "infrared"}
+    assert infer(tmp_path / "pictures", **folders) == 0
+    infrared = videos / "infrared.mkv"
+    assert infer(tmp_path / "fused.mkv", "--codec=ffv1", infrared=infrared) == 0
+    assert infer(tmp_path / "frames", "--frames", infrared=infrared) == 0
+    stamps, pictures = pictures_of(tmp_path / "fused.mkv")
+    assert stamps == [n * 10**9 // RATE for n in range(COUNT)]
+    written = sorted((tmp_path / "frames" / "mask").iterdir())
+    assert [int(path.stem) for path in written] == stamps
+    for number, picture in enumerate(pictures):
+        fused = codecs.read_visible(tmp_path / "pictures" / "fused" / f"{number:03d}.png")
+        np.testing.assert_array_equal(picture, fused)
+        mask = tmp_path / "pictures" / "mask" / f"{number:03d}.png"
+        np.testing.assert_array_equal(codecs.read_labels(written[number]), codecs.read_labels(mask))
+
+
+@pytest.mark.parametrize("picture", ["overlay", "mosaic"])
+def test_every_pair_is_in_the_video_and_in_the_report(
+    infer: Infer, tmp_path: Path, picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer(tmp_path / "out", f"--picture={picture}", "--tolerance-ms=1") == 0
+    assert f"{COUNT} pairs in" in capsys.readouterr().out
+    stamps, pictures = pictures_of(tmp_path / "out" / f"{picture}.mkv")
+    height, width = SHAPE
+    twice = 2 if picture == "mosaic" else 1
+    assert {shown.shape for shown in pictures} == {(twice * height, twice * width, 3)}
+    lines = lines_of(tmp_path / "out" / "report.jsonl")
+    assert [line["visible"]["stamp_ns"] for line in lines] == stamps
+    assert {line["status"] for line in lines} == {"done"}
+    assert lines[3]["infrared"]["name"] == "3" and lines[3]["report"]["gain"]["smoothing"] > 0
+
+
+def killed(arguments: list[str], report: Path, after: int) -> None:
+    """Start the command, and kill it once it has written so many lines."""
+    code = "import sys; from service.__main__ import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until:
+            if report.exists() and report.read_bytes().count(b"\n") >= after:
+                break
+            time.sleep(0.001)
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "moments"),
+    [
+        ("out.mp4", ["--picture=overlay"], (1, 60)),
+        ("out.mkv", ["--picture=overlay", "--codec=ffv1"], (40, 70)),
+        ("out.mcap", [], (60,)),
+    ],
+)
+def test_a_killed_run_goes_on_and_gives_the_same(
+    infer: Infer,
+    stand_in_weights: Path,
+    videos: Path,
+    tmp_path: Path,
+    name: str,
+    flags: list[str],
+    moments: tuple[int, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, out, report = tmp_path / "whole" / name, tmp_path / name, tmp_path / "out.report.jsonl"
+    assert infer(whole, *flags) == 0
+    both = videos / "visible.mp4", videos / "counts.mkv"
+    for after in moments:
+        killed(command(stand_in_weights, out, *both, *flags), report, after)
+        assert not out.exists()
+    assert infer(out, *flags) == 0
+    said = capsys.readouterr().out
+    found = re.search(r"(\d+) pairs by an earlier run, and (\d+) pairs in", said)
+    assert found and int(found[1]) >= 25 and int(found[1]) + int(found[2]) == COUNT
+    if name.endswith(".mcap"):
+        assert messages_of(out) == messages_of(whole)
+    else:
+        stamps, pictures = pictures_of(out)
+        expected = pictures_of(whole)
+        assert stamps == expected[0]
+        np.testing.assert_array_equal(pictures, expected[1])
+    stamps_of = [line["visible"]["stamp_ns"] for line in lines_of(report)]
+    assert stamps_of == [n * 10**9 // RATE for n in range(COUNT)]
+    assert not list(tmp_path.glob("*.part.*")) and not list(tmp_path.glob("*.next.*"))
+    assert infer(out, *flags) == 0
+    assert f"{COUNT} pairs, all by an earlier run" in capsys.readouterr().out
+
+
+def test_a_bag_is_read_by_others(infer: Infer, tmp_path: Path) -> None:
+    assert infer(tmp_path / "out.mcap", "--infrared-bits=14") == 0
+    with AnyReader([tmp_path / "out.mcap"]) as reader:
+        wanted = {"/rig/mask": 0, "/rig/infrared": 0}
+        for connection, stamp_ns, data in reader.messages(
+            [one for one in reader.connections if one.topic in wanted]
+        ):
+            message: Any = reader.deserialize(data, connection.msgtype)
+            number = wanted[connection.topic]
+            wanted[connection.topic] += 1
+            assert stamp_ns == number * 10**9 // RATE
+            if connection.topic == "/rig/infrared":
+                pixels = message.data.view("<u2").reshape(SHAPE)
+                np.testing.assert_array_equal(pixels, counts(number))
+            else:
+                assert set(np.unique(message.data)) == {0, 2}
+    assert set(wanted.values()) == {COUNT}
+
+
+def test_a_run_that_changed_is_named_and_can_start_anew(
+    infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.mkv"
+    assert infer(out) == 0
+    assert infer(out, "--picture=overlay", "--offset-ms=2", infrared=videos / "infrared.mkv") == 2
+    said = capsys.readouterr().err
+    for words in (
+        "infrared source was .*counts.mkv, is .*infrared.mkv",
+        "picture was fused, is overlay",
+        "offset_ms was 0.0, is 2.0",
+        "--overwrite",
+    ):
+        assert re.search(words, said), words
+    before = out.read_bytes()
+    assert infer(out, "--picture=overlay", "--overwrite") == 0
+    assert out.read_bytes() != before
+    (tmp_path / "out.run.json").unlink()
+    assert infer(out) == 2
+    assert "no record of its run: --overwrite starts anew" in capsys.readouterr().err
+
+
+def test_refused_pairs_are_gaps_in_the_stamps(
+    infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dark = [counts(n) if n not in (0, 40) else np.zeros(SHAPE, np.uint16) for n in range(COUNT)]
+    infrared = tmp_path / "dark.mkv"
+    write_video(infrared, dark, "ffv1", "gray16le", "gray16le")
+    assert infer(tmp_path / "out.mp4", "--degraded=refuse", infrared=infrared) == 1
+    assert "2 refused" in capsys.readouterr().out
+    stamps, _ = pictures_of(tmp_path / "out.mp4")
+    missing = 39 * 10**9 // RATE  # stamps of a video begin at its first picture
+    assert len(stamps) == COUNT - 2 and missing not in stamps
+    refused = [x for x in lines_of(tmp_path / "out.report.jsonl") if x["status"] == "refused"]
+    assert [line["visible"]["name"] for line in refused] == ["0", "40"]
+    assert "infrared_black" in refused[0]["detail"]
+    assert infer(tmp_path / "out.mp4", "--degraded=refuse", infrared=infrared) == 1
+    assert "2 refused" in capsys.readouterr().out
+
+
+def test_a_full_disk_ends_a_run_that_goes_on_later(
+    infer: Infer,
+    stand_in_weights: Path,
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert infer(tmp_path / "whole.mkv", "--codec=ffv1") == 0
+    half = (tmp_path / "whole.mkv").stat().st_size // 2
+    out = tmp_path / "out.mkv"
+    both = videos / "visible.mp4", videos / "counts.mkv"
+    code = (
+        "import resource, sys; from service.__main__ import main;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({half}, {half})); sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command(stand_in_weights, out, *both, "--codec=ffv1")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2 and "File too large" in ended.stderr
+    assert not out.exists()
+    assert infer(out, "--codec=ffv1") == 0
+    assert re.search(r"^[1-9]\d* pairs by an earlier run", capsys.readouterr().out, re.MULTILINE)
+    np.testing.assert_array_equal(pictures_of(out)[1], pictures_of(tmp_path / "whole.mkv")[1])
+
+
+def test_a_recording_that_breaks_off_is_said(
+    infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (videos / "counts.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    assert infer(tmp_path / "out.mkv", infrared=tmp_path / "cut.mkv") == 0
+    said = capsys.readouterr().out
+    assert "visible goes on after the other camera's end: not read further" in said
+    stamps, _ = pictures_of(tmp_path / "out.mkv")
+    assert 10 < len(stamps) < COUNT and f"{len(stamps)} pairs in" in said
+
+
+def test_many_recordings_and_a_bad_one(
+    infer: Infer,
+    stand_in_weights: Path,
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "broken.mkv").write_bytes(b"no video")
+    rows = [(tmp_path / "broken.mkv", "a.mkv"), (videos / "counts.mkv", "b.mkv")]
+    listed = tmp_path / "list.csv"
+    listed.write_text(
+        "visible,infrared,out\n"
+        + "".join(f"{videos / 'visible.mp4'},{one},{tmp_path / out}\n" for one, out in rows)
+    )
+    flags = [f"--list={listed}", f"--weights={stand_in_weights}", "--threads=1"]
+    assert main(["infer", *flags]) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 recordings are whole" in said.out and f"{COUNT} pairs in" in said.out
+    assert "broken.mkv" in said.err
+    assert sorted(path.name for path in tmp_path.glob("?.mkv")) == ["b.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--visible=synthetic"], "is live and has no end.*`segmif run` reads what is live"),
+        (["--recording"], "--recording is for two folders"),
+        (["--codec=ffv1", "--out=x.mp4"], "MP4 cannot hold ffv1"),
+        (["--codec=none"], "no working encoder 'none'"),
+        (["--frames", "--picture=mosaic"], "mosaic is for a video"),
+        (["--visible=synthetic:64x48,frames=2", "--offset-ms=1e6"], "no pairs: the nearest infr"),
+        (["--list=x.csv"], "--list names all recordings: leave out --visible"),
+        (["--out="], "segmif infer needs --visible, --infrared and --out, or --list"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(
+    infer: Infer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert infer(Path("out"), *flags) == (1 if "no pairs" in sentence else 2)
+    assert re.search(sentence, capsys.readouterr().err)
+    assert not list(tmp_path.rglob("*.mkv"))
