@@ -163,7 +163,9 @@ class VideoRecording:
         frames = [result.visible, result.infrared]
         try:
             for file, shot, name, frame in zip(files, shots, names, frames, strict=False):
-                self._files.append(VideoFile(file, shot, recording_facts(result.rig, name, frame, shot)))
+                self._files.append(
+                    VideoFile(file, shot, recording_facts(result.rig, name, frame, shot))
+                )
         except BaseException:
             for file in files:
                 file.close()
