@@ -4,7 +4,6 @@ import json
 import math
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from segmif.classes import Taxonomy, colorize
-from segmif.files import shown, sync_file, sync_folder, temporary_stem
+from segmif.files import read_text, shown, sync_file, sync_folder, temporary_stem, write_text
 from segmif.frames import Prediction
+from segmif.machine import command
 from segmif.parsing import json_value
 
 from ..data.datasets import LabelledPair
@@ -51,7 +51,7 @@ class Run:
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: train without --resume to start")
         noted = self.folder / CONFIG
-        _refuse_other_settings(noted.read_text(encoding="utf-8"), self.settings, noted)
+        _refuse_other_settings(read_text(noted), self.settings, noted)
 
     def begin(self, inputs: Inputs) -> None:
         """Notes settings, environment and what there is to learn from."""
@@ -59,9 +59,9 @@ class Run:
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / CONFIG).write_text(self.settings + "\n", encoding="utf-8")
         environment = json.dumps(describe_environment(self.fabric), indent=2)
-        (self.folder / ENVIRONMENT).write_text(environment + "\n", encoding="utf-8")
+        write_text(self.folder / CONFIG, self.settings + "\n")
+        write_text(self.folder / ENVIRONMENT, environment + "\n")
         inputs.note(self.folder)
 
     def open_curves(self, first: int) -> None:
@@ -161,7 +161,7 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
     """Machine, versions, revision and command, to read a curve by."""
     cuda = fabric.device.type == "cuda"
     return {
-        "command": sys.argv,
+        "command": command(),
         "revision": git_revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
