@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -57,9 +56,14 @@ class Reconnecting(SourceBase):
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the newest frames of the source, as long as it is not closed."""
+        opened = True  # `first` is
         while not self.closed.is_set():
             why = "it ended"
             try:
+                if not opened:
+                    self._source = self._open()
+                if self.closed.is_set():  # meanwhile: `close` has closed the one before
+                    return
                 yield from self._connected()
             except SourceError as error:
                 why = str(error)
@@ -70,15 +74,14 @@ class Reconnecting(SourceBase):
             self._on_event(SourceEvent("lost", self.address, why))
             self.closed.wait(self._pause_s * (1 - JITTER * random.random()))
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            with suppress(SourceError):  # the old one fails once more, and says why
-                self._source = self._open()
+            opened = False
 
     def _connected(self) -> Iterator[SourceFrame]:
-        before = self.dropped, self.damaged
+        before = self.dropped - self._stamps.late, self.damaged
         restarts, first = self._stamps.restarts, True
         for frame in self._source.frames():
             stamp_ns = self._stamps.next(frame.stamp_ns)
-            self.dropped = before[0] + self._source.dropped + (stamp_ns is None)
+            self.dropped = before[0] + self._source.dropped + self._stamps.late
             self.damaged = before[1] + self._source.damaged
             if first:
                 restarted = self._stamps.restarts > restarts

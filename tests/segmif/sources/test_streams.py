@@ -205,6 +205,24 @@ class Scripted:
         """Nothing is open."""
 
 
+def test_what_keeps_a_camera_from_coming_back_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segmif.sources.reconnect.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("segmif.sources.reconnect.LONGEST_PAUSE_S", 0.001)
+    scripts = iter([[1], None, [2]])
+    events: list[SourceEvent] = []
+
+    def open_it() -> Source:
+        script = next(scripts)
+        if script is None:
+            raise SourceError("the secret is gone")
+        return Scripted(script)
+
+    source = reconnecting(open_it, events.append)
+    assert [one.stamp_ns for one in itertools.islice(source.frames(), 2)] == [1, 2]
+    whys = [one.why for one in events if one.kind == "lost"]
+    assert whys == ["the cable is out", "the secret is gone"]
+
+
 def test_stamps_go_on_if_a_camera_starts_its_clock_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segmif.sources.reconnect.FIRST_PAUSE_S", 0.001)
     hour = 3600 * 10**9
