@@ -32,6 +32,7 @@ from segmif.service.observability.logs import log_config
 from segmif.service.server.startup import startup_responder
 from segmif.service.settings import Settings
 
+from segmif.addresses import masked
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.tensorrt_ import import_tensorrt
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> int:
         if options.command == "run":
             check_rigs(live_settings(options))  # before an engine takes its minutes
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(masked(str(error)), file=sys.stderr)
         return 2
     logging.config.dictConfig(log_config(settings.log))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,8 +2,12 @@
 
 import re
 
-# An address within a text ends at a blank or a quotation mark.
-ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<rest>[^\s'\"<>]+)")
+# An address within a text ends at a blank or a quotation mark, which a password before `@` may hold
+# as well. As a path it has one slash.
+ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][\w+.-]*:/{1,2})"
+    r"(?P<rest>(?:[^:/?#@\s'\"]*:(?!\d*(?:[/?#\s'\"<>),]|$))[^@\n]*@)?[^\s'\"<>]*)"
+)
 AUTHORITY = re.compile(r"[^/?#]*")
 HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:@]*)(:\d*)?")
 SECRET_PARAMETER = re.compile(

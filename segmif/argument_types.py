@@ -1,8 +1,11 @@
-"""Argparse types for numbers within a range."""
+"""Argparse types for numbers within a range, and a parser whose errors show no password."""
 
 import math
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from dataclasses import dataclass
+from typing import NoReturn
+
+from segmif.addresses import masked
 
 LARGEST = 10**9  # the default bound
 
@@ -44,3 +47,11 @@ class FloatRange:
                 f"{text[:40]!r} is no number from {self.low:g} to {self.high:g}"
             )
         return value
+
+
+class MaskingParser(ArgumentParser):
+    """A parser, with parsers of its commands, that repeats a wrong word without its password."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit with code 2."""
+        super().error(masked(message))

@@ -1,6 +1,5 @@
 """One way to run the commands of a program."""
 
-import argparse
 import ast
 import io
 import os
@@ -12,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from segmif.addresses import masked
+from segmif.argument_types import MaskingParser
 from segmif.install import install_command
 from segmif.interrupts import end_in_order
 from segmif.machine import usable_cores
@@ -45,7 +46,7 @@ def run(
     print_any_name()
     keep_to_cores()
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog=prog or f"python -m {program}", description=description)
+    parser = MaskingParser(prog=prog or f"python -m {program}", description=description)
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
     named = arguments[0] if arguments else None
     try:
@@ -61,7 +62,7 @@ def run(
         working = f"{parser.prog} {named}"
         return int(_with_packages(lambda: args.main(args), working, program, extra))
     except (OSError, ValueError, MemoryError, NotInstalled) as error:
-        said = str(error) or NO_MEMORY  # Python's own MemoryError says nothing
+        said = masked(str(error)) or NO_MEMORY  # Python's own MemoryError says nothing
         print(f"{parser.prog}: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from segmif.argument_types import FloatRange, IntegerRange
+from segmif.addresses import masked
+from segmif.argument_types import FloatRange, IntegerRange, MaskingParser
 from segmif.cli import INTERRUPTED, print_any_name
 from segmif.interrupts import end_in_order
 from segmif.runtime import Device
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
             check_infer(options)
         opened = load_model(settings)
     except (OSError, ValueError) as error:  # ours are among them
-        print(error, file=sys.stderr)
+        print(masked(str(error)), file=sys.stderr)
         return 2
     limit_threads()
     if options.command == "infer":
@@ -144,9 +145,9 @@ def serve(
     return 1 if server.failed or (app.state.rigs and app.state.rigs.failed) else 0
 
 
-def common() -> argparse.ArgumentParser:
+def common() -> MaskingParser:
     """Describe the flags of both serve and infer."""
-    network = argparse.ArgumentParser(add_help=False)
+    network = MaskingParser(add_help=False)
     network.add_argument(
         "--weights", type=Path, metavar="FILE", help=".onnx or .engine, its manifest beside it"
     )
@@ -190,9 +191,9 @@ def common() -> argparse.ArgumentParser:
     return network
 
 
-def common_of_services() -> argparse.ArgumentParser:
+def common_of_services() -> MaskingParser:
     """Describe the flags of both serve and run."""
-    service = argparse.ArgumentParser(add_help=False)
+    service = MaskingParser(add_help=False)
     service.add_argument("--host", help="address to listen on (127.0.0.1)")
     service.add_argument("--port", type=IntegerRange(0, 65_535), help="(8000)")
     service.add_argument(
@@ -214,7 +215,7 @@ def common_of_services() -> argparse.ArgumentParser:
 
 def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
+    top = MaskingParser(prog=prog, description=DESCRIPTION)
     commands = top.add_subparsers(dest="command", required=True)
     network = common()
     serving = common_of_services()

@@ -28,8 +28,9 @@ class RigSettings(CameraFields):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(default="rig", pattern=STREAM_NAME, description="in pages, files and metrics")
-    visible: str = Field(min_length=1, description="source of the colour camera")
-    infrared: str = Field(min_length=1, description="source of the thermal camera")
+    # An address may hold a password, which no log of this object may show.
+    visible: str = Field(min_length=1, repr=False, description="source of the colour camera")
+    infrared: str = Field(min_length=1, repr=False, description="source of the thermal camera")
     visible_options: SourceOptions = SourceOptions()
     infrared_options: SourceOptions = SourceOptions()
     rig: Path | None = Field(default=None, description="rig.yaml; else frames come aligned")

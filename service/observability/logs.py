@@ -1,10 +1,12 @@
-"""Log lines for people or for machines, each with the request that it belongs to."""
+"""Log lines for people or for machines, each with its request, and addresses without passwords."""
 
 import json
 import logging
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any
+
+from segmif.addresses import masked
 
 from ..settings.types import LogFormat
 
@@ -22,11 +24,11 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage()),
             "request_id": current_request.get(),
         } | getattr(record, "fields", {})
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = masked(self.formatException(record.exc_info))
         return json.dumps({name: value for name, value in entry.items() if value is not None})
 
 
@@ -35,6 +37,10 @@ class TextLines(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record down."""
+        return masked(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Write a record down, without its exception."""

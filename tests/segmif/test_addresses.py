@@ -22,6 +22,10 @@ from segmif.addresses import masked
             "no 'rtsp://a:b@cam/1', nor rtsp://c:d@cam/2",
             "no 'rtsp://a:***@cam/1', nor rtsp://c:***@cam/2",
         ),
+        ("'rtsp://a:it's b\"<c@cam/1' is lost", "'rtsp://a:***@cam/1' is lost"),
+        ("rtsp:/user:pass@cam/x.mkv", "rtsp:/user:***@cam/x.mkv"),  # as a path has it
+        ("rtsp://cam:554 and you@home", "rtsp://cam:554 and you@home"),
+        ("day.mcap:/front/image", "day.mcap:/front/image"),
         ("/dev/video0", "/dev/video0"),
     ],
 )

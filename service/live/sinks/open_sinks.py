@@ -54,15 +54,17 @@ def open_sinks(
 def parse_sink(word: str) -> SinkSettings:
     """The settings that a word of the command line stands for; ValueError for any other."""
     path = Path(word)
+    if STREAM.fullmatch(word):
+        return StreamSettings(url=SecretStr(word))
+    if "://" in word:
+        raise ValueError(f"{masked(word)!r} is no sink: {FORMS}")
     if word == "-" or path.suffix == ".jsonl":
         return JsonlSettings(path=path)
     if path.suffix == ".mcap":
         return McapSettings(path=path)
     if path.suffix in (".mp4", ".mkv"):
         return VideoSettings(path=path)
-    if STREAM.fullmatch(word):
-        return StreamSettings(url=SecretStr(word))
-    if word and "://" not in word and (word.endswith("/") or path.is_dir()):
+    if word and (word.endswith("/") or path.is_dir()):
         return ImagesSettings(path=path)
     raise ValueError(f"{masked(word)!r} is no sink: {FORMS}")
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -24,6 +25,16 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Quality = Annotated[int, Field(ge=0, le=51)]
 
 
+def _no_address(path: object) -> object:
+    # A password in it would become the name of a folder, and stand wherever that is shown.
+    if isinstance(path, str) and "://" in path:
+        raise ValueError("expected a file or a folder, got an address: that is of kind stream")
+    return path
+
+
+LocalPath = Annotated[Path, BeforeValidator(_no_address)]
+
+
 class _Settings(BaseModel):
     # An address may hold a password, which no error may show.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -32,7 +43,7 @@ class _Settings(BaseModel):
 class _Recorded(_Settings):
     """What all recordings have in common."""
 
-    path: Path  # a folder, or one file by its suffix
+    path: LocalPath  # a folder, or one file by its suffix
     max_mb: Positive | None = None  # then a new file begins
     max_minutes: Positive | None = 60
     keep_gb: Positive | None = None  # of all recordings in the folder; the oldest are deleted
@@ -128,7 +139,7 @@ class ImagesSettings(_Settings):
     """Folders of pictures, as `infer` writes them."""
 
     kind: Literal["images"] = "images"
-    path: Path
+    path: LocalPath
     overlay: bool = False
     names: Literal["stamp", "source"] = "stamp"  # of the files
 
