@@ -204,7 +204,6 @@ def test_damage_in_a_seq_file_is_an_error_of_ours(tmp_path: Path) -> None:
 
 
 def test_counts_and_picture_of_a_radiometric_jpeg(tmp_path: Path) -> None:
-    pytest.importorskip("flyr")
     counts = RANDOM.integers(0, 65_536, (12, 16), np.uint16)
     block = fff(counts, 1_700_000_000)
     piece = b"FLIR\0\1\0\0" + block
