@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
+UNDECODED = 4  # timeouts: a camera may send a key frame every ten seconds
 MAX_CLOCK_OFF_NS = 2_000_000_000  # a camera's clock further off was never set
 LATE_NS = 2_000_000_000
 # Little is read ahead: the stream is known once its parameter sets came.
@@ -190,8 +191,25 @@ class VideoSource(SourceBase):
         stream: "VideoStream",
         clock: "_ArrivalClock | None",
     ) -> Iterator["VideoFrame"]:
-        packets = container.demux(stream)
-        given = False
+        limit_s = UNDECODED * self._options.timeout_s
+        until = time.monotonic() + limit_s
+        for packet in self._packets(av, container, stream):
+            if clock:
+                packet.opaque = clock.arrived(packet)
+            for frame in self._frames_in(av, packet):
+                until = time.monotonic() + limit_s
+                yield frame
+            if self.live and time.monotonic() > until:
+                raise SourceError(
+                    f"{self.address}: packets come, but no frame could be decoded for "
+                    f"{limit_s:g} s ({self.damaged} damaged)"
+                )
+
+    def _packets(
+        self, av: Any, container: "InputContainer", stream: "VideoStream"
+    ) -> Iterator["Packet[VideoStream]"]:
+        """The packets up to the end, or up to where a recording is cut off."""
+        packets, given = container.demux(stream), False
         while not self.closed.is_set():
             try:
                 packet = next(packets, None)
@@ -206,11 +224,8 @@ class VideoSource(SourceBase):
                 return
             if packet is None:
                 return
-            if clock:
-                packet.opaque = clock.arrived(packet)
-            for frame in self._frames_in(av, packet):
-                given = True
-                yield frame
+            given = True
+            yield packet
 
     def _frames_in(self, av: Any, packet: "Packet[VideoStream]") -> list["VideoFrame"]:
         try:

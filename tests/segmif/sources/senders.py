@@ -100,7 +100,7 @@ def free_udp_port() -> int:
 
 @contextmanager
 def mjpeg_server(
-    frames: Iterator[np.ndarray],
+    frames: Iterator[np.ndarray | bytes],
     period_s: float = 0.04,
     stall: bool = False,
     tls: ssl.SSLContext | None = None,
@@ -114,7 +114,7 @@ def mjpeg_server(
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
             for pixels in frames:
-                jpeg = encode_jpeg(pixels)
+                jpeg = pixels if isinstance(pixels, bytes) else encode_jpeg(pixels)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 with suppress(OSError):
                     self.wfile.write(head.encode() + jpeg + b"\r\n")

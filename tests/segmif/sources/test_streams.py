@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trustme
 
+from segmif.imaging.codecs import encode_jpeg
 from segmif.sources.frame import Source, SourceError, SourceFrame
 from segmif.sources.open_source import open_source
 from segmif.sources.options import SourceOptions
@@ -106,6 +107,17 @@ def test_a_stream_that_goes_silent_is_an_error() -> None:
         given = open_source(address, "visible", SOON).frames()
         next(given)
         with pytest.raises(SourceError, match="broke off: nothing came within the timeout"):
+            list(given)
+
+
+def test_a_stream_that_cannot_be_decoded_any_more_is_an_error() -> None:
+    good = encode_jpeg(grey(77))
+    damaged = good[:2] + bytes(len(good) - 4) + good[-2:]
+    pictures = itertools.chain([good] * 9, itertools.repeat(damaged))
+    with mjpeg_server(pictures) as address:
+        given = open_source(address, "visible", SourceOptions(timeout_s=0.3)).frames()
+        next(given)
+        with pytest.raises(SourceError, match=r"no frame could be decoded for 1\.2 s"):
             list(given)
 
 
