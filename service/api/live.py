@@ -29,7 +29,10 @@ async def live(request: Request) -> LiveState:
 
 
 @router.get(
-    "/live/{rig}", responses=documented(errors.Unauthorized, errors.UnknownRig, errors.NotReady)
+    "/live/{rig}",
+    responses=documented(
+        errors.Unauthorized, errors.BadParameter, errors.UnknownRig, errors.NotReady
+    ),
 )
 async def live_rig(request: Request, rig: str) -> RigState:
     """Say how one rig fares."""
