@@ -10,6 +10,7 @@ from segmif.addresses import masked
 from segmif.files import shown
 from segmif.sources.bag import BagSource
 from segmif.sources.cptv_file import CptvSource
+from segmif.sources.ffmpeg import Target
 from segmif.sources.flir import SeqSource
 from segmif.sources.folder import FolderSource
 from segmif.sources.frame import Part, Source, SourceError
@@ -18,7 +19,7 @@ from segmif.sources.image_file import ImageSource
 from segmif.sources.options import SourceOptions
 from segmif.sources.secrets import filled
 from segmif.sources.synthetic import SyntheticSource
-from segmif.sources.video import LiveVideo, Target, VideoSource
+from segmif.sources.video import LiveVideo, VideoSource
 
 KINDS = (
     "a video file, a folder of frames, an image, a .bag, .mcap, .cptv or .seq file, /dev/videoN or "

@@ -1,6 +1,7 @@
 """Stamps that rise, whatever the times in a recording do."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 LATE_NS = 2_000_000_000  # a stamp that lies no further back came late; else a clock restarted
 
@@ -40,3 +41,8 @@ class RisingStamps:
             self._shift_ns = stamp_ns - time_ns
         self.last = stamp_ns
         return stamp_ns
+
+
+def nanoseconds_of(ticks: int, time_base: Fraction) -> int:
+    """Ticks of a time base in whole nanoseconds, without a float."""
+    return ticks * time_base.numerator * 10**9 // time_base.denominator

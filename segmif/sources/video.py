@@ -1,22 +1,21 @@
 """Video files, streams and V4L2 devices, by PyAV (FFmpeg)."""
 
 import logging
-import struct
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segmif.imaging.image_header import MAX_PIXELS, ImageError
-from segmif.install import install_command
+from segmif.sources.arrival_clock import ArrivalClock
 from segmif.sources.base import SourceBase, ThreadedReader
+from segmif.sources.ffmpeg import Target, error_words, imported
 from segmif.sources.frame import Part, SourceError, SourceFrame, StampFrom
 from segmif.sources.options import SourceOptions
 from segmif.sources.pixel_formats import Thermal, infrared_pixels, visible_pixels
 from segmif.sources.recording_facts import RecordingFacts, facts_of
-from segmif.sources.stamps import RisingStamps
+from segmif.sources.stamps import LATE_NS, RisingStamps, nanoseconds_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 UNDECODED = 4  # timeouts: a camera may send a key frame every ten seconds
-MAX_CLOCK_OFF_NS = 2_000_000_000  # a camera's clock further off was never set
-LATE_NS = 2_000_000_000
 # Little is read ahead: the stream is known once its parameter sets came.
 LOW_LATENCY = {
     "fflags": "nobuffer",
@@ -35,15 +32,6 @@ LOW_LATENCY = {
     "fpsprobesize": "0",
 }
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Target:
-    """What FFmpeg opens, and how."""
-
-    url: str = field(repr=False)  # with its password
-    format: str | None = None
-    options: tuple[tuple[str, str], ...] = ()
 
 
 class Timed(NamedTuple):
@@ -105,6 +93,9 @@ class VideoSource(SourceBase):
             profile = facts.profile.over(profile)
         return SourceFrame(pixels, timed.stamp_ns, timed.stamp_from, str(timed.number), profile)
 
+    def _has_wall_clock(self) -> bool:
+        return any(target.format == "v4l2" for target in self._targets)
+
     def _warn(self, sentence: str) -> None:
         if sentence not in self._warned:
             self._warned.add(sentence)
@@ -115,7 +106,7 @@ class VideoSource(SourceBase):
         container = self._opened(av)
         try:
             stream = self._stream(container)
-            clock = _ArrivalClock(self) if self.live else None
+            clock = ArrivalClock(self._has_wall_clock(), self._warn) if self.live else None
             stamps = RisingStamps(_period_ns(stream, self._options), LATE_NS if self.live else 0)
             facts = None if self.live else facts_of(container.metadata)
             number = 0
@@ -189,7 +180,7 @@ class VideoSource(SourceBase):
         av: Any,
         container: "InputContainer",
         stream: "VideoStream",
-        clock: "_ArrivalClock | None",
+        clock: ArrivalClock | None,
     ) -> Iterator["VideoFrame"]:
         limit_s = UNDECODED * self._options.timeout_s
         until = time.monotonic() + limit_s
@@ -244,45 +235,6 @@ class LiveVideo(VideoSource):
     live = True
 
 
-class _ArrivalClock:
-    """
-    The time of a live packet: its camera's by RTCP sender reports, else when it arrived.
-
-    A camera's clock that is far from this machine's is not used.
-    """
-
-    def __init__(self, source: VideoSource) -> None:
-        self._source = source
-        self._absolute = any(target.format == "v4l2" for target in source._targets)
-
-    def arrived(self, packet: "Packet[VideoStream]") -> tuple[int, StampFrom]:
-        """Time [ns since 1970] and its source, to go through the decoder with the packet."""
-        now_ns = time.time_ns()
-        taken_ns = self._taken_ns(packet)
-        if taken_ns is None:
-            return now_ns, "arrival"
-        if abs(taken_ns - now_ns) > MAX_CLOCK_OFF_NS:
-            self._source._warn("its clock is more than 2 s off; the time of arrival is taken")
-            return now_ns, "arrival"
-        return taken_ns, "source"
-
-    def _taken_ns(self, packet: "Packet[VideoStream]") -> int | None:
-        """Wall-clock time of a packet [ns], if its stream states it."""
-        if packet.has_sidedata("prft"):
-            # AVProducerReferenceTime: microseconds since 1970, then flags.
-            return int(struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]) * 1000
-        if self._absolute and packet.pts is not None:
-            return _nanoseconds(packet.pts, packet.time_base)
-        return None
-
-    def of(self, frame: "VideoFrame") -> tuple[int, StampFrom]:
-        """The time of the packet that a frame was decoded from."""
-        carried = frame.opaque
-        if isinstance(carried, tuple):
-            return carried[0], carried[1]
-        return time.time_ns(), "arrival"
-
-
 def _pass_over(streams: "list[Stream]") -> None:
     """Have the demuxer skip streams; before PyAV 17 they are read, and then dropped."""
     try:
@@ -299,35 +251,9 @@ def _of_file(frame: "VideoFrame", facts: RecordingFacts | None) -> tuple[int | N
     if frame.pts is None or frame.time_base is None:
         return None, said
     first_ns = facts.first_stamp_ns if facts else 0
-    return first_ns + _nanoseconds(frame.pts, frame.time_base), said
-
-
-def _nanoseconds(ticks: int, time_base: Fraction) -> int:
-    """Ticks of a time base in whole nanoseconds, without a float."""
-    return ticks * time_base.numerator * 10**9 // time_base.denominator
+    return first_ns + nanoseconds_of(frame.pts, frame.time_base), said
 
 
 def _period_ns(stream: "VideoStream", options: SourceOptions) -> int:
     rate = stream.average_rate or stream.guessed_rate
     return round(Fraction(10**9) / rate) if rate else options.period_ns
-
-
-def imported() -> Any:
-    """PyAV; raises SourceError with what to install."""
-    try:
-        import av
-    except ImportError:
-        raise SourceError(
-            f"videos and streams need the package av: {install_command('live')}"
-        ) from None
-    return av
-
-
-def error_words(av: Any, error: Any) -> str:
-    """What FFmpeg says of an error, without the address that its text holds."""
-    if isinstance(error, av.error.ExitError):
-        return "nothing came within the timeout"
-    words = str(error.strerror or "unknown error")
-    if isinstance(error, av.InvalidDataError):
-        return f"{words} (no video, or cut off before its index was written)"
-    return words
