@@ -38,6 +38,7 @@ from .server.middleware import BearerAuth, BodyLimit, Outcomes, RequestId, setti
 from .server.origins import Origins
 from .server.proxies import BehindProxies
 from .server.reload import reload_on_sighup
+from .server.systemd import keep_systemd_informed, notify
 from .settings import Settings
 from .settings.limits import check_entries
 
@@ -131,13 +132,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             lambda: app.state.dispatcher.runtime.trim(),  # a reload may have changed it
         )
     )
+    informing = asyncio.create_task(keep_systemd_informed(testing))
     yield
+    notify("STOPPING=1")
     trimming.cancel()
     await testing
     if app.state.rigs:
         await app.state.rigs.close()
     app.state.regions.close()
     app.state.dispatcher.close()
+    informing.cancel()  # last: the watchdog also waits while recordings end
 
 
 async def run_self_test(app: FastAPI) -> None:

@@ -54,6 +54,7 @@ NOT_RUN = {
     ],
     "operate.md": [
         "opens the machine to its network, does not end",
+        "needs root and systemd",
         "needs a container engine",
     ],
     "ros-and-bags.md": ["installs packages", "needs a recording", "needs a Kalibr file"],

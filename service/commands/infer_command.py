@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from segmif import folders
+from segmif.addresses import masked
 from segmif.interrupts import end_in_order
 
 from ..live.sinks.sink_error import SinkError
@@ -76,7 +77,7 @@ def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
             return 0 if infer_each(rows, partial(_infer_row, options, opened)) else 1
         summary = infer_pair(options, opened)
     except (OSError, ValueError, SinkError) as error:
-        print(error, file=sys.stderr)
+        print(masked(str(error)), file=sys.stderr)
         return 2
     finally:
         opened.close()

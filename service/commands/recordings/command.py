@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
+from segmif.addresses import masked
 from segmif.argument_types import FloatRange, IntegerRange
 from segmif.files import shown
 from segmif.parsing import read_table
@@ -102,7 +103,7 @@ def infer_each(rows: list[dict[str, str]], infer: Callable[[argparse.Namespace],
         try:
             summary = infer(argparse.Namespace(**row))
         except (OSError, ValueError, SinkError) as error:
-            print(error, file=sys.stderr)
+            print(masked(str(error)), file=sys.stderr)
             print("not done")
             whole.append(False)
             continue
