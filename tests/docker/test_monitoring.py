@@ -1,4 +1,4 @@
-"""The dashboard's queries, by a real Prometheus that scrapes the real service under load."""
+"""The dashboard's queries, by a real Prometheus that scrapes the service with a rig, under load."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -60,7 +61,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     here = f"127.0.0.1:{free_port()}"
     service = running(
-        *(sys.executable, "docker/start.py"),
+        *(sys.executable, "docker/start.py", "run"),
+        *("--visible", "synthetic:96x64@10", "--infrared", "synthetic:96x64@10"),
+        *("--out", str(folder / "lines.jsonl")),
         ready=f"http://127.0.0.1:{port}/readyz",
         PYTHONPATH=str(ROOT),
         SEGMIF_TOKEN="secret",
@@ -92,9 +95,23 @@ def load(address: str) -> None:
             assert client.post("/fuse-segment", files=files).status_code == 401
 
 
+def panels() -> list[dict[str, Any]]:
+    shown = json.loads(DASHBOARD.read_text())["panels"]
+    return [panel for panel in shown if panel["type"] != "row"]
+
+
+def test_every_number_of_rigs_has_its_panel(prometheus: str) -> None:
+    answer = httpx.get(f"{prometheus}/api/v1/metadata").json()["data"]
+    names = {name for name in answer if name.startswith("segmif_live_")}
+    counted = {name.removesuffix("_total") for name in names if not name.endswith("_created")}
+    queries = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
+    assert len(counted) >= 9
+    assert not [name for name in counted if name not in queries]
+
+
 def test_no_panel_is_empty(prometheus: str) -> None:
     empty = []
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+    for panel in panels():
         found = []
         for target in panel["targets"]:
             query = re.sub(r"\$__rate_interval", "15s", target["expr"])
