@@ -14,36 +14,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from http.client import HTTPException
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as version_of
 from threading import Thread
-from typing import Literal
 from urllib.request import ProxyHandler, build_opener
 
 from packaging.requirements import Requirement
 
+from segmif import camera_checks
 from segmif.argument_types import IntegerRange
+from segmif.finding import Finding
 from segmif.install import install_command, version
 
 LIMIT_S = 9.0  # for all checks
 FREE_BYTES = 2**30  # an engine or a training run writes less
 BOUNDS = {">=": "at least", "==": "just", "<": "less than"}  # of a version
 NO_DRIVER = "no NVIDIA driver: networks run on the CPU"
-
-State = Literal["ok", "note", "failed"]  # note: something optional is not here
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of a check."""
-
-    state: State
-    detail: str
-    remedy: str = ""  # of what failed, or how to get what is not here
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,6 +70,10 @@ def examine(port: int, limit_s: float | None = None) -> dict[str, Finding]:
         "TensorRT": check_tensorrt,
         "ONNX Runtime": lambda: check_onnxruntime(found["GPU"].state == "ok"),
         "decoders": check_decoders,
+        "videos": camera_checks.check_videos,
+        "cameras": camera_checks.check_cameras,
+        "GStreamer": camera_checks.check_gstreamer,
+        "recordings": camera_checks.check_recordings,
         "disk": check_disk,
         "port": lambda: check_port(port),
     }
@@ -106,7 +100,7 @@ def check_packages() -> Finding:
 
 def check_extras() -> Finding:
     """Which extras are here; none of them is needed to serve on a CPU."""
-    extras = ("client", "train", "export", "gpu", "trt", "rosbag", "traces")
+    extras = ("client", "live", "train", "export", "gpu", "trt", "rosbag", "traces")
     with suppress(PackageNotFoundError):
         missing = [name for name in extras if any(map(_wanting, _requirements(name)))]
         here = ", ".join(name for name in extras if name not in missing) or "none"

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from segmif import doctor
 from segmif.__main__ import main
+from segmif.finding import Finding
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def test_a_machine_with_a_cpu_alone_is_green(capsys: pytest.CaptureFixture[str])
 def test_a_failed_check_has_its_remedy_and_an_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing() -> doctor.Finding:
+    def missing() -> Finding:
         raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
 
     monkeypatch.setattr(doctor, "check_decoders", missing)
