@@ -39,5 +39,9 @@ class ImageOutput:
         """As Output says."""
         sync_all()
 
+    def publish(self) -> bool:
+        """Each file has its name."""
+        return True
+
     def leave(self) -> None:
         """Do nothing: each file is whole."""

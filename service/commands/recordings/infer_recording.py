@@ -15,6 +15,7 @@ from tqdm import tqdm
 from segmif.frames import Prediction
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
+from segmif.sources.frame import SourceError
 from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
@@ -45,7 +46,7 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
     """
     with recording.locked():
         earlier, summary = recording.earlier(), Summary()
-        complete = earlier is not None and earlier.complete
+        complete = earlier is not None and earlier.complete and recording.output.publish()
         kept = recording.usable_lines() if earlier and not complete else []
         for _, line in islice(read_lines(recording.report), None if complete else len(kept)):
             _count(summary, line)
@@ -55,8 +56,14 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
             return summary
         recording.write_record()
         start = perf_counter()
-        lost = _process(recording, runtime, replace(rules, max_pixels=MAX_PIXELS), kept, summary)
+        rules = replace(rules, max_pixels=MAX_PIXELS)
+        try:
+            lost = _process(recording, runtime, rules, kept, summary)
+        except SourceError:
+            recording.forget()
+            raise
         recording.write_record(lost)
+        recording.output.publish()
         summary.seconds = perf_counter() - start
         return summary
 

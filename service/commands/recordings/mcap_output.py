@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from segmif.classes import Taxonomy
-from segmif.files import sync_folder
 from segmif.geometry.cameras import Homography, Rig
 
 from ...live.live_result import LiveResult
@@ -15,7 +14,7 @@ from ...live.sinks.mcap_recording import McapFile, check_mcap
 from ...live.sinks.ros_messages import JSON, Message, RosMessages
 from ...live.sinks.rotation import RecordingFile
 from ...live.sinks.settings import McapSettings
-from .output import part_of
+from .output import NEXT, part_of, publish
 
 
 class McapOutput:
@@ -42,11 +41,11 @@ class McapOutput:
 
     def go_on_behind(self, stamps: Sequence[int]) -> None:
         """As Output says: messages are copied as they are."""
+        fresh = part_of(self.target, NEXT)
+        fresh.unlink(missing_ok=True)
         if not stamps:
             self._part.unlink(missing_ok=True)
             return
-        fresh = part_of(self.target, ".next")
-        fresh.unlink(missing_ok=True)
         self._file = self._begun(fresh, stamps[0])
         for messages in islice(_results(self._part), len(stamps)):
             self._add([message for _, message in messages], messages[0][0], messages[0][1].stamp_ns)
@@ -63,8 +62,10 @@ class McapOutput:
         file, self._file = self._file, None
         if file:
             file.close()
-            self._part.replace(self.target)
-            sync_folder(self.target.parent)
+
+    def publish(self) -> bool:
+        """As Output says."""
+        return publish(self._part, self.target)
 
     def leave(self) -> None:
         """As Output says."""

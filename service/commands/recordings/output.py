@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from segmif.files import sync_folder
+
 from ...live.live_result import LiveResult
 
 PART = ".part"  # in the name of what is not whole yet
+NEXT = ".next"  # of what is to replace it
 
 
 class Output(Protocol):
@@ -24,7 +27,10 @@ class Output(Protocol):
         """Add a result; raises UnfitSize for one of another size, OSError or SinkError."""
 
     def finish(self) -> None:
-        """Give the whole its name; raises OSError or SinkError."""
+        """Have the disk hold the whole; raises OSError or SinkError."""
+
+    def publish(self) -> bool:
+        """Give the whole its name, if it has not got it yet; whether there is a whole."""
 
     def leave(self) -> None:
         """Close it as it is, for a later run."""
@@ -33,3 +39,11 @@ class Output(Protocol):
 def part_of(target: Path, word: str = PART) -> Path:
     """The name of a file that is not whole yet; it can be played."""
     return target.with_name(f"{target.stem}{word}{target.suffix}")
+
+
+def publish(part: Path, target: Path) -> bool:
+    """Replace `target` by what is whole; gives whether it is there. Raises OSError."""
+    if part.exists():
+        part.replace(target)
+        sync_folder(target.parent)
+    return target.exists()

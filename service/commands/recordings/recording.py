@@ -39,12 +39,15 @@ class Recording:
         if self.overwrite:
             return None
         target, found = self.output.target, read_record(self.record)
+        begun = self.report.stat().st_size > 0
         if found is None:
-            if target.is_file() or (self.report.exists() and self.report.stat().st_size):
+            if target.is_file() or begun:
                 raise ValueError(
                     f"{shown(target)} or its report is there, and no record of its run: "
                     "--overwrite starts anew"
                 )
+        elif not begun:  # nothing would be lost
+            return None
         elif changes := "; ".join(self.begun_with.changes(found)):
             raise ValueError(
                 f"{shown(target)} was begun with something else: {changes}; call it as it was "
@@ -63,6 +66,11 @@ class Recording:
         """Note what the run was begun with, and at its end what of the recordings was lost."""
         complete = lost is not None
         replace(self.begun_with, complete=complete, lost=tuple(lost or ())).write(self.record)
+
+    def forget(self) -> None:
+        """Remove what a run has left that could not read its recordings."""
+        self.record.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

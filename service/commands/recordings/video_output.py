@@ -1,14 +1,15 @@
 """A video of results that a later run goes on with."""
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import SEEK_END
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segmif.files import sync_folder
 from segmif.sources.recording_facts import RecordingFacts, facts_of
 
 from ...errors import UnfitSize
@@ -18,10 +19,11 @@ from ...live.sinks.rotation import RecordingFile
 from ...live.sinks.settings import VideoSettings
 from ...live.sinks.video_recording import OPTIONS, Shot, VideoFile, recording_facts
 from ...live.sinks.video_track import LEAST_APART, Keyframes, av_module, encoder_for
-from .output import part_of
+from .output import NEXT, part_of, publish
 
 # In fragments while it is written, an ordinary file at the end.
 MP4 = OPTIONS["mp4"] | {"movflags": "+frag_keyframe+hybrid_fragmented+default_base_moof"}
+BOX = struct.Struct(">I4s")  # size with itself [bytes], type
 # H.264 and H.265 are stored with lengths, and encoded with start codes.
 START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
@@ -44,6 +46,8 @@ class VideoOutput:
 
     def usable(self, stamps: Sequence[int]) -> int:
         """As Output says: up to the last keyframe."""
+        if self._part.suffix == ".mp4" and self._part.exists():
+            _trim(self._part)
         whole = min(_count(self._part), len(stamps))
         if self._encoder.group == 1:
             return whole
@@ -53,11 +57,11 @@ class VideoOutput:
 
     def go_on_behind(self, stamps: Sequence[int]) -> None:
         """As Output says: packets are copied as they are."""
+        fresh = part_of(self.target, NEXT)
+        fresh.unlink(missing_ok=True)
         if not stamps:
             self._part.unlink(missing_ok=True)
             return
-        fresh = part_of(self.target, ".next")
-        fresh.unlink(missing_ok=True)
         with self._part.open("rb") as file, av_module().open(file) as container:
             facts, stream = _facts(container), container.streams.video[0]
             right, bottom = facts.padding
@@ -88,8 +92,10 @@ class VideoOutput:
         file, self._file = self._file, None
         if file:
             file.close()
-            self._part.replace(self.target)
-            sync_folder(self.target.parent)
+
+    def publish(self) -> bool:
+        """As Output says."""
+        return publish(self._part, self.target)
 
     def leave(self) -> None:
         """As Output says."""
@@ -101,6 +107,22 @@ class VideoOutput:
     def _begun(self, path: Path, first: Shot, facts: RecordingFacts) -> VideoFile:
         options = MP4 if path.suffix == ".mp4" else None
         return VideoFile(RecordingFile(path), first, facts, options, apart=True)
+
+
+def _trim(part: Path) -> None:
+    """Cut off a head of a fragment (ISO 14496-12) that is not whole: FFmpeg would read nothing."""
+    with part.open("r+b") as file:
+        end = file.seek(0, SEEK_END)
+        at = 0
+        while at + BOX.size <= end:
+            file.seek(at)
+            size, kind = BOX.unpack(file.read(BOX.size))
+            if at + size > end and kind == b"mdat":
+                return  # what is whole in it can be read
+            if at + size > end or size < BOX.size:
+                break
+            at += size
+        file.truncate(at)
 
 
 def _count(part: Path) -> int:
