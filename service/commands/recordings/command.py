@@ -20,6 +20,7 @@ from ..infer_report import Summary
 from .infer_recording import infer_recording
 from .open_recording import PictureChoice, RecordingOptions, open_recording
 
+LARGEST_MS = 1e13  # a recording may count from 1970, and the other one from its start
 COLUMNS = ("visible", "infrared", "out")
 
 
@@ -46,9 +47,10 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--offset-ms",
-        type=FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS),
+        type=offset_ms,
         metavar="MS",
-        help="to add to infrared stamps, to bring them to the visible camera's clock (0)",
+        help="to add to infrared stamps, to bring them to the visible camera's clock; start: both "
+        "begin at one moment; motion: find it from the motion that both show (0)",
     )
     group.add_argument(
         "--tolerance-ms",
@@ -62,6 +64,11 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="start anew instead of going on where an earlier run was ended",
     )
+
+
+def offset_ms(text: str) -> float | str:
+    """A number of milliseconds, or a word; a `type` of argparse."""
+    return text if text in ("start", "motion") else FloatRange(-LARGEST_MS, LARGEST_MS)(text)
 
 
 def stated_for_recordings(options: argparse.Namespace) -> list[str]:

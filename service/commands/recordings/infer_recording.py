@@ -15,7 +15,6 @@ from tqdm import tqdm
 from segmif.frames import Prediction
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
-from segmif.sources.frame import SourceError
 from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
@@ -30,6 +29,7 @@ from ...pipeline.result import Result
 from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from ..infer_report import Report, ReportFile, Status, Summary, status_of
+from .clock import offset_ns
 from .kept_lines import KeptLine, read_lines
 from .output import Output
 from .recorded_pairs import RecordedPair, RecordedPairs
@@ -59,8 +59,8 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
         rules = replace(rules, max_pixels=MAX_PIXELS)
         try:
             lost = _process(recording, runtime, rules, kept, summary)
-        except SourceError:
-            recording.forget()
+        except BaseException:
+            recording.forget_if_empty()
             raise
         recording.write_record(lost)
         recording.output.publish()
@@ -79,14 +79,17 @@ def _process(
     output, end = recording.output, kept[-1].end if kept else 0
     with ExitStack() as opened:
         lines = opened.enter_context(ReportFile(recording.report, end))
+        offset = offset_ns(recording.offset_ms, recording.sources, summary.notes.append)
         output.go_on_behind([line.stamps_ns[0] for line in kept if line.done])
         opened.callback(output.leave)  # does nothing once it is finished
-        pairs = RecordedPairs(recording.sources, recording.offset_ns, recording.tolerance_ns)
+        pairs = RecordedPairs(recording.sources, offset, recording.tolerance_ns)
         opened.callback(pairs.close)
-        bar = opened.enter_context(tqdm(initial=len(kept), unit="pair", file=sys.stderr))
+        bar = opened.enter_context(
+            tqdm(initial=len(kept), total=recording.expected, unit="pair", file=sys.stderr)
+        )
         say = partial(bar.write, file=sys.stderr)
         options = PairOptions(stream=RIG, refine=recording.refine)
-        preparation = Preparation(rules, options, recording.offset_ns)
+        preparation = Preparation(rules, options, offset)
         tasks = iter(pairs)
         preparation.replay(islice(tasks, len(kept)), kept)
         ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
@@ -241,7 +244,7 @@ def _no_pairs(pairs: RecordedPairs) -> str:
     return (
         f"no pairs: the nearest infrared frame is stamped {pairs.least_gap_ns / 1e6:.1f} ms after "
         f"a visible one, and {(pairs.tolerance_ns or 0) / 1e6:.1f} ms are taken; state --offset-ms "
-        "or --tolerance-ms"
+        "(start: both begin at one moment) or --tolerance-ms"
     )
 
 

@@ -1,6 +1,7 @@
 """Opens what `segmif infer` is asked for: two recordings and their output."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +10,12 @@ from pydantic import ValidationError
 from segmif.runtime import Runtime
 from segmif.sources.frame import Part, Source
 from segmif.sources.open_source import open_source
+from segmif.sources.video import imported
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
 from ...pipeline.infer import PairRules
 from ..infer_report import REPORT
+from .clock import OffsetMs, Openers
 from .image_output import ImageOutput
 from .output import Output
 from .recording import RIG, Recording
@@ -31,7 +34,7 @@ class RecordingOptions:
     codec: str = "h264"
     quality: int = 21
     frames: bool = False  # pictures instead of a video
-    offset_ms: float = 0.0
+    offset_ms: OffsetMs = 0.0
     tolerance_ms: float | None = None
     refine: bool = False
     overwrite: bool = False
@@ -46,10 +49,12 @@ def open_recording(
     rules: PairRules,
 ) -> Recording:
     """Open two recordings; raises ValueError, SinkError or OSError for what cannot be."""
-    sources: dict[Part, Source] = {
-        "visible": _recorded(visible, "visible"),
-        "infrared": _recorded(infrared, "infrared"),
+    sources: Openers = {
+        "visible": partial(_recorded, visible, "visible"),
+        "infrared": partial(_recorded, infrared, "infrared"),
     }
+    for open_it in sources.values():
+        open_it()  # raises for what no source can be
     output = open_output(out, options, runtime, rules)
     single = output.target.suffix in (*VIDEOS, BAG) and output.target == out
     beside = f"{out.stem}." if single else ""
@@ -65,10 +70,11 @@ def open_recording(
             facts_of_source(infrared),
             settings_of(output.target, options, runtime, rules),
         ),
-        round(options.offset_ms * 1e6),
+        options.offset_ms,
         None if tolerance_ms is None else round(tolerance_ms * 1e6),
         options.refine,
         options.overwrite,
+        expected_frames(visible),
     )
 
 
@@ -93,6 +99,21 @@ def open_output(out: Path, options: RecordingOptions, runtime: Runtime, rules: P
     except ValidationError as error:
         raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
     return VideoOutput(settings)
+
+
+def expected_frames(spec: str) -> int | None:
+    """About how many frames a video file has; None for what does not say it."""
+    path = Path(spec)
+    if not path.is_file():
+        return None
+    try:
+        av = imported()
+        with path.open("rb") as file, av.open(file, metadata_errors="replace") as container:
+            stream = container.streams.video[0]
+            seconds = (container.duration or 0) / av.time_base
+            return int(stream.frames or seconds * (stream.average_rate or 0)) or None
+    except Exception:  # what is wrong is said when it is read
+        return None
 
 
 def _bag_settings(out: Path, options: RecordingOptions) -> McapSettings:

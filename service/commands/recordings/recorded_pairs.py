@@ -1,14 +1,15 @@
 """The pairs of two recordings, by their stamps."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from segmif.geometry.time_sync import half_period_ns
-from segmif.sources.frame import Part, Source, SourceFrame
+from segmif.sources.frame import Part, SourceFrame
 
+from .clock import Openers
 from .read_ahead import ReadAhead
 
 PERIODS = 8  # of each camera, from which the default tolerance is taken
@@ -35,6 +36,7 @@ class Camera:
     def __init__(self, reading: ReadAhead, shift_ns: int) -> None:
         self.reading, self.unpaired = reading, 0
         self.shift_ns = shift_ns  # added to its stamps
+        self.passed_ns: int | None = None  # shifted stamp of the last frame taken or dropped
         self._frames, self._seen = iter(reading), deque[SourceFrame]()
 
     def peek(self, at: int = 0) -> SourceFrame | None:
@@ -46,19 +48,25 @@ class Camera:
             self._seen.append(frame)
         return self._seen[at]
 
+    def stamp_ns(self, at: int = 0) -> int | None:
+        """The shifted stamp of the frame that `peek` shows [ns]."""
+        frame = self.peek(at)
+        return frame.stamp_ns + self.shift_ns if frame else None
+
     def take(self) -> SourceFrame:
         """The next frame, which `peek` has shown."""
+        self.passed_ns = self.stamp_ns()
         return self._seen.popleft()
 
     def drop(self) -> None:
         """Pass over the next frame: it has no partner."""
-        self._seen.popleft()
+        self.take()
         self.unpaired += 1
 
     def stamps(self, count: int) -> list[int]:
         """The shifted stamps of the next frames, if there are so many [ns]."""
-        frames = [self.peek(at) for at in range(count)]
-        return [frame.stamp_ns + self.shift_ns for frame in frames if frame]
+        stamps = [self.stamp_ns(at) for at in range(count)]
+        return [stamp_ns for stamp_ns in stamps if stamp_ns is not None]
 
 
 class RecordedPairs:
@@ -70,13 +78,13 @@ class RecordedPairs:
     """
 
     def __init__(
-        self, sources: Mapping[Part, Source], offset_ns: int = 0, tolerance_ns: int | None = None
+        self, openers: Openers, offset_ns: int = 0, tolerance_ns: int | None = None
     ) -> None:
         """Begin to read; `close` ends it."""
         self.offset_ns, self.tolerance_ns = offset_ns, tolerance_ns
         self.cameras: dict[Part, Camera] = {
-            part: Camera(ReadAhead(source, f"read-{part}"), offset_ns * (part == "infrared"))
-            for part, source in sources.items()
+            part: Camera(ReadAhead(open_it(), f"read-{part}"), offset_ns * (part == "infrared"))
+            for part, open_it in openers.items()
         }
         self.least_gap_ns: int | None = None  # infrared less visible, of frames that did not pair
 
@@ -84,10 +92,12 @@ class RecordedPairs:
         visible, infrared = self.cameras["visible"], self.cameras["infrared"]
         tolerance_ns = self._tolerance_ns()
         sequence = 0
-        while (first := visible.peek()) and (second := infrared.peek()):
-            skew_ns = second.stamp_ns + self.offset_ns - first.stamp_ns
-            older = visible if skew_ns > 0 else infrared
-            if abs(skew_ns) <= tolerance_ns and not self._is_nearer(older, skew_ns):
+        while (first := visible.stamp_ns()) is not None:
+            if (second := infrared.stamp_ns()) is None:
+                return
+            skew_ns = second - first
+            older, newer = (visible, infrared) if skew_ns > 0 else (infrared, visible)
+            if abs(skew_ns) <= tolerance_ns and are_nearest(older, newer):
                 yield RecordedPair(sequence, visible.take(), infrared.take())
                 sequence += 1
                 continue
@@ -100,12 +110,6 @@ class RecordedPairs:
         for camera in self.cameras.values():
             camera.reading.close()
 
-    def _is_nearer(self, older: Camera, skew_ns: int) -> bool:
-        """Whether the older camera's following frame is nearer to the other camera's."""
-        now, after = older.peek(), older.peek(1)
-        assert now
-        return bool(after and abs(after.stamp_ns - now.stamp_ns - abs(skew_ns)) < abs(skew_ns))
-
     def _tolerance_ns(self) -> int:
         if self.tolerance_ns is None:
             stamps = [each.stamps(PERIODS + 1) for each in self.cameras.values()]
@@ -114,3 +118,13 @@ class RecordedPairs:
             except ValueError:
                 self.tolerance_ns = SINGLE_TOLERANCE_NS
         return self.tolerance_ns
+
+
+def are_nearest(older: Camera, newer: Camera) -> bool:
+    """Whether the next frames of two cameras are each other's nearest; of two the earlier one."""
+    first, second = older.stamp_ns(), newer.stamp_ns()
+    assert first is not None and second is not None
+    gap_ns, after = second - first, older.stamp_ns(1)
+    if after is not None and abs(after - second) < gap_ns:
+        return False
+    return newer.passed_ns is None or first - newer.passed_ns > gap_ns

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segmif.files import shown
-from segmif.sources.frame import Part, Source
 
+from .clock import OffsetMs, Openers
 from .kept_lines import KeptLine, kept_lines
 from .output import Output
 from .run_record import RunRecord, read_record
@@ -20,15 +20,16 @@ RIG = "rig"  # the name of the stream, as `segmif run` has it
 class Recording:
     """Two recordings, and what is to become of them."""
 
-    sources: dict[Part, Source]
+    sources: Openers
     output: Output
     report: Path  # a line of JSON for each pair
     record: Path  # of what the run was begun with
     begun_with: RunRecord
-    offset_ns: int = 0  # added to infrared stamps
+    offset_ms: OffsetMs = 0.0  # added to infrared stamps
     tolerance_ns: int | None = None
     refine: bool = False
     overwrite: bool = False
+    expected: int | None = None  # pairs, about, for the progress
 
     def earlier(self) -> RunRecord | None:
         """
@@ -67,10 +68,11 @@ class Recording:
         complete = lost is not None
         replace(self.begun_with, complete=complete, lost=tuple(lost or ())).write(self.record)
 
-    def forget(self) -> None:
-        """Remove what a run has left that could not read its recordings."""
-        self.record.unlink(missing_ok=True)
-        self.report.unlink(missing_ok=True)
+    def forget_if_empty(self) -> None:
+        """Remove what a run has left beside its output, if it came to no pair."""
+        if not self.report.stat().st_size:
+            self.record.unlink(missing_ok=True)
+            self.report.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ KEYFRAME_NS = 1_000_000_000
 FINE = Fraction(1, 90_000)  # rounds stamps by 6 us at most
 RATE = 30  # a hint for players: the stamps decide
 LEAST_APART = 8  # pictures that are encoded on their own
+QUIET = {"libx265": {"x265-params": "log-level=error"}}  # it says much by itself
 GROUP = 600  # frames without a keyframe, if a second has so many
 
 
@@ -62,7 +63,7 @@ def encoder_for(codec: str, quality: int) -> Encoder:
         return Encoder("mpeg4", "yuv420p", options, Fraction(1, 60_000), bt601=True)
     if codec == "ffv1":
         return lossless("bgr0")
-    return _tried(Encoder(codec, "yuv420p", group=RATE))
+    return _tried(Encoder(codec, "yuv420p", QUIET.get(codec, {}), group=RATE))
 
 
 def lossless(pix_fmt: str) -> Encoder:
@@ -76,7 +77,7 @@ def _tried(encoder: Encoder) -> Encoder:
     try:
         context = av.CodecContext.create(encoder.name, "w")
         context.width, context.height, context.pix_fmt = 256, 256, encoder.pix_fmt
-        context.time_base = encoder.finest
+        context.time_base, context.options = encoder.finest, dict(encoder.options)
         context.open()
     except (ValueError, OSError, av.FFmpegError):
         raise SinkError(

@@ -1,5 +1,6 @@
 """`segmif infer` from recordings to recordings, through its command."""
 
+import fcntl
 import json
 import re
 import subprocess
@@ -16,11 +17,15 @@ from mcap.reader import make_reader
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
+from segmif.geometry.cameras import Camera, Rig
+from segmif.geometry.rig import write_rig
 from segmif.imaging import codecs
 from service.__main__ import main
 
 ROOT = Path(__file__).parents[3]
 SHAPE, COUNT, RATE = (48, 64), 90, 25
+CENTRE = np.array([[0.0, 0, 32], [0, 0, 24], [0, 0, 0]])
+STAMPS = [n * 10**9 // RATE for n in range(COUNT)]
 Pictures = list[NDArray[Any]]
 Infer = Callable[..., int]
 
@@ -99,28 +104,49 @@ def messages_of(bag: Path) -> dict[str, list[tuple[int, bytes]]]:
     return found
 
 
-def test_pictures_are_those_that_folders_give(infer: Infer, videos: Path, tmp_path: Path) -> None:
-    for part, format in (("visible.mp4", "rgb24"), ("infrared.mkv", "gray")):
-        folder = tmp_path / part.partition(".")[0]
+def to_pictures(videos: Path, out: Path, infrared: str, names: Iterable[str]) -> dict[str, Path]:
+    """Write the frames of two videos, as PyAV decodes them, to two folders of PNG files."""
+    formats = {"visible.mp4": "rgb24", "infrared.mkv": "gray", "counts.mkv": "gray16le"}
+    folders = {"visible": out / "visible", "infrared": out / "infrared"}
+    for folder, video in zip(folders.values(), ("visible.mp4", infrared), strict=True):
         folder.mkdir()
-        with av.open(str(videos / part)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                pixels: Any = frame.to_ndarray(format=format)
-                codecs.write_png(folder / f"{number:03d}.png", pixels)
-    folders = {"visible": tmp_path / "visible", "infrared": tmp_path / "infrared"}
+        with av.open(str(videos / video)) as container:
+            for name, frame in zip(names, container.decode(video=0), strict=True):
+                pixels: Any = frame.to_ndarray(format=formats[video])
+                codecs.write_png(folder / f"{name}.png", pixels)
+    return folders
+
+
+def test_pictures_are_those_that_folders_give(infer: Infer, videos: Path, tmp_path: Path) -> None:
+    names = [f"{n:03d}" for n in range(COUNT)]
+    folders = to_pictures(videos, tmp_path, "infrared.mkv", names)
     assert infer(tmp_path / "pictures", **folders) == 0
-    infrared = videos / "infrared.mkv"
-    assert infer(tmp_path / "fused.mkv", "--codec=ffv1", infrared=infrared) == 0
-    assert infer(tmp_path / "frames", "--frames", infrared=infrared) == 0
+    assert infer(tmp_path / "fused.mkv", "--codec=ffv1", infrared=videos / "infrared.mkv") == 0
     stamps, pictures = pictures_of(tmp_path / "fused.mkv")
-    assert stamps == [n * 10**9 // RATE for n in range(COUNT)]
-    written = sorted((tmp_path / "frames" / "mask").iterdir())
-    assert [int(path.stem) for path in written] == stamps
-    for number, picture in enumerate(pictures):
-        fused = codecs.read_visible(tmp_path / "pictures" / "fused" / f"{number:03d}.png")
+    assert stamps == STAMPS
+    for name, picture in zip(names, pictures, strict=True):
+        fused = codecs.read_visible(tmp_path / "pictures" / "fused" / f"{name}.png")
         np.testing.assert_array_equal(picture, fused)
-        mask = tmp_path / "pictures" / "mask" / f"{number:03d}.png"
-        np.testing.assert_array_equal(codecs.read_labels(written[number]), codecs.read_labels(mask))
+
+
+def test_counts_are_those_of_a_recording_in_folders(
+    infer: Infer, videos: Path, tmp_path: Path
+) -> None:
+    names = [f"{stamp_ns:019d}" for stamp_ns in STAMPS]
+    folders = to_pictures(videos, tmp_path, "counts.mkv", names)
+    assert infer(tmp_path / "pictures", "--recording", **folders) == 0
+    assert infer(tmp_path / "frames", "--frames", "--picture=overlay") == 0
+    assert len(list((tmp_path / "frames" / "overlay").iterdir())) == COUNT
+    for folder in ("fused", "mask"):
+        for name in names:
+            file = Path(folder, f"{name}.png")
+            expected = (tmp_path / "pictures" / file).read_bytes()
+            assert (tmp_path / "frames" / file).read_bytes() == expected
+    given, expected_lines = (
+        [line["report"]["gain"] for line in lines_of(tmp_path / out / "report.jsonl")]
+        for out in ("frames", "pictures")
+    )
+    assert [line | {"smoothing": 0} for line in given] == expected_lines
 
 
 @pytest.mark.parametrize("picture", ["overlay", "mosaic"])
@@ -180,6 +206,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     for after in moments:
         killed(command(stand_in_weights, out, *both, *flags), report, after)
         assert not out.exists()
+    if name == "out.mp4":  # cut off within the head of a fragment
+        part = tmp_path / "out.part.mp4"
+        part.write_bytes(part.read_bytes().rpartition(b"moof")[0] + b"moof" + bytes(9))
     assert infer(out, *flags) == 0
     said = capsys.readouterr().out
     found = re.search(r"(\d+) pairs by an earlier run, and (\d+) pairs in", said)
@@ -192,15 +221,22 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         assert stamps == expected[0]
         np.testing.assert_array_equal(pictures, expected[1])
     stamps_of = [line["visible"]["stamp_ns"] for line in lines_of(report)]
-    assert stamps_of == [n * 10**9 // RATE for n in range(COUNT)]
+    assert stamps_of == STAMPS
     assert not list(tmp_path.glob("*.part.*")) and not list(tmp_path.glob("*.next.*"))
     assert infer(out, *flags) == 0
     assert f"{COUNT} pairs, all by an earlier run" in capsys.readouterr().out
 
 
-def test_a_bag_is_read_by_others(infer: Infer, tmp_path: Path) -> None:
-    assert infer(tmp_path / "out.mcap", "--infrared-bits=14") == 0
+def test_a_bag_with_a_rig_is_read_by_others(infer: Infer, tmp_path: Path) -> None:
+    lens = Camera(SHAPE[1], SHAPE[0], np.diag([60.0, 60.0, 1.0]) + CENTRE, np.zeros(5))
+    T = np.eye(4)
+    T[0, 3] = 0.001
+    write_rig(tmp_path / "rig.yaml", Rig(lens, lens, T))
+    flags = f"--rig={tmp_path / 'rig.yaml'}", "--infrared-bits=14"
+    assert infer(tmp_path / "out.mcap", *flags) == 0
     with AnyReader([tmp_path / "out.mcap"]) as reader:
+        topics = {one.topic for one in reader.connections}
+        assert {"/rig/visible/camera_info", "/rig/infrared/camera_info"} <= topics
         wanted = {"/rig/mask": 0, "/rig/infrared": 0}
         for connection, stamp_ns, data in reader.messages(
             [one for one in reader.connections if one.topic in wanted]
@@ -208,7 +244,7 @@ def test_a_bag_is_read_by_others(infer: Infer, tmp_path: Path) -> None:
             message: Any = reader.deserialize(data, connection.msgtype)
             number = wanted[connection.topic]
             wanted[connection.topic] += 1
-            assert stamp_ns == number * 10**9 // RATE
+            assert stamp_ns == STAMPS[number]
             if connection.topic == "/rig/infrared":
                 pixels = message.data.view("<u2").reshape(SHAPE)
                 np.testing.assert_array_equal(pixels, counts(number))
@@ -318,6 +354,46 @@ def test_many_recordings_and_a_bad_one(
     assert "broken.mkv" in said.err
     made = {"b.mkv", "b.report.jsonl", "b.run.json"}
     assert {path.name for path in tmp_path.glob("[ab].*")} == made
+
+
+@pytest.mark.parametrize("offset", ["start", "-1700000000000"])
+def test_a_folder_pairs_with_a_video_whose_clock_differs(
+    infer: Infer, videos: Path, tmp_path: Path, offset: str
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(0, 10, 2):
+        stamp_ns = 1_700_000_000 * 10**9 + STAMPS[number]
+        codecs.write_png(folder / f"{stamp_ns}.png", counts(number))
+    assert infer(tmp_path / "out.mkv", f"--offset-ms={offset}", infrared=folder) == 0
+    lines = lines_of(tmp_path / "out.report.jsonl")
+    assert [line["visible"]["stamp_ns"] for line in lines] == STAMPS[:10:2]
+    assert {line["report"]["pair"]["skew_ms"] for line in lines} == {0}
+
+
+def test_the_offset_of_the_clocks_is_found_by_motion(
+    infer: Infer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(3)
+    moves = np.cumsum(rng.integers(0, 4, 320) * (rng.random(320) < 0.3))
+    scene = np.kron(rng.integers(60, 200, (12, 16), np.uint8), np.ones((4, 4), np.uint8))
+    frames = [np.roll(scene, move, axis=1) for move in moves]
+    write_video(tmp_path / "v.mkv", [np.dstack([x] * 3) for x in frames], "ffv1", "rgb24", "bgr0")
+    write_video(tmp_path / "i.mkv", frames[10:], "ffv1", "gray", "gray")
+    both = {"visible": tmp_path / "v.mkv", "infrared": tmp_path / "i.mkv"}
+    assert infer(tmp_path / "out.mkv", "--offset-ms=motion", **both) == 0
+    assert "infrared stamps are -400" in capsys.readouterr().out
+    first = lines_of(tmp_path / "out.report.jsonl")[0]
+    assert (first["visible"]["name"], first["infrared"]["name"]) == ("10", "0")
+
+
+def test_two_processes_do_not_write_one_output(
+    infer: Infer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "out.report.jsonl").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert infer(tmp_path / "out.mkv") == 2
+    assert "another process writes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
