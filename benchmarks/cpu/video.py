@@ -38,7 +38,7 @@ def main() -> None:
     runtime = open_runtime(WEIGHTS / f"{args.network}.onnx", args.threads)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        videos = write_videos(folder, args.frames, RATE)
+        videos = tuple(args.videos) if args.videos else write_videos(folder, args.frames, RATE)
         pairs = pairs_of(videos)
         number = count()
         rounds = []
@@ -48,7 +48,7 @@ def main() -> None:
             if at:  # the first of each warms up
                 rounds.append({"network": alone, "whole": whole})
     print(*(f"{ratio(each, 'wall_s'):.2f}" for each in rounds), file=sys.stderr)
-    save({"frames": args.frames, "network": args.network} | summary(rounds), args.out)
+    save({"frames": len(pairs), "network": args.network} | summary(rounds), args.out)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", choices=("nano", "edge"), default="nano")
     parser.add_argument("--frames", type=IntegerRange(2, 60_000), default=200)
+    parser.add_argument(
+        "--videos", type=Path, nargs=2, metavar=("VISIBLE", "INFRARED"), help="of your own"
+    )
     parser.add_argument("--rounds", type=IntegerRange(1, 1000), default=5)
     parser.add_argument("--threads", type=IntegerRange(1, 256), default=2, help="of the network")
     parser.add_argument("--out", type=Path, help="file for the numbers")

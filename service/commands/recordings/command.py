@@ -18,7 +18,7 @@ from ...live.sinks.sink_error import SinkError
 from ...pipeline.infer import PairRules
 from ..infer_report import Summary
 from .infer_recording import infer_recording
-from .open_recording import PictureChoice, RecordingOptions, open_recording
+from .open_recording import BAG, PictureChoice, RecordingOptions, open_recording
 
 LARGEST_MS = 1e13  # a recording may count from 1970, and the other one from its start
 COLUMNS = ("visible", "infrared", "out")
@@ -83,6 +83,10 @@ def infer_one(
     """Process the two recordings of the flags; raises ValueError, SinkError or OSError."""
     stated = {each.name: getattr(options, each.name) for each in fields(RecordingOptions)}
     chosen = RecordingOptions(**{k: value for k, value in stated.items() if value is not None})
+    if out.suffix == BAG or chosen.frames:
+        for name in ("codec", "quality"):
+            if stated[name] is not None:
+                raise ValueError(f"--{name} is for a video, and {shown(out)} becomes none")
     recording = open_recording(options.visible, options.infrared, out, chosen, runtime, rules)
     return infer_recording(recording, runtime, rules)
 

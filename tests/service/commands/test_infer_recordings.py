@@ -403,6 +403,7 @@ def test_two_processes_do_not_write_one_output(
         (["--recording"], "--recording is for two folders"),
         (["--codec=ffv1", "--out=x.mp4"], "MP4 cannot hold ffv1"),
         (["--codec=none"], "no working encoder 'none'"),
+        (["--frames", "--quality=20"], "--quality is for a video, and out becomes none"),
         (["--frames", "--picture=mosaic"], "mosaic is for a video"),
         (["--visible=synthetic:64x48,frames=2", "--offset-ms=1e6"], "no pairs: the nearest infr"),
         (["--list=x.csv"], "--list names all recordings: leave out --visible"),
