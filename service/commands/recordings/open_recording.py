@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from segmif.runtime import Runtime
+from segmif.sources.ffmpeg import imported
 from segmif.sources.frame import Part, Source
 from segmif.sources.open_source import open_source
-from segmif.sources.video import imported
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
 from ...pipeline.infer import PairRules
