@@ -36,6 +36,7 @@ CLASSIFIER = "License :: "
 SPDX = {  # what packages say in words of their own
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0": "Apache-2.0",
+    "Apache License 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "MIT License": "MIT",
 }
