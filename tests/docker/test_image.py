@@ -120,3 +120,25 @@ def test_it_can_be_stopped_while_it_loads(name: str, port: int) -> None:
     engine("stop", "--time=10", name)
     assert time.monotonic() - begin < 8
     assert engine("inspect", "--format={{.State.ExitCode}}", name).stdout.strip() == "0"
+
+
+def test_rigs_record_into_a_volume_as_the_images_user(name: str, port: int) -> None:
+    variables = ["--env=SEGMIF_TOKEN=secret", f"--env=SEGMIF_PORT={port}"]
+    volume = f"--volume={name}:/var/lib/segmif"
+    cameras = ["--visible", "synthetic:96x64@10", "--infrared", "synthetic:96x64@10"]
+    words = ["run", *cameras, "--out", "/var/lib/segmif/lines.jsonl"]
+    try:
+        engine("run", "--detach", f"--name={name}", *GUARDED, volume, *variables, IMAGE, *words)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=TOKEN) as client:
+            wait_until_ready(client)
+            end = time.monotonic() + 60
+            while not any(rig["pairs"].get("ok") for rig in client.get("/live").json()["rigs"]):
+                assert time.monotonic() < end, engine("logs", name).stderr
+                time.sleep(0.1)
+        engine("stop", "--time=60", name)
+        assert engine("inspect", "--format={{.State.ExitCode}}", name).stdout.strip() == "0"
+        read = ["--entrypoint=cat", IMAGE, "/var/lib/segmif/lines.jsonl"]
+        assert engine("run", "--rm", volume, *read).stdout.startswith('{"rig":"rig"')
+    finally:
+        engine("rm", "--force", name)
+        engine("volume", "rm", name)
