@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from threading import Thread
 from time import monotonic
 from typing import Any, Literal
@@ -97,7 +98,8 @@ class CameraReader:
             return
         finally:
             self.state = "ended"
-        self._hand_on(None)
+        with suppress(CancelledError, RuntimeError):
+            self._hand_on(None)
 
     def _hand_on(self, frame: SourceFrame | None) -> None:
         asyncio.run_coroutine_threadsafe(self._put(self.part, frame), self._loop).result()

@@ -18,6 +18,7 @@ WORKING_MIB = 256  # below that even single pairs of a few megapixels find no ro
 OWN_SHARE = 0.9  # of what there is, unless a setting says otherwise
 MIB = 2**20
 TRIM_S, PEAK_MIB = 10.0, 16
+STEADY_ROUNDS = 6  # of TRIM_S, while pairs come without a pause
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +81,11 @@ async def return_after_peaks(
     It does so when much less is held than before, or when no pair came for a while. Closed
     connections are cycles of objects, which Python frees late. glibc keeps blocks of up to 32 MiB,
     so a few large bodies would stay in memory for good. It takes some milliseconds, at most every
-    10 s, and never while pairs come steadily. Other C libraries are left alone. `trim_network`
-    is called every 10 s.
+    10 s, and while pairs come steadily every minute: cameras never pause, and what each thread
+    keeps free would add up. Other C libraries are left alone. `trim_network` is called every 10 s.
     """
     trim = getattr(CDLL(None), "malloc_trim", lambda _: 0)
-    seen, worked = 0, False
+    seen, worked, since = 0, False, 0
     while True:
         await asyncio.sleep(TRIM_S)
         with suppress(MemoryError, RuntimeError):  # no room for its thread: the next time
@@ -92,7 +93,9 @@ async def return_after_peaks(
         after_peak = buffered.peak > PEAK_MIB * MIB and buffered.bytes < buffered.peak / 2
         idle = worked and pairs.entered == seen and not pairs.pending
         worked, seen = worked or pairs.entered != seen, pairs.entered
-        if after_peak or idle:
+        since += 1
+        if after_peak or idle or since >= STEADY_ROUNDS:
+            since = 0
             buffered.peak, worked = buffered.bytes, False  # what is held yet is returned later
             gc.collect()
             with suppress(MemoryError, RuntimeError):

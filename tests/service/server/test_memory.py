@@ -1,5 +1,6 @@
 """Memory that runs out at any stage is a 503 with its Retry-After, and the service goes on."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable
@@ -20,7 +21,13 @@ from segmif.imaging import codecs
 from segmif.runtime import open_runtime
 from segmif.wire.binary_pair import RawAnswer
 from service.__main__ import main
-from service.memory.process_limit import available_mib, bound_memory_by_machine
+from service.memory.budget import MemoryBudget
+from service.memory.process_limit import (
+    STEADY_ROUNDS,
+    available_mib,
+    bound_memory_by_machine,
+    return_after_peaks,
+)
 from service.settings import Settings
 from tests.service.server.test_entry_points import BINARY, FIN, frame, gauge, opened, until
 from tests.service.server.test_safety import connected, pair, problem, problem_of, rest, unharmed
@@ -161,6 +168,7 @@ def test_memory_is_returned_until_nothing_is_held(
     monkeypatch.setattr("service.memory.process_limit.CDLL", lambda _: library)
     monkeypatch.setattr("service.memory.process_limit.TRIM_S", 0.02)
     monkeypatch.setattr("service.memory.process_limit.PEAK_MIB", 1)
+    monkeypatch.setattr("service.memory.process_limit.STEADY_ROUNDS", 10**9)
     with (
         serve(Settings(weights=stand_in_weights), open_runtime(stand_in_weights, threads=1)) as it,
         ExitStack() as late,
@@ -173,6 +181,31 @@ def test_memory_is_returned_until_nothing_is_held(
         assert returned.acquire(timeout=20)  # while the third is held
         late.close()
         assert returned.acquire(timeout=20)
+
+
+def test_memory_is_returned_now_and_then_while_pairs_come_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    returned: list[int] = []
+    rounds, pairs = 0, SimpleNamespace(entered=0, pending=1)
+    library = SimpleNamespace(malloc_trim=lambda _: returned.append(pairs.entered))
+    monkeypatch.setattr("service.memory.process_limit.CDLL", lambda _: library)
+    monkeypatch.setattr("service.memory.process_limit.TRIM_S", 0)
+
+    def next_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        pairs.entered += 1
+        if rounds > 3 * STEADY_ROUNDS:
+            raise EndOfTest
+
+    with pytest.raises(EndOfTest):
+        asyncio.run(return_after_peaks(MemoryBudget(), pairs, next_round))
+    assert returned == [STEADY_ROUNDS, 2 * STEADY_ROUNDS, 3 * STEADY_ROUNDS]
+
+
+class EndOfTest(Exception):
+    """Ends what runs for ever."""
 
 
 def test_a_bound_on_memory_that_leaves_no_room_is_refused(
