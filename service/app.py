@@ -31,6 +31,7 @@ from .memory.shared_regions import Regions, remove_leftovers
 from .observability.metrics import Metrics
 from .observability.tracing import WithAddress, hide_address
 from .pipeline.align import RigAligner
+from .samples import SAMPLES
 from .scheduler.dispatcher import Dispatcher
 from .scheduler.model_loading import LoadedModel
 from .server.http_methods import HttpRules
@@ -94,7 +95,7 @@ def create_app(
     if settings.shared_memory:
         remove_leftovers()
         app.include_router(shared_memory.router)
-    app.mount("/samples", StaticFiles(directory=pages.SAMPLES))
+    app.mount("/samples", StaticFiles(directory=SAMPLES))
     app.mount("/web", pages.PageFiles(directory=pages.WEB))
     check_entries(app.routes)
     add_middlewares(app, app.state.dispatcher.metrics)

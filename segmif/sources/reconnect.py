@@ -9,7 +9,7 @@ from segmif.sources.base import SourceBase
 from segmif.sources.frame import Source, SourceError, SourceFrame
 from segmif.sources.stamps import LATE_NS, RisingStamps
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 1.5  # a camera that is back must not wait for long
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 1.0  # a camera that is back must not wait for long
 JITTER = 0.5  # share of a pause that is left to chance, so that many cameras do not come at once
 
 
@@ -34,7 +34,7 @@ def reconnecting(open_it: Callable[[], Source], on_event: Callable[[SourceEvent]
 
 
 class Reconnecting(SourceBase):
-    """A live source with pauses of 0.5 to 1.5 s between the tries; its stamps always rise."""
+    """A live source with pauses of 0.25 to 1 s between the tries; its stamps always rise."""
 
     live = True
 

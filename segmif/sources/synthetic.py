@@ -48,7 +48,11 @@ class SyntheticSource(SourceBase):
     def _frame(self, number: int) -> SourceFrame:
         stamp_ns = round(number * 10**9 / self.rate) if self.rate % 1 else self._whole(number)
         phase = number / self.rate % PERIOD_S / PERIOD_S
-        return SourceFrame(scene(self.part, *self.size, phase), stamp_ns, "source", str(number))
+        return SourceFrame(self.picture(phase), stamp_ns, "source", str(number))
+
+    def picture(self, phase: float) -> Pixels:
+        """The frame at a phase of 0 to 1: (H, W, 3) uint8 RGB, or (H, W) counts or levels."""
+        return scene(self.part, *self.size, phase)
 
     def _whole(self, number: int) -> int:
         return number * 10**9 // int(self.rate)

@@ -8,11 +8,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from .. import errors
+from ..samples import sample_names
 from ..schemas.answers import Sample
 from .openapi import documented
 
 WEB = Path(__file__).parents[1] / "web"
-SAMPLES = WEB / "samples"
 
 # The pages load nothing from elsewhere, and the browser holds them to it. Dropped files are blobs.
 PAGE_HEADERS = {
@@ -36,14 +36,13 @@ class PageFiles(StaticFiles):
 @router.get("/samples", responses=documented(errors.Unauthorized))
 def samples() -> list[Sample]:
     """List the pairs that the service brings along."""
-    names = sorted(folder.name for folder in SAMPLES.iterdir() if folder.is_dir())
     return [
         Sample(
             name=name,
             visible=f"samples/{name}/visible.png",
             infrared=f"samples/{name}/infrared.png",
         )
-        for name in names
+        for name in sample_names()
     ]
 
 

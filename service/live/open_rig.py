@@ -6,11 +6,13 @@ from functools import partial
 
 from segmif.sources.frame import Part, Source
 from segmif.sources.open_source import open_source
+from segmif.sources.options import SourceOptions
 from segmif.sources.pacing import PlaybackClock
 
 from ..pipeline.align import RigAligner
 from ..pipeline.infer import PairRules
 from .rig_settings import LiveSettings, RigSettings
+from .sample_source import SCHEME, SampleSource
 from .sinks.open_sinks import open_sinks
 from .sinks.sink import Sink
 
@@ -58,6 +60,12 @@ def open_aligner(rig: RigSettings) -> RigAligner | None:
 def openers(rig: RigSettings) -> dict[Part, Callable[[], Source]]:
     """What opens the source of each camera; it raises SourceError."""
     return {
-        "visible": partial(open_source, rig.visible, "visible", rig.visible_options),
-        "infrared": partial(open_source, rig.infrared, "infrared", rig.infrared_options),
+        "visible": partial(_opened, rig.visible, "visible", rig.visible_options),
+        "infrared": partial(_opened, rig.infrared, "infrared", rig.infrared_options),
     }
+
+
+def _opened(spec: str, part: Part, options: SourceOptions) -> Source:
+    if spec.startswith(SCHEME):
+        return SampleSource(spec.removeprefix(SCHEME), part)
+    return open_source(spec, part, options)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from segmif.frames import FramePair, Prediction
 from segmif.wire.raw_frames import Frame
@@ -12,11 +11,12 @@ from segmif.wire.raw_frames import Frame
 from ..errors import EngineFailed, NotReady
 from ..pipeline.infer import PairRules, check, compare, predict_all, prepare
 from ..pipeline.stage_times import StageTimes
+from ..samples import SAMPLES
 from .batching import Batcher
 from .model_loading import LoadedModel, too_slow
 from .worker_threads import Workers, end_aside
 
-GOLDEN = Path(__file__).parents[1] / "web" / "samples" / "day"
+GOLDEN = SAMPLES / "day"
 
 logger = logging.getLogger(__name__)
 

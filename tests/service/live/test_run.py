@@ -188,6 +188,7 @@ def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> No
         (("--visible", "synthetic"), "segmif run needs two sources"),
         (("--visible", "nothing.mp4", "--infrared", "synthetic"), "nothing.mp4"),
         (("--visible", "synthetic", "--infrared", "synthetic", "--name", "a b"), "--name"),
+        (("--visible", "sample:dusk", "--infrared", "sample:dusk"), "day, glare, night"),
         (("--visible", "synthetic", "--infrared", "synthetic", "--out", "x.exe"), "x.exe"),
     ],
 )
