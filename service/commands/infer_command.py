@@ -79,6 +79,9 @@ def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
     except (OSError, ValueError, SinkError) as error:
         print(masked(str(error)), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("recordings go on where they were if the same is called again", file=sys.stderr)
+        raise
     finally:
         opened.close()
     print(*summary.lines(), sep="\n")

@@ -10,6 +10,8 @@ from ...live.sinks.image_folder import ImageFolder
 from ...live.sinks.settings import ImagesSettings
 from ...pipeline.result_files import FOLDERS
 
+TEMPORARY = f".{'?' * 16}-{'?' * 8}.part"  # names of `segmif.files`
+
 
 class ImageOutput:
     """Writes fused/STAMP.png, mask/STAMP.png and perhaps overlay/STAMP.png."""
@@ -29,7 +31,10 @@ class ImageOutput:
         return len(stamps)
 
     def go_on_behind(self, stamps: Sequence[int]) -> None:
-        """Do nothing: what is computed again replaces its file."""
+        """Remove temporary files of a killed run; what is computed again replaces its file."""
+        for folder in self._folders:
+            for path in (self.target / folder).glob(TEMPORARY):
+                path.unlink(missing_ok=True)
 
     def write(self, result: LiveResult) -> None:
         """As Output says."""

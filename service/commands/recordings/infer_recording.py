@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from time import perf_counter
@@ -12,28 +12,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from segmif.frames import Prediction
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
-from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
-from ...live.live_result import LiveResult
-from ...live.raw_pair import raw_frame, stated_of
 from ...live.sinks.jsonl import frame_facts
-from ...pipeline.decode import decode
-from ...pipeline.infer import PairRules, PreparedPair, align_pair
-from ...pipeline.pair_checks import StreamHistory
-from ...pipeline.pair_jobs import Job, run_jobs
-from ...pipeline.result import Result
+from ...pipeline.infer import PairRules, PreparedPair
+from ...pipeline.pair_jobs import run_jobs
 from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from ..infer_report import Report, ReportFile, Status, Summary, status_of
 from .clock import offset_ns
 from .kept_lines import KeptLine, read_lines
-from .output import Output
+from .preparation import Preparation
 from .recorded_pairs import RecordedPair, RecordedPairs
 from .recording import RIG, Recording
+from .writer import Writer
 
 
 def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) -> Summary:
@@ -51,18 +45,17 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
         for _, line in islice(read_lines(recording.report), None if complete else len(kept)):
             _count(summary, line)
         summary.before = summary.done
-        if earlier and complete:
-            summary.failures += earlier.lost
+        if complete:
             return summary
         recording.write_record()
         start = perf_counter()
         rules = replace(rules, max_pixels=MAX_PIXELS)
         try:
-            lost = _process(recording, runtime, rules, kept, summary)
+            _process(recording, runtime, rules, kept, summary)
         except BaseException:
             recording.forget_if_empty()
             raise
-        recording.write_record(lost)
+        recording.write_record(complete=True)
         recording.output.publish()
         summary.seconds = perf_counter() - start
         return summary
@@ -74,8 +67,8 @@ def _process(
     rules: PairRules,
     kept: Sequence[KeptLine],
     summary: Summary,
-) -> list[str]:
-    """Process what comes behind the kept lines; gives sentences on what was lost."""
+) -> None:
+    """Process what comes behind the kept lines."""
     output, end = recording.output, kept[-1].end if kept else 0
     with ExitStack() as opened:
         lines = opened.enter_context(ReportFile(recording.report, end))
@@ -100,104 +93,18 @@ def _process(
         for job, written in run_jobs(tasks, read, runtime, writer.submit):
             lines.write(_outcome(job.task, written, summary, say))
             bar.update()
-        lost, notes = list(_lost(pairs, summary)), list(_notes(pairs))
-        for sentence in lost:
+        for sentence in list(_lost(pairs, summary)):
             say(sentence)
-        output.finish()
-    summary.failures += lost
-    summary.notes += notes
-    return lost
+            lines.write(line := _line(None, "failed", sentence, None))
+            _count(summary, line)
+        summary.notes += _notes(pairs)
+        writer.finish()
 
 
 def _submit(
-    ordered: Executor, preparation: "Preparation", pair: RecordedPair, times: StageTimes
+    ordered: Executor, preparation: Preparation, pair: RecordedPair, times: StageTimes
 ) -> Future[PreparedPair]:
     return ordered.submit(preparation.prepare, pair, times)
-
-
-@dataclass
-class Preparation:
-    """Prepares the pairs of a recording in their order."""
-
-    rules: PairRules
-    options: PairOptions
-    offset_ns: int
-
-    def __post_init__(self) -> None:
-        self._memory = StreamHistory()
-
-    def prepare(self, pair: RecordedPair, times: StageTimes) -> PreparedPair:
-        """Align a pair and check it against those before it; raises as `align_pair`."""
-        return self._prepared(pair, times, self.options)
-
-    def replay(self, pairs: Iterator[RecordedPair], kept: Sequence[KeptLine]) -> None:
-        """
-        Remember the pairs that an earlier run has processed, as it did.
-
-        Raises ValueError if they are not those of its lines.
-        """
-        options = self.options.model_copy(update={"refine": False})  # leaves nothing behind
-        count = 0
-        for pair, line in zip(pairs, kept, strict=False):
-            count += (pair.visible.stamp_ns, pair.infrared.stamp_ns) == line.stamps_ns
-            try:
-                self._prepared(pair, StageTimes(), options)
-            except ServiceError:
-                continue  # as in the earlier run
-        if count < len(kept):
-            raise ValueError(
-                f"the recordings give other pairs than before: {count} of {len(kept)} are the "
-                "same; start anew with --overwrite"
-            )
-
-    def _prepared(
-        self, pair: RecordedPair, times: StageTimes, options: PairOptions
-    ) -> PreparedPair:
-        frames, rules = (pair.visible, pair.infrared), self.rules
-        recorded = Cameras(*(frame.profile for frame in frames))
-        if recorded != Cameras():
-            rules = replace(rules, cameras=rules.cameras.over(recorded))
-        options = options.model_copy(update=stated_of(*frames, self.offset_ns))
-        cameras = rules.cameras_for(options)
-        visible, infrared = map(raw_frame, frames)
-        decoded = decode(visible, infrared, rules.max_pixels, times, cameras=cameras)
-        return align_pair(decoded, rules, times, options, self._memory)
-
-
-class Writer:
-    """Writes results in their order, in a thread; after a failure of the output no more."""
-
-    def __init__(
-        self, output: Output, runtime: Runtime, rules: PairRules, thread: Executor
-    ) -> None:
-        self._output, self._runtime, self._rules, self._thread = output, runtime, rules, thread
-        self._broken: Exception | None = None
-
-    def submit(
-        self, job: Job[RecordedPair], prepared: PreparedPair, prediction: Prediction
-    ) -> Future[Report]:
-        """Write a result; the future raises UnfitSize, or what ends the run."""
-        return self._thread.submit(self._write, job, prepared, prediction)
-
-    def _write(
-        self, job: Job[RecordedPair], prepared: PreparedPair, prediction: Prediction
-    ) -> Report:
-        if self._broken:
-            raise self._broken
-        pair, times = job.task, job.times
-        result = Result(
-            prediction, prepared, self._runtime, self._rules.gain, times, pair.name, RIG
-        )
-        shown = LiveResult(RIG, pair.sequence, pair.visible, pair.infrared, result)
-        try:
-            with times.measure("encode"):
-                self._output.write(shown)
-        except ServiceError:
-            raise
-        except Exception as error:
-            self._broken = error
-            raise
-        return shown.report
 
 
 def _outcome(
@@ -205,21 +112,33 @@ def _outcome(
 ) -> dict[str, Any]:
     """The line of a pair, counted; raises what ends the run."""
     try:
-        report: Report | None = written.result()
-        status: Status = "done"
-        detail = None
+        line = _line(pair, "done", None, written.result())
     except ServiceError as error:
-        status, detail, report = status_of(error), str(error), None
+        line = _line(pair, status_of(error), str(error), None)
         say(f"{pair.name}: {error}")
-    frames = {"visible": frame_facts(pair.visible), "infrared": frame_facts(pair.infrared)}
-    line = {"name": pair.name, "status": status, "detail": detail} | frames | {"report": report}
     _count(summary, line)
     return line
+
+
+def _line(
+    pair: RecordedPair | None, status: Status, detail: str | None, report: Report | None
+) -> dict[str, Any]:
+    """The line of a pair; None: of what is in no pair."""
+    return {
+        "name": pair.name if pair else None,
+        "status": status,
+        "detail": detail,
+        "visible": frame_facts(pair.visible) if pair else None,
+        "infrared": frame_facts(pair.infrared) if pair else None,
+        "report": report,
+    }
 
 
 def _count(summary: Summary, line: dict[str, Any]) -> None:
     if line["status"] == "done":
         summary.add(line["report"])
+    elif line["name"] is None:
+        summary.complain(line["detail"])
     else:
         summary.count(line["name"], line["status"], line["detail"])
 

@@ -1,5 +1,6 @@
 """Opens what `segmif infer` is asked for: two recordings and their output."""
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,7 @@ def open_recording(
         None if tolerance_ms is None else round(tolerance_ms * 1e6),
         options.refine,
         options.overwrite,
-        expected_frames(visible),
+        min(filter(None, map(expected_frames, (visible, infrared))), default=None),
     )
 
 
@@ -142,7 +143,8 @@ def settings_of(
         "gain": str(rules.gain),
         "rig_sha256": aligner and aligner.sha256,
         "depth_m": aligner and str(aligner.depth_m),
-        "cameras": str(rules.cameras),
+        "visible camera": json.dumps(rules.cameras.visible.stated()),
+        "infrared camera": json.dumps(rules.cameras.infrared.stated()),
         "weights_sha256": runtime.manifest.sha256,
         "engine": runtime.name,
     }

@@ -63,10 +63,9 @@ class Recording:
         usable = self.output.usable([lines[at].stamps_ns[0] for at in done])
         return lines[: done[usable]] if usable < len(done) else lines
 
-    def write_record(self, lost: list[str] | None = None) -> None:
-        """Note what the run was begun with, and at its end what of the recordings was lost."""
-        complete = lost is not None
-        replace(self.begun_with, complete=complete, lost=tuple(lost or ())).write(self.record)
+    def write_record(self, *, complete: bool = False) -> None:
+        """Note what the run was begun with, and whether it has ended."""
+        replace(self.begun_with, complete=complete).write(self.record)
 
     def forget_if_empty(self) -> None:
         """Remove what a run has left beside its output, if it came to no pair."""

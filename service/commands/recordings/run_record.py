@@ -23,7 +23,6 @@ class RunRecord:
     infrared: Facts
     settings: Facts
     complete: bool = False
-    lost: tuple[str, ...] = ()  # sentences on what could not be read, once it is complete
     made_by: str = field(default_factory=lambda: f"segmif {version()}")
 
     def write(self, path: Path) -> None:

@@ -314,7 +314,8 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(
         capture_output=True,
         text=True,
     )
-    assert ended.returncode == 2 and "File too large" in ended.stderr
+    assert ended.returncode == 2
+    assert "out.mkv cannot be written (File too large): make room" in ended.stderr
     assert not out.exists()
     assert infer(out, "--codec=ffv1") == 0
     assert re.search(r"^[1-9]\d* pairs by an earlier run", capsys.readouterr().out, re.MULTILINE)
@@ -369,6 +370,13 @@ def test_a_folder_pairs_with_a_video_whose_clock_differs(
     lines = lines_of(tmp_path / "out.report.jsonl")
     assert [line["visible"]["stamp_ns"] for line in lines] == STAMPS[:10:2]
     assert {line["report"]["pair"]["skew_ms"] for line in lines} == {0}
+    (folder / f"{1_700_000_000 * 10**9 + STAMPS[4]}.png").write_bytes(b"damaged")
+    assert infer(tmp_path / "less.mkv", f"--offset-ms={offset}", infrared=folder) == 1
+    *whole, damaged = lines_of(tmp_path / "less.report.jsonl")
+    assert [line["visible"]["stamp_ns"] for line in whole] == [*STAMPS[:4:2], *STAMPS[6:10:2]]
+    assert damaged["status"] == "failed" and damaged["visible"] is None
+    assert damaged["detail"] == "infrared: 1 packets or frames are damaged"
+    assert infer(tmp_path / "less.mkv", f"--offset-ms={offset}", infrared=folder) == 1
 
 
 def test_the_offset_of_the_clocks_is_found_by_motion(
