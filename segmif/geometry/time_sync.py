@@ -18,6 +18,7 @@ Frame = TypeVar("Frame")
 
 BUFFERED = 30  # frames of a camera that wait before the oldest is dropped
 MIN_CORRELATION = 0.5  # smallest correlation of two motions of one rig
+RIVAL = 0.9  # of the highest correlation, from which on another offset fits as well
 MIN_OVERLAP = 0.5  # of the shorter recording
 MIN_FRAMES = 20  # of either camera, to compare motions
 PER_PERIOD = 4  # samples of a motion in a frame period
@@ -88,7 +89,8 @@ def clock_offset(
     It is the offset with the highest correlation over at least half of the shorter recording,
     interpolated by a parabola. Its variance is that of a delay in noise: (1 - r^2) / r^2 over
     samples times mean square slope (Carter 1987, "Coherence and time delay estimation").
-    Raises ValueError if the motions do not correlate, and for few or unordered stamps.
+    Raises ValueError if the motions do not correlate or repeat themselves, and for few or
+    unordered stamps.
     """
     _check(visible_ns, infrared_ns, None)
     if min(len(visible_ns), len(infrared_ns)) < MIN_FRAMES:
@@ -105,6 +107,12 @@ def clock_offset(
         raise ValueError(
             f"the two cameras do not see the same motion (correlation {r[best]:.2f}, expected "
             f"{MIN_CORRELATION} or more): move the rig or an object irregularly"
+        )
+    if (rival := _rival(r, best)) is not None:
+        away_ms = abs(rival - best) * step / 1e6
+        raise ValueError(
+            f"the motion repeats itself: an offset {away_ms:.0f} ms away fits as well "
+            f"(correlations {r[best]:.2f} and {r[rival]:.2f}); move the rig or an object irregularly"
         )
     lag = best - (len(infrared) - 1) + _parabola_peak(r, best)
     slope = np.gradient((visible - visible.mean()) / visible.std(), step)
@@ -225,6 +233,16 @@ def _correlations(x: Floats, y: Floats) -> Floats:
     moves = (xx > 1e-9 * (x**2).sum()) & (yy > 1e-9 * (y**2).sum())
     scale = np.sqrt(np.where(enough & moves, xx * yy, 1.0))
     return np.where(enough & moves, xy / scale, -1.0)
+
+
+def _rival(r: Floats, best: int) -> int | None:
+    """The lag of another peak that is nearly as high; None if there is none."""
+    low = np.flatnonzero(r < r[best] / 2)  # the peak ends before the nearest of these
+    before, after = low[low < best], low[low > best]
+    others = r.copy()
+    others[before[-1] if before.size else 0 : after[0] if after.size else len(r)] = -1.0
+    rival = int(np.argmax(others))
+    return rival if others[rival] > RIVAL * r[best] else None
 
 
 def _parabola_peak(r: Floats, best: int) -> float:

@@ -103,7 +103,10 @@ class Viewer:
             self._wanted.clear()
             newest = await self._rig.feed.newer(sequence)
             if newest is None:
-                await self._socket.close(CloseCode.GOING_AWAY, "the rig is read no longer")
+                if self._rig.ended:
+                    await self._socket.close(CloseCode.NORMAL_CLOSURE, "The recordings have ended")
+                else:
+                    await self._socket.close(CloseCode.GOING_AWAY, "The rig is read no longer")
                 return
             sequence = newest.sequence
             state = rig_state(self._rig)

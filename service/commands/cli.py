@@ -20,6 +20,7 @@ from segmif.runtime import Device
 from ..app import create_app
 from ..live.rig_settings import LiveSettings
 from ..live.rigs import Rigs
+from ..live.sinks.sink_error import SinkError
 from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze
 from ..observability.logs import log_config
 from ..scheduler.model_loading import LoadedModel, load_model
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         if options.command == "infer":
             check_infer(options)
         opened = load_model(settings)
-    except (OSError, ValueError) as error:  # ours are among them
+    except (OSError, ValueError, SinkError) as error:  # ours are among them
         print(masked(str(error)), file=sys.stderr)
         return 2
     limit_threads()

@@ -1,6 +1,7 @@
 """`segmif run`: the rigs that its flags or its settings file name."""
 
 import argparse
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -10,6 +11,8 @@ from segmif.parsing import parse_toml
 from ..live.open_rig import check_rig
 from ..live.rig_settings import MAX_OFFSET_MS, LiveSettings
 from ..live.sinks.open_sinks import parse_sink
+from ..live.sinks.picture import PictureName
+from ..live.sinks.settings import SinkSettings
 from ..settings.settings import RIGS
 
 FLAGS = ("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate", "refine")
@@ -50,6 +53,9 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SINK",
         help="recording or stream out, such as out.mkv, out.mcap or rtsp://host/path; repeatable",
     )
+    rig.add_argument(
+        "--picture", choices=get_args(PictureName), help="that videos and streams of --out show"
+    )
     recordings = parser.add_argument_group("recordings")
     recordings.add_argument(
         "--once",
@@ -61,6 +67,12 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _sink(word: str, picture: str | None) -> SinkSettings:
+    sink = parse_sink(word)
+    shows = picture is not None and hasattr(sink, "picture")
+    return sink.model_copy(update={"picture": picture}) if shows else sink
+
+
 def offset(text: str) -> float | str:
     """A number of milliseconds, or the word `motion`; a `type` of argparse."""
     return text if text == "motion" else FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS)(text)
@@ -70,7 +82,7 @@ def live_settings(options: argparse.Namespace) -> LiveSettings:
     """The rigs of the flags, else those of the settings file; raises OSError or ValueError."""
     flags = {name: value for name in FLAGS if (value := getattr(options, name)) is not None}
     if options.out:
-        flags["sinks"] = [parse_sink(word) for word in options.out]
+        flags["sinks"] = [_sink(word, options.picture) for word in options.out]
     listed = parse_toml(options.config).get(RIGS, []) if options.config else []
     if flags and listed:
         raise ValueError(f"{options.config} lists rigs, and flags name one: use either")

@@ -68,8 +68,8 @@ class OffsetFinder:
 def found_offset(found: Offset) -> str:
     """Say what was found."""
     return (
-        f"infrared stamps are {-found.ns / 1e6:+.1f} ms off, to {found.std_ns / 1e6:.1f} ms; "
-        f"the motions correlate by {found.correlation:.2f}"
+        f"found offset_ms = {found.ns / 1e6:.1f}, to {found.std_ns / 1e6:.1f} ms; the motions "
+        f"correlate by {found.correlation:.2f}"
     )
 
 

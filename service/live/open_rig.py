@@ -44,12 +44,18 @@ def open_rig(rig: RigSettings, live: LiveSettings) -> OpenRig:
 
 
 def check_rig(rig: RigSettings, live: LiveSettings) -> None:
-    """Raise ValueError or OSError for a rig file or a source that cannot be."""
-    open_aligner(rig)
+    """Raise ValueError, OSError or SinkError for a rig file, source or sink that cannot be."""
+    if live.once and rig.offset_ns is None:
+        raise ValueError(
+            "--offset-ms motion is for cameras: with --once frames would be lost until the offset "
+            "is found; state it in milliseconds"
+        )
     for part, open_it in openers(rig).items():
         source = open_it()
         if live.once and source.live:
             raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
+    for sink in open_rig(rig, live).sinks:
+        sink.close()
 
 
 def open_aligner(rig: RigSettings) -> RigAligner | None:

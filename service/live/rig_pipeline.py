@@ -88,7 +88,9 @@ class RigPipeline:
     def failed(self) -> bool:
         """Whether a pair, a source or a sink failed."""
         pairs = self.outcomes.keys() - {"ok", "skipped"}
-        return bool(pairs or self.sink_errors or any(c.error for c in self.cameras.values()))
+        nothing = self._lossless and not self.outcomes["ok"]
+        lost = any(camera.error for camera in self.cameras.values())
+        return bool(nothing or pairs or self.sink_errors or lost)
 
     async def run(self) -> None:
         """Read and process until both cameras have ended."""
@@ -108,6 +110,12 @@ class RigPipeline:
             await asyncio.gather(*self._tasks)
         finally:
             watching.cancel()
+
+    def end(self) -> None:
+        """Note that both sources have ended."""
+        self.ended = True
+        if not self.queue.counts.paired:
+            self._note_error(self._no_pairs())
 
     async def close(self) -> bool:
         """Close the sources, finish what is in work, close the sinks; gives whether all ended."""
@@ -153,6 +161,7 @@ class RigPipeline:
             result = await self._dispatcher.process(self._request(pair, sequence, level), as_it_is)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
+            self.last_error = None
             await self._deliver(
                 LiveResult(
                     self.settings.name, sequence, pair.visible, pair.infrared, result, level.name

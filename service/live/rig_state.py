@@ -36,6 +36,18 @@ def rig_state(rig: RigPipeline) -> RigState:
     )
 
 
+def summary(state: RigState) -> str:
+    """What became of a rig's pairs, in a sentence."""
+    parts = [", ".join(f"{count} {what}" for what, count in sorted(state.pairs.items())) or "none"]
+    if state.flagged:
+        parts.append("flagged: " + ", ".join(f"{n} {flag}" for flag, n in state.flagged.items()))
+    unpaired = ", ".join(f"{s.unpaired} {part}" for part, s in state.sources.items() if s.unpaired)
+    if unpaired:
+        parts.append(f"without a partner: {unpaired}")
+    parts += [f"{sink.name}: {sink.dropped} dropped" for sink in state.sinks if sink.dropped]
+    return f"pairs: {'; '.join(parts)}"
+
+
 def _source_state(camera: CameraReader, unpaired: int) -> SourceState:
     return SourceState(
         address=camera.source.address,

@@ -10,7 +10,7 @@ from .live_metrics import LiveMetrics
 from .open_rig import OpenRig, open_rig
 from .rig_pipeline import RigPipeline
 from .rig_settings import LiveSettings, RigSettings
-from .rig_state import rig_state
+from .rig_state import rig_state, summary
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,13 @@ class Rigs:
         for rig in rigs:
             try:
                 opened = await asyncio.to_thread(open_rig, rig, self.settings)
-            except (OSError, ValueError) as error:  # it was right when the process started
+            except Exception as error:  # it was right when the process started
                 self.failed = True
                 logger.error("%s cannot be read: %s", rig.name, error)
                 continue
             self._start(opened)
+        if not self._pipelines and self.all_ended:
+            self.all_ended()
 
     def _start(self, opened: OpenRig) -> None:
         name = opened.settings.name
@@ -75,7 +77,7 @@ class Rigs:
     async def _run(self, pipeline: RigPipeline) -> None:
         await pipeline.run()
         logger.info("%s: both sources have ended", pipeline.settings.name)
-        pipeline.ended = True
+        pipeline.end()
         if self.settings.once and all(rig.ended for rig in self):
             self._finishing = asyncio.create_task(self._finish())
 
@@ -91,6 +93,7 @@ class Rigs:
         if not await pipeline.close():
             logger.error("%s: a sink did not end in time", name)
             self.failed = True
+        logger.info("%s: %s", name, summary(rig_state(pipeline)))
         self.failed = self.failed or pipeline.failed
         self._metrics.forget(name)
         running = self._running.pop(name)

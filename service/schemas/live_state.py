@@ -41,7 +41,7 @@ class RigState(BaseModel):
     )
     dropped: int = Field(description="pairs that were late, skipped or failed")
     level: str = Field(description="what the rig gives up to keep pace, or `full rate`")
-    error: str | None = Field(description="what went wrong last")
+    error: str | None = Field(description="what is wrong since the last result")
     sources: dict[str, SourceState] = Field(description="by camera: visible, infrared")
     sinks: list[SinkState]
 

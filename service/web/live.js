@@ -5,6 +5,7 @@ import { open, protocols, read } from "./door.js";
 import { sceneOfMessage } from "./scene.js";
 
 const [FIRST_PAUSE, LONGEST_PAUSE] = [500, 8000]; // ms before the next try
+const ENDED = 1000; // of a closed socket: the recordings have ended
 const POLL = 2000; // ms; a camera that is lost sends no results
 
 // The state of every rig; none if the service runs no cameras.
@@ -60,7 +61,10 @@ export class Live {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send("next");
     socket.onmessage = ({ data }) => this.#take(socket, data);
-    socket.onclose = ({ reason }) => this.#lost(reason || "The connection to the service is lost");
+    socket.onclose = ({ code, reason }) => {
+      if (code === ENDED) this.#finish(reason);
+      else this.#lost(reason || "The connection to the service is lost");
+    };
   }
 
   async #take(socket, data) {
@@ -74,6 +78,13 @@ export class Live {
     } catch (error) {
       socket.close(4000, `A result cannot be read: ${error.message}`.slice(0, 100));
     }
+  }
+
+  // Nothing more comes: the last picture stays.
+  #finish(text) {
+    if (this.#ended) return;
+    this.close();
+    this.#said.lost(text);
   }
 
   #lost(text) {

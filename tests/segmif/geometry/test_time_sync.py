@@ -104,3 +104,10 @@ def test_unlike_motions_give_no_offset() -> None:
 def test_bad_stamps_are_refused(visible: Any, infrared: Any, tolerance: int, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         pair(np.array(visible, np.int64), np.array(infrared, np.int64), tolerance)
+
+
+def test_a_motion_that_repeats_itself_gives_no_offset() -> None:
+    at = stamps(33, 900)
+    period = np.random.default_rng(2).uniform(0, 1, 60)
+    with pytest.raises(ValueError, match="repeats itself"):
+        clock_offset(at, np.tile(period, 15), at, np.tile(period, 15))

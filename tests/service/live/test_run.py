@@ -21,6 +21,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from segmif.imaging.codecs import write_png
 from tests.service.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -161,6 +162,48 @@ def test_recordings_are_processed_once_and_whole(stand_in_weights: Path, tmp_pat
     assert ended.returncode == 0, ended.stderr.decode()
     lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert len(lines) == 60
+
+
+def test_recordings_that_never_pair_fail_and_say_why(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    early, late = tmp_path / "early", tmp_path / "late"
+    for folder, first in ((early, 0), (late, 10**18)):
+        folder.mkdir()
+        for number in range(3):
+            name = f"{first + number * 10**8:019d}.png"
+            write_png(folder / name, np.full((64, 96), 9 * number, np.uint8))
+    ended = run_once(stand_in_weights, tmp_path, "--visible", str(early), "--infrared", str(late))
+    assert ended.returncode == 1
+    assert "no pairs: the newest infrared frame is stamped" in ended.stderr
+
+
+def test_a_recording_that_is_there_is_not_replaced_and_nothing_starts(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out.mkv").write_bytes(b"precious")
+    recording = "synthetic:96x64@20,frames=5"
+    ended = run_once(
+        stand_in_weights,
+        tmp_path,
+        *("--visible", recording, "--infrared", recording, "--out", str(tmp_path / "out.mkv")),
+    )
+    assert ended.returncode == 2
+    assert "out.mkv exists" in ended.stderr
+    assert (tmp_path / "out.mkv").read_bytes() == b"precious"
+
+
+def run_once(weights: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", "run", "--weights", str(weights), "--once", *flags]
+    return subprocess.run(
+        [*command, "--port", str(free_port())],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> None:
