@@ -112,7 +112,7 @@ def clock_offset(
         away_ms = abs(rival - best) * step / 1e6
         raise ValueError(
             f"the motion repeats itself: an offset {away_ms:.0f} ms away fits as well "
-            f"(correlations {r[best]:.2f} and {r[rival]:.2f}); move the rig or an object irregularly"
+            f"(correlations {r[best]:.2f}, {r[rival]:.2f}); move the rig or an object irregularly"
         )
     lag = best - (len(infrared) - 1) + _parabola_peak(r, best)
     slope = np.gradient((visible - visible.mean()) / visible.std(), step)
