@@ -22,6 +22,7 @@ from segmif.geometry.time_sync import Floats, Offset, Pairs, Stamps, clock_offse
 from segmif.imaging.codecs import Pixels, read_counts
 from segmif.parsing import brief, read_table
 from segmif.sources.timestamps import UNITS, nanoseconds, stamp_of
+from segmif.spared_inputs import check_spared
 from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.thermal.invalid_counts import stated_invalid
 
@@ -61,6 +62,8 @@ def main(args: argparse.Namespace) -> int:
     patterns, cameras = folders.patterns_of(args), cameras_from_args(args)
     visible = frames_by_stamp(args.visible, args.visible_stamps, args.unit, patterns[0])
     infrared = frames_by_stamp(args.infrared, args.infrared_stamps, args.unit, patterns[1])
+    tables = [each for each in (args.visible_stamps, args.infrared_stamps) if each]
+    check_spared([args.out], [*tables, *visible.values(), *infrared.values()])
     stamps = [np.array(list(each), np.int64) for each in (visible, infrared)]
     offset_ns = round(args.offset_ms * UNITS["ms"])
     if args.offset_from_motion:

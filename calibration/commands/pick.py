@@ -10,6 +10,7 @@ import numpy as np
 from segmif.geometry.alignment import align
 from segmif.geometry.rig import Floats, Homography, write_rig
 from segmif.parsing import read_table
+from segmif.spared_inputs import check_spared
 
 from ..io.recordings import add_camera_arguments, cameras_from_args, print_notes, telemetry_hint
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     cameras = cameras_from_args(args)
+    check_spared([args.out], [args.points])
     sizes = parse_size(args.visible_size), parse_size(args.infrared_size)
     print_notes(telemetry_hint(sizes[1][::-1], cameras.infrared))
     points = read_points(args.points, *sizes)

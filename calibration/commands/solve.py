@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from segmif.files import read_frame, write_all
 from segmif.geometry.rig import COEFFICIENTS, Model, rig_bytes
 from segmif.imaging.codecs import read_counts
+from segmif.spared_inputs import check_spared
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Refusal, detect
@@ -73,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     board, cameras = board_from(args), cameras_from_args(args)
     paths = list_pairs(args)
+    written = [path for path in (args.out, args.report) if path]
+    check_spared(written, chain.from_iterable(paths))
     print_notes(swapped_files_hint(*paths[0]))
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):
@@ -96,13 +100,13 @@ def main(args: argparse.Namespace) -> int:
     )
     solution = replace(solution, rig=replace(solution.rig, frames=cameras))
     numbers = summary(solution, shots, refused_frames)
-    written = {args.out: rig_bytes(solution.rig)}
+    contents = {args.out: rig_bytes(solution.rig)}
     if args.report:
         files = {shot.name: (shot.visible_path, shot.infrared_path) for shot in shots}
         refused = cast(dict[str, str], numbers["views_refused"])
         page = report_page(solution, board, files, refused).encode("utf-8", "backslashreplace")
-        written = {args.report: page} | written
-    write_all(written)  # neither is replaced before both are on the disk
+        contents = {args.report: page} | contents
+    write_all(contents)  # neither is replaced before both are on the disk
     print(json.dumps(numbers, indent=2) if args.json else summary_text(numbers))
     return 0
 

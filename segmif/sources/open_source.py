@@ -57,6 +57,14 @@ def open_source(
     return _local(target, address, part, options)
 
 
+def local_path(spec: str) -> Path | None:
+    """The file or folder that an address names, perhaps before #stream or :/topic."""
+    for word in (spec, spec.rpartition("#")[0], spec.rpartition(":/")[0]):
+        if word and Path(word).exists():
+            return Path(word)
+    return None
+
+
 def _rtsp(url: str, address: str, part: Part, options: SourceOptions) -> Source:
     said = (("rtsp_transport", options.rtsp_transport), *_checked_tls(options))
     return LiveVideo((Target(url, "rtsp", said),), address, part, options)

@@ -18,6 +18,7 @@ from segmif.folders import BY_NAME, FilePair, Paired, Pairing, pair_files
 from segmif.frames import Prediction
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
+from segmif.spared_inputs import check_spared
 from segmif.wire.raw_frames import Frame
 
 from ..pipeline.decode import Decoded, DecodeOptions, decode
@@ -26,7 +27,7 @@ from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
 from ..pipeline.pair_checks import StreamHistory
 from ..pipeline.pair_jobs import Job, run_jobs
 from ..pipeline.result import Result, describe
-from ..pipeline.result_files import encode_pictures, make_folders, write_pictures
+from ..pipeline.result_files import FOLDERS, encode_pictures, make_folders, write_pictures
 from ..pipeline.stage_times import StageTimes
 from ..schemas.pair_options import PairOptions
 from .infer_report import REPORT, Report, ReportFile, Status, Summary
@@ -53,9 +54,14 @@ def infer_folders(
     `refine` corrects the misalignment that is left, pair by pair. In a `recording` each pair is
     checked against those before it, and the gain is smoothed. Names of 16 to 19 digits are times in
     nanoseconds. A failed pair is reported on stderr and in the summary; the others go on.
-    Raises OSError if a folder cannot be listed or made, ValueError for a wrong pairs file.
+    Raises OSError if a folder cannot be listed or made, ValueError for a wrong pairs file, or if
+    `out` is an input.
     """
     paired = pair_files(visible, infrared, how)
+    files_read = (path for pair in paired.pairs for path in (pair.visible, pair.infrared))
+    check_spared(
+        [out / REPORT, *(out / name for name in FOLDERS)], [visible, infrared, *files_read]
+    )
     make_folders(out)
     summary, start = Summary(), perf_counter()
     rules, options = replace(rules, max_pixels=MAX_PIXELS), PairOptions(refine=refine)

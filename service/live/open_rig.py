@@ -1,19 +1,31 @@
 """What a rig is made of, opened as its settings state it: sources, rules and sinks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from segmif.sources.frame import Part, Source
-from segmif.sources.open_source import open_source
+from segmif.sources.open_source import local_path, open_source
 from segmif.sources.options import SourceOptions
 from segmif.sources.pacing import PlaybackClock
+from segmif.spared_inputs import check_spared
 
 from ..pipeline.align import RigAligner
 from ..pipeline.infer import PairRules
+from ..pipeline.result_files import FOLDERS
 from .rig_settings import LiveSettings, RigSettings
 from .sample_source import SCHEME, SampleSource
 from .sinks.open_sinks import open_sinks
+from .sinks.rotation import SUFFIXES
+from .sinks.settings import (
+    ImagesSettings,
+    JsonlSettings,
+    McapSettings,
+    SinkSettings,
+    StreamSettings,
+    VideoSettings,
+)
 from .sinks.sink import Sink
 
 
@@ -54,8 +66,23 @@ def check_rig(rig: RigSettings, live: LiveSettings) -> None:
         source = open_it()
         if live.once and source.live:
             raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
+    specs = (spec for each in live.rigs for spec in (each.visible, each.infrared))
+    check_spared(_files_of(rig.sinks), filter(None, map(local_path, specs)))
     for sink in open_rig(rig, live).sinks:
         sink.close()
+
+
+def _files_of(sinks: Sequence[SinkSettings]) -> Iterator[Path]:
+    """What sinks write: files, and folders in which they replace or delete files."""
+    for sink in sinks:
+        if isinstance(sink, ImagesSettings):
+            yield from (sink.path / name for name in (*FOLDERS, "overlay"))
+        elif not isinstance(sink, StreamSettings) and _replaces(sink):
+            yield sink.path
+
+
+def _replaces(sink: VideoSettings | McapSettings | JsonlSettings) -> bool:
+    return bool(sink.path.suffix in SUFFIXES or sink.keep_gb or sink.keep_days)
 
 
 def open_aligner(rig: RigSettings) -> RigAligner | None:

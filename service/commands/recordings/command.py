@@ -12,6 +12,8 @@ from segmif.argument_types import FloatRange, IntegerRange
 from segmif.files import shown
 from segmif.parsing import read_table
 from segmif.runtime import Runtime
+from segmif.sources.open_source import local_path
+from segmif.spared_inputs import check_spared
 
 from ...live.rig_settings import MAX_OFFSET_MS
 from ...live.sinks.sink_error import SinkError
@@ -21,7 +23,8 @@ from .infer_recording import infer_recording
 from .open_recording import BAG, PictureChoice, RecordingOptions, open_recording
 
 LARGEST_MS = 1e13  # a recording may count from 1970, and the other one from its start
-COLUMNS = ("visible", "infrared", "out")
+SOURCES = ("visible", "infrared")
+COLUMNS = (*SOURCES, "out")
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +106,8 @@ def read_list(path: Path) -> list[dict[str, str]]:
     outs = [row["out"] for row in rows]
     if twice := sorted({out for out in outs if outs.count(out) > 1}):
         raise ValueError(f"{shown(path)}: {shown(twice[0])} is the output of two recordings")
+    named = (local_path(row[name]) for row in rows for name in SOURCES)
+    check_spared(map(Path, outs), filter(None, named))
     return rows
 
 

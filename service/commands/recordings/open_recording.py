@@ -11,14 +11,16 @@ from pydantic import ValidationError
 from segmif.runtime import Runtime
 from segmif.sources.ffmpeg import imported
 from segmif.sources.frame import Part, Source
-from segmif.sources.open_source import open_source
+from segmif.sources.open_source import local_path, open_source
+from segmif.spared_inputs import check_spared
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
 from ...pipeline.infer import PairRules
+from ...pipeline.result_files import FOLDERS
 from ..infer_report import REPORT
 from .clock import OffsetMs, Openers
 from .image_output import ImageOutput
-from .output import Output
+from .output import NEXT, Output, part_of
 from .recording import RIG, Recording
 from .run_record import Facts, RunRecord, facts_of_source
 
@@ -60,12 +62,15 @@ def open_recording(
     single = output.target.suffix in (*VIDEOS, BAG) and output.target == out
     beside = f"{out.stem}." if single else ""
     folder = out.parent if single else out
+    report, record = folder / f"{beside}{REPORT}", folder / f"{beside}{RECORD}"
+    written = [*_files_of(output.target, options), report, record]
+    check_spared(written, filter(None, map(local_path, (visible, infrared))))
     tolerance_ms = options.tolerance_ms
     return Recording(
         sources,
         output,
-        folder / f"{beside}{REPORT}",
-        folder / f"{beside}{RECORD}",
+        report,
+        record,
         RunRecord(
             facts_of_source(visible),
             facts_of_source(infrared),
@@ -77,6 +82,13 @@ def open_recording(
         options.overwrite,
         min(filter(None, map(expected_frames, (visible, infrared))), default=None),
     )
+
+
+def _files_of(target: Path, options: RecordingOptions) -> list[Path]:
+    """What an output writes: files, or folders of pictures."""
+    if options.frames:
+        return [target / name for name in (*FOLDERS, "overlay")]
+    return [target, part_of(target), part_of(target, NEXT)]
 
 
 def open_output(out: Path, options: RecordingOptions, runtime: Runtime, rules: PairRules) -> Output:

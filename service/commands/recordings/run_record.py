@@ -11,6 +11,7 @@ from segmif.addresses import masked
 from segmif.files import shown, write_text
 from segmif.install import version
 from segmif.parsing import parse_json
+from segmif.sources.open_source import local_path
 
 Facts = Mapping[str, Any]
 
@@ -56,7 +57,7 @@ def read_record(path: Path) -> RunRecord | None:
 def facts_of_source(spec: str) -> Facts:
     """What is recorded of an input: its address without a password, its size and its age."""
     facts: dict[str, Any] = {"source": masked(shown(spec))}
-    path = _path_in(spec)
+    path = local_path(spec)
     if path is None:
         return facts
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
@@ -65,14 +66,6 @@ def facts_of_source(spec: str) -> Facts:
     changed = datetime.fromtimestamp(newest, timezone.utc).isoformat()
     size = sum(each.st_size for each in found)
     return facts | {"files": len(files), "bytes": size, "last change": changed}
-
-
-def _path_in(spec: str) -> Path | None:
-    """The file or folder that an address names, perhaps before #stream or :/topic."""
-    for word in (spec, spec.rpartition("#")[0], spec.rpartition(":/")[0]):
-        if word and Path(word).exists():
-            return Path(word)
-    return None
 
 
 def _shown(value: object) -> str:

@@ -103,6 +103,7 @@ def test_kalibr_gets_four_coefficients_for_five(
         (["--from", "kalibr", "--input", "own.yaml", "--to", "rig"], "'cam0' is missing"),
         (["--from", "opencv", "--input", "own.yaml", "--to", "rig"], "own.yaml"),
         (["--from", "rig", "--input", "flat.yaml", "--to", "ros"], "flat.yaml: a homography"),
+        (["--from", "rig", "--input", "out.yaml", "--to", "rig"], "would replace the input out"),
     ],
 )
 def test_a_refusal_overwrites_nothing(

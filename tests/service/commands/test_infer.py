@@ -95,6 +95,19 @@ def test_a_plugin_for_an_onnx_is_refused(
     assert not (recording / "out").exists()
 
 
+def test_no_input_is_written_over(
+    recording: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visible = recording / "visible"
+    before = {path: path.read_bytes() for path in visible.iterdir()}
+    assert infer(recording, stand_in_weights, f"--out={visible}") == 2
+    (recording / "out").mkdir()
+    (recording / "out" / "fused").symlink_to(visible)
+    assert infer(recording, stand_in_weights) == 2
+    assert "fused would replace the input" in capsys.readouterr().err.replace(str(visible), "fused")
+    assert {path: path.read_bytes() for path in visible.iterdir()} == before
+
+
 def test_no_pair_at_all_is_a_failure(
     tmp_path: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

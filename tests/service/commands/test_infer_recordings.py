@@ -275,6 +275,32 @@ def test_a_run_that_changed_is_named_and_can_start_anew(
     assert "no record of its run: --overwrite starts anew" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_no_input_is_written_over(
+    infer: Infer,
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+) -> None:
+    whole = (videos / "visible.mp4").read_bytes()
+    for name in ("visible.mp4", "out.part.mkv", "frames/v.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(whole)
+    visible = tmp_path / "visible.mp4"
+    (tmp_path / "link.mp4").symlink_to(visible)
+    (tmp_path / "hard.mp4").hardlink_to(visible)
+    (tmp_path / "hard.report.jsonl").hardlink_to(visible)
+    for out in ("visible.mp4", "link.mp4", "hard.mp4", "hard.mkv"):
+        assert infer(tmp_path / out, *flags, visible=visible) == 2
+        assert "would replace the input" in capsys.readouterr().err
+    assert infer(tmp_path / "out.mkv", *flags, visible=tmp_path / "out.part.mkv") == 2
+    assert infer(tmp_path / "frames" / "out.mkv", *flags, visible=tmp_path / "frames") == 2
+    assert "would lie among the frames of the input" in capsys.readouterr().err
+    for name in ("visible.mp4", "out.part.mkv", "frames/v.mp4"):
+        assert (tmp_path / name).read_bytes() == whole
+
+
 def test_refused_pairs_are_gaps_in_the_stamps(
     infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

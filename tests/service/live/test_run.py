@@ -233,11 +233,16 @@ def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> No
         (("--visible", "synthetic", "--infrared", "synthetic", "--name", "a b"), "--name"),
         (("--visible", "sample:dusk", "--infrared", "sample:dusk"), "day, glare, night"),
         (("--visible", "synthetic", "--infrared", "synthetic", "--out", "x.exe"), "x.exe"),
+        (
+            ("--visible", "own.mkv", "--infrared", "synthetic", "--out", "./own.mkv"),
+            "own.mkv would replace the input own.mkv",
+        ),
     ],
 )
 def test_what_cannot_be_a_rig_is_refused_in_a_sentence(
     flags: tuple[str, ...], sentence: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "own.mkv").touch()
     ended = subprocess.run(
         [sys.executable, "-m", "service", "run", *flags],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
