@@ -144,11 +144,14 @@ def overlay(
 
     The background and ids outside the taxonomy are not drawn.
     """
-    colours = overlay_palette(taxonomy)[labels]
-    tinted = (frame >> 1) + (colours >> 1)
     outline = np.zeros(labels.shape, bool)
     outline[1:] |= labels[1:] != labels[:-1]
     outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    tinted[outline] = colours[outline]
     shown = (labels != taxonomy.background) & (labels < len(taxonomy.names))
-    return np.where(shown[..., None], tinted, frame)
+    at = np.flatnonzero(shown)  # few of the pixels, usually: the rest stays as it is
+    colours = overlay_palette(taxonomy)[labels.ravel()[at]]
+    drawn = np.ascontiguousarray(frame).copy()
+    pixels = drawn.reshape(-1, 3)
+    tinted = (pixels[at] >> 1) + (colours >> 1)
+    pixels[at] = np.where(outline.ravel()[at, None], colours, tinted)
+    return drawn
