@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from segmif.files import shown
 from segmif.runtime import Runtime
 from segmif.sources.ffmpeg import imported
 from segmif.sources.frame import Part, Source
-from segmif.sources.open_source import local_path, open_source
+from segmif.sources.open_source import FILES, local_path, open_source
 from segmif.spared_inputs import check_spared
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
@@ -26,6 +27,7 @@ from .run_record import Facts, RunRecord, facts_of_source
 
 RECORD = "run.json"
 VIDEOS, BAG = (".mp4", ".mkv"), ".mcap"
+NO_OUTPUTS = {*FILES, BAG, ".bag", ".seq", ".cptv"}  # unless they are written as above
 PictureChoice = Literal["fused", "overlay", "mosaic"]
 
 
@@ -96,12 +98,18 @@ def open_output(out: Path, options: RecordingOptions, runtime: Runtime, rules: P
     if options.frames:
         if options.picture == "mosaic":
             raise ValueError("--frames writes fused, mask and overlay; mosaic is for a video")
+        if out.suffix.lower() in NO_OUTPUTS:
+            raise ValueError(f"--frames writes to a folder, and {shown(out)} names a file")
         return ImageOutput(ImagesSettings(path=out, overlay=options.picture == "overlay"))
     if out.suffix == BAG:
         from .mcap_output import McapOutput
 
         cameras = rules.rig_aligner.rig if rules.rig_aligner else None
         return McapOutput(_bag_settings(out, options), RIG, runtime.manifest.classes, cameras)
+    if out.suffix.lower() in NO_OUTPUTS and out.suffix not in VIDEOS and not out.is_dir():
+        raise ValueError(
+            f"{shown(out)}: expected FILE{VIDEOS[0]}, FILE{VIDEOS[1]}, FILE{BAG} or a folder"
+        )
     from .video_output import VideoOutput
 
     target = out if out.suffix in VIDEOS else out / f"{options.picture}.mkv"
