@@ -96,7 +96,7 @@ def _infer_row(
 
 def infer_pair(options: argparse.Namespace, opened: LoadedModel) -> Summary:
     """Process two folders or two recordings; raises ValueError, SinkError or OSError."""
-    out = Path(options.out)
+    out, how = Path(options.out), folders.pairing_of(options)
     rules = PairRules.of(opened.settings, opened.rig_aligner)
     if not _are_folders(options, out):
         if given := _stated_for_folders(options):
@@ -109,7 +109,7 @@ def infer_pair(options: argparse.Namespace, opened: LoadedModel) -> Summary:
             *(Path(options.visible), Path(options.infrared), out),
             opened.runtime,
             rules,
-            how=folders.pairing_of(options),
+            how=how,
             refine=options.refine,
             recording=options.recording,
             decoder=decoder,
