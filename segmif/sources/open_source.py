@@ -28,6 +28,8 @@ KINDS = (
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 # An http address that ends so is a file, played as a recording.
 FILES = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".ts", ".m4v"})
+BAGS = frozenset({".bag", ".mcap", ".db3"})  # the topic of each camera is looked for
+DRAWN = ("synthetic", "sample:")  # each camera has a picture of its own
 NUMBERED = re.compile(r"(?P<spec>.+)#(?P<stream>\d{1,3})")
 # Of an element of GStreamer: user-pw=..., password=...
 SECRET_PROPERTY = re.compile(r"((?:pw|pass\w*|token|secret|key)=)\S+", re.IGNORECASE)
@@ -63,6 +65,19 @@ def local_path(spec: str) -> Path | None:
         if word and Path(word).exists():
             return Path(word)
     return None
+
+
+def is_one_source(visible: str, infrared: str) -> bool:
+    """Whether two addresses name one camera or recording, which gives both the same frames."""
+    if visible == infrared:
+        return not (visible.startswith(DRAWN) or _chooses_topics(Path(visible)))
+    paths = Path(visible), Path(infrared)
+    both = all(path.exists() for path in paths)
+    return both and paths[0].samefile(paths[1]) and not _chooses_topics(paths[0])
+
+
+def _chooses_topics(path: Path) -> bool:
+    return path.suffix.lower() in BAGS or (path / "metadata.yaml").is_file()
 
 
 def _rtsp(url: str, address: str, part: Part, options: SourceOptions) -> Source:
@@ -130,7 +145,7 @@ def _of_path(
     path: Path, topic: str | None, address: str, part: Part, options: SourceOptions
 ) -> Source:
     suffix = path.suffix.lower()
-    if suffix in (".bag", ".mcap", ".db3") or (path / "metadata.yaml").is_file():
+    if _chooses_topics(path):
         return BagSource(path, topic, address, part, options)
     if topic is not None:
         raise SourceError(f"{address}: a topic is named, but {path.name} is no recording of ROS")

@@ -36,7 +36,10 @@ class SyntheticSource(SourceBase):
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames; live ones at their rate, and only those that are due."""
         if self.count is not None:
-            yield from map(self._frame, range(self.count))
+            for number in range(self.count):
+                if self.closed.is_set():
+                    return
+                yield self._frame(number)
             return
         number = int(time.time() * self.rate) + 1
         while not self.closed.wait(max(0.0, number / self.rate - time.time())):

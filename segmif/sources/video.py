@@ -156,6 +156,8 @@ class VideoSource(SourceBase):
         ]
         wanted = self._options.stream
         if wanted >= len(videos):
+            if not videos and container.streams.audio:
+                raise SourceError(f"{self.address} has sound but no video")
             kinds = ", ".join(sorted({one.type for one in container.streams})) or "no streams"
             raise SourceError(
                 f"{self.address}: it has {len(videos)} video streams ({kinds}), and number "

@@ -128,7 +128,7 @@ def serve(
         why = str(error.strerror).partition(" (")[0]  # Python adds the address
         print(
             f"cannot listen on {settings.host} port {settings.port} ({why}): stop what does, or "
-            "choose another --port or --host",
+            "choose another --port or --host (make serve: PORT=)",
             file=sys.stderr,
         )
         return 2

@@ -79,6 +79,7 @@ def infer_folders(
         say = partial(bar.write, file=sys.stderr)
         _report_unpaired(paired, summary, lines, say)
         write = partial(_submit, codecs, runtime, rules, out)
+        opened.push(partial(_say_interrupted, summary, len(paired.pairs)))
         for job, written in run_jobs(paired.pairs, read, runtime, write):
             if error := written.exception():
                 status = summary.fail(job.task.name, error)
@@ -89,8 +90,17 @@ def infer_folders(
                 lines.write(_line(job.task, "done", None, written.result()))
             bar.update()
     files.sync_all()
+    summary.out = out
     summary.seconds = perf_counter() - start
     return summary
+
+
+def _say_interrupted(
+    summary: Summary, pairs: int, kind: type[BaseException] | None, *_: object
+) -> None:
+    if kind is KeyboardInterrupt:
+        said = f"{summary.done} of {pairs} pairs are written: the same command starts anew"
+        print(said, file=sys.stderr)
 
 
 def _report_unpaired(

@@ -8,7 +8,9 @@ from typing import get_args
 
 from segmif import folders
 from segmif.addresses import masked
+from segmif.files import shown
 from segmif.interrupts import end_in_order
+from segmif.sources.open_source import is_one_source
 
 from ..live.sinks.sink_error import SinkError
 from ..pipeline.decoder.pool import open_decoder
@@ -25,7 +27,7 @@ from .recordings.command import (
     read_list,
     stated_for_recordings,
 )
-from .recordings.open_recording import BAG, VIDEOS
+from .recordings.open_recording import BAG, NO_OUTPUTS, VIDEOS
 
 
 def add_infer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,9 +81,6 @@ def infer(options: argparse.Namespace, opened: LoadedModel) -> int:
     except (OSError, ValueError, SinkError) as error:
         print(masked(str(error)), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("recordings go on where they were if the same is called again", file=sys.stderr)
-        raise
     finally:
         opened.close()
     print(*summary.lines(), sep="\n")
@@ -96,8 +95,10 @@ def _infer_row(
 
 def infer_pair(options: argparse.Namespace, opened: LoadedModel) -> Summary:
     """Process two folders or two recordings; raises ValueError, SinkError or OSError."""
-    out, how = Path(options.out), folders.pairing_of(options)
+    out, how = output_path(options.out), folders.pairing_of(options)
     rules = PairRules.of(opened.settings, opened.rig_aligner)
+    if is_one_source(options.visible, options.infrared):
+        print(f"both sources are {masked(shown(options.visible))}", file=sys.stderr)
     if not _are_folders(options, out):
         if given := _stated_for_folders(options):
             raise ValueError(f"{given} is for two folders, and recordings are paired by time")
@@ -116,6 +117,19 @@ def infer_pair(options: argparse.Namespace, opened: LoadedModel) -> Summary:
         )
     finally:
         decoder.close()
+
+
+def output_path(word: str) -> Path:
+    """The path of --out, a suffix in small letters; ValueError for a file that is none of ours."""
+    path = Path(word)
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix not in NO_OUTPUTS:
+        return path
+    if suffix not in (*VIDEOS, BAG):
+        raise ValueError(
+            f"--out {shown(word)}: expected FILE{VIDEOS[0]}, FILE{VIDEOS[1]}, FILE{BAG} or a folder"
+        )
+    return path.with_suffix(suffix)
 
 
 def _are_folders(options: argparse.Namespace, out: Path) -> bool:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
+from segmif.files import shown
+
 from ..errors import Degraded
 from ..pipeline.pair_checks import SENSORS
 
@@ -33,6 +35,8 @@ class Summary:
     flags: Counter[str] = field(default_factory=Counter)  # pairs done with each
     alone: Counter[str] = field(default_factory=Counter)  # pairs done that rest on this sensor
     alignment: Counter[str] = field(default_factory=Counter)  # pairs done by how they came together
+    grey: int = 0  # pairs done whose visible frame has no colour
+    out: Path | None = None  # what was written
     notes: list[str] = field(default_factory=list)  # sentences on what is no failure
 
     @property
@@ -63,6 +67,7 @@ class Summary:
         self.stage_ms.update(report["times_ms"])
         self.flags.update(report["pair"]["flags"])
         self.alignment[report["alignment"]] += 1
+        self.grey += report["visible_grey"]
         sensors = report["pair"]["sensors"]
         if len(sensors) < len(SENSORS):
             self.alone.update(sensors)
@@ -78,11 +83,16 @@ class Summary:
             yield f"flagged: {_counts(self.flags)}"
         for sensor, pairs in self.alone.items():
             yield f"{pairs} rest on {sensor} alone"
-        if self.refused:
-            yield f"{self.refused} refused"
-        if self.failures:
-            yield f"{len(self.failures)} failed"
+        for count, what in (
+            (self.grey, "pairs have a grey visible frame"),
+            (self.refused, "refused"),
+            (len(self.failures), "failed"),
+        ):
+            if count:
+                yield f"{count} {what}"
         yield from self.notes
+        if self.done and self.out:
+            yield f"written: {shown(self.out)}"
         if not self.done and not self.refused and not self.failures:
             yield "nothing done: neither folder holds a frame"
 

@@ -29,8 +29,8 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
         "--offset-ms",
         type=offset,
         metavar="MS",
-        help="to add to infrared stamps, to bring them to the visible camera's clock; motion: "
-        "find it from the motion that both cameras see (0)",
+        help="to add to infrared stamps, to bring them to the visible camera's clock; start: both "
+        "recordings begin at one moment; motion: find it from the motion that both cameras see (0)",
     )
     rig.add_argument(
         "--tolerance-ms",
@@ -74,8 +74,8 @@ def _sink(word: str, picture: str | None) -> SinkSettings:
 
 
 def offset(text: str) -> float | str:
-    """A number of milliseconds, or the word `motion`; a `type` of argparse."""
-    return text if text == "motion" else FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS)(text)
+    """A number of milliseconds, or a word; a `type` of argparse."""
+    return text if text in ("start", "motion") else FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS)(text)
 
 
 def live_settings(options: argparse.Namespace) -> LiveSettings:

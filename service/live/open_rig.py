@@ -1,12 +1,14 @@
 """What a rig is made of, opened as its settings state it: sources, rules and sinks."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from segmif.addresses import masked
 from segmif.sources.frame import Part, Source
-from segmif.sources.open_source import local_path, open_source
+from segmif.sources.open_source import is_one_source, local_path, open_source
 from segmif.sources.options import SourceOptions
 from segmif.sources.pacing import PlaybackClock
 from segmif.spared_inputs import check_spared
@@ -28,6 +30,8 @@ from .sinks.settings import (
 )
 from .sinks.sink import Sink
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class OpenRig:
@@ -39,8 +43,9 @@ class OpenRig:
     clock: PlaybackClock | None = None  # of recordings; None: as fast as they are processed
     aligner: RigAligner | None = None  # None: as the service aligns
 
-    def rules(self, service: PairRules) -> PairRules:
+    def rules(self, service: PairRules, tolerance_ms: float) -> PairRules:
         """The rules for this rig's pairs: those of the service, with the rig's own file."""
+        service = service.paired_within(tolerance_ms)
         if self.aligner is None:
             return service
         cameras = service.cameras.over(self.aligner.rig.frames)
@@ -57,7 +62,7 @@ def open_rig(rig: RigSettings, live: LiveSettings) -> OpenRig:
 
 def check_rig(rig: RigSettings, live: LiveSettings) -> None:
     """Raise ValueError, OSError or SinkError for a rig file, source or sink that cannot be."""
-    if live.once and rig.offset_ns is None:
+    if live.once and rig.offset_ms == "motion":
         raise ValueError(
             "--offset-ms motion is for cameras: with --once frames would be lost until the offset "
             "is found; state it in milliseconds"
@@ -66,6 +71,8 @@ def check_rig(rig: RigSettings, live: LiveSettings) -> None:
         source = open_it()
         if live.once and source.live:
             raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
+    if is_one_source(rig.visible, rig.infrared):
+        logger.warning("%s: both sources are %s", rig.name, masked(rig.visible))
     specs = (spec for each in live.rigs for spec in (each.visible, each.infrared))
     check_spared(_files_of(rig.sinks), filter(None, map(local_path, specs)))
     for sink in open_rig(rig, live).sinks:

@@ -19,6 +19,12 @@ JITTER = 0.25  # of a period, that times of arrival scatter
 PARTS: tuple[Part, Part] = get_args(Part)
 Arrived = tuple[float, SourceFrame]
 
+DAY_NS = 86_400_000_000_000
+TWO_CLOCKS = (
+    "no pairs: one recording has times of day, the other counts from 0: state --offset-ms start if "
+    "both begin together"
+)
+
 
 @dataclass(frozen=True)
 class LivePair:
@@ -47,10 +53,17 @@ class PairQueue:
     """
 
     def __init__(
-        self, offset_ns: int | None = 0, tolerance_ns: int | None = None, *, lossless: bool = False
+        self,
+        offset_ns: int | None = 0,
+        tolerance_ns: int | None = None,
+        *,
+        lossless: bool = False,
+        from_start: bool = False,
     ) -> None:
         """
         `offset_ns` is added to infrared stamps; None: nothing pairs before `set_offset`.
+
+        `from_start`: the first frames of both cameras are of one moment; it needs no offset.
 
         `tolerance_ns` None: half the period of the faster camera, once it is known.
         """
@@ -61,6 +74,9 @@ class PairQueue:
             tolerance_ns or FIRST_TOLERANCE_NS, offset_ns or 0, WAITING_FRAMES
         )
         self._knows_offset = offset_ns is not None
+        self._from_start = from_start
+        self._held: list[tuple[Part, Arrived]] = []  # before both cameras have begun
+        self._began_ns = 0  # stamp of the first that was held
         self._last: dict[Part, SourceFrame] = {}
         self._periods: dict[Part, deque[int]] = {part: deque(maxlen=PERIODS) for part in PARTS}
         self._pairs: deque[LivePair] = deque()
@@ -101,10 +117,11 @@ class PairQueue:
             if self._lossless:
                 await self._changed.wait_for(lambda: self._has_room(part))
             self._note(part, frame)
-            take = self._matcher.visible if part == "visible" else self._matcher.infrared
-            if self._knows_offset and (pair := take(frame.stamp_ns, (monotonic(), frame))):
-                (arrived_s, visible), (_, infrared) = pair
-                self._add(LivePair(visible, infrared, arrived_s))
+            arrived = (monotonic(), frame)
+            if self._knows_offset:
+                self._match(part, arrived)
+            elif self._from_start:
+                self._hold(part, arrived)
             self._changed.notify_all()
 
     async def end(self, part: Part) -> None:
@@ -123,9 +140,28 @@ class PairQueue:
 
     def _has_room(self, part: Part) -> bool:
         """Whether neither this camera is too far ahead nor too many pairs wait."""
-        ahead = self._matcher.waiting(part) >= WAITING_FRAMES - 1
+        ahead = self._matcher.waiting(part) + len(self._held) >= WAITING_FRAMES - 1
         other_ended = bool(self._ended - {part})
         return len(self._pairs) < WAITING_PAIRS and (not ahead or other_ended)
+
+    def _hold(self, part: Part, arrived: Arrived) -> None:
+        """Keep the frames of the camera that began first until the other one begins."""
+        if self._held and self._held[0][0] != part:
+            first = {self._held[0][0]: self._began_ns, part: arrived[1].stamp_ns}
+            self.set_offset(first["visible"] - first["infrared"])
+            held, self._held = self._held, []
+            for each in (*held, (part, arrived)):
+                self._match(*each)
+            return
+        if not self._held:
+            self._began_ns = arrived[1].stamp_ns
+        self._held = [*self._held, (part, arrived)][-WAITING_FRAMES:]
+
+    def _match(self, part: Part, arrived: Arrived) -> None:
+        take = self._matcher.visible if part == "visible" else self._matcher.infrared
+        if pair := take(arrived[1].stamp_ns, arrived):
+            (arrived_s, visible), (_, infrared) = pair
+            self._add(LivePair(visible, infrared, arrived_s))
 
     def _add(self, pair: LivePair) -> None:
         self.skew_ns = pair.infrared.stamp_ns + self._matcher.offset_ns - pair.visible.stamp_ns

@@ -22,7 +22,7 @@ from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder
 from .open_rig import OpenRig
 from .page_feed import PageFeed
-from .pair_queue import LivePair, PairQueue
+from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
 from .raw_pair import raw_frame, stated_of
 from .sinks.sink import SinkThread
 
@@ -57,8 +57,9 @@ class RigPipeline:
             settings.offset_ns,
             None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
             lossless=lossless,
+            from_start=settings.offset_ms == "start",
         )
-        self._offset = OffsetFinder() if settings.offset_ns is None else None
+        self._offset = OffsetFinder() if settings.offset_ms == "motion" else None
         self.cameras = {
             part: CameraReader(part, open_it, self._put, settings.name, opened.clock)
             for part, open_it in opened.sources.items()
@@ -193,7 +194,7 @@ class RigPipeline:
             self._options.model_copy(update=stated),
             f"live {self.settings.name}",
             f"{self.settings.name}-{sequence}",
-            rules=self._opened.rules(self._dispatcher.rules),
+            rules=self._opened.rules(self._dispatcher.rules, self.queue.tolerance_ns / 1e6),
             recorded=Cameras(pair.visible.profile, pair.infrared.profile),
             half_size=level.half_size,
         )
@@ -240,6 +241,8 @@ class RigPipeline:
 
     def _no_pairs(self) -> str:
         gap_ms, within_ms = (self.queue.gap_ns or 0) / 1e6, self.queue.tolerance_ns / 1e6
+        if abs(self.queue.gap_ns or 0) > DAY_NS:
+            return TWO_CLOCKS
         return (
             f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "
             f"visible one, and {within_ms:.1f} ms are taken; state offset_ms or tolerance_ms"

@@ -37,12 +37,13 @@ class RigSettings(CameraFields):
     depth_m: float = Field(
         default=math.inf, gt=0, le=math.inf, description="metres to the plane that the rig aligns"
     )
-    offset_ms: Annotated[float, Field(ge=-MAX_OFFSET_MS, le=MAX_OFFSET_MS)] | Literal["motion"] = (
-        Field(
-            default=0,
-            description="milliseconds to add to infrared stamps, to bring them to the visible "
-            "clock; motion: found from the motion that both cameras see",
-        )
+    offset_ms: (
+        Annotated[float, Field(ge=-MAX_OFFSET_MS, le=MAX_OFFSET_MS)] | Literal["start", "motion"]
+    ) = Field(
+        default=0,
+        description="milliseconds to add to infrared stamps, to bring them to the visible "
+        "clock; start: the first frames of both are of one moment; motion: found from the "
+        "motion that both cameras see",
     )
     tolerance_ms: float | None = Field(
         default=None,
@@ -67,7 +68,7 @@ class RigSettings(CameraFields):
     @property
     def offset_ns(self) -> int | None:
         """The stated offset of the clocks; None: it is to be found."""
-        return None if self.offset_ms == "motion" else round(self.offset_ms * 1e6)
+        return None if isinstance(self.offset_ms, str) else round(self.offset_ms * 1e6)
 
     def pair_options(self) -> PairOptions:
         """What every pair of this rig states."""

@@ -57,6 +57,7 @@ class PairRules:
     rig_aligner: RigAligner | None = None  # None: frames come aligned
     gain: GainRule = field(default_factory=GainRule)
     max_skew_ms: float = math.inf
+    skew_stated: bool = True  # False: sources that are paired by stamps have their own limit
     degraded: Policy = "flag"
     max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
     cameras: Cameras = field(default_factory=Cameras)
@@ -72,10 +73,15 @@ class PairRules:
             rig_aligner,
             settings.gain_rule(),
             settings.max_skew_ms,
+            "max_skew_ms" in settings.model_fields_set,
             settings.degraded,
             settings.max_invalid,
             cameras,
         )
+
+    def paired_within(self, tolerance_ms: float) -> "PairRules":
+        """For pairs that were made by their stamps: that tolerance, unless a limit is stated."""
+        return self if self.skew_stated else replace(self, max_skew_ms=tolerance_ms)
 
     def cameras_for(self, options: PairOptions) -> Cameras:
         """The profiles of a pair's cameras: what its client states over the operator's."""

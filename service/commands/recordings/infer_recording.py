@@ -16,6 +16,7 @@ from segmif.imaging.image_header import MAX_PIXELS
 from segmif.runtime import Runtime
 
 from ...errors import ServiceError
+from ...live.pair_queue import DAY_NS, TWO_CLOCKS
 from ...live.sinks.jsonl import frame_facts
 from ...pipeline.infer import PairRules, PreparedPair
 from ...pipeline.pair_jobs import run_jobs
@@ -39,7 +40,7 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
     cannot be written.
     """
     with recording.locked():
-        earlier, summary = recording.earlier(), Summary()
+        earlier, summary = recording.earlier(), Summary(out=recording.output.target)
         complete = earlier is not None and earlier.complete and recording.output.publish()
         kept = recording.usable_lines() if earlier and not complete else []
         for _, line in islice(read_lines(recording.report), None if complete else len(kept)):
@@ -52,13 +53,23 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
         rules = replace(rules, max_pixels=MAX_PIXELS)
         try:
             _process(recording, runtime, rules, kept, summary)
-        except BaseException:
+        except BaseException as error:
             recording.forget_if_empty()
+            if isinstance(error, KeyboardInterrupt):
+                _say_kept(recording, summary)
             raise
         recording.write_record(complete=True)
         recording.output.publish()
         summary.seconds = perf_counter() - start
         return summary
+
+
+def _say_kept(recording: Recording, summary: Summary) -> None:
+    """Say how far an interrupted run came."""
+    handled = summary.done + summary.refused + len(summary.failures)
+    of = f" of about {recording.expected}" if recording.expected else ""
+    more = "the same command goes on" if summary.done else "the same command starts anew"
+    print(f"{handled}{of} pairs are kept: {more}", file=sys.stderr)
 
 
 def _process(
@@ -81,6 +92,7 @@ def _process(
             tqdm(initial=len(kept), total=recording.expected, unit="pair", file=sys.stderr)
         )
         say = partial(bar.write, file=sys.stderr)
+        rules = rules.paired_within(pairs.settle_tolerance() / 1e6)
         options = PairOptions(stream=RIG, refine=recording.refine)
         preparation = Preparation(rules, options, offset)
         tasks = iter(pairs)
@@ -160,6 +172,8 @@ def _lost(pairs: RecordedPairs, summary: Summary) -> Iterator[str]:
 def _no_pairs(pairs: RecordedPairs) -> str:
     if pairs.least_gap_ns is None:
         return "no pairs: one of the recordings holds no frame"
+    if abs(pairs.least_gap_ns) > DAY_NS:
+        return TWO_CLOCKS
     return (
         f"no pairs: the nearest infrared frame is stamped {pairs.least_gap_ns / 1e6:.1f} ms after "
         f"a visible one, and {(pairs.tolerance_ns or 0) / 1e6:.1f} ms are taken; state --offset-ms "

@@ -106,10 +106,6 @@ def open_output(out: Path, options: RecordingOptions, runtime: Runtime, rules: P
 
         cameras = rules.rig_aligner.rig if rules.rig_aligner else None
         return McapOutput(_bag_settings(out, options), RIG, runtime.manifest.classes, cameras)
-    if out.suffix.lower() in NO_OUTPUTS and out.suffix not in VIDEOS and not out.is_dir():
-        raise ValueError(
-            f"{shown(out)}: expected FILE{VIDEOS[0]}, FILE{VIDEOS[1]}, FILE{BAG} or a folder"
-        )
     from .video_output import VideoOutput
 
     target = out if out.suffix in VIDEOS else out / f"{options.picture}.mkv"
@@ -158,7 +154,7 @@ def settings_of(
         "tolerance_ms": options.tolerance_ms,
         "refine": options.refine,
         "degraded": rules.degraded,
-        "max_skew_ms": str(rules.max_skew_ms),
+        "max_skew_ms": str(rules.max_skew_ms) if rules.skew_stated else None,
         "max_invalid": rules.max_invalid,
         "gain": str(rules.gain),
         "rig_sha256": aligner and aligner.sha256,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from segmif.imaging.codecs import Pixels
 from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
@@ -14,6 +15,8 @@ from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from .kept_lines import KeptLine
 from .recorded_pairs import RecordedPair
+
+GREY_LEVELS = 2  # between channels, which a codec leaves
 
 
 @dataclass
@@ -62,4 +65,10 @@ class Preparation:
         cameras = rules.cameras_for(options)
         visible, infrared = map(raw_frame, frames)
         decoded = decode(visible, infrared, rules.max_pixels, times, cameras=cameras)
-        return align_pair(decoded, rules, times, options, self._memory)
+        prepared = align_pair(decoded, rules, times, options, self._memory)
+        return replace(prepared, visible_grey=_is_grey(pair.visible.pixels))
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    """Whether a picture (H, W, 3) has no colour, as one of a thermal camera."""
+    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_LEVELS)

@@ -90,7 +90,7 @@ class RecordedPairs:
 
     def __iter__(self) -> Iterator[RecordedPair]:
         visible, infrared = self.cameras["visible"], self.cameras["infrared"]
-        tolerance_ns = self._tolerance_ns()
+        tolerance_ns = self.settle_tolerance()
         sequence = 0
         while (first := visible.stamp_ns()) is not None:
             if (second := infrared.stamp_ns()) is None:
@@ -110,7 +110,8 @@ class RecordedPairs:
         for camera in self.cameras.values():
             camera.reading.close()
 
-    def _tolerance_ns(self) -> int:
+    def settle_tolerance(self) -> int:
+        """The largest skew of a pair [ns], from the first frames if it is not stated."""
         if self.tolerance_ns is None:
             stamps = [each.stamps(PERIODS + 1) for each in self.cameras.values()]
             try:

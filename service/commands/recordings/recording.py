@@ -9,7 +9,7 @@ from pathlib import Path
 from segmif.files import shown
 
 from .clock import OffsetMs, Openers
-from .kept_lines import KeptLine, kept_lines
+from .kept_lines import KeptLine, kept_lines, read_lines
 from .output import Output
 from .run_record import RunRecord, read_record
 
@@ -40,7 +40,7 @@ class Recording:
         if self.overwrite:
             return None
         target, found = self.output.target, read_record(self.record)
-        begun = self.report.stat().st_size > 0
+        begun = self._holds_results()
         if found is None:
             if target.is_file() or begun:
                 raise ValueError(
@@ -68,15 +68,24 @@ class Recording:
         replace(self.begun_with, complete=complete).write(self.record)
 
     def forget_if_empty(self) -> None:
-        """Remove what a run has left beside its output, if it came to no pair."""
-        if not self.report.stat().st_size:
+        """Remove what a run has left beside its output, if it did no pair."""
+        if not self._holds_results():
             self.record.unlink(missing_ok=True)
             self.report.unlink(missing_ok=True)
+
+    def _holds_results(self) -> bool:
+        return any(line["status"] == "done" for _, line in read_lines(self.report))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out; raises ValueError if one is at work, or OSError."""
-        self.report.parent.mkdir(parents=True, exist_ok=True)
+        folder = self.report.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"the folder {shown(folder)} cannot be made ({error.strerror}): name another output"
+            ) from None
         with self.report.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,6 +14,13 @@ from segmif.parsing import parse_json
 from segmif.sources.open_source import local_path
 
 Facts = Mapping[str, Any]
+# Settings whose values say nothing to people.
+WORDS = {
+    "rig_sha256": "the rig file",
+    "weights_sha256": "the network (--weights)",
+    "cameras": "what is stated of the cameras",
+    "gain": "the gain",
+}
 
 
 @dataclass(frozen=True)
@@ -32,16 +39,23 @@ class RunRecord:
 
     def changes(self, earlier: "RunRecord") -> Iterator[str]:
         """A sentence for each difference from the record of an earlier run."""
-        for name, now, before in (
+        for part, source, other in (
             ("visible", self.visible, earlier.visible),
             ("infrared", self.infrared, earlier.infrared),
-            ("", self.settings, earlier.settings),
-            ("", {"version": self.made_by}, {"version": earlier.made_by}),
         ):
-            for key in sorted(now.keys() | before.keys()):
-                if now.get(key) != before.get(key):
-                    label = f"{name} {key}".strip()
-                    yield f"{label} was {_shown(before.get(key))}, is {_shown(now.get(key))}"
+            if source["source"] != other.get("source"):
+                yield f"{part} source was {other.get('source')}, is {source['source']}"
+            elif source != other:
+                yield f"{part} {source['source']} has changed since"
+        now = {**self.settings, "version": self.made_by}
+        before = {**earlier.settings, "version": earlier.made_by}
+        for key in sorted(now.keys() | before.keys()):
+            if now.get(key) == before.get(key):
+                continue
+            if key in WORDS:
+                yield f"{WORDS[key]} is another"
+            else:
+                yield f"{key} was {_shown(before.get(key))}, is {_shown(now.get(key))}"
 
 
 def read_record(path: Path) -> RunRecord | None:

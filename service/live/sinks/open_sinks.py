@@ -12,6 +12,7 @@ from .image_folder import ImageFolder
 from .jsonl import JsonLines, StandardOutput
 from .mcap_recording import McapRecording
 from .retrying import Retrying
+from .rotation import SUFFIXES
 from .settings import (
     STREAM,
     ImagesSettings,
@@ -54,6 +55,8 @@ def open_sinks(
 def parse_sink(word: str) -> SinkSettings:
     """The settings that a word of the command line stands for; ValueError for any other."""
     path = Path(word)
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+        path = path.with_suffix(path.suffix.lower())
     if STREAM.fullmatch(word):
         return StreamSettings(url=SecretStr(word))
     if "://" in word:

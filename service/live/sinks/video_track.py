@@ -21,9 +21,11 @@ if TYPE_CHECKING:  # a process of its own streams, and starts the sooner
 
 KEYFRAME_NS = 1_000_000_000
 FINE = Fraction(1, 90_000)  # rounds stamps by 6 us at most
-RATE = 30  # a hint for players: the stamps decide
+RATE = 30  # what encoders reckon with: the stamps decide
 LEAST_APART = 8  # pictures that are encoded on their own
 QUIET = {"libx265": {"x265-params": "log-level=error"}}  # it says much by itself
+# Levels of H.264 with their macroblocks a frame (table A-1), which at RATE keep within the level.
+LEVELS = {"3.0": 1350, "3.1": 3600, "4.0": 8192, "5.0": 19_660, "5.1": 32_768, "5.2": 36_864}
 GROUP = 600  # frames without a keyframe, if a second has so many
 
 
@@ -36,6 +38,7 @@ class Encoder:
     options: Mapping[str, str] = field(default_factory=dict)
     finest: Fraction = FINE  # time base that it takes
     group: int = GROUP
+    rated: bool = False  # it needs the rate of the stream
     bt601: bool = False  # the matrix that is taken if none is named; else BT.709, named
 
 
@@ -63,7 +66,7 @@ def encoder_for(codec: str, quality: int) -> Encoder:
         return Encoder("mpeg4", "yuv420p", options, Fraction(1, 60_000), bt601=True)
     if codec == "ffv1":
         return lossless("bgr0")
-    return _tried(Encoder(codec, "yuv420p", QUIET.get(codec, {}), group=RATE))
+    return _tried(Encoder(codec, "yuv420p", QUIET.get(codec, {}), group=RATE, rated=True))
 
 
 def lossless(pix_fmt: str) -> Encoder:
@@ -101,6 +104,15 @@ def padding(encoder: Encoder, shape: tuple[int, ...]) -> tuple[int, int]:
     """Pixels that are added at the right and at the bottom: 4:2:0 has even sides only."""
     odd = encoder.pix_fmt == "yuv420p"
     return (shape[1] % 2, shape[0] % 2) if odd else (0, 0)
+
+
+def level(encoder: Encoder, shape: tuple[int, ...]) -> dict[str, str]:
+    """The level of pictures (H, W, ...), as an option: without a rate x264 takes a high one."""
+    if encoder.name != "libx264":
+        return {}
+    blocks = -(-shape[0] // 16) * -(-shape[1] // 16)
+    fitting = next((name for name, most in LEVELS.items() if blocks <= most), None)
+    return {"level": fitting} if fitting else {}
 
 
 class Keyframes:
@@ -145,7 +157,11 @@ class VideoTrack:
         self._time_base = max(finest, encoder.finest)
         self._right, self._bottom = padding(encoder, shape)
         self._size = shape[1] + self._right, shape[0] + self._bottom
-        stream: Any = container.add_stream(encoder.name, RATE, dict(encoder.options))
+        # Players take the rate of MKV at its word; without one they go by the stamps.
+        unrated = container.format.name == "matroska" and not encoder.rated
+        self._rate = 0 if unrated else RATE
+        self._options = dict(encoder.options) | ({} if self._rate else level(encoder, shape))
+        stream: Any = container.add_stream(encoder.name, RATE, dict(self._options))
         self._set_up(stream.codec_context)
         stream.time_base = self._time_base
         self._stream, self._context = stream, stream.codec_context
@@ -196,7 +212,7 @@ class VideoTrack:
         self._encode(None)
         self._context = self._av.CodecContext.create(self._encoder.name, "w")
         self._set_up(self._context)
-        self._context.options = dict(self._encoder.options)
+        self._context.options = dict(self._options)
         self._context.flags = self._stream.codec_context.flags
 
     def _set_up(self, context: Any) -> None:
@@ -204,7 +220,7 @@ class VideoTrack:
         context.pix_fmt, context.time_base = self._encoder.pix_fmt, self._time_base
         context.gop_size, context.max_b_frames = self._encoder.group, 0
         # What PyAV sets for a stream, and not for an encoder alone.
-        context.framerate, context.bit_rate, context.bit_rate_tolerance = RATE, 0, 128_000
+        context.framerate, context.bit_rate, context.bit_rate_tolerance = self._rate, 0, 128_000
         context.thread_count = 2  # the network needs the other cores
         if self._encoder.pix_fmt == "yuv420p" and not self._encoder.bt601:
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709

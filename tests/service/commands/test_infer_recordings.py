@@ -2,10 +2,13 @@
 
 import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
+import wave
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -281,6 +284,54 @@ def test_a_run_that_changed_is_named_and_can_start_anew(
     assert "no record of its run: --overwrite starts anew" in capsys.readouterr().err
 
 
+def test_a_run_that_did_nothing_keeps_nothing(
+    infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.MKV"
+    assert infer(out, "--offset-ms=1e10") == 1
+    assert "the other counts from 0: state --offset-ms start" in capsys.readouterr().err
+    assert infer(out) == 0
+    assert f"written: {tmp_path / 'out.mkv'}" in capsys.readouterr().out
+    own = tmp_path / "own.mp4"
+    own.write_bytes((videos / "visible.mp4").read_bytes())
+    assert infer(tmp_path / "b.mkv", visible=own) == 0
+    os.utime(own, (1, 1))
+    assert infer(tmp_path / "b.mkv", visible=own) == 2
+    assert f"visible {own} has changed since" in capsys.readouterr().err
+
+
+def test_one_recording_as_both_sources_is_said(
+    infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = {"visible": videos / "infrared.mkv", "infrared": videos / "infrared.mkv"}
+    assert infer(tmp_path / "out.mkv", **both) == 0
+    said = capsys.readouterr()
+    assert f"both sources are {videos / 'infrared.mkv'}" in said.err
+    assert f"{COUNT} pairs have a grey visible frame" in said.out
+    assert infer(tmp_path / "colour.mkv") == 0
+    said = capsys.readouterr()
+    assert "both sources" not in said.err and "grey" not in said.out
+
+
+def test_an_interrupted_run_says_what_is_kept(
+    stand_in_weights: Path, videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mkv"
+    endless = "synthetic:64x48@25,frames=100000"
+    words = command(stand_in_weights, out, endless, endless)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "service", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    report = tmp_path / "out.report.jsonl"
+    until = time.monotonic() + 60
+    while not (report.exists() and report.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert re.search(r"^[1-9]\d* pairs are kept: the same command goes on$", said, re.MULTILINE)
+
+
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])
 def test_no_input_is_written_over(
     infer: Infer,
@@ -446,6 +497,8 @@ def test_two_processes_do_not_write_one_output(
         (["--out=x.AVI"], r"x\.AVI: expected FILE\.mp4, FILE\.mkv, FILE\.mcap or a folder"),
         (["--frames", "--out=x.mp4"], r"--frames writes to a folder, and x\.mp4 names a file"),
         (["--frames", "--quality=20"], "--quality is for a video, and out becomes none"),
+        (["--out=missing/x/y.mkv"], "the folder missing/x cannot be made .*name another output"),
+        (["--visible=sound.wav"], "sound.wav has sound but no video"),
         (["--frames", "--picture=mosaic"], "mosaic is for a video"),
         (["--visible=synthetic:64x48,frames=2", "--offset-ms=1e6"], "no pairs: the nearest infr"),
         (["--list=x.csv"], "--list names all recordings: leave out --visible"),
@@ -461,6 +514,10 @@ def test_what_cannot_be_is_said_in_a_sentence(
     sentence: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "missing").touch()
+    with wave.open("sound.wav", "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16_000))
     assert infer(Path("out"), *flags) == (1 if "no pairs" in sentence else 2)
     assert re.search(sentence, capsys.readouterr().err)
     assert not list(tmp_path.rglob("*.mkv"))

@@ -43,6 +43,18 @@ async def test_a_recording_loses_no_pair_however_slow_the_reader() -> None:
     assert queue.skew_ns == 7 * MS
 
 
+@pytest.mark.parametrize("first", ["visible", "infrared"])
+async def test_recordings_of_two_clocks_begin_at_one_moment(first: str) -> None:
+    queue = PairQueue(None, lossless=True, from_start=True)
+    visible, infrared = [i * 40.0 for i in range(50)], [9e9 + i * 40.0 for i in range(50)]
+    fillings = [fill(queue, "visible", visible), fill(queue, "infrared", infrared)]
+    filling = asyncio.gather(*(fillings if first == "visible" else reversed(fillings)))
+    pairs = await asyncio.wait_for(drain(queue), 10)
+    await filling
+    assert [pair.visible.stamp_ns for pair in pairs] == [round(s * MS) for s in visible]
+    assert [pair.infrared.stamp_ns for pair in pairs] == [round(s * MS) for s in infrared]
+
+
 async def test_a_recording_that_begins_later_does_not_stop_the_other() -> None:
     queue = PairQueue(lossless=True)
     visible, infrared = [i * 40.0 for i in range(300)], [i * 40.0 for i in range(150, 300)]

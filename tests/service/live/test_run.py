@@ -21,6 +21,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from segmif.imaging import codecs
 from segmif.imaging.codecs import write_png
 from tests.service.conftest import free_port
 
@@ -204,6 +205,33 @@ def run_once(weights: Path, folder: Path, *flags: str) -> subprocess.CompletedPr
         timeout=60,
         check=False,
     )
+
+
+def test_clocks_differ_and_rates_too(stand_in_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "visible").mkdir()
+    for number in range(20):
+        stamp_ns = 1_700_000_000_000_000_000 + number * 100_000_000
+        codecs.write_png(
+            tmp_path / "visible" / f"{stamp_ns}.png", np.full((64, 96, 3), 99, np.uint8)
+        )
+    flags = [
+        *("--visible", "visible", "--infrared", "synthetic:96x64@9,frames=18", "--once"),
+        *("--offset-ms", "start", "--out", "lines.jsonl", "--port", str(free_port())),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "run", "--weights", str(stand_in_weights), *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    pairs = [line["report"]["pair"] for line in lines]
+    assert len(pairs) > 14 and pairs[0]["skew_ms"] == 0
+    assert max(abs(pair["skew_ms"]) for pair in pairs) > 20  # beyond the limit of a request
+    assert not any("skewed" in pair["flags"] for pair in pairs)
 
 
 def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def test_pictures_and_stamps_come_back(
     assert facts["padding"] == [0, 0]
 
 
+@pytest.mark.parametrize("codec", ["h264", "mpeg4", "ffv1"])
+def test_the_rate_of_a_file_is_that_of_its_pictures(
+    tmp_path: Path, results: Results, codec: str
+) -> None:
+    record(VideoSettings(path=tmp_path / "out.mkv", codec=codec), results(20))
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        rate = container.streams.video[0].average_rate
+    assert rate is not None and float(rate) == pytest.approx(1e9 / PERIOD_NS, rel=0.02)
+
+
 @pytest.mark.parametrize("name", ["visible", "infrared", "mask", "overlay", "mosaic"])
 def test_every_picture_is_recorded_without_loss(
     tmp_path: Path, results: Results, name: PictureName
