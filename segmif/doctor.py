@@ -100,7 +100,7 @@ def check_packages() -> Finding:
 
 def check_extras() -> Finding:
     """Which extras are here; none of them is needed to serve on a CPU."""
-    extras = ("client", "live", "train", "export", "gpu", "trt", "rosbag", "traces")
+    extras = ("live", "client", "train", "export", "gpu", "trt", "rosbag", "traces")
     with suppress(PackageNotFoundError):
         missing = [name for name in extras if any(map(_wanting, _requirements(name)))]
         here = ", ".join(name for name in extras if name not in missing) or "none"

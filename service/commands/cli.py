@@ -172,7 +172,10 @@ def common() -> MaskingParser:
         "--device", choices=get_args(Device), help="device that runs an .onnx (cpu)"
     )
     network.add_argument(
-        "--rig", type=Path, metavar="FILE", help="rig.yaml of the cameras; else frames are aligned"
+        "--rig",
+        type=Path,
+        metavar="FILE",
+        help="rig.yaml of the cameras; else frames are taken as aligned",
     )
     network.add_argument(
         "--depth-m",

@@ -63,7 +63,10 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
         help="process every pair of the recordings as fast as possible, then end",
     )
     recordings.add_argument(
-        "--speed", type=FloatRange(0, 1000), default=1.0, help="of recordings without --once (1)"
+        "--speed",
+        type=FloatRange(0, 1000),
+        default=1.0,
+        help="of recordings without --once: 2 plays twice as fast (1)",
     )
 
 

@@ -140,7 +140,8 @@ class PairQueue:
 
     def _has_room(self, part: Part) -> bool:
         """Whether neither this camera is too far ahead nor too many pairs wait."""
-        ahead = self._matcher.waiting(part) + len(self._held) >= WAITING_FRAMES - 1
+        held = sum(of == part for of, _ in self._held)
+        ahead = self._matcher.waiting(part) + held >= WAITING_FRAMES - 1
         other_ended = bool(self._ended - {part})
         return len(self._pairs) < WAITING_PAIRS and (not ahead or other_ended)
 
