@@ -10,7 +10,6 @@ from segmif import folders
 from segmif.addresses import masked
 from segmif.files import shown
 from segmif.interrupts import end_in_order
-from segmif.sources.open_source import is_one_source
 
 from ..live.sinks.sink_error import SinkError
 from ..pipeline.decoder.pool import open_decoder
@@ -97,8 +96,6 @@ def infer_pair(options: argparse.Namespace, opened: LoadedModel) -> Summary:
     """Process two folders or two recordings; raises ValueError, SinkError or OSError."""
     out, how = output_path(options.out), folders.pairing_of(options)
     rules = PairRules.of(opened.settings, opened.rig_aligner)
-    if is_one_source(options.visible, options.infrared):
-        print(f"both sources are {masked(shown(options.visible))}", file=sys.stderr)
     if not _are_folders(options, out):
         if given := _stated_for_folders(options):
             raise ValueError(f"{given} is for two folders, and recordings are paired by time")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from segmif.addresses import masked
 from segmif.sources.frame import Part, Source
 from segmif.sources.open_source import is_one_source, local_path, open_source
 from segmif.sources.options import SourceOptions
@@ -72,7 +71,7 @@ def check_rig(rig: RigSettings, live: LiveSettings) -> None:
         if live.once and source.live:
             raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
     if is_one_source(rig.visible, rig.infrared):
-        logger.warning("%s: both sources are %s", rig.name, masked(rig.visible))
+        logger.warning("%s: both sources are %s", rig.name, source.address)
     specs = (spec for each in live.rigs for spec in (each.visible, each.infrared))
     check_spared(_files_of(rig.sinks), filter(None, map(local_path, specs)))
     for sink in open_rig(rig, live).sinks:

@@ -1,6 +1,7 @@
 """Opens what `segmif infer` is asked for: two recordings and their output."""
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from segmif.files import shown
 from segmif.runtime import Runtime
 from segmif.sources.ffmpeg import imported
 from segmif.sources.frame import Part, Source
-from segmif.sources.open_source import FILES, local_path, open_source
+from segmif.sources.open_source import FILES, is_one_source, local_path, open_source
 from segmif.spared_inputs import check_spared
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
@@ -59,7 +60,9 @@ def open_recording(
         "infrared": partial(_recorded, infrared, "infrared"),
     }
     for open_it in sources.values():
-        open_it()  # raises for what no source can be
+        source = open_it()  # raises for what no source can be
+    if is_one_source(visible, infrared):
+        print(f"both sources are {source.address}", file=sys.stderr)
     output = open_output(out, options, runtime, rules)
     single = output.target.suffix in (*VIDEOS, BAG) and output.target == out
     beside = f"{out.stem}." if single else ""
