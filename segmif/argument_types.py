@@ -3,7 +3,8 @@
 import math
 from argparse import ArgumentParser, ArgumentTypeError
 from dataclasses import dataclass
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from segmif.addresses import masked
 
@@ -52,6 +53,17 @@ class FloatRange:
 class MaskingParser(ArgumentParser):
     """A parser, with parsers of its commands, that repeats a wrong word without its password."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse; a command itself refuses what it does not know, with what was meant."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            meant = get_close_matches(word, self._option_string_actions, 1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return parsed, unknown
+
     def error(self, message: str) -> NoReturn:
-        """Print usage and message, and exit with code 2."""
-        super().error(masked(message))
+        """Print how to get help and the message, and exit with code 2."""
+        how = f"usage: {self.prog} --help says what there is\n"
+        self.exit(2, f"{how}{self.prog}: error: {masked(message)}\n")

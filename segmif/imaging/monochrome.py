@@ -34,6 +34,7 @@ def monochrome(pixels: Colours) -> Colours:
             "channels",
             "the infrared frame has 3 different channels, expected 1 (white hot), in "
             f"{tinted.mean():.1%} of its pixels; send it without false colours, and check that the "
-            "two files are not swapped",
+            "two files are not swapped; `segmif infer` and `run` read the counts of a radiometric "
+            "JPEG that is a source",
         )
     return cast(Colours, np.where(tinted, pixels[..., :3].max(axis=2), grey))

@@ -34,6 +34,15 @@ from .run import add_rig_arguments, check_rigs, live_settings
 
 DESCRIPTION = "Serve answers over HTTP, infer works through folders and recordings, bench measures."
 
+RUN = """\
+Read two cameras or recordings, fuse each pair, show it on the page, record or pass it on.
+
+  segmif run --visible /dev/video0 --infrared /dev/video2 --out day.mkv"""
+INFER = """\
+Fuse and label two folders of frames, or two recordings.
+
+  segmif infer --visible colour.mp4 --infrared thermal.mkv --out fused.mp4"""
+
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m service") -> int:
     """
@@ -225,11 +234,19 @@ def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
     serving = common_of_services()
     commands.add_parser("serve", parents=[network, serving], help="answer over HTTP")
     run = commands.add_parser(
-        "run", parents=[network, serving], help="read cameras or recordings, fuse and pass on"
+        "run",
+        parents=[network, serving],
+        help="read cameras or recordings, fuse and pass on",
+        description=RUN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_rig_arguments(run)
     infer = commands.add_parser(
-        "infer", parents=[network], help="fuse and label folders of pairs, or recordings"
+        "infer",
+        parents=[network],
+        help="fuse and label folders of pairs, or recordings",
+        description=INFER,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_infer_arguments(infer)
     commands.add_parser("bench", help="measure a running service (needs the extra `client`)")

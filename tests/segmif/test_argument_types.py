@@ -42,6 +42,17 @@ def test_numbers_within_their_ends_are_read() -> None:
         IntegerRange(0, 9)("1.5")
 
 
+@pytest.mark.parametrize("command", ["run", "infer", "serve"])
+def test_a_misspelt_option_is_said_in_two_lines(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--wieghts=x"], "segmif")
+    usage, said = capsys.readouterr().err.splitlines()
+    assert usage.startswith(f"usage: segmif {command} ")
+    assert said.endswith("unrecognized arguments: --wieghts=x; did you mean --weights?")
+
+
 def test_no_program_takes_a_number_without_ends() -> None:
     programs = ("training", "export", "service", "calibration", "docker", "lab", "benchmarks")
     for folder in ("segmif", *programs):
