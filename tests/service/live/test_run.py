@@ -165,18 +165,25 @@ def test_recordings_are_processed_once_and_whole(stand_in_weights: Path, tmp_pat
     assert len(lines) == 60
 
 
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [
+        (0, "one recording has times of day, the other counts from 0: state --offset-ms start"),
+        (10**18 - 10**13, "no pairs: the newest infrared frame is stamped 10000000.0 ms after"),
+    ],
+)
 def test_recordings_that_never_pair_fail_and_say_why(
-    stand_in_weights: Path, tmp_path: Path
+    stand_in_weights: Path, tmp_path: Path, begins: int, said: str
 ) -> None:
     early, late = tmp_path / "early", tmp_path / "late"
-    for folder, first in ((early, 0), (late, 10**18)):
+    for folder, first in ((early, begins), (late, 10**18)):
         folder.mkdir()
         for number in range(3):
             name = f"{first + number * 10**8:019d}.png"
             write_png(folder / name, np.full((64, 96), 9 * number, np.uint8))
     ended = run_once(stand_in_weights, tmp_path, "--visible", str(early), "--infrared", str(late))
     assert ended.returncode == 1
-    assert "no pairs: the newest infrared frame is stamped" in ended.stderr
+    assert said in ended.stderr
 
 
 def test_a_recording_that_is_there_is_not_replaced_and_nothing_starts(
