@@ -71,4 +71,5 @@ class Preparation:
 
 def _is_grey(pixels: Pixels) -> bool:
     """Whether a picture (H, W, 3) has no colour, as one of a thermal camera."""
-    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_LEVELS)
+    few = pixels[::8, ::8]  # all of them would take half as long as the network
+    return bool((few.max(axis=2) - few.min(axis=2)).max() <= GREY_LEVELS)
