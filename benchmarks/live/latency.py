@@ -28,10 +28,14 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.live.streams import GST_PYTHON, rtsp_server
 from benchmarks.live.videos import BITS, BLOCK, SIZE, write_videos
 from benchmarks.results_file import save
-from benchmarks.service.servers import Server, serving
+from benchmarks.service.servers import ROOT, Server, serving
 from segmif.argument_types import IntegerRange
 
 PORT = 18558
+GSTREAMER = (
+    "gst:rtspsrc location={url} latency=0 protocols=tcp ! rtph264depay ! h264parse "
+    "! avdec_h264 max-threads=1 ! videoconvert"
+)
 WARM_S, SPARE_S = 10, 20
 # Reads the number from the canvas at each repaint; kept with the time at which it first showed.
 WATCH = """
@@ -70,6 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--gst-python", default=GST_PYTHON, metavar="PROGRAM")
     parser.add_argument("--no-recording", action="store_true", help="measure the page alone")
+    parser.add_argument("--gstreamer", metavar="FOLDER", help="read by GStreamer; folder of `gi`")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
@@ -89,7 +94,7 @@ def measured(
     """One measurement."""
     sinks = ["--out", str(folder / "recording.mkv")] if recorded else []
     with rtsp_server(PORT, files, folder / "sent.txt", options.gst_python):
-        sources = [f"rtsp://127.0.0.1:{PORT}/{part}" for part in ("visible", "infrared")]
+        sources = [source(part, options.gstreamer) for part in ("visible", "infrared")]
         command = [
             "-m",
             "service",
@@ -100,7 +105,8 @@ def measured(
             sources[1],
             *sinks,
         ]
-        with serving(command, log=folder / "log") as server:
+        environment = {"PYTHONPATH": f"{ROOT}:{options.gstreamer}"} if options.gstreamer else None
+        with serving(command, environment=environment, log=folder / "log") as server:
             with live_page(server) as page:
                 time.sleep(WARM_S)
                 before, cpu_before = state_of(server), server.cpu_seconds()
@@ -112,6 +118,7 @@ def measured(
         sent = sent_ms(folder / "sent.txt", rate)
     return {
         "rate": rate,
+        "reader": "GStreamer" if options.gstreamer else "PyAV",
         "recording": recorded,
         **latencies(seen, sent),
         **drops(before, after),
@@ -135,6 +142,12 @@ def live_page(server: Server) -> Iterator[Page]:
             page.select_option(f"#{side}-view", "fused")
         yield page
         browser.close()
+
+
+def source(part: str, gstreamer: str | None) -> str:
+    """The stream of a part, by PyAV or by a pipeline."""
+    url = f"rtsp://127.0.0.1:{PORT}/{part}"
+    return GSTREAMER.format(url=url) if gstreamer else url
 
 
 def state_of(server: Server) -> dict[str, Any]:

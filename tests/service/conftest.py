@@ -1,5 +1,6 @@
 """The service behind a real server, around the network at hand."""
 
+import signal
 import socket
 import ssl
 import threading
@@ -30,6 +31,11 @@ def open_regions() -> set[Path]:
         with suppress(FileNotFoundError):  # what listed the folder is closed by now
             links.append(file.readlink())
     return {link for link in links if str(link).startswith("/dev/shm/segmif-")}
+
+
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in the background, whose children it makes deaf."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:

@@ -24,6 +24,7 @@ from segmif.geometry.cameras import Camera, Rig
 from segmif.geometry.rig import write_rig
 from segmif.imaging import codecs
 from service.__main__ import main
+from tests.service.conftest import hear_ctrl_c
 
 ROOT = Path(__file__).parents[3]
 SHAPE, COUNT, RATE = (48, 64), 90, 25
@@ -319,15 +320,19 @@ def test_an_interrupted_run_says_what_is_kept(
     out = tmp_path / "out.mkv"
     endless = "synthetic:64x48@25,frames=100000"
     words = command(stand_in_weights, out, endless, endless)
-    running = subprocess.Popen(
-        [sys.executable, "-m", "service", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
     report = tmp_path / "out.report.jsonl"
     until = time.monotonic() + 60
-    while not (report.exists() and report.stat().st_size) and time.monotonic() < until:
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    ) as running:
+        while not (report.exists() and report.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert re.search(r"^[1-9]\d* pairs are kept: the same command goes on$", said, re.MULTILINE)
 

@@ -26,7 +26,7 @@ from service.__main__ import main
 from service.server.process_limits import OWN_DESCRIPTORS, fitted
 from service.settings import Settings
 from tests.conftest import stand_in_model
-from tests.service.conftest import free_port
+from tests.service.conftest import free_port, hear_ctrl_c
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,11 +59,6 @@ def test_the_quota_of_a_container_is_read(
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text)
     assert cpu_quota(tmp_path / "groups", tmp_path / "own") == quota
-
-
-def hear_ctrl_c() -> None:
-    """Undo what a shell does to commands in the background, whose children it makes deaf."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

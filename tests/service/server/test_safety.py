@@ -357,7 +357,7 @@ def test_a_port_that_is_taken_is_named_in_one_line(
     said = capfd.readouterr().err
     assert said == (
         f"cannot listen on 127.0.0.1 port {port} (Address already in use): stop what does, or "
-        "choose another --port or --host\n"
+        "choose another --port or --host (make serve: PORT=)\n"
     )
 
 
