@@ -5,12 +5,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from threading import Thread
 from time import monotonic
 from typing import Any, Literal
 
-from segmif.sources.frame import Part, Source, SourceError, SourceFrame
+from segmif.addresses import masked
+from segmif.sources.frame import Part, Source, SourceFrame
 from segmif.sources.pacing import PlaybackClock, paced
 from segmif.sources.reconnect import SourceEvent, reconnecting
 
@@ -90,19 +90,23 @@ class CameraReader:
                 self.state = "connected"
                 self.frames += 1
                 self._times.append(monotonic())
-                self._hand_on(frame)
-        except SourceError as error:
-            self.error = str(error)
-            logger.error("%s %s: %s", self._rig, self.part, error)
-        except (CancelledError, RuntimeError):  # the event loop ends
-            return
-        finally:
-            self.state = "ended"
-        with suppress(CancelledError, RuntimeError):
-            self._hand_on(None)
+                if not self._hand_on(frame):
+                    break
+        except Exception as error:  # without an end the rig would wait for ever
+            self.error = masked(str(error)) or type(error).__name__
+            logger.error("%s %s: %s", self._rig, self.part, self.error)
+        self.state = "ended"
+        self._hand_on(None)
 
-    def _hand_on(self, frame: SourceFrame | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._put(self.part, frame), self._loop).result()
+    def _hand_on(self, frame: SourceFrame | None) -> bool:
+        """Give a frame to the rig, or None at the end; False if the event loop ends."""
+        putting = self._put(self.part, frame)
+        try:
+            asyncio.run_coroutine_threadsafe(putting, self._loop).result()
+        except (CancelledError, RuntimeError):
+            putting.close()
+            return False
+        return True
 
 
 def rate_of(times_s: Iterable[float]) -> float:

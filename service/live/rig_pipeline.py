@@ -77,7 +77,8 @@ class RigPipeline:
         self._sequence = 0
         self._times: deque[float] = deque(maxlen=RATE_RESULTS)
         self._next_s = 0.0  # when `max_rate` admits the next pair
-        self._busy_s, self._busy_since = 0.0, 0.0
+        self._in_work = 0  # pairs
+        self._busy_s, self._busy_since = 0.0, 0.0  # with one in work, until the last began
         metrics.watch(self)
 
     @property
@@ -104,6 +105,7 @@ class RigPipeline:
                 if not self._takes(pair):
                     continue
                 await self._room.acquire()
+                self._begin()
                 previous = asyncio.create_task(self._process(pair, self._sequence, previous))
                 self._sequence += 1
                 self._tasks.add(previous)
@@ -149,14 +151,17 @@ class RigPipeline:
         self._next_s = max(self._next_s, pair.arrived_s - 1) + 1 / self.settings.max_rate
         return True
 
+    def _begin(self) -> None:
+        if not self._in_work:
+            self._busy_since = monotonic()
+        self._in_work += 1
+
     def _busy_until_now(self) -> float:
-        return self._busy_s + (monotonic() - self._busy_since if self._tasks else 0.0)
+        return self._busy_s + (monotonic() - self._busy_since if self._in_work else 0.0)
 
     async def _process(
         self, pair: LivePair, sequence: int, previous: asyncio.Task[None] | None
     ) -> None:
-        if len(self._tasks) <= 1:
-            self._busy_since = monotonic()
         outcome, level = "ok", self.ladder.level
         try:
             result = await self._dispatcher.process(self._request(pair, sequence, level), as_it_is)
@@ -178,7 +183,8 @@ class RigPipeline:
             self.last_error = f"{outcome}: the log has more"
         finally:
             self.outcomes[outcome] += 1
-            if len(self._tasks) <= 1:
+            self._in_work -= 1
+            if not self._in_work:
                 self._busy_s += monotonic() - self._busy_since
             self._room.release()
 

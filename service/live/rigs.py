@@ -90,12 +90,12 @@ class Rigs:
         pipeline = self._pipelines.pop(name, None)
         if pipeline is None:
             return
+        running = self._running.pop(name)
+        running.cancel()  # first: a pair that is begun later would find its sinks closed
+        await asyncio.gather(running, return_exceptions=True)
         if not await pipeline.close():
             logger.error("%s: a sink did not end in time", name)
             self.failed = True
         logger.info("%s: %s", name, summary(rig_state(pipeline)))
         self.failed = self.failed or pipeline.failed
         self._metrics.forget(name)
-        running = self._running.pop(name)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
