@@ -9,11 +9,12 @@ from segmif.argument_types import FloatRange
 from segmif.parsing import parse_toml
 
 from ..live.open_rig import check_rig
-from ..live.rig_settings import MAX_OFFSET_MS, LiveSettings
+from ..live.rig_settings import LiveSettings
 from ..live.sinks.open_sinks import parse_sink
 from ..live.sinks.picture import PictureName
 from ..live.sinks.settings import SinkSettings
 from ..settings.settings import RIGS
+from .pairing_flags import add_pairing_arguments
 
 FLAGS = ("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate", "refine")
 CAMERAS = "two sources: --visible and --infrared, or [[rigs]] in the file that --config names"
@@ -25,19 +26,7 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
     rig.add_argument("--visible", metavar="SRC", help="colour camera: device, URL, video, folder")
     rig.add_argument("--infrared", metavar="SRC", help="thermal camera, likewise")
     rig.add_argument("--name", help="of the rig, in pages, files and metrics (rig)")
-    rig.add_argument(
-        "--offset-ms",
-        type=offset,
-        metavar="MS",
-        help="to add to infrared stamps, to bring them to the visible camera's clock; start: both "
-        "recordings begin at one moment; motion: find it from the motion that both cameras see (0)",
-    )
-    rig.add_argument(
-        "--tolerance-ms",
-        type=FloatRange(0, MAX_OFFSET_MS),
-        metavar="MS",
-        help="between the frames of a pair at most (half the faster camera's period)",
-    )
+    add_pairing_arguments(rig)
     rig.add_argument(
         "--max-rate",
         type=FloatRange(0, 10_000),
@@ -74,11 +63,6 @@ def _sink(word: str, picture: str | None) -> SinkSettings:
     sink = parse_sink(word)
     shows = picture is not None and hasattr(sink, "picture")
     return sink.model_copy(update={"picture": picture}) if shows else sink
-
-
-def offset(text: str) -> float | str:
-    """A number of milliseconds, or a word; a `type` of argparse."""
-    return text if text in ("start", "motion") else FloatRange(-MAX_OFFSET_MS, MAX_OFFSET_MS)(text)
 
 
 def live_settings(options: argparse.Namespace) -> LiveSettings:

@@ -12,6 +12,7 @@ from segmif.classes import Taxonomy
 from segmif.sources.frame import SourceFrame
 
 from ..pipeline.result import Result, describe
+from .load_ladder import LEVELS
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class LiveResult:
     visible: SourceFrame
     infrared: SourceFrame
     result: Result
-    level: str = "full rate"  # what the rig gave up to keep pace, as `load_ladder` names it
+    level: str = LEVELS[0].name  # what the rig gave up to keep pace, as `load_ladder` names it
 
     @property
     def stamp_ns(self) -> int:

@@ -37,10 +37,8 @@ class LivePair:
 
 @dataclass
 class Counts:
-    """What became of the frames of one rig."""
+    """What became of the pairs of one rig."""
 
-    visible: int = 0  # frames that came
-    infrared: int = 0
     paired: int = 0
     late: int = 0  # pairs that newer ones replaced while they waited
 
@@ -173,10 +171,6 @@ class PairQueue:
             self.counts.late += 1
 
     def _note(self, part: Part, frame: SourceFrame) -> None:
-        if part == "visible":
-            self.counts.visible += 1
-        else:
-            self.counts.infrared += 1
         last, self._last[part] = self._last.get(part), frame
         if last and frame.stamp_ns > last.stamp_ns:
             self._periods[part].append(frame.stamp_ns - last.stamp_ns)

@@ -79,6 +79,12 @@ class PairRules:
             cameras,
         )
 
+    def over_recorded(self, recorded: Cameras) -> "PairRules":
+        """These rules, with what a recording states of its cameras for what they do not state."""
+        if recorded == Cameras():
+            return self
+        return replace(self, cameras=self.cameras.over(recorded))
+
     def paired_within(self, tolerance_ms: float) -> "PairRules":
         """For pairs that were made by their stamps: that tolerance, unless a limit is stated."""
         return self if self.skew_stated else replace(self, max_skew_ms=tolerance_ms)

@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from segmif.runtime import Runtime
-from segmif.thermal.camera_profile import Cameras
 
 from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
@@ -115,10 +113,7 @@ class Dispatcher:
 
     def _rules_of(self, pair: PairRequest) -> PairRules:
         """The rules of a pair; its recording's statements are below the operator's."""
-        rules = pair.rules or self._rules
-        if pair.recorded == Cameras():
-            return rules
-        return replace(rules, cameras=rules.cameras.over(pair.recorded))
+        return (pair.rules or self._rules).over_recorded(pair.recorded)
 
     def is_heavy(self, options: PairOptions) -> bool:
         """Whether a request orders work that would keep others waiting in the codecs' threads."""

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import get_args
 
 from segmif.addresses import masked
-from segmif.argument_types import FloatRange, IntegerRange
+from segmif.argument_types import IntegerRange
 from segmif.files import shown
 from segmif.parsing import read_table
 from segmif.runtime import Runtime
 from segmif.sources.open_source import local_path
 from segmif.spared_inputs import check_spared
 
-from ...live.rig_settings import MAX_OFFSET_MS
 from ...live.sinks.sink_error import SinkError
 from ...pipeline.infer import PairRules
 from ..infer_report import Summary
+from ..pairing_flags import add_pairing_arguments
 from .infer_recording import infer_recording
 from .open_recording import BAG, PictureChoice, RecordingOptions, open_recording
 
@@ -48,30 +48,13 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--frames", action="store_true", default=None, help="write pictures, not a video"
     )
-    group.add_argument(
-        "--offset-ms",
-        type=offset_ms,
-        metavar="MS",
-        help="to add to infrared stamps, to bring them to the visible camera's clock; start: both "
-        "begin at one moment; motion: find it from the motion that both show (0)",
-    )
-    group.add_argument(
-        "--tolerance-ms",
-        type=FloatRange(0, MAX_OFFSET_MS),
-        metavar="MS",
-        help="between the frames of a pair at most (half the faster camera's period)",
-    )
+    add_pairing_arguments(group, LARGEST_MS)
     group.add_argument(
         "--overwrite",
         action="store_true",
         default=None,
         help="start anew instead of going on where an earlier run was ended",
     )
-
-
-def offset_ms(text: str) -> float | str:
-    """A number of milliseconds, or a word; a `type` of argparse."""
-    return text if text in ("start", "motion") else FloatRange(-LARGEST_MS, LARGEST_MS)(text)
 
 
 def stated_for_recordings(options: argparse.Namespace) -> list[str]:

@@ -57,10 +57,8 @@ class Preparation:
     def _prepared(
         self, pair: RecordedPair, times: StageTimes, options: PairOptions
     ) -> PreparedPair:
-        frames, rules = (pair.visible, pair.infrared), self.rules
-        recorded = Cameras(*(frame.profile for frame in frames))
-        if recorded != Cameras():
-            rules = replace(rules, cameras=rules.cameras.over(recorded))
+        frames = pair.visible, pair.infrared
+        rules = self.rules.over_recorded(Cameras(*(frame.profile for frame in frames)))
         options = options.model_copy(update=stated_of(*frames, self.offset_ns))
         cameras = rules.cameras_for(options)
         visible, infrared = map(raw_frame, frames)
