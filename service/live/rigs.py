@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.live_state import LiveState
 from .live_metrics import LiveMetrics
-from .open_rig import OpenRig, open_rig
+from .open_rig import OpenRig, check_rig, open_rig
 from .rig_pipeline import RigPipeline
 from .rig_settings import LiveSettings, RigSettings
 from .rig_state import rig_state, summary
@@ -41,22 +41,32 @@ class Rigs:
 
     async def start(self) -> None:
         """Start every rig."""
-        await self._replace(self.settings.rigs)
+        await self._open(self.settings.rigs)
+        if not self._pipelines and self.all_ended:
+            self.all_ended()
 
     async def reload(self, settings: LiveSettings) -> None:
-        """Close the rigs whose settings changed, and start those of the new settings."""
-        self.settings = settings
+        """
+        Close the rigs whose settings changed, and start those of the new settings.
+
+        Raises as `check_rig`, and changes nothing, if one of those cannot be.
+        """
         wanted = {rig.name: rig for rig in settings.rigs}
-        for name, pipeline in list(self._pipelines.items()):
-            if wanted.get(name) != pipeline.settings:
+        running = {name: pipeline.settings for name, pipeline in self._pipelines.items()}
+        fresh = [rig for rig in settings.rigs if running.get(rig.name) != rig]
+        for rig in fresh:
+            await asyncio.to_thread(check_rig, rig, settings)
+        self.settings = settings
+        for name, before in running.items():
+            if wanted.get(name) != before:
                 await self._close(name)
-        await self._replace(rig for name, rig in wanted.items() if name not in self._pipelines)
+        await self._open(fresh)
 
     async def close(self) -> None:
         """Finish what is in work, and close sources and sinks."""
         await asyncio.gather(*(self._close(name) for name in list(self._pipelines)))
 
-    async def _replace(self, rigs: Iterable[RigSettings]) -> None:
+    async def _open(self, rigs: Iterable[RigSettings]) -> None:
         for rig in rigs:
             try:
                 opened = await asyncio.to_thread(open_rig, rig, self.settings)
@@ -65,8 +75,6 @@ class Rigs:
                 logger.error("%s cannot be read: %s", rig.name, error)
                 continue
             self._start(opened)
-        if not self._pipelines and self.all_ended:
-            self.all_ended()
 
     def _start(self, opened: OpenRig) -> None:
         name = opened.settings.name

@@ -60,11 +60,9 @@ async def reload_rigs(app: FastAPI) -> None:
     if not (app.state.rigs and app.state.reopen_rigs):
         return
     try:
-        settings = await asyncio.to_thread(app.state.reopen_rigs)
-    except (OSError, ValueError) as error:
+        await app.state.rigs.reload(await asyncio.to_thread(app.state.reopen_rigs))
+    except Exception as error:
         logger.error("the rigs stay as they were: %s", error)
-        return
-    await app.state.rigs.reload(settings)
 
 
 def reload_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:

@@ -257,6 +257,10 @@ def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> No
             lambda: [r["name"] for r in client.get("/live").json()["rigs"]] == ["b", "c"], process
         )
         assert done(client, "b") >= before  # went on
+        file.write_text(rig.format("b", VISIBLE, "there is none.mp4"))
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the rigs stay as they were" in (tmp_path / "log").read_text(), process)
+        assert [r["name"] for r in client.get("/live").json()["rigs"]] == ["b", "c"]
 
 
 @pytest.mark.parametrize(
