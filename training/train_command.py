@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=["32-true", "bf16-mixed", "16-mixed"],
-        help="of the arithmetic [bf16-mixed on a GPU that has it, else 32-true; on a GPU with "
-        "--kernels 16-mixed]",
+        help="of the arithmetic [bf16-mixed on a GPU or CPU that computes in bfloat16, else "
+        "32-true; on a GPU with --kernels 16-mixed]",
     )
     parser.add_argument(
         "--kernels",

@@ -8,6 +8,7 @@ end. So the features are the published ones, shifted by half a pixel.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 STEM = 32  # channels at stride 2, before the first block
@@ -34,6 +35,20 @@ TAPPED = (0, 1, 2, 4, 6)  # stages whose features are given: the last ones at st
 WIDTHS = tuple(STAGES[stage].width for stage in TAPPED)
 
 
+class Depthwise(nn.Conv2d):
+    """
+    A depthwise convolution, in FP32 if CPU autocast would make it narrower.
+
+    Its backward pass in bfloat16 takes several times as long on a CPU.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # the name that nn.Conv2d gives it
+        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float()).to(torch.get_autocast_dtype("cpu"))
+
+
 class InvertedBlock(nn.Module):
     """Expand, depthwise convolution, project; with a shortcut if the shape stays."""
 
@@ -46,7 +61,7 @@ class InvertedBlock(nn.Module):
             else nn.Identity()
         )
         self.depthwise = nn.Sequential(
-            nn.Conv2d(inner, inner, stage.kernel, stride, stage.kernel // 2, groups=inner),
+            Depthwise(inner, inner, stage.kernel, stride, stage.kernel // 2, groups=inner),
             nn.ReLU6(inplace=True),
         )
         self.project = nn.Conv2d(inner, stage.width, 1)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segmif.model.edge_lite import StackedNetwork
-from segmif.model.encoders.efficientnet import WIDTHS, EfficientNetLite
+from segmif.model.encoders.efficientnet import WIDTHS, Depthwise, EfficientNetLite
 from segmif.model.network import Network
 from training.fit import imagenet
 
@@ -53,6 +53,15 @@ def test_each_sensor_of_a_batch_is_its_own(variant: str) -> None:
         together = core.segment(visible, infrared)
         alone = [core.segment(visible[i : i + 1], infrared[i : i + 1]) for i in range(3)]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+
+
+def test_depthwise_convolutions_stay_in_full_precision_under_autocast() -> None:
+    torch.manual_seed(4)
+    layer, features = Depthwise(16, 16, 3, padding=1, groups=16), torch.rand(1, 16, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = layer(features)
+    assert narrow.dtype == torch.bfloat16  # what follows stays narrow
+    assert torch.equal(narrow, layer(features).to(torch.bfloat16))  # and is rounded once
 
 
 def test_published_norms_are_folded_exactly(tmp_path: Path) -> None:
