@@ -44,7 +44,9 @@ from .fit.validation import open_validation, validate
 def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
     config = read_config(args.config)
-    folder = args.folder or Path("runs") / args.config.stem
+    if args.leave_out:
+        config = replace(config, leave_out=args.leave_out)
+    folder = args.folder or Path("runs") / run_name(args.config, config.leave_out)
     if args.kernels:
         args.precision = use_kernels(args.kernels, args.precision)
     train(
@@ -132,6 +134,11 @@ def train(
     return session.averaged
 
 
+def run_name(config: Path, leave_out: int | None) -> str:
+    """The folder of a run under `runs`: a run without a group is another run."""
+    return f"{config.stem}-without-{leave_out}" if leave_out else config.stem
+
+
 def history(facts: dict[str, Any], config: TrainConfig, start: Path | None) -> dict[str, Any]:
     """How weights came to be; a run of [finish] alone leaves all but the decoder as it was."""
     if start and not config.phases:
@@ -177,7 +184,6 @@ class Session:
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
         learner = Learner(network, config)
-        learner.to(memory_format=torch.channels_last)  # a step on a CPU takes two thirds as long
         optimizer = torch.optim.AdamW(parameter_groups(learner))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
@@ -289,7 +295,7 @@ def open_devices(precision: str | None) -> Fabric:
 def computes_in_bfloat16() -> bool:
     """Whether the GPU, or without one the CPU, multiplies in bfloat16."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 

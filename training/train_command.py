@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=IntegerRange(1), help="stop here before the config's last step"
     )
     parser.add_argument(
+        "--leave-out",
+        type=IntegerRange(1, 4),
+        metavar="GROUP",
+        help="train without this group of training/data/folds.toml, to evaluate on it",
+    )
+    parser.add_argument(
         "--precision",
         choices=["32-true", "bf16-mixed", "16-mixed"],
         help="of the arithmetic [bf16-mixed on a GPU or CPU that computes in bfloat16, else "

@@ -92,6 +92,10 @@ def training_sets(config: SourcesConfig, root: Path) -> list[FrameSet]:
     fold = config.leave_out
     if fold is None:
         return sets
+    if not any(source.kind in folds.NUMBERED for source in config.data):
+        raise ValueError(
+            f"group {fold} cannot be left out: no set of [[data]] is of {', '.join(folds.NUMBERED)}"
+        )
     return [
         folds.without(frames, fold) if source.kind in folds.NUMBERED else frames
         for source, frames in zip(config.data, sets, strict=True)

@@ -71,6 +71,7 @@ def main(args: argparse.Namespace) -> int:
             raise ValueError(f"--fold is {number!r}: the number of a group is expected")
         frames = [frame for _, frame in holdout.frames_of_fold(args.data, int(number))]
         network = load_network(Path(path))
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for each in tqdm(frames, desc=f"group {number}", unit="pair"):
             found, truth = labelled_logits(network, each)
             logits.append(found)

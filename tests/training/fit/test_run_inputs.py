@@ -31,8 +31,13 @@ CONFIG = TrainConfig(
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    write_frames(tmp_path / "walk", "a", "b", "c")
+    return tmp_path
+
+
+def write_frames(folder: Path, *names: str) -> None:
     random = np.random.default_rng(0)
-    for name in ("a", "b", "c"):
+    for name in names:
         labels = np.zeros(SIZE, np.uint8)
         labels[8:40, 8:40] = 2
         frames = {
@@ -41,9 +46,8 @@ def root(tmp_path: Path) -> Path:
             "label": labels,
         }
         for part, image in frames.items():
-            (tmp_path / "walk" / part).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "walk" / part / f"{name}.png").write_bytes(encode_png(image))
-    return tmp_path
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part / f"{name}.png").write_bytes(encode_png(image))
 
 
 def test_a_run_goes_on_with_what_it_was_begun_with(
@@ -152,3 +156,23 @@ def test_weights_go_into_the_folder_of_the_run(
     assert all(path.read_bytes() == held for path, held in shipped.items())
     noted = json.loads((root / "runs/walk/inputs.json").read_text())
     assert set(noted["frames"]) == {"0:walk/a", "0:walk/b", "0:walk/c"}
+
+
+def test_a_group_is_left_out_by_a_flag_in_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "mfnet", "00101D", "00301D")  # of the groups 1 and 3
+    settings = (
+        'variant = "nano"\nvalidate_every = 100\nwarmup = 1\n[[phases]]\nsteps = 1\nbatch = 1\n'
+        'crop = [64, 64]\n[[data]]\nfolder = "mfnet"\nkind = '
+    )
+    words = ["train", "--config", "run.toml", "--data", ".", "--leave-out", "3"]
+    monkeypatch.setattr(sys, "argv", ["training", *words])
+    (tmp_path / "run.toml").write_text(settings + '"mfnet"\n')
+    assert cli.run("training", "", {"train": program}) == 0
+    noted = json.loads((tmp_path / "runs/run-without-3/inputs.json").read_text())
+    assert set(noted["frames"]) == {"0:mfnet/00101D"}
+    (tmp_path / "run.toml").write_text(settings + '"folder"\n')
+    assert cli.run("training", "", {"train": program}) == 1
+    assert "group 3 cannot be left out" in capsys.readouterr().err
