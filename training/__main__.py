@@ -15,6 +15,12 @@ COMMANDS = {
     "render": f"{__package__}.data.synthetic.render",
 }
 
+# `segmif train NAME`: all else is a run of `train`.
+OF_TRAIN = {
+    "export-labels": f"{__package__}.labels.export_command",
+    "import": f"{__package__}.labels.import_command",
+}
+
 LABORATORY = ("ablation", "worth", "drives", "tutor", "join", "mean")
 
 
@@ -25,6 +31,9 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in LABORATORY:
         sys.exit(f"python -m training {arguments[0]} is now python -m lab {arguments[0]}")
+    if len(arguments) > 1 and arguments[0] == "train" and arguments[1] in OF_TRAIN:
+        named = f"{prog or 'python -m training'} train"
+        return cli.run("training", __doc__, OF_TRAIN, "train", arguments=arguments[1:], prog=named)
     return cli.run("training", __doc__, COMMANDS, "train", arguments=arguments, prog=prog)
 
 

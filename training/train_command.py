@@ -15,6 +15,10 @@ from .data.sources import data_root
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `segmif train`."""
+    parser.epilog = (
+        "Labels: `segmif train export-labels` writes pairs for a labelling tool, `segmif train "
+        "import` brings its labels back."
+    )
     parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
     parser.add_argument(
         "--data", type=Path, help=f"real frames [{data_root()}; else rendered scenes]"

@@ -167,11 +167,16 @@ def validity_of(pixels: Pixels, profile: CameraProfile) -> Validity:
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read class ids (H, W) uint8 from a grey or an indexed PNG: the index, never its colour."""
     with naming_the_file(path):
-        header = read_header(read_frame(path), MAX_PIXELS, as_indices=True)
-        pixels = decode_header(header)
+        return decode_labels(read_frame(path))
+
+
+def decode_labels(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode class ids (H, W) uint8 of a grey or an indexed PNG: the index, never its colour."""
+    header = read_header(data, max_pixels, as_indices=True)
+    pixels = decode_header(header)
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         found = f"{pixels.dtype} {pixels.shape}"
-        raise ImageError("channels", f"{path}: a label image is 8-bit (H, W), this is {found}")
+        raise ImageError("channels", f"a label image is 8-bit (H, W), this is {found}")
     # The decoder stretches narrow indices over 0..255; dividing gives the index back.
     largest = 2**header.index_bits - 1
     return cast(NDArray[np.uint8], pixels // (255 // largest) if header.index_bits else pixels)

@@ -1,0 +1,1 @@
+"""Labels out to annotation tools, and back into the folders that training reads."""
