@@ -106,8 +106,8 @@ def remedy(root: Path) -> str:
     return (
         f"Draw them into masks {root / 'label'}/NAME.png, a class id a pixel and 255 where nobody "
         f"labelled, and name the classes in {root / 'dataset.toml'}; CVAT exports such masks as "
-        f"'Segmentation mask', which are read as they are. `segmif train import` brings in labels of "
-        f"CVAT, Label Studio, labelme and COCO. {PAIRS_ALONE}"
+        "'Segmentation mask', which are read as they are. `segmif train import` brings in labels "
+        f"of CVAT, Label Studio, labelme and COCO. {PAIRS_ALONE}"
     )
 
 

@@ -72,7 +72,7 @@ class Document:
 
 
 def write(folder: Path, name: str, images: Iterable[ExportedImage], classes: Taxonomy) -> str:
-    """`images/`, further views in folders of their names, and `annotations/instances_default.json`."""
+    """`images/`, a folder for each other view, and `annotations/instances_default.json`."""
     names = list(label_colours(classes))
     document: dict[str, list[Any]] = {
         "images": [],
