@@ -1,6 +1,8 @@
 """
 `segmif train`: pairs in, `runs/CONFIG/VARIANT.safetensors` out.
 
+With `--from WEIGHTS` it needs no config: it fine-tunes to the labelled pairs of `--data`.
+
 Its flags can be read in the base install. Training itself, in `train`, needs torch.
 """
 
@@ -19,9 +21,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Labels: `segmif train export-labels` writes pairs for a labelling tool, `segmif train "
         "import` brings its labels back."
     )
-    parser.add_argument("--config", type=Path, required=True, help="settings of the run, TOML")
+    of_run = parser.add_mutually_exclusive_group(required=True)
+    of_run.add_argument("--config", type=Path, help="settings of the run, TOML")
+    of_run.add_argument(
+        "--from",
+        type=Path,
+        dest="start",
+        metavar="WEIGHTS",
+        help="fine-tune these to the labelled pairs of --data, without a config",
+    )
     parser.add_argument(
-        "--data", type=Path, help=f"real frames [{data_root()}; else rendered scenes]"
+        "--data",
+        type=Path,
+        help=f"real frames [{data_root()}; else rendered scenes]; of --from your folder of pairs",
+    )
+    parser.add_argument(
+        "--classes", metavar="NAMES", help="of --from: only these, with commas [all of the data's]"
+    )
+    parser.add_argument(
+        "--learn",
+        choices=("mask", "all"),
+        help="of --from: the layers of the mask, which keeps the fused picture as it is, or all "
+        "layers [mask]",
     )
     parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
@@ -40,7 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resume with other frames, weights or teachers than the run was begun with",
     )
     parser.add_argument(
-        "--steps", type=IntegerRange(1), help="stop here before the config's last step"
+        "--steps",
+        type=IntegerRange(1),
+        help="stop here before the config's last step; of --from: steps of the run [by the "
+        "number of pairs]",
     )
     parser.add_argument(
         "--leave-out",
@@ -63,7 +87,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train as the arguments say; gives the exit code."""
+    if args.start and (args.weights or args.teacher):
+        raise ValueError(
+            "--from names the weights to start from: leave --weights and --teacher out"
+        )
+    if args.config and (args.classes or args.learn):
+        raise ValueError("--classes and --learn go with --from: a config has its own settings")
     end_at_once()  # the import of torch takes seconds
+    if args.start:
+        from .finetune import run
+
+        end_in_order()
+        return run.main(args)
     from . import train
 
     end_in_order()

@@ -21,6 +21,7 @@ from segmif.files import shown, write_text
 from segmif.folders import listed
 from segmif.frames import FramePair, Prediction
 
+from ..data.class_views import ids_by_name
 from ..data.datasets.kinds import locate
 from ..data.datasets.label_maps import CLASS_MAP
 from ..data.datasets.pairs import PairSet, size
@@ -140,7 +141,7 @@ class _Exporter:
         self._drawing: Drawing = args.shapes
         self._deviation, self._least = args.deviation, args.least
         self._counts: Counter[str] = Counter()
-        self._to_ours = _ids(network.classes, classes) if network else None
+        self._to_ours = ids_by_name(network.classes, classes) if network else None
 
     def images(self) -> Iterator[ExportedImage]:
         """All moments; ValueError for unequal sizes and for names that no file format takes."""
@@ -198,12 +199,3 @@ class _Exporter:
         if labels is None:
             return ()
         return shapes_of(labels, self._classes, self._drawing, self._deviation, least)
-
-
-def _ids(theirs: Taxonomy, ours: Taxonomy) -> NDArray[np.uint8]:
-    """Our id (256,) of each of their ids: of the class of the same name, else our background."""
-    table = np.full(256, ours.background, np.uint8)
-    for id_, name in enumerate(theirs.names):
-        if name in ours.names:
-            table[id_] = ours.names.index(name)
-    return table

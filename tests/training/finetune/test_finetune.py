@@ -1,0 +1,154 @@
+"""Weights to rendered scenes with classes of one's own: no config, nothing forgotten in silence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segmif.classes import MFNET
+from segmif.frames import FramePair
+from segmif.imaging.codecs import write_png
+from segmif.manifest import Manifest
+from segmif.model.predict import predict_by
+from segmif.model.weights import load_network
+from training import train
+from training.__main__ import main
+from training.data.datasets import open_set
+from training.data.datasets.rendered import RenderedSet
+from training.data.synthetic import scenes
+from training.finetune.split import in_order, split
+from training.fit import step as step_module
+
+NANO = Path("weights/nano.safetensors").resolve()
+NAMES = ("background", "vehicle", "person", "two wheels", "kerb", "post", "rail", "cone", "hump")
+STEPS = 20
+COUNT = 8
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight rendered scenes whose classes have other names; the last one is not labelled."""
+    monkeypatch.setenv("SEGMIF_DATA", str(tmp_path))
+    root = tmp_path / "yard"
+    for part in ("visible", "infrared", "label"):
+        (root / part).mkdir(parents=True)
+    for seed in range(COUNT):
+        scene = scenes.render(seed, 64, 96, seed % 2 == 1)
+        labels = np.full_like(scene.labels, 255) if seed == COUNT - 1 else scene.labels
+        frames = {"visible": scene.visible, "infrared": scene.infrared, "label": labels}
+        for part, image in frames.items():
+            write_png(root / part / f"{seed + 3}.png", image)
+    colours = zip(NAMES, MFNET.palette, strict=True)
+    classes = (f'[[classes]]\nname = "{n}"\ncolour = {list(colour)}\n' for n, colour in colours)
+    (root / "dataset.toml").write_text('name = "yard"\n' + "".join(classes))
+    return root
+
+
+@pytest.fixture
+def run(rig: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `segmif train --from nano`; gives exit code, output and complaints."""
+    monkeypatch.chdir(rig.parent)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        named = ("train", "--from", NANO, "--data", "yard", "--precision", "32-true", *words)
+        code = main(list(map(str, named)), prog="segmif")
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the run end as by Ctrl-C in a step."""
+    taken = step_module.take_step
+
+    def take_step(*arguments: Any) -> Any:
+        if arguments[4] == step:
+            raise KeyboardInterrupt
+        return taken(*arguments)
+
+    monkeypatch.setattr(train, "take_step", take_step)
+
+
+def test_classes_of_ones_own_are_learnt_and_the_picture_stays(
+    rig: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        killed_at(13, patch)
+        code, said, _ = run("--steps", STEPS, "--out", "killed.safetensors")
+    assert code == 130 and not Path("killed.safetensors").exists()
+    assert "known to the weights: person; new: background, vehicle" in said
+    assert "note: 1 pairs are used for nothing: they have no labels" in said
+    assert "5 pairs train; 2 successive ones are held out" in said
+    code, said, err = run("--steps", STEPS, "--resume")
+    assert code == 0, err
+    assert "held out of the training: 2 pairs of yard, intersection over union" in said
+    assert "the fused picture differs by 0.00 of 255 levels" in said
+    out = Path("runs/yard-nano/nano.safetensors")
+    assert f"segmif export onnx --weights {out} --out {out.with_suffix('.onnx')}" in said
+    manifest = Manifest.read(out)
+    assert manifest.classes == open_set("folder", rig).taxonomy
+    assert manifest.training["start_classes"]["kept"] == ["person"]
+    (report,) = json.loads((out.parent / "report.json").read_text())
+    assert report["after"]["mean_iou"] > report["before"]["mean_iou"]
+    frame = open_set("folder", rig).read(0)
+    before, after = (
+        predict_by(load_network(path))(FramePair(frame.visible, frame.infrared))
+        for path in (NANO, out)
+    )
+    np.testing.assert_array_equal(before.fused, after.fused)
+    code, _, err = run("--steps", STEPS, "--folder", "whole", "--out", "whole.safetensors")
+    assert code == 0, err
+    assert Manifest.read(Path("whole.safetensors")).sha256 == manifest.sha256
+
+
+def test_some_classes_of_the_data_and_all_layers(
+    rig: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = rig.parent / "mfnet" / "val"
+    for part in ("visible", "infrared", "label"):
+        (shipped / part).mkdir(parents=True)
+    scene = RenderedSet(1).read(0)
+    crop = (slice(0, 480, 5), slice(0, 640, 5))
+    for part, image in (
+        ("visible", scene.visible),
+        ("infrared", scene.infrared),
+        ("label", scene.labels),
+    ):
+        write_png(shipped / part / "1D.png", np.ascontiguousarray(image[crop]))
+    code, said, err = run("--steps", 4, "--classes", "person,cone", "--learn", "all")
+    assert code == 0, err
+    out = Path("runs/yard-nano/nano.safetensors")
+    assert Manifest.read(out).classes.names == ("background", "person", "cone")
+    assert Manifest.read(out).training["finish"]["steps"] == 1
+    assert "kept or forgotten, classes that both know: 1 pairs of mfnet/val" in said
+    reports = json.loads((out.parent / "report.json").read_text())
+    assert list(reports[1]["after"]["iou"]) == ["person"]
+    assert run("--classes", "person,lamp")[2].endswith(
+        "--classes: lamp is none of the data's " + ", ".join(NAMES) + "\n"
+    )
+
+
+def test_what_is_held_out_is_apart_in_time_and_leaves_every_class_to_learn() -> None:
+    names = in_order([f"drive_{number}" for number in range(200)])
+    assert names[9:11] == ["drive_9", "drive_10"]
+    shown = np.zeros((200, 3), bool)
+    shown[:, 0] = True
+    shown[160:, 1] = True  # only at the end: it must train
+    shown[[20, 120], 2] = True
+    parts = split(names, shown)
+    assert parts.held_out == tuple(names[100:150])
+    assert parts.train == tuple(names[:95] + names[155:])  # five at each end are near in time
+    assert split(names[:3], shown[:3]).held_out == ()
+
+
+def test_weights_and_a_config_do_not_mix(run: Run) -> None:
+    code, _, err = run("--weights", NANO)
+    assert code == 1 and "--from names the weights to start from" in err
+    with pytest.raises(SystemExit):
+        run("--config", "a.toml")

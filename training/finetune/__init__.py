@@ -1,0 +1,1 @@
+"""`segmif train --from WEIGHTS`: weights to frames of one's own, without a config."""

@@ -1,0 +1,114 @@
+"""What a fine-tuned network gained and forgot: before and after, on the same frames."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from segmif.classes import Taxonomy
+from segmif.frames import FramePair
+from segmif.metrics import ConfusionMatrix
+from segmif.model.network import Network
+from segmif.model.predict import predict_by
+
+from ..data.class_views import ids_by_name
+from ..data.datasets import FrameSet
+
+WIDTH = 9  # characters of a column
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two networks on the same labelled frames."""
+
+    frames: str  # which, in words
+    classes: Taxonomy  # of the labels
+    compared: tuple[str, ...]  # the classes that count here
+    known: frozenset[str]  # those that the network had before
+    before: ConfusionMatrix
+    after: ConfusionMatrix
+    picture: float  # mean difference of the fused frames [levels of 255]
+
+    def mean(self, matrix: ConfusionMatrix) -> float:
+        """Mean IoU of the compared classes that the frames show; NaN if they show none."""
+        found = [matrix.iou[self.classes.names.index(name)] for name in self.compared]
+        present = [value for value in found if not math.isnan(value)]
+        return float(np.mean(present)) if present else math.nan
+
+    def as_text(self) -> str:
+        """A table for people."""
+        width = max(map(len, (*self.compared, "mean of what is shown")))
+        rows = [f"{self.frames}, intersection over union"]
+        rows.append(f"  {'':{width}}{'before':>{WIDTH}}{'after':>{WIDTH}}")
+        for name in self.compared:
+            id_ = self.classes.names.index(name)
+            before = _number(self.before.iou[id_]) if name in self.known else "new"
+            after = _number(self.after.iou[id_])
+            rows.append(f"  {name:{width}}{before:>{WIDTH}}{after:>{WIDTH}}")
+        means = (_number(self.mean(matrix)) for matrix in (self.before, self.after))
+        cells = "".join(f"{mean:>{WIDTH}}" for mean in means)
+        return "\n".join([*rows, f"  {'mean of what is shown':{width}}{cells}"])
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs; what is unknown is null."""
+        names = self.classes.names
+        numbers = {
+            when: {
+                "mean_iou": _known(self.mean(matrix)),
+                "iou": {name: _known(matrix.iou[names.index(name)]) for name in self.compared},
+            }
+            for when, matrix in (("before", self.before), ("after", self.after))
+        }
+        return {"frames": self.frames, **numbers, "picture_levels": self.picture}
+
+
+def compare(
+    before: Network,
+    after: Network,
+    frames: FrameSet,
+    said: str,
+    only: Sequence[str] | None = None,
+) -> Comparison:
+    """
+    Both networks on labelled frames; their classes count by equal names, others as background.
+
+    `only` are the classes to compare: all of the labels by default.
+    """
+    classes = frames.taxonomy
+    assert classes is not None
+    networks = before.eval(), after.eval()
+    predict = [predict_by(network) for network in networks]
+    tables = [ids_by_name(network.config.taxonomy, classes) for network in networks]
+    matrices = [ConfusionMatrix.empty(len(classes.names)) for _ in networks]
+    differences = []
+    for index in tqdm(range(len(frames.names)), desc=f"comparing on {frames.name}", unit="pair"):
+        frame = frames.read(index)
+        found = [each(FramePair(frame.visible, frame.infrared)) for each in predict]
+        matrices = [
+            matrix.add(table[each.labels], frame.labels)
+            for matrix, table, each in zip(matrices, tables, found, strict=True)
+        ]
+        levels = [each.fused.astype(np.int16) for each in found]
+        differences.append(float(np.abs(levels[0] - levels[1]).mean()))
+    theirs = networks[0].config.taxonomy
+    background = classes.names[classes.background]
+    return Comparison(
+        f"{said}: {len(frames.names)} pairs of {frames.name}",
+        classes,
+        tuple(classes.names if only is None else only),
+        frozenset((*theirs.names, background)),
+        matrices[0],
+        matrices[1],
+        float(np.mean(differences)),
+    )
+
+
+def _number(value: float) -> str:
+    return "absent" if math.isnan(value) else f"{value:.3f}"
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

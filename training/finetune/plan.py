@@ -1,0 +1,78 @@
+"""The settings of a run by the number of frames, instead of a TOML file."""
+
+import glob
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from segmif.frames import MULTIPLE
+from segmif.model.config import VARIANTS, PairConfig
+
+from ..config import TrainConfig
+from ..data.samples import Phase
+from ..data.sources import Source
+from .split import Split
+
+Learns = Literal["mask", "all"]
+
+NEVER = 1_000_000_000  # steps
+LARGEST_CROP = (288, 384)  # [px] height, width: what two CPU cores take in a second or two
+VALIDATIONS = 10  # of a run
+PATIENCE = 4  # validations without gain
+HEAD_RATE, WHOLE_RATE = 3e-3, 1e-3  # learning rates: of last layers alone, and with an encoder
+FINISH = 4  # of so many steps of the mask, the fusion decoder alone has one
+FROZEN = ((50, 3), (300, 2))  # fewer frames than the first: so many stages of a pretrained encoder
+
+
+def plan(
+    variant: str,
+    folder: Path,
+    split: Split,
+    size: tuple[int, int],
+    learns: Learns,
+    steps: int | None,
+) -> TrainConfig:
+    """
+    A run on the pairs of `folder`, whose frames are of `size` (height, width).
+
+    Each of 20 frames is seen 60 times, of 500 12 times: the steps grow with the root of their
+    number. ValueError for a variant that has no mask of its own beside the picture.
+    """
+    network = VARIANTS[variant]
+    if not isinstance(network, PairConfig):
+        raise ValueError(
+            f"{variant} makes its mask from the fused picture, so one cannot be trained without "
+            "the other: write a config for --config"
+        )
+    count = len(split.train)
+    steps = steps or min(max(round(67 * math.sqrt(count)), 100), 3000)
+    every = max(steps // VALIDATIONS, 1)
+    frozen = next((stages for fewer, stages in FROZEN if count < fewer), 0)
+    crop = tuple(
+        max(min(side, most) // MULTIPLE * MULTIPLE, MULTIPLE)
+        for side, most in zip(size, LARGEST_CROP, strict=True)
+    )
+    whole = learns == "all"
+    views = Phase(steps=steps, batch=4, crop=(crop[0], crop[1]))
+    return TrainConfig(
+        variant=variant,
+        data=(_source(folder, split.train),),
+        validation=_source(folder, split.held_out or split.train),
+        validate_every=every if split.held_out else NEVER,
+        patience=PATIENCE if split.held_out else None,
+        save_every=every,
+        phases=(views,),
+        finish=replace(views, steps=max(steps // FINISH, 1)) if whole else None,
+        focus=0.5,
+        learning_rate=WHOLE_RATE if whole or network.streets else HEAD_RATE,
+        warmup=min(max(steps // 10, 1), 100),
+        average=min(1 - 10 / max(steps, 20), 0.995),
+        frozen_stages=frozen if whole else 0,
+        fuse_every=3 if whole else NEVER,
+    )
+
+
+def _source(folder: Path, names: Sequence[str]) -> Source:
+    return Source(kind="folder", folder=folder.name, names=tuple(map(glob.escape, names)))

@@ -1,0 +1,196 @@
+"""Weights to frames of one's own: classes, split, settings, training, and what it was worth."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from segmif.classes import IGNORE, Taxonomy
+from segmif.files import shown, write_text
+from segmif.manifest import Manifest
+from segmif.model.network import Network
+from segmif.model.weights import load_network
+
+from ..config import TrainConfig
+from ..data.class_views import chosen_classes, ids_by_name, with_classes
+from ..data.datasets import FrameSet, open_set
+from ..data.datasets.pairs import PairSet
+from ..data.sources import data_root, open_source
+from ..fit.attention_kernels import use_kernels
+from ..fit.run_folder import CHECKPOINT
+from ..train import train
+from . import plan as planned
+from .comparison import Comparison, compare
+from .split import Split, in_order, split
+
+REPORT = "report.json"
+LAYERS_OF_MASK = ("mask", "streets")  # parts of a network by whose layers no picture is made
+SHIPPED = ("mfnet", Path("mfnet"), "val")  # kind, folder and split of frames that all have
+
+
+def main(args: argparse.Namespace) -> int:
+    """Fine-tune as the arguments say; gives the exit code."""
+    if args.data is None:
+        raise ValueError("--from goes with --data: the folder of your labelled pairs")
+    data: Path = args.data.resolve()
+    learns: planned.Learns = args.learn or "mask"
+    if args.kernels:
+        args.precision = use_kernels(args.kernels, args.precision)
+    manifest = Manifest.read(args.start)
+    frames = open_set("folder", data)
+    classes = _classes(frames, args.classes)
+    names, pixels = _labelled(frames, classes)
+    parts = split(names, pixels > 0)
+    height, width = frames.infrared_of(names[0])[0].shape
+    config = planned.plan(manifest.variant, data, parts, (height, width), learns, args.steps)
+    folder = args.folder or Path("runs") / f"{data.name}-{manifest.variant}"
+    out = args.out or folder / f"{manifest.variant}.safetensors"
+    _announce(manifest.classes, classes, frames, parts, pixels.sum(0), config)
+    train(
+        config,
+        data.parent,
+        folder,
+        out,
+        start=args.start,
+        resume=args.resume and (folder / CHECKPOINT).is_file(),  # killed before its first: anew
+        precision=args.precision,
+        accept_changes=args.accept_changed_inputs,
+        change=_still_all_but_mask if learns == "mask" else None,
+        view=lambda each: with_classes(each, classes),
+    )
+    held_out = open_source(config.validation, data.parent) if parts.held_out else None
+    _report(args.start, out, held_out and with_classes(held_out, classes), folder)
+    _print_next(out, args.data)
+    return 0
+
+
+def _classes(frames: PairSet, chosen: str | None) -> Taxonomy:
+    """The classes to learn; ValueError if nothing is labelled."""
+    if frames.taxonomy is None:
+        raise ValueError(f"{frames.name} has no labels: `segmif train import` brings them in")
+    if not chosen:
+        return frames.taxonomy
+    return chosen_classes(frames.taxonomy, [name.strip() for name in chosen.split(",")])
+
+
+def _still_all_but_mask(network: Network) -> None:
+    """Keeps all layers as they are that the fused picture is made by, their statistics too."""
+    for name, part in network.core.named_children():
+        if name not in LAYERS_OF_MASK:
+            part.requires_grad_(False).eval()
+
+
+def _labelled(frames: PairSet, classes: Taxonomy) -> tuple[list[str], NDArray[np.int64]]:
+    """The moments that have labels, in their order, and the pixels (N, K) of each class in them."""
+    assert frames.taxonomy is not None
+    ids = ids_by_name(frames.taxonomy, classes)
+    names, pixels = [], []
+    for name in tqdm(in_order(frames.names), desc="reading labels", unit="pair"):
+        labels, _ = frames.read_labels(name)  # unknown codes are said when all is read
+        counts = np.bincount(ids[labels].ravel(), minlength=256) if labels is not None else ()
+        if np.any(counts[:IGNORE]):
+            names.append(name)
+            pixels.append(counts[: len(classes.names)])
+    if not names:
+        raise ValueError(f"{frames.name}: no pixel of any label has a class, nothing can be learnt")
+    return names, np.array(pixels, np.int64)
+
+
+def _announce(
+    known: Taxonomy,
+    classes: Taxonomy,
+    frames: PairSet,
+    parts: Split,
+    pixels: NDArray[np.int64],
+    config: TrainConfig,
+) -> None:
+    """Says what is trained on what, and what there is to mind."""
+    kept = [name for name in classes.names if name in known.names]
+    new = [name for name in classes.names if name not in known.names]
+    absent = [name for name, count in zip(classes.names, pixels, strict=True) if not count]
+    used = len(parts.train) + len(parts.held_out)
+    print(f"{len(classes.names)} classes: {', '.join(classes.names)}")
+    print(f"known to the weights: {', '.join(kept) or 'none'}; new: {', '.join(new) or 'none'}")
+    if absent:
+        print(f"note: no label shows {', '.join(absent)}: it cannot be learnt")
+    if len(frames.names) > used:
+        print(
+            f"note: {len(frames.names) - used} pairs are used for nothing: they have no labels, or "
+            "lie between those that train and those that are held out"
+        )
+    if parts.held_out:
+        print(
+            f"{len(parts.train)} pairs train; {len(parts.held_out)} successive ones are held out, "
+            f"{parts.held_out[0]} to {parts.held_out[-1]}"
+        )
+    else:
+        print(f"{len(parts.train)} pairs train; too few to hold any out: nothing will say how well")
+    phase = config.phases[0]
+    print(
+        f"{config.steps} steps at most, batches of {phase.batch} views of "
+        f"{phase.crop[1]}x{phase.crop[0]}, learning rate {config.learning_rate:g}"
+    )
+
+
+def _report(start: Path, out: Path, held_out: FrameSet | None, folder: Path) -> None:
+    """Prints before and after, on what was held out and on shipped frames, and notes it."""
+    before, after = load_network(start), load_network(out)
+    comparisons = []
+    if held_out is not None:
+        comparisons.append(compare(before, after, held_out, "held out of the training"))
+    if (shipped := _shipped(before, after)) is not None:
+        comparisons.append(shipped)
+    for comparison in comparisons:
+        print(f"\n{comparison.as_text()}")
+    if held_out is not None:
+        print(f"\n{_verdict(comparisons[0])}")
+    if comparisons:
+        difference = max(each.picture for each in comparisons)
+        print(f"the fused picture differs by {difference:.2f} of 255 levels in the mean")
+    entries = [comparison.as_json() for comparison in comparisons]
+    write_text(folder / REPORT, json.dumps(entries, indent=2) + "\n")
+
+
+def _verdict(found: Comparison) -> str:
+    before, after = found.mean(found.before), found.mean(found.after)
+    if after > before:
+        return f"better: {before:.3f} -> {after:.3f} on frames that it never saw"
+    return (
+        f"NOT better: {before:.3f} -> {after:.3f} on frames that it never saw: label more frames, "
+        "of other times, before you serve it"
+    )
+
+
+def _shipped(before: Network, after: Network) -> Comparison | None:
+    """What was forgotten: classes that both know, on frames of `data_root()`; None without any."""
+    kind, place, part = SHIPPED
+    root = data_root() / place
+    if not root.is_dir():
+        return None
+    try:
+        frames = open_set(kind, root, part)
+    except (OSError, ValueError) as error:
+        print(f"note: what was forgotten is not measured: {error}")
+        return None
+    assert frames.taxonomy is not None
+    known = [set(network.config.taxonomy.names) for network in (before, after)]
+    background = frames.taxonomy.names[frames.taxonomy.background]
+    both = [
+        name for name in frames.taxonomy.names if name != background and name in known[0] & known[1]
+    ]
+    if not both:
+        return None
+    return compare(before, after, frames, "kept or forgotten, classes that both know", both)
+
+
+def _print_next(out: Path, data: Path) -> None:
+    weights, network = shown(out), shown(out.with_suffix(".onnx"))
+    print(
+        f"\nnext:\n  segmif export onnx --weights {weights} --out {network}\n"
+        f"  segmif export verify --weights {weights} {network} --data {shown(data)}\n"
+        f"  segmif serve --weights {network}\n"
+        "a running service takes it after SEGMIF_WEIGHTS in its settings file names it, and SIGHUP"
+    )
