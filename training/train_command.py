@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train as the arguments say; gives the exit code."""
-    if args.start and (args.weights or args.teacher):
+    if args.start and (args.weights or args.teacher or args.leave_out):
         raise ValueError(
             "--from names the weights to start from: leave --weights and --teacher out"
         )
