@@ -46,7 +46,7 @@ NOT_RUN = {
         "the last step needs a GPU",
         "needs torch and minutes; tests/export has it",
     ],
-    "labels.md": ["takes minutes; tests/training/finetune has it"],
+    "labels.md": ["needs two cameras", "takes minutes; tests/training/finetune has it"],
     "live.md": [
         "does not end",
         "needs two recordings",

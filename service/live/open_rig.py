@@ -17,9 +17,11 @@ from ..pipeline.infer import PairRules
 from ..pipeline.result_files import FOLDERS
 from .rig_settings import LiveSettings, RigSettings
 from .sample_source import SCHEME, SampleSource
+from .sinks.collector import FILES
 from .sinks.open_sinks import open_sinks
 from .sinks.rotation import SUFFIXES
 from .sinks.settings import (
+    CollectSettings,
     ImagesSettings,
     JsonlSettings,
     McapSettings,
@@ -81,7 +83,9 @@ def check_rig(rig: RigSettings, live: LiveSettings) -> None:
 def _files_of(sinks: Sequence[SinkSettings]) -> Iterator[Path]:
     """What sinks write: files, and folders in which they replace or delete files."""
     for sink in sinks:
-        if isinstance(sink, ImagesSettings):
+        if isinstance(sink, CollectSettings):
+            yield from (sink.path / part for part in FILES)
+        elif isinstance(sink, ImagesSettings):
             yield from (sink.path / name for name in (*FOLDERS, "overlay"))
         elif not isinstance(sink, StreamSettings) and _replaces(sink):
             yield sink.path

@@ -24,6 +24,7 @@ from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
 from .raw_pair import raw_frame, stated_of
+from .sinks.settings import CollectSettings
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
@@ -191,8 +192,8 @@ class RigPipeline:
     def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
         frames = pair.visible, pair.infrared
         stated = stated_of(*frames, self.queue.offset_ns or 0)
-        if self.feed.viewers:
-            stated["views"] = self._views()
+        if views := self._views():
+            stated["views"] = views
         visible, infrared = map(raw_frame, frames)
         return PairRequest(
             visible,
@@ -206,10 +207,13 @@ class RigPipeline:
         )
 
     def _views(self) -> tuple[View, ...]:
-        """The numbers that the page shows under the pointer; nothing else needs them."""
-        if CONFIDENCE in self._dispatcher.runtime.outputs:
-            return ("counts", "confidence")
-        return ("counts",)
+        """The numbers that the page shows under the pointer, and those that a collector needs."""
+        shown = bool(self.feed.viewers)
+        needed = shown or any(isinstance(each, CollectSettings) for each in self.settings.sinks)
+        counts: tuple[View, ...] = ("counts",) if shown else ()
+        if needed and CONFIDENCE in self._dispatcher.runtime.outputs:
+            return (*counts, "confidence")
+        return counts
 
     async def _deliver(self, result: LiveResult, arrived_s: float) -> None:
         self.last, self.latency_s = result, monotonic() - arrived_s

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from segmif.addresses import masked
 from segmif.geometry.cameras import Homography, Rig
 
+from .collector import Collector
 from .image_folder import ImageFolder
 from .jsonl import JsonLines, StandardOutput
 from .mcap_recording import McapRecording
@@ -15,6 +16,7 @@ from .retrying import Retrying
 from .rotation import SUFFIXES
 from .settings import (
     STREAM,
+    CollectSettings,
     ImagesSettings,
     JsonlSettings,
     McapSettings,
@@ -28,8 +30,10 @@ from .video_recording import VideoRecording
 
 FORMS = (
     "expected FILE.mp4, FILE.mkv, FILE.mcap, FILE.jsonl, - for lines of JSON, FOLDER/ for "
-    "pictures, rtsp://HOST/PATH, udp://HOST:PORT or /dev/videoN"
+    "pictures, collect:FOLDER for pairs worth labelling, rtsp://HOST/PATH, udp://HOST:PORT or "
+    "/dev/videoN"
 )
+COLLECT = "collect:"
 
 
 def open_sinks(
@@ -57,10 +61,8 @@ def parse_sink(word: str) -> SinkSettings:
     path = Path(word)
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         path = path.with_suffix(path.suffix.lower())
-    if STREAM.fullmatch(word):
-        return StreamSettings(url=SecretStr(word))
-    if "://" in word:
-        raise ValueError(f"{masked(word)!r} is no sink: {FORMS}")
+    if named := _named(word):
+        return named
     if word == "-" or path.suffix == ".jsonl":
         return JsonlSettings(path=path)
     if path.suffix == ".mcap":
@@ -70,6 +72,17 @@ def parse_sink(word: str) -> SinkSettings:
     if word and (word.endswith("/") or path.is_dir()):
         return ImagesSettings(path=path)
     raise ValueError(f"{masked(word)!r} is no sink: {FORMS}")
+
+
+def _named(word: str) -> SinkSettings | None:
+    """The settings of a word that begins with what it is; ValueError for an unknown address."""
+    if word.startswith(COLLECT) and word != COLLECT:
+        return CollectSettings(path=Path(word.removeprefix(COLLECT)))
+    if STREAM.fullmatch(word):
+        return StreamSettings(url=SecretStr(word))
+    if "://" in word:
+        raise ValueError(f"{masked(word)!r} is no sink: {FORMS}")
+    return None
 
 
 def _sink(settings: SinkSettings, rig: str, cameras: Rig | Homography | None) -> Sink:
@@ -84,3 +97,5 @@ def _sink(settings: SinkSettings, rig: str, cameras: Rig | Homography | None) ->
             return ImageFolder(settings)
         case StreamSettings():
             return StreamOut(settings)
+        case CollectSettings():
+            return Collector(settings)

@@ -144,8 +144,24 @@ class ImagesSettings(_Settings):
     names: Literal["stamp", "source"] = "stamp"  # of the files
 
 
+class CollectSettings(_Settings):
+    """Pairs that are worth labelling."""
+
+    kind: Literal["collect"] = "collect"
+    path: LocalPath  # a folder; its oldest pairs are deleted beyond the next two
+    keep_gb: Positive = 2.0
+    keep_days: Positive = 30.0
+    every_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0  # at least, for one reason
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.001  # of the pairs
+
+
 SinkSettings = Annotated[
-    VideoSettings | McapSettings | StreamSettings | JsonlSettings | ImagesSettings,
+    VideoSettings
+    | McapSettings
+    | StreamSettings
+    | JsonlSettings
+    | ImagesSettings
+    | CollectSettings,
     Field(discriminator="kind"),
 ]
 SETTINGS: TypeAdapter[SinkSettings] = TypeAdapter(SinkSettings)  # reads them from a file

@@ -1,0 +1,78 @@
+"""Which pairs are worth labelling, and which look like one that is kept already."""
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmif.imaging.codecs import resize
+from segmif.imaging.luma import luma
+
+from ..live_result import LiveResult
+
+Reason = Literal["flag", "unsure", "flicker", "random"]
+
+UNSURE = 128  # confidence below it: another class is about as likely
+UNSURE_SHARE = 0.1  # of the pixels
+FLICKER_SHARE = 0.5  # of the pixels that show an object in either of two masks
+FLICKER_NS = 500_000_000  # two masks further apart are of two scenes
+SMALL = (12, 16)  # height, width by which pairs are compared
+ALIKE = 4.0  # levels of 255: mean difference of two such, below it they show the same
+REMEMBERED = 512  # kept pairs that a new one is compared with
+
+
+@dataclass
+class Reasons:
+    """Finds why a pair should be kept; remembers the mask before."""
+
+    random_share: float
+    seed: int = 0
+    _before: LiveResult | None = None
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def of(self, result: LiveResult) -> list[Reason]:
+        """The reasons to keep a pair; none for most."""
+        before, self._before = self._before, result
+        found: list[Reason] = []
+        if result.result.prepared.condition.flags:
+            found.append("flag")
+        confidence = result.result.prediction.confidence
+        if confidence is not None and (confidence < UNSURE).mean() > UNSURE_SHARE:
+            found.append("unsure")
+        if before and _flickers(before, result):
+            found.append("flicker")
+        if self._random.random() < self.random_share:
+            found.append("random")
+        return found
+
+
+def _flickers(before: LiveResult, now: LiveResult) -> bool:
+    masks = [each.result.prediction.labels for each in (before, now)]
+    if masks[0].shape != masks[1].shape or now.stamp_ns - before.stamp_ns > FLICKER_NS:
+        return False
+    background = now.taxonomy.background
+    objects = (masks[0] != background) | (masks[1] != background)
+    changed = masks[0] != masks[1]
+    return bool(changed.sum() > FLICKER_SHARE * max(objects.sum(), masks[0].size // 1000))
+
+
+@dataclass
+class Seen:
+    """What the newest kept pairs look like."""
+
+    _small: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+    def add(self, result: LiveResult) -> bool:
+        """Whether a pair looks like none of the kept ones; it is then remembered."""
+        pair = result.result.prepared.pair
+        frames = (luma(pair.visible), pair.infrared)
+        small = np.stack([resize(frame, *SMALL) for frame in frames]).astype(np.float32)
+        if any(np.abs(small - other).mean() < ALIKE for other in self._small):
+            return False
+        self._small.append(small)
+        return True

@@ -1,0 +1,123 @@
+"""
+Keeps pairs that are worth labelling, in folders that training and `export-labels` read.
+
+The frames are those that the network saw, in one view. Of a pair that looks like a kept one
+nothing is written. The oldest pairs make room for new ones.
+"""
+
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from segmif.files import shown, write_bytes
+from segmif.imaging.codecs import encode_png
+
+from ..live_result import LiveResult
+from .collect_rules import Reason, Reasons, Seen
+from .jsonl import line
+from .rotation import FULL
+from .settings import CollectSettings
+from .sink import SinkError
+
+# In the order in which they are written: a pair whose visible frame is there is whole.
+FILES = {"report": ".json", "infrared": ".png", "visible": ".png"}
+OURS = re.compile(r"\d{19}")  # a stamp as the name of a pair
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pair in the folder."""
+
+    name: str
+    size: int  # bytes of its files
+    written_s: float  # when, in seconds of the system's clock
+
+
+class Collector:
+    """Writes visible/NAME.png, infrared/NAME.png and report/NAME.json; NAME is the stamp."""
+
+    dropped = 0
+
+    def __init__(self, settings: CollectSettings) -> None:
+        """Raises SinkError for a folder that cannot be used."""
+        self.name = f"collect {shown(settings.path)}"
+        self._settings = settings
+        self._reasons, self._seen = Reasons(settings.random_share), Seen()
+        self._last: dict[Reason, int] = {}  # stamp of the newest pair kept for each reason
+        try:
+            for part in FILES:
+                (settings.path / part).mkdir(parents=True, exist_ok=True)
+            self._kept = deque(sorted(self._found(), key=lambda each: each.name))
+        except OSError as error:
+            words = f"nothing is collected in {shown(settings.path)}: {error.strerror}"
+            raise SinkError(words) from None
+        self._bytes = sum(each.size for each in self._kept)
+
+    def write(self, result: LiveResult) -> None:
+        """Keep a pair if there is a reason; raises SinkError if the disk is full, else OSError."""
+        reasons = [each for each in self._reasons.of(result) if self._is_due(each, result)]
+        prepared = result.result.prepared
+        halved = prepared.visible_shape not in (None, prepared.pair.infrared.shape)
+        if not reasons or halved or None in (prepared.visible_shape, prepared.infrared_shape):
+            return
+        self._last |= dict.fromkeys(reasons, result.stamp_ns)
+        if self._seen.add(result):
+            try:
+                self._write(result, reasons)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                words = f"the disk of {shown(self._settings.path)} is full: make room"
+                raise SinkError(words) from None
+
+    def close(self) -> None:
+        """Do nothing: each file is whole."""
+
+    def _is_due(self, reason: Reason, result: LiveResult) -> bool:
+        last = self._last.get(reason)
+        return last is None or result.stamp_ns - last >= self._settings.every_s * 1e9
+
+    def _write(self, result: LiveResult, reasons: Iterable[Reason]) -> None:
+        pair = result.result.prepared.pair
+        report = line(result) | {"reasons": list(reasons)}
+        contents = {
+            "report": json.dumps(report, indent=1).encode() + b"\n",
+            "infrared": encode_png(pair.infrared),
+            "visible": encode_png(pair.visible),
+        }
+        size = sum(map(len, contents.values()))
+        self._make_room(size)
+        name = f"{result.stamp_ns:019d}"
+        for part, suffix in FILES.items():
+            path = self._settings.path / part / f"{name}{suffix}"
+            write_bytes(path, contents[part], wait_for_disk=False)
+        self._kept.append(Kept(name, size, time.time()))
+        self._bytes += size
+
+    def _make_room(self, size: int) -> None:
+        """Delete the oldest pairs beyond the limits of size and age."""
+        most = self._settings.keep_gb * 1e9 - size
+        oldest_s = time.time() - self._settings.keep_days * 86_400
+        while self._kept and (self._bytes > most or self._kept[0].written_s < oldest_s):
+            gone = self._kept.popleft()
+            self._bytes -= gone.size
+            self._delete(gone.name)
+
+    def _found(self) -> Iterable[Kept]:
+        """The pairs of earlier runs; what a killed one left of a pair is deleted."""
+        folder = self._settings.path
+        names = {path.stem for part in FILES for path in (folder / part).iterdir()}
+        for name in filter(OURS.fullmatch, names):
+            paths = [folder / part / f"{name}{suffix}" for part, suffix in FILES.items()]
+            if all(path.is_file() for path in paths):
+                facts = [path.stat() for path in paths]
+                yield Kept(name, sum(each.st_size for each in facts), facts[-1].st_mtime)
+            else:
+                self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        for part, suffix in reversed(FILES.items()):
+            (self._settings.path / part / f"{name}{suffix}").unlink(missing_ok=True)

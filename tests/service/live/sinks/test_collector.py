@@ -1,0 +1,128 @@
+"""Pairs that are worth labelling are kept within bounds, once, in a folder that training reads."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segmif.imaging.codecs import read_infrared, read_visible
+from segmif.runtime import Runtime
+from service.live.live_result import LiveResult
+from service.live.sinks.open_sinks import open_sinks, parse_sink
+from service.live.sinks.settings import CollectSettings
+from service.live.sinks.sink import Sink
+from tests.service.live.sinks.made_results import PERIOD_NS, START_NS, make_results
+from training.data.datasets import open_set
+
+
+def opened(folder: Path, **settings: float) -> Sink:
+    stated = {"path": folder, "random_share": 0, **settings}
+    (sink,) = open_sinks([CollectSettings.model_validate(stated)], "a")
+    return sink
+
+
+def with_confidence(result: LiveResult, confidence: int) -> LiveResult:
+    """The same, with this confidence everywhere."""
+    labels = result.result.prediction.labels
+    prediction = replace(result.result.prediction, confidence=np.full_like(labels, confidence))
+    return replace(result, result=replace(result.result, prediction=prediction))
+
+
+def doubtful(result: LiveResult, levels: int = 0) -> LiveResult:
+    """The same of another scene, of which the network is not sure."""
+    result = with_confidence(result, 100)
+    prepared = result.result.prepared
+    pair = replace(prepared.pair, infrared=prepared.pair.infrared // 2 + np.uint8(levels))
+    return replace(result, result=replace(result.result, prepared=replace(prepared, pair=pair)))
+
+
+def test_a_doubtful_scene_is_kept_once_with_its_reasons(runtime: Runtime, tmp_path: Path) -> None:
+    sink = opened(tmp_path, every_s=0)
+    results = [doubtful(result) for result in make_results(runtime, 6)]
+    for result in results:
+        sink.write(result)
+    assert [path.name for path in (tmp_path / "visible").iterdir()] == [f"{START_NS:019d}.png"]
+    report = json.loads((tmp_path / f"report/{START_NS:019d}.json").read_text())
+    assert report["reasons"] == ["unsure"] and report["rig"] == "front"
+    pair = results[0].result.prepared.pair
+    frames = open_set("pairs", tmp_path)
+    assert frames.names == (f"{START_NS:019d}",)
+    np.testing.assert_array_equal(frames.read(0).visible, pair.visible)
+    np.testing.assert_array_equal(frames.read(0).infrared, pair.infrared)
+
+
+def test_what_is_sure_is_kept_by_chance_or_if_its_mask_flickers(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    calm, chance = opened(tmp_path / "calm"), opened(tmp_path / "chance", random_share=1)
+    results = [with_confidence(result, 255) for result in make_results(runtime, 3)]
+    for result in results:
+        calm.write(result)
+        chance.write(result)
+    assert not list((tmp_path / "calm/visible").iterdir())
+    assert len(list((tmp_path / "chance/visible").iterdir())) == 1
+    prediction = results[2].result.prediction
+    other = replace(prediction, labels=np.full_like(prediction.labels, 1))
+    flipped = replace(results[2], result=replace(results[2].result, prediction=other))
+    calm.write(
+        replace(flipped, visible=replace(flipped.visible, stamp_ns=START_NS + 3 * PERIOD_NS))
+    )
+    (report,) = (tmp_path / "calm/report").iterdir()
+    assert json.loads(report.read_text())["reasons"] == ["flicker"]
+
+
+def test_the_oldest_make_room_and_a_torn_pair_is_cleared(runtime: Runtime, tmp_path: Path) -> None:
+    results = [
+        doubtful(result, 20 * number) for number, result in enumerate(make_results(runtime, 6))
+    ]
+    sink = opened(tmp_path, every_s=0)
+    sink.write(results[0])
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.*"))
+    (tmp_path / "infrared" / f"{START_NS + 1:019d}.png").write_bytes(b"torn")
+    (tmp_path / "visible/holiday.png").write_bytes(b"not ours")
+    sink = opened(tmp_path, every_s=0, keep_gb=2.5 * size / 1e9)
+    for result in results[1:]:
+        sink.write(result)
+    kept = sorted(path.stem for path in (tmp_path / "visible").iterdir())
+    assert kept == [*(f"{START_NS + n * PERIOD_NS:019d}" for n in (4, 5)), "holiday"]
+    for part in ("infrared", "report"):
+        assert sorted(path.stem for path in (tmp_path / part).iterdir()) == kept[:2]
+    assert read_infrared(tmp_path / f"infrared/{kept[0]}.png").shape == (64, 96)
+    assert read_visible(tmp_path / f"visible/{kept[1]}.png").shape == (64, 96, 3)
+
+
+def test_a_reason_counts_once_in_a_while(runtime: Runtime, tmp_path: Path) -> None:
+    sink = opened(tmp_path, every_s=4 * PERIOD_NS / 1e9)
+    for number, result in enumerate(make_results(runtime, 6)):
+        sink.write(doubtful(result, 20 * number))
+    assert len(list((tmp_path / "visible").iterdir())) == 2
+
+
+def test_a_rig_collects_what_its_network_is_unsure_of(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    flags = (
+        "--visible",
+        "synthetic:96x64@20,frames=9",
+        "--infrared",
+        "synthetic:96x64@20,frames=9",
+    )
+    command = [sys.executable, "-m", "service", "run", "--weights", str(stand_in_weights), "--once"]
+    outs = ("--out", f"collect:{tmp_path / 'cases'}")
+    done = subprocess.run([*command, *flags, *outs], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    frames = open_set("pairs", tmp_path / "cases")
+    (name,) = frames.names
+    assert frames.read(0).infrared.shape == (64, 96)
+    report = json.loads((tmp_path / f"cases/report/{name}.json").read_text())
+    assert "unsure" in report["reasons"]
+
+
+def test_the_command_line_names_it() -> None:
+    assert parse_sink("collect:cases/yard") == CollectSettings(path=Path("cases/yard"))
+    with pytest.raises(ValueError, match="collect:FOLDER for pairs worth labelling"):
+        parse_sink("collect:")
