@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from tqdm import tqdm
 
-from segmif.classes import IGNORE, Taxonomy
+from segmif.classes import BACKGROUNDS, IGNORE, Taxonomy
 from segmif.files import read_frame, shown, write_bytes, write_text
 from segmif.folders import SUFFIXES, listed
 from segmif.imaging.codecs import encode_indexed_png
@@ -134,8 +134,11 @@ class _Import:
 
     def __post_init__(self) -> None:
         self._moments = {_folded(name): name for name in self.pairs.names}
-        names = self.taxonomy.names
+        names, background = self.taxonomy.names, self.taxonomy.background
         self._ids = {name: id_ for id_, name in enumerate(names)} | {IGNORED: IGNORE}
+        self._named = tuple(self._ids)
+        if names[background].lower() in BACKGROUNDS:  # tools call it otherwise
+            self._ids = dict.fromkeys(BACKGROUNDS, background) | self._ids
 
     def files(self, images: Iterable[AnnotatedImage]) -> Iterator[tuple[str, bytes]]:
         """The moment and the label file of each labelled image; ValueError as `_moment`."""
@@ -225,11 +228,11 @@ class _Import:
         for label in labels:
             if label in self._ids:
                 continue
-            alike = get_close_matches(label.lower(), self._ids, 1)
+            alike = get_close_matches(label.lower(), self._named, 1)
             hint = f" '{label}={alike[0]}'" if alike else f" 'OLD=NEW', or '{label}={IGNORED}'"
             raise ValueError(
-                f"{shown(image)}: the class {label!r} is none of {', '.join(self._ids)}; name all "
-                f"by --classes, or rename it by --rename{hint}"
+                f"{shown(image)}: the class {label!r} is none of {', '.join(self._named)}; name "
+                f"all by --classes, or rename it by --rename{hint}"
             )
 
 

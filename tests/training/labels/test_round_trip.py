@@ -180,9 +180,8 @@ def test_voc_masks_and_plain_colours_come_in(rig: Path, run: Run) -> None:
     lines = ["background:0,0,0::", "fork lift:10,200,250::", "person:220,20,60::"]
     (voc / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "\n".join(lines))
     toml = rig.parent / "classes.toml"
-    toml.write_text(
-        CLASSES.replace('name = "yard"', 'name = "yard"\nignore = [[224, 224, 192]]', 1)
-    )
+    classes = CLASSES.replace('name = "yard"', 'name = "yard"\nignore = [[224, 224, 192]]', 1)
+    toml.write_text(classes.replace('"background"', '"unlabelled"'))  # as MFNet calls it
     for tool, source in (("voc", voc), ("cvat", voc), ("palette", palette)):
         back = rig.parent / f"back-{tool}"
         run("import", "--from", tool, source, "--data", rig, "--out", back, "--classes", toml)
