@@ -50,12 +50,8 @@ def plan(
     steps = steps or min(max(round(67 * math.sqrt(count)), 100), 3000)
     every = max(steps // VALIDATIONS, 1)
     frozen = next((stages for fewer, stages in FROZEN if count < fewer), 0)
-    crop = tuple(
-        max(min(side, most) // MULTIPLE * MULTIPLE, MULTIPLE)
-        for side, most in zip(size, LARGEST_CROP, strict=True)
-    )
     whole = learns == "all"
-    views = Phase(steps=steps, batch=4, crop=(crop[0], crop[1]))
+    views = Phase(steps=steps, batch=4, crop=_crop(*size))
     return TrainConfig(
         variant=variant,
         data=(_source(folder, split.train),),
@@ -72,6 +68,13 @@ def plan(
         frozen_stages=frozen if whole else 0,
         fuse_every=3 if whole else NEVER,
     )
+
+
+def _crop(height: int, width: int) -> tuple[int, int]:
+    """The largest view of frames of a size that a run takes."""
+    sides = zip((height, width), LARGEST_CROP, strict=True)
+    fitting = [max(min(side, most) // MULTIPLE * MULTIPLE, MULTIPLE) for side, most in sides]
+    return fitting[0], fitting[1]
 
 
 def _source(folder: Path, names: Sequence[str]) -> Source:
