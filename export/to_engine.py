@@ -6,7 +6,6 @@ every `segmif::InteractiveAttention`. Otherwise TensorRT compiles the node's bod
 """
 
 import argparse
-import json
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -52,6 +51,27 @@ class Profile:
         """Minimum, optimum and maximum shape of a tensor (B, H, W, *channels)."""
         sizes = zip(self.batch, self.height, self.width, strict=True)
         return [(*size, *channels) for size in sizes]
+
+    def tuned(self) -> "list[Profile]":
+        """
+        What TensorRT is to tune on its own: one pair, batches, both of the best size, and the rest.
+
+        The first that holds a size runs it.
+        """
+        low, best, high = self.batch
+        fixed = {"height": (self.height[1],) * 3, "width": (self.width[1],) * 3}
+        profiles = [Profile(batch=(1, 1, 1), **fixed)] if low == 1 else []
+        if high > 1:
+            batches = (max(low, 2), best if best > 1 else high, high)
+            profiles.append(Profile(batch=batches, **fixed))
+        if self.height[0] < self.height[2] or self.width[0] < self.width[2]:
+            profiles.append(self)
+        return profiles
+
+    @property
+    def ranges(self) -> dict[str, list[int]]:
+        """Minimum, optimum and maximum of each size, as a manifest has them."""
+        return {name: list(sizes) for name, sizes in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +150,7 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
     trt = runtime.import_tensorrt()
     plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
     engine = serialize(trt, model, build)
-    held = attention_kind(trt, engine, count_attentions(model))
-    wanted = "plugin" if build.plugin else "native"
-    if held != wanted:
-        raise ArtefactError(
-            f"the engine's attention is {held}, {wanted} was asked for: the parser did not take "
-            "our plugin for each node; is the library built for this TensorRT?"
-        )
-    facts = expected_facts(build, machine) | {"attention": held, "plugin_sha256": plugin}
+    facts = expected_facts(build, machine) | {"plugin_sha256": plugin}
     replace(
         manifest,
         source_sha256=manifest.sha256,
@@ -172,7 +185,8 @@ def expected_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
     """The facts in the manifest of an engine of this build on this machine."""
     return {
         **machine.facts,
-        "profile": {name: list(sizes) for name, sizes in vars(build.profile).items()},
+        "profile": build.profile.ranges,
+        "profiles": [profile.ranges for profile in build.profile.tuned()],
         "workspace_mib": build.workspace_mib,
         "attention": "plugin" if build.plugin else "native",
         "plugin_sha256": sha256(build.plugin) if build.plugin and build.plugin.is_file() else None,
@@ -238,6 +252,7 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     if not parser.parse(prepared.SerializeToString()):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
+    check_plugins(trt, network, count_attentions(model) if build.plugin else 0)
     config = _configure(trt, builder, build)
     cache = _open_timing_cache(trt, config, build.timing_cache)
     progress = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
@@ -258,12 +273,13 @@ def _configure(trt: Any, builder: Any, build: Build) -> Any:
     config = builder.create_builder_config()
     if build.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
-    # names and types of the layers stay in the engine: `attention_kind` reads them
+    # names and types of the layers stay in the engine, for a profiler
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    profile = builder.create_optimization_profile()
-    profile.set_shape("visible", *build.profile.shapes((3,)))
-    profile.set_shape("infrared", *build.profile.shapes(()))
-    config.add_optimization_profile(profile)
+    for each in build.profile.tuned():
+        profile = builder.create_optimization_profile()
+        profile.set_shape("visible", *each.shapes((3,)))
+        profile.set_shape("infrared", *each.shapes(()))
+        config.add_optimization_profile(profile)
     return config
 
 
@@ -293,17 +309,16 @@ def count_attentions(model: onnx.ModelProto) -> int:
     return sum((node.domain, node.op_type) == OPERATOR for node in model.graph.node)
 
 
-def attention_kind(trt: Any, engine: bytes, nodes: int) -> str:
-    """The attention of an engine with `nodes` attention nodes, by its inspector."""
-    opened = runtime.deserialize(trt, engine)
-    inspector = opened.create_engine_inspector()
-    layers = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))["Layers"]
-    plugins = [
-        layer
-        for layer in layers
-        if "plugin" in str(layer.get("LayerType", "")).lower()
-        and OPERATOR[1].lower() in json.dumps(layer).lower()
-    ]
-    if 0 < len(plugins) < nodes:
-        return f"mixed (our plugin for {len(plugins)} of {nodes} nodes)"
-    return "plugin" if plugins else "native"
+def check_plugins(trt: Any, network: Any, wanted: int) -> None:
+    """
+    Raises ArtefactError unless the parsed network has `wanted` layers that a plugin computes.
+
+    Counted before the build: an engine may hide plugins inside other layers.
+    """
+    kind = getattr(trt.LayerType, "PLUGIN_V3", None)  # TensorRT-RTX takes no plugins
+    held = sum(network.get_layer(place).type == kind for place in range(network.num_layers))
+    if held != wanted:
+        raise ArtefactError(
+            f"our plugin is in {held} layers of the parsed network, {wanted} were expected: is the "
+            "library built for this TensorRT? --attention native does without"
+        )

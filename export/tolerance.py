@@ -1,8 +1,9 @@
 """
-The deviation of predictions from exact ones, and how much of it rounding explains.
+The deviation of predictions from exact ones, and whether it may be.
 
-An artefact may deviate from float64 twice as far as plain torch in the artefact's precision on the
-same frames. Needs no torch.
+An ONNX may deviate from float64 twice as far as plain torch in the same precision on the same
+frames. TensorRT may also choose kernels that add up products in FP16, which torch does not. So an
+engine is judged by what a user notices, and the bound of rounding is only reported. Needs no torch.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,13 @@ from segmif.imaging.luma import luma
 from segmif.metrics import ConfusionMatrix, fusion_metrics
 
 MIN_TOLERANCE = 1e-4  # share of values; torch may happen to round all of them right
+
+# What nobody notices, of an engine against float64:
+MOST_LABELS = 0.002  # share of the pixels
+MOST_LEVELS = 0.1  # mean difference of the fused image
+LEAST_PSNR_DB = 50.0
+MOST_MEAN_IOU = 0.002  # lost
+MOST_CONFIDENCE = 1.0  # mean difference in 1/255
 
 Bytes = NDArray[np.uint8]
 Predict = Callable[[FramePair], Prediction]
@@ -63,6 +71,23 @@ class Deviation:
             for what, found, rounding in checked
             if not found <= (allowed := allowance(rounding))
         ]
+
+    def noticeable(self) -> list[str]:
+        """A sentence for each deviation that a user might notice."""
+        limits = [
+            ("labels differ by", self.labels_differ, MOST_LABELS),
+            ("grey levels (mean) differ by", self.fused_mean, MOST_LEVELS),
+            ("255ths of confidence (mean) differ by", self.confidence_mean or 0, MOST_CONFIDENCE),
+            ("mean IoU loses", -(self.mean_iou or 0), MOST_MEAN_IOU),
+        ]
+        words = [
+            f"{self.name}: {what} {found:.3g}, at most {most:.3g} goes unnoticed"
+            for what, found, most in limits
+            if not found <= most
+        ]
+        if not self.psnr_db >= LEAST_PSNR_DB:
+            words.append(f"{self.name}: PSNR {self.psnr_db:.1f} dB, {LEAST_PSNR_DB} goes unnoticed")
+        return words
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.setting import Setting
     from segmif.runtime import Runtime
 
-SHOWN = ("fused_differs", "fused_mean", "labels_differ")  # of a Deviation
+SHOWN = ("fused_differs", "fused_mean", "psnr_db", "labels_differ")  # of a Deviation
 
 Answer = Callable[[Bytes, Bytes], Sequence[Bytes]]  # frames (B, H, W, 3), (B, H, W) to outputs
 Compare = Callable[[Answer, int], Row]
@@ -29,14 +29,17 @@ class Tolerance:
     reference: Reference  # of that pair alone
     plain: Deviation  # of torch in the precision of what is compared
 
-    def row(self, answer: Answer, batch: int) -> Row:
-        """The deviation of the answers in a batch of that size, by the rule of `export verify`."""
+    def row(self, answer: Answer, batch: int, *, engine: bool = False) -> Row:
+        """The deviation of the answers in a batch of that size, by the rules of `export verify`."""
         try:
             found = self.reference.deviation("found", at_the_end(answer, batch))
         except Exception as error:
             return {"right": False, "why": f"{type(error).__name__}: {error}"}
-        faults = found.exceeds(self.plain)
+        beyond_rounding = found.exceeds(self.plain)
+        faults = found.noticeable() if engine else beyond_rounding
         row = shown(found) | {"plain_torch": shown(self.plain), "right": not faults}
+        if engine:
+            row["within_rounding"] = not beyond_rounding
         return row | ({"why": faults} if faults else {})
 
 
@@ -45,10 +48,10 @@ def shown(deviation: Deviation) -> Row:
     return {name: getattr(deviation, name) for name in SHOWN}
 
 
-def comparison(tolerance: Callable[[], Tolerance]) -> Compare:
+def comparison(tolerance: Callable[[], Tolerance], *, engine: bool = False) -> Compare:
     """Compares answers. If there is no tolerance, each row has the reason: times count without."""
     try:
-        return tolerance().row
+        return partial(tolerance().row, engine=engine)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         return lambda answer, batch: {"not_compared": reason}
@@ -59,11 +62,10 @@ def served(
     runtime: "Runtime",
     compare: Compare,
     facts: Row,
-    batches: Sequence[int] = (),
 ) -> Iterator[Row]:
     """Times of whole pairs through a runtime, and whether its answers are right."""
     answer = partial(runtime.run, confidence=CONFIDENCE in runtime.outputs)
-    for batch in batches or setting.batches:
+    for batch in setting.batches:
         times = host_milliseconds(partial(runtime.run, *setting.frames(batch)), setting.runs)
         yield facts | {"batch": batch, "host_ms": times} | compare(answer, batch)
 

@@ -24,13 +24,11 @@ from segmif.runtime.errors import ArtefactError, DeviceError
 def tensorrt(
     setting: Setting,
     variant: str = "edge",
-    best: int = 1,
     attention: Literal["plugin", "native", "either"] = "either",
 ) -> Iterator[Row]:
     """
     Builds the FP16 engine and times whole pairs, frames on the host, with CUDA graphs or not.
 
-    `best`: the batch that the engine is optimised for. If it is not 1, only that batch is timed.
     `either`: our plugin, or native if it does not load.
     """
     machine, plugin = runtime.Machine.here(), None
@@ -43,24 +41,23 @@ def tensorrt(
             if attention == "plugin":
                 return
     onnx = setting.folder / f"{variant}.fp16.onnx"
-    kind = ("plugin" if plugin else "native") + ("" if best == 1 else f".batch{best}")
-    engine = setting.folder / f"{variant}.{kind}.engine"
+    engine = setting.folder / f"{variant}.{'plugin' if plugin else 'native'}.engine"
     start = time.monotonic()
-    facts = to_engine.export(onnx, engine, _build(setting, machine, plugin, best), machine)
+    facts = to_engine.export(onnx, engine, _build(setting, machine, plugin), machine)
     yield {"network": variant, "build_s": time.monotonic() - start} | facts
-    compare = comparison(partial(tolerance, setting, variant, "fp16"))
+    compare = comparison(partial(tolerance, setting, variant, "fp16"), engine=True)
     for open_ in (open_device, _without_graphs):
         network = runtime.open_engine(engine, plugin, device=open_)
         facts = {"network": variant, "graph": open_ is open_device}
-        yield from served(setting, network, compare, facts, () if best == 1 else (best,))
+        yield from served(setting, network, compare, facts)
         network.close()
 
 
-def _build(
-    setting: Setting, machine: runtime.Machine, plugin: Path | None, best: int
-) -> to_engine.Build:
+def _build(setting: Setting, machine: runtime.Machine, plugin: Path | None) -> to_engine.Build:
+    """One pair and batches of the measured size: a profile for any size would take minutes more."""
+    height, width = (setting.height,) * 3, (setting.width,) * 3
     return to_engine.Build(
-        profile=to_engine.Profile(batch=(1, best, 8), height=(32, 480, 480), width=(32, 640, 640)),
+        profile=to_engine.Profile(batch=(1, 8, 8), height=height, width=width),
         plugin=plugin,
         # shared by all builds
         timing_cache=setting.folder / f"{machine.tensorrt}.cache",
@@ -146,7 +143,6 @@ def _bind(context: Any, setting: Setting, device: DeviceBackend, stream: int) ->
 
 PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "tensorrt_plugin": partial(tensorrt, attention="plugin"),
-    "tensorrt_batch8": partial(tensorrt, best=8),
     "tensorrt_native": partial(tensorrt, attention="native"),
     "tensorrt_nano": partial(tensorrt, variant="nano"),
     "tensorrt_paper": partial(tensorrt, variant="paper"),

@@ -17,7 +17,7 @@ from typing import Any
 from segmif.files import write_text
 
 Row = dict[str, Any]
-PART_S, ENGINE_S = 150, 300  # limit of a part; of one that makes an engine or its ONNX
+PART_S, ENGINE_S = 120, 240  # limit of a part; of one that makes an engine or its ONNX
 ROW = "row "  # prefix of a row in a part's output
 
 
@@ -43,6 +43,17 @@ class Report:
     def measured(self) -> bool:
         """Whether any part has a result."""
         return any("left_out" not in row for rows in self.parts.values() for row in rows)
+
+    @property
+    def lacks_tensorrt(self) -> str:
+        """Why no engine can be built here; empty if one can, or if the machine was not asked."""
+        version = str(self._machine.get("tensorrt", ""))
+        return version if version.startswith("none") else ""
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Notes a part that this machine cannot run."""
+        self.parts[name] = [{"left_out": why}]
+        self.write()
 
     def part(self, name: str, end: float, args: argparse.Namespace) -> None:
         """Runs a part until `end` and keeps its rows; the last has the reason if it failed."""
@@ -72,7 +83,8 @@ class Report:
         if not self.measured:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        table = "\n".join(f"{name}\n{text(rows)}" for name, rows in self.parts.items())
+        shown = sorted(self.parts.items(), key=lambda part: part[0] != "profile")
+        table = "\n".join(f"{name}\n{text(rows)}" for name, rows in shown)
         words = {".json": json.dumps(self._facts | self.parts, indent=1) + "\n", ".txt": table}
         for suffix, content in words.items():
             write_text(self.path.with_suffix(suffix), content)

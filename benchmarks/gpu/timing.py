@@ -2,8 +2,10 @@
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 FLUSH = 256 << 20  # bytes that are read to empty the L2 cache: several times the largest
+REPEATS = 20  # of warm work in a graph
+AWAKE_S = 0.2  # of work before the first time: an idle GPU has a low clock
 AHEAD = 200_000  # cycles that the GPU waits, so that what is timed is enqueued before it begins
 
 
@@ -35,21 +39,26 @@ class Timer:
         """
         Median time of `work`: of the GPU alone with `graph`, otherwise with launches.
 
-        `cold`: the L2 cache holds none of its data.
+        `cold`: the L2 cache holds none of its data. The start of a graph, as long as a small
+        kernel, is subtracted.
         """
         if self.device == "cpu":
             with torch.no_grad():
                 return host_milliseconds(work, self.runs)["p50"]
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream), torch.no_grad():
-            for _ in range(3):
-                work()
-            stream.synchronize()
-            run = _recorded(work, stream) if graph else work
+            _wake_up(work, stream)
             flush = torch.zeros(FLUSH if cold else 0, dtype=torch.uint8, device="cuda")
-            return statistics.median(
-                _event_ms(run, stream, flush, ahead=graph) for _ in range(self.runs)
-            )
+
+            def median_ms(run: Callable[[], Any]) -> float:
+                return statistics.median(
+                    _event_ms(run, stream, flush, ahead=graph) for _ in range(self.runs)
+                )
+
+            if not graph:
+                return median_ms(work)
+            graph_ms = partial(_graph_ms, work, stream, median_ms)
+            return one_call_ms(graph_ms, 1 if cold else REPEATS)
 
     def ceilings(self) -> Ceilings:
         """Measured by a large copy and a large matrix product."""
@@ -62,11 +71,33 @@ class Timer:
         return Ceilings(2 * source.numel() / copy / 1e6, 2 * side**3 / product / 1e9)
 
 
-def _recorded(work: Callable[[], Any], stream: torch.cuda.Stream) -> Callable[[], None]:
+def one_call_ms(graph_ms: Callable[[int], float], calls: int) -> float:
+    """The time of one call, from graphs that hold `calls` of it and none."""
+    return (graph_ms(calls) - graph_ms(0)) / calls
+
+
+def _graph_ms(
+    work: Callable[[], Any],
+    stream: torch.cuda.Stream,
+    median_ms: Callable[[Callable[[], Any]], float],
+    calls: int,
+) -> float:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a graph is empty
+        with torch.cuda.graph(graph, stream=stream):
+            for _ in range(calls):
+                work()
+    return median_ms(graph.replay)
+
+
+def _wake_up(work: Callable[[], Any], stream: torch.cuda.Stream) -> None:
+    """Runs the work until the GPU's clock is up, and at least three times."""
+    end, runs = time.perf_counter() + AWAKE_S, 0
+    while runs < 3 or time.perf_counter() < end:
         work()
-    return graph.replay
+        stream.synchronize()
+        runs += 1
 
 
 def _event_ms(

@@ -1,10 +1,28 @@
 // The attention as an IPluginV3: TensorRT 10 and 11, JetPack 6 and 7.
+#include <cstdio>
+
 #include "attention_desc.h"
 
 namespace segmif {
 namespace {
 
 using namespace nvinfer1;
+
+ILoggerFinder* logger_finder = nullptr;  // of the TensorRT that loaded this library
+
+// Tells the reason of an error of the kernels, which TensorRT would not; gives the error.
+int32_t told(int error) {
+    if (!error) return 0;
+    char words[256];
+    std::snprintf(words, sizeof(words), "%s: %s", PLUGIN_NAME, segmif_attention_error(error));
+    ILogger* logger = logger_finder ? logger_finder->findLogger() : nullptr;
+    if (logger) {
+        logger->log(ILogger::Severity::kERROR, words);
+    } else {
+        std::fprintf(stderr, "%s\n", words);
+    }
+    return error;
+}
 
 class AttentionPlugin final : public IPluginV3,
                               public IPluginV3OneCore,
@@ -51,9 +69,12 @@ public:
         return takes(place, tensors[place].desc, tensors[VISIBLE].desc);
     }
 
-    int32_t configurePlugin(const DynamicPluginTensorDesc*, int32_t, const DynamicPluginTensorDesc*,
+    // TensorRT may capture the stream when it times the network, so the kernels are loaded before.
+    int32_t configurePlugin(const DynamicPluginTensorDesc* inputs, int32_t, const DynamicPluginTensorDesc*,
                             int32_t) noexcept override {
-        return 0;
+        const auto attention =
+            describe(inputs[VISIBLE].desc, inputs[VISIBLE].max, inputs[TEMPERATURE].desc, epsilon_);
+        return told(segmif_attention_prepare(&attention));
     }
 
     size_t getWorkspaceSize(const DynamicPluginTensorDesc* inputs, int32_t, const DynamicPluginTensorDesc*,
@@ -63,15 +84,17 @@ public:
         return segmif_attention_workspace(&attention);
     }
 
-    int32_t onShapeChange(const PluginTensorDesc*, int32_t, const PluginTensorDesc*, int32_t) noexcept override {
-        return 0;
+    // At run time this comes before the first `enqueue` of a context, which may be captured.
+    int32_t onShapeChange(const PluginTensorDesc* in, int32_t, const PluginTensorDesc*, int32_t) noexcept override {
+        const auto attention = describe(in[VISIBLE], in[VISIBLE].dims, in[TEMPERATURE], epsilon_);
+        return told(segmif_attention_prepare(&attention));
     }
 
     int32_t enqueue(const PluginTensorDesc* in, const PluginTensorDesc*, const void* const* inputs,
                     void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
         const auto attention = describe(in[VISIBLE], in[VISIBLE].dims, in[TEMPERATURE], epsilon_);
         const size_t bytes = segmif_attention_workspace(&attention);
-        return segmif_attention(&attention, inputs, outputs, workspace, bytes, stream);
+        return told(segmif_attention(&attention, inputs, outputs, workspace, bytes, stream));
     }
 
     IPluginV3* attachToContext(IPluginResourceContext*) noexcept override { return clone(); }
@@ -112,4 +135,6 @@ extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterf
     return creators;
 }
 
-extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder*) {}
+extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder* finder) {
+    segmif::logger_finder = finder;
+}

@@ -94,7 +94,7 @@ class PairNetwork(nn.Module):
         self, own: Tensor, streets: Tensor, visible: Tensor, infrared: Tensor
     ) -> Tensor:
         """The combined logits (B, K, H/4, W/4) of both masks, by which frames are not black."""
-        shows = [frame.amax((1, 2, 3), keepdim=True).sign() for frame in (visible, infrared)]
+        shows = [_brightest(frame).sign() for frame in (visible, infrared)]
         share = OWN_SHARE * shows[0] * shows[1]
         missed = (1 - shows[1]) * self.without_infrared.view(1, -1, 1, 1)
         return streets + share * (own - streets) + missed
@@ -222,6 +222,11 @@ def blend(decoded: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
     weight, correction = decoded.chunk(2, dim=1)
     blended = infrared + weight.sigmoid() * (visible_luma - infrared)
     return (blended + CORRECTION * correction.tanh()).clamp(0, 1)
+
+
+def _brightest(frame: Tensor) -> Tensor:
+    """The greatest value (B, 1, 1, 1) of a frame (B, c, H, W), in two steps: tiles, then all."""
+    return functional.max_pool2d(frame, MULTIPLE).amax((1, 2, 3), keepdim=True)
 
 
 def frame_levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:

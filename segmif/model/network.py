@@ -60,11 +60,10 @@ class Network(nn.Module):
     def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, H/4, W/4) to class ids and their probability in 1/255, both (B, H, W)."""
         logits = upsample(logits, 4 // self.config.label_stride)
-        labels = logits.argmax(dim=1, keepdim=True)
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        others = (wide - wide.amax(dim=1, keepdim=True)).exp().sum(dim=1, keepdim=True)
-        # by way of FP32: TensorRT does not cast indices to bytes
-        return self._pixels(labels.to(torch.float32)), self._pixels((255 / others).round())
+        labels, best = best_class(logits)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        others = (logits.to(wide) - best.to(wide)).exp().sum(dim=1, keepdim=True)
+        return self._pixels(labels), self._pixels((255 / others).round())
 
     def _pixels(self, values: Tensor) -> Tensor:
         """Values (B, 1, H/s, W/s) at `label_stride` s to bytes (B, H, W)."""
@@ -72,6 +71,21 @@ class Network(nn.Module):
         if stride > 1:
             values = functional.interpolate(values, scale_factor=stride, mode="nearest")
         return values.squeeze(1).to(torch.uint8)
+
+
+def best_class(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    The first class of the greatest logit and that logit, both (B, 1, H, W); takes (B, K, H, W).
+
+    It is a maximum that runs over the classes: TensorRT fuses that into one kernel, while ArgMax
+    becomes a sort of the best k. Class ids are FP32, as TensorRT does not cast indices to bytes.
+    """
+    first, *others = logits.split(1, dim=1)
+    best, labels = first, torch.zeros_like(first, dtype=torch.float32)
+    for label, each in enumerate(others, start=1):
+        labels = torch.where(each > best, float(label), labels)
+        best = torch.maximum(best, each)
+    return labels, best
 
 
 def _core(config: PairConfig | PaperConfig) -> nn.Module:

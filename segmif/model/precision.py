@@ -2,8 +2,7 @@
 
 import copy
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from segmif.model.network import Network
@@ -28,8 +27,23 @@ def to_half(network: Network) -> Network:
     return half
 
 
+class ScaleShift(nn.Module):
+    """A BatchNorm that follows no convolution, in two operations; maps (B, C, H, W)."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        self.scale = nn.Parameter(scale.detach().view(1, -1, 1, 1))
+        shift = norm.bias - norm.running_mean * scale
+        self.shift = nn.Parameter(shift.detach().view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
 def fold_norms(network: Network) -> Network:
-    """Folds every BatchNorm into the convolution before it, or into a new 1x1 one, in place."""
+    """Folds every BatchNorm into the convolution before it, or into a `ScaleShift`, in place."""
     for module in network.modules():
         if not isinstance(module, nn.Sequential):
             continue
@@ -37,17 +51,8 @@ def fold_norms(network: Network) -> Network:
             if not isinstance(norm, nn.BatchNorm2d):
                 continue
             conv = module[place - 1] if place else None
-            with torch.no_grad():
-                if isinstance(conv, nn.Conv2d):
-                    module[place - 1], module[place] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-                else:
-                    module[place] = fuse_conv_bn_eval(_identity_conv(norm), norm)
+            if isinstance(conv, nn.Conv2d):
+                module[place - 1], module[place] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+            else:
+                module[place] = ScaleShift(norm)
     return network
-
-
-def _identity_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """An identity convolution, for a norm that follows no convolution."""
-    width = norm.num_features
-    conv = nn.Conv2d(width, width, 1, groups=width, bias=False).to(norm.running_var).eval()
-    nn.init.ones_(conv.weight)
-    return conv

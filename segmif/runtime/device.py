@@ -7,7 +7,9 @@ Graphs go straight to the driver: pycuda has none.
 """
 
 import ctypes
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from segmif.runtime.errors import ArtefactError, DeviceError
 
 MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
+DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 
 
@@ -66,6 +69,18 @@ class DeviceBackend(Protocol):
     def wait(self, stream: int) -> None:
         """Waits until all work of a stream is done."""
 
+    def event(self) -> int:
+        """A new event, which marks a place in a stream."""
+
+    def record(self, event: int, stream: int) -> None:
+        """Puts an event behind all work of a stream; it forgets its place before."""
+
+    def reached(self, event: int) -> bool:
+        """Whether the work before an event is done."""
+
+    def check(self) -> None:
+        """Waits for all work; raises DeviceError if the GPU is lost, not for a refused call."""
+
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
         """Records the work that `enqueue` puts on the stream, without running it."""
 
@@ -105,6 +120,7 @@ class PycudaDevice:
         self.driver = _version(cuda.get_driver_version())
         self.integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
         self._streams: dict[int, Any] = {}
+        self._events: list[Any] = []
         self._owned: list[Any] = []  # memory of both sides
 
     def stream(self) -> int:
@@ -145,6 +161,23 @@ class PycudaDevice:
         with _device_errors(self._cuda.Error, "waiting for the GPU"):
             self._streams[stream].synchronize()
 
+    def event(self) -> int:
+        with _device_errors(self._cuda.Error, "an event"):
+            self._events.append(self._cuda.Event(DISABLE_TIMING))
+        return len(self._events) - 1
+
+    def record(self, event: int, stream: int) -> None:
+        with _device_errors(self._cuda.Error, "recording an event"):
+            self._events[event].record(self._streams[stream])
+
+    def reached(self, event: int) -> bool:
+        with _device_errors(self._cuda.Error, "asking for an event"):
+            return bool(self._events[event].query())
+
+    def check(self) -> None:
+        with _device_errors(self._cuda.Error, "waiting for the GPU"):
+            self._cuda.Context.synchronize()
+
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
         return _Graph(stream, enqueue)
 
@@ -153,6 +186,7 @@ class PycudaDevice:
             for memory in self._owned:
                 memory.free()
             self._streams.clear()
+            self._events.clear()
             self._context.pop()
             self._context.detach()
         # detach makes a primary context current once more and leaves it so
@@ -216,6 +250,24 @@ class BindingsDevice:
     def wait(self, stream: int) -> None:
         self._call(self._driver.cuStreamSynchronize, stream)
 
+    def event(self) -> int:
+        event = self._call(self._driver.cuEventCreate, DISABLE_TIMING)
+        self._closing.append(lambda: self._driver.cuEventDestroy(event))
+        return int(event)
+
+    def record(self, event: int, stream: int) -> None:
+        self._call(self._driver.cuEventRecord, event, stream)
+
+    def reached(self, event: int) -> bool:
+        (error,) = self._driver.cuEventQuery(event)
+        if error == self._driver.CUresult.CUDA_ERROR_NOT_READY:
+            return False
+        self._check("cuEventQuery", error)
+        return True
+
+    def check(self) -> None:
+        self._call(self._driver.cuCtxSynchronize)
+
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Recording:
         return _Graph(stream, enqueue)
 
@@ -231,9 +283,12 @@ class BindingsDevice:
 
     def _call(self, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
         error, *answer = function(*arguments)
-        if int(error):
-            raise DeviceError(f"{function.__name__}: {error.name}")
+        self._check(function.__name__, error)
         return answer[0] if answer else None
+
+    def _check(self, name: str, error: Any) -> None:
+        if int(error):
+            raise DeviceError(f"{name}: {error.name}")
 
 
 class _Graph:
@@ -246,7 +301,8 @@ class _Graph:
         self._call("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
         try:
             try:
-                enqueue()
+                with _no_collection():
+                    enqueue()
             finally:
                 self._call("cuStreamEndCapture", self._stream, ctypes.byref(recorded))
             ready, flags = ctypes.byref(self._ready), ctypes.c_ulonglong(0)
@@ -267,6 +323,18 @@ class _Graph:
             name = ctypes.c_char_p()
             self._library.cuGetErrorName(error, ctypes.byref(name))
             raise DeviceError(f"{function}: {(name.value or b'unknown error').decode()}")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected: an object that frees GPU memory would end a capture."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _open_error(index: int, error: Exception) -> DeviceError:

@@ -1,8 +1,9 @@
 """
-Pinned buffers, a stream and scratch memory on a GPU for one batch at a time.
+Pinned buffers on a GPU for one batch at a time.
 
 A slot keeps an execution context and a CUDA graph of upload, network and download for each of the
-last sizes of frames.
+last sizes of frames. All slots share one stream and one scratch memory, so batches compute one
+after the other. The host fills and empties the buffers of one slot while another one computes.
 """
 
 import logging
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, requested_outputs
+from segmif.runtime.compatibility import DIMENSIONS, profile_of
 from segmif.runtime.device import Buffer, DeviceBackend, Recording
-from segmif.runtime.errors import DeviceError
+from segmif.runtime.errors import DeviceError, EnqueueError
 
 DEPTHS = INPUTS | OUTPUTS  # bytes a pixel
 SIZES = 4  # of frames, whose contexts and graphs a slot keeps
@@ -50,53 +52,90 @@ class _PreparedSize:
         self.work.close()
 
 
-class Slot:
-    """Buffers and a stream for one batch; used by the thread that opened the device."""
+class SharedEngine:
+    """An engine with what its slots share; used by the thread that opened the device."""
 
     def __init__(
-        self, trt: Any, engine: Any, device: DeviceBackend, profile: dict[str, Any]
+        self,
+        trt: Any,
+        engine: Any,
+        device: DeviceBackend,
+        facts: dict[str, Any],
+        refusal: Callable[[], str],
     ) -> None:
-        """Allocates for the largest frames of `profile`; raises DeviceError if memory is short."""
-        self._trt, self._engine, self._device = trt, engine, device
-        self.outputs = _outputs_of(engine)
-        self._stream = device.stream()
-        self._scratch_size = int(engine.device_memory_size_v2)  # for the largest frames
-        self._allocate(*(profile[name][2] for name in ("batch", "height", "width")))
-        self._ready: OrderedDict[Size, _PreparedSize] = OrderedDict()
-        self._size: Size = (0, 0, 0)  # of the current batch
+        """
+        `facts` are those of the manifest; `refusal` gives the last error in TensorRT's log.
 
-    def _allocate(self, batch: int, height: int, width: int) -> None:
-        """Allocates for the largest frames; raises DeviceError if the GPU has too little memory."""
-        pixels, names = batch * height * width, (*INPUTS, *self.outputs)
+        Raises DeviceError if memory is short.
+        """
+        self.trt, self.engine, self.device = trt, engine, device
+        self.refusal, self.profiles = refusal, facts["profiles"]
+        batch, height, width = (facts["profile"][name][2] for name in DIMENSIONS)
+        self.largest: Size = batch, height, width
+        self.outputs = _outputs_of(engine)
+        self.stream = device.stream()
+        self.scratch_size = int(engine.device_memory_size_v2)  # the most that a profile needs
+        # one for all sizes: contexts with scratch memory of their own would multiply it
+        self.scratch = self.allocate(lambda: device.memory(max(self.scratch_size, 1)))
+
+    def allocate(self, make: Callable[[], Any]) -> Any:
+        """What `make` allocates; raises DeviceError if the GPU has too little memory."""
         try:
-            self._buffers = {name: self._device.buffer(pixels * DEPTHS[name]) for name in names}
-            # one for all sizes: contexts with scratch memory of their own would multiply it
-            self._scratch = self._device.memory(max(self._scratch_size, 1))
+            return make()
         except DeviceError as error:
+            batch, height, width = self.largest
             raise DeviceError(
                 f"{error}; needed for frames of up to batch {batch}, {height}x{width}: build the "
                 "engine with smaller --batch, --height or --width, or free memory"
             ) from error
 
-    def start(self, visible: Bytes, infrared: Bytes) -> None:
-        """Copies a batch and enqueues its work; the arrays may change afterwards."""
+
+class Slot:
+    """
+    Buffers for one batch.
+
+    `write` and `read` copy, in the thread of whoever holds the slot. All else is for the thread
+    that opened the device.
+    """
+
+    def __init__(self, shared: SharedEngine) -> None:
+        """Allocates for the largest frames; raises DeviceError if memory is short."""
+        self._shared, self._device, self._stream = shared, shared.device, shared.stream
+        pixels, names = int(np.prod(shared.largest)), (*INPUTS, *shared.outputs)
+        self._buffers: dict[str, Buffer] = shared.allocate(
+            lambda: {name: self._device.buffer(pixels * DEPTHS[name]) for name in names}
+        )
+        self._done = self._device.event()
+        self._ready: OrderedDict[Size, _PreparedSize] = OrderedDict()
+        self._size: Size = (0, 0, 0)  # of the current batch
+
+    def write(self, visible: Bytes, infrared: Bytes) -> None:
+        """Copies a batch into pinned memory; the arrays may change afterwards."""
         batch, height, width = infrared.shape
-        self._size = size = (batch, height, width)
-        for name, frame in (("visible", visible), ("infrared", infrared)):
-            np.copyto(self._view(name), frame)
+        self._size = batch, height, width
+        for name, frames in (("visible", visible), ("infrared", infrared)):
+            np.copyto(self._view(name), frames)
+
+    def start(self) -> None:
+        """Enqueues the work for the batch that was written."""
+        size = self._size
         if size not in self._ready:
             while len(self._ready) >= SIZES:
                 self._ready.popitem(last=False)[1].close()
             self._ready[size] = self._prepare(size)
         self._ready.move_to_end(size)
         self._ready[size].launch()
+        self._device.record(self._done, self._stream)
 
-    def finish(self, *, confidence: bool) -> tuple[Bytes, ...]:
-        """Waits for the batch and gives copies of its outputs."""
-        self._device.wait(self._stream)
-        return tuple(
-            self._view(name).copy() for name in requested_outputs(self.outputs, confidence)
-        )
+    @property
+    def finished(self) -> bool:
+        """Whether the work that `start` enqueued is done."""
+        return self._device.reached(self._done)
+
+    def read(self, *, confidence: bool) -> tuple[Bytes, ...]:
+        """Copies of the outputs of a finished batch."""
+        wanted = requested_outputs(self._shared.outputs, confidence)
+        return tuple(self._view(name).copy() for name in wanted)
 
     def close(self) -> None:
         """Frees contexts and graphs; the stream must be idle."""
@@ -115,33 +154,40 @@ class Slot:
             for name in INPUTS:
                 self._device.upload(*self._transfer(name, size), self._stream)
             if not context.execute_async_v3(self._stream):
-                raise DeviceError("TensorRT could not enqueue the network")
-            for name in self.outputs:
+                batch, height, width = size
+                raise EnqueueError(
+                    f"TensorRT refused frames of batch {batch}, {height}x{width}: "
+                    f"{self._shared.refusal()}"
+                )
+            for name in self._shared.outputs:
                 self._device.download(*self._transfer(name, size), self._stream)
 
         enqueue()  # the first run initialises TensorRT, which a graph must not contain
         self._device.wait(self._stream)
         try:
             return _PreparedSize(self._device.capture(self._stream, enqueue), context)
-        except DeviceError as error:
+        except (DeviceError, EnqueueError) as error:
             words = str(error)  # a log that kept the error itself would keep the context alive
             log.warning("no CUDA graph for %s, work is enqueued in pieces: %s", size, words)
             return _PreparedSize(_Uncaptured(enqueue), context)
 
     def _context(self, size: Size) -> Any:
         """An execution context for frames of a size, bound to the buffers."""
-        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._engine.create_execution_context(strategy)
+        trt, shared = self._shared.trt, self._shared
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = shared.engine.create_execution_context(strategy)
         if context is None:
             batch, height, width = size
             raise MemoryError(
                 f"no GPU memory is left for frames of batch {batch}, {height}x{width} beside the "
-                f"{self._scratch_size:,} bytes of scratch: give smaller frames or fewer sizes, or "
+                f"{shared.scratch_size:,} bytes of scratch: give smaller frames or fewer sizes, or "
                 "build the engine with smaller --batch, --height or --width"
             )
-        context.set_device_memory(self._scratch, self._scratch_size)
-        if not context.set_optimization_profile_async(0, self._stream):
-            raise DeviceError("TensorRT could not choose the engine's profile")
+        context.nvtx_verbosity = trt.ProfilingVerbosity.NONE  # a detailed one delays each enqueue
+        context.set_device_memory(shared.scratch, shared.scratch_size)
+        profile = profile_of(shared.profiles, size)
+        if not context.set_optimization_profile_async(profile, self._stream):
+            raise EnqueueError(f"TensorRT has no profile {profile}: {shared.refusal()}")
         for name in INPUTS:
             if not context.set_input_shape(name, _shape(name, size)):
                 raise ValueError(f"the engine refuses {name} of shape {_shape(name, size)}")

@@ -1,8 +1,9 @@
 """
 An engine of TensorRT 10.3 to 11.
 
-One thread owns the GPU. It has several slots (`segmif.runtime.slot`), so the next batch is uploaded
-while the last one computes.
+One thread owns the GPU and only enqueues work and asks for its end. Each caller of `run` holds a
+slot (`segmif.runtime.slot`) and copies its own frames, so the next batch waits on the GPU while the
+last one computes.
 """
 
 import ctypes
@@ -10,6 +11,7 @@ import importlib
 import logging
 import queue
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,12 +28,15 @@ from segmif.install import install_command
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.compatibility import check_facts, check_machine, check_size
 from segmif.runtime.device import DeviceBackend, open_device
-from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.slot import Bytes, Slot
+from segmif.runtime.errors import ArtefactError, DeviceError, EnqueueError
+from segmif.runtime.slot import Bytes, SharedEngine, Slot
 
 SLOTS = 2
+POLL_S = 5e-5  # between two questions whether a batch is done
 PLUGIN = "InteractiveAttention"
 OLDEST = (10, 3)  # TensorRT of JetPack 6
+
+NO_REASON = "it gave no reason"
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +101,7 @@ class TensorRTLog:
     """A logger for TensorRT that keeps its last error and forwards all to our log."""
 
     def __init__(self, trt: Any) -> None:
-        self.last_error = "it gave no reason"
+        self.last_error = NO_REASON
         outer = self
 
         class Logger(trt.ILogger):  # type: ignore[misc]  # the module is only known when it runs
@@ -109,6 +114,11 @@ class TensorRTLog:
                 log.debug("TensorRT: %s", message)
 
         self.logger = Logger()
+
+    def take_error(self) -> str:
+        """The last error, which is forgotten: the next one must not be explained by it."""
+        error, self.last_error = self.last_error, NO_REASON
+        return error
 
 
 def load_plugin(trt: Any, path: Path) -> str:
@@ -185,10 +195,8 @@ def _check_plugin(manifest: Manifest, plugin: Path | None) -> None:
 
 @dataclass
 class _Job:
-    visible: Bytes
-    infrared: Bytes
-    confidence: bool
-    outputs: "Future[tuple[Bytes, ...]]" = field(default_factory=Future)
+    slot: Slot  # which has the frames
+    done: "Future[None]" = field(default_factory=Future)
 
 
 class EngineNetwork:
@@ -200,6 +208,8 @@ class EngineNetwork:
         self.manifest = manifest
         self.name = f"tensorrt {trt.__version__}"
         self.slots = SLOTS  # batches at a time
+        # the slot used last has the graph for this size of frames; None: there are no more
+        self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between `run` and `close`
         self.outputs: tuple[str, ...] = ()
@@ -214,16 +224,32 @@ class EngineNetwork:
     def run(
         self, visible: Bytes, infrared: Bytes, *, confidence: bool = False
     ) -> tuple[Bytes, ...]:
-        """See `segmif.runtime.Runtime.run`; raises DeviceError once the GPU is lost."""
+        """
+        See `segmif.runtime.Runtime.run`.
+
+        Raises EnqueueError if this batch was refused, DeviceError once the GPU is lost.
+        """
         check_batch(visible, infrared)
         requested_outputs(self.outputs, confidence)
         check_size(self.manifest.engine["profile"], infrared.shape)
-        job = _Job(visible, infrared, confidence)
-        with self._lock:
-            if self._end:
-                raise type(self._end)(*self._end.args)
-            self._jobs.put(job)
-        return job.outputs.result()
+        slot = self._free.get()
+        try:
+            if slot is None:  # the end is set before the last slot is taken
+                raise self._ended()
+            slot.write(visible, infrared)
+            job = _Job(slot)
+            with self._lock:
+                if self._end:
+                    raise self._ended()
+                self._jobs.put(job)
+            job.done.result()
+            return slot.read(confidence=confidence)
+        finally:
+            self._free.put(slot)
+
+    def _ended(self) -> Exception:
+        assert self._end
+        return type(self._end)(*self._end.args)
 
     def trim(self) -> None:
         """Does nothing: an engine has all its memory from the start."""
@@ -263,64 +289,88 @@ class EngineNetwork:
         self, engine: bytes, trt: Any, device: DeviceBackend, opened: "Future[str]"
     ) -> None:
         """Opens the engine and runs jobs until the end; all objects of TensorRT end with it."""
-        check_machine(self.manifest.engine, Machine.of(trt, device).facts)
+        facts = self.manifest.engine
+        check_machine(facts, Machine.of(trt, device).facts)
         trt_log = TensorRTLog(trt)  # must live as long as the engine
         network = deserialize(trt, engine, trt_log)
-        profile = self.manifest.engine["profile"]
-        slots = [Slot(trt, network, device, profile) for _ in range(SLOTS)]
-        self.outputs = slots[0].outputs
+        shared = SharedEngine(trt, network, device, facts, trt_log.take_error)
+        slots = [Slot(shared) for _ in range(SLOTS)]
+        self.outputs = shared.outputs
+        for slot in slots:
+            self._free.put(slot)
         opened.set_result(f"{self.name} {device.name}")
         try:
-            self._process_jobs(slots)
+            self._process_jobs(device)
+            for _ in slots:  # whoever still reads a slot gives it back
+                self._free.get()
+            self._free.put(None)
         finally:
             for slot in slots:
                 slot.close()
 
-    def _process_jobs(self, slots: list[Slot]) -> None:
-        """Keeps the slots busy, oldest job first, until no more jobs come."""
-        free, busy = deque(slots), deque[tuple[Slot, _Job]]()
-        ended = False
+    def _process_jobs(self, device: DeviceBackend) -> None:
+        """
+        Enqueues jobs as they come and ends them as the GPU does, until no more come.
+
+        A job holds a slot, so there is always room for it.
+        """
+        busy, ended = deque[_Job](), False
         while busy or not ended:
-            job = None if ended or not free else self._next(wait=not busy)
+            job = self._next(working=bool(busy), ended=ended)
             if job is END:
                 ended = True
-            elif isinstance(job, _Job):
-                if self._start(free[0], job):
-                    busy.append((free.popleft(), job))
-            else:  # no job waits, or no slot is free
-                slot, oldest = busy.popleft()
-                self._finish(slot, oldest)
-                free.appendleft(slot)  # the slot used last has the graph for this size of frames
+            elif isinstance(job, _Job) and self._start(job, device):
+                busy.append(job)
+            while busy and self._is_done(busy[0], device):
+                busy.popleft()
 
-    def _start(self, slot: Slot, job: _Job) -> bool:
-        with self._catching(job):
+    def _start(self, job: _Job, device: DeviceBackend) -> bool:
+        with self._catching(job, device):
             if isinstance(self._end, DeviceError):
                 raise self._end
-            slot.start(job.visible, job.infrared)
+            job.slot.start()
             return True
         return False
 
-    def _finish(self, slot: Slot, job: _Job) -> None:
-        with self._catching(job):
-            job.outputs.set_result(slot.finish(confidence=job.confidence))
+    def _is_done(self, job: _Job, device: DeviceBackend) -> bool:
+        with self._catching(job, device):
+            if not job.slot.finished:
+                return False
+            job.done.set_result(None)
+        return True
 
     @contextmanager
-    def _catching(self, job: _Job) -> Iterator[None]:
+    def _catching(self, job: _Job, device: DeviceBackend) -> Iterator[None]:
         """Gives an exception to the job's caller; that of a lost GPU also to all later callers."""
         try:
             yield
         except DeviceError as error:
-            with self._lock:
-                if not isinstance(self._end, DeviceError):
-                    self._end = DeviceError(f"the GPU was lost ({error}): restart to open it again")
-            job.outputs.set_exception(self._end)
+            job.done.set_exception(self._judged(error, device))
         except Exception as error:
-            job.outputs.set_exception(error)
+            with suppress(DeviceError):  # the next job finds that out
+                device.check()  # nothing of a refused batch may run on in its slot
+            # its frames would keep a context alive for as long as the caller keeps the error
+            job.done.set_exception(error.with_traceback(None))
 
-    def _next(self, *, wait: bool) -> "_Job | object | None":
-        """The next job; END after the last one, None if none waits and `wait` is False."""
+    def _judged(self, error: DeviceError, device: DeviceBackend) -> Exception:
+        """The error of one job, or of all if the driver keeps it: then the GPU is lost."""
+        if isinstance(self._end, DeviceError):
+            return self._end
         try:
-            job = self._jobs.get(block=wait)
+            device.check()
+        except DeviceError as kept:
+            with self._lock:
+                self._end = DeviceError(f"the GPU was lost ({kept}): restart to open it again")
+            return self._end
+        return EnqueueError(f"the GPU did not take this batch ({error})")
+
+    def _next(self, *, working: bool, ended: bool) -> "_Job | object | None":
+        """The next job; END after the last one, None if none comes while the GPU is `working`."""
+        if ended:
+            time.sleep(POLL_S)
+            return None
+        try:
+            job = self._jobs.get(timeout=POLL_S if working else None)
         except queue.Empty:
             return None
         return END if job is None else job

@@ -58,6 +58,10 @@ def test_attention_is_one_node_with_its_body(model: onnx.ModelProto) -> None:
     assert all(dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim[:3])
 
 
+def test_labels_take_no_sort(model: onnx.ModelProto) -> None:
+    assert not {"ArgMax", "TopK"} & {node.op_type for node in model.graph.node}
+
+
 def test_file_does_not_tell_where_it_was_made(model: onnx.ModelProto) -> None:
     assert b'.py"' not in model.SerializeToString()  # as a stack trace writes it
 

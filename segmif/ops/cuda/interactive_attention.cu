@@ -75,8 +75,31 @@ int ask_rooms(int& sum, int& refine) {
     return error ? error : ask_room<T, WIDE, 3>(refine_kernel<T, WIDE>, refine_memory<T, WIDE>(), refine);
 }
 
+// A kernel is loaded when it is first asked for, which may be forbidden while a stream is captured.
+template <class Kernel>
+int load(Kernel kernel) {
+    cudaFuncAttributes attributes;
+    return cudaFuncGetAttributes(&attributes, kernel);
+}
+
+template <class T, int WIDE>
+int load_all() {
+    for (const int error : {load(sum_tokens_kernel<T, WIDE>), load(add_sums_kernel<T, WIDE>),
+                            load(mix_kernel<T, WIDE>), load(refine_kernel<T, WIDE>)}) {
+        if (error) return error;
+    }
+    return 0;
+}
+
+// CUDA remembers a refusal until it is asked for; the next launch would be taken for refused.
+int forget(int error) {
+    (void)cudaGetLastError();
+    return error;
+}
+
 template <class T, int WIDE>
 int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void* queue) {
+    forget(0);  // what another library left
     cudaStream_t stream = static_cast<cudaStream_t>(queue);
     const long sums = static_cast<long>(s.batch) * SOURCES * half_gram<WIDE>;
     constexpr int SUM = sum_tokens_memory<T, WIDE>(), REFINE = refine_memory<T, WIDE>();
@@ -88,6 +111,13 @@ int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void* 
     return cudaGetLastError();
 }
 #else
+template <class T, int WIDE>
+int load_all() {
+    return 0;
+}
+
+int forget(int error) { return error; }
+
 template <class T, int WIDE>
 int ask_rooms(int& sum, int& refine) {
     sum = 264;  // blocks share a sum, as on a GPU
@@ -135,9 +165,15 @@ public:
 
     size_t workspace() const { return end_; }
 
+    int prepare() const {
+        int sum_room = 0, refine_room = 0;
+        const int error = load_all<T, WIDE>();
+        return forget(error ? error : ask_rooms<T, WIDE>(sum_room, refine_room));
+    }
+
     int run(const void* const* in, void* const* out, char* workspace, void* stream) const {
         int sum_room = 0, refine_room = 0;
-        if (const int error = ask_rooms<T, WIDE>(sum_room, refine_room)) return error;
+        if (const int error = ask_rooms<T, WIDE>(sum_room, refine_room)) return forget(error);
         const auto input = [&](int i) { return static_cast<const T*>(in[i]); };
         Arguments<T> a{};
         for (int i = 0; i < SOURCES; ++i) a.maps[i] = input(i);
@@ -229,6 +265,11 @@ const char* segmif_attention_error(int error) {
 size_t segmif_attention_workspace(const SegmifAttention* attention) {
     if (segmif::check(*attention)) return 0;
     return segmif::with_call(*attention, [](const auto& call) { return call.workspace(); });
+}
+
+int segmif_attention_prepare(const SegmifAttention* attention) {
+    if (const int error = segmif::check(*attention)) return error;
+    return segmif::with_call(*attention, [](const auto& call) { return call.prepare(); });
 }
 
 int segmif_attention(const SegmifAttention* attention, const void* const inputs[12], void* const outputs[2],

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SEGMIF_API __attribute__((visibility("default")))
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -28,18 +30,22 @@ enum {
 };
 
 // The text of an error.
-const char* segmif_attention_error(int error);
+SEGMIF_API const char* segmif_attention_error(int error);
 
 // Bytes of scratch memory for a call with these sizes or smaller ones, on any GPU; 0 for invalid sizes.
-size_t segmif_attention_workspace(const SegmifAttention* attention);
+SEGMIF_API size_t segmif_attention_workspace(const SegmifAttention* attention);
+
+// Loads the kernels of a call with this type and number of channels, and asks the current GPU for what the call needs
+// to know of it. After that the call may be the first one in a stream that is being captured.
+SEGMIF_API int segmif_attention_prepare(const SegmifAttention* attention);
 
 // Enqueues the attention on `stream` (a cudaStream_t; not used by the host build).
 //
 // `inputs` are visible, infrared, semantic, embed_weight, embed_bias, key_weight, value_weight, temperature,
 // out_weight, out_bias, norm_weight, norm_bias as `plain` in segmif/ops/hia.py takes them,
 // contiguous; `outputs` are the refined visible and infrared, which may not overlap the inputs.
-int segmif_attention(const SegmifAttention* attention, const void* const inputs[12], void* const outputs[2],
-                     void* workspace, size_t workspace_bytes, void* stream);
+SEGMIF_API int segmif_attention(const SegmifAttention* attention, const void* const inputs[12],
+                                void* const outputs[2], void* workspace, size_t workspace_bytes, void* stream);
 
 #ifdef __cplusplus
 }

@@ -72,7 +72,7 @@ SEGMIF_INLINE void multiply(Warp, D& d, const A<Half>& a, const B<Half>& b) { te
 
 // d + a b without tensor cores: each lane asks the others for what it needs. It is no part of its callers, which would
 // grow to tens of thousands of instructions.
-__device__ __noinline__ D multiplied(D d, A<float> a, B<float> b) {
+static __device__ __noinline__ D multiplied(D d, A<float> a, B<float> b) {
     constexpr unsigned ALL = 0xFFFFFFFFu;
     const int group = threadIdx.x % LANES / 4, place = threadIdx.x % 4;
     SEGMIF_UNROLL

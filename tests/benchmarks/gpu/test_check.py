@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gpu import check
+from benchmarks.gpu.timing import REPEATS, one_call_ms
+
 ROOT = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "benchmarks.gpu.check"]
 
@@ -67,7 +70,7 @@ def test_engines_are_timed_and_judged(tmp_path: Path) -> None:
     for suffix in ("", ".json"):  # so that the part before finds its ONNX made
         shutil.copy(ROOT / f"weights/edge.onnx{suffix}", tmp_path / f"edge.fp16.onnx{suffix}")
     flags = ["--plugin", str(tmp_path / "none.so")]
-    parts = ["tensorrt_plugin", "tensorrt_native", "layers"]
+    parts = ["machine", "tensorrt_plugin", "tensorrt_native", "layers"]
     code, found, _ = rehearsed(tmp_path / "out", *flags, "--parts", *parts, **FAKE_TENSORRT)
     assert "there is no plugin at" in found["tensorrt_plugin"][0]["left_out"]
     built, *timed = found["tensorrt_native"]
@@ -75,9 +78,34 @@ def test_engines_are_timed_and_judged(tmp_path: Path) -> None:
     shown = [(row["graph"], row["batch"]) for row in timed]
     assert shown == [(True, 1), (True, 2), (False, 1), (False, 2)]
     assert code == 1 and all(row["right"] is False for row in timed)
+    assert "labels differ by" in timed[0]["why"][0] and timed[0]["within_rounding"] is False
+    assert [each["batch"] for each in built["profiles"]] == [[1, 1, 1], [2, 8, 8]]
     assert all(row["plain_torch"]["fused_differs"] < 0.2 < row["fused_differs"] for row in timed)
     assert found["layers"][0]["engine"] == "edge.native.engine"
     assert found["layers"][1] == {"layer": "network", "us_a_pair": 500}
+
+
+def test_without_tensorrt_its_parts_take_no_time(tmp_path: Path) -> None:
+    parts = ["machine", "layers", "tensorrt_native", "tensorrt_paper"]
+    _, found, _ = rehearsed(tmp_path, "--parts", *parts)
+    if not found["machine"][0]["tensorrt"].startswith("none"):
+        pytest.skip("TensorRT is installed here")
+    engines = {name: rows for name, rows in found.items() if name not in ("command", "machine")}
+    assert engines.keys() >= {"onnx_edge", "onnx_paper", "layers", "tensorrt_paper"}
+    assert all(row["left_out"].startswith("none: ") for rows in engines.values() for row in rows)
+
+
+def test_where_the_time_goes_is_asked_third_and_shown_first(tmp_path: Path) -> None:
+    assert check.PARTS[:3] == ("machine", "attention_errors", "profile")
+    assert check.PARTS[-1] == "compiled" and check.QUARTER_S < 60 * 15
+    _, found, text = rehearsed(tmp_path, "--parts", "machine", "profile")
+    assert text.startswith("profile\n") and found["profile"][0]["us_a_pair"] > 0
+
+
+def test_a_graphs_own_time_is_no_kernels() -> None:
+    """A graph takes 3 us to start, a call in it 2 us: warm and cold it is 2 us."""
+    for calls in (REPEATS, 1):
+        assert one_call_ms(lambda n: 0.003 + 0.002 * n, calls) == pytest.approx(0.002)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 from segmif.runtime import device
 from segmif.runtime.errors import DeviceError
-from tests.segmif.runtime.fakes import FakeContext, FakeDevice, FakeEngine, fake_tensorrt
+from tests.segmif.runtime.fakes import FakeContext, FakeDevice, fake_tensorrt
 
 
 def open_fake(index: int) -> FakeDevice:
@@ -45,19 +45,15 @@ def with_builder(trt: Any) -> Any:
         add_optimization_profile=lambda profile: 0,
     )
     trt.Builder = lambda logger: SimpleNamespace(
-        create_network=lambda flags: None,
+        create_network=lambda flags: SimpleNamespace(num_layers=0),
         create_builder_config=lambda: config,
         create_optimization_profile=lambda: nothing,
         build_serialized_network=build_serialized_network,
     )
     trt.OnnxParser = lambda network, logger: SimpleNamespace(parse=lambda model: True)
     trt.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
-    trt.ProfilingVerbosity = SimpleNamespace(DETAILED=1)
-    trt.LayerInformationFormat = SimpleNamespace(JSON=1)
     trt.IProgressMonitor = type("IProgressMonitor", (), {})
     trt.IProfiler = type("IProfiler", (), {})
-    inspector = SimpleNamespace(get_engine_information=lambda form: '{"Layers": []}')
-    FakeEngine.create_engine_inspector = lambda engine: inspector  # type: ignore[attr-defined]
     return trt
 
 

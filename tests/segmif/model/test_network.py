@@ -2,16 +2,17 @@
 
 import copy
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.benchmark import count
 from segmif.manifest import ManifestError
 from segmif.model.blocks import upsample
-from segmif.model.network import Network
+from segmif.model.network import Network, best_class
 from segmif.model.precision import fold_norms
 from segmif.model.weights import load_network, save_network
 
@@ -125,11 +126,44 @@ def test_folded_norms_say_the_same(variant: str) -> None:
                 torch.nn.init.uniform_(cast(Tensor, numbers), 0.5, 2.0)
     folded = fold_norms(copy.deepcopy(network))
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    for conv in folded.modules():  # scale and shift cost less than a depthwise 1x1 convolution
+        if isinstance(conv, torch.nn.Conv2d) and conv.groups == conv.in_channels > 1:
+            assert conv.kernel_size != (1, 1)
     visible, infrared = (array.double() / 255 for array in pixels(1, 64, 96))
     for of_one, of_other in zip(
         network.predict(visible, infrared), folded.predict(visible, infrared), strict=True
     ):
         torch.testing.assert_close(of_other, of_one)
+
+
+def test_the_label_is_the_first_of_the_best_classes() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 3, (2, 9, 33, 35), generator=random).half()  # with many ties
+    labels, best = best_class(logits)
+    assert torch.equal(labels.long(), logits.argmax(dim=1, keepdim=True))
+    assert torch.equal(best, logits.amax(dim=1, keepdim=True))
+
+
+class Extremes(TorchDispatchMode):
+    """Numbers that each greatest value of a tensor is searched in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searched: list[int] = []
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = operator(*args, **(kwargs or {}))
+        if operator is torch.ops.aten.amax.default:
+            self.searched.append(args[0].numel() // found.numel())
+        return found
+
+
+def test_no_single_value_is_searched_in_a_whole_frame() -> None:
+    with torch.no_grad(), Extremes() as extremes:
+        Network("edge").eval()(*pixels(1, 64, 96))
+    assert extremes.searched and max(extremes.searched) < 64
 
 
 def test_unknown_variant_is_named() -> None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from segmif.model.network import Network
-from segmif.ops.hia import TEMPERATURE, device_kernels, gram, interactive_attention, plain
-from segmif.ops.native import SOURCES, KernelError, Kernels, operator, use
+from segmif.ops.hia import EPSILON, TEMPERATURE, device_kernels, gram, interactive_attention, plain
+from segmif.ops.native import SOURCES, TYPES, KernelError, Kernels, Shape, operator, use
 from tests.segmif.ops.test_hia import arguments as exact_arguments
 from tests.segmif.ops.test_hia import error
 
@@ -232,11 +232,34 @@ def test_threads_and_tensor_cores_compute_the_same(
         assert_as_exact_as_torch(Kernels(emulated, "cpu"), arguments(size, 1.0, dtype))
 
 
-def test_the_shallower_products_of_sm_75_compute_the_same(gpu_form: Path) -> None:
-    library = library_of(gpu_form, "-D__CUDA_ARCH__=750", "-O0")  # compiling takes longest
+@pytest.fixture(scope="module")
+def sm_75(gpu_form: Path) -> Path:
+    """It for a GPU with shallower products and 64 KiB of shared memory a block."""
+    return library_of(gpu_form, "-D__CUDA_ARCH__=750", "-O0")  # compiling takes longest
+
+
+def test_the_shallower_products_of_sm_75_compute_the_same(sm_75: Path) -> None:
     assert_as_exact_as_torch(
-        Kernels(library, "cpu"), arguments((1, 24, 3, 13, 7), 1.0, torch.float16)
+        Kernels(sm_75, "cpu"), arguments((1, 24, 3, 13, 7), 1.0, torch.float16)
     )
+
+
+def test_a_refusal_is_not_taken_for_the_next_calls_own(sm_75: Path) -> None:
+    kernels, good = Kernels(sm_75, "cpu"), arguments((1, 8, 2, 4, 8), 1.0, torch.float16)
+    before = kernels.attention(*good)
+    with pytest.raises(KernelError, match="an error of the emulated runtime"):
+        kernels.attention(*arguments((1, 64, 8, 4, 8), 1.0, torch.float32))
+    assert all(torch.equal(*each) for each in zip(kernels.attention(*good), before, strict=True))
+
+
+def test_prepared_kernels_load_nothing_at_their_first_use(sm_75: Path) -> None:
+    library = ctypes.CDLL(str(sm_75))
+    first_uses = ctypes.c_int.in_dll(library, "first_uses")
+    shape = Shape(1, 40, 5, 4, 8, TYPES[torch.float16], 0, EPSILON)
+    assert library.segmif_attention_prepare(ctypes.byref(shape)) == 0
+    prepared = first_uses.value
+    Kernels(sm_75, "cpu").attention(*arguments((1, 40, 5, 4, 8), 1.0, torch.float16))
+    assert first_uses.value == prepared > 4  # four kernels, and the blocks that a GPU holds
 
 
 @pytest.mark.parametrize(("channels", "held"), [(16, 6), (48, 2), (64, 1)])

@@ -30,6 +30,9 @@ class FakeDevice:
         self.recording: list[Callable[[], None]] | None = None
         self.captures = self.launches = self.recordings = self.contexts = 0
         self.closed = self.lost = False
+        self.events = 0
+        self.passed: set[int] = set()  # events whose place in their stream was reached
+        self.profiles: list[int] = []  # that contexts chose
         self.records_graphs = True
         FakeDevice.opened.append(self)
 
@@ -67,6 +70,27 @@ class FakeDevice:
             raise DeviceError("fake device: unplugged")
         while self.work[stream]:
             self.work[stream].pop(0)()
+
+    def event(self) -> int:
+        self.events += 1
+        return self.events
+
+    def record(self, event: int, stream: int) -> None:
+        self.passed.discard(event)
+        self.enqueue(stream, lambda: self.passed.add(event))
+
+    def reached(self, event: int) -> bool:
+        """Each question lets the GPU do one piece of work."""
+        if self.lost:
+            raise DeviceError("fake device: unplugged")
+        for work in self.work.values():
+            if work and event not in self.passed:
+                work.pop(0)()
+        return event in self.passed
+
+    def check(self) -> None:
+        for stream in self.work:
+            self.wait(stream)
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> "FakeRecording":
         if not self.records_graphs:
@@ -111,6 +135,8 @@ class FakeContext:
         self.addresses: dict[str, int] = {}
         self.device_memory = 0
         self.profiler: Any = None
+        self.nvtx_verbosity = "as the engine's"
+        self.measured = False  # layer by layer, with their names
         self.alive = [True]
         device.contexts += 1
         weakref.finalize(self, self._end, device, self.alive)
@@ -129,7 +155,8 @@ class FakeContext:
         alive.clear()
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        return profile == 0 and stream in self.device.work
+        self.device.profiles.append(profile)
+        return stream in self.device.work
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = tuple(shape)
@@ -146,6 +173,8 @@ class FakeContext:
         sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
         device, alive, addresses = self.device, self.alive, self.addresses
         profiler = self.profiler
+
+        assert self.measured or self.nvtx_verbosity == "none", "each enqueue would be delayed"
 
         def compute() -> None:
             assert alive, "the context of this work is gone"
@@ -174,7 +203,8 @@ class FakeEngine:
     names = ("visible", "infrared", "fused", "labels", "confidence")
     device_memory_size_v2 = SCRATCH
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, logger: Any) -> None:
+        self.logger = logger
         self.num_io_tensors = len(self.names) - (content == OF_OLD)
 
     def get_tensor_name(self, place: int) -> str:
@@ -184,6 +214,7 @@ class FakeEngine:
         context = FakeContext(self, FakeDevice.opened[-1])
         if strategy == "static":  # with memory of its own
             context.set_device_memory(context.device.memory(SCRATCH), SCRATCH)
+            context.measured = True
         return context
 
 
@@ -198,7 +229,7 @@ def fake_tensorrt(version: str = "10.16.1") -> Any:
             if engine not in (b"fake engine", OF_OLD):
                 self.logger.log(SEVERITY.ERROR, "fake TensorRT: the header is not mine")
                 return None
-            return FakeEngine(engine)
+            return FakeEngine(engine, self.logger)
 
     SEVERITY = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
 
@@ -211,4 +242,6 @@ def fake_tensorrt(version: str = "10.16.1") -> Any:
         Runtime=Runtime,
         ILogger=ILogger,
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
+        ProfilingVerbosity=SimpleNamespace(NONE="none", DETAILED="detailed"),
+        LayerType=SimpleNamespace(PLUGIN_V3="plugin"),
     )

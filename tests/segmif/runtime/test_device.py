@@ -14,6 +14,7 @@ COMPILER = shutil.which("gcc") or shutil.which("cc")
 # in a process of its own, whose only driver is ours
 CHECK = """
 import ctypes
+import gc
 from segmif.runtime import device
 from segmif.runtime.errors import DeviceError
 
@@ -22,8 +23,11 @@ assert (gpu.name, tuple(gpu.capability), gpu.driver) == ("Paper GPU", (8, 7), "1
 stream, there, back = gpu.stream(), gpu.buffer(64), gpu.buffer(64)
 gpu.memory(16)
 
+uncollected = []
+
 def echo():  # on an integrated GPU nothing is copied: both sides are the same bytes
     gpu.upload(there, 64, stream)
+    uncollected.append(not gc.isenabled())
     gpu.download(device.Buffer(back.host, there.device), 64, stream)
 
 def seen():
@@ -34,10 +38,16 @@ there.host[:] = 5
 echo()
 assert seen() == {5}
 recording = gpu.capture(stream, echo)
+assert uncollected == [False, True] and gc.isenabled(), "garbage may free GPU memory meanwhile"
 there.host[:32] = 9
 assert gpu.integrated or seen() == {5}, "recorded work must not be done"
 recording.launch()
 assert seen() == {5, 9}
+event = gpu.event()
+gpu.record(event, stream)
+assert not gpu.reached(event)
+assert gpu.reached(event)
+gpu.check()
 recording.close()
 
 def refuse():
@@ -47,6 +57,7 @@ for wrong, words in (
     (lambda: device.BindingsDevice(1), "GPU 1 cannot be opened (cuDeviceGet: CUDA_ERROR_INVALID_"),
     (lambda: device.BindingsDevice(1), "`nvidia-smi` must list it"),
     (lambda: gpu.capture(stream, refuse), "refused"),
+    (lambda: gpu.reached(stream), "cuEventQuery: CUDA_ERROR_INVALID_HANDLE"),
     (recording.launch, "cuGraphLaunch: INVALID_HANDLE"),
     (lambda: gpu.memory(1 << 31), "2,147,483,648 bytes of GPU memory: cuMemAlloc: CUDA_ERROR_OUT"),
 ):

@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,16 @@ from numpy.typing import NDArray
 
 from segmif.manifest import Manifest, sha256
 from segmif.runtime import open_runtime
-from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.errors import ArtefactError, DeviceError, EnqueueError
 from segmif.runtime.slot import SIZES
 from segmif.runtime.tensorrt_ import EngineNetwork, open_engine
-from tests.segmif.runtime.fakes import FakeDevice, FakeEngine, fake_tensorrt
+from tests.segmif.runtime.fakes import (
+    SCRATCH,
+    FakeContext,
+    FakeDevice,
+    FakeEngine,
+    fake_tensorrt,
+)
 
 FACTS = {
     "tensorrt": "10.16.1",
@@ -23,6 +31,11 @@ FACTS = {
     "capability": "9.0",
     "driver": "13.0",
     "profile": {"batch": [1, 1, 4], "height": [32, 480, 640], "width": [32, 640, 640]},
+    "profiles": [
+        {"batch": [1, 1, 1], "height": [480, 480, 480], "width": [640, 640, 640]},
+        {"batch": [2, 4, 4], "height": [480, 480, 480], "width": [640, 640, 640]},
+        {"batch": [1, 1, 4], "height": [32, 480, 640], "width": [32, 640, 640]},
+    ],
     "workspace_mib": None,
     "attention": "native",
     "plugin_sha256": None,
@@ -151,6 +164,95 @@ def test_a_lost_gpu_is_said_to_all_who_come(tmp_path: Path) -> None:
     runtime.close()
 
 
+def test_one_refused_size_leaves_the_gpu_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, _ = opened(tmp_path)
+    enqueue = FakeContext.execute_async_v3
+
+    def refuse_one(context: FakeContext, stream: int) -> bool:
+        if context.shapes["infrared"] != (1, 96, 96):
+            return enqueue(context, stream)
+        context.engine.logger.log(0, "InteractiveAttention: more than 64 channels")
+        return False
+
+    monkeypatch.setattr(FakeContext, "execute_async_v3", refuse_one)
+    for size in ((1, 64, 64), (1, 96, 96), (1, 64, 64), (1, 96, 96), (1, 32, 32)):
+        given = pair(*size)
+        if size == (1, 96, 96):
+            words = "refused frames of batch 1, 96x96: InteractiveAttention: more than 64 channels"
+            with pytest.raises(EnqueueError, match=words):
+                runtime.run(*given)
+        else:
+            assert_right(runtime.run(*given), *given)
+    runtime.close()
+
+
+def test_a_call_that_failed_once_is_no_lost_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, device = opened(tmp_path)
+    given = pair(1, 32, 32)
+
+    def fail(event: int, stream: int) -> None:
+        raise DeviceError("cuEventRecord: CUDA_ERROR_OUT_OF_MEMORY")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "record", fail)
+        with pytest.raises(EnqueueError, match=r"did not take this batch .*OUT_OF_MEMORY"):
+            runtime.run(*given)
+    assert_right(runtime.run(*given), *given)
+    runtime.close()
+
+
+def test_each_size_runs_in_the_profile_that_was_tuned_for_it(tmp_path: Path) -> None:
+    runtime, device = opened(tmp_path)
+    for size in ((1, 480, 640), (3, 480, 640), (1, 96, 96)):
+        runtime.run(*pair(*size))
+    assert device.profiles == [0, 1, 2]
+    scratch = [memory for memory in device.held.values() if len(memory) == SCRATCH]
+    assert len(scratch) == 1  # for all slots and profiles
+    runtime.close()
+
+
+def test_a_pair_is_enqueued_while_another_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU ends its first batch only once the second one waits behind it."""
+    runtime, device = opened(tmp_path)
+    runtime.run(*pair(1, 32, 32))
+    reached, before = device.reached, device.launches
+
+    def only_after_two(event: int) -> bool:
+        return device.launches >= before + 2 and reached(event)
+
+    monkeypatch.setattr(device, "reached", only_after_two)
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(runtime.run, *pair(1, 32, 32, seed)) for seed in (1, 2)]
+        for seed, answer in enumerate(answers, start=1):
+            assert_right(answer.result(timeout=30), *pair(1, 32, 32, seed))
+    runtime.close()
+
+
+def test_who_waits_for_a_slot_is_told_of_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, device = opened(tmp_path)
+    held, reached = Event(), device.reached
+    monkeypatch.setattr(device, "reached", lambda event: held.is_set() and reached(event))
+    with ThreadPoolExecutor(5) as threads:
+        answers = [threads.submit(runtime.run, *pair(1, 32, 32, seed)) for seed in range(4)]
+        while device.launches < runtime.slots:
+            sleep(0.001)
+        closing = threads.submit(runtime.close)
+        sleep(0.05)
+        held.set()
+        closing.result(timeout=30)
+    failures = [answer.exception() for answer in answers]
+    assert failures.count(None) == runtime.slots
+    assert all("closed" in str(each) for each in failures if each)
+
+
 def test_a_profile_too_large_for_the_gpu_says_what_was_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +260,7 @@ def test_a_profile_too_large_for_the_gpu_says_what_was_asked(
         raise DeviceError(f"{size:,} bytes of GPU memory: cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY")
 
     monkeypatch.setattr(FakeDevice, "memory", full)
-    words = r"4,915,200 bytes of .* up to batch 4, 640x640: .* smaller --batch, --height or --width"
+    words = r"1,234 bytes of .* up to batch 4, 640x640: .* smaller --batch, --height or --width"
     with pytest.raises(DeviceError, match=words):
         opened(tmp_path)
     assert FakeDevice.opened[-1].closed
@@ -177,7 +279,9 @@ def test_a_size_without_memory_is_named_and_the_rest_goes_on(
     runtime.close()
 
 
-@pytest.mark.parametrize("facts", [{"tensorrt": "10.3.0"}, {"capability": "8.7"}])
+@pytest.mark.parametrize(
+    "facts", [{"tensorrt": "10.3.0"}, {"capability": "8.7"}, {"device": "Another GPU"}]
+)
 def test_an_engine_of_another_machine_is_refused(tmp_path: Path, facts: dict[str, Any]) -> None:
     with pytest.raises(ArtefactError, match=r"was built for TensorRT .* here are .* --rebuild"):
         open_engine(engine_file(tmp_path, **facts), trt=fake_tensorrt(), device=FakeDevice)
@@ -195,8 +299,10 @@ def test_a_manifest_without_a_fact_is_refused(tmp_path: Path, lost: str) -> None
 
 
 def test_a_manifest_with_half_a_profile_is_refused(tmp_path: Path) -> None:
-    path = engine_file(tmp_path, profile={"batch": [1, 1, 4], "height": [32, 480], "width": 640})
-    with pytest.raises(ArtefactError, match=r"does not say profile\.height, profile\.width of"):
+    half = {"batch": [1, 1, 4], "height": [32, 480], "width": 640}
+    path = engine_file(tmp_path, profile=half, profiles=[half])
+    words = r"does not say profile\.height, profile\.width, profiles of"
+    with pytest.raises(ArtefactError, match=words):
         open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
 
 

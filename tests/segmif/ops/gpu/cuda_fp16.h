@@ -34,7 +34,8 @@ struct alignas(16) uint4 {
 using cudaError_t = int;
 using cudaStream_t = void*;
 constexpr int cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaFuncAttributeMaxDynamicSharedMemorySize = 8;
-constexpr int UNASKED = 48 * 1024, MOST = 99 * 1024;  // shared memory a block gets, and gets on being asked (sm_86)
+// shared memory a block gets, and gets on being asked: of an sm_75, and of an sm_86
+constexpr int UNASKED = 48 * 1024, MOST = (__CUDA_ARCH__ == 750 ? 64 : 99) * 1024;
 
 using __half = _Float16;
 inline float __half2float(__half value) { return value; }
@@ -97,10 +98,20 @@ inline float __shfl_xor_sync(unsigned all, float value, unsigned step) {
     return __shfl_sync(all, value, lane() ^ step);
 }
 
+inline int refused(int error) { return last_error = error; }  // every refusal is remembered until it is taken
 template <class Kernel>
 int cudaFuncSetAttribute(Kernel*, int, int bytes) {
-    if (bytes > MOST) return cudaErrorInvalidValue;
+    if (bytes > MOST) return refused(cudaErrorInvalidValue);
     allowed = bytes;
+    return cudaSuccess;
+}
+extern "C" {
+inline int first_uses = 0;  // calls that load a kernel, which a capture may forbid
+}
+struct cudaFuncAttributes {};
+template <class Kernel>
+int cudaFuncGetAttributes(cudaFuncAttributes*, Kernel*) {
+    ++first_uses;
     return cudaSuccess;
 }
 constexpr int cudaDevAttrMultiProcessorCount = 16;
@@ -109,11 +120,16 @@ inline int cudaDeviceGetAttribute(int* value, int, int) { return *value = 1, cud
 // by the memory and the threads of a multiprocessor of an sm_86; the runtime takes 1 KiB of each block's share
 template <class Kernel>
 int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int threads, size_t shared_bytes) {
+    ++first_uses;
     const int by_memory = 100 * 1024 / (static_cast<int>(shared_bytes) + 1024), by_threads = 1536 / threads;
     *blocks = by_memory < by_threads ? by_memory : by_threads;
     return cudaSuccess;
 }
-inline int cudaGetLastError() { return last_error; }
+inline int cudaGetLastError() {
+    const int error = last_error;
+    last_error = cudaSuccess;
+    return error;
+}
 inline const char* cudaGetErrorString(int) { return "an error of the emulated runtime"; }
 
 extern "C" {
