@@ -29,6 +29,9 @@ RUN /steps/python.sh
 COPY --from=build /opt/segmif /opt/segmif
 COPY --from=build /plugin /opt/segmif/plugin
 COPY --from=networks /networks /opt/segmif/networks
+COPY --chmod=755 docker/nvidia.sh /opt/segmif/
+COPY docker/steps/loads.py /steps/
+RUN /opt/segmif/bin/python /steps/loads.py /opt/segmif/plugin/libsegmif_plugin.so
 USER 10001
 WORKDIR /var/cache/segmif
 VOLUME /var/cache/segmif
@@ -40,4 +43,4 @@ ENV PATH=/opt/segmif/bin:$PATH \
     IMAGE_CUDA=${IMAGE_CUDA}
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30m CMD ["python", "/opt/segmif/healthy.py"]
-ENTRYPOINT ["tini", "-e", "143", "--", "python", "/opt/segmif/start.py"]
+ENTRYPOINT ["tini", "-e", "143", "--", "/opt/segmif/nvidia.sh"]

@@ -6,6 +6,9 @@ channel, activations by tensor, with ranges from the given frames. The rest keep
 the given ONNX, FP16 for an engine. That is the stems' detail, the fusion decoder and the last layer
 of the mask, whose errors would be visible, and biases, attention and pixels. TensorRT reads the
 scales from the graph. ONNX Runtime runs the same file.
+
+Sums and concatenations between those convolutions read the rounded values too. Otherwise TensorRT
+would add in FP16 and quantize again before each convolution, which takes longer than FP16 alone.
 """
 
 import argparse
@@ -42,17 +45,26 @@ class EightBit:
     onnx: int  # its number in ONNX
     largest: float
     channels: int  # least number in and out of a convolution
+    multiple: int  # of which both numbers are
     opset: int  # the first with the type and attributes used here
     zero_points: bool  # whether zero points give the type; else an attribute does
 
 
 PRECISIONS = {
-    "int8": EightBit(onnx=TensorProto.INT8, largest=127, channels=8, opset=13, zero_points=True),
+    "int8": EightBit(
+        onnx=TensorProto.INT8, largest=127, channels=8, multiple=1, opset=13, zero_points=True
+    ),
     # E4M3. TensorRT 10 computes convolutions of 16 channels or fewer slowly or not at all, so
     # NVIDIA's ModelOpt leaves them out.
+    # Its FP8 kernels take multiples of 16.
     # ONNX Runtime 1.32 drops a ReLU before an FP8 QDQ with zero points.
     "fp8": EightBit(
-        onnx=TensorProto.FLOAT8E4M3FN, largest=448, channels=24, opset=21, zero_points=False
+        onnx=TensorProto.FLOAT8E4M3FN,
+        largest=448,
+        channels=24,
+        multiple=16,
+        opset=21,
+        zero_points=False,
     ),
 }
 
@@ -136,7 +148,10 @@ def quantizable_layers(model: ModelProto, kind: EightBit) -> list[NodeProto]:
         for node in model.graph.node
         if node.op_type == "Conv"
         and any(part in node.input[1] for part in QUANTIZED)
-        and min(shapes.get(node.input[1], [0])[:2]) >= kind.channels
+        and all(
+            size >= kind.channels and size % kind.multiple == 0
+            for size in shapes.get(node.input[1], [0])[:2]
+        )
     ]
 
 
@@ -203,11 +218,31 @@ def insert_qdq(
         graph.initializer.extend(constants)
     for node in graph.node:
         nodes += [node, *(each for name in node.output for each in pairs.pop(name, []))]
+    read = {layer.input[0] for layer in layers}
+    for node in _between(model, layers):
+        for place, name in enumerate(node.input):
+            if name in read:
+                node.input[place] = f"{name}_dequantized"
     for layer in layers:
         layer.input[0], layer.input[1] = (f"{name}_dequantized" for name in layer.input[:2])
     of_weights = [each for pair in pairs.values() for each in pair]
     del graph.node[:]
     graph.node.extend([*of_weights, *nodes])
+
+
+def _between(model: ModelProto, layers: Sequence[NodeProto]) -> list[NodeProto]:
+    """Sums and concatenations that no other convolution reads, such as the fusion decoder's."""
+    quantized = {layer.output[0] for layer in layers}
+    others = {
+        node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.output[0] not in quantized
+    }
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type in ("Add", "Concat") and node.output[0] not in others
+    ]
 
 
 def qdq_pair(

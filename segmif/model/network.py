@@ -60,9 +60,9 @@ class Network(nn.Module):
     def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, H/4, W/4) to class ids and their probability in 1/255, both (B, H, W)."""
         logits = upsample(logits, 4 // self.config.label_stride)
-        labels, best = best_class(logits)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        others = (logits.to(wide) - best.to(wide)).exp().sum(dim=1, keepdim=True)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        labels, best = best_class(wide)
+        others = (wide - best).exp().sum(dim=1, keepdim=True)
         return self._pixels(labels), self._pixels((255 / others).round())
 
     def _pixels(self, values: Tensor) -> Tensor:

@@ -29,6 +29,9 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
+# cuDNN would otherwise time every algorithm of every convolution again for each new size of frames.
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+
 # It rounds the biases of QDQ networks by the product of two scales, which FP16 may not hold. It
 # alone changed a twelfth of the labels of `nano` in FP8 (ONNX Runtime 1.32).
 DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
@@ -112,10 +115,11 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
             "install the extra gpu as docs/guides/gpu-and-jetson.md says, or choose the CPU"
         )
     try:
-        # CUDA runs the nodes that TensorRT does not take
-        wanted = [provider, PROVIDERS["cuda"]] if device == "tensorrt" else [provider]
         session = onnxruntime.InferenceSession(
-            content, _options(threads), providers=wanted, disabled_optimizers=DISABLED_OPTIMIZERS
+            content,
+            _options(threads),
+            providers=_providers(device, manifest),
+            disabled_optimizers=DISABLED_OPTIMIZERS,
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(
@@ -129,6 +133,34 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
         raise ArtefactError(f"asked for the {provider}, but ONNX Runtime chose the {found}")
     _check_tensors(path, session)
     return OnnxNetwork(session, manifest)
+
+
+def _providers(device: str, manifest: Manifest) -> list[tuple[str, dict[str, str]]]:
+    """The provider of a device and its options; CUDA runs the nodes that TensorRT does not take."""
+    if device == "cpu":
+        return [(PROVIDERS["cpu"], {})]
+    cuda = (PROVIDERS["cuda"], CUDA_OPTIONS)
+    if device == "cuda":
+        return [cuda]
+    return [(PROVIDERS["tensorrt"], _tensorrt_options(manifest)), cuda]
+
+
+def _tensorrt_options(manifest: Manifest) -> dict[str, str]:
+    """
+    Engines and timings of ONNX Runtime's TensorRT stay in the user's cache.
+
+    It names engines by the graph and not by its weights, so each ONNX has a folder of its own. In
+    FP16 it computes only what an ONNX has in FP16: HIA's sums do not fit in it.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = str(home / "segmif" / "onnxruntime" / manifest.sha256[:16])
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": folder,
+        "trt_fp16_enable": "1" if manifest.precision == "fp16" else "0",
+    }
 
 
 def _run_options() -> onnxruntime.RunOptions:

@@ -1,5 +1,6 @@
 """What can be said of Dockerfiles and the compose file without building anything."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -35,6 +36,60 @@ SINK_S = 10  # that a sink may take to finish its file
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
 def test_dockerfiles_are_as_they_should_be(dockerfile: Path) -> None:
     check("hadolint", str(dockerfile), "--config", ".hadolint.yaml")
+
+
+@pytest.mark.parametrize("name", ["gpu", "jetson"])
+def test_gpu_images_end_with_a_look_at_tensorrt(name: str) -> None:
+    lines = (DOCKER / f"service.{name}.Dockerfile").read_text().splitlines()
+    runs = [line for line in lines if line.startswith("RUN ")]
+    assert runs[-1] == (
+        "RUN /opt/segmif/bin/python /steps/loads.py /opt/segmif/plugin/libsegmif_plugin.so"
+    )
+    assert lines[-1].endswith('"--", "/opt/segmif/nvidia.sh"]')
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no C compiler: there is nothing to load")
+def test_a_base_without_parser_or_with_another_plugin_builds_no_image(tmp_path: Path) -> None:
+    def library(name: str, function: str) -> Path:
+        built = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(tmp_path / name)]
+        subprocess.run(built, input=function, text=True, check=True)
+        return tmp_path / name
+
+    def load(plugin: Path) -> tuple[int, str]:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path), "LD_LIBRARY_PATH": str(tmp_path)}
+        command = [sys.executable, str(DOCKER / "steps" / "loads.py"), str(plugin)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    plugin = library("plugin.so", "void getCreators(void) {} void setLoggerFinder(void) {}")
+    other = library("other.so", "void getCreators(void) {}")
+    if importlib.util.find_spec("tensorrt") is None:
+        assert load(plugin) == (
+            1,
+            "this base image cannot build and run engines: No module named 'tensorrt'\n",
+        )
+    (tmp_path / "tensorrt.py").write_text('__version__ = "10.3.0"')
+    code, said = load(plugin)
+    assert code == 1 and "libnvonnxparser.so.10: cannot open" in said
+    library("libnvonnxparser.so.10", "int parser;")
+    code, said = load(other)
+    assert code == 1 and "undefined symbol: setLoggerFinder" in said
+    assert load(plugin)[0] == 0
+
+
+def test_forward_compatibility_is_read_before_the_service(tmp_path: Path) -> None:
+    program, switch = tmp_path / "start.py", tmp_path / "shinit"
+    program.write_text("import os, sys; print(os.environ.get('COMPAT'), *sys.argv[1:])")
+    words = ["sh", str(DOCKER / "nvidia.sh"), "run", "two words"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    given = os.environ | {"START": str(program), "SHINIT": str(switch), "PATH": path}
+
+    def said() -> str:
+        return subprocess.run(words, env=given, capture_output=True, text=True, check=True).stdout
+
+    assert said() == "None run two words\n"  # a Jetson's image has no such file
+    switch.write_text("export COMPAT=on\n")
+    assert said() == "on run two words\n"
 
 
 def test_workflows_keep_to_their_schema() -> None:
@@ -92,7 +147,7 @@ def requirements(lines: list[str], python: str) -> Iterator[Requirement]:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
 def test_every_step_is_a_script_that_is_there(dockerfile: Path) -> None:
-    steps = re.findall(r"^RUN .*?([\w./]+\.sh)", dockerfile.read_text(), re.MULTILINE)
+    steps = re.findall(r"^RUN .*?([\w./]+\.(?:sh|py))\b", dockerfile.read_text(), re.MULTILINE)
     assert len(steps) == dockerfile.read_text().count("\nRUN ")
     for step in steps:
         assert (DOCKER / "steps" / Path(step).name).stat().st_mode & 0o111, step

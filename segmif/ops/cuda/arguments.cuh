@@ -22,8 +22,7 @@ struct Arguments {
     const T* norm_bias;        // (2, C)
     T* refined[STREAMS];       // as the maps
     float* partial;            // (B, 3, blocks, half_gram<WIDE>)
-    float* gram;               // (B, 3, WIDE, WIDE)
-    T* matrix;                 // (B, 2, WIDE, 2 WIDE)
+    char* packed;              // (B, Packed<T, WIDE>::IMAGE): what pass 3 has in shared memory
     int channels, heads, pixels, blocks;
     bool channels_last;
     float epsilon;

@@ -17,6 +17,14 @@ namespace {
 long divide_up(long value, long by) { return (value + by - 1) / by; }
 size_t round_up(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+// Block (head, source) of an image in pass 2; those of one source more share the packing.
+template <class T, int WIDE>
+SEGMIF_INLINE void mix_or_pack(Team team, const Arguments<T>& a, int head, int source, int image, float* shared) {
+    if (source < SOURCES) return mix<T, WIDE>(team, a, head, source, image, shared);
+    const Packed<T, WIDE> packed{a.packed + static_cast<long>(image) * Packed<T, WIDE>::IMAGE};
+    for (int part = head; part <= STREAMS; part += a.heads) pack<T, WIDE>(team, a, packed, part);
+}
+
 #if defined(__CUDACC__)
 template <class T, int WIDE>
 __global__ void __launch_bounds__(THREADS) sum_tokens_kernel(const __grid_constant__ Arguments<T> a) {
@@ -25,15 +33,9 @@ __global__ void __launch_bounds__(THREADS) sum_tokens_kernel(const __grid_consta
 }
 
 template <class T, int WIDE>
-__global__ void __launch_bounds__(THREADS) add_sums_kernel(const __grid_constant__ Arguments<T> a, long count) {
-    const long element = static_cast<long>(blockIdx.x) * THREADS + threadIdx.x;
-    if (element < count) add_sums<T, WIDE>(a, element);
-}
-
-template <class T, int WIDE>
 __global__ void __launch_bounds__(THREADS) mix_kernel(const __grid_constant__ Arguments<T> a) {
     extern __shared__ __align__(128) char shared[];
-    mix<T, WIDE>(Team{}, a, blockIdx.x, blockIdx.y, blockIdx.z, reinterpret_cast<float*>(shared));
+    mix_or_pack<T, WIDE>(Team{}, a, blockIdx.x, blockIdx.y, blockIdx.z, reinterpret_cast<float*>(shared));
 }
 
 template <class T, int WIDE>
@@ -84,8 +86,8 @@ int load(Kernel kernel) {
 
 template <class T, int WIDE>
 int load_all() {
-    for (const int error : {load(sum_tokens_kernel<T, WIDE>), load(add_sums_kernel<T, WIDE>),
-                            load(mix_kernel<T, WIDE>), load(refine_kernel<T, WIDE>)}) {
+    for (const int error : {load(sum_tokens_kernel<T, WIDE>), load(mix_kernel<T, WIDE>),
+                            load(refine_kernel<T, WIDE>)}) {
         if (error) return error;
     }
     return 0;
@@ -101,12 +103,10 @@ template <class T, int WIDE>
 int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void* queue) {
     forget(0);  // what another library left
     cudaStream_t stream = static_cast<cudaStream_t>(queue);
-    const long sums = static_cast<long>(s.batch) * SOURCES * half_gram<WIDE>;
     constexpr int SUM = sum_tokens_memory<T, WIDE>(), REFINE = refine_memory<T, WIDE>();
-    const int mixing = mix_floats(a.channels, a.heads) * sizeof(float);
+    const int mixing = mix_floats<WIDE>(a.channels, a.heads) * sizeof(float);
     sum_tokens_kernel<T, WIDE><<<dim3(a.blocks, SOURCES, s.batch), THREADS, SUM, stream>>>(a);
-    add_sums_kernel<T, WIDE><<<divide_up(sums, THREADS), THREADS, 0, stream>>>(a, sums);
-    mix_kernel<T, WIDE><<<dim3(a.heads, SOURCES, s.batch), THREADS, mixing, stream>>>(a);
+    mix_kernel<T, WIDE><<<dim3(a.heads, SOURCES + 1, s.batch), THREADS, mixing, stream>>>(a);
     refine_kernel<T, WIDE><<<dim3(refining, s.batch), THREADS, REFINE, stream>>>(a);
     return cudaGetLastError();
 }
@@ -127,11 +127,8 @@ int ask_rooms(int& sum, int& refine) {
 
 template <class T, int WIDE>
 int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void*) {
-    std::vector<float> mixing(mix_floats(a.channels, a.heads));
+    std::vector<float> mixing(mix_floats<WIDE>(a.channels, a.heads));
     // vectors of this type begin at multiples of 16 bytes, as a run needs
-    struct alignas(16) Chunk {
-        char bytes[16];
-    };
     std::vector<Chunk> shared((sum_tokens_memory<T, WIDE>() + refine_memory<T, WIDE>()) / 16);
     char* memory = shared.data()->bytes;
     const Team team;
@@ -140,10 +137,9 @@ int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void*)
             for (int block = 0; block < a.blocks; ++block) sum_tokens<T, WIDE>(team, a, block, image, source, memory);
         }
     }
-    for (long i = 0; i < static_cast<long>(s.batch) * SOURCES * half_gram<WIDE>; ++i) add_sums<T, WIDE>(a, i);
     for (int image = 0; image < s.batch; ++image) {
-        for (int source = 0; source < SOURCES; ++source) {
-            for (int head = 0; head < a.heads; ++head) mix<T, WIDE>(team, a, head, source, image, mixing.data());
+        for (int source = 0; source <= SOURCES; ++source) {
+            for (int head = 0; head < a.heads; ++head) mix_or_pack<T, WIDE>(team, a, head, source, image, mixing.data());
         }
         for (int block = 0; block < refining; ++block) refine<T, WIDE>(team, a, block, refining, image, memory);
     }
@@ -158,9 +154,8 @@ public:
     explicit Call(const SegmifAttention& attention) : s(attention) {
         // A batch larger than that number of blocks has one block an image and source; a smaller batch has no more.
         const size_t images = s.batch, sums = std::max<size_t>(MOST_SUMS, SOURCES * images);
-        gram_ = round_up(sums * half_gram<WIDE> * sizeof(float));
-        matrix_ = gram_ + round_up(SOURCES * images * WIDE * WIDE * sizeof(float));
-        end_ = matrix_ + round_up(STREAMS * images * WIDE * 2 * WIDE * sizeof(T));
+        packed_ = round_up(sums * half_gram<WIDE> * sizeof(float));
+        end_ = packed_ + round_up(images * Packed<T, WIDE>::IMAGE);
     }
 
     size_t workspace() const { return end_; }
@@ -182,8 +177,7 @@ public:
         a.out_weight = input(8), a.out_bias = input(9), a.norm_weight = input(10), a.norm_bias = input(11);
         for (int i = 0; i < STREAMS; ++i) a.refined[i] = static_cast<T*>(out[i]);
         a.partial = reinterpret_cast<float*>(workspace);
-        a.gram = reinterpret_cast<float*>(workspace + gram_);
-        a.matrix = reinterpret_cast<T*>(workspace + matrix_);
+        a.packed = workspace + packed_;
         a.channels = s.channels, a.heads = s.heads, a.pixels = s.height * s.width;
         a.blocks = share(std::min(sum_room, MOST_SUMS), SOURCES);
         a.channels_last = s.layout == SEGMIF_CHANNELS_LAST;
@@ -205,7 +199,7 @@ private:
     static constexpr int MOST_SUMS = (2 << 20) / (half_gram<WIDE> * static_cast<int>(sizeof(float)));
 
     const SegmifAttention& s;
-    size_t gram_, matrix_, end_;  // bytes of the workspace before each; the partial sums come first
+    size_t packed_, end_;  // bytes of the workspace before each; the partial sums come first
 };
 
 template <class T, class Work>

@@ -1,7 +1,7 @@
 // Pass 3 of interactive_attention.cuh: the refined maps.
 #pragma once
 
-#include "arguments.cuh"
+#include "packed.cuh"
 
 namespace segmif {
 
@@ -18,62 +18,20 @@ SEGMIF_INLINE float inverse_root(float value) {
 template <class T>
 constexpr int TOGETHER = sizeof(T) == 2 ? STREAMS : 1;
 
-constexpr int MATRICES = 3;  // a stream: the embedding of its map, what Y and U are looked up in
-constexpr int VECTORS = 4;   // a stream: the biases of embedding and output, the LayerNorm's two
-
 template <class T, int WIDE>
 constexpr int refine_memory() {
-    return Carver::bytes<Run<T>>((1 + MATRICES * TOGETHER<T>) * Weight<T, WIDE>::SIZE) +
-           Carver::bytes<float>((1 + VECTORS * TOGETHER<T>) * WIDE);
+    return Packed<T, WIDE>::COMMON + TOGETHER<T> * Packed<T, WIDE>::STREAM;
 }
 
-// The parameters of pass 3 in shared memory: of the semantic map's embedding, then of each stream.
+// The parameters of the streams from `begin` on, into shared memory.
 template <class T, int WIDE>
-struct Parameters {
-    struct Stream {
-        Weight<T, WIDE> to_u, from_y, from_u;
-        const float *embed_bias, *out_bias, *factor, *summand;
-    };
-    Run<T>* matrices;
-    float* vectors;
-
-    SEGMIF_INLINE explicit Parameters(char* shared) {
-        Carver carver{shared};
-        matrices = carver.take<Run<T>>((1 + MATRICES * TOGETHER<T>) * Weight<T, WIDE>::SIZE);
-        vectors = carver.take<float>((1 + VECTORS * TOGETHER<T>) * WIDE);
-    }
-
-    SEGMIF_INLINE Weight<T, WIDE> to_y() const { return {matrices}; }
-    SEGMIF_INLINE float* embed_bias() const { return vectors; }
-    SEGMIF_INLINE Stream of(int place) const {
-        constexpr int SIZE = Weight<T, WIDE>::SIZE;
-        Run<T>* own = matrices + (1 + MATRICES * place) * SIZE;
-        const float* vector = vectors + (1 + VECTORS * place) * WIDE;
-        return {{own}, {own + SIZE}, {own + 2 * SIZE}, vector, vector + WIDE, vector + 2 * WIDE, vector + 3 * WIDE};
-    }
-
-    // Those of the streams from `begin` on.
-    SEGMIF_INLINE void load(Team team, const Arguments<T>& a, int image, int begin) const {
-        constexpr Order STRAIGHT = Order::STRAIGHT, RUNS = Order::RUNS;
-        const int channels = a.channels, y = 2 * 2 * channels;  // rows of the embedding
-        to_y().template load<STRAIGHT, RUNS>(team, a.embed_weight + y * channels, channels, channels);
-        load_vector<WIDE>(team, vectors, a.embed_bias + y, channels);
-        for (int place = 0; place < TOGETHER<T>; ++place) {
-            const int stream = begin + place, u = (2 * stream + 1) * channels;
-            const T* mixed = a.matrix + (static_cast<long>(image) * STREAMS + stream) * WIDE * 2 * WIDE;
-            const Stream own = of(place);
-            own.to_u.template load<STRAIGHT, RUNS>(team, a.embed_weight + u * channels, channels, channels);
-            own.from_y.template load<RUNS, STRAIGHT>(team, mixed, 2 * WIDE, channels);
-            own.from_u.template load<RUNS, STRAIGHT>(team, mixed + WIDE, 2 * WIDE, channels);
-            const int row = stream * channels;
-            const T* sources[VECTORS] = {a.embed_bias + u, a.out_bias + row, a.norm_weight + row, a.norm_bias + row};
-            SEGMIF_UNROLL
-            for (int i = 0; i < VECTORS; ++i) {
-                load_vector<WIDE>(team, vectors + (1 + VECTORS * place + i) * WIDE, sources[i], channels);
-            }
-        }
-    }
-};
+SEGMIF_INLINE void load_parameters(Team team, const Arguments<T>& a, int image, int begin, char* shared) {
+    using Own = Packed<T, WIDE>;
+    const char* packed = a.packed + static_cast<long>(image) * Own::IMAGE;
+    if (TOGETHER<T> == STREAMS) return copy<Own::IMAGE>(team, shared, packed);
+    copy<Own::COMMON>(team, shared, packed);
+    copy<Own::STREAM>(team, shared + Own::COMMON, packed + Own::COMMON + begin * Own::STREAM);
+}
 
 // relu(map x weight + bias) of both halves, pixels as rows, 16 channels from 16 part on as columns.
 template <class T, int WIDE>
@@ -121,7 +79,7 @@ SEGMIF_INLINE void look_up(Warp warp, const A<T> (&tokens)[2], Weight<T, WIDE> w
 
 // LayerNorm over the channels of map + looked_up, in float, in place of the map. Padding channels stay zero.
 template <class T, int WIDE>
-SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Parameters<T, WIDE>::Stream& stream,
+SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Packed<T, WIDE>::Stream& stream,
                              D (&looked_up)[2][WIDE / 8], Strip<T, WIDE>& map) {
     Registers<float, 4> total, squares;  // of a lane's four pixels, row group + 8 h of half m at 2 m + h
     clear(warp, total), clear(warp, squares);
@@ -159,7 +117,7 @@ SEGMIF_INLINE void normalise(Warp warp, const Arguments<T>& a, const typename Pa
 
 // A strip of pass 3, from pixel `first` on: the streams from `begin` on.
 template <class T, int WIDE>
-SEGMIF_INLINE void refine_strip(Warp warp, const Arguments<T>& a, const Parameters<T, WIDE>& parameters, int begin,
+SEGMIF_INLINE void refine_strip(Warp warp, const Arguments<T>& a, const Packed<T, WIDE>& parameters, int begin,
                                 int image, int first) {
     Strip<T, WIDE> semantic, map[TOGETHER<T>];
     semantic.load(warp, a.map(2, image), first);
@@ -196,13 +154,15 @@ SEGMIF_INLINE void refine_strip(Warp warp, const Arguments<T>& a, const Paramete
 // Pass 3: block `block` of `blocks` refines its share of the strips of one image.
 template <class T, int WIDE>
 SEGMIF_INLINE void refine(Team team, const Arguments<T>& a, int block, int blocks, int image, char* shared) {
-    const Parameters<T, WIDE> parameters(shared);
+    const Packed<T, WIDE> parameters{shared};
+    const int strips = (a.pixels + STRIP - 1) / STRIP;
     const Warp warp = warp_of(team);
     for (int begin = 0; begin < STREAMS; begin += TOGETHER<T>) {
-        parameters.load(team, a, image, begin);
+        load_parameters<T, WIDE>(team, a, image, begin, shared);
         team.sync();
-        for (int first = (block * WARPS + warp.number) * STRIP; first < a.pixels; first += blocks * WARPS * STRIP) {
-            refine_strip(warp, a, parameters, begin, image, first);
+        // from the end: what pass 1 read last is still in the L2 cache
+        for (int strip = block * WARPS + warp.number; strip < strips; strip += blocks * WARPS) {
+            refine_strip(warp, a, parameters, begin, image, (strips - 1 - strip) * STRIP);
         }
         if (TOGETHER<T> < STREAMS) team.sync();
     }

@@ -160,6 +160,12 @@ struct Weight {
         });
     }
 
+    // Sets one value of a weight that is read as B, its outputs numbered by RUNS and its inputs STRAIGHT.
+    SEGMIF_INLINE void set(int output, int input, T value) const {
+        const int position = position_by_runs(output), lane = position % 8 * 4 + input % 8 / 2;
+        data[(position / 8 * PARTS + input / 16) * LANES + lane].set(input % 16 / 8 * 2 + input % 2, value);
+    }
+
     // Outputs 8 tile to 8 tile + 7 as columns of B.
     SEGMIF_INLINE B<T> outputs(Warp warp, int tile, int part) const {
         B<T> b;

@@ -137,21 +137,30 @@ SEGMIF_INLINE void sum_tokens(Team team, const Arguments<T>& a, int block, int i
     });
 }
 
-// Between passes 1 and 2: the blocks' sums added up and divided by N; `element` counts over (B, 3, half_gram).
+// The Gram matrix (WIDE x WIDE) of an image's source, divided by N: the sums of its blocks added up, in their order.
 template <class T, int WIDE>
-SEGMIF_INLINE void add_sums(const Arguments<T>& a, long element) {
-    constexpr int AREA = half_gram<WIDE>;
-    const int place = static_cast<int>(element % AREA), lane = place % LANES, i = place / LANES % 4;
-    const long gram = element / AREA;
-    const float* partial = a.partial + gram * a.blocks * AREA + place;
-    float sum = 0;
-    for (int block = 0; block < a.blocks; ++block) sum += partial[static_cast<long>(block) * AREA];
-    int tile = place / LANES / 4, across = 0;  // of 16 rows, then of 16 columns
-    for (; tile >= WIDE / 8 - 2 * across; ++across) tile -= WIDE / 8 - 2 * across;
-    const int row = 16 * across + i / 2 * 8 + lane / 4, column = 16 * across + 8 * tile + lane % 4 * 2 + i % 2;
-    float* out = a.gram + gram * WIDE * WIDE;
-    out[row * WIDE + column] = sum / a.pixels;
-    if (tile > 1) out[column * WIDE + row] = sum / a.pixels;  // the square on the diagonal was summed whole
+SEGMIF_INLINE void add_sums(Team team, const Arguments<T>& a, int image, int source, float* out) {
+    constexpr int AREA = half_gram<WIDE>, SIDE_BY_SIDE = 4;  // in one read
+    const float* partial = a.partial + (static_cast<long>(image) * SOURCES + source) * a.blocks * AREA;
+    team.template each<AREA / SIDE_BY_SIDE>([&](int four) {
+        float sum[SIDE_BY_SIDE] = {};
+        SEGMIF_UNROLL_BY_16
+        for (int block = 0; block < a.blocks; ++block) {
+            const Run<float> run = read_run(partial + static_cast<long>(block) * AREA + SIDE_BY_SIDE * four);
+            SEGMIF_UNROLL
+            for (int k = 0; k < SIDE_BY_SIDE; ++k) sum[k] += run.get(k);
+        }
+        SEGMIF_UNROLL
+        for (int k = 0; k < SIDE_BY_SIDE; ++k) {
+            const int place = SIDE_BY_SIDE * four + k, lane = place % LANES, i = place / LANES % 4;
+            int tile = place / LANES / 4, across = 0;  // of 16 rows, then of 16 columns
+            for (; tile >= WIDE / 8 - 2 * across; ++across) tile -= WIDE / 8 - 2 * across;
+            const int row = 16 * across + i / 2 * 8 + lane / 4;
+            const int column = 16 * across + 8 * tile + lane % 4 * 2 + i % 2;
+            out[row * WIDE + column] = sum[k] / a.pixels;
+            if (tile > 1) out[column * WIDE + row] = sum[k] / a.pixels;  // the square on the diagonal was summed whole
+        }
+    });
 }
 
 }  // namespace segmif

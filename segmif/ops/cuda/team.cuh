@@ -12,10 +12,12 @@
 #define SEGMIF_INLINE __device__ __forceinline__
 #define SEGMIF_BOTH __host__ __device__  // sizes that a launch computes as well
 #define SEGMIF_UNROLL _Pragma("unroll")   // so that an array whose index is known while compiling stays in registers
+#define SEGMIF_UNROLL_BY_16 _Pragma("unroll 16")  // so that as many reads are under way at once
 #else
 #define SEGMIF_INLINE inline
 #define SEGMIF_BOTH
 #define SEGMIF_UNROLL
+#define SEGMIF_UNROLL_BY_16
 #endif
 
 namespace segmif {

@@ -146,4 +146,9 @@ SEGMIF_INLINE int channel_at(int position) {
     return position / 16 * 16 + 4 * place + 2 * q + position % 2;
 }
 
+// The position of a channel that is numbered by RUNS.
+SEGMIF_INLINE int position_by_runs(int channel) {
+    return channel / 16 * 16 + channel % 4 / 2 * 8 + channel % 16 / 4 * 2 + channel % 2;
+}
+
 }  // namespace segmif

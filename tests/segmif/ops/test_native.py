@@ -195,7 +195,7 @@ def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "extern __shared__ __align__(128) char shared[];", "char* shared = dynamic_shared();"
     )
     source, launches = re.subn(r"(\w+_kernel<[^<>]*>)<<<(.*?)>>>\(", r"launch_of(\1, \2)(", source)
-    assert launches == 4
+    assert launches == 3
     path = folder / "interactive_attention.cpp"
     path.write_text(source)
     return path
@@ -259,7 +259,14 @@ def test_prepared_kernels_load_nothing_at_their_first_use(sm_75: Path) -> None:
     assert library.segmif_attention_prepare(ctypes.byref(shape)) == 0
     prepared = first_uses.value
     Kernels(sm_75, "cpu").attention(*arguments((1, 40, 5, 4, 8), 1.0, torch.float16))
-    assert first_uses.value == prepared > 4  # four kernels, and the blocks that a GPU holds
+    assert first_uses.value == prepared > 3  # three kernels, and the blocks that a GPU holds
+
+
+def test_a_block_of_the_last_pass_begins_with_one_wide_copy(sm_75: Path) -> None:
+    """Reads of one value each would wait for one another: 19 rounds before the first pixel."""
+    library = ctypes.CDLL(str(sm_75))
+    Kernels(sm_75, "cpu").attention(*arguments((1, 40, 5, 4, 8), 1.0, torch.float16))
+    assert ctypes.c_int.in_dll(library, "narrow_reads_of_last_launch").value == 0
 
 
 @pytest.mark.parametrize(("channels", "held"), [(16, 6), (48, 2), (64, 1)])

@@ -4,6 +4,7 @@ import resource
 from collections.abc import Callable
 from ctypes import CDLL
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -111,6 +112,48 @@ def test_the_memory_of_a_large_batch_is_given_back(stand_in_weights: Path) -> No
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"\.onnx"):
         open_runtime(tmp_path / "nano.trt")
+
+
+class GpuSession:
+    """A session that notes its providers; only the first of them is at hand."""
+
+    chosen: list[tuple[str, dict[str, str]]]
+
+    def __init__(self, content: bytes, options: object, *, providers: Any, **_: Any) -> None:
+        GpuSession.chosen = providers
+        self._cpu = CPU_SESSION(content, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return [self.chosen[0][0], "CPUExecutionProvider"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cpu, name)
+
+
+CPU_SESSION = onnxruntime.InferenceSession
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_gpu_gets_its_options(
+    stand_in_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    path = tmp_path / "nano.onnx"
+    path.write_bytes(stand_in_weights.read_bytes())
+    Manifest(variant="nano", taxonomy="mfnet", precision=precision, sha256=sha256(path)).write(path)
+    available = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", GpuSession)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runtime = open_runtime(path, device="cuda")
+    assert runtime.name.endswith("CUDAExecutionProvider")
+    cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+    assert GpuSession.chosen == [cuda]
+    open_runtime(path, device="tensorrt")
+    (_, options), second = GpuSession.chosen
+    assert second == cuda
+    folder = str(tmp_path / "segmif" / "onnxruntime" / sha256(path)[:16])
+    assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == folder
+    assert options["trt_fp16_enable"] == ("1" if precision == "fp16" else "0")
 
 
 def test_a_device_that_this_build_lacks_is_refused(stand_in_weights: Path) -> None:

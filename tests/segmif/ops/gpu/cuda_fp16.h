@@ -5,6 +5,7 @@
 #pragma once
 #include <pthread.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -44,8 +45,12 @@ struct alignas(4) __half2 {
     __half x, y;
 };
 inline __half2 __floats2half2_rn(float x, float y) { return {static_cast<__half>(x), static_cast<__half>(y)}; }
+extern "C" {
+inline std::atomic<int> narrow_reads_of_last_launch = 0;  // of less than 8 bytes
+}
 template <class T>
 T __ldg(const T* from) {
+    if (sizeof(T) < 8) ++narrow_reads_of_last_launch;
     return *from;
 }
 inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
@@ -150,6 +155,7 @@ struct Launch {
             return;
         }
         blocks_of_last_launch = grid.x * grid.y * grid.z;
+        narrow_reads_of_last_launch = 0;
         Block shared_by_all{threads};
         std::vector<std::thread> team;
         for (unsigned rank = 0; rank < threads; ++rank) {
