@@ -7,14 +7,14 @@ It imports the package, loads the parser of the same version, and our plugin. No
 """
 
 import ctypes
+import importlib
 import sys
 
 
 def main(plugin: str) -> int:
     """Loads all three; returns the exit code."""
     try:
-        import tensorrt
-
+        tensorrt = importlib.import_module("tensorrt")
         parser = f"libnvonnxparser.so.{tensorrt.__version__.split('.')[0]}"
         ctypes.CDLL(parser)
         exported = ctypes.CDLL(plugin)

@@ -22,15 +22,16 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     flags = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", f"-I{HERE}", f"-I{SOURCES}"]
     made = [folder / f"{source.stem}.o" for source in sources]
     for source, compiled in zip(sources, made, strict=True):
-        command = [COMPILER, *flags, "-Wall", "-Wextra", "-Werror", "-c", "-x", "c++", source]
-        subprocess.run([*command, "-o", compiled], check=True)
+        strict = ["-Wall", "-Wextra", "-Werror", "-c", "-x", "c++", str(source)]
+        subprocess.run([COMPILER, *flags, *strict, "-o", str(compiled)], check=True)
     return made
 
 
 @NO_COMPILER
 def test_errors_reach_tensorrts_log(objects: list[Path]) -> None:
     program = objects[0].with_name("refusals")
-    command = [COMPILER, "-std=c++17", f"-I{HERE}", HERE / "refusals.cpp", *objects, "-o", program]
+    sources = [str(each) for each in (HERE / "refusals.cpp", *objects)]
+    command = [COMPILER, "-std=c++17", f"-I{HERE}", *sources, "-o", str(program)]
     subprocess.run(command, check=True)
 
     def heard(channels: int) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ FINE = Deviation(
         ({"confidence_mean": float("nan")}, "confidence"),
     ],
 )
-def test_an_engine_is_judged_by_what_is_noticed(change: dict[str, float], words: str) -> None:
+def test_an_engine_is_judged_by_what_is_noticed(change: dict[str, Any], words: str) -> None:
     """Sums in FP16 exceed the rounding of torch, and are right all the same."""
     found, plain = replace(FINE, **change), replace(FINE, labels_differ=1e-4, fused_mean=0.01)
     assert found.exceeds(plain)

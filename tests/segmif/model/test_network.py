@@ -148,7 +148,7 @@ class Extremes(TorchDispatchMode):
     """Numbers that each greatest value of a tensor is searched in."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.searched: list[int] = []
 
     def __torch_dispatch__(
