@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from segmif.classes import IGNORE
+from segmif.frames import Prediction
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
@@ -29,6 +30,7 @@ from segmif.model.weights import load_network, save_network
 from ..data.datasets import LabelledPair
 from ..data.sources import data_root
 from . import holdout
+from .robustness import Calibration
 
 UNFIT = ("paper", "edge")  # whose mask is not of one layer `core.mask.classify`
 STRIDE = 4  # of logits
@@ -45,6 +47,10 @@ class CalibrationFit:
 
     temperature: float
     offsets: tuple[float, ...]  # by class, after the division
+
+    def applied(self, logits: Tensor) -> Tensor:
+        """The logits (K, N) as the changed layer gives them."""
+        return logits / self.temperature + torch.tensor(self.offsets).view(-1, 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,14 +86,28 @@ def main(args: argparse.Namespace) -> int:
     network = load_network(args.weights)
     names = network.config.taxonomy.names
     rare = [id_ for id_, name in enumerate(names) if name in RARE]
-    fit = fit_calibration(torch.cat(logits, dim=1), torch.cat(labels), rare)
+    given, truth = torch.cat(logits, dim=1), torch.cat(labels)
+    fit = fit_calibration(given, truth, rare)
     apply(network, fit)
-    facts = {"temperature": fit.temperature, "offsets": list(fit.offsets), "fitted_on": sources}
+    errors = {
+        "before": calibration_error(given, truth),
+        "after": calibration_error(fit.applied(given), truth),
+    }
+    facts = {
+        "temperature": fit.temperature,
+        "offsets": list(fit.offsets),
+        "expected_calibration_error": errors,
+        "fitted_on": sources,
+    }
     save_network(network, args.out, Manifest.read(args.weights).training | {"calibration": facts})
     offsets = ", ".join(
         f"{name} {value:+.2f}" for name, value in zip(names, fit.offsets, strict=True)
     )
     print(f"temperature {fit.temperature:.3f}; offsets: {offsets}")
+    print(
+        f"expected calibration error of objects: {errors['before']:.4f} before, "
+        f"{errors['after']:.4f} after"
+    )
     return 0
 
 
@@ -100,6 +120,17 @@ def labelled_logits(network: Network, frame: LabelledPair) -> tuple[Tensor, Tens
     truth = torch.from_numpy(frame.labels[middle::STRIDE, middle::STRIDE].copy()).flatten()
     known = truth != IGNORE
     return logits[0].flatten(1)[:, known].clone(), truth[known].long()
+
+
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """The expected calibration error of logits (K, N), as `segmif evaluate` measures it."""
+    probabilities, chosen = logits.softmax(dim=0).max(dim=0)
+    found = Prediction(
+        np.empty((0, 3), np.uint8),
+        chosen.to(torch.uint8).numpy(),
+        (255 * probabilities).round().to(torch.uint8).numpy(),
+    )
+    return Calibration.empty().add(found, labels.to(torch.uint8).numpy()).error
 
 
 def fit_calibration(logits: Tensor, labels: Tensor, rare: Sequence[int] = ()) -> CalibrationFit:

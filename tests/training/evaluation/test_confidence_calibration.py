@@ -26,6 +26,14 @@ def test_temperature_is_found_again(temperature: float) -> None:
     ).temperature == pytest.approx(temperature, 0.06)
 
 
+def test_confidence_becomes_true() -> None:
+    logits, labels = sampled(2.0)
+    fit = confidence_calibration.fit_calibration(logits, labels)
+    before = confidence_calibration.calibration_error(logits, labels)
+    after = confidence_calibration.calibration_error(fit.applied(logits), labels)
+    assert before > 0.1 and after < 0.02
+
+
 def test_a_class_that_is_drawn_too_large_loses() -> None:
     logits, labels = sampled(1.0)
     worse = logits.clone()
@@ -36,8 +44,7 @@ def test_a_class_that_is_drawn_too_large_loses() -> None:
     def iou(scores: Tensor) -> float:
         return confidence_calibration._mean_iou(scores.T.numpy(), labels.numpy(), 0, ())
 
-    mended = worse / fit.temperature + torch.tensor(fit.offsets).view(-1, 1)
-    assert iou(mended) > iou(worse) + 0.02
+    assert iou(fit.applied(worse)) > iou(worse) + 0.02
 
 
 @pytest.mark.parametrize("variant", ["nano", "edge-lite0"])
