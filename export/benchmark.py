@@ -12,12 +12,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmif.argument_types import IntegerRange
-from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
+from segmif.frames import MULTIPLE, OUTPUTS
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
 from segmif.runtime.onnxruntime_ import onnxruntime
 
-from .to_onnx import noise, to_model
+from .to_onnx import feeds, to_model
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def clock(variant: str, height: int, width: int, threads: int, runs: int) -> tup
         options,
         providers=["CPUExecutionProvider"],
     )
-    pair = dict(zip(INPUTS, noise(1, height, width), strict=True))
+    pair = feeds(1, height, width)
     bare = onnxruntime.RunOptions()
     bare.only_execute_path_to_fetches = True  # as our runtime does
     plain, more = [], []

@@ -25,7 +25,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from segmif import folders
 from segmif.argument_types import IntegerRange
 from segmif.folders import BY_NAME, Pairing
-from segmif.frames import FramePair, fit
+from segmif.frames import DEFAULT_TINT, TINT, FramePair, fit
 from segmif.runtime.onnxruntime_ import onnxruntime
 
 from .output_paths import check_output_path
@@ -166,9 +166,15 @@ def activation_ranges(
     session = onnxruntime.InferenceSession(
         watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+    takes_tint = any(each.name == TINT for each in model.graph.input)
     found = {name: np.zeros((), np.float32) for name in names}
     for pair in map(fit, pairs):
-        given = {"visible": pair.visible[None], "infrared": pair.infrared[None]}
+        given: dict[str, NDArray[Any]] = {
+            "visible": pair.visible[None],
+            "infrared": pair.infrared[None],
+        }
+        if takes_tint:  # which no convolution reads
+            given[TINT] = np.full(1, DEFAULT_TINT, np.float32)
         for name, values in zip(names, session.run(names, given), strict=True):
             found[name] = np.maximum(found[name], np.abs(values).max())
     return found

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from segmif.argument_types import IntegerRange
 from segmif.files import read_bytes, write_bytes
-from segmif.frames import MULTIPLE
+from segmif.frames import MULTIPLE, TINT
 from segmif.manifest import Manifest, ManifestError, sha256
 from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.errors import ArtefactError
@@ -253,7 +253,7 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
     check_plugins(trt, network, count_attentions(model) if build.plugin else 0)
-    config = _configure(trt, builder, build)
+    config = _configure(trt, builder, network, build)
     cache = _open_timing_cache(trt, config, build.timing_cache)
     progress = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
     config.progress_monitor = progress
@@ -269,16 +269,19 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     return bytes(engine)
 
 
-def _configure(trt: Any, builder: Any, build: Build) -> Any:
+def _configure(trt: Any, builder: Any, network: Any, build: Build) -> Any:
     config = builder.create_builder_config()
     if build.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
     # names and types of the layers stay in the engine, for a profiler
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    takes_tint = TINT in (network.get_input(place).name for place in range(network.num_inputs))
     for each in build.profile.tuned():
         profile = builder.create_optimization_profile()
         profile.set_shape("visible", *each.shapes((3,)))
         profile.set_shape("infrared", *each.shapes(()))
+        if takes_tint:
+            profile.set_shape(TINT, *((batch,) for batch in each.batch))
         config.add_optimization_profile(profile)
     return config
 

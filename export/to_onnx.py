@@ -11,6 +11,7 @@ import logging
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from segmif.frames import INPUTS, MULTIPLE, OUTPUTS
+from segmif.frames import INPUTS, MULTIPLE, OUTPUTS, TINT, TINTS
 from segmif.model.blocks import upsample
 from segmif.model.network import Network
 from segmif.model.precision import to_half
@@ -84,6 +85,7 @@ def export(weights: Path, out: Path, precision: str = "fp32") -> str:
         precision=precision,
         source_sha256=source.sha256,
         tools=tools,
+        inputs=described_inputs(network),
     ).save(out, model.SerializeToString())
     return difference
 
@@ -99,10 +101,10 @@ def to_model(network: Network) -> onnx.ModelProto:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,
-            tuple(torch.from_numpy(array) for array in noise(*TRACED_SIZE)),
+            tuple(torch.from_numpy(array) for array in feeds(*TRACED_SIZE).values()),
             dynamo=True,
-            dynamic_shapes=(sizes, sizes),
-            input_names=list(INPUTS),
+            dynamic_shapes=(sizes, sizes, {0: batch}),
+            input_names=[*INPUTS, TINT],
             output_names=list(OUTPUTS),
             opset_version=OPSET,
             verbose=False,
@@ -140,10 +142,10 @@ def check(model: onnx.ModelProto, network: Network) -> str:
     wide = copy.deepcopy(network).double()
     found = []
     for size in CHECK_SIZES:
-        pair = noise(*size)
-        given = session.run(list(OUTPUTS), dict(zip(INPUTS, pair, strict=True)))
+        arrays = feeds(*size)
+        given = session.run(list(OUTPUTS), arrays)
         with torch.no_grad():
-            tensors = [torch.from_numpy(array) for array in pair]
+            tensors = [torch.from_numpy(array) for array in arrays.values()]
             plain, torchs_scores = outputs_and_logits(network, *tensors)
             exact, scores = outputs_and_logits(wide, *tensors)
         for name, ours, torchs, truth in zip(OUTPUTS, given, plain, exact, strict=True):
@@ -184,12 +186,12 @@ def check_labels(labels: Tensor, exact: Tensor, torchs: Tensor) -> None:
 
 
 def outputs_and_logits(
-    network: Network, visible: Tensor, infrared: Tensor
+    network: Network, visible: Tensor, infrared: Tensor, tint: Tensor
 ) -> tuple[list[Bytes], Tensor]:
     """The outputs of `forward`, and the logits behind the labels, float64 (B, K, H, W)."""
     logits: list[Tensor] = []
     hook = network.core.register_forward_hook(lambda core, given, made: logits.append(made[1]))
-    outputs = [output.numpy() for output in network(visible, infrared)]
+    outputs = [output.numpy() for output in network(visible, infrared, tint)]
     hook.remove()
     scores = upsample(logits[0], 4 // network.config.label_stride).double()
     return outputs, functional.interpolate(scores, infrared.shape[1:], mode="nearest")
@@ -197,6 +199,22 @@ def outputs_and_logits(
 
 def _differing(given: Bytes, truth: Bytes) -> float:
     return float((given != truth).mean())
+
+
+def described_inputs(network: Network) -> dict[str, Any]:
+    """The inputs of an exported network, as its manifest holds them."""
+    frames = {
+        name: {"type": "uint8", "shape": ["B", "H", "W", 3] if depth == 3 else ["B", "H", "W"]}
+        for name, depth in INPUTS.items()
+    }
+    tint = {"type": "float32", "shape": ["B"], "range": list(TINTS), "default": network.config.tint}
+    return {**frames, TINT: tint}
+
+
+def feeds(batch: int, height: int, width: int) -> dict[str, NDArray[Any]]:
+    """`noise` and tints (B,) that differ, the strongest first, by the names of the inputs."""
+    frames = dict(zip(INPUTS, noise(batch, height, width), strict=True))
+    return {**frames, TINT: np.linspace(TINTS[1], TINTS[0], batch, dtype=np.float32)}
 
 
 def noise(batch: int, height: int, width: int) -> tuple[Bytes, Bytes]:

@@ -44,22 +44,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     segmenter = published_weights()
     parser.add_argument("--segmenter", type=Path, default=segmenter, help="ESPNetv2, Cityscapes")
-    known = arms(lambda frame: frame.visible, segmenter)
+    known = arms(lambda frame, tint: frame.visible, segmenter)
     experiment.add_arguments(parser, known, "worth", Path("lab/configs/worth.toml"))
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs what is missing, prints the table, writes it to `--table`."""
-    predict, _ = open_weights(args.weights)
+    by_tint = {tint: open_weights(args.weights, tint)[0] for tint in (0.0, None)}
 
-    def fused(frame: LabelledPair) -> Picture:
-        return predict(FramePair(frame.visible, frame.infrared)).fused
+    def fused(frame: LabelledPair, tint: float | None) -> Picture:
+        return by_tint[tint](FramePair(frame.visible, frame.infrared)).fused
 
     return experiment.run(arms(fused, args.segmenter), COLUMNS, args, teacher=args.weights)
 
 
-def arms(fused: Callable[[LabelledPair], Picture], segmenter: Path) -> dict[str, Arm]:
-    """One arm a kind of picture; `fused` gives ours, `segmenter` are the weights to start from."""
+def arms(fused: Callable[[LabelledPair, float | None], Picture], segmenter: Path) -> dict[str, Arm]:
+    """
+    One arm a kind of picture.
+
+    `fused` gives ours with a tint, None being the default; `segmenter` are the weights to start
+    from.
+    """
 
     def by_rule(name: str) -> Callable[[LabelledPair], Picture]:
         def picture(frame: LabelledPair) -> Picture:
@@ -67,8 +72,8 @@ def arms(fused: Callable[[LabelledPair], Picture], segmenter: Path) -> dict[str,
 
         return picture
 
-    def untinted(frame: LabelledPair) -> Picture:
-        return coloured(frame, luma(fused(frame)))
+    def ours(tint: float | None) -> Callable[[LabelledPair], Picture]:
+        return lambda frame: fused(frame, tint)
 
     def tinted_average(frame: LabelledPair) -> Picture:
         return tint(frame, BASELINES["average"](luma(frame.visible), frame.infrared))
@@ -79,8 +84,8 @@ def arms(fused: Callable[[LabelledPair], Picture], segmenter: Path) -> dict[str,
         "average": ("mean of both lumas, colour of the visible frame", by_rule("average")),
         "maximum": ("maximum of both lumas, colour of the visible frame", by_rule("maximum")),
         "tinted average": ("mean of both lumas, hue by temperature as ours", tinted_average),
-        "untinted": ("our fused luma, colour of the visible frame", untinted),
-        "fused": ("our fused frame, hue by temperature", fused),
+        "untinted": ("our fused luma, colour of the visible frame", ours(0.0)),
+        "fused": ("our fused frame, hue by temperature", ours(None)),
     }
     return {
         name: Arm(
@@ -114,7 +119,8 @@ def tint(frame: LabelledPair, fused: NDArray[np.uint8]) -> Picture:
     """A fused luma (H, W) with the colour of the visible frame and the hue of `edge`."""
     levels = torch.from_numpy(coloured(frame, fused))[None].float()
     warmer = color.warmth(torch.from_numpy(frame.infrared)[None] / 255)
-    turned = color.tinted(levels, VARIANTS["edge"].tint * color.luma(levels) * warmer)
+    strength = VARIANTS["edge"].tint * color.STRONGEST
+    turned = color.tinted(levels, strength * color.luma(levels) * warmer)
     return turned[0].to(torch.uint8).numpy()
 
 

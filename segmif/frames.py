@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,13 @@ MULTIPLE = 32  # the network's deepest stride: both sides of a frame must divide
 INPUTS = {"visible": 3, "infrared": 1}
 OUTPUTS = {"fused": 3, "labels": 1, "confidence": 1}
 CONFIDENCE = "confidence"  # older exports lack it
+
+# A further input, float32 (B,): how strong the hue of each pair's fused frame is. 0: the visible
+# colour alone, 1: the strongest. Older exports lack it; the hue of theirs is fixed.
+TINT = "tint"
+TINTS = (0.0, 1.0)
+DEFAULT_TINT = 0.5  # docs/decisions/0027-tint.md
+FIXED_HUE = "the hue of this network is fixed: export its weights again to choose a tint"
 
 
 @dataclass(frozen=True)
@@ -89,3 +97,22 @@ def check_batch(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None
             f"visible {visible.shape} and infrared {infrared.shape}: expected (B, H, W, 3) and "
             f"(B, H, W) with H and W multiples of {MULTIPLE}; frames.fit makes them so"
         )
+
+
+def tints(given: NDArray[np.float32] | None, default: float | None, batch: int) -> NDArray[Any]:
+    """
+    The input `tint` (B,) of a network; `default` if none is given.
+
+    A network without the input has no default. Raises ValueError for values that a network does not
+    take.
+    """
+    if default is None:
+        raise ValueError(FIXED_HUE)
+    values = np.full(batch, default, np.float32) if given is None else np.asarray(given)
+    in_range = values.shape == (batch,) and np.all((values >= TINTS[0]) & (values <= TINTS[1]))
+    if not in_range:
+        raise ValueError(
+            f"tint {values.shape} is {np.array2string(values, threshold=8)}: expected "
+            f"{batch} values from {TINTS[0]:g} to {TINTS[1]:g}, one for each pair"
+        )
+    return values.astype(np.float32)

@@ -29,6 +29,7 @@ from segmif.files import (
     temporary_stem,
     write_text,
 )
+from segmif.frames import DEFAULT_TINT, TINT, TINTS
 from segmif.parsing import brief, json_value
 
 REQUIRED: dict[str, type | tuple[type, ...]] = {
@@ -37,7 +38,7 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {
     "precision": str,
     "sha256": str,
 }
-OPTIONAL = ("tools", "training", "engine")  # objects, which older manifests lack
+OPTIONAL = ("tools", "training", "engine", "inputs")  # objects, which older manifests lack
 STALE_S = 3600.0  # age at which a temporary file is taken for abandoned
 READ_ATTEMPTS = 3  # another process may replace both files meanwhile
 
@@ -83,6 +84,7 @@ class Manifest:
     tools: dict[str, str] = field(default_factory=dict)  # tool -> version that wrote the file
     training: dict[str, Any] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)  # of a TensorRT engine: machine, profile
+    inputs: dict[str, Any] = field(default_factory=dict)  # tensors of an ONNX or engine, by name
 
     @staticmethod
     def beside(artefact: Path) -> Path:
@@ -192,6 +194,15 @@ class Manifest:
     def as_json(self) -> str:
         """The text of its file."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @property
+    def default_tint(self) -> float:
+        """The tint that is best if nobody chooses one, 0 to 1."""
+        stated = self.inputs.get(TINT)
+        value = stated.get("default") if isinstance(stated, dict) else None
+        if isinstance(value, int | float) and TINTS[0] <= value <= TINTS[1]:
+            return float(value)
+        return DEFAULT_TINT
 
     @property
     def classes(self) -> Taxonomy:

@@ -1,6 +1,8 @@
 """
 A network small enough to be written down: visible passes through, the hot is a person.
 
+With another tint than the default, visible becomes brighter or darker by up to BRIGHTER / 2 levels.
+
 With CI=true a test that is skipped for another reason than EXPECTED_SKIPS fails the run.
 """
 
@@ -14,10 +16,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from segmif.frames import DEFAULT_TINT
 from segmif.manifest import Manifest, sha256
 
 HOT = 200
 PERSON = 2  # in the mfnet taxonomy
+BRIGHTER = 100  # levels of the fused frame for a tint of 1 beside 0
 UNSURE = 51  # confidence where nothing is hot: a fifth
 
 # What a machine of CI may lack: real frames, published weights, a GPU's tools. Compilers and the
@@ -63,32 +67,51 @@ def stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def old_stand_in_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as it was exported before networks told their confidence."""
+    """The same as it was exported before networks gave their confidence and took a tint."""
     model = stand_in_model()
-    del model.graph.output[2], model.graph.node[3]
+    del model.graph.output[2], model.graph.input[2]
+    kept = [node for node in model.graph.node if node.output[0] in ("is_hot", "labels")]
+    del model.graph.node[:]
+    model.graph.node.extend([helper.make_node("Identity", ["visible"], ["fused"]), *kept])
     return _saved(model, tmp_path_factory.mktemp("old"))
 
 
 def stand_in_model(hot: int = HOT) -> onnx.ModelProto:
     """Build the stand-in: fused = visible, labels = person, and certain, where it is hot."""
     nodes = [
-        helper.make_node("Identity", ["visible"], ["fused"]),
+        helper.make_node("Unsqueeze", ["tint", "axes"], ["of_pairs"]),
+        helper.make_node("Sub", ["of_pairs", "default"], ["beyond"]),
+        helper.make_node("Mul", ["beyond", "brighter"], ["lifted"]),
+        helper.make_node("Cast", ["visible"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["levels", "lifted"], ["changed"]),
+        helper.make_node("Clip", ["changed", "black", "white"], ["clipped"]),
+        helper.make_node("Cast", ["clipped"], ["fused"], to=TensorProto.UINT8),
         helper.make_node("Greater", ["infrared", "hot"], ["is_hot"]),
         helper.make_node("Where", ["is_hot", "person", "nothing"], ["labels"]),
         helper.make_node("Where", ["is_hot", "certain", "unsure"], ["confidence"]),
     ]
     constants = {"hot": hot, "person": PERSON, "nothing": 0, "certain": 255, "unsure": UNSURE}
+    numbers = {"default": DEFAULT_TINT, "brighter": BRIGHTER, "black": 0, "white": 255}
     frames: list[str | int] = ["B", "H", "W", 3]
     planes: list[str | int] = ["B", "H", "W"]
     graph = helper.make_graph(
         nodes,
         "stand_in",
-        [_pixels("visible", frames), _pixels("infrared", planes)],
+        [
+            _pixels("visible", frames),
+            _pixels("infrared", planes),
+            helper.make_tensor_value_info("tint", TensorProto.FLOAT, ["B"]),
+        ],
         [_pixels("fused", frames), _pixels("labels", planes), _pixels("confidence", planes)],
         [
             numpy_helper.from_array(np.array(value, np.uint8), name)
             for name, value in constants.items()
-        ],
+        ]
+        + [
+            numpy_helper.from_array(np.array(value, np.float32), name)
+            for name, value in numbers.items()
+        ]
+        + [numpy_helper.from_array(np.array([1, 2, 3]), "axes")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 

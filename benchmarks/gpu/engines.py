@@ -14,7 +14,7 @@ from benchmarks.gpu.report import Row
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.tolerance import tolerance
 from export import to_engine
-from segmif.frames import INPUTS
+from segmif.frames import DEFAULT_TINT, INPUTS, TINT
 from segmif.manifest import Manifest, ManifestError
 from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.device import DeviceBackend, open_device
@@ -127,16 +127,19 @@ def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBacken
 
 
 def _bind(context: Any, setting: Setting, device: DeviceBackend, stream: int) -> None:
-    """Binds one pair and memory for the outputs, all uint8, to the context."""
-    for name, frames in zip(INPUTS, setting.frames(1), strict=True):
-        buffer = device.buffer(frames.nbytes)
-        buffer.host[:] = frames.ravel()
-        device.upload(buffer, frames.nbytes, stream)
-        context.set_input_shape(name, frames.shape)
+    """Binds one pair, its tint if the engine takes one, and memory for the outputs, all uint8."""
+    engine, given = context.engine, dict(zip(INPUTS, setting.frames(1), strict=True))
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    if TINT in names:
+        given[TINT] = np.full(1, DEFAULT_TINT, np.float32)
+    for name, values in given.items():
+        buffer = device.buffer(values.nbytes)
+        buffer.host[:] = values.ravel().view(np.uint8)
+        device.upload(buffer, values.nbytes, stream)
+        context.set_input_shape(name, values.shape)
         context.set_tensor_address(name, buffer.device)
-    engine = context.engine
-    for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
-        if name not in INPUTS:
+    for name in names:
+        if name not in given:
             size = int(np.prod(tuple(context.get_tensor_shape(name))))
             context.set_tensor_address(name, device.memory(size))
 

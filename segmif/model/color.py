@@ -1,8 +1,10 @@
-"""From fused luma to a colour image: chroma of visible, and a hue by temperature."""
+"""From fused luma to a colour image: chroma of visible, and a hue for what stands out in heat."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from segmif.model.blocks import upsample
 
 # ITU-R BT.601, as every paper of the field and OpenCV compute Y from RGB
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
@@ -13,12 +15,18 @@ TIE_BREAK = (
 # Change of red, green and blue for more Cr and as much less Cb: orange; the opposite is blue
 ORANGE = (1.402, -0.714136 + 0.344136, -1.772)
 
-# In mean deviations of infrared from its mean:
-ORDINARY = 1.0  # a pixel nearer to the mean is neither warm nor cold
-COLDEST, WARMEST = -3.0, 4.5  # range beyond ORDINARY
+STRONGEST = 0.18  # gain of Cr for a `warmth` of 1 and a tint of 1, as share of a pixel's luma
+
+# A warm thing is smaller than about REACH cells of CELL x CELL pixels; a road or the sky is larger.
+CELL, REACH = 16, 5
+# In mean deviations of infrared:
+BESIDE = 1.0  # a pixel nearer to its surroundings is neither warm nor cold
+OVERALL = 0.5  # nor is one nearer to the mean of the frame, or within MIN_DEVIATION
+COLDEST, WARMEST = -3.0, 4.5  # range beyond both
 # Values beyond are clipped for the mean: a warm object that enters must not cool the rest.
 OUTLIER = 2.0
 MIN_DEVIATION = 6 / 255  # a smaller one is a sensor's noise, or no sensor
+NO_DATA = 1 / 512  # of a cell: weight of the frame's mean, half a pixel
 DARK = 8 / 255  # a darker pixel counts less: pixels without data are black
 
 
@@ -43,19 +51,48 @@ def attach_chroma(fused_luma: Tensor, rgb: Tensor) -> Tensor:
 
 def warmth(infrared: Tensor) -> Tensor:
     """
-    How much warmer or colder than the mean each pixel of infrared (B, H, W) in [0, 1] is.
+    How far each pixel of infrared (B, H, W) in [0, 1] stands out as warmer or colder.
 
-    In mean deviations beyond ORDINARY, (B, H, W) in [COLDEST, WARMEST]. A linear gain of the whole
-    frame changes nothing. Black pixels have no data and are left out.
+    In mean deviations beyond what is ordinary there, (B, H, W) in [COLDEST, WARMEST]. A linear gain
+    changes nothing as long as OVERALL deviations are more than MIN_DEVIATION. Black pixels have no
+    data and are left out. H and W divide by CELL.
     """
     known = (infrared > 0).to(infrared.dtype)
     level, deviation = _mean_and_deviation(infrared, known)
     level, deviation = _mean_and_deviation(
         infrared.clamp(level - OUTLIER * deviation, level + OUTLIER * deviation), known
     )
-    warmer = (infrared - level) / deviation.clamp_min(MIN_DEVIATION)
-    beyond = warmer - warmer.clamp(-ORDINARY, ORDINARY)
+    deviation = deviation.clamp_min(MIN_DEVIATION)
+    coldest, warmest = _ordinary(infrared, known, level, deviation)
+    beyond = (infrared - infrared.clamp(coldest, warmest)) / deviation
     return beyond.clamp(COLDEST, WARMEST) * (infrared / DARK).clamp_max(1)
+
+
+def _ordinary(
+    infrared: Tensor, known: Tensor, level: Tensor, deviation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """
+    The lowest and the highest ordinary value of each pixel, (B, H, W).
+
+    Surroundings are grey-scale openings and closings (Serra, 1982): they keep what is large, as a
+    road in the sun, and drop what is smaller than their window.
+    """
+    level, deviation = level.unsqueeze(1), deviation.unsqueeze(1)
+    data = functional.avg_pool2d(known.unsqueeze(1), CELL)  # share of a cell that has any
+    sums = functional.avg_pool2d(infrared.unsqueeze(1), CELL)
+    cells = (sums + NO_DATA * level) / (data + NO_DATA)  # without data: the frame's mean
+    opened, closed = _greatest(-_greatest(-cells)), -_greatest(-_greatest(cells))
+    beside, overall = BESIDE * deviation, (OVERALL * deviation).clamp_min(MIN_DEVIATION)
+    warmest = torch.maximum(opened + beside, level + overall)
+    coldest = torch.minimum(closed - beside, level - overall)
+    both = upsample(torch.cat((coldest, warmest), dim=1), CELL)
+    return both[:, 0], both[:, 1]
+
+
+def _greatest(cells: Tensor) -> Tensor:
+    """The greatest value (B, 1, h, w) within REACH x REACH cells around each, row by column."""
+    rows = functional.max_pool2d(cells, (REACH, 1), 1, (REACH // 2, 0))
+    return functional.max_pool2d(rows, (1, REACH), 1, (0, REACH // 2))
 
 
 def _mean_and_deviation(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +113,7 @@ def tinted(levels: Tensor, shift: Tensor) -> Tensor:
     `shift` (B, H, W), in levels.
 
     The shift ends at the range of a channel. Luma keeps its level: green, which weighs most,
-    compensates rounding.
+    compensates rounding. A shift of 0 changes nothing.
     """
     # in planes: ONNX Runtime takes 2 ms for each sum or product along an axis of three
     planes = levels.permute(0, 3, 1, 2)
@@ -86,7 +123,7 @@ def tinted(levels: Tensor, shift: Tensor) -> Tensor:
     shift = torch.maximum(torch.minimum(shift, room[0]), room[1])
     changed = (planes + orange * shift.unsqueeze(1)).round()
     wanted = (_luma_of_planes(planes) + TIE_BREAK).round()
-    missing = (wanted - _luma_of_planes(changed)) / GREEN
+    missing = (wanted - _luma_of_planes(changed)) / GREEN * shift.sign().abs()
     changed = changed + _channel_constant(levels, (0, 1, 0)) * missing.round().unsqueeze(1)
     return changed.clamp(0, 255).permute(0, 2, 3, 1)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from segmif.classes import MFNET, Taxonomy
+from segmif.frames import DEFAULT_TINT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class PairConfig:
     encoder: Literal["own", "efficientnet-lite0"] = "own"  # the latter reads one sensor at a time
     half_size: bool = False  # that encoder reads frames at half size and ends at stride 32
     aligned: bool = False  # infrared's features are warped by an estimated offset
-    tint: float = 0.08  # gain of a warm pixel's Cr for a `color.warmth` of 1, as share of its luma
+    tint: float = DEFAULT_TINT  # strength of the hue if none is given
     taxonomy: Taxonomy = MFNET
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class PaperConfig:
     encoder_blocks: tuple[int, int, int, int] = (3, 4, 18, 3)
     head_width: int = 256
     label_stride: int = 1  # of the class decision
-    tint: float = 0.0  # none was published
+    tint: float = 0.0  # no hue was published
     taxonomy: Taxonomy = MFNET
 
 

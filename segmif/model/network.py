@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from segmif.classes import Taxonomy
 from segmif.model.blocks import upsample
-from segmif.model.color import attach_chroma, luma, tinted, warmth
+from segmif.model.color import STRONGEST, attach_chroma, luma, tinted, warmth
 from segmif.model.config import VARIANTS, PairConfig, PaperConfig
 from segmif.model.edge import PairNetwork
 from segmif.model.edge_lite import StackedNetwork
@@ -20,7 +20,8 @@ class Network(nn.Module):
     A variant from pixels to pixels.
 
     `forward` is exported and served. It takes visible uint8 (B, H, W, 3) RGB and infrared uint8
-    (B, H, W) white hot. It gives fused uint8 (B, H, W, 3) RGB, labels uint8 (B, H, W) and their
+    (B, H, W) white hot. `tint` (B,), 0 to 1, is the strength of the hue by temperature; None: the
+    default of the variant. It gives fused uint8 (B, H, W, 3) RGB, labels uint8 (B, H, W) and their
     confidence uint8 (B, H, W). Confidence is 255 times the softmax probability of the label.
     `predict` is trained. H and W are multiples of 32.
     """
@@ -46,15 +47,19 @@ class Network(nn.Module):
         )
         return fused_luma.squeeze(1), logits
 
-    def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, visible: Tensor, infrared: Tensor, tint: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         # cast first: TensorRT does not transpose bytes
         dtype = next(self.core.parameters()).dtype
         wide = torch.promote_types(dtype, torch.float32)  # FP16 has 1/16 level for a bright pixel
         rgb, thermal = visible.to(wide) / 255, infrared.to(wide) / 255
         fused_luma, logits = self.predict(rgb.to(dtype), thermal.to(dtype))
         fused = (attach_chroma(fused_luma.to(wide), rgb) * 255).round()
-        if self.config.tint:
-            fused = tinted(fused, self.config.tint * luma(fused) * warmth(thermal))
+        if tint is None:
+            tint = thermal.new_full((thermal.shape[0],), self.config.tint)
+        strength = STRONGEST * tint.to(wide).clamp(0, 1).view(-1, 1, 1)
+        fused = tinted(fused, strength * luma(fused) * warmth(thermal))
         return fused.to(torch.uint8), *self._mask(logits)
 
     def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.frames import FramePair, Prediction, fit, unfit
+from segmif.frames import FIXED_HUE, FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
 from segmif.runtime import tensorrt_
 from segmif.runtime.errors import ArtefactError
@@ -27,6 +27,10 @@ class Runtime(Protocol):
         """The names among `frames.OUTPUTS` that it gives; only `confidence` may be missing."""
 
     @property
+    def default_tint(self) -> float | None:
+        """The tint if none is given, 0 to 1; None: its hue is fixed."""
+
+    @property
     def manifest(self) -> Manifest:
         """The artefact's manifest, checked when it was opened."""
 
@@ -35,14 +39,17 @@ class Runtime(Protocol):
         visible: NDArray[np.uint8],
         infrared: NDArray[np.uint8],
         *,
+        tint: NDArray[np.float32] | None = None,
         confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         """Visible (B, H, W, 3) and infrared (B, H, W) to fused (B, H, W, 3) and labels (B, H, W).
 
-        With `confidence`, the labels' confidence (B, H, W) follows. All arrays are uint8. Colour is
+        `tint` (B,) is the strength of each fused frame's hue, 0 to 1; None: `default_tint`. With
+        `confidence`, the labels' confidence (B, H, W) follows. Frames are uint8. Colour is
         RGB, infrared white hot. H and W are multiples of 32.
 
-        Raises ValueError for other sizes and for an output that it does not give. SizeError, a
+        Raises ValueError for other sizes, for a tint that it does not take and for an output that
+        it does not give. SizeError, a
         ValueError, is for a size that the network was not built for, MemoryError for a batch that
         is too large.
         """
@@ -76,23 +83,44 @@ def open_runtime(
     )
 
 
-def predict(runtime: Runtime, pair: FramePair, *, confidence: bool = False) -> Prediction:
-    """Fuse and label one pair of any size."""
-    return predict_batch(runtime, [pair], confidence=confidence)[0]
+def predict(
+    runtime: Runtime, pair: FramePair, *, tint: float | None = None, confidence: bool = False
+) -> Prediction:
+    """Fuse and label one pair of any size, with a tint or that of `Runtime.default_tint`."""
+    return predict_batch(runtime, [pair], tints=[tint], confidence=confidence)[0]
 
 
 def predict_batch(
-    runtime: Runtime, pairs: Sequence[FramePair], *, confidence: bool = False
+    runtime: Runtime,
+    pairs: Sequence[FramePair],
+    *,
+    tints: Sequence[float | None] | None = None,
+    confidence: bool = False,
 ) -> list[Prediction]:
-    """Fuse and label pairs of one common size in one run of the network."""
+    """
+    Fuse and label pairs of one common size in one run of the network.
+
+    A pair whose tint is None has that of `Runtime.default_tint`.
+    """
     fitted = [fit(pair) for pair in pairs]
     outputs = runtime.run(
         _stacked([pair.visible for pair in fitted]),
         _stacked([pair.infrared for pair in fitted]),
+        tint=_tint_input(runtime, tints or ()),
         confidence=confidence,
     )
     height, width = pairs[0].infrared.shape
     return [unfit(Prediction(*frames), height, width) for frames in zip(*outputs, strict=True)]
+
+
+def _tint_input(runtime: Runtime, tints: Sequence[float | None]) -> NDArray[np.float32] | None:
+    """The tints (B,) for `Runtime.run`; None if none is stated."""
+    if all(tint is None for tint in tints):
+        return None
+    default = runtime.default_tint
+    if default is None:
+        raise ValueError(FIXED_HUE)
+    return np.array([default if tint is None else tint for tint in tints], np.float32)
 
 
 def _stacked(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -8,12 +8,21 @@ import os
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.frames import CONFIDENCE, INPUTS, MULTIPLE, OUTPUTS, check_batch, requested_outputs
+from segmif.frames import (
+    CONFIDENCE,
+    INPUTS,
+    MULTIPLE,
+    OUTPUTS,
+    TINT,
+    check_batch,
+    requested_outputs,
+    tints,
+)
 from segmif.machine import usable_cores
 from segmif.manifest import Manifest
 from segmif.runtime.errors import ArtefactError
@@ -51,6 +60,8 @@ class OnnxNetwork:
         self.manifest = manifest
         given = {node.name for node in session.get_outputs()}
         self.outputs = tuple(name for name in OUTPUTS if name in given)
+        takes_tint = any(node.name == TINT for node in session.get_inputs())
+        self.default_tint = manifest.default_tint if takes_tint else None
         self._options = _run_options()
         self._shrinking = _run_options()
         self._shrinking.add_run_config_entry(*SHRINK_ARENA)
@@ -63,13 +74,14 @@ class OnnxNetwork:
         visible: NDArray[np.uint8],
         infrared: NDArray[np.uint8],
         *,
+        tint: NDArray[np.float32] | None = None,
         confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         """See `segmif.runtime.Runtime.run`."""
         if self._session is None:
             raise ValueError("the runtime was closed")
         check_batch(visible, infrared)
-        given = {"visible": visible, "infrared": infrared}
+        given = self._feeds(visible, infrared, tint)
         wanted = requested_outputs(self.outputs, confidence)
         self._pair, self._recent = prod(visible.shape[1:]), max(self._recent, visible.nbytes)
         try:
@@ -81,11 +93,22 @@ class OnnxNetwork:
             raise MemoryError(f"ONNX Runtime: {error}") from error
         return cast(tuple[NDArray[np.uint8], ...], tuple(outputs))
 
+    def _feeds(
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        tint: NDArray[np.float32] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        feeds: dict[str, NDArray[Any]] = {"visible": visible, "infrared": infrared}
+        if tint is not None or self.default_tint is not None:
+            feeds[TINT] = tints(tint, self.default_tint, len(infrared))
+        return feeds
+
     def _shrink_arena(self) -> None:
         """Free the memory that earlier runs left in the arena."""
         with suppress(Exception):  # the caller raises the first error
             smallest = np.zeros((1, MULTIPLE, MULTIPLE), np.uint8)
-            pair = {"visible": np.stack([smallest] * 3, 3), "infrared": smallest}
+            pair = self._feeds(np.stack([smallest] * 3, 3), smallest)
             if self._session:
                 self._session.run(["fused", "labels"], pair, self._shrinking)
 
@@ -193,6 +216,8 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession) -> None:
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
     wanted_inputs, wanted_outputs = _contract(INPUTS), _contract(OUTPUTS)
+    if TINT in inputs:
+        wanted_inputs[TINT] = ("tensor(float)", 1)
     if CONFIDENCE not in outputs:
         del wanted_outputs[CONFIDENCE]
     if inputs != wanted_inputs or not wanted_outputs.items() <= outputs.items():

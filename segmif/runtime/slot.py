@@ -7,6 +7,7 @@ after the other. The host fills and empties the buffers of one slot while anothe
 """
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, requested_outputs
+from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, TINT, requested_outputs
 from segmif.runtime.compatibility import DIMENSIONS, profile_of
 from segmif.runtime.device import Buffer, DeviceBackend, Recording
 from segmif.runtime.errors import DeviceError, EnqueueError
 
 DEPTHS = INPUTS | OUTPUTS  # bytes a pixel
+TINT_BYTES = 4  # float32
 SIZES = 4  # of frames, whose contexts and graphs a slot keeps
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 Size = tuple[int, int, int]  # batch, height, width
 log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ class SharedEngine:
         self.refusal, self.profiles = refusal, facts["profiles"]
         batch, height, width = (facts["profile"][name][2] for name in DIMENSIONS)
         self.largest: Size = batch, height, width
-        self.outputs = _outputs_of(engine)
+        self.inputs, self.outputs = _inputs_of(engine), _outputs_of(engine)
         self.stream = device.stream()
         self.scratch_size = int(engine.device_memory_size_v2)  # the most that a profile needs
         # one for all sizes: contexts with scratch memory of their own would multiply it
@@ -101,20 +104,26 @@ class Slot:
     def __init__(self, shared: SharedEngine) -> None:
         """Allocates for the largest frames; raises DeviceError if memory is short."""
         self._shared, self._device, self._stream = shared, shared.device, shared.stream
-        pixels, names = int(np.prod(shared.largest)), (*INPUTS, *shared.outputs)
+        names = (*shared.inputs, *shared.outputs)
         self._buffers: dict[str, Buffer] = shared.allocate(
-            lambda: {name: self._device.buffer(pixels * DEPTHS[name]) for name in names}
+            lambda: {n: self._device.buffer(_bytes(n, shared.largest)) for n in names}
         )
         self._done = self._device.event()
         self._ready: OrderedDict[Size, _PreparedSize] = OrderedDict()
         self._size: Size = (0, 0, 0)  # of the current batch
 
-    def write(self, visible: Bytes, infrared: Bytes) -> None:
-        """Copies a batch into pinned memory; the arrays may change afterwards."""
+    def write(self, visible: Bytes, infrared: Bytes, tint: Floats | None) -> None:
+        """
+        Copies a batch into pinned memory; the arrays may change afterwards.
+
+        `tint` (B,) is given if the engine takes it, else None.
+        """
         batch, height, width = infrared.shape
         self._size = batch, height, width
         for name, frames in (("visible", visible), ("infrared", infrared)):
             np.copyto(self._view(name), frames)
+        if tint is not None:
+            np.copyto(self._view(TINT), tint)
 
     def start(self) -> None:
         """Enqueues the work for the batch that was written."""
@@ -142,16 +151,17 @@ class Slot:
         while self._ready:
             self._ready.popitem()[1].close()
 
-    def _view(self, name: str) -> Bytes:
-        shape = _shape(name, self._size)
-        return self._buffers[name].host[: int(np.prod(shape))].reshape(shape)
+    def _view(self, name: str) -> NDArray[Any]:
+        held = self._buffers[name].host[: _bytes(name, self._size)]
+        dtype = np.float32 if name == TINT else np.uint8
+        return held.view(dtype).reshape(_shape(name, self._size))
 
     def _prepare(self, size: Size) -> _PreparedSize:
         """A context and a graph of upload, network and download for frames of a size."""
         context = self._context(size)
 
         def enqueue() -> None:
-            for name in INPUTS:
+            for name in self._shared.inputs:
                 self._device.upload(*self._transfer(name, size), self._stream)
             if not context.execute_async_v3(self._stream):
                 batch, height, width = size
@@ -188,7 +198,7 @@ class Slot:
         profile = profile_of(shared.profiles, size)
         if not context.set_optimization_profile_async(profile, self._stream):
             raise EnqueueError(f"TensorRT has no profile {profile}: {shared.refusal()}")
-        for name in INPUTS:
+        for name in shared.inputs:
             if not context.set_input_shape(name, _shape(name, size)):
                 raise ValueError(f"the engine refuses {name} of shape {_shape(name, size)}")
         for name, buffer in self._buffers.items():
@@ -197,13 +207,28 @@ class Slot:
         return context
 
     def _transfer(self, name: str, size: Size) -> tuple[Buffer, int]:
-        return self._buffers[name], int(np.prod(_shape(name, size)))
+        return self._buffers[name], _bytes(name, size)
+
+
+def _inputs_of(engine: Any) -> tuple[str, ...]:
+    return (*INPUTS, TINT) if TINT in _tensors_of(engine) else tuple(INPUTS)
 
 
 def _outputs_of(engine: Any) -> tuple[str, ...]:
-    held = {engine.get_tensor_name(place) for place in range(engine.num_io_tensors)}
+    held = _tensors_of(engine)
     return tuple(name for name in OUTPUTS if name in held or name != CONFIDENCE)
 
 
+def _tensors_of(engine: Any) -> set[str]:
+    return {engine.get_tensor_name(place) for place in range(engine.num_io_tensors)}
+
+
+def _bytes(name: str, size: Size) -> int:
+    """Bytes of a tensor for a size of frames."""
+    return math.prod(_shape(name, size)) * (TINT_BYTES if name == TINT else 1)
+
+
 def _shape(name: str, size: Size) -> tuple[int, ...]:
+    if name == TINT:
+        return size[:1]
     return (*size, 3) if DEPTHS[name] == 3 else size

@@ -23,13 +23,13 @@ from typing import Any
 
 from typing_extensions import Self
 
-from segmif.frames import check_batch, requested_outputs
+from segmif.frames import TINT, check_batch, requested_outputs, tints
 from segmif.install import install_command
 from segmif.manifest import Manifest, sha256
 from segmif.runtime.compatibility import check_facts, check_machine, check_size
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError, EnqueueError
-from segmif.runtime.slot import Bytes, SharedEngine, Slot
+from segmif.runtime.slot import Bytes, Floats, SharedEngine, Slot
 
 SLOTS = 2
 POLL_S = 5e-5  # between two questions whether a batch is done
@@ -213,6 +213,7 @@ class EngineNetwork:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between `run` and `close`
         self.outputs: tuple[str, ...] = ()
+        self.default_tint: float | None = None
         self._end: DeviceError | ValueError | None = None  # why no more jobs are accepted
         opened: Future[str] = Future()
         self._thread = threading.Thread(
@@ -222,7 +223,12 @@ class EngineNetwork:
         self.name = opened.result()
 
     def run(
-        self, visible: Bytes, infrared: Bytes, *, confidence: bool = False
+        self,
+        visible: Bytes,
+        infrared: Bytes,
+        *,
+        tint: Floats | None = None,
+        confidence: bool = False,
     ) -> tuple[Bytes, ...]:
         """
         See `segmif.runtime.Runtime.run`.
@@ -232,11 +238,13 @@ class EngineNetwork:
         check_batch(visible, infrared)
         requested_outputs(self.outputs, confidence)
         check_size(self.manifest.engine["profile"], infrared.shape)
+        if tint is not None or self.default_tint is not None:
+            tint = tints(tint, self.default_tint, len(infrared))
         slot = self._free.get()
         try:
             if slot is None:  # the end is set before the last slot is taken
                 raise self._ended()
-            slot.write(visible, infrared)
+            slot.write(visible, infrared, tint)
             job = _Job(slot)
             with self._lock:
                 if self._end:
@@ -296,6 +304,7 @@ class EngineNetwork:
         shared = SharedEngine(trt, network, device, facts, trt_log.take_error)
         slots = [Slot(shared) for _ in range(SLOTS)]
         self.outputs = shared.outputs
+        self.default_tint = self.manifest.default_tint if TINT in shared.inputs else None
         for slot in slots:
             self._free.put(slot)
         opened.set_result(f"{self.name} {device.name}")

@@ -14,6 +14,7 @@ from typing import get_args
 from segmif.addresses import masked
 from segmif.argument_types import FloatRange, IntegerRange, MaskingParser
 from segmif.cli import INTERRUPTED, print_any_name
+from segmif.frames import TINTS
 from segmif.interrupts import end_in_order
 from segmif.runtime import Device
 
@@ -191,6 +192,12 @@ def common() -> MaskingParser:
         type=FloatRange(0, math.inf),
         metavar="M",
         help="depth of the plane that the rig aligns (far)",
+    )
+    network.add_argument(
+        "--tint",
+        type=FloatRange(*TINTS),
+        metavar="0..1",
+        help="strength of the fused frame's hue; 0: the visible colour alone (as the weights say)",
     )
     cameras = network.add_argument_group("what is stated of the cameras")
     for name, field in CameraFields.model_fields.items():

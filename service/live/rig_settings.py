@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from segmif.frames import TINTS
 from segmif.sources.options import SourceOptions
 
 from ..schemas.camera_options import CameraFields
@@ -55,6 +56,12 @@ class RigSettings(CameraFields):
         default=math.inf, gt=0, le=math.inf, description="pairs a second that are taken at most"
     )
     refine: bool = Field(default=False, description="correct the misalignment that pairs show")
+    tint: float | None = Field(
+        default=None,
+        ge=TINTS[0],
+        le=TINTS[1],
+        description="strength of the fused frame's hue; else that of the service",
+    )
     sinks: tuple[Annotated[SinkSettings, BeforeValidator(_from_word)], ...] = Field(
         default=(), description="recordings and streams out: tables, or words such as out.mkv"
     )
@@ -73,7 +80,7 @@ class RigSettings(CameraFields):
     def pair_options(self) -> PairOptions:
         """What every pair of this rig states."""
         stated = self.model_dump(include=set(CameraFields.model_fields), exclude_unset=True)
-        return PairOptions(stream=self.name, refine=self.refine, **stated)
+        return PairOptions(stream=self.name, refine=self.refine, tint=self.tint, **stated)
 
 
 class LiveSettings(BaseModel):

@@ -46,6 +46,7 @@ class PreparedPair:
     refinement: Refinement | None = None  # None: nobody asked for one
     cameras: Cameras = field(default_factory=Cameras)
     visible_grey: bool = False  # the visible frame came with one channel
+    tint: float | None = None  # of the fused frame; None: the network's default
     counts: Pixels | None = None  # infrared as it came in the visible view (H, W), if asked for
 
 
@@ -61,6 +62,7 @@ class PairRules:
     degraded: Policy = "flag"
     max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
     cameras: Cameras = field(default_factory=Cameras)
+    tint: float | None = None  # of pairs that state none; None: the network's default
 
     @classmethod
     def of(cls, settings: Settings, rig_aligner: RigAligner | None) -> "PairRules":
@@ -77,6 +79,7 @@ class PairRules:
             settings.degraded,
             settings.max_invalid,
             cameras,
+            settings.tint,
         )
 
     def over_recorded(self, recorded: Cameras) -> "PairRules":
@@ -142,7 +145,12 @@ def align_pair(
         if infrared is not None:
             levels = codecs.infrared_levels(infrared, rules.gain, last, profile, validity)
         prepared = to_one_view(decoded, levels, rules, options.depth_m, condition)
-        prepared = replace(prepared, cameras=cameras, visible_grey=decoded.visible_grey)
+        prepared = replace(
+            prepared,
+            cameras=cameras,
+            visible_grey=decoded.visible_grey,
+            tint=rules.tint if options.tint is None else options.tint,
+        )
         if memory and levels and levels.state and "infrared" in condition.sensors:
             memory.gain = levels.state
         if len(condition.sensors) < len(SENSORS):
@@ -247,11 +255,13 @@ def _shape(pixels: Pixels | None) -> tuple[int, int] | None:
     return None if pixels is None else (pixels.shape[0], pixels.shape[1])
 
 
-def infer(runtime: Runtime, pair: FramePair, times: StageTimes) -> Prediction:
+def infer(
+    runtime: Runtime, pair: FramePair, times: StageTimes, tint: float | None = None
+) -> Prediction:
     """Run the network on a pair; raises UnfitSize, OutOfMemory, or EngineFailed for all else."""
     try:
         with times.measure("infer"):
-            return predict(runtime, pair)
+            return predict(runtime, pair, tint=tint)
     except Exception as error:
         said = f"the network gave no result: {error}"
         raise network_error(error, pair.infrared.shape, said) from error

@@ -59,7 +59,7 @@ def _infer_and_write(
 ) -> Future[Written]:
     try:
         prepared = job.reading.result()
-        prediction = infer(runtime, prepared.pair, job.times)
+        prediction = infer(runtime, prepared.pair, job.times, prepared.tint)
     except (ServiceError, OSError) as error:
         failed: Future[Written] = Future()
         failed.set_exception(error)

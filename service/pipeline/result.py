@@ -56,6 +56,7 @@ def describe(result: Result) -> Report:
         gain=_gain(result),
         far_objects=_far_objects(prepared.levels),
         cameras=_cameras(prepared.cameras),
+        tint=tint_used(prepared.tint, result.runtime),
         classes=[
             ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
             for id, share in enumerate(covered)
@@ -68,6 +69,12 @@ def describe(result: Result) -> Report:
         weights_sha256=manifest.sha256,
         source_sha256=manifest.source_sha256,
     )
+
+
+def tint_used(stated: float | None, runtime: Runtime) -> float | None:
+    """The tint of a fused frame; None if the network's hue is fixed."""
+    default = runtime.default_tint
+    return default if stated is None or default is None else stated
 
 
 def _size(shape: tuple[int, int] | None) -> Size | None:

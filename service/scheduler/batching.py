@@ -41,6 +41,7 @@ class Job:
     times: StageTimes
     result: asyncio.Future[Prediction]
     confidence: bool  # asked for
+    tint: float | None = None  # None: the network's default
     rank: int = 0  # the lowest is next
     since: float = field(default_factory=monotonic)
     computing: bool = False
@@ -111,6 +112,7 @@ class Batcher:
         times: StageTimes,
         *,
         confidence: bool = False,
+        tint: float | None = None,
         rank: int = 0,
     ) -> Job:
         """
@@ -121,7 +123,8 @@ class Batcher:
         The result raises DeadlineMissed if `due` passes before the network is free. It raises
         UnfitSize if the network was built for other sizes, and EngineFailed for other errors.
         """
-        job = Job(pair, due, times, asyncio.get_running_loop().create_future(), confidence, rank)
+        result: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        job = Job(pair, due, times, result, confidence, tint, rank)
         insort(self._waiting, job, key=lambda each: each.rank)
         job.result.add_done_callback(lambda _: self._forget(job))
         self._changed.set()
@@ -201,7 +204,15 @@ class Batcher:
             job.runtime = runtime
             job.times.note("queue", (monotonic() - job.since) * 1000)
         asked = CONFIDENCE in runtime.outputs and any(job.confidence for job in batch)
-        predict = partial(predict_batch, runtime, [job.pair for job in batch], confidence=asked)
+        # without the input for it, as after a reload: the report says so
+        takes_tint = runtime.default_tint is not None
+        predict = partial(
+            predict_batch,
+            runtime,
+            [job.pair for job in batch],
+            tints=[job.tint for job in batch] if takes_tint else None,
+            confidence=asked,
+        )
         try:
             predictions = await self._engine.run(predict)
         except Exception as error:

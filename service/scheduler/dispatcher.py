@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from segmif.frames import FIXED_HUE
 from segmif.runtime import Runtime
 
 from ..errors import BadParameter, EngineFailed
@@ -92,6 +93,8 @@ class Dispatcher:
             raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
         if options.live and options.stream is None:
             raise BadParameter("live is for the pairs of a stream; name it with stream=")
+        if options.tint is not None and self.runtime.default_tint is None:
+            raise BadParameter(f"tint is {options.tint:g}, but {FIXED_HUE}")
         stream = self._streams.get(pair.client, options.stream)
         if options.live:
             stream.drop_waiting()

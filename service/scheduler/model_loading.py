@@ -7,7 +7,7 @@ from threading import Thread
 
 import numpy as np
 
-from segmif.frames import MULTIPLE, FramePair
+from segmif.frames import FIXED_HUE, MULTIPLE, FramePair
 from segmif.runtime import Runtime, open_runtime, predict
 
 from ..pipeline.align import RigAligner
@@ -41,6 +41,11 @@ def load_model(settings: Settings) -> LoadedModel:
         raise ValueError(f"depth_m is {settings.depth_m}, but there is no rig: give --rig as well")
     rig_aligner = RigAligner(settings.rig, settings.depth_m) if settings.rig else None
     runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
+    if settings.tint is not None and runtime.default_tint is None:
+        runtime.close()
+        raise ValueError(
+            f"tint is {settings.tint:g}, but {settings.weights.name} takes none: {FIXED_HUE}"
+        )
     reference = open_runtime(settings.reference) if settings.reference else None
     return LoadedModel(settings, runtime, rig_aligner, reference)
 

@@ -71,6 +71,11 @@ class Preparation:
             prepared = halved(prepared)
         confidence, rank = CONFIDENCE in pair.options.views, queued.slot.rank
         queued.job = self._batcher.submit(
-            prepared.pair, pair.due, queued.times, confidence=confidence, rank=rank
+            prepared.pair,
+            pair.due,
+            queued.times,
+            confidence=confidence,
+            tint=prepared.tint,
+            rank=rank,
         )
         return prepared

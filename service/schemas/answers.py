@@ -140,6 +140,9 @@ class Report(BaseModel):
     gain: Gain | None = Field(description="null if infrared came with 8 bit")
     far_objects: FarObjects | None = Field(description="null if there are none")
     cameras: CamerasUsed | None = Field(description="null if nothing is stated of them")
+    tint: float | None = Field(
+        description="strength of the fused frame's hue, 0 to 1; null: the network's own, fixed"
+    )
     classes: list[ClassShare]
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(

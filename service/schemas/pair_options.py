@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from segmif.frames import TINTS
 from segmif.wire.media_types import View
 
 from .camera_options import CameraFields
@@ -41,6 +42,13 @@ class PairOptions(CameraFields):
         default=False,
         description="estimate the misalignment left in the pair itself, and correct it if that is "
         "sure; takes one or two seconds of a core",
+    )
+    tint: float | None = Field(
+        default=None,
+        ge=TINTS[0],
+        le=TINTS[1],
+        description="strength of the fused frame's hue, which turns warm things orange and cold "
+        "ones blue: 0 is the visible colour alone, 1 the strongest; else as the operator chose",
     )
     deadline_ms: float | None = Field(
         default=None,

@@ -57,6 +57,8 @@ class Settings(CameraFields, BaseSettings):
     depth_m: float = Field(default=math.inf, gt=0, le=math.inf)  # of the plane that the rig aligns
     reference: Path | None = None  # an .onnx that the weights must agree with before they serve
     log: LogFormat = "text"
+    # Strength of the fused frame's hue unless the request states one; None: as the weights say.
+    tint: float | None = Field(default=None, ge=0, le=1)
     gain: Method = "percentile"  # of 16-bit infrared
     gain_low: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as black; gain=fixed
     gain_high: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as white; gain=fixed

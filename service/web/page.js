@@ -31,6 +31,7 @@ const stream = `page-${Math.random().toString(36).slice(2, 10)}`; // of moving s
 let point = null; // the pixel that is read out
 let latest = 0; // number of the newest request: an answer that was overtaken is not shown
 let live = null;
+let tint = null; // that was chosen here; else the service's
 
 function say(text, part) {
   byId("message").hidden = !text;
@@ -77,6 +78,7 @@ function query() {
   if (byId("refine").checked) asked.refine = true;
   const depth = byId("depth").valueAsNumber;
   if (depth > 0) asked.depth_m = depth;
+  if (tint !== null) asked.tint = tint;
   return asked;
 }
 
@@ -124,6 +126,8 @@ function present(parts, scene) {
   show(scene);
   for (const name of ["fused", "mask", "report"]) offer(byId(`save-${name}`), parts[name]);
   byId("depth-of-plane").hidden = !scene.report.rig?.near_m;
+  byId("tint-of-fused").hidden = scene.report.tint === null; // the network's own, which is fixed
+  if (tint === null && scene.report.tint !== null) byId("tint").value = scene.report.tint;
   const frames = Object.fromEntries(PARTS.map((part) => [part, inputs.sources[part]]));
   byId("as-text").hidden = inputs.moving;
   write(byId("curl"), curl(document.baseURI, frames, query(), hasToken()));
@@ -224,6 +228,10 @@ function startControls() {
   byId("zoom-out").onclick = () => viewer.zoom(-1);
   byId("fit").onclick = () => viewer.fit();
   byId("refine").onchange = byId("depth").onchange = restart;
+  byId("tint").onchange = () => {
+    tint = byId("tint").valueAsNumber;
+    if (!inputs.moving) restart(); // a moving source takes it with its next pair
+  };
   byId("play").onclick = () => (player.playing ? player.stop() : player.start());
   byId("save-overlay").onclick = saveOverlay;
   for (const button of document.querySelectorAll("[data-copies]")) button.onclick = () => copy(button);

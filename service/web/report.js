@@ -30,6 +30,7 @@ function facts(report) {
     ["Plane", rig && (rig.depth_m === null ? "infinity, or the homography's" : `${number(rig.depth_m)} m`)],
     ["Rig", rig && moved(rig)],
     ["Refined", refinement && `${refinement.residual_px} px, ${refinement.applied ? "applied" : "not sure enough"}`],
+    ["Hue", report.tint !== null && number(report.tint)],
     ["Skew", report.pair.skew_ms !== null && `${number(report.pair.skew_ms)} ms, ${report.pair.skew} the limit`],
   ].filter(([, text]) => text !== false);
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.attention_function import local_function
-from export.to_onnx import ExportError, check, check_labels, export, noise, to_model
+from export.to_onnx import ExportError, check, check_labels, export, feeds, to_model
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
@@ -36,10 +36,16 @@ def test_exported_file_runs_and_says_what_it_is(network: Network, tmp_path: Path
     assert manifest.variant == "nano"
     assert manifest.source_sha256 == Manifest.read(weights).sha256
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-    visible, infrared = noise(2, 32, 128)
-    fused, labels = session.run(["fused", "labels"], {"visible": visible, "infrared": infrared})
-    assert (fused.dtype, fused.shape) == (np.uint8, visible.shape)
-    assert (labels.dtype, labels.shape) == (np.uint8, infrared.shape)
+    given = feeds(2, 32, 128)
+    fused, labels = session.run(["fused", "labels"], given)
+    assert (fused.dtype, fused.shape) == (np.uint8, given["visible"].shape)
+    assert (labels.dtype, labels.shape) == (np.uint8, given["infrared"].shape)
+    assert {n: each["type"] for n, each in manifest.inputs.items()} == {
+        "visible": "uint8",
+        "infrared": "uint8",
+        "tint": "float32",
+    }
+    assert manifest.default_tint == network.config.tint
 
 
 def test_weights_are_not_written_over(network: Network, tmp_path: Path) -> None:

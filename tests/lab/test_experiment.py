@@ -87,7 +87,7 @@ def test_kept_results_are_of_arms_that_exist(name: str) -> None:
     arms = {
         "ablation": ablation.ARMS,
         "drives": drives.ARMS,
-        "worth": worth.arms(lambda frame: frame.visible, Path()),
+        "worth": worth.arms(lambda frame, tint: frame.visible, Path()),
     }[name]
     kept = experiment.read(
         experiment.RESULTS / f"{name}.jsonl", read_config(CONFIGS / f"{name}.toml")

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from segmif import runtime
+from segmif.argument_types import FloatRange
 from segmif.classes import Taxonomy
 from segmif.files import write_text
+from segmif.frames import FIXED_HUE, TINTS
 from segmif.machine import command, processor
 from segmif.manifest import Manifest
 
@@ -79,6 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", help="also write the numbers; - prints only them")
     add("--frames", action="store_true", help="add each frame's numbers to the JSON")
     add("--report", type=Path, metavar="FILE", help="write an HTML page; takes in --baselines")
+    add(
+        "--tint",
+        type=FloatRange(*TINTS),
+        metavar="0..1",
+        help="strength of the hue in the pictures of --report (as the weights say); no metric "
+        "depends on it",
+    )
     add("--baselines", action="store_true", help="add each sensor alone and fusion by rules")
     add(
         "--sensor-drop", action="store_true", help="evaluate masks with either sensor black as well"
@@ -91,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
     check_outputs(json_file, args.report)
     if args.report:
         from . import report  # its jinja2 is missing in the base install
-    predict, runs_on, manifest = open_with_manifest(args.weights)
+    predict, runs_on, manifest = open_with_manifest(args.weights, args.tint)
     sets = [
         without_foreign_masks(frames, measures, args.weights.name, manifest.classes)
         for frames, measures in open_sets(args)
@@ -154,17 +163,18 @@ def read_once(sets: Sequence[FrameSet]) -> None:
             check(frames.read(index), frames.name)
 
 
-def open_weights(path: Path) -> tuple[Predict, str]:
+def open_weights(path: Path, tint: float | None = None) -> tuple[Predict, str]:
     """As `open_with_manifest`, without the manifest."""
-    return open_with_manifest(path)[:2]
+    return open_with_manifest(path, tint)[:2]
 
 
-def open_with_manifest(path: Path) -> tuple[Predict, str, Manifest]:
+def open_with_manifest(path: Path, tint: float | None = None) -> tuple[Predict, str, Manifest]:
     """
     Weights as pair -> prediction, in words what they run on, and the manifest of what was read.
 
     .safetensors runs in torch, on a GPU if there is one; of all else `open_runtime` decides whether
-    it can run, and raises as it says. EvaluationError if the file is of neither kind.
+    it can run, and raises as it says. EvaluationError if the file is of neither kind, or if `tint`
+    is stated and its hue is fixed.
     """
     if path.suffix not in WEIGHTS:
         raise EvaluationError(
@@ -172,7 +182,9 @@ def open_with_manifest(path: Path) -> tuple[Predict, str, Manifest]:
         )
     if path.suffix != ".safetensors":
         opened = runtime.open_runtime(path)
-        return partial(runtime.predict, opened), opened.name, opened.manifest
+        if tint is not None and opened.default_tint is None:
+            raise EvaluationError(f"tint is {tint:g}, but {FIXED_HUE}")
+        return partial(runtime.predict, opened, tint=tint), opened.name, opened.manifest
     import torch  # an ONNX file is evaluated without it
 
     from segmif.model.predict import predict_by
@@ -182,7 +194,7 @@ def open_with_manifest(path: Path) -> tuple[Predict, str, Manifest]:
     network, manifest = open_network(path, device)
     # depthwise convolutions take half as long
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return predict_by(network), f"torch {torch.__version__} {device}", manifest
+    return predict_by(network, tint), f"torch {torch.__version__} {device}", manifest
 
 
 def check_outputs(*files: Path | None) -> None:

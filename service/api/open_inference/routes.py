@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from segmif.frames import INPUTS, OUTPUTS
+from segmif.frames import INPUTS, OUTPUTS, TINT
+from segmif.runtime import Runtime
 from segmif.wire.media_types import JSON, RAW
 
 from ... import errors
@@ -71,16 +72,22 @@ async def model(request: Request, name: str, version: str = VERSION) -> dict[str
         "name": runtime.manifest.variant,
         "versions": [VERSION],
         "platform": runtime.name,
-        "inputs": [_tensor(name) for name in INPUTS],
+        "inputs": [_tensor(name) for name in _inputs(runtime)],
         "outputs": [_tensor(name) for name in runtime.outputs],
     }
 
 
+def _inputs(runtime: Runtime) -> list[str]:
+    return [*INPUTS, TINT] if runtime.default_tint is not None else [*INPUTS]
+
+
 def _tensor(name: str) -> dict[str, Any]:
-    return {"name": name, "datatype": "UINT8", "shape": _shape(name)}
+    return {"name": name, "datatype": "FP32" if name == TINT else "UINT8", "shape": _shape(name)}
 
 
 def _shape(name: str) -> list[int]:
+    if name == TINT:
+        return [-1]
     channels = (INPUTS | OUTPUTS)[name]
     return [-1, -1, -1, channels] if channels > 1 else [-1, -1, -1]  # -1: any
 
@@ -94,12 +101,14 @@ async def config(request: Request, name: str, version: str = VERSION) -> dict[st
         "name": runtime.manifest.variant,
         "platform": runtime.name,
         "max_batch_size": 0,  # the batch is the first dimension of the tensors themselves
-        "input": [_configured(name) for name in INPUTS],
+        "input": [_configured(name) for name in _inputs(runtime)],
         "output": [_configured(name) for name in runtime.outputs],
     }
 
 
 def _configured(name: str) -> dict[str, Any]:
+    if name == TINT:
+        return {"name": name, "data_type": "TYPE_FP32", "dims": _shape(name), "optional": True}
     return {"name": name, "data_type": "TYPE_UINT8", "dims": _shape(name)}
 
 
@@ -135,8 +144,8 @@ async def infer(
     inference = await in_time(codecs.run(read_inference, body, length), due(request, PairOptions()))
     options = inference.pair_options()
     pairs = [
-        pair_request(request, *frames, options, same_stamps=place > 0)
-        for place, frames in enumerate(inference.pairs)
+        pair_request(request, *frames, chosen, same_stamps=place > 0)
+        for place, (frames, chosen) in enumerate(zip(inference.pairs, options, strict=True))
     ]
     results = await cancel_on_disconnect(request, _all(dispatcher, pairs))
     times = request.state.times = results[0].times

@@ -26,7 +26,7 @@ from ...schemas.pair_options import MAX_DEADLINE_MS
 # What may be said of all pairs of a request, as in the query of /fuse-segment.
 PAIR_PARAMETERS = (
     *("stream", "visible_ns", "infrared_ns", "shutter"),
-    *("depth_m", "refine", "degraded", "deadline_ms"),
+    *("depth_m", "refine", "tint", "degraded", "deadline_ms"),
     *CAMERA_FIELDS,
 )
 CLASSIFICATION = "classes are not listed here: labels hold the id of each pixel, /classes its name"
@@ -94,9 +94,9 @@ class RequestParameters(BaseModel):
 class Tensor(_Strict):
     """An input as a request describes it."""
 
-    name: Literal["visible", "infrared"]
-    datatype: Literal["UINT8", "UINT16"]
-    shape: list[Annotated[StrictInt, Field(ge=1, le=65_535)]] = Field(min_length=3, max_length=4)
+    name: Literal["visible", "infrared", "tint"]
+    datatype: Literal["UINT8", "UINT16", "FP32"]
+    shape: list[Annotated[StrictInt, Field(ge=1, le=65_535)]] = Field(min_length=1, max_length=4)
     parameters: Annotated[TensorParameters, BeforeValidator(_offered)] = TensorParameters()
     data: list[Any] | None = None
 
@@ -119,7 +119,9 @@ class InferRequest(_Strict):
     """The JSON of a request, without its binary tensors."""
 
     id: str = Field(default="", max_length=64)
-    inputs: list[Tensor] = Field(min_length=2, max_length=2)
+    inputs: list[Tensor] = Field(
+        min_length=2, max_length=3, description="visible, infrared and, if it is stated, tint [B]"
+    )
     outputs: Annotated[list[Output], AfterValidator(_once_each)] = Field(
         default=[], max_length=3, description="none: all there are"
     )

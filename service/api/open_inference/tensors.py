@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.frames import CONFIDENCE
+from segmif.frames import CONFIDENCE, INPUTS, TINT, TINTS
 from segmif.wire.raw_frames import Frame, Layout
 
-from ...errors import BadWire
+from ...errors import BadParameter, BadWire
 from ...pipeline.result import Result, describe
 from ...schemas.pair_options import PairOptions
 from ..requests import validated
 from .tensor_requests import InferRequest, Output, Tensor, read_request
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
-BYTES_AN_ELEMENT = {"UINT8": 1, "UINT16": 2}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "FP32": np.dtype("<f4"),
+}
 VERSION = "1"  # of the one model
 MAX_TENSOR_BATCH = 64
 # Nothing else runs while Python reads JSON (40 ms a MiB), or searches its lists for garbage.
@@ -34,9 +38,10 @@ class Inference:
 
     asked: InferRequest
     pairs: list[tuple[Frame, Frame]]
+    tints: list[float] | None  # one for each pair; None: without the input
 
-    def pair_options(self) -> PairOptions:
-        """The options of the pairs, with Triton's `timeout` [us]; raises BadParameter."""
+    def pair_options(self) -> list[PairOptions]:
+        """The options of each pair, with Triton's `timeout` [us]; raises BadParameter."""
         parameters = self.asked.parameters
         fields = parameters.of_the_pairs()
         if parameters.timeout:
@@ -44,7 +49,11 @@ class Inference:
         wanted = [output.name for output in self.asked.outputs]
         if not wanted or CONFIDENCE in wanted:
             fields["return"] = CONFIDENCE
-        return validated(PairOptions, fields)
+        if self.tints is None:
+            return [validated(PairOptions, fields)] * len(self.pairs)
+        if "tint" in fields:
+            raise BadParameter("tint is a parameter and an input: state one of them")
+        return [validated(PairOptions, {**fields, "tint": tint}) for tint in self.tints]
 
 
 def read_inference(body: bytes, length: int | None) -> Inference:
@@ -69,14 +78,26 @@ def read_inference(body: bytes, length: int | None) -> Inference:
         tensors[tensor.name] = tensor, data
     if len(rest):
         raise BadWire(f"{len(rest)} bytes follow the last tensor")
-    if len(tensors) < len(asked.inputs):
-        raise BadWire("the inputs must be 'visible' and 'infrared', each once")
-    return Inference(asked, _pairs(*tensors["visible"], *tensors["infrared"]))
+    if len(tensors) < len(asked.inputs) or not INPUTS.keys() <= tensors.keys():
+        raise BadWire("the inputs must be 'visible', 'infrared' and perhaps 'tint', each once")
+    pairs = _pairs(*tensors["visible"], *tensors["infrared"])
+    tints = _tints(*tensors[TINT], len(pairs)) if TINT in tensors else None
+    return Inference(asked, pairs, tints)
+
+
+def _tints(tensor: Tensor, data: memoryview, batch: int) -> list[float]:
+    """The values of the input `tint`, one for each pair; `PairOptions` checks their range."""
+    if tensor.datatype != "FP32" or tensor.shape not in ([batch], [batch, 1]):
+        raise BadWire(
+            f"tint is {tensor.datatype} {tensor.shape}; expected FP32 [{batch}], one for each pair"
+        )
+    values: list[float] = np.frombuffer(data, DTYPES["FP32"]).tolist()
+    return values
 
 
 def _tensor_bytes(tensor: Tensor, rest: memoryview) -> tuple[memoryview, memoryview]:
     """The bytes of a tensor, and those that follow it."""
-    wanted = math.prod(tensor.shape) * BYTES_AN_ELEMENT[tensor.datatype]
+    wanted = math.prod(tensor.shape) * DTYPES[tensor.datatype].itemsize
     size = tensor.parameters.binary_data_size
     if tensor.data is not None:
         if size is not None:
@@ -96,7 +117,9 @@ def _tensor_bytes(tensor: Tensor, rest: memoryview) -> tuple[memoryview, memoryv
 
 def _values(data: list[Any], tensor: Tensor) -> NDArray[np.generic]:
     """Numbers of JSON, each of which the tensor's type holds as it is; raises BadWire."""
-    wanted = np.dtype(tensor.datatype.lower())
+    wanted = DTYPES[tensor.datatype]
+    if tensor.name == TINT:
+        return _numbers(data, wanted)
     whole = _are_integers(data)  # one long text would make numpy give each number as much room
     try:
         values = np.asarray(data if whole else [])
@@ -109,6 +132,15 @@ def _values(data: list[Any], tensor: Tensor) -> NDArray[np.generic]:
             f"{np.iinfo(wanted).max}"
         )
     return values.astype(wanted)
+
+
+def _numbers(data: list[Any], wanted: np.dtype[Any]) -> NDArray[np.generic]:
+    """A list of numbers as the input `tint`; raises BadWire."""
+    if len(data) > MAX_TENSOR_BATCH or not {int, float}.issuperset(map(type, data)):
+        raise BadWire(f"{TINT}: its data are no list of up to {MAX_TENSOR_BATCH} numbers")
+    if not all(TINTS[0] <= value <= TINTS[1] for value in data):
+        raise BadWire(f"{TINT}: its data are beyond {TINTS[0]:g} to {TINTS[1]:g}")
+    return np.array(data, wanted)
 
 
 def _are_integers(data: list[Any]) -> bool:
@@ -125,7 +157,8 @@ def _pairs(
     """One pair of raw frames for each place of the batch, without copying."""
     batch, height, width = infrared.shape if len(infrared.shape) == 3 else (0, 0, 0)
     size = [batch, height, width]
-    fits = visible.datatype == "UINT8" and visible.shape in ([*size, 3], [*size, 1], size)
+    eight_bit = visible.datatype == "UINT8" and infrared.datatype != "FP32"
+    fits = eight_bit and visible.shape in ([*size, 3], [*size, 1], size)
     if not fits or not 1 <= batch <= MAX_TENSOR_BATCH:
         raise BadWire(
             f"visible is {visible.datatype} {visible.shape}, infrared {infrared.shape}; expected "

@@ -18,6 +18,7 @@ from segmif.spared_inputs import check_spared
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
 from ...pipeline.infer import PairRules
+from ...pipeline.result import tint_used
 from ...pipeline.result_files import FOLDERS
 from ..infer_report import REPORT
 from .clock import OffsetMs, Openers
@@ -164,6 +165,7 @@ def settings_of(
         "depth_m": aligner and str(aligner.depth_m),
         "visible camera": json.dumps(rules.cameras.visible.stated()),
         "infrared camera": json.dumps(rules.cameras.infrared.stated()),
+        "tint": tint_used(rules.tint, runtime),
         "weights_sha256": runtime.manifest.sha256,
         "engine": runtime.name,
     }

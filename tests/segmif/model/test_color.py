@@ -1,12 +1,11 @@
 """The colour of a fused frame: chroma of visible, luma of the fusion, a hue for temperature."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from segmif.frames import DEFAULT_TINT
 from segmif.imaging.luma import luma as luma_of_bytes
 from segmif.model.color import COLDEST, OUTLIER, WARMEST, attach_chroma, luma, tinted, warmth
 from segmif.model.network import Network
@@ -38,9 +37,21 @@ def test_warm_things_are_warm_and_noise_is_not() -> None:
     assert (warm[ordinary] == 0).float().mean() > 0.9
 
 
+def test_what_is_large_does_not_stand_out() -> None:
+    street = torch.full((1, 256, 320), 0.4)
+    street[:, :96] = 0.1  # the sky
+    street[:, 160:] = 0.7  # a road in the sun
+    assert not warmth(street).any()
+    street[:, 120:150, 40:56] = 0.9  # somebody on the pavement
+    street[:, 200:230, 200:216] = 0.95  # and on the road
+    marked = warmth(street) != 0
+    assert marked[:, 120:150, 40:56].all() and marked[:, 200:230, 200:216].all()
+    assert marked.float().mean() < 0.02
+
+
 def test_the_gain_of_a_sensor_changes_nothing() -> None:
     infrared = scene(texture=0.08)
-    torch.testing.assert_close(warmth(0.15 + 0.5 * infrared), warmth(infrared), rtol=0, atol=1e-4)
+    torch.testing.assert_close(warmth(0.2 + 0.75 * infrared), warmth(infrared), rtol=0, atol=1e-4)
 
 
 def test_a_warm_thing_that_comes_in_does_not_make_all_else_cold() -> None:
@@ -55,10 +66,15 @@ def test_a_warm_thing_that_comes_in_does_not_make_all_else_cold() -> None:
 def test_what_no_sensor_looks_at_says_nothing_and_counts_for_nothing() -> None:
     assert not warmth(torch.zeros(1, 32, 32)).any()
     assert not warmth(torch.full((1, 32, 32), 0.7)).any()
-    bordered = torch.zeros(1, 96, 96)  # as a rig leaves it, whose infrared camera sees less
-    bordered[:, 16:80, 16:80] = scene()
-    torch.testing.assert_close(warmth(bordered)[:, 16:80, 16:80], warmth(scene()))
-    assert not warmth(bordered)[:, :16].any()
+    bordered = torch.zeros(1, 192, 192)  # as a rig leaves it, whose infrared camera sees less
+    bordered[:, 40:104, 24:88] = scene()
+    found = warmth(bordered)
+    seen = torch.zeros(1, 192, 192, dtype=torch.bool)
+    seen[:, 40:104, 24:88] = True
+    assert not found[~seen].any()
+    inside = found[seen].view(1, 64, 64)
+    assert inside[WARM].min() > 1 > -1 > inside[COLD].max()
+    assert (inside != 0).float().mean() < (warmth(scene()) != 0).float().mean() + 0.02
 
 
 @pytest.mark.parametrize("shift", [-40.0, 0.0, 60.0])
@@ -80,12 +96,42 @@ def test_a_network_turns_warm_things_orange_and_leaves_their_luma() -> None:
     network = Network("nano").eval()
     visible = torch.full((1, 64, 64, 3), 120, dtype=torch.uint8)
     infrared = (scene() * 255).to(torch.uint8)
+    tint = torch.tensor([DEFAULT_TINT])
     with torch.no_grad():
         fused, labels, _ = network(visible, infrared)
-        network.config = replace(network.config, tint=0.0)
-        plain, same, _ = network(visible, infrared)
+        given, _, _ = network(visible, infrared, tint)
+        plain, same, _ = network(visible, infrared, 0 * tint)
+    assert torch.equal(fused, given)
     assert torch.equal(labels, same)
     assert np.array_equal(luma_of_bytes(fused.numpy()), luma_of_bytes(plain.numpy()))
     change = fused.int() - plain.int()
     assert change[WARM][..., 0].min() > 10 and change[WARM][..., 2].max() < -10  # orange
     assert change[COLD][..., 0].max() < -5 and change[COLD][..., 2].min() > 5  # blue
+
+
+def test_without_a_tint_the_visible_colour_stays_to_the_level() -> None:
+    torch.manual_seed(0)
+    network = Network("nano").eval()
+    random = torch.Generator().manual_seed(3)
+    visible = torch.randint(60, 196, (2, 64, 64, 3), generator=random, dtype=torch.uint8)
+    infrared = (scene() * 255).to(torch.uint8).repeat(2, 1, 1)
+    with torch.no_grad():
+        fused, _, _ = network(visible, infrared, torch.tensor([0.0, 1.0]))
+        fused_luma, _ = network.predict(visible / 255, infrared / 255)
+    expected = (attach_chroma(fused_luma, visible / 255) * 255).round().to(torch.uint8)
+    assert torch.equal(fused[0], expected[0])
+    assert not torch.equal(fused[1], expected[1])
+    kept = ((expected[0] > 0) & (expected[0] < 255)).all(dim=-1)  # no channel was at its end
+    moved = fused[0].int() - visible[0].int()
+    assert kept.any()
+    assert (moved[kept].amax(dim=-1) - moved[kept].amin(dim=-1)).max() <= 1  # of rounding
+
+
+@pytest.mark.parametrize("value", [-0.5, 1.5])
+def test_a_tint_beyond_its_range_counts_as_the_end_of_it(value: float) -> None:
+    torch.manual_seed(0)
+    network = Network("nano").eval()
+    pair = torch.full((1, 64, 64, 3), 120, dtype=torch.uint8), (scene() * 255).to(torch.uint8)
+    with torch.no_grad():
+        beyond, end = (network(*pair, torch.tensor([t]))[0] for t in (value, min(max(value, 0), 1)))
+    assert torch.equal(beyond, end)

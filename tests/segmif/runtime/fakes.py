@@ -1,8 +1,9 @@
 """
 A GPU of numpy and a TensorRT that reads and writes its memory: interface only, none of their code.
 
-The network of a fake engine: fused is visible, labels are 1 if infrared is above 100, their
-confidence is infrared. An engine of the bytes b"fake engine of old" gives no confidence.
+The network of a fake engine: fused is visible, brighter by BRIGHTER levels for each 1 of tint above
+the default. Labels are 1 if infrared is above 100, their confidence is infrared. An engine of the
+bytes b"fake engine of old" takes no tint and gives no confidence.
 """
 
 import weakref
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.frames import DEFAULT_TINT
 from segmif.runtime.device import Buffer
 from segmif.runtime.errors import DeviceError
 
@@ -182,6 +184,11 @@ class FakeContext:
                 profiler.report_layer_time("network", 0.5)
             memory = {name: device.held[place] for name, place in addresses.items()}
             memory["fused"][: sizes["visible"]] = memory["visible"][: sizes["visible"]]
+            if "tint" in memory:
+                (pairs,) = self.shapes["tint"]
+                tint = memory["tint"][: 4 * pairs].view(np.float32)[:, None]
+                fused = memory["fused"][: sizes["visible"]].reshape(pairs, -1)
+                fused[:] = (fused + BRIGHTER * (tint - DEFAULT_TINT)).clip(0, 255)
             seen = memory["infrared"][: sizes["infrared"]]
             memory["labels"][: sizes["infrared"]] = self.labelled(seen)
             if "confidence" in memory:
@@ -195,17 +202,18 @@ class FakeContext:
         self.device_memory = address
 
 
+BRIGHTER = 100
 OF_OLD = b"fake engine of old"
 SCRATCH = 1234  # bytes that the fake engine asks for
 
 
 class FakeEngine:
-    names = ("visible", "infrared", "fused", "labels", "confidence")
+    names = ("visible", "infrared", "fused", "labels", "tint", "confidence")
     device_memory_size_v2 = SCRATCH
 
     def __init__(self, content: bytes, logger: Any) -> None:
         self.logger = logger
-        self.num_io_tensors = len(self.names) - (content == OF_OLD)
+        self.num_io_tensors = len(self.names) - 2 * (content == OF_OLD)
 
     def get_tensor_name(self, place: int) -> str:
         return self.names[place]

@@ -117,6 +117,23 @@ def test_confidence_comes_where_it_is_asked_for_and_the_engine_has_it(tmp_path: 
     runtime.close()
 
 
+def test_each_pair_of_a_batch_has_its_tint(tmp_path: Path) -> None:
+    runtime, _ = opened(tmp_path)
+    grey, tint = np.full((3, 32, 64, 3), 90, np.uint8), np.array([0, 0.5, 1], np.float32)
+    fused, _ = runtime.run(grey, grey[..., 0], tint=tint)
+    assert [set(each.ravel()) for each in fused] == [{40}, {90}, {140}]
+    with pytest.raises(ValueError, match="expected 3 values from 0 to 1, one for each pair"):
+        runtime.run(grey, grey[..., 0], tint=tint[:2])
+    runtime.close()
+
+    path = engine_file(tmp_path, b"fake engine of old")
+    runtime = open_engine(path, trt=fake_tensorrt(), device=FakeDevice)
+    assert runtime.default_tint is None
+    with pytest.raises(ValueError, match="the hue of this network is fixed: export its weights"):
+        runtime.run(grey, grey[..., 0], tint=tint)
+    runtime.close()
+
+
 def test_a_size_is_recorded_once_and_old_ones_make_room(tmp_path: Path) -> None:
     runtime, device = opened(tmp_path)
     for seed in range(5):

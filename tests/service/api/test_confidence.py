@@ -133,8 +133,9 @@ def test_a_network_of_old_serves_all_else(serve: Serve, old_stand_in_weights: Pa
         assert (refused.status_code, refused.json()["kind"]) == (422, "bad_parameter")
         assert "segmif export onnx" in refused.json()["detail"]
         with tensors_of(client) as tensors:
-            described = tensors.get_model_metadata("nano")["outputs"]
-            assert [output["name"] for output in described] == ["fused", "labels"]
+            described = tensors.get_model_metadata("nano")
+            assert [output["name"] for output in described["outputs"]] == ["fused", "labels"]
+            assert [given["name"] for given in described["inputs"]] == ["visible", "infrared"]
             assert infer(tensors).as_numpy("labels").shape == (1, 48, 60)
             with pytest.raises(triton.InferenceServerException, match="no confidence"):
                 infer(tensors, "confidence")

@@ -302,16 +302,22 @@ class Held:
     def __init__(self, runtime: Runtime) -> None:
         self.manifest: Manifest = runtime.manifest
         self.outputs: tuple[str, ...] = runtime.outputs
+        self.default_tint: float | None = runtime.default_tint
         self.runtime = runtime
         self.entered = threading.Event()
         self.go = threading.Event()
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        *,
+        tint: NDArray[np.float32] | None = None,
+        confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         self.entered.set()
         assert self.go.wait(10)
-        return self.runtime.run(visible, infrared, confidence=confidence)
+        return self.runtime.run(visible, infrared, tint=tint, confidence=confidence)
 
     def trim(self) -> None:
         self.runtime.trim()

@@ -41,15 +41,21 @@ class Listening:
     def __init__(self, runtime: Runtime) -> None:
         self.manifest: Manifest = runtime.manifest
         self.outputs: tuple[str, ...] = runtime.outputs
+        self.default_tint: float | None = runtime.default_tint
         self.runtime = runtime
         self.visible: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.infrared: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        *,
+        tint: NDArray[np.float32] | None = None,
+        confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         self.visible, self.infrared = visible[0], infrared[0]
-        return self.runtime.run(visible, infrared, confidence=confidence)
+        return self.runtime.run(visible, infrared, tint=tint, confidence=confidence)
 
     def trim(self) -> None:
         self.runtime.trim()

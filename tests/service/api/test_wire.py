@@ -330,6 +330,7 @@ def test_tritonclient_works_unmodified(tensors: triton.InferenceServerClient, bi
     assert [t["name"] for t in tensors.get_model_metadata("nano", "1")["inputs"]] == [
         "visible",
         "infrared",
+        "tint",
     ]
     wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("labels", "fused")]
     for outputs in (wanted, None):

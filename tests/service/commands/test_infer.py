@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from segmif.frames import DEFAULT_TINT
 from segmif.imaging import codecs
 from service.__main__ import main
+from tests.conftest import BRIGHTER
 
 SHAPE = (50, 70)
 
@@ -59,6 +61,23 @@ def test_every_pair_becomes_a_picture_and_a_mask(
     told = capsys.readouterr().out
     assert re.search(r"12 pairs in [\d.]+ s: [\d.]+ pairs/s", told)
     assert re.search(r"decode [\d.]+.*infer [\d.]+.*encode [\d.]+", told)
+
+
+def test_a_tint_is_chosen_for_all_pairs(
+    recording: Path,
+    stand_in_weights: Path,
+    old_stand_in_weights: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert infer(recording, stand_in_weights, "--tint=0") == 0
+    visible = codecs.read_visible(recording / "visible" / "003.png")
+    fused = codecs.read_visible(recording / "out" / "fused" / "003.png")
+    darker = visible.astype(int) - BRIGHTER * DEFAULT_TINT
+    np.testing.assert_array_equal(fused, darker.clip(0))
+    lines = (recording / "out" / "report.jsonl").read_text().splitlines()
+    assert {json.loads(line)["report"]["tint"] for line in lines} == {0}
+    assert infer(recording, old_stand_in_weights, "--tint=0") == 2
+    assert "the hue of this network is fixed" in capsys.readouterr().err
 
 
 def test_what_fails_is_named_and_the_others_are_written(

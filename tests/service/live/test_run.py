@@ -214,6 +214,20 @@ def run_once(weights: Path, folder: Path, *flags: str) -> subprocess.CompletedPr
     )
 
 
+def test_a_rig_has_its_tint_and_the_flag_is_for_the_others(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    rig = '[[rigs]]\nname = "{0}"\nvisible = "{1}"\ninfrared = "{1}"\nsinks = ["{0}.jsonl"]\n'
+    source = "synthetic:96x64@9,frames=3"
+    text = rig.format("a", source) + "tint = 0.25\n" + rig.format("b", source)
+    (tmp_path / "rigs.toml").write_text(text)
+    ended = run_once(stand_in_weights, tmp_path, "--config", "rigs.toml", "--tint", "0")
+    assert ended.returncode == 0, ended.stderr
+    for name, tint in (("a", 0.25), ("b", 0)):
+        lines = (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        assert {json.loads(line)["report"]["tint"] for line in lines} == {tint}
+
+
 def test_clocks_differ_and_rates_too(stand_in_weights: Path, tmp_path: Path) -> None:
     (tmp_path / "visible").mkdir()
     for number in range(20):

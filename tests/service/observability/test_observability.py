@@ -56,17 +56,23 @@ class Worn:
     def __init__(self, runtime: Runtime, levels: int = 0, runs: int = 1000) -> None:
         self.manifest: Manifest = runtime.manifest
         self.outputs: tuple[str, ...] = runtime.outputs
+        self.default_tint: float | None = runtime.default_tint
         self.runtime = runtime
         self.levels = levels
         self.runs = runs
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        *,
+        tint: NDArray[np.float32] | None = None,
+        confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         self.runs -= 1
         if self.runs < 0:
             raise RuntimeError("the device is lost")
-        fused, *others = self.runtime.run(visible, infrared, confidence=confidence)
+        fused, *others = self.runtime.run(visible, infrared, tint=tint, confidence=confidence)
         off = np.clip(fused.astype(np.int16) + self.levels, 0, 255).astype(np.uint8)
         return off, *others
 

@@ -36,6 +36,7 @@ class Gate:
     def __init__(self, runtime: Runtime, slots: int) -> None:
         self.manifest: Manifest = runtime.manifest
         self.outputs: tuple[str, ...] = runtime.outputs
+        self.default_tint: float | None = runtime.default_tint
         self.runtime = runtime
         self.slots = slots
         self.opened = threading.Event()
@@ -44,14 +45,19 @@ class Gate:
         self.batches: list[list[int]] = []
 
     def run(
-        self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], *, confidence: bool = False
+        self,
+        visible: NDArray[np.uint8],
+        infrared: NDArray[np.uint8],
+        *,
+        tint: NDArray[np.float32] | None = None,
+        confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         self.batches.append([int(frame[0, 0, 0]) - GREY for frame in visible])
         self.entered.set()
         assert self.opened.wait(20)
         if (visible[:, 0, 0] == GREY + POISON).any():
             raise RuntimeError("/secret/kernel.cu failed")
-        return self.runtime.run(visible, infrared, confidence=confidence)
+        return self.runtime.run(visible, infrared, tint=tint, confidence=confidence)
 
     def trim(self) -> None:
         self.runtime.trim()

@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, Route, expect
 
+from segmif.frames import DEFAULT_TINT
 from segmif.geometry.rig import write_rig
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
@@ -159,6 +160,14 @@ def test_the_depth_is_asked_for_only_with_a_rig(
             page.fill("#depth", "4")
             page.keyboard.press("Tab")
         expect(page.locator("#facts")).to_contain_text("4 m")
+
+
+def test_the_hue_has_a_slider(client: httpx.Client, open_page: Open) -> None:
+    page = fused(open_page(str(client.base_url)))
+    assert page.input_value("#tint") == str(DEFAULT_TINT)  # that of the service, from the report
+    with page.expect_response(lambda answer: "tint=0" in answer.url):
+        page.fill("#tint", "0")
+    expect(page.locator("#facts")).to_contain_text("Hue0")
 
 
 def test_two_dropped_files_find_their_places(client: httpx.Client, open_page: Open) -> None:
