@@ -3,7 +3,7 @@ Kernel launches, traffic and arithmetic of an ONNX on a GPU, by TensorRT's rules
 
     python -m benchmarks.gpu.launches weights/edge.onnx [--size 480x640] [--layers]
 
-It runs nothing. The rules follow TensorRT's documentation:
+It needs no GPU. The rules follow TensorRT's documentation:
 
 1. What depends on shapes and constants alone is computed on the host or before: no launch.
 2. Views (Reshape, Squeeze, Unsqueeze, Identity) launch nothing.
@@ -22,15 +22,20 @@ and moving its inputs, weights and outputs once. It is an estimate that no netwo
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx.inliner
-from onnx import ModelProto, NodeProto, helper
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from segmif.runtime.onnxruntime_ import onnxruntime
+
+AT_A_TIME = 200  # tensors that a run holds: all of `edge` would be two gigabytes
 LAUNCH_S = 2e-6  # of a small kernel in a CUDA graph: an estimate
 DEVICES = {  # FLOP/s dense in FP16, bytes/s: data sheets; H200: both measured by others
     "AGX Orin 64 GB": (42.5e12, 204e9),
@@ -67,55 +72,63 @@ class Launch:
 
 
 class Graph:
-    """An ONNX graph for frames of one size, and its tensors' sizes."""
+    """An ONNX graph, and its tensors' sizes, which one run of it on black frames shows."""
 
     def __init__(self, model: ModelProto, height: int, width: int, *, native: bool = False) -> None:
         if native:
             model = onnx.inliner.inline_local_functions(model)
-        model = ModelProto.FromString(model.SerializeToString())
-        for given in model.graph.input:
-            for dim, size in zip(
-                given.type.tensor_type.shape.dim, (1, height, width), strict=False
-            ):
-                dim.dim_value = size
-        self.graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.bytes: dict[str, int] = {}  # of an element
-        for each in (*self.graph.value_info, *self.graph.input, *self.graph.output):
-            kind = each.type.tensor_type
-            self._note(each.name, [dim.dim_value or 1 for dim in kind.shape.dim], kind.elem_type)
-        for constant in self.graph.initializer:
-            self._note(constant.name, constant.dims, constant.data_type)
-        self._note_attentions()
-        self.constant = {each.name for each in self.graph.initializer} | {""}
+        self.graph = model.graph
+        found = _run(model, (1, height, width))
+        found |= {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+        self.shapes = {name: array.shape for name, array in found.items()}
+        self.bytes = {name: array.itemsize for name, array in found.items()}  # of an element
+        self.constant = {each.name for each in model.graph.initializer} | {""}
         self.readers: Counter[str] = Counter(
-            name for node in self.graph.node for name in node.input
+            name for node in model.graph.node for name in node.input
         )
-        self.readers.update(each.name for each in self.graph.output)
-
-    def _note(self, name: str, dims: Iterable[int], kind: int) -> None:
-        self.shapes[name] = tuple(dims)
-        if kind:
-            self.bytes[name] = helper.tensor_dtype_to_np_dtype(kind).itemsize
-
-    def _note_attentions(self) -> None:
-        """Shape inference does not know the node: its outputs are as the maps."""
-        for node in self.graph.node:
-            if node.op_type == ATTENTION:
-                for name in node.output:
-                    self.shapes[name] = self.shapes.get(node.input[0], ())
-                    self.bytes[name] = self.bytes.get(node.input[0], 4)
+        self.readers.update(each.name for each in model.graph.output)
 
     def size(self, name: str) -> int:
         """Bytes of a tensor."""
-        return prod(self.shapes.get(name, ())) * self.bytes.get(name, 4)
+        return int(prod(self.shapes[name])) * self.bytes[name] if name else 0
 
     def pixels(self, name: str) -> int:
         """Pixels of an image: rows times columns of (B, H, W), (B, C, H, W) or (B, H, W, 3)."""
-        shape = self.shapes.get(name, ())
+        shape = self.shapes[name]
         if len(shape) == 4 and shape[3] == 3:
-            return shape[1] * shape[2]
-        return prod(shape[-2:])
+            return int(shape[1] * shape[2])
+        return int(prod(shape[-2:]))
+
+
+def _run(model: ModelProto, size: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
+    """Shape and type of every tensor, as arrays without memory; holds some tensors at a time."""
+    names = [name for node in model.graph.node for name in node.output if name]
+    watched = ModelProto.FromString(model.SerializeToString())
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = {each.name: _black(each, size) for each in model.graph.input}
+    bare = onnxruntime.RunOptions()
+    bare.only_execute_path_to_fetches = True
+    found = dict(given)
+    for first in range(0, len(names), AT_A_TIME):
+        some = names[first : first + AT_A_TIME]
+        for name, array in zip(some, session.run(some, given, bare), strict=True):
+            found[name] = np.broadcast_to(np.zeros((), array.dtype), array.shape)
+    return found
+
+
+def _black(given: onnx.ValueInfoProto, size: tuple[int, int, int]) -> NDArray[Any]:
+    """Zeros for an input (B, H, W, ...) of any size."""
+    kind = given.type.tensor_type
+    dims = [dim.dim_value for dim in kind.shape.dim]
+    shape = [dim or size[place] for place, dim in enumerate(dims)]
+    return np.zeros(shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))
 
 
 def launches(graph: Graph) -> list[Launch]:
@@ -191,11 +204,11 @@ def flops(launch: Launch, graph: Graph) -> int:
     """Operations of convolutions, products and attentions; pointwise ones count as none."""
     total = 0
     for node in launch.nodes:
-        out = prod(graph.shapes.get(node.output[0], ()))
+        out = prod(graph.shapes[node.output[0]])
         if node.op_type == "Conv":
             total += 2 * out * prod(graph.shapes[node.input[1]][1:])
         elif node.op_type in ("MatMul", "Gemm"):
-            total += 2 * out * graph.shapes.get(node.input[0], (1,))[-1]
+            total += 2 * out * graph.shapes[node.input[0]][-1]
         elif node.op_type == ATTENTION:  # embeddings, Gram matrices, aggregation: 3, 3/2 and 4 C^2
             batch, channels, *sides = graph.shapes[node.input[0]]
             total += 2 * batch * prod(sides) * channels**2 * (6 + 3 + 4)

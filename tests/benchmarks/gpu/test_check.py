@@ -98,7 +98,7 @@ def test_without_tensorrt_its_parts_take_no_time(tmp_path: Path) -> None:
 def test_where_the_time_goes_is_asked_third_and_shown_first(tmp_path: Path) -> None:
     assert check.PARTS[:3] == ("machine", "attention_errors", "profile")
     assert check.PARTS[-1] == "compiled" and check.QUARTER_S < 60 * 15
-    _, found, text = rehearsed(tmp_path, "--parts", "machine", "profile")
+    _, found, text = rehearsed(tmp_path, "--most", "600", "--parts", "machine", "profile")
     assert text.startswith("profile\n") and found["profile"][0]["us_a_pair"] > 0
 
 

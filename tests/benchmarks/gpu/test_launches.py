@@ -13,8 +13,8 @@ WEIGHTS = Path(__file__).parents[3] / "weights"
 
 MODEL = """
 <ir_version: 9, opset_import: ["" : 18]>
-g ({kind}[1, 16, 16, 16] x) => ({kind}[1, 16, 16, 16] y)
-<{kind}[16, 16, 3, 3] w, {kind}[16, 1, 1] slope> {{{body}}}
+g ({kind}[1, 16, 16, 16] x, {kind}[16, 16, 3, 3] w, {kind}[16, 1, 1] slope)
+=> ({kind}[1, 16, 16, 16] y) {{{body}}}
 """
 CONV = "Conv <pads = [1, 1, 1, 1]>"
 POOL = "MaxPool <kernel_shape = [1, 1]>"
