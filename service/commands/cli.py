@@ -225,6 +225,11 @@ def common_of_services() -> MaskingParser:
     service.add_argument(
         "--reference", type=Path, metavar="FILE", help=".onnx that the weights must agree with"
     )
+    service.add_argument(
+        "--memory",
+        action=argparse.BooleanOptionalAction,
+        help="earlier pairs of a stream steady its labels and pictures (yes)",
+    )
     service.add_argument("--log", choices=("text", "json"), help="form of the log lines (text)")
     service.add_argument(
         "--tls-certificate", type=Path, metavar="PEM", help="with --tls-key: HTTPS"

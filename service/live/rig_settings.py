@@ -62,6 +62,9 @@ class RigSettings(CameraFields):
         le=TINTS[1],
         description="strength of the fused frame's hue; else that of the service",
     )
+    memory: bool | None = Field(
+        default=None, description="earlier pairs steady the result [as the service does]"
+    )
     sinks: tuple[Annotated[SinkSettings, BeforeValidator(_from_word)], ...] = Field(
         default=(), description="recordings and streams out: tables, or words such as out.mkv"
     )
@@ -80,7 +83,9 @@ class RigSettings(CameraFields):
     def pair_options(self) -> PairOptions:
         """What every pair of this rig states."""
         stated = self.model_dump(include=set(CameraFields.model_fields), exclude_unset=True)
-        return PairOptions(stream=self.name, refine=self.refine, tint=self.tint, **stated)
+        return PairOptions(
+            stream=self.name, refine=self.refine, tint=self.tint, memory=self.memory, **stated
+        )
 
 
 class LiveSettings(BaseModel):

@@ -63,6 +63,7 @@ class PairRules:
     max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
     cameras: Cameras = field(default_factory=Cameras)
     tint: float | None = None  # of pairs that state none; None: the network's default
+    memory: bool = False  # earlier pairs of a stream steady the result
 
     @classmethod
     def of(cls, settings: Settings, rig_aligner: RigAligner | None) -> "PairRules":
@@ -80,6 +81,7 @@ class PairRules:
             settings.max_invalid,
             cameras,
             settings.tint,
+            settings.memory,
         )
 
     def over_recorded(self, recorded: Cameras) -> "PairRules":
@@ -91,6 +93,11 @@ class PairRules:
     def paired_within(self, tolerance_ms: float) -> "PairRules":
         """For pairs that were made by their stamps: that tolerance, unless a limit is stated."""
         return self if self.skew_stated else replace(self, max_skew_ms=tolerance_ms)
+
+    def remembers(self, options: PairOptions) -> bool:
+        """Whether earlier pairs of the stream steady the result of a pair."""
+        asked = self.memory if options.memory is None else options.memory
+        return asked and options.stream is not None
 
     def cameras_for(self, options: PairOptions) -> Cameras:
         """The profiles of a pair's cameras: what its client states over the operator's."""

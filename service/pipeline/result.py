@@ -1,6 +1,6 @@
 """The result of a pair: the prediction, and the report on how it was made."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from ..schemas.answers import (
     FarObjects,
     Fitness,
     Gain,
+    MemoryUsed,
     Refined,
     Report,
     RigUse,
@@ -23,6 +24,7 @@ from ..schemas.answers import (
 )
 from .infer import PreparedPair
 from .stage_times import StageTimes
+from .temporal import MemoryUse, StreamMemory
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,18 @@ class Result:
     times: StageTimes
     request_id: str
     stream: str | None
+    memory: MemoryUse | None = None  # None: off
+
+
+def steadied(result: Result, memory: StreamMemory, *, confidence: bool) -> Result:
+    """The result with the part of the pairs before; `confidence`: whether to keep that."""
+    with result.times.measure("steady"):
+        prediction, use = memory.steady(
+            result.prediction, result.prepared, result.runtime.manifest.sha256
+        )
+    if not confidence:
+        prediction = replace(prediction, confidence=None)
+    return replace(result, prediction=prediction, memory=use)
 
 
 def describe(result: Result) -> Report:
@@ -54,6 +68,7 @@ def describe(result: Result) -> Report:
         rig=RigUse(**asdict(prepared.rig_alignment)) if prepared.rig_alignment else None,
         refinement=_refinement(result),
         gain=_gain(result),
+        memory=MemoryUsed(**asdict(result.memory)) if result.memory else None,
         far_objects=_far_objects(prepared.levels),
         cameras=_cameras(prepared.cameras),
         tint=tint_used(prepared.tint, result.runtime),

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from ..errors import Busy, ServiceError, Superseded
 from ..pipeline.pair_checks import StreamHistory
 from ..pipeline.stage_times import StageTimes
+from ..pipeline.temporal import StreamMemory
 from .admission import QueueSlot
 from .batching import Job
 from .pair_request import PairRequest
 
-KEPT_STREAMS = 64  # each holds a few hundred bytes
+KEPT_STREAMS = 64  # each holds a few hundred bytes, besides the picture that it remembers
+REMEMBERED_PIXELS = 40_000_000  # of all streams; about two bytes each
 
 
 @dataclass(eq=False)
@@ -27,6 +29,8 @@ class QueuedPair:
     job: Job | None = None
     lost: ServiceError | None = None  # why its slot was given to another pair
     times: StageTimes = field(default_factory=StageTimes)
+    before: asyncio.Event | None = None  # set once the stream's pair before has left the memory
+    steadied: asyncio.Event = field(default_factory=asyncio.Event)  # the same of this pair
 
     def may_yield_slot(self) -> bool:
         """Whether the network has not begun with the pair."""
@@ -57,6 +61,12 @@ class Stream:
     order: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from alignment to the queue
     queued_pairs: list[QueuedPair] = field(default_factory=list)
     memory: StreamHistory | None = None  # None: a lone pair, which nothing came before
+    temporal: StreamMemory = field(default_factory=StreamMemory)
+    last: asyncio.Event | None = None  # `steadied` of the newest pair
+
+    def line_up(self, queued: QueuedPair) -> None:
+        """Note a pair as the newest: the memory sees it after those before."""
+        queued.before, self.last = self.last, queued.steadied
 
     @contextmanager
     def holding(self, queued: QueuedPair) -> Iterator[None]:
@@ -89,7 +99,16 @@ class Streams:
         self._streams.move_to_end(key)
         while len(self._streams) > KEPT_STREAMS and (old := self._least_needed(key)):
             del self._streams[old]
+        self._bound_memories()
         return stream
+
+    def _bound_memories(self) -> None:
+        """Let the longest unused streams forget if all remember too much."""
+        room = REMEMBERED_PIXELS
+        for stream in reversed(self._streams.values()):
+            room -= stream.temporal.pixels
+            if room < 0:
+                stream.temporal.forget()
 
     def _least_needed(self, asked: tuple[str, str]) -> tuple[str, str] | None:
         """The longest unused stream of the client that has most; None if all are in use."""

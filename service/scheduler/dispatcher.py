@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from segmif.frames import FIXED_HUE
+from segmif.frames import CONFIDENCE, FIXED_HUE
 from segmif.runtime import Runtime
 
 from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
 from ..pipeline.decoder.pool import open_decoder
 from ..pipeline.infer import PairRules
-from ..pipeline.result import Result
+from ..pipeline.result import Result, steadied
 from ..schemas.pair_options import PairOptions
 from .batching import Batcher, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
@@ -95,6 +95,8 @@ class Dispatcher:
             raise BadParameter("live is for the pairs of a stream; name it with stream=")
         if options.tint is not None and self.runtime.default_tint is None:
             raise BadParameter(f"tint is {options.tint:g}, but {FIXED_HUE}")
+        if options.memory and options.stream is None:
+            raise BadParameter("memory is for the pairs of a stream; name it with stream=")
         stream = self._streams.get(pair.client, options.stream)
         if options.live:
             stream.drop_waiting()
@@ -126,6 +128,15 @@ class Dispatcher:
         )
 
     async def _work(self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream) -> T:
+        try:
+            result = await self._result(queued, stream)
+        finally:
+            queued.steadied.set()
+        answer = await self.queues.codecs.run(finish, result)
+        self.metrics.answered(result.times.ms, result.prepared.condition)
+        return answer
+
+    async def _result(self, queued: QueuedPair, stream: Stream) -> Result:
         rules = self._rules_of(queued.request)  # of the answer, even if a reload comes meanwhile
         prepared = await self._preparation.prepare(queued, rules, stream, self.latest_pairs)
         assert queued.job
@@ -134,20 +145,23 @@ class Dispatcher:
         except EngineFailed:
             self.self_test.repeat()
             raise
-        runtime = queued.job.runtime or self.runtime
-        request, times = queued.request, queued.times
+        request = queued.request
         result = Result(
             prediction,
             prepared,
-            runtime,
+            queued.job.runtime or self.runtime,
             rules.gain,
-            times,
+            queued.times,
             request.request_id,
             request.options.stream,
         )
-        answer = await self.queues.codecs.run(finish, result)
-        self.metrics.answered(times.ms, prepared.condition)
-        return answer
+        if not rules.remembers(request.options):
+            return result
+        if queued.before:
+            await queued.before.wait()
+        return await self.queues.codecs.run(
+            steadied, result, stream.temporal, confidence=CONFIDENCE in request.options.views
+        )
 
     async def start_decoders(self) -> None:
         """Start the processes that decode files, so that the first pair need not wait for them."""

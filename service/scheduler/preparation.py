@@ -61,15 +61,18 @@ class Preparation:
                     align_pair, decoded, rules, times, pair.options, stream.memory, pair.same_stamps
                 )
                 prepared = await self._queues.run(queued.heavy or queued.slot, align)
-                return self._submit(prepared, queued)
+                stream.line_up(queued)
+                return self._submit(prepared, queued, remembers=rules.remembers(pair.options))
         finally:
             decoding.cancel()
 
-    def _submit(self, prepared: PreparedPair, queued: QueuedPair) -> PreparedPair:
+    def _submit(
+        self, prepared: PreparedPair, queued: QueuedPair, *, remembers: bool = False
+    ) -> PreparedPair:
         pair = queued.request
         if pair.half_size:
             prepared = halved(prepared)
-        confidence, rank = CONFIDENCE in pair.options.views, queued.slot.rank
+        confidence, rank = remembers or CONFIDENCE in pair.options.views, queued.slot.rank
         queued.job = self._batcher.submit(
             prepared.pair,
             pair.due,

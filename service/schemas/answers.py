@@ -121,6 +121,17 @@ class Refined(BaseModel):
     applied: bool = Field(description="false if the confidence is below a half")
 
 
+class MemoryUsed(BaseModel):
+    """The part that earlier pairs of the stream have in the result."""
+
+    reset: Literal["start", "size", "cut", "jump", "shutter", "sensors", "network"] | None = Field(
+        description="why they have none: no earlier pair is remembered; another size; another "
+        "scene; a jump of the time stamps; the shutter closed; a sensor fails or is back; another "
+        "network. null: they have"
+    )
+    used: float = Field(description="share of the picture in which they have one, 0 to 1")
+
+
 class Report(BaseModel):
     """How an answer was made."""
 
@@ -138,6 +149,9 @@ class Report(BaseModel):
     rig: RigUse | None = Field(description="null if the service has no rig file")
     refinement: Refined | None = Field(description="null unless asked for with refine=true")
     gain: Gain | None = Field(description="null if infrared came with 8 bit")
+    memory: MemoryUsed | None = Field(
+        description="null if it is off, or if the pair is of no stream"
+    )
     far_objects: FarObjects | None = Field(description="null if there are none")
     cameras: CamerasUsed | None = Field(description="null if nothing is stated of them")
     tint: float | None = Field(
@@ -147,7 +161,7 @@ class Report(BaseModel):
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(
         description="milliseconds: receive; decode; align (checks, 8 bit, size); queue (waiting); "
-        "infer; encode"
+        "infer; steady (memory of the stream); encode"
     )
     engine: str
     variant: str

@@ -65,6 +65,11 @@ class PairOptions(CameraFields):
         default=False,
         description="a newer pair of the stream replaces this one while it waits",
     )
+    memory: bool | None = Field(
+        default=None,
+        description="whether earlier pairs of the stream steady labels, confidence and luma; else "
+        "as the operator chose",
+    )
     visible_ns: int | None = Field(
         default=None, ge=0, le=MAX_NS, description="nanoseconds: when the visible frame was taken"
     )

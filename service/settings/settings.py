@@ -63,6 +63,7 @@ class Settings(CameraFields, BaseSettings):
     gain_low: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as black; gain=fixed
     gain_high: float | None = Field(default=None, ge=0, le=COUNTS)  # shown as white; gain=fixed
     gain_smoothing: float = Field(default=0.9, ge=0, lt=1)  # within a stream; 0.9 forgets in 0.3 s
+    memory: bool = True  # earlier pairs of a stream steady the result
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # policy for a pair with a fault unless the request states one
     max_invalid: float = Field(default=0.01, ge=0, le=1)  # share of infrared pixels, then a fault

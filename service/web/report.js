@@ -2,7 +2,7 @@
 
 import { byId, describe, element, words, write } from "./dom.js";
 
-const STAGES = ["receive", "decode", "align", "queue", "infer", "encode"];
+const STAGES = ["receive", "decode", "align", "queue", "infer", "encode", "steady"];
 
 export function present(report) {
   const faults = report.pair.flags;
@@ -31,6 +31,7 @@ function facts(report) {
     ["Rig", rig && moved(rig)],
     ["Refined", refinement && `${refinement.residual_px} px, ${refinement.applied ? "applied" : "not sure enough"}`],
     ["Hue", report.tint !== null && number(report.tint)],
+    ["Memory", report.memory ? remembered(report.memory) : "off"],
     ["Skew", report.pair.skew_ms !== null && `${number(report.pair.skew_ms)} ms, ${report.pair.skew} the limit`],
   ].filter(([, text]) => text !== false);
 }
@@ -38,6 +39,10 @@ function facts(report) {
 function device(engine) {
   const provider = engine.match(/(\w+)ExecutionProvider/)?.[1];
   return provider ?? engine.match(/^tensorrt \S+ (.+)/)?.[1];
+}
+
+function remembered({ reset, used }) {
+  return reset ? `begins anew: ${words(reset)}` : `on, ${Math.round(100 * used)} % of the picture`;
 }
 
 function moved({ moved: state, residual_px: residual }) {

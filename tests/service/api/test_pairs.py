@@ -274,3 +274,35 @@ def test_a_pair_that_lies_apart_is_mended_where_asked_and_sure(camera: Camera) -
     assert report["refinement"]["confidence"] < 0.5
     assert not report["refinement"]["applied"]
     np.testing.assert_array_equal(camera.heard.infrared, unlike)
+
+
+def test_the_memory_of_a_stream_says_what_it_rests_on(camera: Camera) -> None:
+    second = 1_000_000_000
+    closed, jumped = {"shutter": True}, {"visible_ns": 9_000 * second}
+    stated: list[dict[str, Any]] = [{}, {}, closed, closed, {}, {}, jumped]
+    states: list[Any] = []
+    for at, more in enumerate(stated):
+        asked = {"stream": "memory", "visible_ns": (1_000 + at) * second} | more
+        _, report = camera.post(moved(COLOURS, at), moved(RAMP, at), **asked)
+        states.append(report["memory"]["reset"])
+        assert "steady" in report["times_ms"]
+        assert (report["memory"]["used"] > 0) == (states[-1] is None)
+    assert states == ["start", None, "shutter", None, "sensors", None, "jump"]
+
+
+def test_the_memory_is_off_by_a_switch_and_for_lone_pairs(camera: Camera) -> None:
+    for stated in ({}, {"stream": "forgetful", "memory": False}):
+        _, report = camera.post(COLOURS, RAMP, **stated)
+        assert report["memory"] is None
+        assert "steady" not in report["times_ms"]
+    answer, problem = camera.post(COLOURS, RAMP, memory=True)
+    assert answer.status_code == 422
+    assert "name it with stream=" in problem["detail"]
+
+
+def test_the_operator_may_switch_the_memory_off(start: Any) -> None:
+    with start(memory=False) as camera:
+        for at, stated in enumerate(({}, {"memory": True}, {"memory": True})):
+            _, report = camera.post(moved(COLOURS, at), moved(RAMP, at), stream="a", **stated)
+            assert (report["memory"] is None) == (not stated)
+        assert report["memory"]["reset"] is None
