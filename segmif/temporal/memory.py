@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segmif.classes import IGNORE
 from segmif.frames import FramePair, Prediction
 from segmif.imaging.luma import luma
-from segmif.temporal.motion import Change, Guides, Motion, guides_of, sources_of, warped
+from segmif.temporal.motion import Change, Guides, Motion, enlarged, guides_of, warped
 
 Bytes = NDArray[np.uint8]
 Reset = Literal["start", "size", "cut"]
@@ -112,15 +112,17 @@ def _strength(prediction: Prediction) -> Bytes:
 
 def _recalled(last: _State, change: Change) -> tuple[_State, Bytes]:
     """The last state in the view of the new pair, and 255 where it counts, at `REDUCTION`."""
-    sources = sources_of(change.flow, last.labels.shape)
+    flow = enlarged(change.flow, last.labels.shape)
     old = _State(
         last.guides,
-        warped(last.labels, sources, nearest_or=IGNORE),
-        warped(last.strength, sources_of(change.flow, last.strength.shape), nearest_or=0),
-        warped(last.luma, sources),
+        warped(last.labels, flow, nearest_or=IGNORE),
+        warped(last.strength, enlarged(change.flow, last.strength.shape), nearest_or=0),
+        warped(last.luma, flow),
     )
     inside = cv2.inRange(_reduced(old.labels), 0, IGNORE - 1)
-    trusted = cv2.subtract(inside, _resized(change.novel, last.strength.shape))
+    size = last.strength.shape[::-1]
+    novel = cv2.resize(change.novel, size, interpolation=cv2.INTER_NEAREST)
+    trusted = cv2.subtract(inside, novel)
     return old, cast(Bytes, trusted)
 
 
@@ -131,7 +133,8 @@ def _decide(new: _State, old: _State, trusted: Bytes) -> tuple[Bytes, Bytes, Byt
     Also the strength to remember, and that which is left to labels that stay, at `REDUCTION`.
     """
     stronger = cv2.compare(old.strength, cv2.LUT(new.strength, YIELDS_TO), cv2.CMP_GT)
-    may_stay = _resized(cv2.bitwise_and(stronger, trusted), new.labels.shape)
+    able = cast(Bytes, cv2.bitwise_and(stronger, trusted))
+    may_stay = _doubled(able, new.labels.shape)
     inside = cv2.inRange(old.labels, 0, IGNORE - 1)
     other = cv2.bitwise_and(cv2.compare(new.labels, old.labels, cv2.CMP_NE), inside)
     kept = cv2.bitwise_and(other, may_stay)
@@ -156,7 +159,7 @@ def _with_kept(
     if prediction.confidence is None:
         return labels, None
     confidence = prediction.confidence.copy()
-    cv2.copyTo(_resized(opposed, labels.shape), kept, confidence)
+    cv2.copyTo(_doubled(opposed, labels.shape), kept, confidence)
     return labels, confidence
 
 
@@ -168,11 +171,14 @@ def _steady_luma(
 
     All three channels change alike, so that the hue stays.
     """
-    where = _resized(trusted, brightness.shape)
+    where = _doubled(trusted, brightness.shape)
     pull = cv2.bitwise_and(cv2.LUT(cv2.absdiff(old, brightness), PULL), where)
     brighter = cv2.bitwise_and(pull, cv2.compare(old, brightness, cv2.CMP_GT))
     darker = cv2.subtract(pull, brighter)
-    steadied = cv2.subtract(cv2.add(fused, cv2.merge([brighter] * 3)), cv2.merge([darker] * 3))
+    steadied = cv2.subtract(
+        cv2.add(fused, cv2.cvtColor(brighter, cv2.COLOR_GRAY2RGB)),
+        cv2.cvtColor(darker, cv2.COLOR_GRAY2RGB),
+    )
     return cast(Bytes, steadied), cast(Bytes, cv2.subtract(cv2.add(brightness, brighter), darker))
 
 
@@ -180,5 +186,10 @@ def _reduced(plane: Bytes) -> Bytes:
     return np.ascontiguousarray(plane[::REDUCTION, ::REDUCTION])
 
 
-def _resized(plane: Bytes, shape: tuple[int, ...]) -> Bytes:
-    return cast(Bytes, cv2.resize(plane, shape[::-1], interpolation=cv2.INTER_NEAREST))
+def _doubled(plane: Bytes, shape: tuple[int, ...]) -> Bytes:
+    """A plane at `REDUCTION` as one (H, W); a sixth of the time of `cv2.resize`."""
+    rows, columns = plane.shape
+    twice = (plane.astype(np.uint16) * 257).view(np.uint8)  # both bytes are the pixel
+    doubled = np.empty((rows, REDUCTION, REDUCTION * columns), np.uint8)
+    doubled[:] = twice[:, None]
+    return doubled.reshape(REDUCTION * rows, -1)[: shape[0], : shape[1]]

@@ -1,7 +1,6 @@
 """How the picture of a stream moved since its last pair, and where it shows something new."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import cv2
@@ -22,7 +21,6 @@ MOST_NOISE = 3.0  # [levels] of that median that can be noise, and not another s
 MOST_DRIFT = 16.0  # [levels] of a whole picture's change that can be a gain control
 BORDER = np.ones((3, 3), np.uint8)  # what is new reaches a little further than it is seen
 SAMPLED = 4  # every so many rows and columns make the medians
-KEPT_GRIDS = 6  # of two sizes of pictures, each with its labels and its guides
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,18 @@ class Change:
 
 def guides_of(pair: FramePair) -> Guides:
     """A pair at about `GUIDE_ROWS` rows."""
-    height, width = pair.infrared.shape
+    return Guides(_guide(luma(pair.visible)), _guide(pair.infrared))
+
+
+def _guide(frame: Bytes) -> Bytes:
+    """A frame (H, W): halved as often as that fits, which is fast, then brought to its size."""
+    height, width = frame.shape
     factor = max(round(height / GUIDE_ROWS), 1)
     size = max(width // factor, 1), max(height // factor, 1)
-    whole = slice(size[1] * factor), slice(size[0] * factor)  # a whole factor takes a third as long
-    visible, infrared = (
-        cv2.resize(frame[whole], size, interpolation=cv2.INTER_AREA)
-        for frame in (luma(pair.visible), pair.infrared)
-    )
-    return Guides(cast(Bytes, visible), cast(Bytes, infrared))
+    while frame.shape[0] >= 2 * size[1]:
+        half = max(frame.shape[1] // 2, 1), frame.shape[0] // 2
+        frame = cast(Bytes, cv2.resize(frame, half, interpolation=cv2.INTER_AREA))
+    return cast(Bytes, cv2.resize(frame, size))
 
 
 class Motion:
@@ -74,10 +75,9 @@ class Motion:
         Noise and a change of a whole picture's level, as by a gain control, are nothing new.
         """
         flow = self._estimate(new.both, old.both)
-        sources = sources_of(flow, flow.shape[:2])
         novel = cv2.bitwise_or(
-            _novelty(new.visible, old.visible, sources),
-            _novelty(new.infrared, old.infrared, sources),
+            _novelty(new.visible, old.visible, flow),
+            _novelty(new.infrared, old.infrared, flow),
         )
         share = cv2.countNonZero(novel) / novel.size
         return Change(flow, cast(Bytes, cv2.dilate(novel, BORDER)), share)
@@ -88,17 +88,19 @@ class Motion:
         return cast(Field, self._flow.calc(new, old, None))  # type: ignore[call-overload]
 
 
-def sources_of(flow: Field, shape: tuple[int, ...]) -> Field:
-    """Where each pixel of a plane (H, W) lay in the one before, for `warped`."""
+def enlarged(flow: Field, shape: tuple[int, ...]) -> Field:
+    """The motion of each pixel of a plane (H, W), in its pixels."""
     height, width = shape
     scale = width / flow.shape[1], height / flow.shape[0], 0, 0
     scaled = cv2.multiply(flow, scale)  # type: ignore[call-overload]
-    return cast(Field, cv2.add(cv2.resize(scaled, (width, height)), _grid(width, height)))
+    return cast(Field, cv2.resize(scaled, (width, height)))
 
 
-def warped(plane: Bytes, sources: Field, *, nearest_or: int | None = None) -> Bytes:
+def warped(plane: Bytes, flow: Field, *, nearest_or: int | None = None) -> Bytes:
     """
-    A plane (H, W) with what lay at `sources`: bilinear, and beyond the edge what the edge shows.
+    A plane (H, W) with what lay where `flow` (H, W, 2) says.
+
+    Bilinear, and beyond the edge what the edge shows.
 
     With `nearest_or` it is by nearest pixels, and beyond the edge that value.
     """
@@ -107,21 +109,14 @@ def warped(plane: Bytes, sources: Field, *, nearest_or: int | None = None) -> By
         how, edge = cv2.INTER_NEAREST, cv2.BORDER_CONSTANT
     # The second map is for those in fixed point, which take longer.
     moved = cv2.remap(  # type: ignore[call-overload]
-        plane, sources, None, how, borderMode=edge, borderValue=nearest_or or 0
+        plane, flow, None, how | cv2.WARP_RELATIVE_MAP, borderMode=edge, borderValue=nearest_or or 0
     )
     return cast(Bytes, moved)
 
 
-@lru_cache(KEPT_GRIDS)
-def _grid(width: int, height: int) -> Field:
-    """The place (x, y) of each pixel, (H, W, 2)."""
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    return np.dstack([x, y]).astype(np.float32)
-
-
-def _novelty(after: Bytes, before: Bytes, sources: Field) -> Bytes:
+def _novelty(after: Bytes, before: Bytes, flow: Field) -> Bytes:
     """255 where a sensor (h, w) shows what it did not before."""
-    change = cv2.subtract(after, warped(before, sources), dtype=cv2.CV_16S)
+    change = cv2.subtract(after, warped(before, flow), dtype=cv2.CV_16S)
     sample = change[::SAMPLED, ::SAMPLED]
     level = float(np.clip(np.median(sample), -MOST_DRIFT, MOST_DRIFT))
     noise = min(float(np.median(np.abs(sample - level))), MOST_NOISE)
