@@ -10,6 +10,11 @@ IGNORE = 255  # a label that training and evaluation skip
 RGB = tuple[int, int, int]
 
 BACKGROUNDS = frozenset({"background", "unlabelled", "unlabeled", "_background_"})
+# What has no countable instances, as panoptic segmentation calls it ("stuff").
+AREAS = frozenset(
+    {"road", "sidewalk", "building", "wall", "fence", "vegetation", "terrain", "sky", "ground"}
+    | {"grass", "water"}
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ class Taxonomy:
         """The id of the background, which overlays leave out: by its name, else 0."""
         called = (id_ for id_, name in enumerate(self.names) if name.lower() in BACKGROUNDS)
         return next(called, 0)
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """The ids of what can be counted: all but the background and areas such as road and sky."""
+        named = enumerate(self.names)
+        areas = {id_ for id_, name in named if name.lower() in AREAS} | {self.background}
+        return tuple(id_ for id_ in range(len(self.names)) if id_ not in areas)
+
+    def id_of(self, name: str) -> int:
+        """The id of a class; ValueError names those that there are."""
+        if name not in self.names:
+            there = ", ".join(self.names)
+            raise ValueError(f"there is no class {name!r:.60}; {self.name} has {there}")
+        return self.names.index(name)
 
 
 MFNET = Taxonomy(

@@ -24,10 +24,12 @@ from segmif.wire.raw_frames import Frame
 from ..pipeline.decode import Decoded, DecodeOptions, decode
 from ..pipeline.decoder.pool import IN_PROCESS, Decoder
 from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
+from ..pipeline.objects import ObjectRules
 from ..pipeline.pair_checks import StreamHistory
 from ..pipeline.pair_jobs import Job, run_jobs
 from ..pipeline.result import Result, describe
 from ..pipeline.result_files import FOLDERS, encode_pictures, make_folders, write_pictures
+from ..pipeline.result_objects import with_objects
 from ..pipeline.stage_times import StageTimes
 from ..schemas.pair_options import PairOptions
 from .infer_report import REPORT, Report, ReportFile, Status, Summary
@@ -45,13 +47,15 @@ def infer_folders(
     *,
     how: Pairing = BY_NAME,
     refine: bool = False,
+    objects: bool = False,
     recording: bool = False,
     decoder: Decoder = IN_PROCESS,
 ) -> Summary:
     """
     Fuse and label every pair; writes `out`/fused/NAME.png, `out`/mask/NAME.png and a report.
 
-    `refine` corrects the misalignment that is left, pair by pair. In a `recording` each pair is
+    `refine` corrects the misalignment that is left, pair by pair. `objects` lists them in the
+    report, without tracks. In a `recording` each pair is
     checked against those before it, and the gain is smoothed. Names of 16 to 19 digits are times in
     nanoseconds. A failed pair is reported on stderr and in the summary; the others go on.
     Raises OSError if a folder cannot be listed or made, ValueError for a wrong pairs file, or if
@@ -78,9 +82,9 @@ def infer_folders(
         bar = opened.enter_context(tqdm(total=len(paired.pairs), unit="pair", file=sys.stderr))
         say = partial(bar.write, file=sys.stderr)
         _report_unpaired(paired, summary, lines, say)
-        write = partial(_submit, codecs, runtime, rules, out)
+        write = partial(_submit, codecs, runtime, rules, out, objects)
         opened.push(partial(_say_interrupted, summary, len(paired.pairs)))
-        for job, written in run_jobs(paired.pairs, read, runtime, write):
+        for job, written in run_jobs(paired.pairs, read, runtime, write, confidence=objects):
             if error := written.exception():
                 status = summary.fail(job.task.name, error)
                 lines.write(_line(job.task, status, str(error), None))
@@ -170,24 +174,20 @@ def _submit(
     runtime: Runtime,
     rules: PairRules,
     out: Path,
+    objects: bool,
     job: Job[FilePair],
     prepared: PreparedPair,
     prediction: Prediction,
 ) -> Future[Report]:
-    return codecs.submit(_write, prediction, prepared, runtime, rules, out, job)
-
-
-def _write(
-    prediction: Prediction,
-    prepared: PreparedPair,
-    runtime: Runtime,
-    rules: PairRules,
-    out: Path,
-    job: Job[FilePair],
-) -> Report:
     name = job.task.name
-    with job.times.measure("encode"):
-        pictures = encode_pictures(prediction, runtime.manifest.classes)
-    write_pictures(out, name, pictures)
     result = Result(prediction, prepared, runtime, rules.gain, job.times, name, None)
+    return codecs.submit(_write, result, out, rules.objects if objects else None)
+
+
+def _write(result: Result, out: Path, objects: ObjectRules | None) -> Report:
+    with result.times.measure("encode"):
+        pictures = encode_pictures(result.prediction, result.runtime.manifest.classes)
+    write_pictures(out, result.request_id, pictures)
+    if objects:
+        result = with_objects(result, objects, None)
     return describe(result).model_dump(mode="json")

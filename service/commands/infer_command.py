@@ -41,6 +41,9 @@ def add_infer_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine", action="store_true", help="mend what misalignment the pairs themselves show"
     )
     parser.add_argument(
+        "--objects", action="store_true", help="list the objects of each mask in the report"
+    )
+    parser.add_argument(
         "--degraded", choices=get_args(Policy), help="what becomes of pairs with a fault (flag)"
     )
     folders.add_arguments(parser)
@@ -109,6 +112,7 @@ def infer_pair(options: argparse.Namespace, opened: LoadedModel) -> Summary:
             rules,
             how=how,
             refine=options.refine,
+            objects=options.objects,
             recording=options.recording,
             decoder=decoder,
         )

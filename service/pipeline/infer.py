@@ -23,6 +23,7 @@ from ..schemas.pair_options import PairOptions, Policy
 from ..settings import Settings
 from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
+from .objects import ObjectRules
 from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair
 from .stage_times import StageTimes
 
@@ -61,6 +62,7 @@ class PairRules:
     skew_stated: bool = True  # False: sources that are paired by stamps have their own limit
     degraded: Policy = "flag"
     max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
+    objects: ObjectRules = field(default_factory=ObjectRules)
     cameras: Cameras = field(default_factory=Cameras)
     tint: float | None = None  # of pairs that state none; None: the network's default
     memory: bool = False  # earlier pairs of a stream steady the result
@@ -79,6 +81,7 @@ class PairRules:
             "max_skew_ms" in settings.model_fields_set,
             settings.degraded,
             settings.max_invalid,
+            ObjectRules(settings.object_classes, settings.object_min_area),
             cameras,
             settings.tint,
             settings.memory,
@@ -263,12 +266,22 @@ def _shape(pixels: Pixels | None) -> tuple[int, int] | None:
 
 
 def infer(
-    runtime: Runtime, pair: FramePair, times: StageTimes, tint: float | None = None
+    runtime: Runtime,
+    pair: FramePair,
+    times: StageTimes,
+    tint: float | None = None,
+    *,
+    confidence: bool = False,
 ) -> Prediction:
-    """Run the network on a pair; raises UnfitSize, OutOfMemory, or EngineFailed for all else."""
+    """
+    Run the network on a pair; gives the confidence if it is asked for and there is one.
+
+    Raises UnfitSize, OutOfMemory, or EngineFailed for all else.
+    """
     try:
         with times.measure("infer"):
-            return predict(runtime, pair, tint=tint)
+            confidence = confidence and CONFIDENCE in runtime.outputs
+            return predict(runtime, pair, confidence=confidence, tint=tint)
     except Exception as error:
         said = f"the network gave no result: {error}"
         raise network_error(error, pair.infrared.shape, said) from error

@@ -12,6 +12,7 @@ from segmif.thermal.gain_control import GainState
 from segmif.thermal.invalid_counts import Validity
 from segmif.thermal.shutter import shows_shutter
 
+from .object_tracks import ObjectTracks
 from .timestamps import StampMemory, stamp_fault, wrong_units
 
 Sensor = Literal["visible", "infrared"]
@@ -47,11 +48,13 @@ class StreamHistory:
     digests: dict[Sensor, bytes] = field(default_factory=dict)
     gain: GainState | None = None  # of its 16-bit infrared
     stamps: dict[Sensor, StampMemory] = field(default_factory=dict)
+    tracks: ObjectTracks = field(default_factory=ObjectTracks)
 
     def forget(self) -> None:
         """Clear everything except the stamps."""
         self.digests.clear()
         self.gain = None
+        self.tracks.forget()
 
 
 @dataclass(frozen=True)

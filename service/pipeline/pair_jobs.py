@@ -33,12 +33,21 @@ Write = Callable[[Job[Task], PreparedPair, Prediction], Future[Written]]
 
 
 def run_jobs(
-    tasks: Iterable[Task], read: Read[Task], runtime: Runtime, write: Write[Task, Written]
+    tasks: Iterable[Task],
+    read: Read[Task],
+    runtime: Runtime,
+    write: Write[Task, Written],
+    *,
+    confidence: bool = False,
 ) -> Iterator[tuple[Job[Task], Future[Written]]]:
-    """Run the network here; gives each job in its order, with what writing it gave or raised."""
+    """
+    Run the network here; gives each job in its order, with what writing it gave or raised.
+
+    Predictions hold the confidence if that is asked for and the network gives one.
+    """
     writing: deque[tuple[Job[Task], Future[Written]]] = deque()
     for job in _read_ahead(tasks, read):
-        writing.append((job, _infer_and_write(job, runtime, write)))
+        writing.append((job, _infer_and_write(job, runtime, write, confidence)))
         if len(writing) > AHEAD:
             yield writing.popleft()
     yield from writing
@@ -55,11 +64,12 @@ def _read_ahead(tasks: Iterable[Task], read: Read[Task]) -> Iterator[Job[Task]]:
 
 
 def _infer_and_write(
-    job: Job[Task], runtime: Runtime, write: Write[Task, Written]
+    job: Job[Task], runtime: Runtime, write: Write[Task, Written], confidence: bool
 ) -> Future[Written]:
     try:
         prepared = job.reading.result()
-        prediction = infer(runtime, prepared.pair, job.times, prepared.tint)
+        tint = prepared.tint
+        prediction = infer(runtime, prepared.pair, job.times, tint, confidence=confidence)
     except (ServiceError, OSError) as error:
         failed: Future[Written] = Future()
         failed.set_exception(error)

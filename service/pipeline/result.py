@@ -22,6 +22,7 @@ from ..schemas.answers import (
     RigUse,
     Size,
 )
+from ..schemas.scene_objects import SceneObjects
 from .infer import PreparedPair
 from .stage_times import StageTimes
 from .temporal import MemoryUse, StreamMemory
@@ -39,6 +40,7 @@ class Result:
     request_id: str
     stream: str | None
     memory: MemoryUse | None = None  # None: off
+    objects: SceneObjects | None = None  # None: nobody asked for them
 
 
 def steadied(result: Result, memory: StreamMemory, *, confidence: bool) -> Result:
@@ -76,6 +78,7 @@ def describe(result: Result) -> Report:
             ClassShare(id=id, name=names[id], share=round(share, 6), confidence=sure[id])
             for id, share in enumerate(covered)
         ],
+        objects=result.objects,
         batch=result.times.batch,
         times_ms={stage: round(ms, 2) for stage, ms in result.times.ms.items()},
         engine=result.runtime.name,

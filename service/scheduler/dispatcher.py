@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from segmif.frames import CONFIDENCE, FIXED_HUE
@@ -12,6 +13,7 @@ from ..observability.metrics import Metrics
 from ..pipeline.decoder.pool import open_decoder
 from ..pipeline.infer import PairRules
 from ..pipeline.result import Result, steadied
+from ..pipeline.result_objects import finish_with_objects
 from ..schemas.pair_options import PairOptions
 from .batching import Batcher, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
@@ -128,16 +130,19 @@ class Dispatcher:
         )
 
     async def _work(self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream) -> T:
+        rules = self._rules_of(queued.request)  # of the answer, even if a reload comes meanwhile
         try:
-            result = await self._result(queued, stream)
+            result = await self._result(queued, rules, stream)
         finally:
             queued.steadied.set()
+        if queued.request.options.objects:
+            tracks = stream.memory.tracks if stream.memory else None
+            finish = partial(finish_with_objects, finish, rules.objects, tracks)
         answer = await self.queues.codecs.run(finish, result)
         self.metrics.answered(result.times.ms, result.prepared.condition)
         return answer
 
-    async def _result(self, queued: QueuedPair, stream: Stream) -> Result:
-        rules = self._rules_of(queued.request)  # of the answer, even if a reload comes meanwhile
+    async def _result(self, queued: QueuedPair, rules: PairRules, stream: Stream) -> Result:
         prepared = await self._preparation.prepare(queued, rules, stream, self.latest_pairs)
         assert queued.job
         try:
@@ -159,9 +164,9 @@ class Dispatcher:
             return result
         if queued.before:
             await queued.before.wait()
-        return await self.queues.codecs.run(
-            steadied, result, stream.temporal, confidence=CONFIDENCE in request.options.views
-        )
+        options = request.options
+        keeps = CONFIDENCE in options.views or options.objects
+        return await self.queues.codecs.run(steadied, result, stream.temporal, confidence=keeps)
 
     async def start_decoders(self) -> None:
         """Start the processes that decode files, so that the first pair need not wait for them."""

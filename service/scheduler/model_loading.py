@@ -11,6 +11,7 @@ from segmif.frames import FIXED_HUE, MULTIPLE, FramePair
 from segmif.runtime import Runtime, open_runtime, predict
 
 from ..pipeline.align import RigAligner
+from ..pipeline.objects import ObjectRules
 from ..settings import Settings
 from .worker_threads import end_aside
 
@@ -46,6 +47,11 @@ def load_model(settings: Settings) -> LoadedModel:
         raise ValueError(
             f"tint is {settings.tint:g}, but {settings.weights.name} takes none: {FIXED_HUE}"
         )
+    try:
+        ObjectRules(settings.object_classes).ids(runtime.manifest.classes)
+    except ValueError as error:
+        runtime.close()
+        raise ValueError(f"object_classes: {error}") from None
     reference = open_runtime(settings.reference) if settings.reference else None
     return LoadedModel(settings, runtime, rig_aligner, reference)
 

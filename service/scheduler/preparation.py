@@ -72,13 +72,14 @@ class Preparation:
         pair = queued.request
         if pair.half_size:
             prepared = halved(prepared)
-        confidence, rank = remembers or CONFIDENCE in pair.options.views, queued.slot.rank
+        options, rank = pair.options, queued.slot.rank
+        confidence = remembers or CONFIDENCE in options.views or options.objects
         queued.job = self._batcher.submit(
             prepared.pair,
             pair.due,
             queued.times,
             confidence=confidence,
             tint=prepared.tint,
-            rank=rank,
+            rank=queued.slot.rank,
         )
         return prepared

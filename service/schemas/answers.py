@@ -6,6 +6,8 @@ from pydantic import BaseModel, Field
 
 from segmif.thermal.gain_control import Method
 
+from .scene_objects import SceneObjects
+
 
 class LatestPairInfo(BaseModel):
     """Stream and times of the pair, in nanoseconds."""
@@ -158,10 +160,11 @@ class Report(BaseModel):
         description="strength of the fused frame's hue, 0 to 1; null: the network's own, fixed"
     )
     classes: list[ClassShare]
+    objects: SceneObjects | None = Field(description="null unless objects=true asked for them")
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(
         description="milliseconds: receive; decode; align (checks, 8 bit, size); queue (waiting); "
-        "infer; steady (memory of the stream); encode"
+        "infer; steady (memory of the stream); objects; encode"
     )
     engine: str
     variant: str

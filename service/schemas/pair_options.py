@@ -50,6 +50,11 @@ class PairOptions(CameraFields):
         description="strength of the fused frame's hue, which turns warm things orange and cold "
         "ones blue: 0 is the visible colour alone, 1 the strongest; else as the operator chose",
     )
+    objects: bool = Field(
+        default=False,
+        description="list the connected regions of each class in the report, with their boxes and, "
+        "in a stream, track numbers",
+    )
     deadline_ms: float | None = Field(
         default=None,
         gt=0,

@@ -25,6 +25,7 @@ from ..schemas.pair_options import Policy
 from .environment import PREFIX, Environment, check_environment, closest, is_service_link
 from .limits import CHUNKS, Entry, Limits, limits_by_entry, share_of
 from .types import (
+    ClassNames,
     HostNames,
     ListenHost,
     LogFormat,
@@ -66,6 +67,8 @@ class Settings(CameraFields, BaseSettings):
     memory: bool = True  # earlier pairs of a stream steady the result
     max_skew_ms: float = Field(default=1000 / 30 / 2, ge=0, le=3_600_000)  # half a frame at 30 Hz
     degraded: Policy = "flag"  # policy for a pair with a fault unless the request states one
+    object_classes: ClassNames = ()  # of objects=true; none: all but background and areas
+    object_min_area: int = Field(default=64, ge=1, le=MAX_PIXELS)  # pixels of the visible frame
     max_invalid: float = Field(default=0.01, ge=0, le=1)  # share of infrared pixels, then a fault
     host: ListenHost = "127.0.0.1"
     # Names by which it may be asked, besides this machine's; beyond loopback none: any.

@@ -85,6 +85,7 @@ def clean_prefix(text: str) -> str | None:
 
 
 ListenHost = Annotated[str, AfterValidator(_listen_host)]
+ClassNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 HostNames = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_host_names)
 ]

@@ -25,6 +25,7 @@ from .open_recording import BAG, PictureChoice, RecordingOptions, open_recording
 LARGEST_MS = 1e13  # a recording may count from 1970, and the other one from its start
 SOURCES = ("visible", "infrared")
 COLUMNS = (*SOURCES, "out")
+FOR_FOLDERS = ("refine", "objects")  # flags that are for folders of pairs too
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
 
 def stated_for_recordings(options: argparse.Namespace) -> list[str]:
     """The flags that were stated and are for recordings alone."""
-    names = [each.name for each in fields(RecordingOptions) if each.name != "refine"]
+    names = [each.name for each in fields(RecordingOptions) if each.name not in FOR_FOLDERS]
     return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
 
 

@@ -24,7 +24,7 @@ from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from ..infer_report import Report, ReportFile, Status, Summary, status_of
 from .clock import offset_ns
-from .kept_lines import KeptLine, read_lines
+from .kept_lines import KeptLine, read_lines, resumed_tracks
 from .preparation import Preparation
 from .recorded_pairs import RecordedPair, RecordedPairs
 from .recording import RIG, Recording
@@ -98,11 +98,12 @@ def _process(
         tasks = iter(pairs)
         preparation.replay(islice(tasks, len(kept)), kept)
         ordered = opened.enter_context(ThreadPoolExecutor(1, "order"))
-        writer = Writer(
-            output, runtime, rules, opened.enter_context(ThreadPoolExecutor(1, "write"))
-        )
+        tracks = resumed_tracks(recording.report, end) if recording.objects else None
+        thread = opened.enter_context(ThreadPoolExecutor(1, "write"))
+        writer = Writer(output, runtime, rules, thread, tracks)
         read = partial(_submit, ordered, preparation)
-        for job, written in run_jobs(tasks, read, runtime, writer.submit):
+        jobs = run_jobs(tasks, read, runtime, writer.submit, confidence=recording.objects)
+        for job, written in jobs:
             lines.write(_outcome(job.task, written, summary, say))
             bar.update()
         for sentence in list(_lost(pairs, summary)):

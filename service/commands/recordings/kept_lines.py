@@ -8,6 +8,8 @@ from typing import Any
 
 from segmif.files import check_regular
 
+from ...pipeline.object_tracks import ObjectTracks
+
 
 @dataclass(frozen=True)
 class KeptLine:
@@ -50,3 +52,16 @@ def kept_lines(path: Path) -> list[KeptLine]:
         except (KeyError, TypeError):
             break
     return kept
+
+
+def resumed_tracks(path: Path, end: int) -> ObjectTracks:
+    """The tracks of objects as the lines up to a place of the file left them; raises OSError."""
+    tracks = ObjectTracks()
+    for at, line in read_lines(path):
+        if at > end:
+            break
+        found = ((line.get("report") or {}).get("objects") or {}).get("found")
+        if found is not None:
+            numbers, ids = [each["track"] for each in found], [each["id"] for each in found]
+            tracks.resume(numbers, ids, [tuple(each["box"]) for each in found])
+    return tracks

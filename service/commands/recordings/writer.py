@@ -10,8 +10,10 @@ from ...errors import ServiceError
 from ...live.live_result import LiveResult
 from ...live.sinks.sink_error import SinkError
 from ...pipeline.infer import PairRules, PreparedPair
+from ...pipeline.object_tracks import ObjectTracks
 from ...pipeline.pair_jobs import Job
 from ...pipeline.result import Result
+from ...pipeline.result_objects import with_objects
 from ..infer_report import Report
 from .output import Output
 from .recorded_pairs import RecordedPair
@@ -22,8 +24,15 @@ class Writer:
     """Writes results in their order, in a thread; after a failure of the output no more."""
 
     def __init__(
-        self, output: Output, runtime: Runtime, rules: PairRules, thread: Executor
+        self,
+        output: Output,
+        runtime: Runtime,
+        rules: PairRules,
+        thread: Executor,
+        tracks: ObjectTracks | None = None,
     ) -> None:
+        """With `tracks` the reports have the objects of each pair."""
+        self._tracks = tracks
         self._output, self._runtime, self._rules, self._thread = output, runtime, rules, thread
         self._broken: Exception | None = None
 
@@ -42,6 +51,8 @@ class Writer:
         result = Result(
             prediction, prepared, self._runtime, self._rules.gain, times, pair.name, RIG
         )
+        if self._tracks:
+            result = with_objects(result, self._rules.objects, self._tracks)
         live = LiveResult(RIG, pair.sequence, pair.visible, pair.infrared, result)
         try:
             with times.measure("encode"):
