@@ -15,8 +15,10 @@ from segmif.addresses import masked
 from segmif.argument_types import FloatRange, IntegerRange, MaskingParser
 from segmif.cli import INTERRUPTED, print_any_name
 from segmif.frames import TINTS
+from segmif.geometry.rig import read_rig
 from segmif.interrupts import end_in_order
 from segmif.runtime import Device
+from segmif.thermal.camera_profile import Cameras
 
 from ..app import create_app
 from ..live.rig_settings import LiveSettings
@@ -31,7 +33,7 @@ from ..server.transport import Server, check_listening, server_config
 from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
 from .infer_command import add_infer_arguments, check_infer, infer
-from .run import add_rig_arguments, check_rigs, live_settings
+from .run import add_rig_arguments, check_rig_classes, check_rigs, live_settings
 
 DESCRIPTION = "Serve answers over HTTP, infer works through folders and recordings, bench measures."
 
@@ -76,10 +78,12 @@ def run(options: argparse.Namespace) -> int:
                 f"{settings.weights.name} is none: leave it out, or name the engine with --weights"
             )
         if options.command == "run":
-            check_rigs(live_settings(options))
+            check_rigs(live_settings(options), cameras_of(settings))
         if options.command == "infer":
             check_infer(options)
         opened = load_model(settings)
+        if options.command == "run":
+            check_rig_classes(live_settings(options), opened.runtime.manifest.classes)
     except (OSError, ValueError, SinkError) as error:  # ours are among them
         print(masked(str(error)), file=sys.stderr)
         return 2
@@ -94,6 +98,13 @@ def run(options: argparse.Namespace) -> int:
 def settings_of(options: argparse.Namespace) -> Settings:
     """Settings of the command line, else the environment, else the file that either names."""
     return load_settings(vars(options), options.config)
+
+
+def cameras_of(settings: Settings) -> Cameras:
+    """What the settings, and the rig file that they name, state of the cameras."""
+    if not settings.rig:
+        return settings.cameras()
+    return settings.cameras().over(read_rig(settings.rig).frames)
 
 
 def measure(arguments: Sequence[str], prog: str) -> int:

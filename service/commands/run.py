@@ -6,9 +6,11 @@ from typing import get_args
 from pydantic import ValidationError
 
 from segmif.argument_types import FloatRange
+from segmif.classes import Taxonomy
 from segmif.parsing import parse_toml
+from segmif.thermal.camera_profile import Cameras
 
-from ..live.open_rig import check_rig
+from ..live.open_rig import check_classes, check_rig
 from ..live.rig_settings import LiveSettings
 from ..live.sinks.open_sinks import parse_sink
 from ..live.sinks.picture import PictureName
@@ -86,7 +88,17 @@ def live_settings(options: argparse.Namespace) -> LiveSettings:
         raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def check_rigs(settings: LiveSettings) -> None:
-    """Raise ValueError or OSError for a rig that cannot be opened as its settings state it."""
+def check_rigs(settings: LiveSettings, service: Cameras | None = None) -> None:
+    """
+    Raise ValueError or OSError for a rig that cannot be opened as its settings state it.
+
+    `service`: what the service's settings state of the cameras; None: that is not known yet.
+    """
     for rig in settings.rigs:
-        check_rig(rig, settings)
+        check_rig(rig, settings, service)
+
+
+def check_rig_classes(settings: LiveSettings, taxonomy: Taxonomy) -> None:
+    """Raise ValueError for a class of objects or events that the network does not have."""
+    for rig in settings.rigs:
+        check_classes(rig, taxonomy)

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .events.event_metrics import event_metrics
+
 if TYPE_CHECKING:
     from .rig_pipeline import RigPipeline
 
@@ -85,3 +87,4 @@ class LiveMetrics(Collector):
             for sink in rig.sinks:
                 dropped.add_metric([name, sink.sink.name], sink.dropped)
         yield from (pairs, flagged, frames, unpaired, reconnects, connected, level, dropped)
+        yield from event_metrics({name: rig.events for name, rig in list(self._rigs.items())})

@@ -12,6 +12,7 @@ from segmif.classes import Taxonomy
 from segmif.sources.frame import SourceFrame
 
 from ..pipeline.result import Result, describe
+from ..schemas.events import Event
 from .load_ladder import LEVELS
 
 
@@ -31,6 +32,8 @@ class LiveResult:
     infrared: SourceFrame
     result: Result
     level: str = LEVELS[0].name  # what the rig gave up to keep pace, as `load_ladder` names it
+    events: tuple[Event, ...] = ()  # that start or end with it
+    in_event: bool = False  # an event goes on, or ends with it
 
     @property
     def stamp_ns(self) -> int:
@@ -41,6 +44,15 @@ class LiveResult:
     def taxonomy(self) -> Taxonomy:
         """The classes of the mask."""
         return self.result.runtime.manifest.classes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pictures that it holds."""
+        prepared, prediction = self.result.prepared, self.result.prediction
+        held = [self.visible.pixels, self.infrared.pixels, prepared.pair.visible]
+        held += [prepared.pair.infrared, prediction.fused, prediction.labels]
+        optional = (prediction.confidence, prepared.counts)
+        return sum(each.nbytes for each in (*held, *optional) if each is not None)
 
     @cached_property
     def report(self) -> dict[str, Any]:

@@ -6,15 +6,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from segmif.classes import Taxonomy
 from segmif.sources.frame import Part, Source
 from segmif.sources.open_source import is_one_source, local_path, open_source
 from segmif.sources.options import SourceOptions
 from segmif.sources.pacing import PlaybackClock
 from segmif.spared_inputs import check_spared
+from segmif.thermal.camera_profile import Cameras
 
 from ..pipeline.align import RigAligner
 from ..pipeline.infer import PairRules
 from ..pipeline.result_files import FOLDERS
+from .events.delivery import Notifier
+from .events.notify_settings import LinesSettings
+from .events.open_notifiers import open_notifiers
+from .events.rules import ObjectRule, TemperatureRule
 from .rig_settings import LiveSettings, RigSettings
 from .sample_source import SCHEME, SampleSource
 from .sinks.collector import FILES
@@ -41,12 +47,13 @@ class OpenRig:
     settings: RigSettings
     sources: Mapping[Part, Callable[[], Source]]
     sinks: Sequence[Sink]
+    notifiers: Sequence[Notifier] = ()  # in the order of `settings.notify`
     clock: PlaybackClock | None = None  # of recordings; None: as fast as they are processed
     aligner: RigAligner | None = None  # None: as the service aligns
 
     def rules(self, service: PairRules, tolerance_ms: float) -> PairRules:
         """The rules for this rig's pairs: those of the service, with the rig's own file."""
-        service = service.paired_within(tolerance_ms)
+        service = replace(service.paired_within(tolerance_ms), objects=self.settings.object_rules())
         if self.aligner is None:
             return service
         cameras = service.cameras.over(self.aligner.rig.frames)
@@ -58,11 +65,21 @@ def open_rig(rig: RigSettings, live: LiveSettings) -> OpenRig:
     clock = None if live.once else PlaybackClock(live.speed)
     aligner = open_aligner(rig)
     sinks = open_sinks(rig.sinks, rig.name, aligner.rig if aligner else None)
-    return OpenRig(rig, openers(rig), sinks, clock, aligner)
+    try:
+        notifiers = open_notifiers(rig.notify, rig.name)
+    except BaseException:
+        for sink in sinks:
+            sink.close()
+        raise
+    return OpenRig(rig, openers(rig), sinks, notifiers, clock, aligner)
 
 
-def check_rig(rig: RigSettings, live: LiveSettings) -> None:
-    """Raise ValueError, OSError or SinkError for a rig file, source or sink that cannot be."""
+def check_rig(rig: RigSettings, live: LiveSettings, service: Cameras | None = None) -> None:
+    """
+    Raise ValueError, OSError or SinkError for a rig file, source or sink that cannot be.
+
+    `service`: what the service's settings state of the cameras; None: that is not known yet.
+    """
     if live.once and rig.offset_ms == "motion":
         raise ValueError(
             "--offset-ms motion is for cameras: with --once frames would be lost until the offset "
@@ -75,9 +92,51 @@ def check_rig(rig: RigSettings, live: LiveSettings) -> None:
     if is_one_source(rig.visible, rig.infrared):
         logger.warning("%s: both sources are %s", rig.name, source.address)
     specs = (spec for each in live.rigs for spec in (each.visible, each.infrared))
-    check_spared(_files_of(rig.sinks), filter(None, map(local_path, specs)))
-    for sink in open_rig(rig, live).sinks:
+    check_spared(_files_of((*rig.sinks, *_lines(rig))), filter(None, map(local_path, specs)))
+    opened = open_rig(rig, live)
+    for sink in opened.sinks:
         sink.close()
+    for notifier in opened.notifiers:
+        notifier.close()
+    if service is not None:
+        check_temperatures(opened, service)
+
+
+def check_temperatures(rig: OpenRig, service: Cameras) -> None:
+    """Raise ValueError if an event needs temperatures and nothing states what the counts are."""
+    rules = [rule for rule in rig.settings.events if isinstance(rule, TemperatureRule)]
+    cameras = rig.settings.cameras().over(service)
+    if rig.aligner:
+        cameras = cameras.over(rig.aligner.rig.frames)
+    if not rules or cameras.infrared.kelvin_per_count is not None:
+        return
+    source = rig.sources["infrared"]()
+    if not source.live and (first := next(iter(source.frames()), None)):  # a recording may say it
+        source.close()
+        if first.profile.kelvin_per_count is not None:
+            return
+    raise ValueError(
+        f"event {rules[0].name} needs temperatures, and nothing states what the counts of "
+        f"{source.address} are: state infrared_kelvin_per_count and infrared_kelvin_at_zero"
+    )
+
+
+def check_classes(rig: RigSettings, taxonomy: Taxonomy) -> None:
+    """Raise ValueError for a class of objects or events that the network does not have."""
+    named = [("objects", rig.objects.classes if rig.objects else ())]
+    named += [
+        (f"event {rule.name}", rule.classes) for rule in rig.events if isinstance(rule, ObjectRule)
+    ]
+    for place, classes in named:
+        for name in classes:
+            try:
+                taxonomy.id_of(name)
+            except ValueError as error:
+                raise ValueError(f"{rig.name}, {place}: {error}") from None
+
+
+def _lines(rig: RigSettings) -> list[JsonlSettings]:
+    return [each for each in rig.notify if isinstance(each, LinesSettings)]
 
 
 def _files_of(sinks: Sequence[SinkSettings]) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.pair_request import PairRequest
 from .camera_reader import CameraReader, rate_of
 from .clock_offset import OffsetFinder, found_offset
+from .events.rig_events import RigEvents
 from .live_metrics import LiveMetrics
 from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder
@@ -69,6 +70,13 @@ class RigPipeline:
             SinkThread(sink, partial(self._sink_failed, sink.name), lossless=lossless)
             for sink in opened.sinks
         ]
+        self.events = RigEvents(
+            settings.name,
+            settings.events,
+            settings.zones,
+            zip(opened.notifiers, settings.notify, strict=True),
+            lossless=lossless,
+        )
         self.sink_errors: dict[str, str] = {}
         self._opened, self._options = opened, settings.pair_options()
         self._dispatcher, self._metrics = dispatcher, metrics
@@ -93,13 +101,14 @@ class RigPipeline:
         pairs = self.outcomes.keys() - {"ok", "skipped"}
         nothing = self._lossless and not self.outcomes["ok"]
         lost = any(camera.error for camera in self.cameras.values())
-        return bool(nothing or pairs or self.sink_errors or lost)
+        return bool(nothing or pairs or self.sink_errors or lost or self.events.failed)
 
     async def run(self) -> None:
         """Read and process until both cameras have ended."""
         for camera in self.cameras.values():
             camera.start()
         watching = asyncio.create_task(self._watch())
+        events = asyncio.create_task(self.events.watch_cameras(self._lost_cameras))
         previous: asyncio.Task[None] | None = None
         try:
             while pair := await self.queue.get():
@@ -114,6 +123,7 @@ class RigPipeline:
             await asyncio.gather(*self._tasks)
         finally:
             watching.cancel()
+            events.cancel()
 
     def end(self) -> None:
         """Note that both sources have ended."""
@@ -127,8 +137,9 @@ class RigPipeline:
             camera.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.feed.close()
+        arrived = await asyncio.to_thread(self.events.close)
         ended = [await asyncio.to_thread(sink.close) for sink in self.sinks]
-        return all(ended)
+        return arrived and all(ended)
 
     async def _put(self, part: Part, frame: SourceFrame | None) -> None:
         """Hand on a frame of a camera, or None: it has ended."""
@@ -207,19 +218,27 @@ class RigPipeline:
         )
 
     def _views(self) -> tuple[View, ...]:
-        """The numbers that the page shows under the pointer, and those that a collector needs."""
+        """The numbers that the page shows under the pointer, and those that sinks and events need."""
         shown = bool(self.feed.viewers)
         needed = shown or any(isinstance(each, CollectSettings) for each in self.settings.sinks)
-        counts: tuple[View, ...] = ("counts",) if shown else ()
+        counts: tuple[View, ...] = ("counts",) if shown or self.events.need_counts else ()
         if needed and CONFIDENCE in self._dispatcher.runtime.outputs:
             return (*counts, "confidence")
         return counts
+
+    def _lost_cameras(self) -> dict[str, bool]:
+        """Which cameras are lost, or have failed for good."""
+        return {
+            part: camera.state == "lost" or (camera.state == "ended" and bool(camera.error))
+            for part, camera in self.cameras.items()
+        }
 
     async def _deliver(self, result: LiveResult, arrived_s: float) -> None:
         self.last, self.latency_s = result, monotonic() - arrived_s
         self._times.append(monotonic())
         self._metrics.delivered(self.settings.name, self.latency_s)
         self.flags.update(result.result.prepared.condition.flags)
+        result = await self.events.see(result)
         self.feed.put(result)
         for sink in self.sinks:
             if self._lossless:

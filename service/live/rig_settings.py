@@ -10,8 +10,11 @@ from typing_extensions import Self
 from segmif.frames import TINTS
 from segmif.sources.options import SourceOptions
 
+from ..pipeline.objects import ObjectRules
 from ..schemas.camera_options import CameraFields
 from ..schemas.pair_options import STREAM_NAME, PairOptions
+from .events.notify_settings import MAX_NOTIFIERS, NotifierSettings
+from .events.rules import MAX_RULES, MAX_ZONES, ObjectRule, Rule, Zone, check_rules
 from .sinks.open_sinks import parse_sink
 from .sinks.settings import SinkSettings
 
@@ -21,6 +24,15 @@ MAX_RIGS = 64
 
 def _from_word(stated: object) -> object:
     return parse_sink(stated) if isinstance(stated, str) else stated
+
+
+class ObjectSettings(BaseModel):
+    """What counts as an object in the pairs of a rig."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classes: tuple[str, ...] = ()  # none: all but the background and areas such as road and sky
+    min_area: int = Field(default=64, ge=1, le=2**32)  # pixels of the visible frame
 
 
 class RigSettings(CameraFields):
@@ -68,12 +80,47 @@ class RigSettings(CameraFields):
     sinks: tuple[Annotated[SinkSettings, BeforeValidator(_from_word)], ...] = Field(
         default=(), description="recordings and streams out: tables, or words such as out.mkv"
     )
+    objects: ObjectSettings | Literal[False] = Field(
+        default=ObjectSettings(), description="regions in the report; false: none"
+    )
+    zones: Annotated[tuple[Zone, ...], Field(max_length=MAX_ZONES)] = ()
+    events: Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)] = ()
+    notify: Annotated[tuple[NotifierSettings, ...], Field(max_length=MAX_NOTIFIERS)] = Field(
+        default=(), repr=False
+    )
 
     @model_validator(mode="after")
     def _depth_needs_a_rig(self) -> Self:
         if self.rig is None and self.depth_m != math.inf:
             raise ValueError(f"depth_m is {self.depth_m:g}, but there is no rig: state rig as well")
         return self
+
+    @model_validator(mode="after")
+    def _events_can_be(self) -> Self:
+        check_rules(self.events, self.zones)
+        around = any(getattr(sink, "around_events", None) for sink in self.sinks)
+        if not self.events and (self.notify or around):
+            what = "notify" if self.notify else "around_events"
+            raise ValueError(f"{what} needs [[rigs.events]], and there are none")
+        for rule in self.events:
+            if isinstance(rule, ObjectRule):
+                self._check_objects_of(rule)
+        return self
+
+    def _check_objects_of(self, rule: ObjectRule) -> None:
+        if not self.objects:
+            raise ValueError(f"event {rule.name} needs objects, and objects is false")
+        if rule.min_area < self.objects.min_area:
+            raise ValueError(
+                f"event {rule.name}: min_area {rule.min_area} is below that of the rig's objects, "
+                f"{self.objects.min_area}: lower min_area of [rigs.objects] too"
+            )
+        known = self.objects.classes
+        if known and (missing := [name for name in rule.classes if name not in known]):
+            raise ValueError(
+                f"event {rule.name}: {missing[0]} is not among the classes of [rigs.objects], "
+                f"{', '.join(known)}"
+            )
 
     @property
     def offset_ns(self) -> int | None:
@@ -83,9 +130,20 @@ class RigSettings(CameraFields):
     def pair_options(self) -> PairOptions:
         """What every pair of this rig states."""
         stated = self.model_dump(include=set(CameraFields.model_fields), exclude_unset=True)
+        objects = bool(self.objects)
         return PairOptions(
-            stream=self.name, refine=self.refine, tint=self.tint, memory=self.memory, **stated
+            stream=self.name,
+            refine=self.refine,
+            tint=self.tint,
+            memory=self.memory,
+            objects=objects,
+            **stated,
         )
+
+    def object_rules(self) -> ObjectRules:
+        """What counts as an object."""
+        objects = self.objects or ObjectSettings()
+        return ObjectRules(objects.classes, objects.min_area)
 
 
 class LiveSettings(BaseModel):

@@ -1,7 +1,9 @@
 """The state of a rig, read from its parts."""
 
+from ..schemas.events import NotifierState, ZoneState
 from ..schemas.live_state import RigState, SinkState, SourceState
 from .camera_reader import CameraReader
+from .events.delivery import Delivery
 from .rig_pipeline import RigPipeline
 
 
@@ -33,6 +35,9 @@ def rig_state(rig: RigPipeline) -> RigState:
             )
             for thread in rig.sinks
         ],
+        zones=[ZoneState(**zone.model_dump()) for zone in rig.events.zones],
+        events=list(rig.events.recent),
+        notify=[_notifier_state(delivery) for delivery in rig.events.deliveries],
     )
 
 
@@ -46,6 +51,17 @@ def summary(state: RigState) -> str:
         parts.append(f"without a partner: {unpaired}")
     parts += [f"{sink.name}: {sink.dropped} dropped" for sink in state.sinks if sink.dropped]
     return f"pairs: {'; '.join(parts)}"
+
+
+def _notifier_state(delivery: Delivery) -> NotifierState:
+    return NotifierState(
+        name=delivery.name,
+        sent=delivery.sent,
+        retried=delivery.retried,
+        waiting=delivery.waiting,
+        dropped=delivery.dropped,
+        error=delivery.error,
+    )
 
 
 def _source_state(camera: CameraReader, unpaired: int) -> SourceState:

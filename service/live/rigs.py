@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.live_state import LiveState
 from .live_metrics import LiveMetrics
-from .open_rig import OpenRig, check_rig, open_rig
+from .open_rig import OpenRig, check_classes, check_rig, open_rig
 from .rig_pipeline import RigPipeline
 from .rig_settings import LiveSettings, RigSettings
 from .rig_state import rig_state, summary
@@ -55,7 +55,8 @@ class Rigs:
         running = {name: pipeline.settings for name, pipeline in self._pipelines.items()}
         fresh = [rig for rig in settings.rigs if running.get(rig.name) != rig]
         for rig in fresh:
-            await asyncio.to_thread(check_rig, rig, settings)
+            check_classes(rig, self._dispatcher.runtime.manifest.classes)
+            await asyncio.to_thread(check_rig, rig, settings, self._dispatcher.rules.cameras)
         self.settings = settings
         for name, before in running.items():
             if wanted.get(name) != before:

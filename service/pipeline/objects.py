@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,7 +63,7 @@ class _Region:
     area: int
     centroid: tuple[float, float]
     number: int
-    marks: NDArray[np.uint16]  # within the box: `number` for its pixels
+    marks: NDArray[Any]  # within the box: `number` for its pixels
 
 
 def _present(labels: NDArray[np.uint8], ids: Sequence[int]) -> list[int]:
@@ -72,7 +73,7 @@ def _present(labels: NDArray[np.uint8], ids: Sequence[int]) -> list[int]:
 
 
 def _regions(labels: NDArray[np.uint8], id: int, min_area: float) -> Iterator[_Region]:
-    mask = cv2.compare(labels, float(id), cv2.CMP_EQ)
+    mask = cv2.inRange(labels, np.array(id), np.array(id))
     x, y, width, height = cv2.boundingRect(mask)  # the rest of the frame need not be searched
     count, marks, stats, centroids = cv2.connectedComponentsWithStats(
         mask[y : y + height, x : x + width], connectivity=8, ltype=cv2.CV_16U

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from ..errors import BadParameter
 from .object_tracks import ObjectTracks
 from .objects import ObjectRules, find_objects
 from .result import Result
@@ -19,11 +20,18 @@ def finish_with_objects(
 
 
 def with_objects(result: Result, rules: ObjectRules, tracks: ObjectTracks | None) -> Result:
-    """A result with the objects of its mask, numbered if it is one of a stream."""
+    """
+    A result with the objects of its mask, numbered if it is one of a stream.
+
+    Raises BadParameter for rules with a class that the network lacks.
+    """
     with result.times.measure("objects"):
         taxonomy, prediction = result.runtime.manifest.classes, result.prediction
         height, width = result.prepared.visible_shape or prediction.labels.shape
-        objects = find_objects(prediction, taxonomy, rules, (height, width))
+        try:
+            objects = find_objects(prediction, taxonomy, rules, (height, width))
+        except ValueError as error:  # a reload may bring a network with other classes
+            raise BadParameter(f"objects: {error}") from None
         if tracks:
             found = objects.found
             numbers = tracks.follow([each.id for each in found], [each.box for each in found])

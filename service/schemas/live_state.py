@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+from .events import Event, NotifierState, ZoneState
+
 
 class SourceState(BaseModel):
     """One camera of a rig."""
@@ -44,6 +46,9 @@ class RigState(BaseModel):
     error: str | None = Field(description="what is wrong since the last result")
     sources: dict[str, SourceState] = Field(description="by camera: visible, infrared")
     sinks: list[SinkState]
+    zones: list[ZoneState] = []
+    events: list[Event] = Field(default=[], description="the newest 20, the oldest first")
+    notify: list[NotifierState] = Field(default=[], description="who is told of events")
 
 
 class LiveState(BaseModel):

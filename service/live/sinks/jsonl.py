@@ -22,31 +22,32 @@ def line(result: LiveResult) -> dict[str, Any]:
         "infrared": frame_facts(result.infrared),
         "level": result.level,
         "report": result.report,
+        "events": [event.model_dump(mode="json") for event in result.events],
     }
 
 
-class JsonLines:
-    """Writes files of lines, each line at once."""
+class LineFiles:
+    """Rotating files of lines, each line written at once."""
 
-    dropped = 0
-
-    def __init__(self, settings: JsonlSettings) -> None:
-        """Raises SinkError for a folder that cannot be used."""
-        self.name = f"jsonl {shown(settings.path)}"
-        self._recordings = Recordings(settings.path, settings.rotation(), [".jsonl"])
+    def __init__(self, settings: JsonlSettings, suffix: str = ".jsonl") -> None:
+        """`suffix` of files in a folder. Raises SinkError for one that cannot be used."""
+        single = settings.path.suffix == ".jsonl"
+        self._recordings = Recordings(
+            settings.path, settings.rotation(), [".jsonl" if single else suffix]
+        )
         self._file: RecordingFile | None = None
         self._began_ns = 0
 
-    def write(self, result: LiveResult) -> None:
+    def add(self, rig: str, stamp_ns: int, value: dict[str, Any]) -> None:
         """Write a line; raises SinkError if the disk is full, and other kinds of OSError."""
-        seconds = (result.stamp_ns - self._began_ns) / 1e9
+        seconds = (stamp_ns - self._began_ns) / 1e9
         try:
             if self._file and self._recordings.is_due(self._file.size, seconds):
                 self.close()
             if not self._file:
-                (self._file,) = self._recordings.begin(result.rig, result.stamp_ns)
-                self._began_ns = result.stamp_ns
-            self._file.write(_encoded(result))
+                (self._file,) = self._recordings.begin(rig, stamp_ns)
+                self._began_ns = stamp_ns
+            self._file.write(encoded(value))
         except OSError as error:
             self.close()
             raise self._recordings.failed(error) from None
@@ -57,6 +58,25 @@ class JsonLines:
         file, self._file = self._file, None
         if file:
             file.close()
+
+
+class JsonLines:
+    """Writes a line for each result to files."""
+
+    dropped = 0
+
+    def __init__(self, settings: JsonlSettings) -> None:
+        """Raises SinkError for a folder that cannot be used."""
+        self.name = f"jsonl {shown(settings.path)}"
+        self._files = LineFiles(settings)
+
+    def write(self, result: LiveResult) -> None:
+        """Write a line; raises as `LineFiles.add`."""
+        self._files.add(result.rig, result.stamp_ns, line(result))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._files.close()
 
 
 class StandardOutput:
@@ -70,7 +90,7 @@ class StandardOutput:
     def write(self, result: LiveResult) -> None:
         """Write a line; raises SinkError if nobody reads any more."""
         try:
-            self._output.write(_encoded(result))
+            self._output.write(encoded(line(result)))
             self._output.flush()
         except BrokenPipeError:
             raise SinkError("nobody reads the standard output any more") from None
@@ -79,8 +99,9 @@ class StandardOutput:
         """Do nothing: the standard output stays open."""
 
 
-def _encoded(result: LiveResult) -> bytes:
-    return json.dumps(line(result), separators=(",", ":")).encode() + b"\n"
+def encoded(value: dict[str, Any]) -> bytes:
+    """A line."""
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def frame_facts(frame: SourceFrame) -> dict[str, Any]:

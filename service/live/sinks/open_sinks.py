@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from segmif.addresses import masked
 from segmif.geometry.cameras import Homography, Rig
 
+from .around_events import EventRecording
 from .collector import Collector
 from .image_folder import ImageFolder
 from .jsonl import JsonLines, StandardOutput
@@ -48,7 +49,9 @@ def open_sinks(
     sinks: list[Sink] = []
     try:
         for each in settings:
-            sinks.append(Retrying(_sink(each, rig, cameras)))
+            sink: Sink = Retrying(_sink(each, rig, cameras))
+            around = getattr(each, "around_events", None)
+            sinks.append(EventRecording(sink, around) if around else sink)
     except BaseException:
         for sink in sinks:
             sink.close()

@@ -40,6 +40,14 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+class AroundEvents(_Settings):
+    """Record around events alone."""
+
+    before_s: float = Field(default=5.0, ge=0, le=300)
+    after_s: float = Field(default=10.0, ge=0, le=3600)
+    memory_mb: float = Field(default=256.0, gt=0, le=100_000)  # of the results before an event
+
+
 class _Recorded(_Settings):
     """What all recordings have in common."""
 
@@ -48,6 +56,7 @@ class _Recorded(_Settings):
     max_minutes: Positive | None = 60
     keep_gb: Positive | None = None  # of all recordings in the folder; the oldest are deleted
     keep_days: Positive | None = None
+    around_events: AroundEvents | None = None  # None: all results
 
     def rotation(self) -> Rotation:
         """The same in bytes and seconds."""

@@ -1,0 +1,32 @@
+"""Makes the notifiers of a rig from their settings."""
+
+from collections.abc import Sequence
+
+from .delivery import Notifier
+from .event_lines import EventLines
+from .mqtt import Mqtt
+from .notify_settings import LinesSettings, MqttSettings, NotifierSettings, WebhookSettings
+from .webhook import Webhook
+
+
+def open_notifiers(settings: Sequence[NotifierSettings], rig: str) -> list[Notifier]:
+    """Make the notifiers of a rig; raises SinkError for one that can never work."""
+    notifiers: list[Notifier] = []
+    try:
+        for each in settings:
+            notifiers.append(_notifier(each, rig))
+    except BaseException:
+        for notifier in notifiers:
+            notifier.close()
+        raise
+    return notifiers
+
+
+def _notifier(settings: NotifierSettings, rig: str) -> Notifier:
+    match settings:
+        case LinesSettings():
+            return EventLines(settings)
+        case WebhookSettings():
+            return Webhook(settings)
+        case MqttSettings():
+            return Mqtt(settings, rig)

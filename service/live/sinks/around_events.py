@@ -1,0 +1,88 @@
+"""Records results around events: some seconds before, all of the event, some seconds after."""
+
+from collections import deque
+
+from ..live_result import LiveResult
+from .settings import AroundEvents
+from .sink import Sink
+
+CATCH_UP = 3  # results that are written for one that comes, until none waits
+
+
+class EventRecording:
+    """
+    Keeps the newest results in bounded memory, and hands those around events to another sink.
+
+    That sink is closed after each event, so that each has files of its own; events that overlap
+    share them. The results before an event are written a few at a time, so that this sink keeps
+    pace with its rig.
+    """
+
+    def __init__(self, sink: Sink, settings: AroundEvents) -> None:
+        self.name = f"{sink.name} around events"
+        self._sink = sink
+        self._before_ns = round(settings.before_s * 1e9)
+        self._after_ns = round(settings.after_s * 1e9)
+        self._most_bytes = settings.memory_mb * 1e6
+        self._kept: deque[LiveResult] = deque()
+        self._bytes = 0
+        self._wanted = 0  # of the kept ones: the oldest, which are to be written
+        self._until_ns: int | None = None  # stamp up to which results are wanted
+        self._open = False  # the other sink has a file
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Results around events that were not written."""
+        return self._dropped + self._sink.dropped
+
+    def write(self, result: LiveResult) -> None:
+        """Take a result; raises what the other sink raises."""
+        self._keep(result)
+        if result.in_event:
+            self._until_ns = result.stamp_ns + self._after_ns
+        # Stamps that go back end what was wanted, too.
+        if self._until_ns is not None and 0 <= self._until_ns - result.stamp_ns <= self._after_ns:
+            self._wanted = len(self._kept)
+        else:
+            self._until_ns = None
+        self._forget()
+        for _ in range(min(CATCH_UP, self._wanted)):
+            self._write_oldest()
+        if self._open and not self._wanted and self._until_ns is None:
+            self._close()
+
+    def close(self) -> None:
+        """Write what is wanted and close the other sink."""
+        while self._wanted:
+            self._write_oldest()
+        self._close()
+
+    def _keep(self, result: LiveResult) -> None:
+        self._kept.append(result)
+        self._bytes += result.nbytes
+
+    def _forget(self) -> None:
+        """Let go what is too old or too much; of what is to be written the oldest is dropped."""
+        newest_ns = self._kept[-1].stamp_ns
+        while not self._wanted and not 0 <= newest_ns - self._kept[0].stamp_ns <= self._before_ns:
+            self._take()
+        while self._bytes > self._most_bytes and len(self._kept) > 1:
+            self._take()
+            if self._wanted:
+                self._wanted -= 1
+                self._dropped += 1
+
+    def _take(self) -> LiveResult:
+        oldest = self._kept.popleft()
+        self._bytes -= oldest.nbytes
+        return oldest
+
+    def _write_oldest(self) -> None:
+        self._wanted -= 1
+        self._open = True
+        self._sink.write(self._take())
+
+    def _close(self) -> None:
+        self._open = False
+        self._sink.close()
