@@ -81,4 +81,6 @@ def log_config(form: LogFormat) -> dict[str, Any]:
             }
         },
         "root": {"level": "INFO", "handlers": ["stderr"]},
+        # It logs each request with the whole address, whose path may be a secret.
+        "loggers": {"httpx": {"level": "WARNING"}},
     }

@@ -115,7 +115,7 @@ export function presentState({ rate, latency_ms: latency, skew_ms: skew, dropped
 }
 
 // `note`: a line of its own below the cells.
-function rows(id, entries) {
+export function rows(id, entries) {
   byId(id).tBodies[0].replaceChildren(...entries.flatMap(({ bad, note, cells }) => {
     const row = element("tr");
     row.append(...cells.map((text, place) => element(place ? "td" : "th", String(text))));

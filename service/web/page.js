@@ -5,8 +5,10 @@ import { hasToken, open, read } from "./door.js";
 import { fuse } from "./fuse.js";
 import { Inputs, PARTS } from "./inputs.js";
 import { Layers, VIEWS } from "./layers.js";
+import { presentEvents } from "./events.js";
 import { Legend } from "./legend.js";
 import { Live, lost, presentState } from "./live.js";
+import { marksOf } from "./marks.js";
 import { PALETTES } from "./palette.js";
 import { Player } from "./player.js";
 import { presentRange } from "./range.js";
@@ -58,7 +60,8 @@ function redraw() {
   write(byId("left-name"), VIEWS[left]);
   write(byId("right-name"), VIEWS[right]);
   if (!scene) return;
-  viewer.show(layers.of(left), layers.of(right), scene.width, scene.height);
+  const marks = byId("show-marks").checked ? marksOf(scene, legend.classes) : null;
+  viewer.show(layers.of(left), layers.of(right), scene.width, scene.height, marks);
   readout.show(scene, legend.classes, point);
   presentRange(scene, byId("palette").value);
 }
@@ -200,9 +203,10 @@ function chooseTab(rig) {
     else byId("samples").querySelector("button")?.click();
     return;
   }
+  const tell = (state) => { presentState(state); presentEvents(state); };
   live = new Live(rig, {
-    result: (header, scene) => { lost(""); presentState(header.state); show(scene); },
-    state: presentState,
+    result: (header, scene) => { lost(""); tell(header.state); show(scene); },
+    state: tell,
     lost,
   });
 }
@@ -224,6 +228,7 @@ function startControls() {
     redraw();
   };
   byId("opacity").oninput = recolour;
+  byId("show-marks").onchange = redraw;
   byId("zoom-in").onclick = () => viewer.zoom(1);
   byId("zoom-out").onclick = () => viewer.zoom(-1);
   byId("fit").onclick = () => viewer.fit();

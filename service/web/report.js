@@ -2,7 +2,7 @@
 
 import { byId, describe, element, words, write } from "./dom.js";
 
-const STAGES = ["receive", "decode", "align", "queue", "infer", "encode", "steady"];
+const STAGES = ["receive", "decode", "align", "queue", "infer", "encode", "steady", "objects"];
 
 export function present(report) {
   const faults = report.pair.flags;

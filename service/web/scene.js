@@ -1,6 +1,6 @@
 // A scene: one pair with all that the service made of it, in the pixels of the visible view.
 // {width, height, visible, fused: pictures to draw; infrared, labels, confidence, counts: numbers, null
-// if there are none; approximate: infrared came as JPEG; report}
+// if there are none; approximate: infrared came as JPEG; report; zones of its rig}
 
 import { decodePng, inflate } from "./png.js";
 
@@ -40,6 +40,7 @@ export async function sceneOfMessage(buffer) {
   const scene = {
     width, height, visible, fused, infrared: levels(infrared, width, height), labels,
     confidence, counts, approximate: true, report: header.report,
+    zones: header.state.zones,
   };
   return { header, scene };
 }

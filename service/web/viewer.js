@@ -17,6 +17,7 @@ export class Viewer {
   #cross = null; // pixel of the crosshair
   #pointers = new Map();
   #waiting = false;
+  #marks = null;
 
   // `said`: {point(pixel or null, byKey), zoom(percent)}
   constructor(canvas, wipe, said) {
@@ -39,8 +40,10 @@ export class Viewer {
     this.wipeTo(0.5);
   }
 
-  show(left, right, width, height) {
+  // `marks(context, scale)` draws over the pictures, in their pixels; none: nothing.
+  show(left, right, width, height, marks = null) {
     this.#sides = [left, right];
+    this.#marks = marks;
     this.#port.setPicture(width, height);
     if (this.#cross && (this.#cross.x >= width || this.#cross.y >= height)) this.#cross = null;
     this.#changed();
@@ -94,6 +97,7 @@ export class Viewer {
     context.clearRect(0, 0, width, height);
     this.#drawSide(context, this.#sides[0], 0, edge);
     this.#drawSide(context, this.#sides[1], edge, width - edge);
+    if (this.#marks) this.#drawMarks(context);
     if (this.#cross) this.#drawCross(context, this.#port.middle(this.#cross));
   }
 
@@ -109,6 +113,15 @@ export class Viewer {
     context.imageSmoothingEnabled = scale < PIXELATED;
     context.imageSmoothingQuality = "high";
     for (const picture of pictures) context.drawImage(picture, 0, 0, across, down);
+    context.restore();
+  }
+
+  #drawMarks(context) {
+    const { x, y, scale } = this.#port;
+    const ratio = devicePixelRatio;
+    context.save();
+    context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
+    this.#marks(context, scale);
     context.restore();
   }
 

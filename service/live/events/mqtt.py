@@ -12,7 +12,7 @@ from ...schemas.events import Event
 from ..sinks.sink_error import SinkError
 from .delivery import TryAgain
 from .notify_settings import MqttSettings
-from .webhook import trusted
+from .webhook import reason_of, trusted
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 KEEPALIVE_S = 30
@@ -85,8 +85,7 @@ class Mqtt:
         try:
             client.connect(self._host, self._port, KEEPALIVE_S)
         except (OSError, ValueError) as error:
-            words = getattr(error, "strerror", None) or type(error).__name__
-            raise TryAgain(f"cannot be reached: {words}") from None
+            raise TryAgain(f"cannot be reached: {reason_of(error)}") from None
         client.loop_start()
         in_time = answered.wait(self._settings.timeout_s)
         if not in_time or refusal[0]:

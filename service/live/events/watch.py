@@ -124,7 +124,7 @@ class EventWatch:
             case = watched.cases.setdefault(key, _Case(Presence(watched.rule)))
             if evidence := found.get(key):
                 case.add(evidence, stamp_ns, getattr(watched.rule, "below_c", None) is not None)
-            change = case.presence.see(stamp_ns / 1e9, evidence is not None)
+            change = case.presence.see(stamp_ns, evidence is not None)
             if change:
                 yield self._event(watched.rule, key, case, stamp_ns, change == "end", result)
             if not (case.presence.active or case.presence.pending):

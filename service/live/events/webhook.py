@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import hmac
+import os
+import socket
 import ssl
 import time
 from urllib.parse import urlsplit
@@ -82,10 +84,7 @@ class Webhook:
         except SinkError as error:
             raise TryAgain(str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            # Its own words may hold the address.
-            reason = error.__cause__ or error
-            words = getattr(reason, "strerror", None) or type(error).__name__
-            raise TryAgain(f"cannot be reached: {words}") from None
+            raise TryAgain(f"cannot be reached: {reason_of(error)}") from None
 
     def _headers(self, body: bytes, delivery: str) -> dict[str, str]:
         timestamp = str(int(time.time()))  # of this try, so that a receiver can refuse old ones
@@ -102,13 +101,28 @@ class Webhook:
         return _filled(self._settings.secret.get_secret_value()).encode()
 
 
+def reason_of(error: BaseException) -> str:
+    """What the system says of an error; the words of libraries may hold the address."""
+    deeper: BaseException | None = error
+    for _ in range(8):
+        match deeper:
+            case None:
+                break
+            case ssl.SSLError(reason=str(words)) | socket.gaierror(strerror=str(words)):
+                return words
+            case OSError(errno=int(number)):
+                return os.strerror(number)
+        deeper = deeper.__cause__ or deeper.__context__
+    return type(error).__name__
+
+
 def trusted(ca_file: object, name: str) -> ssl.SSLContext:
     """Whom to trust; raises SinkError for a file that holds no certificates."""
     try:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError) as error:
-        words = getattr(error, "strerror", None) or type(error).__name__
-        raise SinkError(f"{name}: ca_file {ca_file} cannot be used: {words}") from None
+        words = f"ca_file {ca_file} cannot be used: {reason_of(error)}"
+        raise SinkError(f"{name}: {words}") from None
 
 
 def _check_httpx() -> None:

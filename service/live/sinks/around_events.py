@@ -39,6 +39,8 @@ class EventRecording:
     def write(self, result: LiveResult) -> None:
         """Take a result; raises what the other sink raises."""
         self._keep(result)
+        self._forget_old()
+        self._forget_much()
         if result.in_event:
             self._until_ns = result.stamp_ns + self._after_ns
         # Stamps that go back end what was wanted, too.
@@ -46,7 +48,6 @@ class EventRecording:
             self._wanted = len(self._kept)
         else:
             self._until_ns = None
-        self._forget()
         for _ in range(min(CATCH_UP, self._wanted)):
             self._write_oldest()
         if self._open and not self._wanted and self._until_ns is None:
@@ -62,11 +63,14 @@ class EventRecording:
         self._kept.append(result)
         self._bytes += result.nbytes
 
-    def _forget(self) -> None:
-        """Let go what is too old or too much; of what is to be written the oldest is dropped."""
+    def _forget_old(self) -> None:
+        """Let go what is too old, unless it is to be written."""
         newest_ns = self._kept[-1].stamp_ns
         while not self._wanted and not 0 <= newest_ns - self._kept[0].stamp_ns <= self._before_ns:
             self._take()
+
+    def _forget_much(self) -> None:
+        """Let go what is too much; of what is to be written the oldest is dropped and counted."""
         while self._bytes > self._most_bytes and len(self._kept) > 1:
             self._take()
             if self._wanted:

@@ -82,10 +82,25 @@ def settings_file(folder: Path, port: int, password_file: Path) -> Path:
     streams = [f"rtsp://u:{user}@{host}/y" for user, host in _sink_addresses(port, password_file)]
     words = [*streams, str(folder / "out" / "lines.jsonl"), str(folder / "out" / "video.mkv")]
     lines += ["[[rigs]]", 'name = "good"', f'visible = "{SYNTHETIC}"', f'infrared = "{SYNTHETIC}"']
-    lines += [f"sinks = {json.dumps(words)}"]
+    lines += [f"sinks = {json.dumps(words)}", *notified(folder, port, password_file)]
     file = folder / "rigs.toml"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
+
+
+def notified(folder: Path, port: int, password_file: Path) -> list[str]:
+    """An event, and receivers with secrets that cannot be reached, refuse, and work."""
+    lines = ["[[rigs.events]]", 'kind = "object"', 'name = "any"', "start_s = 0", "end_s = 0.2"]
+    lines += ["cooldown_s = 0"]
+    for host in ("127.0.0.1:1", f"127.0.0.1:{port}"):
+        for secret in ("${LENS}", f"${{file:{password_file}}}"):
+            address = f"http://u:{OTHER}@{host}/hook/{LITERAL}?token=${{LENS}}"
+            lines += ["[[rigs.notify]]", 'kind = "webhook"', f'url = "{address}"']
+            lines += [f'secret = "{secret}"']
+            lines += ["[[rigs.notify]]", 'kind = "mqtt"', f'url = "mqtt://{host}"']
+            lines += ['user = "rig"', f'password = "{secret}"']
+    file = folder / "out" / "events.jsonl"
+    return [*lines, "[[rigs.notify]]", 'kind = "lines"', f'path = "{file}"']
 
 
 def _sink_addresses(port: int, password_file: Path) -> list[tuple[str, str]]:
@@ -150,6 +165,9 @@ def answers_of(address: str, rigs: int) -> Iterator[tuple[str, bytes]]:
         (good,) = (state for state in states if state["name"] == "good")
         streams = [sink for sink in good["sinks"] if sink["name"].startswith("stream")]
         assert streams and all(sink["error"] for sink in streams)
+        *failing, lines = good["notify"]
+        assert len(failing) == 8 and all(each["error"] for each in failing)
+        assert lines["sent"] and good["events"]
     with connect(f"ws://{address}/live/good") as socket:
         socket.send("next")
         message = socket.recv(20)
@@ -187,7 +205,7 @@ def test_passwords_are_nowhere(
     assert log.count(b"is lost") > 5 and b"renewed" in log
     seen.append(("log", log))
     recorded = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
-    assert len(recorded) == 2
+    assert len(recorded) == 3
     seen += [(path.name, path.read_bytes()) for path in recorded]
     (video,) = (path for path in recorded if path.suffix == ".mkv")
     with av.open(str(video)) as container:

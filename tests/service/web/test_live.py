@@ -16,8 +16,9 @@ from playwright.sync_api import Page, Route, WebSocketRoute, expect
 from segmif.imaging import codecs
 from service.schemas.live_state import RigState, SinkState, SourceState
 from tests.conftest import HOT, PERSON
+from tests.service.live.events.test_webhook import event
 from tests.service.live.test_run import running
-from tests.service.web.conftest import Open, fused, pixel_on_screen
+from tests.service.web.conftest import Open, colour_at, fused, pixel_on_screen
 
 HEIGHT, WIDTH = 48, 64
 random = np.random.default_rng(5)
@@ -149,6 +150,27 @@ def test_live_pictures_are_shown_and_read_out(page: Page, rigs: Rigs) -> None:
     asked = rigs.asked
     page.wait_for_timeout(200)
     assert rigs.asked > asked  # the page asks for more
+
+
+def test_boxes_zones_and_events_are_shown(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-numbers >> text=24.9")
+    assert not page.is_visible("#live-events")
+    box = {"id": PERSON, "name": "person", "box": [30, 10, 20, 30], "area": 600}
+    person = box | {"centroid": [39.5, 24.5], "confidence": 1, "track": 7}
+    rigs.report["objects"] = {"found": [person], "left_out": 0}
+    zone = {"name": "yard", "polygon": [[0.1, 0.2], [0.3, 0.2], [0.3, 0.9]], "units": "relative"}
+    going = event(3).model_dump(mode="json")
+    rigs.states[0] |= {"zones": [zone], "events": [going]}
+    row = page.locator("#live-events tbody tr")
+    expect(row).to_contain_text(re.compile("intruder.*yärd.*person.*now"))
+    edge = pixel_on_screen(page, 49, 30, WIDTH, HEIGHT)
+    edge = edge[0] + (pixel_on_screen(page, 50, 30, WIDTH, HEIGHT)[0] - edge[0]) / 2, edge[1]
+    drawn = colour_at(page, edge)
+    page.uncheck("#show-marks")
+    assert colour_at(page, edge) != drawn
+    rigs.states[0]["events"] = [going, going | {"phase": "end", "reason": "over"}]
+    expect(row).to_contain_text("over")
+    expect(row).to_have_count(1)
 
 
 def test_a_lost_socket_is_named_and_opened_again(page: Page, rigs: Rigs) -> None:

@@ -1,0 +1,57 @@
+// Boxes of objects and outlines of zones, drawn over the picture.
+
+import { words } from "./dom.js";
+
+const LINE = 2; // stage pixels
+const TEXT = 12;
+const ZONE = "#ffd23f";
+
+// What draws the marks of a scene into a context whose unit is a picture pixel; `pixel`: stage pixels in it.
+export function marksOf(scene, classes) {
+  const { found = [] } = scene.report.objects ?? {};
+  const zones = scene.zones ?? [];
+  const { width, height } = scene.report.visible ?? scene;
+  const [across, down] = [scene.width / width, scene.height / height]; // the mask may have half the size
+  return (context, pixel) => {
+    context.lineWidth = LINE / pixel;
+    context.font = `${TEXT / pixel}px system-ui, sans-serif`;
+    context.textBaseline = "bottom";
+    for (const zone of zones) drawZone(context, zone, pixel, scene, [across, down]);
+    for (const object of found) drawObject(context, object, pixel, classes, [across, down]);
+  };
+}
+
+function drawObject(context, { id, name, box, track }, pixel, classes, [across, down]) {
+  const [x, y, width, height] = [box[0] * across, box[1] * down, box[2] * across, box[3] * down];
+  const shown = classes.find((one) => one.id === id);
+  if (!shown?.shown) return;
+  const colour = `rgb(${shown.colour})`;
+  context.strokeStyle = colour;
+  context.strokeRect(x, y, width, height);
+  label(context, track === null ? words(name) : `${words(name)} ${track}`, x, y, pixel, colour);
+}
+
+function drawZone(context, { name, polygon, units }, pixel, scene, [across, down]) {
+  const [wide, high] = units === "relative" ? [scene.width, scene.height] : [across, down];
+  const corners = polygon.map(([x, y]) => [x * wide, y * high]);
+  context.strokeStyle = ZONE;
+  context.setLineDash([6 / pixel, 4 / pixel]);
+  context.beginPath();
+  for (const [x, y] of corners) context.lineTo(x, y);
+  context.closePath();
+  context.stroke();
+  context.setLineDash([]);
+  const [x, y] = corners.reduce((one, other) => (other[1] < one[1] ? other : one));
+  label(context, name, x, y, pixel, ZONE);
+}
+
+// Dark letters' edges: a label is read on any picture.
+function label(context, text, x, y, pixel, colour) {
+  context.lineJoin = "round";
+  context.lineWidth = 3 / pixel;
+  context.strokeStyle = "#000c";
+  context.strokeText(text, x, y);
+  context.fillStyle = colour;
+  context.fillText(text, x, y);
+  context.lineWidth = LINE / pixel;
+}
