@@ -135,8 +135,8 @@ up: ## the service with Prometheus and Grafana; PROFILE=gpu, live or live-gpu; n
 LOCK := uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make image-lock'
 
 image-lock: ## docker/requirements anew from pyproject.toml (needs uv); JetPack 6 has Python 3.10
-	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml --extra live -o cpu.txt
-	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml --extra live gpu.in -o gpu.txt
+	cd docker/requirements && $(LOCK) --python-version 3.13 --generate-hashes ../../pyproject.toml --extra live --extra mqtt -o cpu.txt
+	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes ../../pyproject.toml --extra live --extra mqtt gpu.in -o gpu.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes build.in -o build.txt
 	cd docker/requirements && $(LOCK) --python-version 3.10 --generate-hashes cmake.in -o cmake.txt
 	cd docker/requirements && $(LOCK) --python-version 3.11 --generate-hashes ../../pyproject.toml --extra train --extra export -o train.txt

@@ -107,9 +107,9 @@ def check(tool: str, *words: str) -> None:
 @pytest.mark.parametrize(
     ("lock", "python", "extras", "source"),
     [
-        ("cpu", "3.13", ["live"], None),
-        ("gpu", "3.10", ["live"], "gpu.in"),  # JetPack 6
-        ("gpu", "3.12", ["live"], "gpu.in"),
+        ("cpu", "3.13", ["live", "mqtt"], None),
+        ("gpu", "3.10", ["live", "mqtt"], "gpu.in"),  # JetPack 6
+        ("gpu", "3.12", ["live", "mqtt"], "gpu.in"),
         ("train", "3.12", ["train", "export"], None),
         ("build", "3.12", None, "build.in"),
         ("cmake", "3.10", None, "cmake.in"),

@@ -64,9 +64,10 @@ class Mqtt:
     def _connected(self) -> Any:
         """A client that the broker has accepted; raises TryAgain."""
         import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
 
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, self._unique_id(), reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2, self._unique_id(), reconnect_on_failure=False
         )
         try:
             client.username_pw_set(*self._login())

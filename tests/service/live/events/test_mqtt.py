@@ -150,8 +150,8 @@ def test_tls_is_checked_and_a_wrong_password_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
-    for name, each in (("ours.pem", authority), ("strange.pem", stranger)):
-        each.cert_pem.write_to_path(tmp_path / name)
+    for name, maker in (("ours.pem", authority), ("strange.pem", stranger)):
+        maker.cert_pem.write_to_path(tmp_path / name)
     ours = tmp_path / "ours.pem"
     with running(tmp_path, authority) as broker, subscribed(broker, ours) as got:
         url = f"mqtts://127.0.0.1:{broker.port}"
