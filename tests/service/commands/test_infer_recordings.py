@@ -91,6 +91,10 @@ def lines_of(report: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in report.read_text().splitlines()]
 
 
+def objects_of(report: Path) -> list[dict[str, Any]]:
+    return [line["report"]["objects"] for line in lines_of(report)]
+
+
 def pictures_of(video: Path) -> tuple[list[int], Pictures]:
     """Stamps [ns] of a video, and its pictures as RGB."""
     with av.open(str(video)) as container:
@@ -197,7 +201,7 @@ def killed(arguments: list[str], after: int) -> None:
     [
         ("out.mp4", ["--picture=overlay"], (1, 60)),
         ("out.mkv", ["--picture=overlay", "--codec=ffv1"], (40, 30)),
-        ("out.mcap", [], (60,)),
+        ("out.mcap", ["--objects"], (60,)),
     ],
 )
 def test_a_killed_run_goes_on_and_gives_the_same(
@@ -225,6 +229,8 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert found and int(found[1]) >= 25 and int(found[1]) + int(found[2]) == COUNT
     if name.endswith(".mcap"):
         assert messages_of(out) == messages_of(whole)
+        found, expected_objects = map(objects_of, (report, whole.with_name("out.report.jsonl")))
+        assert found == expected_objects and any(each["found"] for each in found)
     else:
         stamps, pictures = pictures_of(out)
         expected = pictures_of(whole)
