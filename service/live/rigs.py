@@ -103,7 +103,7 @@ class Rigs:
         running.cancel()  # first: a pair that is begun later would find its sinks closed
         await asyncio.gather(running, return_exceptions=True)
         if not await pipeline.close():
-            logger.error("%s: a sink did not end in time", name)
+            logger.error("%s: a sink did not end in time, or an event did not arrive", name)
             self.failed = True
         logger.info("%s: %s", name, summary(rig_state(pipeline)))
         self.failed = self.failed or pipeline.failed

@@ -47,15 +47,11 @@ class Delivery:
     Beyond `waiting` events the oldest is dropped and counted.
     """
 
-    def __init__(
-        self, notifier: Notifier, waiting: int, give_up_s: float, *, lossless: bool = False
-    ) -> None:
-        """A `lossless` one makes `put` wait instead of dropping."""
+    def __init__(self, notifier: Notifier, waiting: int, give_up_s: float) -> None:
         self.name = notifier.name
         self.sent = self.retried = self.dropped = 0
         self.error: str | None = None  # in force
         self._notifier, self._most, self._give_up_s = notifier, waiting, give_up_s
-        self._lossless = lossless
         self._queue: deque[tuple[float, Event]] = deque()
         self._changed = Condition()
         self._due: float | None = None  # when the closing thread gives up
@@ -70,8 +66,6 @@ class Delivery:
     def put(self, event: Event) -> None:
         """Queue an event."""
         with self._changed:
-            while self._lossless and len(self._queue) >= self._most and self._due is None:
-                self._changed.wait()
             self._queue.append((time.monotonic(), event))
             if len(self._queue) > self._most:
                 del self._queue[1]  # the first is on its way

@@ -35,12 +35,12 @@ class RigEvents:
         *,
         lossless: bool = False,
     ) -> None:
-        """A `lossless` one waits for its notifiers, and takes no camera for lost."""
+        """With `lossless` recordings no camera is taken for lost."""
         self.rules, self.zones = rules, zones
         self.recent: deque[Event] = deque(maxlen=RECENT)
         self.counts: Counter[tuple[str, str]] = Counter()  # by name and phase
         self.deliveries = [
-            Delivery(notifier, settings.waiting, settings.give_up_s, lossless=lossless)
+            Delivery(notifier, settings.waiting, settings.give_up_s)
             for notifier, settings in notifiers
         ]
         self._watch = EventWatch(rig, rules, zones)

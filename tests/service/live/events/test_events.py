@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli
 
+from segmif.classes import MFNET
 from segmif.imaging.codecs import write_png
+from segmif.thermal.camera_profile import Cameras
 from service.commands.cli import main
+from service.live.open_rig import check_classes, check_rig
+from service.live.rig_settings import LiveSettings
 from tests.conftest import HOT
 from tests.service.live.test_run import ROOT, running, wait_until
 
@@ -205,6 +210,28 @@ def test_tracks_stay_with_their_object(events: dict[str, list[dict[str, Any]]]) 
     assert len(tracks) == 1  # though it flickers
     before = events[""][0]["report"]["objects"]["found"][0]["track"]
     assert before not in tracks
+
+
+def test_the_settings_of_the_guide_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (ROOT / "docs/guides/events.md").read_text(encoding="utf-8")
+    (tmp_path / "webhook").write_text("secret\n")
+    text = guide.partition("```toml\n")[2].partition("```")[0]
+    text = text.replace("/run/secrets/webhook", str(tmp_path / "webhook"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATE_PASSWORD", "a")
+    monkeypatch.setenv("BROKER_PASSWORD", "b")
+    live = LiveSettings.model_validate(tomli.loads(text))
+    check_rig(live.rigs[0], live, Cameras())
+    check_classes(live.rigs[0], MFNET)
+    assert {rule.kind for rule in live.rigs[0].events} == {
+        "object",
+        "warm",
+        "temperature",
+        "fault",
+    }
+    assert len(live.rigs[0].notify) == 3 and len(live.rigs[0].zones) == 2
 
 
 @pytest.mark.parametrize(
