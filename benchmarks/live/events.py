@@ -92,9 +92,9 @@ def stream(
         for event in watch.see(result):
             (starts if event.phase == "start" else ends).append(stamp_ns / 1e9)
     cpu_ms = 1000 * (time.process_time() - began) / len(inside)
-    return {"still": still, "seconds": len(inside) / RATE, "cpu_ms_a_pair": round(cpu_ms, 1)} | (
-        judged(inside, starts, ends)
-    )
+    found = judged(inside, starts, ends) | {"cpu_ms_a_pair": round(cpu_ms, 1)}
+    print(light, still, found, flush=True)
+    return {"still": still, "seconds": len(inside) / RATE} | found
 
 
 def judged(inside: list[bool], starts: list[float], ends: list[float]) -> dict[str, object]:

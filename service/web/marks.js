@@ -7,9 +7,9 @@ const TEXT = 12;
 const ZONE = "#ffd23f";
 
 // What draws the marks of a scene into a context whose unit is a picture pixel; `pixel`: stage pixels in it.
-export function marksOf(scene, classes) {
+export function marksOf(scene, classes, draft) {
   const { found = [] } = scene.report.objects ?? {};
-  const zones = scene.zones ?? [];
+  const zones = [...(scene.zones ?? []), ...(draft ? [draft] : [])];
   const { width, height } = scene.report.visible ?? scene;
   const [across, down] = [scene.width / width, scene.height / height]; // the mask may have half the size
   return (context, pixel) => {

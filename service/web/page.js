@@ -19,14 +19,17 @@ import { sceneOfParts } from "./scene.js";
 import { startTabs, wantedRig } from "./tabs.js";
 import { startTheme } from "./theme.js";
 import { Viewer } from "./viewer.js";
+import { ZoneDraft } from "./zone_draft.js";
 
 const layers = new Layers();
 const legend = new Legend(recolour);
 const readout = new Readout();
 const viewer = new Viewer(byId("canvas"), byId("wipe"), {
   point: (pixel, byKey) => { point = pixel; if (layers.scene) readout.show(layers.scene, legend.classes, pixel, byKey); },
+  press: (pixel) => layers.scene && draft.add(pixel, layers.scene),
   zoom: (percent) => write(byId("zoom"), layers.scene ? `${percent} %` : "–"),
 });
+const draft = new ZoneDraft(() => redraw());
 const inputs = new Inputs({ changed: restart, wrong: refuse });
 const player = new Player(inputs, fusePair, presentPlayer);
 const stream = `page-${Math.random().toString(36).slice(2, 10)}`; // of moving sources
@@ -60,7 +63,7 @@ function redraw() {
   write(byId("left-name"), VIEWS[left]);
   write(byId("right-name"), VIEWS[right]);
   if (!scene) return;
-  const marks = byId("show-marks").checked ? marksOf(scene, legend.classes) : null;
+  const marks = byId("show-marks").checked ? marksOf(scene, legend.classes, draft.zone) : null;
   viewer.show(layers.of(left), layers.of(right), scene.width, scene.height, marks);
   readout.show(scene, legend.classes, point);
   presentRange(scene, byId("palette").value);

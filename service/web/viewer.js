@@ -19,7 +19,7 @@ export class Viewer {
   #waiting = false;
   #marks = null;
 
-  // `said`: {point(pixel or null, byKey), zoom(percent)}
+  // `said`: {point(pixel or null, byKey), zoom(percent), press(pixel)}
   constructor(canvas, wipe, said) {
     this.#canvas = canvas;
     this.#wipe = wipe;
@@ -166,7 +166,12 @@ export class Viewer {
   #release(event) {
     const at = this.#pointers.get(event.pointerId);
     this.#pointers.delete(event.pointerId);
-    if (at && at.way < MOVED && event.type === "pointerup") this.#point(this.#port.pixel(at), false);
+    if (at && at.way < MOVED && event.type === "pointerup") this.#chose(this.#port.pixel(at));
+  }
+
+  #chose(pixel) {
+    this.#point(pixel, false);
+    if (pixel) this.#said.press(pixel);
   }
 
   #point(pixel, byKey) {
@@ -187,7 +192,7 @@ export class Viewer {
     const about = this.#cross ? this.#port.middle(this.#cross) : undefined;
     const action = {
       "+": () => this.zoom(1, about), "=": () => this.zoom(1, about), "-": () => this.zoom(-1, about),
-      "0": () => this.fit(), Escape: () => this.#point(null, true),
+      "0": () => this.fit(), Enter: () => this.#cross && this.#said.press(this.#cross), Escape: () => this.#point(null, true),
       ArrowLeft: () => this.#step(event, -1, 0), ArrowRight: () => this.#step(event, 1, 0),
       ArrowUp: () => this.#step(event, 0, -1), ArrowDown: () => this.#step(event, 0, 1),
     }[event.key];

@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tomli
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from segmif.imaging import codecs
+from service.live.events.rules import Zone
 from service.schemas.live_state import RigState, SinkState, SourceState
 from tests.conftest import HOT, PERSON
 from tests.service.live.events.test_webhook import event
@@ -171,6 +173,26 @@ def test_boxes_zones_and_events_are_shown(page: Page, rigs: Rigs) -> None:
     rigs.states[0]["events"] = [going, going | {"phase": "end", "reason": "over"}]
     expect(row).to_contain_text("over")
     expect(row).to_have_count(1)
+
+
+def test_a_zone_is_drawn_with_the_pointer(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-numbers >> text=24.9")
+    page.click("#draw-zone")
+    for x, y in ((6, 9), (20, 9), (20, 40)):
+        page.mouse.click(*pixel_on_screen(page, x, y, WIDTH, HEIGHT))
+    text = page.locator("#zone-text").text_content() or ""
+    corners = [(x * WIDTH - 0.5, y * HEIGHT - 0.5) for x, y in parsed_zone(text).polygon]
+    assert corners == [pytest.approx(each, abs=0.6) for each in ((6, 9), (20, 9), (20, 40))]
+    page.click("#draw-zone")
+    page.mouse.click(*pixel_on_screen(page, 40, 40, WIDTH, HEIGHT))
+    assert page.locator("#zone-text").text_content() == text
+
+
+def parsed_zone(text: str) -> Zone:
+    """The zone of a settings file that ends with these lines."""
+    rig = '[[rigs]]\nvisible = "a"\ninfrared = "b"\n'
+    (zone,) = tomli.loads(rig + text)["rigs"][0]["zones"]
+    return Zone.model_validate(zone)
 
 
 def test_a_lost_socket_is_named_and_opened_again(page: Page, rigs: Rigs) -> None:
