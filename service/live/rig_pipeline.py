@@ -218,7 +218,7 @@ class RigPipeline:
         )
 
     def _views(self) -> tuple[View, ...]:
-        """The numbers that the page shows under the pointer, and those that sinks and events need."""
+        """The numbers that the page shows under the pointer, or that sinks and events need."""
         shown = bool(self.feed.viewers)
         needed = shown or any(isinstance(each, CollectSettings) for each in self.settings.sinks)
         counts: tuple[View, ...] = ("counts",) if shown or self.events.need_counts else ()
