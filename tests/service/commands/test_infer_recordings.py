@@ -229,8 +229,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert found and int(found[1]) >= 25 and int(found[1]) + int(found[2]) == COUNT
     if name.endswith(".mcap"):
         assert messages_of(out) == messages_of(whole)
-        found, expected_objects = map(objects_of, (report, whole.with_name("out.report.jsonl")))
-        assert found == expected_objects and any(each["found"] for each in found)
+        objects = objects_of(report)
+        assert objects == objects_of(whole.with_name("out.report.jsonl"))
+        assert any(each["found"] for each in objects)
     else:
         stamps, pictures = pictures_of(out)
         expected = pictures_of(whole)
