@@ -96,9 +96,9 @@ def notified(folder: Path, port: int, password_file: Path) -> list[str]:
         for secret in ("${LENS}", f"${{file:{password_file}}}"):
             address = f"http://u:{OTHER}@{host}/hook/{LITERAL}?token=${{LENS}}"
             lines += ["[[rigs.notify]]", 'kind = "webhook"', f'url = "{address}"']
-            lines += [f'secret = "{secret}"']
+            lines += [f'secret = "{secret}"', "timeout_s = 1"]
             lines += ["[[rigs.notify]]", 'kind = "mqtt"', f'url = "mqtt://{host}"']
-            lines += ['user = "rig"', f'password = "{secret}"']
+            lines += ['user = "rig"', f'password = "{secret}"', "timeout_s = 1"]
     file = folder / "out" / "events.jsonl"
     return [*lines, "[[rigs.notify]]", 'kind = "lines"', f'path = "{file}"']
 
@@ -186,6 +186,16 @@ def wait_until_it_works(process: subprocess.Popen[bytes], address: str) -> None:
     raise AssertionError("no pair came")
 
 
+def wait_until_receivers_failed(address: str) -> None:
+    """Return once each receiver with a secret has failed, and the one without has an event."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        *failing, lines = httpx.get(f"http://{address}/live/good").json()["notify"]
+        if all(each["error"] for each in failing) and lines["sent"]:
+            return
+        time.sleep(0.2)
+
+
 def test_passwords_are_nowhere(
     stand_in_weights: Path, tmp_path: Path, refusing: int, password_file: Path
 ) -> None:
@@ -198,6 +208,7 @@ def test_passwords_are_nowhere(
         while time.monotonic() < end:  # the processes that stream come and go
             seen += public_facts_of_processes(process.pid)
             time.sleep(0.1)
+        wait_until_receivers_failed(address)
         seen += answers_of(address, rigs=len(sources(0, password_file)) + 1)
         process.send_signal(signal.SIGHUP)
         time.sleep(1)
