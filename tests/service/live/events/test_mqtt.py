@@ -124,14 +124,15 @@ def test_a_broker_that_goes_and_returns_costs_no_event_and_makes_no_flood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(tmp_path) as broker, subscribed(broker) as got:
-        sending = delivery(broker, monkeypatch)
+        # A slow machine must not make it publish twice: that is allowed, and not what is tested.
+        sending = delivery(broker, monkeypatch, timeout_s=30)
         for number in range(5):
             sending.put(event(number))
         wait(lambda: len(got) == 5)
         broker.stop()
         for number in range(5, 25):
             sending.put(event(number))
-        wait(lambda: sending.retried >= 2)
+        wait(lambda: sending.retried >= 2, 60)
         assert sending.waiting == 20
         broker.start()
         wait(lambda: len(got) >= 25, 60)
@@ -140,7 +141,8 @@ def test_a_broker_that_goes_and_returns_costs_no_event_and_makes_no_flood(
         assert sending.closed()
         assert [int(each["id"], 16) for each in got] == list(range(25))
         assert (sending.sent, sending.dropped, sending.error) == (25, 0, None)
-        assert sending.retried <= 8 and broker.connections() <= 3
+        assert sending.retried <= 12  # the pauses double
+        assert broker.connections() == 2
         assert PASSWORD not in broker.log.read_text()
 
 
