@@ -72,7 +72,7 @@ class Preparation:
         pair = queued.request
         if pair.half_size:
             prepared = halved(prepared)
-        options, rank = pair.options, queued.slot.rank
+        options = pair.options
         confidence = remembers or CONFIDENCE in options.views or options.objects
         queued.job = self._batcher.submit(
             prepared.pair,

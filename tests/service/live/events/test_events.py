@@ -104,7 +104,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rig(recording: Path, more: str) -> str:
     return (
-        f'[[rigs]]\nname = "gate"\nvisible = "{recording}/visible"\n'
+        f'[[rigs]]\nname = "gate"\nmemory = false\nvisible = "{recording}/visible"\n'
         f'infrared = "{recording}/infrared"\n{more}'
     )
 
