@@ -18,6 +18,7 @@ from ..data.class_views import ids_by_name
 from ..data.datasets import FrameSet
 
 WIDTH = 9  # characters of a column
+MEAN = "mean of these"
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,32 @@ class Comparison:
     picture: float  # mean difference of the fused frames [levels of 255]
 
     def mean(self, matrix: ConfusionMatrix) -> float:
-        """Mean IoU of the compared classes that the frames show; NaN if they show none."""
-        found = [matrix.iou[self.classes.names.index(name)] for name in self.compared]
-        present = [value for value in found if not math.isnan(value)]
-        return float(np.mean(present)) if present else math.nan
+        """Mean IoU of the compared classes that the labels show; NaN if they show none."""
+        found = [matrix.iou[self.classes.names.index(name)] for name in self.shown]
+        return float(np.mean(found)) if found else math.nan
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The compared classes that the labels show; the same for both networks."""
+        labelled = self.before.counts.sum(1)
+        return tuple(n for n in self.compared if labelled[self.classes.names.index(n)])
 
     def as_text(self) -> str:
         """A table for people."""
-        width = max(map(len, (*self.compared, "mean of what is shown")))
+        width = max(map(len, (*self.compared, MEAN)))
         rows = [f"{self.frames}, intersection over union"]
         rows.append(f"  {'':{width}}{'before':>{WIDTH}}{'after':>{WIDTH}}")
         for name in self.compared:
             id_ = self.classes.names.index(name)
-            before = _number(self.before.iou[id_]) if name in self.known else "new"
-            after = _number(self.after.iou[id_])
-            rows.append(f"  {name:{width}}{before:>{WIDTH}}{after:>{WIDTH}}")
-        means = (_number(self.mean(matrix)) for matrix in (self.before, self.after))
-        cells = "".join(f"{mean:>{WIDTH}}" for mean in means)
-        return "\n".join([*rows, f"  {'mean of what is shown':{width}}{cells}"])
+            cells = [_number(self.before.iou[id_]), _number(self.after.iou[id_])]
+            if name not in self.known:
+                cells[0] = "new"
+            if name not in self.shown:
+                cells = ["no label"] * 2
+            rows.append(f"  {name:{width}}{cells[0]:>{WIDTH}}{cells[1]:>{WIDTH}}")
+        means = [_number(self.mean(matrix)) for matrix in (self.before, self.after)]
+        rows.append(f"  {MEAN:{width}}{means[0]:>{WIDTH}}{means[1]:>{WIDTH}}")
+        return "\n".join(rows)
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs; what is unknown is null."""
@@ -58,7 +67,7 @@ class Comparison:
         numbers = {
             when: {
                 "mean_iou": _known(self.mean(matrix)),
-                "iou": {name: _known(matrix.iou[names.index(name)]) for name in self.compared},
+                "iou": {name: _known(matrix.iou[names.index(name)]) for name in self.shown},
             }
             for when, matrix in (("before", self.before), ("after", self.after))
         }

@@ -27,6 +27,7 @@ from .comparison import Comparison, compare
 from .split import Split, in_order, split
 
 REPORT = "report.json"
+CLEAR = 0.01  # of the mean: less is no difference on a few frames
 LAYERS_OF_MASK = ("mask", "streets")  # parts of a network by whose layers no picture is made
 SHIPPED = ("mfnet", Path("mfnet"), "val")  # kind, folder and split of frames that all have
 
@@ -156,6 +157,8 @@ def _report(start: Path, out: Path, held_out: FrameSet | None, folder: Path) -> 
 
 def _verdict(found: Comparison) -> str:
     before, after = found.mean(found.before), found.mean(found.after)
+    if abs(after - before) < CLEAR:
+        return f"no clear change: {before:.3f} -> {after:.3f} on frames that it never saw"
     if after > before:
         return f"better: {before:.3f} -> {after:.3f} on frames that it never saw"
     return (

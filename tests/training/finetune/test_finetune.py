@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segmif.classes import MFNET
+from segmif.classes import MFNET, Taxonomy
 from segmif.frames import FramePair
 from segmif.imaging.codecs import write_png
 from segmif.manifest import Manifest
+from segmif.metrics import ConfusionMatrix
 from segmif.model.predict import predict_by
 from segmif.model.weights import load_network
 from training import train
@@ -19,6 +20,7 @@ from training.__main__ import main
 from training.data.datasets import open_set
 from training.data.datasets.rendered import RenderedSet
 from training.data.synthetic import scenes
+from training.finetune.comparison import Comparison
 from training.finetune.split import in_order, split
 from training.fit import step as step_module
 
@@ -145,6 +147,21 @@ def test_what_is_held_out_is_apart_in_time_and_leaves_every_class_to_learn() -> 
     assert parts.held_out == tuple(names[100:150])
     assert parts.train == tuple(names[:95] + names[155:])  # five at each end are near in time
     assert split(names[:3], shown[:3]).held_out == ()
+
+
+def test_a_class_that_no_label_shows_is_in_neither_mean() -> None:
+    classes = Taxonomy("yard", ("background", "cart", "dog"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    truth = np.array([[0, 0, 1, 1]], np.uint8)
+    before, after = (
+        ConfusionMatrix.empty(3).add(np.array([found], np.uint8), truth)
+        for found in ([0, 0, 1, 0], [0, 2, 1, 1])
+    )
+    names = classes.names
+    found = Comparison("here", classes, names, frozenset(names), before, after, 0.0)
+    assert found.shown == ("background", "cart")
+    assert found.mean(before) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert found.mean(after) == pytest.approx((1 / 2 + 1) / 2)
+    assert "dog" in found.as_text() and "no label no label" in found.as_text()
 
 
 def test_weights_and_a_config_do_not_mix(run: Run) -> None:
