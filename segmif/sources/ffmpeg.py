@@ -14,6 +14,7 @@ class Target:
     url: str = field(repr=False)  # with its password
     format: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    prompt: bool = False  # its packets are joined here, not by FFmpeg's parser
 
 
 def imported() -> Any:

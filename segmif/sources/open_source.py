@@ -82,7 +82,7 @@ def _chooses_topics(path: Path) -> bool:
 
 def _rtsp(url: str, address: str, part: Part, options: SourceOptions) -> Source:
     said = (("rtsp_transport", options.rtsp_transport), *_checked_tls(options))
-    return LiveVideo((Target(url, "rtsp", said),), address, part, options)
+    return LiveVideo((Target(url, "rtsp", said, options.low_latency),), address, part, options)
 
 
 def _http(url: str, address: str, part: Part, options: SourceOptions) -> Source:
@@ -103,7 +103,7 @@ def _checked_tls(options: SourceOptions) -> tuple[tuple[str, str], ...]:
 def _udp(url: str, address: str, part: Part, options: SourceOptions) -> Source:
     # What comes too fast is lost, as it should be, without ending the stream.
     said = (("overrun_nonfatal", "1"), ("fifo_size", "100000"), ("reuse", "1"))
-    return LiveVideo((Target(url, "mpegts", said),), address, part, options)
+    return LiveVideo((Target(url, "mpegts", said, options.low_latency),), address, part, options)
 
 
 def _synthetic(spec: str, address: str, part: Part, options: SourceOptions) -> Source:

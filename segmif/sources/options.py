@@ -18,6 +18,8 @@ class SourceOptions:
 
     timeout_s: float = 5.0  # for opening a stream, and for its next frame
     rtsp_transport: RtspTransport = "tcp"
+    # H.264 and H.265 by rtsp and udp: a picture is decoded once it has come; else one period later.
+    low_latency: bool = True
     live: bool | None = None  # whether an http(s) address is a live stream; None: by its suffix
     stream: int = 0  # which of several video streams, from 0; `#n` in the address is the same
     topic: str | None = None  # of a bag; `FILE:/topic` is the same

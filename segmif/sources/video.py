@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,9 @@ from segmif.sources.base import SourceBase, ThreadedReader
 from segmif.sources.ffmpeg import Target, error_words, imported
 from segmif.sources.frame import Part, SourceError, SourceFrame, StampFrom
 from segmif.sources.options import SourceOptions
+from segmif.sources.picture_joiner import CODECS, PictureJoiner
 from segmif.sources.pixel_formats import Thermal, infrared_pixels, visible_pixels
+from segmif.sources.prompt_packets import PacketReader, joined
 from segmif.sources.recording_facts import RecordingFacts, facts_of
 from segmif.sources.stamps import LATE_NS, RisingStamps, nanoseconds_of
 
@@ -31,6 +34,16 @@ LOW_LATENCY = {
     "analyzeduration": "1000000",
     "fpsprobesize": "0",
 }
+# Packets as they came. Of RTSP only the first is read to know the stream, and kept: it may begin
+# the first keyframe. What is needed stands in its description or comes with the keyframes.
+UNPARSED = {
+    "rtsp": {"fflags": "noparse+nofillin", "probesize": "32"},
+    "mpegts": {"fflags": "nobuffer+noparse+nofillin"},
+}
+# Each packet is a picture, so that no parser is missed.
+WHOLE = frozenset({"mjpeg", "vp8", "vp9", "av1"})
+# A picture of MPEG-TS is in one packet, or in several of nearly 64 KiB.
+TS_CUT, TS_QUIET_S = 60_000, 0.0
 log = logging.getLogger(__name__)
 
 
@@ -110,13 +123,15 @@ class VideoSource(SourceBase):
             stamps = RisingStamps(_period_ns(stream, self._options), LATE_NS if self.live else 0)
             facts = None if self.live else facts_of(container.metadata)
             number = 0
-            for frame in self._raw_frames(av, container, stream, clock):
-                time_ns, said = clock.of(frame) if clock else _of_file(frame, facts)
-                stamp_ns = stamps.next(time_ns)
-                self.dropped += stamp_ns is None
-                if stamp_ns is not None:
-                    yield Timed(frame, stamp_ns, said, stream.codec_context.name, number, facts)
-                number += 1
+            # Closed before the container: a thread may read that.
+            with closing(self._demuxed(av, container, stream, clock)) as packets:
+                for frame in self._raw_frames(av, packets):
+                    time_ns, said = clock.of(frame) if clock else _of_file(frame, facts)
+                    stamp_ns = stamps.next(time_ns)
+                    self.dropped += stamp_ns is None
+                    if stamp_ns is not None:
+                        yield Timed(frame, stamp_ns, said, stream.codec_context.name, number, facts)
+                    number += 1
             self.check_given(number)
             if stamps.restarts:
                 self._warn(f"its times jumped back {stamps.restarts} times; the stamps go on")
@@ -127,15 +142,29 @@ class VideoSource(SourceBase):
         reason = ""
         for target in self._targets:
             try:
-                return self._open(av, target)
+                return self._open_known(av, target)
             except av.FFmpegError as error:
                 # Not its text: that holds the address with its password.
                 reason = error_words(av, error)
         raise SourceError(f"{self.address} cannot be opened: {reason}")
 
+    def _open_known(self, av: Any, target: Target) -> "InputContainer":
+        """Open a target; with FFmpeg's parser if ours does not know the codec."""
+        container = self._open(av, target)
+        codecs = {
+            video.codec_context.name for video in container.streams.video if video.codec_context
+        }
+        if not target.prompt or codecs <= CODECS | WHOLE:
+            return container
+        container.close()
+        return self._open(av, replace(target, prompt=False))
+
     def _open(self, av: Any, target: Target) -> "InputContainer":
         options = {"max_pixels": str(MAX_PIXELS), **(LOW_LATENCY if self.live else {})}
-        options |= dict(target.options)
+        options |= {
+            **(UNPARSED[target.format or ""] if target.prompt else {}),
+            **dict(target.options),
+        }
         limit_s = self._options.timeout_s
         container: InputContainer = av.open(
             target.url,
@@ -178,17 +207,11 @@ class VideoSource(SourceBase):
         return stream
 
     def _raw_frames(
-        self,
-        av: Any,
-        container: "InputContainer",
-        stream: "VideoStream",
-        clock: ArrivalClock | None,
+        self, av: Any, demuxed: Iterator["Packet[VideoStream]"]
     ) -> Iterator["VideoFrame"]:
         limit_s = UNDECODED * self._options.timeout_s
         until = time.monotonic() + limit_s
-        for packet in self._packets(av, container, stream):
-            if clock:
-                packet.opaque = clock.arrived(packet)
+        for packet in self._packets(av, demuxed):
             for frame in self._frames_in(av, packet):
                 until = time.monotonic() + limit_s
                 yield frame
@@ -198,11 +221,41 @@ class VideoSource(SourceBase):
                     f"{limit_s:g} s ({self.damaged} damaged)"
                 )
 
+    def _demuxed(
+        self,
+        av: Any,
+        container: "InputContainer",
+        stream: "VideoStream",
+        clock: ArrivalClock | None,
+    ) -> Generator["Packet[VideoStream]"]:
+        """The packets of the stream, each a picture, with what tells their time."""
+        codec = stream.codec_context.name
+        if clock and codec in CODECS and container.flags & av.container.Flags.no_parse.value:
+            is_ts = container.format.name == "mpegts"
+            joiner = PictureJoiner(codec, *((TS_CUT, TS_QUIET_S) if is_ts else ()))
+            packets = PacketReader(container, stream, clock)
+            try:
+                for packet in joined(packets, joiner, stream, self.closed):
+                    self._note_damage(joiner)
+                    yield packet
+            finally:
+                packets.close()
+            return
+        for packet in container.demux(stream):
+            if clock:
+                packet.opaque = clock.arrived(packet)
+            yield packet
+
+    def _note_damage(self, joiner: PictureJoiner) -> None:
+        self.damaged, joiner.damaged = self.damaged + joiner.damaged, 0
+        if joiner.late_parts:
+            self._warn("a part of a picture came late; from now on each waits for the next one")
+
     def _packets(
-        self, av: Any, container: "InputContainer", stream: "VideoStream"
+        self, av: Any, packets: Iterator["Packet[VideoStream]"]
     ) -> Iterator["Packet[VideoStream]"]:
         """The packets up to the end, or up to where a recording is cut off."""
-        packets, given = container.demux(stream), False
+        given = False
         while not self.closed.is_set():
             try:
                 packet = next(packets, None)

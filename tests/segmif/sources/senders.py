@@ -1,6 +1,7 @@
 """Videos and streams that tests make: files, MJPEG over HTTP, MPEG-TS over UDP, H.264 over RTSP."""
 
 import base64
+import itertools
 import socket
 import ssl
 import struct
@@ -171,6 +172,9 @@ class RtspCamera:
         self.clock_off_s = clock_off_s  # of the camera's clock; None: it sends no reports
         self.sent: dict[int, int] = {}  # level of a frame to when it was taken [ns]
         self.limit: int | None = None  # frames of a connection, then it is closed
+        self.stays_s = 0.0  # how long it says nothing before that
+        self.cuts: tuple[int, ...] = ()  # bytes of the packets that a slice is cut into; () is one
+        self.pause_s = 0.0  # before the last packet of every tenth frame
 
     @contextmanager
     def serving(self) -> Iterator[int]:
@@ -239,12 +243,25 @@ class RtspCamera:
                 connection.sendall(self._report(taken_ns, ticks))
             for packet in encoder.encode(frame):
                 units = [unit for unit in bytes(packet).split(b"\0\0\1") if len(unit) > 1]
-                units = [unit.rstrip(b"\0") for unit in units]
-                for at, unit in enumerate(units):
-                    last = at == len(units) - 1
+                payloads = [one for unit in units for one in self._payloads(unit.rstrip(b"\0"))]
+                for at, payload in enumerate(payloads):
+                    last = at == len(payloads) - 1
+                    if last and number % 10 == 9:
+                        time.sleep(self.pause_s)
                     head = struct.pack(">BBHII", 0x80, 96 | last << 7, sequence, ticks, 7)
-                    connection.sendall(_interleaved(0, head + unit))
+                    connection.sendall(_interleaved(0, head + payload))
                     sequence += 1
+        stop.wait(self.stays_s)
+
+    def _payloads(self, unit: bytes) -> list[bytes]:
+        """A unit as one packet, or its slice in several (FU-A of RFC 6184)."""
+        kind, ends = unit[0] & 0x1F, list(itertools.accumulate(self.cuts, initial=1))
+        if not self.cuts or kind not in (1, 5):
+            return [unit]
+        pieces = [unit[a:b] for a, b in itertools.pairwise([*ends, len(unit)]) if unit[a:b]]
+        marks = [0x80 * (at == 0) | 0x40 * (at == len(pieces) - 1) for at in range(len(pieces))]
+        heads = [bytes([unit[0] & 0xE0 | 28, mark | kind]) for mark in marks]
+        return [head + piece for head, piece in zip(heads, pieces, strict=True)]
 
     def _report(self, taken_ns: int, ticks: int) -> bytes:
         """A sender report of RTCP: wall clock and RTP time of one moment."""
