@@ -112,11 +112,11 @@ def test_pictures_and_stamps_are_those_of_the_parser(
         parsed = Watched(address, SourceOptions(rtsp_transport=transport, low_latency=False))
         prompt.wait()
         parsed.wait()
-    # Over UDP the end of the stream may overtake its last packets.
-    assert prompt.source.damaged <= (transport == "udp")
+    # A busy server may end the stream, or begin it, within a picture.
+    assert prompt.source.damaged <= 1
     assert set(prompt.frames) <= set(recorded)
     assert len(prompt.frames) + prompt.source.dropped >= len(parsed.frames)
-    assert transport == "udp" or recorded[-1] in prompt.frames
+    assert prompt.source.damaged or transport == "udp" or recorded[-1] in prompt.frames
     both = prompt.frames.keys() & parsed.frames.keys()
     assert len(both) > FRAMES / 3
     pairs = [(prompt.frames[one], parsed.frames[one]) for one in both]
