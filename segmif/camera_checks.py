@@ -25,7 +25,7 @@ def check_videos() -> Finding:
     try:
         av = import_module("av")
     except ImportError:
-        missing = "no PyAV: no cameras, streams and videos"
+        missing = "PyAV is not installed; videos, streams and cameras need it"
         return Finding("note", missing, install_command("live"))
     lacking = [f"no decoder {name}" for name in DECODERS if not _has_codec(name, "r")]
     lacking += [f"no encoder {name}" for name in ENCODERS if not _has_codec(name, "w")]

@@ -124,10 +124,17 @@ def stall(seen: list[tuple[float, int]], gone: float, back: float) -> dict[str, 
 
 
 def balance(rig: dict[str, Any]) -> dict[str, int]:
-    """Frames that came, and those that no counter explains: a few wait for a partner."""
-    pairs = sum(rig["pairs"].values())
+    """
+    Frames that came, and those that no counter explains: a few wait for a partner.
+
+    A pair of one camera alone has no frame of the other.
+    """
+    pairs, flagged = sum(rig["pairs"].values()), rig["flagged"]
     return {
-        f"{part}_unexplained": camera["frames"] - camera["unpaired"] - pairs
+        f"{part}_unexplained": camera["frames"]
+        - camera["unpaired"]
+        - pairs
+        + flagged.get(f"{part}_missing", 0)
         for part, camera in rig["sources"].items()
     } | {"pairs": pairs}
 

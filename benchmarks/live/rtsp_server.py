@@ -31,16 +31,34 @@ def main(port: str, *files: str) -> None:
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(PIPELINE.format(file=file))
         factory.set_shared(True)
-        if number == 0:
-            factory.connect("media-configure", watch)
+        factory.connect("media-configure", watch if number == 0 else configure)
         server.get_mount_points().add_factory(f"/{Path(file).stem}", factory)
     server.attach(None)
     print("ready", flush=True)
     GLib.MainLoop().run()
 
 
+def configure(factory: object, media: GstRtspServer.RTSPMedia) -> None:
+    """Send at once: a sink of GStreamer else holds what is live for 20 ms more."""
+    media.connect("new-state", undelay)
+
+
+def undelay(media: GstRtspServer.RTSPMedia, state: int) -> None:
+    """Take the delay from each sink of a stream, once it has them."""
+    if state == int(Gst.State.PLAYING):
+        sinks = media.get_element().get_parent().iterate_recurse()
+        sinks.foreach(send_at_once)
+
+
+def send_at_once(element: Gst.Element) -> None:
+    """Take the delay from a sink; other elements have none."""
+    if element.find_property("processing-deadline"):
+        element.set_property("processing-deadline", 0)
+
+
 def watch(factory: object, media: GstRtspServer.RTSPMedia) -> None:
     """Print the time at which each frame passes the clock."""
+    configure(factory, media)
     pad = media.get_element().get_by_name("clock").get_static_pad("src")
     pad.add_probe(Gst.PadProbeType.BUFFER, log)
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
 from websockets.frames import CloseCode
 
 from .. import errors
+from ..live.live_result import LiveResult
 from ..live.page_message import page_message
 from ..live.rig_pipeline import RigPipeline
 from ..live.rig_state import rig_state
@@ -109,8 +110,12 @@ class Viewer:
                     await self._socket.close(CloseCode.GOING_AWAY, "The rig is read no longer")
                 return
             sequence = newest.sequence
-            state = rig_state(self._rig)
-            await self._socket.send_bytes(await self._codecs.run(page_message, newest, state))
+            await self._socket.send_bytes(await self._message(newest))
+
+    async def _message(self, result: LiveResult) -> bytes:
+        state, both = rig_state(self._rig), self._codecs.both
+        message: bytes = await self._codecs.run(page_message, result, state, both)
+        return message
 
 
 def _find(rigs: Rigs | None, name: str) -> RigPipeline:

@@ -18,7 +18,10 @@ from ..live.sinks.settings import SinkSettings
 from ..settings.settings import RIGS
 from .pairing_flags import add_pairing_arguments
 
-FLAGS = ("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate", "refine")
+FLAGS = (
+    *("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate"),
+    *("alone_after_s", "refine"),
+)
 CAMERAS = "two sources: --visible and --infrared, or [[rigs]] in the file that --config names"
 
 
@@ -34,6 +37,14 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
         type=FloatRange(0, 10_000),
         metavar="HZ",
         help="pairs a second that are taken at most (all)",
+    )
+    rig.add_argument(
+        "--alone-after",
+        dest="alone_after_s",
+        type=FloatRange(0, 86_400),
+        metavar="SECONDS",
+        help="without a new picture of one camera, after which the other goes on alone; 0: never "
+        "(3)",
     )
     rig.add_argument(
         "--refine", action="store_true", default=None, help="mend what misalignment pairs show"
@@ -72,6 +83,8 @@ def live_settings(options: argparse.Namespace) -> LiveSettings:
     flags = {name: value for name in FLAGS if (value := getattr(options, name)) is not None}
     if options.out:
         flags["sinks"] = [_sink(word, options.picture) for word in options.out]
+    if options.picture and not any(hasattr(sink, "picture") for sink in flags.get("sinks", ())):
+        raise ValueError("--picture is for videos and streams: state one with --out as well")
     listed = parse_toml(options.config).get(RIGS, []) if options.config else []
     if flags and listed:
         raise ValueError(f"{options.config} lists rigs, and flags name one: use either")

@@ -55,6 +55,11 @@ class CameraReader:
         """Whether the source gives frames."""
         return self.state == "connected"
 
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera or a stream, and no recording."""
+        return self.source.live
+
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()

@@ -28,17 +28,28 @@ class LiveResult:
 
     rig: str
     sequence: int  # of the pairs of this rig, from 0
-    visible: SourceFrame
-    infrared: SourceFrame
+    visible: SourceFrame | None  # None: its camera is lost, and the other one goes on alone
+    infrared: SourceFrame | None
     result: Result
     level: str = LEVELS[0].name  # what the rig gave up to keep pace, as `load_ladder` names it
     events: tuple[Event, ...] = ()  # that start or end with it
     in_event: bool = False  # an event goes on, or ends with it
+    offset_ns: int = 0  # that is added to infrared stamps
+    view: tuple[int, int] | None = None  # (H, W) of the visible camera, if the rig knows it
 
     @property
     def stamp_ns(self) -> int:
-        """When the visible frame was taken; stamps of one rig rise."""
-        return self.visible.stamp_ns
+        """When the pair was taken, on the visible camera's clock; stamps of one rig rise."""
+        if self.visible:
+            return self.visible.stamp_ns
+        return self.frame.stamp_ns + self.offset_ns
+
+    @property
+    def frame(self) -> SourceFrame:
+        """The visible frame; that of infrared if it is alone."""
+        frame = self.visible or self.infrared
+        assert frame  # a pair has one at least
+        return frame
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -49,7 +60,8 @@ class LiveResult:
     def nbytes(self) -> int:
         """Bytes of the pictures that it holds."""
         prepared, prediction = self.result.prepared, self.result.prediction
-        held = [self.visible.pixels, self.infrared.pixels, prepared.pair.visible]
+        held = [frame.pixels for frame in (self.visible, self.infrared) if frame]
+        held += [prepared.pair.visible]
         held += [prepared.pair.infrared, prediction.fused, prediction.labels]
         optional = (prediction.confidence, prepared.counts)
         return sum(each.nbytes for each in (*held, *optional) if each is not None)

@@ -1,7 +1,7 @@
 """From the frames of two cameras to the pairs that wait for the network."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
@@ -9,6 +9,8 @@ from typing import get_args
 
 from segmif.geometry.time_sync import PairMatcher
 from segmif.sources.frame import Part, SourceFrame
+
+from .lost_camera import LostCamera
 
 WAITING_PAIRS = 1  # for the network; an older one is worth nothing
 WAITING_FRAMES = 30  # of one camera, for a partner
@@ -19,6 +21,7 @@ JITTER = 0.25  # of a period, that times of arrival scatter
 PARTS: tuple[Part, Part] = get_args(Part)
 Arrived = tuple[float, SourceFrame]
 
+MAX_NS = 2**63
 DAY_NS = 86_400_000_000_000
 TWO_CLOCKS = (
     "no pairs: one recording has times of day, the other counts from 0: state --offset-ms start if "
@@ -28,11 +31,18 @@ TWO_CLOCKS = (
 
 @dataclass(frozen=True)
 class LivePair:
-    """Two frames of one moment."""
+    """Two frames of one moment; one of them if the other camera is lost."""
 
-    visible: SourceFrame
-    infrared: SourceFrame
+    visible: SourceFrame | None
+    infrared: SourceFrame | None
     arrived_s: float  # when the visible one came, on the clock of `time.monotonic`
+
+    @property
+    def lone(self) -> Part | None:
+        """The camera that is alone."""
+        if self.visible and self.infrared:
+            return None
+        return "visible" if self.visible else "infrared"
 
 
 @dataclass
@@ -40,7 +50,7 @@ class Counts:
     """What became of the pairs of one rig."""
 
     paired: int = 0
-    late: int = 0  # pairs that newer ones replaced while they waited
+    late: int = 0  # pairs that newer ones replaced while they waited, or with a stamp gone by
 
 
 class PairQueue:
@@ -57,6 +67,7 @@ class PairQueue:
         *,
         lossless: bool = False,
         from_start: bool = False,
+        lost: LostCamera | None = None,
     ) -> None:
         """
         `offset_ns` is added to infrared stamps; None: nothing pairs before `set_offset`.
@@ -64,6 +75,8 @@ class PairQueue:
         `from_start`: the first frames of both cameras are of one moment; it needs no offset.
 
         `tolerance_ns` None: half the period of the faster camera, once it is known.
+
+        `lost` says when a camera goes on alone; None: never.
         """
         self.counts = Counts()
         self.skew_ns: int | None = None  # of the last pair, infrared less visible
@@ -77,6 +90,8 @@ class PairQueue:
         self._began_ns = 0  # stamp of the first that was held
         self._last: dict[Part, SourceFrame] = {}
         self._periods: dict[Part, deque[int]] = {part: deque(maxlen=PERIODS) for part in PARTS}
+        self._lost, self._newest_ns = lost, -MAX_NS  # stamp of the last pair
+        self._passed_over: Counter[Part] = Counter()  # frames that were not matched at all
         self._pairs: deque[LivePair] = deque()
         self._ended: set[Part] = set()
         self._changed = asyncio.Condition()
@@ -84,8 +99,13 @@ class PairQueue:
     @property
     def unpaired(self) -> dict[Part, int]:
         """Frames of each camera that found no partner."""
-        matcher = self._matcher
-        return {"visible": matcher.visible_unpaired, "infrared": matcher.infrared_unpaired}
+        matched = self._matcher.visible_unpaired, self._matcher.infrared_unpaired
+        return {part: n + self._passed_over[part] for part, n in zip(PARTS, matched, strict=True)}
+
+    @property
+    def lone(self) -> Part | None:
+        """The camera that goes on alone now."""
+        return self._lost.lone if self._lost else None
 
     @property
     def tolerance_ns(self) -> int:
@@ -116,7 +136,11 @@ class PairQueue:
                 await self._changed.wait_for(lambda: self._has_room(part))
             self._note(part, frame)
             arrived = (monotonic(), frame)
-            if self._knows_offset:
+            if self._lost:
+                self._lost.see(part, frame)
+            if lone := self.lone:
+                self._go_alone(lone, part, arrived)
+            elif self._knows_offset:
                 self._match(part, arrived)
             elif self._from_start:
                 self._hold(part, arrived)
@@ -162,8 +186,33 @@ class PairQueue:
             (arrived_s, visible), (_, infrared) = pair
             self._add(LivePair(visible, infrared, arrived_s))
 
+    def _go_alone(self, lone: Part, part: Part, arrived: Arrived) -> None:
+        """Make a pair of a frame alone; one that a frozen camera repeats is passed over."""
+        arrived_s, frame = arrived
+        has_stamp = part == "visible" or self._knows_offset
+        if part != lone or not has_stamp or self._stamp_ns(part, frame) <= self._newest_ns:
+            self._passed_over[part] += 1
+        elif part == "visible":
+            self._add(LivePair(frame, None, arrived_s))
+        else:
+            self._add(LivePair(None, frame, arrived_s))
+
+    def _stamp_ns(self, part: Part, frame: SourceFrame) -> int:
+        """The stamp of a frame on the visible camera's clock."""
+        return frame.stamp_ns + (self._matcher.offset_ns if part == "infrared" else 0)
+
     def _add(self, pair: LivePair) -> None:
-        self.skew_ns = pair.infrared.stamp_ns + self._matcher.offset_ns - pair.visible.stamp_ns
+        stamps = {
+            part: self._stamp_ns(part, frame)
+            for part, frame in zip(PARTS, (pair.visible, pair.infrared), strict=True)
+            if frame
+        }
+        stamp_ns = next(iter(stamps.values()))
+        if stamp_ns <= self._newest_ns and not self._lossless:  # after infrared was alone
+            self.counts.late += 1
+            return
+        self._newest_ns = stamp_ns
+        self.skew_ns = None if pair.lone else stamps["infrared"] - stamps["visible"]
         self._pairs.append(pair)
         self.counts.paired += 1
         if len(self._pairs) > WAITING_PAIRS and not self._lossless:

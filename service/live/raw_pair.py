@@ -1,24 +1,37 @@
 """Two frames of sources as the pipeline takes a pair."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.imaging.codecs import Pixels
 from segmif.sources.frame import SourceFrame
 from segmif.wire.raw_frames import Frame, Layout
 
+from ..pipeline.result import Result
 
-def stated_of(visible: SourceFrame, infrared: SourceFrame, offset_ns: int) -> dict[str, Any]:
+GREY_LEVELS = 2  # between channels, which a codec leaves
+
+
+def stated_of(
+    visible: SourceFrame | None, infrared: SourceFrame | None, offset_ns: int
+) -> dict[str, Any]:
     """What the frames themselves state, as fields of `PairOptions`."""
-    stamps = {"visible_ns": visible.stamp_ns, "infrared_ns": infrared.stamp_ns + offset_ns}
+    stamps = {"visible_ns": visible.stamp_ns} if visible else {}
+    stamps |= {"infrared_ns": infrared.stamp_ns + offset_ns} if infrared else {}
     usable = all(stamp >= 0 for stamp in stamps.values())
     stated: dict[str, Any] = dict(stamps) if usable else {}
-    return stated | ({"shutter": True} if infrared.shutter else {})
+    if not (visible and infrared):
+        stated["sensors"] = "visible" if visible else "infrared"
+    return stated | ({"shutter": True} if infrared and infrared.shutter else {})
 
 
-def raw_frame(frame: SourceFrame) -> Frame:
-    """A frame of a source as the pipeline takes pixels: without a copy."""
+def raw_frame(frame: SourceFrame | None) -> Frame | None:
+    """A frame of a source as the pipeline takes pixels: without a copy; None if there is none."""
+    if frame is None:
+        return None
     pixels = np.ascontiguousarray(frame.pixels)
     height, width = pixels.shape[:2]
     if pixels.ndim == 3:
@@ -26,6 +39,18 @@ def raw_frame(frame: SourceFrame) -> Frame:
     if pixels.dtype == np.uint16:
         return Frame(_bytes(pixels.astype("<u2", copy=False)), Layout("y16", width, height))
     return Frame(_bytes(pixels), Layout("y8", width, height))
+
+
+def with_grey(result: Result, visible: SourceFrame | None) -> Result:
+    """A result that says whether the visible frame has colour: as pixels it has three channels."""
+    grey = visible is not None and is_grey(visible.pixels)
+    return replace(result, prepared=replace(result.prepared, visible_grey=grey))
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Whether a visible picture (H, W, 3) has no colour, as one of a thermal camera."""
+    few = pixels[::8, ::8]  # all of them would take half as long as the network
+    return bool((few.max(axis=2) - few.min(axis=2)).max() <= GREY_LEVELS)
 
 
 def _bytes(pixels: NDArray[Any]) -> memoryview:

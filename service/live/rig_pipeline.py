@@ -3,17 +3,17 @@
 import asyncio
 import logging
 from collections import Counter, deque
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 
 from segmif.frames import CONFIDENCE
 from segmif.sources.frame import Part, SourceFrame
-from segmif.thermal.camera_profile import Cameras
+from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.wire.media_types import View
 
 from ..errors import ServiceError
-from ..pipeline.result import Result
-from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.dispatcher import Dispatcher, as_it_is
 from ..scheduler.pair_request import PairRequest
 from .camera_reader import CameraReader, rate_of
 from .clock_offset import OffsetFinder, found_offset
@@ -21,10 +21,11 @@ from .events.rig_events import RigEvents
 from .live_metrics import LiveMetrics
 from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder
+from .lost_camera import OTHER, LostCamera
 from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
-from .raw_pair import raw_frame, stated_of
+from .raw_pair import raw_frame, stated_of, with_grey
 from .sinks.settings import CollectSettings
 from .sinks.sink import SinkThread
 
@@ -48,6 +49,7 @@ class RigPipeline:
     ) -> None:
         """A `lossless` pipeline processes every pair of two recordings, however long it takes."""
         settings = self.settings = opened.settings
+        self._lossless = lossless
         self.feed, self.ladder = PageFeed(), LoadLadder()
         self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the error
         self.flags: Counter[str] = Counter()  # results with each fault
@@ -55,17 +57,20 @@ class RigPipeline:
         self.last: LiveResult | None = None
         self.latency_s: float | None = None  # of the last result, from the visible frame's arrival
         self.ended = False  # both sources have
-        self.queue = PairQueue(
-            settings.offset_ns,
-            None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
-            lossless=lossless,
-            from_start=settings.offset_ms == "start",
-        )
         self._offset = OffsetFinder() if settings.offset_ms == "motion" else None
         self.cameras = {
             part: CameraReader(part, open_it, self._put, settings.name, opened.clock)
             for part, open_it in opened.sources.items()
         }
+        self.queue = PairQueue(
+            settings.offset_ns,
+            None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
+            lossless=lossless,
+            from_start=settings.offset_ms == "start",
+            lost=self._lost_camera(dispatcher),
+        )
+        self.lone: Part | None = None  # the camera that made the last pair alone
+        self._view: tuple[int, int] | None = None  # (H, W) of the visible camera
         self.sinks = [
             SinkThread(sink, partial(self._sink_failed, sink.name), lossless=lossless)
             for sink in opened.sinks
@@ -80,7 +85,6 @@ class RigPipeline:
         self.sink_errors: dict[str, str] = {}
         self._opened, self._options = opened, settings.pair_options()
         self._dispatcher, self._metrics = dispatcher, metrics
-        self._lossless = lossless
         self._room = asyncio.Semaphore(IN_WORK)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sequence = 0
@@ -112,6 +116,7 @@ class RigPipeline:
         previous: asyncio.Task[None] | None = None
         try:
             while pair := await self.queue.get():
+                self._note_lone(pair.lone)
                 if not self._takes(pair):
                     continue
                 await self._room.acquire()
@@ -152,6 +157,23 @@ class RigPipeline:
             logger.info("%s: %s", self.settings.name, found_offset(found))
         await self.queue.put(part, frame)
 
+    def _lost_camera(self, dispatcher: Dispatcher) -> LostCamera | None:
+        """What says that a camera goes on alone, unless the operator wants whole pairs only."""
+        after_s, live = self.settings.alone_after_s, [p for p, c in self.cameras.items() if c.live]
+        if not after_s or not live or self._lossless or dispatcher.rules.degraded == "refuse":
+            return None
+        return LostCamera(after_s, live)
+
+    def _note_lone(self, lone: Part | None) -> None:
+        before, self.lone = self.lone, lone
+        if lone == before:
+            return
+        if lone:
+            words = "%s: %s gives nothing new; %s goes on alone"
+            logger.warning(words, self.settings.name, OTHER[lone], lone)
+        else:
+            logger.info("%s: both cameras give pictures again", self.settings.name)
+
     def _takes(self, pair: LivePair) -> bool:
         if self._lossless:
             return True
@@ -174,15 +196,26 @@ class RigPipeline:
     async def _process(
         self, pair: LivePair, sequence: int, previous: asyncio.Task[None] | None
     ) -> None:
-        outcome, level = "ok", self.ladder.level
+        outcome, level, offset_ns = "ok", self.ladder.level, self.queue.offset_ns or 0
+        if pair.visible:
+            self._view = pair.visible.pixels.shape[0], pair.visible.pixels.shape[1]
+        view = self._view
         try:
             result = await self._dispatcher.process(self._request(pair, sequence, level), as_it_is)
+            result = with_grey(result, pair.visible)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
             self.last_error = None
             await self._deliver(
                 LiveResult(
-                    self.settings.name, sequence, pair.visible, pair.infrared, result, level.name
+                    self.settings.name,
+                    sequence,
+                    pair.visible,
+                    pair.infrared,
+                    result,
+                    level.name,
+                    offset_ns,
+                    view,
                 ),
                 pair.arrived_s,
             )
@@ -206,14 +239,16 @@ class RigPipeline:
         if views := self._views():
             stated["views"] = views
         visible, infrared = map(raw_frame, frames)
+        rules = self._opened.rules(self._dispatcher.rules, self.queue.tolerance_ns / 1e6)
+        profiles = [frame.profile if frame else CameraProfile() for frame in frames]
         return PairRequest(
             visible,
             infrared,
             self._options.model_copy(update=stated),
             f"live {self.settings.name}",
             f"{self.settings.name}-{sequence}",
-            rules=self._opened.rules(self._dispatcher.rules, self.queue.tolerance_ns / 1e6),
-            recorded=Cameras(pair.visible.profile, pair.infrared.profile),
+            rules=replace(rules, view=self._view),
+            recorded=Cameras(*profiles),
             half_size=level.half_size,
         )
 
@@ -264,9 +299,12 @@ class RigPipeline:
             counts = self.queue.counts
             if self._offset:
                 self._note_error(self._offset.why_not)
-            elif counts.paired == paired and all(c.rate for c in self.cameras.values()):
+            elif self.queue.lone is None and counts.paired == paired and self._all_give():
                 self._note_error(self._no_pairs())
             paired = counts.paired
+
+    def _all_give(self) -> bool:
+        return all(camera.rate for camera in self.cameras.values())
 
     def _no_pairs(self) -> str:
         gap_ms, within_ms = (self.queue.gap_ns or 0) / 1e6, self.queue.tolerance_ns / 1e6
@@ -276,8 +314,3 @@ class RigPipeline:
             f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "
             f"visible one, and {within_ms:.1f} ms are taken; state offset_ms or tolerance_ms"
         )
-
-
-def as_it_is(result: Result) -> Result:
-    """The answer of the dispatcher to a live pair: sinks and page encode it themselves."""
-    return result

@@ -67,6 +67,13 @@ class RigSettings(CameraFields):
     max_rate: float = Field(
         default=math.inf, gt=0, le=math.inf, description="pairs a second that are taken at most"
     )
+    alone_after_s: float = Field(
+        default=3,
+        ge=0,
+        le=86_400,
+        description="seconds without a new picture of one camera, after which the other one goes "
+        "on alone; 0: never",
+    )
     refine: bool = Field(default=False, description="correct the misalignment that pairs show")
     tint: float | None = Field(
         default=None,

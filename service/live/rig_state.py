@@ -22,6 +22,7 @@ def rig_state(rig: RigPipeline) -> RigState:
         pairs=pairs,
         dropped=sum(pairs.values()) - pairs.get("ok", 0),
         level=rig.ladder.level.name,
+        lone=rig.lone,
         error=rig.last_error,
         sources={
             part: _source_state(camera, rig.queue.unpaired[part])

@@ -106,5 +106,10 @@ class Rigs:
             logger.error("%s: a sink did not end in time, or an event did not arrive", name)
             self.failed = True
         logger.info("%s: %s", name, summary(rig_state(pipeline)))
+        for sink in pipeline.sinks:
+            if self.settings.once and sink.dropped:
+                words = "%s: %d results are not in %s, though --once takes every pair: %s"
+                why = pipeline.sink_errors.get(sink.sink.name, "it took too long")
+                logger.error(words, name, sink.dropped, sink.sink.name, why)
         self.failed = self.failed or pipeline.failed
         self._metrics.forget(name)

@@ -63,6 +63,7 @@ class PairRules:
     degraded: Policy = "flag"
     max_invalid: float = 1.0  # share of the infrared pixels, beyond which a pair is flagged
     objects: ObjectRules = field(default_factory=ObjectRules)
+    view: tuple[int, int] | None = None  # (H, W) of a visible frame that is missing; None: unknown
     cameras: Cameras = field(default_factory=Cameras)
     tint: float | None = None  # of pairs that state none; None: the network's default
     memory: bool = False  # earlier pairs of a stream steady the result
@@ -82,9 +83,9 @@ class PairRules:
             settings.degraded,
             settings.max_invalid,
             ObjectRules(settings.object_classes, settings.object_min_area),
-            cameras,
-            settings.tint,
-            settings.memory,
+            cameras=cameras,
+            tint=settings.tint,
+            memory=settings.memory,
         )
 
     def over_recorded(self, recorded: Cameras) -> "PairRules":
@@ -197,7 +198,7 @@ def to_one_view(
         return PreparedPair(pair, *shapes, "none", None, None, condition)
     heat = levels.pixels
     if visible is None:
-        size = rules.rig_aligner.visible_shape if rules.rig_aligner else heat.shape
+        size = rules.rig_aligner.visible_shape if rules.rig_aligner else rules.view or heat.shape
         visible = np.zeros((*size, 3), np.uint8)
     if rules.rig_aligner:
         aligned, rig_alignment = rules.rig_aligner.align(visible, heat, depth_m)

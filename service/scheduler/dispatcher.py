@@ -85,7 +85,7 @@ class Dispatcher:
         """
         Answer one pair; cancelling removes it from the queue unless the network has it.
 
-        `finish` makes the answer from the result, in a thread of the codecs.
+        `finish` makes the answer from the result, in a thread of the codecs. `as_it_is` needs none.
 
         Raises BadFrame, BadPair, BadParameter, UnfitSize, Superseded, EngineFailed, DeadlineMissed,
         or what `Admission.check` raises.
@@ -138,7 +138,8 @@ class Dispatcher:
         if queued.request.options.objects:
             tracks = stream.memory.tracks if stream.memory else None
             finish = partial(finish_with_objects, finish, rules.objects, tracks)
-        answer = await self.queues.codecs.run(finish, result)
+        at_once = finish is as_it_is  # a thread of the codecs may be busy
+        answer = finish(result) if at_once else await self.queues.codecs.run(finish, result)
         self.metrics.answered(result.times.ms, result.prepared.condition)
         return answer
 
@@ -196,3 +197,8 @@ class Dispatcher:
         self._engine.close()
         self.decoder.close()
         self._model.close()
+
+
+def as_it_is(result: Result) -> Result:
+    """An answer that is the result itself: whoever gets it encodes what is needed."""
+    return result

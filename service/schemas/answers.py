@@ -140,8 +140,8 @@ class Report(BaseModel):
     request_id: str
     visible: Size | None = Field(description="null if it is missing")
     visible_grey: bool = Field(
-        description="whether it came with one channel: from a grey camera, or an infrared frame "
-        "that was sent in its place"
+        description="whether it came with one channel, or live without colour: from a grey camera, "
+        "or an infrared frame that was sent in its place"
     )
     infrared: Size | None = Field(description="null if it is missing")
     pair: Fitness

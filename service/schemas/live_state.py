@@ -1,5 +1,7 @@
 """How the rigs of `segmif run` fare, as JSON."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from .events import Event, NotifierState, ZoneState
@@ -43,6 +45,10 @@ class RigState(BaseModel):
     )
     dropped: int = Field(description="pairs that were late, skipped or failed")
     level: str = Field(description="what the rig gives up to keep pace, or `full rate`")
+    lone: Literal["visible", "infrared"] | None = Field(
+        default=None,
+        description="the camera that goes on alone, since the other one gives nothing new",
+    )
     error: str | None = Field(description="what is wrong since the last result")
     sources: dict[str, SourceState] = Field(description="by camera: visible, infrared")
     sinks: list[SinkState]

@@ -102,6 +102,7 @@ export function presentState({ rate, latency_ms: latency, skew_ms: skew, dropped
   describe(byId("live-facts"), [
     ["Level", state.level],
     ["Pairs", Object.entries(state.pairs).filter(([, count]) => count).map(([outcome, count]) => `${count} ${words(outcome)}`).join(", ")],
+    ["Alone", state.lone && `${state.lone}: the other camera gives nothing new`],
     ["Faults", words(state.flags.join(", ")) || "none"],
     ["Error", state.error],
   ]);

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from segmif.imaging.codecs import Pixels
 from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
-from ...live.raw_pair import raw_frame, stated_of
+from ...live.raw_pair import is_grey, raw_frame, stated_of
 from ...pipeline.decode import decode
 from ...pipeline.infer import PairRules, PreparedPair, align_pair
 from ...pipeline.pair_checks import StreamHistory
@@ -15,8 +14,6 @@ from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from .kept_lines import KeptLine
 from .recorded_pairs import RecordedPair
-
-GREY_LEVELS = 2  # between channels, which a codec leaves
 
 
 @dataclass
@@ -64,10 +61,4 @@ class Preparation:
         visible, infrared = map(raw_frame, frames)
         decoded = decode(visible, infrared, rules.max_pixels, times, cameras=cameras)
         prepared = align_pair(decoded, rules, times, options, self._memory)
-        return replace(prepared, visible_grey=_is_grey(pair.visible.pixels))
-
-
-def _is_grey(pixels: Pixels) -> bool:
-    """Whether a picture (H, W, 3) has no colour, as one of a thermal camera."""
-    few = pixels[::8, ::8]  # all of them would take half as long as the network
-    return bool((few.max(axis=2) - few.min(axis=2)).max() <= GREY_LEVELS)
+        return replace(prepared, visible_grey=is_grey(pair.visible.pixels))

@@ -77,7 +77,7 @@ class VideoOutput:
         pixels = picture(result, self._settings.picture)
         shot = Shot(pixels, result.stamp_ns, self._encoder)
         if self._file is None:
-            facts = recording_facts(result.rig, self._settings.picture, result.visible, shot)
+            facts = recording_facts(result.rig, self._settings.picture, result.frame, shot)
             self._file, self._shape = self._begun(self._part, shot, facts), pixels.shape
         if pixels.shape != self._shape:
             (high, wide), (height, width) = self._shape[:2], pixels.shape[:2]

@@ -44,5 +44,5 @@ class ImageFolder:
 
     def _name(self, result: LiveResult) -> str:
         """Digits of a stamp sort as time does, and `infer` reads them."""
-        name = PurePath(result.visible.name).stem if self._settings.names == "source" else ""
+        name = PurePath(result.frame.name).stem if self._settings.names == "source" else ""
         return name or f"{result.stamp_ns:019d}"

@@ -104,6 +104,8 @@ def encoded(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def frame_facts(frame: SourceFrame) -> dict[str, Any]:
-    """What a line says of a frame."""
+def frame_facts(frame: SourceFrame | None) -> dict[str, Any] | None:
+    """What a line says of a frame; None if its camera is lost."""
+    if frame is None:
+        return None
     return {"name": frame.name, "stamp_ns": frame.stamp_ns, "stamp_from": frame.stamp_from}

@@ -66,27 +66,33 @@ class RosMessages:
     def of(self, result: LiveResult) -> Iterator[Message]:
         """The messages of a result; raises SinkError for a stamp that ROS cannot hold."""
         for topic in self._settings.topics:
-            yield self._message(topic, result)
-        if self._cameras:
+            if message := self._message(topic, result):
+                yield message
+        if self._cameras and result.visible:
             yield self._camera_info("visible", self._cameras.visible, result.visible)
+        if self._cameras and result.infrared:
             yield self._camera_info("infrared", self._cameras.infrared, result.infrared)
 
-    def _message(self, topic: Topic, result: LiveResult) -> Message:
+    def _message(self, topic: Topic, result: LiveResult) -> Message | None:
+        """None for the frame of a camera that is lost."""
         match topic:
             case "report":
                 data = json.dumps(line(result)).encode()
                 return Message(f"/{self._rig}/report", JSON, result.stamp_ns, data)
             case "mask":
-                return self._image(topic, "visible", labels(result), result)
+                return self._image(topic, "visible", labels(result), result.stamp_ns)
             case "infrared":
-                return self._image(topic, "infrared", result.infrared.pixels, result)
+                if (frame := result.infrared) is None:
+                    return None
+                return self._image(topic, "infrared", frame.pixels, frame.stamp_ns)
             case "visible":
-                return self._compressed(topic, result.visible.pixels, result)
+                if (frame := result.visible) is None:
+                    return None
+                return self._compressed(topic, frame.pixels, result)
             case _:
                 return self._compressed(topic, picture(result, topic), result)
 
-    def _image(self, topic: Topic, part: Part, pixels: Pixels, result: LiveResult) -> Message:
-        stamp_ns = result.infrared.stamp_ns if part == "infrared" else result.stamp_ns
+    def _image(self, topic: Topic, part: Part, pixels: Pixels, stamp_ns: int) -> Message:
         height, width = pixels.shape
         data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
         content = self._store.types[IMAGE](

@@ -131,12 +131,12 @@ class VideoRecording:
                 self._close()
             if not self._files:
                 self._begin(result, shots)
-            for file, shot in zip(self._files, shots, strict=True):
+            for file, shot in zip(self._files, shots, strict=False):
                 file.write(shot)
         except (OSError, ValueError, self._ffmpeg_error) as error:
             self._close()
             raise self._recordings.failed(error) from None
-        self._last = shots
+        self._last = [*shots, *self._last[len(shots) :]]
         self._recordings.enforce_now_and_then()
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class VideoRecording:
 
     def _shots(self, result: LiveResult) -> list[Shot]:
         shots = [Shot(picture(result, self._picture), result.stamp_ns, self._encoder)]
-        if self._counts:
+        if self._counts and result.infrared:
             pixels = result.infrared.pixels
             encoder = lossless("gray16le" if pixels.dtype == "uint16" else "gray")
             shots.append(Shot(pixels, result.infrared.stamp_ns, encoder))
@@ -154,13 +154,18 @@ class VideoRecording:
     def _fits(self, shots: list[Shot]) -> bool:
         size = sum(file.file.size for file in self._files)
         due = self._recordings.is_due(size, (shots[0].stamp_ns - self._began_ns) / 1e9)
-        return not due and all(map(Shot.follows, shots, self._last))
+        # A file that was begun without infrared has no counts beside it.
+        known = len(shots) <= len(self._files)
+        return not due and known and all(map(Shot.follows, shots, self._last))
 
     def _begin(self, result: LiveResult, shots: list[Shot]) -> None:
         self._began_ns = shots[0].stamp_ns
         files = self._recordings.begin(result.rig, self._began_ns)
         names = [self._picture, "counts"]
-        frames = [result.visible, result.infrared]
+        frames = [result.frame, result.infrared or result.frame]
+        for file in files[len(shots) :]:
+            file.close()  # which removes it
+        self._last = []
         try:
             for file, shot, name, frame in zip(files, shots, names, frames, strict=False):
                 self._files.append(

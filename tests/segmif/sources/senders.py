@@ -172,6 +172,7 @@ class RtspCamera:
         self.clock_off_s = clock_off_s  # of the camera's clock; None: it sends no reports
         self.sent: dict[int, int] = {}  # level of a frame to when it was taken [ns]
         self.limit: int | None = None  # frames of a connection, then it is closed
+        self.down = threading.Event()  # while set it closes each connection at once
         self.stays_s = 0.0  # how long it says nothing before that
         self.cuts: tuple[int, ...] = ()  # bytes of the packets that a slice is cut into; () is one
         self.pause_s = 0.0  # before the last packet of every tenth frame
@@ -186,6 +187,8 @@ class RtspCamera:
                 while not stop.is_set():
                     with suppress(OSError), server.accept()[0] as connection:
                         connection.settimeout(5)
+                        if self.down.is_set():
+                            continue
                         self._talk(connection, stop)
 
             with background(accept):
@@ -233,7 +236,7 @@ class RtspCamera:
         encoder.options = {"tune": "zerolatency", "x264-params": "sliced-threads=0:keyint=5"}
         sequence = 0
         for number in range(10_000 if self.limit is None else self.limit):
-            if stop.wait(0.04):
+            if stop.wait(0.04) or self.down.is_set():
                 return
             level, taken_ns = 20 + 4 * number % 200, time.time_ns()
             self.sent[level] = taken_ns

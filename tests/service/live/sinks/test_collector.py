@@ -68,6 +68,7 @@ def test_what_is_sure_is_kept_by_chance_or_if_its_mask_flickers(
     prediction = results[2].result.prediction
     other = replace(prediction, labels=np.full_like(prediction.labels, 1))
     flipped = replace(results[2], result=replace(results[2].result, prediction=other))
+    assert flipped.visible
     calm.write(
         replace(flipped, visible=replace(flipped.visible, stamp_ns=START_NS + 3 * PERIOD_NS))
     )

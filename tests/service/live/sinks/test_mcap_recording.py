@@ -1,6 +1,7 @@
 """Recordings as MCAP: read by the official reader and by rosbags, whole, killed and cut off."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def test_messages_come_back(
         "/front/infrared/camera_info",
     }
     for number, (time, message) in enumerate(found["/front/infrared"]):
-        assert time == written[number].infrared.stamp_ns
+        frame = written[number].infrared
+        assert frame and time == frame.stamp_ns
         assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == time
         assert (message.encoding, message.step, message.is_bigendian) == ("mono16", 192, 0)
         seen = message.data.view("<u2").reshape(64, 96)
@@ -80,6 +82,23 @@ def test_messages_come_back(
     assert (info.width, info.distortion_model) == (96, "plumb_bob")
     np.testing.assert_array_equal(info.k, camera().K.ravel())
     np.testing.assert_array_equal(info.d, camera().distortion)
+
+
+def test_a_lost_camera_has_no_messages(tmp_path: Path, results: Results) -> None:
+    T = np.eye(4)
+    T[0, 3] = 0.1
+    (sink,) = open_sinks([McapSettings(path=tmp_path)], "front", Rig(camera(), camera(), T))
+    whole, first, second = results(3)
+    for result in (whole, replace(first, infrared=None), replace(second, visible=None)):
+        sink.write(result)
+    sink.close()
+    found = messages_of(tmp_path / NAME)
+    seen = {topic: len(messages) for topic, messages in found.items()}
+    assert {seen.pop(topic) for topic in ("/front/fused", "/front/overlay", "/front/mask")} == {3}
+    assert set(seen.values()) == {2}
+    assert set(seen) == {
+        f"/front/{part}{more}" for part in ("visible", "infrared") for more in ("", "/camera_info")
+    }
 
 
 def test_reports_are_json(tmp_path: Path, results: Results) -> None:

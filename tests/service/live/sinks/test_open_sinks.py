@@ -91,6 +91,7 @@ def test_lines_of_json_survive_a_kill(
     for line, result in zip(lines, results(3), strict=True):
         assert line["rig"] == "front"
         assert line["sequence"] == result.sequence
+        assert result.visible and result.infrared
         assert line["visible"]["stamp_ns"] == result.visible.stamp_ns
         assert line["infrared"]["name"] == result.infrared.name
         assert line["level"] == "full rate"

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,26 @@ def test_pictures_and_stamps_come_back(
     assert facts["padding"] == [0, 0]
 
 
+@pytest.mark.parametrize("lost_first", [False, True])
+def test_a_lost_infrared_camera_leaves_gaps_in_the_counts_alone(
+    tmp_path: Path, results: Results, lost_first: bool
+) -> None:
+    written = list(results(20))
+    lost = range(5) if lost_first else range(5, 10)
+    for number in lost:
+        written[number] = replace(written[number], infrared=None)
+    record(VideoSettings(path=tmp_path / "out.mkv", picture="fused", counts=True), written)
+    names = ["out.mkv", "out-2.mkv"] if lost_first else ["out.mkv"]
+    stamps = [stamp for name in names for stamp in frames_of(tmp_path / name)[1]]
+    assert max(abs(a - b.stamp_ns) for a, b in zip(stamps, written, strict=True)) <= 500_000
+    (heat,) = tmp_path.glob("*.counts.mkv")
+    known = [one.infrared for one in written if one.infrared]
+    found, heat_stamps, _ = frames_of(heat, "gray16le")
+    for seen, stamp_ns, frame in zip(found, heat_stamps, known, strict=True):
+        np.testing.assert_array_equal(seen, frame.pixels)
+        assert abs(stamp_ns - frame.stamp_ns) <= 500_000
+
+
 @pytest.mark.parametrize("codec", ["h264", "mpeg4", "ffv1"])
 def test_the_rate_of_a_file_is_that_of_its_pictures(
     tmp_path: Path, results: Results, codec: str
@@ -124,6 +145,7 @@ def test_a_recording_is_a_source_of_the_same_pairs(
     visible = list(open_source(str(path), "visible").frames())
     infrared = list(open_source(str(tmp_path / "out.counts.mkv"), "infrared").frames())
     for seen, heat, result in zip(visible, infrared, written, strict=True):
+        assert result.visible and result.infrared
         assert abs(seen.stamp_ns - result.visible.stamp_ns) <= 500_000
         assert abs(heat.stamp_ns - result.infrared.stamp_ns) <= 500_000
         assert seen.pixels.shape == (65, 97, 3)
