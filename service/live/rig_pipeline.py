@@ -214,8 +214,8 @@ class RigPipeline:
                     pair.infrared,
                     result,
                     level.name,
-                    offset_ns,
-                    view,
+                    offset_ns=offset_ns,
+                    view=view,
                 ),
                 pair.arrived_s,
             )
