@@ -126,8 +126,10 @@ def test_pictures_and_stamps_are_those_of_the_parser(
 
 def test_mjpeg_over_rtsp(tmp_path: Path) -> None:
     pictures = [np.kron(one[::16, ::16], np.ones((16, 16, 1), np.uint8)) for one in noise()[:30]]
-    stated = {"qmin": "2", "qmax": "2", "huffman": "default"}  # RFC 2435 carries no other tables
-    file = write_video(tmp_path / "x.avi", pictures, "mjpeg", "yuvj420p", **stated)
+    # RFC 2435 carries no other tables than the default ones.
+    file = write_video(
+        *(tmp_path / "x.avi", pictures, "mjpeg", "yuvj420p"), qmin="2", qmax="2", huffman="default"
+    )
     launch = f"( filesrc location={file} ! avidemux ! jpegparse ! rtpjpegpay name=pay0 pt=26 )"
     with av.open(str(file)) as container:
         recorded = [digest(visible_pixels(one, "mjpeg")) for one in container.decode(video=0)]
