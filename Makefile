@@ -27,7 +27,7 @@ CHROMIUM := $(if $(filter ID=debian,$(shell cat /etc/os-release 2>/dev/null)),ch
 # Real servers that tests talk to, and what watches ours; without them those tests are skipped.
 SERVERS := mosquitto nginx-light prometheus systemd strace python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good $(CHROMIUM)
 
-.PHONY: help install servers serve test check format soak fuzz train teach ablation worth export-onnx plugin export-trt gpu-check benchmark \
+.PHONY: help install servers serve test check format soak fuzz train teach release ablation worth export-onnx plugin export-trt gpu-check benchmark \
   image-cpu image-gpu image-jetson image-train image-check image-lock image-digests sbom up clean
 
 help: ## print this list
@@ -77,6 +77,16 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 	  --teacher $(TAUGHT)/paper.safetensors
 	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/nano.toml --folder $(TAUGHT)/nano --out $(TAUGHT)/nano.safetensors \
 	  --teacher $(TAUGHT)/edge.safetensors
+
+# What an interrupted run left is gone on with.
+RESUME = $(if $(wildcard runs/$(1)/checkpoint.pt runs/$(1)/finish.pt),--resume)
+
+release: VARIANT = edge-lite0
+release: .venv/.dev ## VARIANT (edge-lite0) anew into runs/VARIANT by its config: weights, their counts on a group left out, ONNX; goes on if it was stopped
+	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml --leave-out 3 $(call RESUME,$(VARIANT)-without-3)
+	$(PY) -m training holdout --weights runs/$(VARIANT)-without-3/$(VARIANT).safetensors --fold 3 --json runs/$(VARIANT)-without-3/holdout.json
+	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml $(call RESUME,$(VARIANT))
+	$(PY) -m export onnx --weights runs/$(VARIANT)/$(VARIANT).safetensors
 
 ablation: .venv/.dev ## what each part is worth: runs what has no result yet, writes docs/results-ablation.md
 	$(KEEP_MEMORY) $(PY) -m lab ablation --table docs/results-ablation.md

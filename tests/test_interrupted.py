@@ -136,7 +136,6 @@ def engine(folder: Path, patch: pytest.MonkeyPatch) -> None:
     tensorrt = SimpleNamespace(__version__="10.16.1")
     patch.setattr("segmif.runtime.tensorrt_.import_tensorrt", lambda: tensorrt)
     patch.setattr(to_engine, "serialize", lambda trt, model, build: b"a new engine" * 99)
-    patch.setattr(to_engine, "attention_kind", lambda trt, engine, nodes: "native")
     build = to_engine.Build(profile=to_engine.Profile())
     to_engine.export(folder / "source.onnx", folder / "out", build, MACHINE)
 

@@ -23,6 +23,21 @@ SAMPLE = ROOT / "service" / "web" / "samples" / "glare"
 DASHBOARD = ROOT / "docker" / "grafana" / "segmif.json"
 TOKEN = {"Authorization": "Bearer secret"}
 LOAD_S = 15
+RIGS = """
+[[rigs]]
+name = "gate"
+visible = "synthetic:96x64@10"
+infrared = "synthetic:96x64@10"
+[[rigs.sinks]]
+kind = "jsonl"
+path = "lines.jsonl"
+[[rigs.events]]
+kind = "object"
+name = "intruder"
+[[rigs.notify]]
+kind = "lines"
+path = "events/"
+"""
 SENSORS = "Heat and power"  # the one panel that this machine may have nothing for
 
 
@@ -59,11 +74,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     job["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
     config["global"]["scrape_interval"] = "1s"
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    (folder / "rigs.toml").write_text(RIGS)
     here = f"127.0.0.1:{free_port()}"
     service = running(
         *(sys.executable, "docker/start.py", "run"),
-        *("--visible", "synthetic:96x64@10", "--infrared", "synthetic:96x64@10"),
-        *("--out", str(folder / "lines.jsonl")),
+        *("--config", str(folder / "rigs.toml")),
         ready=f"http://127.0.0.1:{port}/readyz",
         PYTHONPATH=str(ROOT),
         SEGMIF_TOKEN="secret",

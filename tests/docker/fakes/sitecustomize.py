@@ -39,13 +39,17 @@ def with_builder(trt: Any) -> Any:
         set_shape=lambda *shapes: None,
         serialize=lambda: b"",
     )
+    inputs = [SimpleNamespace(name=name) for name in ("visible", "infrared", "tint")]
+    network = SimpleNamespace(
+        num_layers=0, num_inputs=len(inputs), get_input=lambda place: inputs[place]
+    )
     config = SimpleNamespace(
         create_timing_cache=lambda blob: nothing,
         set_timing_cache=lambda cache, ignore_mismatch: True,
         add_optimization_profile=lambda profile: 0,
     )
     trt.Builder = lambda logger: SimpleNamespace(
-        create_network=lambda flags: SimpleNamespace(num_layers=0),
+        create_network=lambda flags: network,
         create_builder_config=lambda: config,
         create_optimization_profile=lambda: nothing,
         build_serialized_network=build_serialized_network,

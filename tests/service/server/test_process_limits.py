@@ -266,7 +266,8 @@ def endless() -> onnx.ModelProto:
     body = helper.make_graph(nodes, "body", ports, given)
     loop = helper.make_node("Loop", ["", "yes", "visible"], ["fused"], body=body)
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
-    model.graph.node[0].CopyFrom(loop)
+    given_by = {node.output[0]: node for node in model.graph.node}
+    given_by["fused"].CopyFrom(loop)
     return model
 
 
