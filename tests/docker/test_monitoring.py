@@ -30,13 +30,13 @@ visible = "synthetic:96x64@10"
 infrared = "synthetic:96x64@10"
 [[rigs.sinks]]
 kind = "jsonl"
-path = "lines.jsonl"
+path = "{folder}/lines.jsonl"
 [[rigs.events]]
 kind = "object"
 name = "intruder"
 [[rigs.notify]]
 kind = "lines"
-path = "events/"
+path = "{folder}/events/"
 """
 SENSORS = "Heat and power"  # the one panel that this machine may have nothing for
 
@@ -74,7 +74,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     job["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
     config["global"]["scrape_interval"] = "1s"
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    (folder / "rigs.toml").write_text(RIGS)
+    (folder / "rigs.toml").write_text(RIGS.format(folder=folder))
     here = f"127.0.0.1:{free_port()}"
     service = running(
         *(sys.executable, "docker/start.py", "run"),
