@@ -170,20 +170,36 @@ def _providers(device: str, manifest: Manifest) -> list[tuple[str, dict[str, str
 
 def _tensorrt_options(manifest: Manifest) -> dict[str, str]:
     """
-    Engines and timings of ONNX Runtime's TensorRT stay in the user's cache.
+    Precisions that the ONNX has, and a cache of engines and timings if there is a place for it.
 
-    It names engines by the graph and not by its weights, so each ONNX has a folder of its own. In
-    FP16 it computes only what an ONNX has in FP16: HIA's sums do not fit in it.
+    Whether ONNX Runtime's TensorRT then keeps HIA's sums in FP32 is open, as no GPU has run it.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = str(home / "segmif" / "onnxruntime" / manifest.sha256[:16])
-    return {
+    precisions = manifest.precision.split("+")  # as `int8+fp16`
+    kinds = {f"trt_{kind}_enable": str(int(kind in precisions)) for kind in ("fp16", "int8")}
+    folder = _tensorrt_cache(manifest)
+    if folder is None:
+        return kinds
+    return kinds | {
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": folder,
+        "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": folder,
-        "trt_fp16_enable": "1" if manifest.precision == "fp16" else "0",
+        "trt_timing_cache_path": str(folder),
     }
+
+
+def _tensorrt_cache(manifest: Manifest) -> Path | None:
+    """
+    The folder of this ONNX in the user's cache, made if it is missing; None if it cannot be.
+
+    ONNX Runtime makes no parents, and names engines by the graph and not by its weights.
+    """
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = home / "segmif" / "onnxruntime" / manifest.sha256[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a read-only container; a user without a home
+        return None
+    return folder
 
 
 def _run_options() -> onnxruntime.RunOptions:

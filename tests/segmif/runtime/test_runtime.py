@@ -133,7 +133,7 @@ class GpuSession:
 CPU_SESSION = onnxruntime.InferenceSession
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16"])
 def test_a_gpu_gets_its_options(
     stand_in_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
@@ -153,7 +153,13 @@ def test_a_gpu_gets_its_options(
     assert second == cuda
     folder = str(tmp_path / "segmif" / "onnxruntime" / sha256(path)[:16])
     assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == folder
-    assert options["trt_fp16_enable"] == ("1" if precision == "fp16" else "0")
+    assert Path(folder).is_dir()
+    assert options["trt_fp16_enable"] == ("0" if precision == "fp32" else "1")
+    assert options["trt_int8_enable"] == ("1" if precision == "int8+fp16" else "0")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no place for a cache
+    open_runtime(path, device="tensorrt")
+    assert set(GpuSession.chosen[0][1]) == {"trt_fp16_enable", "trt_int8_enable"}
 
 
 def test_a_device_that_this_build_lacks_is_refused(stand_in_weights: Path) -> None:
