@@ -36,7 +36,7 @@ def with_colours(name: str, found: ClassNames) -> Taxonomy:
 
     Classes without a colour, or with one that another has, get one of their own.
     """
-    names = [each for each in found.names if each != IGNORED]
+    names = [each for each in dict.fromkeys(found.names) if each != IGNORED]
     if not any(each.lower() in BACKGROUNDS for each in names):
         names.insert(0, BACKGROUND)
     names.sort(key=lambda each: each.lower() not in BACKGROUNDS)

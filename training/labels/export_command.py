@@ -150,12 +150,12 @@ class _Exporter:
                 raise ValueError(f"the name {shown(name)!r} has characters that tools refuse")
             visible, _ = self._frames.visible_of(name)
             infrared, _ = self._frames.infrared_of(name)
-            if visible.shape[:2] != infrared.shape:
-                raise ValueError(
-                    f"{name}: visible is {size(visible)}, infrared {size(infrared)}; bring them to "
-                    "one view first"
-                )
             labels = self._labels(name)
+            arrays = {"visible": visible, "infrared": infrared, "labels": labels}
+            sizes = {part: size(each) for part, each in arrays.items() if each is not None}
+            if len(set(sizes.values())) > 1:
+                said = ", ".join(f"{part} {each}" for part, each in sizes.items())
+                raise ValueError(f"{name}: {said}; bring them to one view first")
             given = labels is not None
             found = self._predicted(visible, infrared) if self._needs_network(given) else None
             if labels is None and found is not None and self._to_ours is not None:

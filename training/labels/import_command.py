@@ -74,7 +74,10 @@ def main(args: argparse.Namespace) -> int:
     pairs = locate("pairs", data, args.split)
     if not pairs.names:
         raise ValueError(f"{shown(data)} holds no pairs to label: name their folder by --data")
-    codes = stated_classes(args.classes, args.out.name) if args.classes else _codes_of(data)
+    name = args.out.resolve().name
+    codes = stated_classes(args.classes, name) if args.classes else _codes_of(data)
+    if in_place:
+        _check_ids(data, codes)
     renamed = dict(_renaming(text) for text in args.rename)
     with opened(args.source) as source:
         labels = READERS[args.tool](source, codes)
@@ -83,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
             tuple(renamed.get(name, name) for name in found.names),
             {renamed.get(name, name): colour for name, colour in found.colours.items()},
         )
-        taxonomy = codes.taxonomy if codes else with_colours(args.out.resolve().name, names)
+        taxonomy = codes.taxonomy if codes else with_colours(name, names)
         work = _Import(pairs, taxonomy, renamed, empty=args.empty == "background")
         if in_place:
             _label_in_place(work, labels, args.out)
@@ -104,6 +107,19 @@ def _check_unlabelled(root: Path, split: str | None) -> None:
         raise ValueError(f"labels of one split do not go into its own folder: {other}")
     if held := mask_folders(root):
         raise ValueError(f"{shown(held[0])} holds labels already: {other}")
+
+
+def _check_ids(root: Path, codes: ClassCodes | None) -> None:
+    """ValueError if the ids of `codes` would be other classes by the folder's `dataset.toml`."""
+    held = _codes_of(root)
+    if held is None or codes is None:
+        return
+    ids = range(len(codes.taxonomy.names))
+    if held.taxonomy != codes.taxonomy or any(held.codes.get(id_) != id_ for id_ in ids):
+        raise ValueError(
+            f"{shown(root / CLASS_MAP)} names other classes or codes than the labels would have: "
+            "name another folder by --out, and this one by --data"
+        )
 
 
 def _codes_of(root: Path) -> ClassCodes | None:
@@ -134,6 +150,10 @@ class _Import:
 
     def __post_init__(self) -> None:
         self._moments = {_folded(name): name for name in self.pairs.names}
+        if len(self._moments) < len(self.pairs.names):
+            raise ValueError(
+                "two pairs have names that differ in case or accents alone: rename one"
+            )
         names, background = self.taxonomy.names, self.taxonomy.background
         self._ids = {name: id_ for id_, name in enumerate(names)} | {IGNORED: IGNORE}
         self._named = tuple(self._ids)

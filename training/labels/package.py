@@ -6,10 +6,12 @@ that is written to anywhere else.
 """
 
 import json
+import lzma
 import os
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,9 @@ ARCHIVE_FILES = 200_000
 RATIO = 1100  # of unpacked to packed bytes; Deflate reaches 1032
 
 Value = TypeVar("Value")
+
+# Of an archive, as its decompressors say it.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 @contextmanager
@@ -46,7 +51,7 @@ def opened(source: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 _unpack(archive, Path(folder))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except (*DAMAGE, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"{shown(source)} cannot be unpacked: {error}") from error
         except ValueError as error:
             raise ValueError(f"{shown(source)}: {error}") from None
@@ -77,7 +82,13 @@ def _check(member: zipfile.ZipInfo) -> None:
     name = member.filename
     path = PurePosixPath(name)
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in path.parts[0]:
+    if (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or ":" in path.parts[0]
+    ):
         raise ValueError(f"the name {shown(name)} leads out of the archive")
     if kind not in (0, stat.S_IFREG):
         raise ValueError(f"{shown(name)} is a link or a device, not a file")

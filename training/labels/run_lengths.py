@@ -26,9 +26,10 @@ def runs_of(values: NDArray[np.bool_]) -> list[int]:
 
 def values_of(runs: Sequence[int], length: int) -> NDArray[np.bool_]:
     """The flat mask of `length` that runs describe; ValueError unless they add up to it."""
-    counts = np.asarray(runs, np.int64)
-    if counts.ndim != 1 or (counts < 0).any() or sum(counts.tolist()) != length:
+    # before an array is made: a number of a file may be larger than any that an array holds
+    if any(not 0 <= run <= length for run in runs) or sum(runs) != length:
         raise ValueError(f"the runs of a mask add up to other than its {length} pixels")
+    counts = np.asarray(runs, np.int64)
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts)
 
 

@@ -145,6 +145,12 @@ def test_a_folder_with_labels_is_left_as_it_is(rig: Path, run: Run) -> None:
     )
 
 
+def test_labels_of_another_size_are_not_exported(rig: Path, run: Run) -> None:
+    write_png(rig / "label/a2D.png", labels_of(1)[:24, :32])
+    words = ("export-labels", "--to", "coco", "--data", rig, "--out", rig.parent / "package")
+    assert "a2D: visible 64x48, infrared 64x48, labels 32x24" in run(*words, fails=True)
+
+
 def test_frames_that_nobody_labelled_stay_unlabelled(rig: Path, run: Run) -> None:
     package = exported(run, rig, "labelme")
     document = json.loads((package / "a2D.json").read_text())

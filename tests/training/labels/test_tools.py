@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -183,6 +184,23 @@ def test_names_are_changed_on_the_way(rig: Path, run: Run, tmp_path: Path) -> No
     assert sorted(np.unique(labels).tolist()) == [BACKGROUND, LIFT, IGNORE]
 
 
+def test_two_classes_become_one(rig: Path, run: Run, tmp_path: Path) -> None:
+    (rig / "dataset.toml").unlink()
+    more = ("--rename", "fork lift=thing", "--rename", "person=thing")
+    brought_in(run, rig, "cvat", cvat(tmp_path, POLYGON, MASK), *more)
+    assert open_set("folder", tmp_path / "back").taxonomy.names == ("background", "thing")
+
+
+def test_labels_never_get_ids_that_are_other_classes_there(
+    rig: Path, run: Run, tmp_path: Path
+) -> None:
+    shutil.rmtree(rig / "label")
+    classes = ("--classes", "background,person,fork lift")
+    words = ("import", "--from", "cvat", cvat(tmp_path, MASK), "--out", rig, *classes)
+    assert "names other classes" in run(*words, fails=True)
+    assert not (rig / "label").exists()
+
+
 def zipped(path: Path, name: str, data: bytes, mode: int = stat.S_IFREG | 0o644) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         member = zipfile.ZipInfo(name)
@@ -203,6 +221,7 @@ HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
         lambda at: zipped(at / "a.zip", "a.xml", b"/etc/passwd", stat.S_IFLNK | 0o777),
         "is a link",
     ),
+    ("dot", "cvat", lambda at: zipped(at / "a.zip", ".", b"<a/>"), "out of the archive"),
     ("no archive", "cvat", lambda at: write(at / "a.zip", b"PK\3\4 damaged"), "cannot be unpacked"),
     ("entities", "cvat", lambda at: write(at / "a.xml", ENTITIES), "a document type is not taken"),
     ("a video", "cvat", lambda at: write(at / "a.xml", TRACK), "no 'CVAT for images 1.1'"),
@@ -211,6 +230,7 @@ HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
     ("giant", "cvat", lambda at: sized(at, 'width="64"', 'width="9999999"'), "none of an image"),
     ("mask", "cvat", lambda at: sized(at, "1, 2, 2, 2, 5", "1, 2, 2, 2, 6"), "its 12 pixels"),
     ("minus", "cvat", lambda at: sized(at, "1, 2, 2, 2, 5", "1, 2, -2, 2, 9"), "its 12 pixels"),
+    ("endless", "cvat", lambda at: sized(at, "2, 2, 2, 5", f"2, 2, 2, {10**30}"), "its 12 pixels"),
     ("beyond", "cvat", lambda at: sized(at, 'left="3"', 'left="61"'), "the image is 64x48"),
     (
         "number",

@@ -99,7 +99,7 @@ def colour_of_hex(text: str | None) -> RGB | None:
 def check_size(where: str, width: float, height: float) -> None:
     """Raise ValueError for a size that no image has, before an array of it is made."""
     if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
-        raise ValueError(f"{where}: a size of {width:g}x{height:g} is none of an image")
+        raise ValueError(f"{where}: a size of {width}x{height} is none of an image")
 
 
 def names_of(images: Iterable[AnnotatedImage]) -> tuple[str, ...]:

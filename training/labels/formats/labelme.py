@@ -21,7 +21,7 @@ from segmif.files import write_bytes, write_text
 from segmif.imaging.codecs import decode_labels, encode_png, write_png
 
 from ...data.datasets.class_codes import ClassCodes
-from ..package import as_json, files_of, json_as
+from ..package import as_json, files_of, json_as, label_text
 from ..shapes import AnnotatedImage, ClassNames, Shape, ellipse, outline_of, rectangle
 from .base import Counter, ExportedImage, Labels, check_size, label_colours, names_of
 
@@ -105,7 +105,7 @@ class Labelme:
     def classes(self) -> ClassNames:
         """As `Labels` says: those of `labels.txt` beside the files, then as they come."""
         listed = self._paths[0].with_name("labels.txt")
-        lines = listed.read_text(encoding="utf-8").split("\n") if listed.is_file() else []
+        lines = label_text(listed).split("\n") if listed.is_file() else []
         given = [line.strip() for line in lines if line.strip() and not line.startswith("_")]
         return ClassNames(tuple(dict.fromkeys((*given, *names_of(self.images())))))
 
