@@ -20,6 +20,7 @@ CODECS = frozenset({"h264", "hevc"})
 START = b"\0\0\0\1"  # before each unit; a packet without one goes on with the unit before it
 QUIET_S = 0.005  # without a packet; those of one picture follow each other within 1 to 2 ms
 STEADY = 8  # pictures with one number of slices, before that of the next is known
+KEY_S = 10.0  # without a keyframe, after which a picture that refers to a damaged one is better
 FADE = 0.9  # of the longest pause within a picture, for each picture
 # Bytes that an RTP packet holds at least if its unit goes on, until the stream has shown it.
 LEAST_CUT = 900
@@ -73,7 +74,7 @@ class PictureJoiner:
         self._headless: int | None = None  # pts of a picture whose beginning is lost
         self._slices, self._alike = 0, 0  # of the picture before; how many before that had as many
         self._pause_s = 0.0  # the longest within a picture that seemed whole
-        self._waits_for_key = False
+        self._waits_for_key, self._waits_until_s = False, 0.0
 
     def add(self, piece: Piece) -> Iterator[Picture]:
         """Add a packet; gives the pictures that it ends."""
@@ -87,7 +88,7 @@ class PictureJoiner:
                 yield from self._closed()
             lacks_begin = part.slices and not part.begins
             if lacks_begin and self._is_late(piece):
-                self._note_late()
+                self._note_late(piece)
             elif not lacks_begin or self._slices or self._is_begun():  # else: joined in a picture
                 self._append(piece._replace(data=piece.data[part.begin : end]), part)
 
@@ -118,7 +119,7 @@ class PictureJoiner:
             self._note_cut(open_.last_size)
             _put(open_, piece, len(piece.data))
         elif self._is_late(piece):
-            self._note_late()
+            self._note_late(piece)
         elif piece.pts != self._headless and self._slices:
             self._headless = piece.pts
             self.damaged += 1
@@ -154,7 +155,8 @@ class PictureJoiner:
             self._alike = self._alike + 1 if open_.slices == self._slices else 0
             self._slices = open_.slices
         self._pause_s *= FADE
-        self._waits_for_key = self._waits_for_key and not open_.key
+        is_known = open_.key or open_.last_s > self._waits_until_s
+        self._waits_for_key = self._waits_for_key and not is_known
         if self._waits_for_key:
             self.damaged += 1
         else:
@@ -169,10 +171,11 @@ class PictureJoiner:
     def _is_begun(self) -> bool:
         return self._open is not None and self._open.slices > 0
 
-    def _note_late(self) -> None:
+    def _note_late(self, piece: Piece) -> None:
         # The decoder got a picture with a hole, and those after it refer to that.
         if not self._waits_for_key:
             self.damaged += 1
+            self._waits_until_s = piece.at_s + KEY_S
         self.late_parts = self._waits_for_key = True
 
     def _note_cut(self, size: int) -> None:

@@ -262,9 +262,12 @@ class RigPipeline:
         return counts
 
     def _lost_cameras(self) -> dict[str, bool]:
-        """Which cameras are lost, or have failed for good."""
+        """Which cameras are lost, have failed for good, or give nothing new for too long."""
+        lone = self.queue.lone
         return {
-            part: camera.state == "lost" or (camera.state == "ended" and bool(camera.error))
+            part: camera.state == "lost"
+            or (camera.state == "ended" and bool(camera.error))
+            or lone not in (None, part)
             for part, camera in self.cameras.items()
         }
 

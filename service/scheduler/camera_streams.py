@@ -29,8 +29,17 @@ class QueuedPair:
     job: Job | None = None
     lost: ServiceError | None = None  # why its slot was given to another pair
     times: StageTimes = field(default_factory=StageTimes)
-    before: asyncio.Event | None = None  # set once the stream's pair before has left the memory
-    steadied: asyncio.Event = field(default_factory=asyncio.Event)  # the same of this pair
+    before: asyncio.Future[None] | None = None  # done once all pairs before have left the memory
+    steadied: asyncio.Future[None] = field(  # the same with this pair
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def leave_memory(self) -> None:
+        """Let the next pair into the memory, but not before those that came before this one."""
+        if self.before and not self.before.done():
+            self.before.add_done_callback(lambda before: self.leave_memory())
+        elif not self.steadied.done():
+            self.steadied.set_result(None)
 
     def may_yield_slot(self) -> bool:
         """Whether the network has not begun with the pair."""
@@ -62,7 +71,7 @@ class Stream:
     queued_pairs: list[QueuedPair] = field(default_factory=list)
     memory: StreamHistory | None = None  # None: a lone pair, which nothing came before
     temporal: StreamMemory = field(default_factory=StreamMemory)
-    last: asyncio.Event | None = None  # `steadied` of the newest pair
+    last: asyncio.Future[None] | None = None  # `steadied` of the newest pair
 
     def line_up(self, queued: QueuedPair) -> None:
         """Note a pair as the newest: the memory sees it after those before."""

@@ -134,7 +134,7 @@ class Dispatcher:
         try:
             result = await self._result(queued, rules, stream)
         finally:
-            queued.steadied.set()
+            queued.leave_memory()
         if queued.request.options.objects:
             tracks = stream.memory.tracks if stream.memory else None
             finish = partial(finish_with_objects, finish, rules.objects, tracks)
@@ -164,7 +164,7 @@ class Dispatcher:
         if not rules.remembers(request.options):
             return result
         if queued.before:
-            await queued.before.wait()
+            await asyncio.shield(queued.before)  # others wait for it too
         options = request.options
         keeps = CONFIDENCE in options.views or options.objects
         return await self.queues.codecs.run(steadied, result, stream.temporal, confidence=keeps)

@@ -106,8 +106,10 @@ class EventWatch:
 
     def stop(self, reason: EndReason) -> list[Event]:
         """End what results show; if the rig is closed, also what the cameras show."""
-        everything = self._watched + (self._lost if reason == "stopped" else [])
-        return list(self._stopped(everything, reason))
+        events = list(self._stopped(self._watched, reason, self._last))
+        if reason == "stopped":
+            events += self._stopped(self._lost, reason, None)
+        return events
 
     def longest_end_s(self) -> float:
         """The longest absence that ends an event of an active rule."""
@@ -130,13 +132,16 @@ class EventWatch:
             if not (case.presence.active or case.presence.pending):
                 watched.cases[key] = case.cleared()
 
-    def _stopped(self, everything: Iterable[_Watched], reason: EndReason) -> Iterator[Event]:
+    def _stopped(
+        self, everything: Iterable[_Watched], reason: EndReason, last: LiveResult | None
+    ) -> Iterator[Event]:
+        """`last`: the result that shows the end; without, it has this machine's time."""
         for watched in everything:
             for key in watched.active:
                 case = watched.cases[key]
                 case.presence.stop()
-                stamp_ns = self._last.stamp_ns if self._last else case.last_ns
-                yield self._event(watched.rule, key, case, stamp_ns, True, self._last, reason)
+                stamp_ns = last.stamp_ns if last else time.time_ns()
+                yield self._event(watched.rule, key, case, stamp_ns, True, last, reason)
                 watched.cases[key] = case.cleared()
 
     def _event(

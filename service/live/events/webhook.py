@@ -77,7 +77,10 @@ class Webhook:
         try:
             headers = self._headers(body, delivery)
             async with (
-                httpx.AsyncClient(verify=verify, follow_redirects=False, trust_env=False) as client,
+                # the whole try has its own limit
+                httpx.AsyncClient(
+                    verify=verify, follow_redirects=False, trust_env=False, timeout=None
+                ) as client,
                 client.stream("POST", self._url, content=body, headers=headers) as answer,
             ):
                 return answer.status_code, _seconds(answer.headers.get("Retry-After", ""))

@@ -16,6 +16,7 @@ import pytest
 from segmif.sources.frame import Source, SourceError, SourceFrame
 from segmif.sources.open_source import open_source
 from segmif.sources.options import RtspTransport, SourceOptions
+from segmif.sources.picture_joiner import KEY_S, START, PictureJoiner, Piece
 from segmif.sources.pixel_formats import visible_pixels
 from tests.segmif.sources.senders import RtspCamera, write_video
 
@@ -189,3 +190,21 @@ def test_a_part_that_comes_too_late_is_damage(caplog: pytest.LogCaptureFixture) 
     assert source.damaged
     assert len(frames) + source.dropped + source.damaged == camera.limit
     assert "a part of a picture came late" in caplog.text
+
+
+def test_a_stream_without_another_keyframe_goes_on_after_damage() -> None:
+    joiner = PictureJoiner("h264", quiet_s=0.005)
+
+    def slice_of(pts: int, unit: bytes) -> Piece:
+        return Piece(START + unit + bytes(9), pts, None, pts / 10)
+
+    given = list(joiner.add(slice_of(0, b"\x65\x80")))
+    for pts in range(1, 20):
+        given += joiner.add(slice_of(pts, b"\x41\x80"))
+    given += joiner.take()
+    assert not list(joiner.add(slice_of(19, b"\x41\x00")))  # a part of what was handed on
+    assert joiner.late_parts and joiner.damaged == 1
+    later = (slice_of(pts, b"\x41\x80") for pts in range(20, 200))
+    late = [picture for piece in later for picture in joiner.add(piece)]
+    assert late[0].pts is not None and late[0].pts / 10 > 1.9 + KEY_S
+    assert joiner.damaged == late[0].pts - 20 + 1
