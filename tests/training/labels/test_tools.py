@@ -188,7 +188,8 @@ def test_two_classes_become_one(rig: Path, run: Run, tmp_path: Path) -> None:
     (rig / "dataset.toml").unlink()
     more = ("--rename", "fork lift=thing", "--rename", "person=thing")
     brought_in(run, rig, "cvat", cvat(tmp_path, POLYGON, MASK), *more)
-    assert open_set("folder", tmp_path / "back").taxonomy.names == ("background", "thing")
+    taxonomy = open_set("folder", tmp_path / "back").taxonomy
+    assert taxonomy is not None and taxonomy.names == ("background", "thing")
 
 
 def test_labels_never_get_ids_that_are_other_classes_there(
