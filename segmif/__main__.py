@@ -26,6 +26,7 @@ COMMANDS = {
     "serve": Command("service", "answer over HTTP and WebSocket (port 8000)", ("serve",)),
     "run": Command("service", "read two cameras or recordings, fuse and pass on", ("run",)),
     "infer": Command("service", "fuse and label folders of frames, or recordings", ("infer",)),
+    "shadow": Command("service", "try a candidate network beside the one in service", ("shadow",)),
     "train": Command("training", "train a network on pairs with labels", ("train",)),
     "evaluate": Command("training", "what weights are worth on labelled pairs", ("evaluate",)),
     "export": Command("export", "weights to ONNX, ONNX to INT8 or to a TensorRT engine"),

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from segmif.install import version
 from segmif.runtime import Runtime
 
-from .api import fuse_segment, latest_pair, live, pages, shared_memory, status, websocket
+from .api import fuse_segment, latest_pair, live, pages, shadow, shared_memory, status, websocket
 from .api.disconnects import ClientGone
 from .api.open_inference import routes as open_inference
 from .api.problems import problem_response
@@ -33,7 +33,7 @@ from .observability.tracing import WithAddress, hide_address
 from .pipeline.align import RigAligner
 from .samples import SAMPLES
 from .scheduler.dispatcher import Dispatcher
-from .scheduler.model_loading import LoadedModel
+from .scheduler.model_loading import Candidate, LoadedModel
 from .server.http_methods import HttpRules
 from .server.middleware import BearerAuth, BodyLimit, Outcomes, RequestId, settings_of
 from .server.origins import Origins
@@ -67,13 +67,14 @@ def create_app(
     reference: Runtime | None = None,
     reopen: Callable[[], LoadedModel] | None = None,
     rigs: LiveSettings | None = None,
+    candidate: Candidate | None = None,
 ) -> FastAPI:
     """
     Build the service around an open runtime, which it closes when it stops.
 
     Without a rig aligner the frames come aligned. The runtime must agree with the reference, if
     there is one. On SIGHUP, what `reopen` opens replaces all of them. `rigs` are read from the
-    start to the end.
+    start to the end. The candidate sees a share of the pairs.
     """
     app = Application(
         title="SegMiF",
@@ -87,10 +88,19 @@ def create_app(
         openapi_url=None,  # our own route knows the public address behind a proxy
         redirect_slashes=False,  # the address would be the one that a proxy asked for
     )
-    set_state(app, LoadedModel(settings, runtime, rig_aligner, reference), reopen)
+    set_state(app, LoadedModel(settings, runtime, rig_aligner, reference, candidate), reopen)
     if rigs:
         app.state.rigs = Rigs(rigs, app.state.dispatcher)
-    for entry in (fuse_segment, status, pages, websocket, open_inference, latest_pair, live):
+    for entry in (
+        fuse_segment,
+        status,
+        pages,
+        websocket,
+        open_inference,
+        latest_pair,
+        live,
+        shadow,
+    ):
         app.include_router(entry.router)
     if settings.shared_memory:
         remove_leftovers()
@@ -141,6 +151,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     if app.state.rigs:
         await app.state.rigs.close()
     app.state.regions.close()
+    await app.state.dispatcher.shadow.close()
     app.state.dispatcher.close()
     informing.cancel()  # last: the watchdog also waits while recordings end
 
@@ -158,6 +169,7 @@ async def run_self_test(app: FastAPI) -> None:
     if app.state.rigs:
         await app.state.rigs.start()
     await dispatcher.start_decoders()
+    await dispatcher.start_shadow()
 
 
 def add_middlewares(app: FastAPI, metrics: Metrics) -> None:

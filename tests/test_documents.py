@@ -57,6 +57,7 @@ NOT_RUN = {
         "opens the machine to its network, does not end",
         "needs root and systemd",
         "needs a container engine",
+        "needs a running service; tests/service/server/test_shadow.py has it",
     ],
     "ros-and-bags.md": ["installs packages", "needs a recording", "needs a Kalibr file"],
     "your-cameras.md": [

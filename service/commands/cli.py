@@ -32,6 +32,7 @@ from ..server.process_limits import fitted, limit_threads, log_limits
 from ..server.transport import Server, check_listening, server_config
 from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
+from . import shadow
 from .infer_command import add_infer_arguments, check_infer, infer
 from .run import add_rig_arguments, check_rig_classes, check_rigs, live_settings
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m service"
     print_any_name()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if arguments[:1] == ["shadow"]:
+            return shadow.main(arguments[1:], f"{prog} shadow")
         if arguments[:1] == ["bench"]:
             end_in_order()
             return measure(arguments[1:], prog)
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
             check_rigs(live_settings(options), cameras_of(settings))
         if options.command == "infer":
             check_infer(options)
-        opened = load_model(settings)
+        opened = load_model(settings, with_candidate=options.command != "infer")
         if options.command == "run":
             check_rig_classes(live_settings(options), opened.runtime.manifest.classes)
     except (OSError, ValueError, SinkError) as error:  # ours are among them
@@ -92,7 +95,13 @@ def run(options: argparse.Namespace) -> int:
         return infer(options, opened)
     opened = replace(opened, settings=fitted(opened.settings))
     reopen_rigs = partial(live_settings, options) if options.command == "run" else None
-    return serve(opened, lambda: load_model(fitted(settings_of(options))), reopen_rigs)
+    reopen = partial(reload_model, options)
+    return serve(opened, reopen, reopen_rigs)
+
+
+def reload_model(options: argparse.Namespace) -> LoadedModel:
+    """What the settings name now, opened; raises as `load_model`."""
+    return load_model(fitted(settings_of(options)), with_candidate=True)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -134,7 +143,14 @@ def serve(
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    app = create_app(settings, opened.runtime, opened.rig_aligner, opened.reference, reopen)
+    app = create_app(
+        settings,
+        opened.runtime,
+        opened.rig_aligner,
+        opened.reference,
+        reopen,
+        candidate=opened.candidate,
+    )
     if reopen_rigs:
         app.state.rigs = Rigs(reopen_rigs(), app.state.dispatcher)
         app.state.reopen_rigs = reopen_rigs
@@ -237,6 +253,15 @@ def common_of_services() -> MaskingParser:
         "--reference", type=Path, metavar="FILE", help=".onnx that the weights must agree with"
     )
     service.add_argument(
+        "--shadow-weights",
+        type=Path,
+        metavar="FILE",
+        help="candidate that sees a share of the pairs and never answers; GET /shadow compares",
+    )
+    service.add_argument(
+        "--shadow-share", type=FloatRange(0, 1), metavar="0..1", help="of the pairs (0.1)"
+    )
+    service.add_argument(
         "--memory",
         action=argparse.BooleanOptionalAction,
         help="earlier pairs of a stream steady its labels and pictures (yes)",
@@ -272,5 +297,6 @@ def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_infer_arguments(infer)
+    commands.add_parser("shadow", help="compare, promote or drop a candidate network")
     commands.add_parser("bench", help="measure a running service (needs the extra `client`)")
     return top

@@ -11,6 +11,7 @@ from segmif import classes
 from segmif.classes import Taxonomy
 from segmif.sources.frame import SourceFrame
 
+from ..pipeline.comparison import Difference
 from ..pipeline.result import Result, describe
 from ..schemas.events import Event
 from .load_ladder import LEVELS
@@ -36,6 +37,7 @@ class LiveResult:
     in_event: bool = False  # an event goes on, or ends with it
     offset_ns: int = 0  # that is added to infrared stamps
     view: tuple[int, int] | None = None  # (H, W) of the visible camera, if the rig knows it
+    difference: Difference | None = None  # that the shadow phase found; None: not for that
 
     @property
     def stamp_ns(self) -> int:

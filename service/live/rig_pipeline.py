@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -13,6 +14,8 @@ from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.wire.media_types import View
 
 from ..errors import ServiceError
+from ..pipeline.comparison import Difference
+from ..pipeline.result import Result
 from ..scheduler.dispatcher import Dispatcher, as_it_is
 from ..scheduler.pair_request import PairRequest
 from .camera_reader import CameraReader, rate_of
@@ -199,26 +202,26 @@ class RigPipeline:
         outcome, level, offset_ns = "ok", self.ladder.level, self.queue.offset_ns or 0
         if pair.visible:
             self._view = pair.visible.pixels.shape[0], pair.visible.pixels.shape[1]
-        view = self._view
+        made = partial(
+            LiveResult,
+            self.settings.name,
+            sequence,
+            pair.visible,
+            pair.infrared,
+            level=level.name,
+            offset_ns=offset_ns,
+            view=self._view,
+        )
         try:
-            result = await self._dispatcher.process(self._request(pair, sequence, level), as_it_is)
+            request = self._request(pair, sequence, level)
+            if any(isinstance(each, CollectSettings) for each in self.settings.sinks):
+                request = replace(request, differs=partial(self._collect, made))
+            result = await self._dispatcher.process(request, as_it_is)
             result = with_grey(result, pair.visible)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
             self.last_error = None
-            await self._deliver(
-                LiveResult(
-                    self.settings.name,
-                    sequence,
-                    pair.visible,
-                    pair.infrared,
-                    result,
-                    level.name,
-                    offset_ns=offset_ns,
-                    view=view,
-                ),
-                pair.arrived_s,
-            )
+            await self._deliver(made(result), pair.arrived_s)
         except ServiceError as error:
             outcome = type(error).__name__
             self._note_error(str(error))
@@ -283,6 +286,15 @@ class RigPipeline:
                 await asyncio.to_thread(sink.put, result)
             else:
                 sink.put(result)
+
+    def _collect(
+        self, made: Callable[..., LiveResult], result: Result, difference: Difference
+    ) -> None:
+        """Offer a pair to the collectors on which the candidate differs much."""
+        live = made(result, difference=difference)
+        for sink, settings in zip(self.sinks, self.settings.sinks, strict=True):
+            if isinstance(settings, CollectSettings):
+                sink.offer(live)
 
     def _sink_failed(self, sink: str, error: Exception) -> None:
         """Note the error of a sink; called in its thread."""

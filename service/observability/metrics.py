@@ -57,6 +57,14 @@ class Metrics:
         self.batches = histogram(
             "segmif_batch_pairs", "Pairs that went through the network together", buckets=BATCHES
         )
+        self.shadow_pairs = counter(
+            "segmif_shadow_pairs",
+            "Pairs for the candidate: compared, dropped (the network had no time), or failed",
+            ["outcome"],
+        )
+        self.shadow_seconds = histogram(
+            "segmif_shadow_seconds", "Time of the candidate for a pair", buckets=STAGES_S
+        )
         self._lost = counter(
             "segmif_decoders_lost",
             "Processes that a frame has cost: crashed, overstayed, memory or deadline",

@@ -76,6 +76,8 @@ class Batcher:
         self._waiting: list[Job] = []
         self._coming = 0
         self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._dispatcher: asyncio.Task[None] | None = None
 
     def _use(self, runtime: Runtime, max_batch: int, max_delay_s: float) -> None:
@@ -94,6 +96,10 @@ class Batcher:
     def depth(self) -> int:
         """How many pairs wait for the network."""
         return len(self._waiting)
+
+    async def idle(self) -> None:
+        """Return once no pair waits for the network or is in it."""
+        await self._idle.wait()
 
     @contextmanager
     def coming(self) -> Iterator[None]:
@@ -126,6 +132,7 @@ class Batcher:
         result: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         job = Job(pair, due, times, result, confidence, tint, rank)
         insort(self._waiting, job, key=lambda each: each.rank)
+        self._idle.clear()
         job.result.add_done_callback(lambda _: self._forget(job))
         self._changed.set()
         if not self._dispatcher or self._dispatcher.done():
@@ -137,6 +144,7 @@ class Batcher:
         if job.result.cancelled() and job in self._waiting:
             self._waiting.remove(job)
             self._changed.set()
+            self._note_idle()
 
     async def _dispatch(self) -> None:
         """Work until nothing waits."""
@@ -147,6 +155,7 @@ class Batcher:
             batch = self._take()
             if not batch:
                 room.release()
+                self._note_idle()
                 continue
             task = asyncio.create_task(self._compute(batch, self.runtime))
             self._computing.add(task)
@@ -155,6 +164,11 @@ class Batcher:
     def _leave(self, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
         self._computing.discard(task)
         room.release()
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._waiting and not self._computing:
+            self._idle.set()
 
     async def _gather(self) -> None:
         """Wait until a batch is full, its oldest pair has waited enough, or no other is coming."""

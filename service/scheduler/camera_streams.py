@@ -13,6 +13,7 @@ from ..pipeline.temporal import StreamMemory
 from .admission import QueueSlot
 from .batching import Job
 from .pair_request import PairRequest
+from .shadow import SeenPair
 
 KEPT_STREAMS = 64  # each holds a few hundred bytes, besides the picture that it remembers
 REMEMBERED_PIXELS = 40_000_000  # of all streams; about two bytes each
@@ -27,6 +28,7 @@ class QueuedPair:
     heavy: QueueSlot | None = None  # in the queue of heavy pairs
     work: asyncio.Task[object] | None = None
     job: Job | None = None
+    seen: SeenPair | None = None  # that the candidate is to see too
     lost: ServiceError | None = None  # why its slot was given to another pair
     times: StageTimes = field(default_factory=StageTimes)
     before: asyncio.Future[None] | None = None  # done once all pairs before have left the memory

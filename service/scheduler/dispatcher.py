@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from .pair_queues import HEAVY_PAIRS, PairQueues
 from .pair_request import PairRequest
 from .preparation import Preparation
 from .self_test import SelfTest
+from .shadow import SeenPair, Shadow
 from .worker_threads import Workers
 
 MOST_SLOTS = 2  # of a runtime
@@ -59,8 +61,9 @@ class Dispatcher:
             self.queues.all.retry_s,
         )
         self._preparation = Preparation(self.queues, self.decoder, self.batcher)
+        self.shadow = Shadow(self.batcher, self.metrics)
         self.self_test = SelfTest(model, self.queues.codecs, self.batcher)
-        self.sockets = 0
+        self.sockets = self.reloads = 0
         self._watch()
 
     @property
@@ -141,6 +144,10 @@ class Dispatcher:
         at_once = finish is as_it_is  # a thread of the codecs may be busy
         answer = finish(result) if at_once else await self.queues.codecs.run(finish, result)
         self.metrics.answered(result.times.ms, result.prepared.condition)
+        if queued.seen:
+            differs = queued.request.differs
+            told = partial(differs, result) if differs else None
+            self.shadow.offer(replace(queued.seen, compared=told))
         return answer
 
     async def _result(self, queued: QueuedPair, rules: PairRules, stream: Stream) -> Result:
@@ -152,6 +159,15 @@ class Dispatcher:
             self.self_test.repeat()
             raise
         request = queued.request
+        if self.shadow.wants():
+            queued.seen = SeenPair(
+                prepared.pair,
+                prediction,
+                prepared.tint,
+                queued.times.ms["infer"],
+                request.request_id,
+                queued.job.runtime or self.runtime,
+            )
         result = Result(
             prediction,
             prepared,
@@ -169,6 +185,10 @@ class Dispatcher:
         keeps = CONFIDENCE in options.views or options.objects
         return await self.queues.codecs.run(steadied, result, stream.temporal, confidence=keeps)
 
+    async def start_shadow(self) -> None:
+        """Begin with the candidate, if the settings name one."""
+        await self.shadow.use(self._model)
+
     async def start_decoders(self) -> None:
         """Start the processes that decode files, so that the first pair need not wait for them."""
         await self.queues.codecs.run(self.decoder.start, self._rules.max_pixels)
@@ -180,6 +200,7 @@ class Dispatcher:
         Raises EngineFailed, and changes nothing, if the golden pair does not come out right.
         """
         await self.self_test.accept(model)
+        await self.shadow.stop()
         last, self._model, settings = self._model, model, model.settings
         self._rules = PairRules.of(settings, model.rig_aligner)
         kept = self.latest_pairs or LatestPairs()
@@ -190,6 +211,8 @@ class Dispatcher:
             model.runtime, largest_batch(settings, model.runtime), settings.batch_delay_ms / 1000
         )
         await self.queues.codecs.run(last.close)
+        await self.shadow.use(model)
+        self.reloads += 1
 
     def close(self) -> None:
         """Wait for what runs, then free threads and network."""

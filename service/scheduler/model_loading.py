@@ -17,6 +17,15 @@ from .worker_threads import end_aside
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A network that is to see a share of the pairs, or why it does not."""
+
+    share: float  # of the pairs
+    runtime: Runtime | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """What the service works with."""
 
@@ -24,17 +33,19 @@ class LoadedModel:
     runtime: Runtime
     rig_aligner: RigAligner | None = None  # None: frames come aligned
     reference: Runtime | None = None  # that the runtime must agree with
+    candidate: Candidate | None = None  # of the shadow phase
 
     def close(self) -> None:
         """Free the networks."""
-        for runtime in (self.runtime, self.reference):
+        shadow = self.candidate.runtime if self.candidate else None
+        for runtime in (self.runtime, self.reference, shadow):
             if runtime:
                 runtime.close()
 
 
-def load_model(settings: Settings) -> LoadedModel:
+def load_model(settings: Settings, *, with_candidate: bool = False) -> LoadedModel:
     """
-    Open what settings name.
+    Open what settings name; the candidate only for a service, which alone has a shadow phase.
 
     Raises ManifestError, ArtefactError, DeviceError, OSError or ValueError.
     """
@@ -53,7 +64,42 @@ def load_model(settings: Settings) -> LoadedModel:
         runtime.close()
         raise ValueError(f"object_classes: {error}") from None
     reference = open_runtime(settings.reference) if settings.reference else None
-    return LoadedModel(settings, runtime, rig_aligner, reference)
+    candidate = open_candidate(settings, runtime) if with_candidate else None
+    return LoadedModel(settings, runtime, rig_aligner, reference, candidate)
+
+
+def open_candidate(settings: Settings, serving: Runtime) -> Candidate | None:
+    """The network of the shadow phase, if settings name one; its fault never ends the service."""
+    path = settings.shadow_weights
+    if path is None:
+        return None
+    try:
+        # One thread, so that all of its work has the lowest priority.
+        runtime = open_runtime(path, 1, settings.device, settings.plugin)
+    except (OSError, ValueError) as error:  # ours are among them
+        return Candidate(settings.shadow_share, refused=str(error))
+    if fault := unlike(runtime, serving):
+        runtime.close()
+        return Candidate(settings.shadow_share, refused=f"{path.name} {fault}")
+    return Candidate(settings.shadow_share, runtime)
+
+
+def unlike(candidate: Runtime, serving: Runtime) -> str:
+    """Why a candidate could not take the place of the network in service; "" if it could."""
+    classes, theirs = serving.manifest.classes, candidate.manifest.classes
+    if candidate.manifest.sha256 == serving.manifest.sha256:
+        return "is the network that answers already: name another one"
+    if theirs.names != classes.names:
+        return (
+            f"has the classes {', '.join(theirs.names)}; those in service are "
+            f"{', '.join(classes.names)}: masks of other classes cannot be compared, name it as "
+            "weights to switch"
+        )
+    if candidate.default_tint is None and serving.default_tint is not None:
+        return f"takes no tint, which the network in service does: {FIXED_HUE}"
+    if missing := [name for name in serving.outputs if name not in candidate.outputs]:
+        return f"gives no {missing[0]}, which the network in service does: export it again"
+    return ""
 
 
 def hangs(runtime: Runtime, limit_s: float) -> bool:

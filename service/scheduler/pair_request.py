@@ -1,12 +1,15 @@
 """What an entry point hands to the scheduler."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from segmif.thermal.camera_profile import Cameras
 from segmif.wire.raw_frames import Frame
 
+from ..pipeline.comparison import Difference
 from ..pipeline.infer import PairRules
+from ..pipeline.result import Result
 from ..schemas.pair_options import PairOptions
 
 
@@ -25,3 +28,5 @@ class PairRequest:
     rules: PairRules | None = None  # None: those of the service
     recorded: Cameras = field(default_factory=Cameras)  # what a recording states of its frames
     half_size: bool = False  # the network sees half the width and height
+    # Told, after the answer, if the shadow phase finds a large difference.
+    differs: Callable[[Result, Difference], None] | None = None

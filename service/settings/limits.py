@@ -34,6 +34,7 @@ PATHS: tuple[tuple[str, Entry], ...] = (
     ("/v2", "page"),
     ("/v2/models/", "open_inference"),
     *((path, "page") for path in ("/", "/docs", "/openapi.json", "/classes", "/metrics")),
+    ("/shadow", "page"),
     *((path, "page") for path in ("/samples", "/samples/", "/web", "/web/")),
 )
 

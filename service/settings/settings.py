@@ -57,6 +57,10 @@ class Settings(CameraFields, BaseSettings):
     rig: Path | None = None  # rig.yaml of the cameras; None: frames come aligned
     depth_m: float = Field(default=math.inf, gt=0, le=math.inf)  # of the plane that the rig aligns
     reference: Path | None = None  # an .onnx that the weights must agree with before they serve
+    shadow_weights: Path | None = (
+        None  # a candidate, which sees a share of the pairs and never answers
+    )
+    shadow_share: float = Field(default=0.1, gt=0, le=1)  # of the pairs
     log: LogFormat = "text"
     # Strength of the fused frame's hue unless the request states one; None: as the weights say.
     tint: float | None = Field(default=None, ge=0, le=1)

@@ -17,6 +17,7 @@ import uvicorn
 from segmif.runtime import Runtime, open_runtime
 from service.app import create_app
 from service.pipeline.align import RigAligner
+from service.scheduler.model_loading import Candidate
 from service.server.transport import server_config
 from service.settings import Settings
 
@@ -91,10 +92,11 @@ def serving(
     rig_aligner: RigAligner | None = None,
     reference: Runtime | None = None,
     trusting: ssl.SSLContext | None = None,
+    candidate: Candidate | None = None,
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        app = create_app(settings, runtime, rig_aligner, reference)
+        app = create_app(settings, runtime, rig_aligner, reference, candidate=candidate)
         server = uvicorn.Server(server_config(app, settings, app.state.dispatcher.metrics.refused))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -13,7 +13,7 @@ from segmif.imaging.luma import luma
 
 from ..live_result import LiveResult
 
-Reason = Literal["flag", "unsure", "flicker", "random"]
+Reason = Literal["flag", "unsure", "flicker", "random", "differs"]
 
 UNSURE = 128  # confidence below it: another class is about as likely
 UNSURE_SHARE = 0.1  # of the pixels
@@ -37,6 +37,8 @@ class Reasons:
 
     def of(self, result: LiveResult) -> list[Reason]:
         """The reasons to keep a pair; none for most."""
+        if result.difference:  # seen before, and come again for that alone
+            return ["differs"]
         before, self._before = self._before, result
         found: list[Reason] = []
         if result.result.prepared.condition.flags:

@@ -83,6 +83,8 @@ class Collector:
     def _write(self, result: LiveResult, reasons: Iterable[Reason]) -> None:
         pair = result.result.prepared.pair
         report = line(result) | {"reasons": list(reasons)}
+        if result.difference:
+            report["differing_share"] = round(result.difference.share, 6)
         contents = {
             "report": json.dumps(report, indent=1).encode() + b"\n",
             "infrared": encode_png(pair.infrared),

@@ -65,6 +65,13 @@ class SinkThread:
                 except Empty:
                     pass
 
+    def offer(self, result: LiveResult) -> None:
+        """Queue a result if there is room; else it is dropped and counted."""
+        try:
+            self._waiting.put_nowait(result)
+        except Full:
+            self._dropped += 1
+
     def close(self, timeout_s: float = 10) -> bool:
         """Write what waits and close the sink; gives whether it ended in time."""
         due = time.monotonic() + timeout_s
