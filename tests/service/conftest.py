@@ -16,6 +16,7 @@ import uvicorn
 
 from segmif.runtime import Runtime, open_runtime
 from service.app import create_app
+from service.live.rig_settings import LiveSettings
 from service.pipeline.align import RigAligner
 from service.scheduler.model_loading import Candidate
 from service.server.transport import server_config
@@ -93,10 +94,11 @@ def serving(
     reference: Runtime | None = None,
     trusting: ssl.SSLContext | None = None,
     candidate: Candidate | None = None,
+    rigs: LiveSettings | None = None,
 ) -> Iterator[httpx.Client]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        app = create_app(settings, runtime, rig_aligner, reference, candidate=candidate)
+        app = create_app(settings, runtime, rig_aligner, reference, candidate=candidate, rigs=rigs)
         server = uvicorn.Server(server_config(app, settings, app.state.dispatcher.metrics.refused))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

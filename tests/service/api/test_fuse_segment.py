@@ -316,7 +316,7 @@ class Held:
         confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         self.entered.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         return self.runtime.run(visible, infrared, tint=tint, confidence=confidence)
 
     def trim(self) -> None:

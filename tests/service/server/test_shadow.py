@@ -20,12 +20,14 @@ from segmif.imaging import codecs
 from segmif.manifest import Manifest, sha256
 from segmif.runtime import open_runtime
 from service.__main__ import main
+from service.live.rig_settings import LiveSettings, RigSettings
+from service.live.sinks.open_sinks import parse_sink
+from service.scheduler import shadow as shadow_phase
 from service.scheduler.model_loading import Candidate
 from service.settings import Settings
 from tests.conftest import HOT, stand_in_model
 from tests.service.api.test_fuse_segment import Held
 from tests.service.conftest import Serve, free_port, wait_until_ready
-from tests.service.live.test_run import running, wait_until
 from tests.service.server.test_service import ROOT, post_pair
 
 LESS_HOT = 100
@@ -79,7 +81,7 @@ def shadow(*words: object) -> int:
 
 
 def wait_for(done: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not done():
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -162,33 +164,38 @@ def test_a_slow_candidate_keeps_no_answer_waiting(
     ) as client:
         wait_for(lambda: client.get("/shadow").json()["state"] == "comparing")
         held.go.clear()
-        for _ in range(5):
+        for _ in range(4):
             post_pair(client)
         held.go.set()
         wait_for(lambda: compared(client) == 2)  # the first and the newest
-        assert client.get("/shadow").json()["pairs"] == {"compared": 2, "dropped": 3, "failed": 0}
+        assert client.get("/shadow").json()["pairs"] == {"compared": 2, "dropped": 2, "failed": 0}
 
 
 def test_pairs_with_a_large_difference_are_collected(
-    stand_in_weights: Path, candidate: Path, tmp_path: Path
+    stand_in_weights: Path,
+    candidate: Path,
+    tmp_path: Path,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    frames = "--visible", "synthetic:96x64@20", "--infrared", "synthetic:96x64@20"
-    flags = "--shadow-weights", str(candidate), "--shadow-share", "1", "--name", "gate"
-    out = tmp_path / "kept"
-    with running(stand_in_weights, tmp_path / "log", *frames, *flags, f"--out=collect:{out}") as (
-        process,
-        client,
-    ):
-        wait_until(lambda: any("differs" in path.read_text() for path in reports(out)), process)
+    monkeypatch.setattr(shadow_phase, "LOWEST", 0)  # a busy machine gives it nothing else
+    out, frames = tmp_path / "kept", "synthetic:96x64@5"
+    rig = RigSettings(
+        name="gate", visible=frames, infrared=frames, sinks=(parse_sink(f"collect:{out}"),)
+    )
+    with serve(
+        Settings(weights=stand_in_weights),
+        open_runtime(stand_in_weights, threads=1),
+        candidate=Candidate(1.0, open_runtime(candidate, threads=1)),
+        rigs=LiveSettings(rigs=(rig,)),
+    ) as client:
+        wait_for(lambda: any("differs" in path.read_text() for path in reports(out)))
         found = client.get("/shadow").json()
     assert re.fullmatch(r"gate-\d+", found["largest"][0]["request_id"])
-    (kept,) = [
-        report
-        for path in reports(out)
-        if (report := json.loads(path.read_text()))["reasons"] == ["differs"]
-    ]
-    assert 0.01 < kept["differing_share"] <= 1
-    assert np.all([(out / "visible" / f"{path.stem}.png").is_file() for path in reports(out)])
+    read = [json.loads(path.read_text()) for path in reports(out)]
+    kept = [report for report in read if report["reasons"] == ["differs"]]
+    assert all(0.01 < report["differing_share"] <= 1 for report in kept)
+    assert all((out / "visible" / f"{path.stem}.png").is_file() for path in reports(out))
 
 
 def reports(out: Path) -> list[Path]:
