@@ -2,7 +2,8 @@
 `segmif export engine`: ONNX to a TensorRT engine for the GPU of this machine, and its manifest.
 
 The engine has the precision of the ONNX (strongly typed). If our plugin is loaded, it computes
-every `segmif::InteractiveAttention`. Otherwise TensorRT compiles the node's body.
+every `segmif::InteractiveAttention` and the last pixels, `segmif::Pixels`. Otherwise TensorRT
+compiles the body of a node.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from segmif.runtime.errors import ArtefactError
 from .build_progress import monitor
 from .output_paths import check_output_path
 
-OPERATOR = ("segmif", "InteractiveAttention")
+DOMAIN, ATTENTION, PIXELS = "segmif", "InteractiveAttention", "Pixels"
 PLUGIN_PREFERRED = (10, 7)  # first TensorRT whose parser prefers a plugin to a local function
 SIZE_FACTOR = 4  # greatest size of an engine over that of its ONNX; TensorRT-RTX's have 2.3
 
@@ -79,7 +80,8 @@ class Build:
     """The settings of an engine's build."""
 
     profile: Profile
-    plugin: Path | None = None  # our library; None: TensorRT compiles the attention's body
+    plugin: Path | None = None  # our library; None: TensorRT compiles the bodies of our nodes
+    nodes: frozenset[str] = frozenset((ATTENTION, PIXELS))  # that the library computes
     workspace_mib: int | None = None  # for scratch and activations; None: all of the GPU's memory
     timing_cache: Path | None = None  # timings of earlier builds on this machine
 
@@ -94,6 +96,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["plugin", "native"],
         default="plugin",
         help="our kernels, or TensorRT's own compilation of the attention's body [plugin]",
+    )
+    parser.add_argument(
+        "--pixels",
+        choices=["plugin", "native"],
+        help="the same for the last pixels: colour, hue, labels, confidence [as --attention]",
     )
     parser.add_argument(
         "--plugin",
@@ -120,9 +127,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Builds as the arguments say; returns the exit code."""
     sizes = {name: tuple(getattr(args, name)) for name in ("batch", "height", "width")}
+    asked = {ATTENTION: args.attention, PIXELS: args.pixels or args.attention}
+    nodes = frozenset(name for name, by in asked.items() if by == "plugin")
     build = Build(
         profile=Profile(**sizes),
-        plugin=args.plugin if args.attention == "plugin" else None,
+        plugin=args.plugin if nodes else None,
+        nodes=nodes,
         workspace_mib=args.workspace_mib,
         timing_cache=args.timing_cache,
     )
@@ -134,7 +144,8 @@ def main(args: argparse.Namespace) -> int:
         print(f"{out} fits this ONNX and this machine; --rebuild builds it all the same")
         return 0
     facts = export(args.onnx, out, build, machine)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, attention: {facts['attention']}")
+    how = f"attention: {facts['attention']}, pixels: {facts['pixels']}"
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {how}")
     return 0
 
 
@@ -188,7 +199,8 @@ def expected_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
         "profile": build.profile.ranges,
         "profiles": [profile.ranges for profile in build.profile.tuned()],
         "workspace_mib": build.workspace_mib,
-        "attention": "plugin" if build.plugin else "native",
+        "attention": "plugin" if build.plugin and ATTENTION in build.nodes else "native",
+        "pixels": "plugin" if build.plugin and PIXELS in build.nodes else "native",
         "plugin_sha256": sha256(build.plugin) if build.plugin and build.plugin.is_file() else None,
     }
 
@@ -220,20 +232,21 @@ def up_to_date(source: Path, out: Path, build: Build, machine: "runtime.Machine"
     return same_source and there.engine == expected_facts(build, machine)
 
 
-def prepare(model: onnx.ModelProto, version: tuple[int, ...], *, plugin: bool) -> onnx.ModelProto:
+def prepare(
+    model: onnx.ModelProto, version: tuple[int, ...], plugins: frozenset[str]
+) -> onnx.ModelProto:
     """
-    A copy of the model for the parser of a TensorRT version.
+    A copy of the model for the parser of a TensorRT version, with our plugin for the named nodes.
 
-    With our plugin, parsers before 10.7 must not find the body, because they prefer it. Without our
-    plugin, the body replaces the node: from 10.7 on, the parser prefers any loaded plugin.
+    Parsers before 10.7 must not find the bodies of those, because they prefer them. The body of any
+    other node replaces it: from 10.7 on, the parser prefers any loaded plugin.
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
-    if plugin and version < PLUGIN_PREFERRED:
-        kept = [f for f in model.functions if (f.domain, f.name) != OPERATOR]
-        del model.functions[:]
-        model.functions.extend(kept)
-    elif not plugin:
-        model = onnx.inliner.inline_local_functions(model)
+    others = [(f.domain, f.name) for f in model.functions if f.name not in plugins]
+    if others:
+        model = onnx.inliner.inline_selected_functions(model, others)
+    if version < PLUGIN_PREFERRED:
+        del model.functions[:]  # all that are left have a plugin
     return model
 
 
@@ -248,11 +261,12 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
     builder = trt.Builder(log.logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
-    prepared = prepare(model, version, plugin=build.plugin is not None)
+    plugins = build.nodes if build.plugin else frozenset()
+    prepared = prepare(model, version, plugins)
     if not parser.parse(prepared.SerializeToString()):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
-    check_plugins(trt, network, count_attentions(model) if build.plugin else 0)
+    check_plugins(trt, network, count_nodes(model, plugins))
     config = _configure(trt, builder, network, build)
     cache = _open_timing_cache(trt, config, build.timing_cache)
     progress = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
@@ -307,9 +321,9 @@ def _attach_timing_cache(config: Any, held: bytes) -> Any:
     return cache if fits else None
 
 
-def count_attentions(model: onnx.ModelProto) -> int:
-    """The number of attention nodes of a network: one in `nano`, two in `edge`."""
-    return sum((node.domain, node.op_type) == OPERATOR for node in model.graph.node)
+def count_nodes(model: onnx.ModelProto, names: frozenset[str]) -> int:
+    """How many of a network's nodes are ours and have one of these names."""
+    return sum(node.domain == DOMAIN and node.op_type in names for node in model.graph.node)
 
 
 def check_plugins(trt: Any, network: Any, wanted: int) -> None:

@@ -1,14 +1,13 @@
 """
 `segmif export onnx`: safetensors to one ONNX file and its manifest, checked against torch.
 
-The attention is one node of the domain `segmif`, with its body as a local function in the file.
+Each attention is one node of the domain `segmif`, and so are the last pixels. Their bodies are
+local functions in the file.
 Batch, height and width are dynamic. Height and width are multiples of 32.
 """
 
 import argparse
 import copy
-import logging
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,14 @@ from torch.nn import functional
 from segmif.frames import INPUTS, MULTIPLE, OUTPUTS, TINT, TINTS
 from segmif.model.blocks import upsample
 from segmif.model.network import Network
+from segmif.model.pixels import LOGIT_STRIDE
 from segmif.model.precision import to_half
 from segmif.model.weights import open_network
 from segmif.runtime.onnxruntime_ import onnxruntime
 
-from .attention_function import OPSET, local_function
+from . import attention_function, pixels_function
+from .attention_function import OPSET
+from .dynamo import export_program
 from .output_paths import check_output_path
 from .tolerance import allowance
 
@@ -91,27 +93,17 @@ def export(weights: Path, out: Path, precision: str = "fp32") -> str:
 
 
 def to_model(network: Network) -> onnx.ModelProto:
-    """The network as ONNX with the attention's local function."""
+    """The network as ONNX with the bodies of our nodes as local functions."""
     batch = torch.export.Dim("batch", min=1)
     height, width = (MULTIPLE * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     sizes = {0: batch, 1: height, 2: width}
-    with warnings.catch_warnings():
-        # torch's exporter warns of its own deprecated calls, merged axis names and torchvision
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            network,
-            tuple(torch.from_numpy(array) for array in feeds(*TRACED_SIZE).values()),
-            dynamo=True,
-            dynamic_shapes=(sizes, sizes, {0: batch}),
-            input_names=[*INPUTS, TINT],
-            output_names=list(OUTPUTS),
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None  # None only with an output file
-    model: onnx.ModelProto = program.model_proto
-    model.functions.append(local_function())
+    traced = tuple(torch.from_numpy(array) for array in feeds(*TRACED_SIZE).values())
+    model = export_program(
+        network, traced, (sizes, sizes, {0: batch}), [*INPUTS, TINT], list(OUTPUTS)
+    )
+    classes, dtype = len(network.config.taxonomy.names), next(network.core.parameters()).dtype
+    pixels = pixels_function.local_function(classes, network.config.label_stride, dtype)
+    model.functions.extend([attention_function.local_function(), pixels])
     strip_metadata(model)
     return model
 
@@ -198,7 +190,7 @@ def outputs_and_logits(
     hook = network.core.register_forward_hook(lambda core, given, made: logits.append(made[1]))
     outputs = [output.numpy() for output in network(visible, infrared, tint)]
     hook.remove()
-    scores = upsample(logits[0], 4 // network.config.label_stride).double()
+    scores = upsample(logits[0].double(), LOGIT_STRIDE // network.config.label_stride)
     return outputs, functional.interpolate(scores, infrared.shape[1:], mode="nearest")
 
 

@@ -27,6 +27,7 @@ PARTS = (  # the most important first, as time may run out; those that compile l
     "attention_errors",
     "profile",
     "attention_times",
+    "pixels",
     "tensorrt_plugin",
     "layers",
     "torch_edge",

@@ -14,7 +14,7 @@ It needs no GPU. The rules follow TensorRT's documentation:
 5. A Concat costs nothing if all that it joins comes from launches: they write into its memory.
    Otherwise it is one launch.
 6. Everything else is one launch: pooling, Resize, reduction, Softmax, MatMul, Transpose.
-7. HIA on our plugin is three launches. `--native` counts its body instead.
+7. HIA on our plugin is three launches, the last pixels two. `--native` counts their bodies instead.
 
 The least time of a launch is the longer of two: its arithmetic at the data sheet's dense FP16 rate,
 and moving its inputs, weights and outputs once. It is an estimate that no network reaches.
@@ -43,7 +43,7 @@ DEVICES = {  # FLOP/s dense in FP16, bytes/s: data sheets; H200: both measured b
     "H200": (790e12, 4.3e12),
 }
 ATTENTION = "InteractiveAttention"
-ATTENTION_LAUNCHES = 3
+OURS = {ATTENTION: 3, "Pixels": 2}  # launches of our plugin
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 PARTS = {"Slice", "Split"}  # of what reads them
 ACTIVATIONS = {"Relu", "Clip", "Sigmoid", "Tanh"}
@@ -149,7 +149,7 @@ def launches(graph: Graph) -> list[Launch]:
         taken = _fused_into(node, given, graph, found, made_by, before)
         number = len(found) if taken is None else taken
         if taken is None:
-            found.append(Launch([], ATTENTION_LAUNCHES if node.op_type == ATTENTION else 1))
+            found.append(Launch([], OURS.get(node.op_type, 1)))
         launch = found[number]
         launch.nodes.append(node)
         for each in before - {number}:
@@ -236,7 +236,7 @@ def main() -> None:
     )
     parser.add_argument("onnx", type=Path, nargs="+")
     parser.add_argument("--size", default="480x640", help="height x width, multiples of 32")
-    parser.add_argument("--native", action="store_true", help="HIA without our plugin")
+    parser.add_argument("--native", action="store_true", help="without our plugin")
     parser.add_argument("--layers", action="store_true", help="a line for each launch")
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))

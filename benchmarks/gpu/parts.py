@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.gpu.networks import compiled_times, exported, network_times, onnx_runtime
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.setting import Setting
+from segmif.model.pixels import plain as plain_pixels
 from segmif.model.precision import to_half
 from segmif.ops.hia import gram, plain
 from segmif.ops.native import use
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> Iterator[Row]:
         "machine": machine,
         "attention_errors": attention_errors,
         "attention_times": attention_times,
+        "pixels": pixels,
         "onnxruntime": onnx_runtime,
         "profile": profile,
         "compiled": compiled,
@@ -156,6 +158,37 @@ def _goal_us(name: str, batch: int, moved: int, copy_gb_s: float) -> float:
     if name != "paper" and batch == 1:
         return GOAL_US
     return moved / 1e3 / (GOAL_SHARE * copy_gb_s)
+
+
+def pixels(setting: Setting) -> Iterator[Row]:
+    """
+    Microseconds of the last pixels, with the label strides of `edge` and `nano`; deviations.
+
+    Right is what deviates from float64 by rounding alone: few values, by at most two levels.
+    """
+    kernels = setting.pixel_kernels()
+    for stride in (1, 2):
+        for batch in setting.batches:
+            given = setting.pixel_arguments(batch, torch.float16)
+            run = partial(kernels.pixels, *given, label_stride=stride)
+            exact = plain_pixels(*(each.double() for each in given), label_stride=stride)
+            off = [(each.double() - truth).abs() for each, truth in zip(run(), exact, strict=True)]
+            moved = sum(each.numel() * 2 for each in (*given, *given[:2], given[1]))
+            us = 1e3 * setting.timer.milliseconds(run)
+            yield {
+                "label_stride": stride,
+                "batch": batch,
+                "kernels_us": us,
+                "kernels_cold_us": 1e3 * setting.timer.milliseconds(run, cold=True),
+                "share_of_copy_bandwidth": moved / us / 1e3 / setting.ceilings.copy_gb_s,
+                "plain_us": 1e3
+                * setting.timer.milliseconds(partial(plain_pixels, *given, label_stride=stride)),
+                "values_that_differ": [(each > 0).double().mean().item() for each in off],
+                "right": all(
+                    (e > 0).double().mean() < 1e-3 and e.max() <= m
+                    for e, m in zip(off, (2, 8, 1), strict=True)
+                ),
+            }
 
 
 def compiled(setting: Setting) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from export.tolerance import Bytes
 from segmif.model.network import Network
 from segmif.model.weights import load_network
 from segmif.ops.native import SOURCES, TEMPERATURE, KernelError, Kernels
+from segmif.ops.native_pixels import PixelKernels
 
 
 class Setting:
@@ -46,7 +47,23 @@ class Setting:
 
     def kernels(self) -> Kernels:
         """Our kernels, built now for a rehearsal; raises KernelError if they are missing."""
-        return Kernels(self.args.kernels, self.device) if self.args.kernels else built_for_cpu()
+        return Kernels(self.args.kernels or built_for_cpu("interactive_attention"), self.device)
+
+    def pixel_kernels(self) -> PixelKernels:
+        """The same for the last pixels."""
+        return PixelKernels(self.args.kernels or built_for_cpu("pixels"), self.device)
+
+    def pixel_arguments(self, batch: int, dtype: torch.dtype) -> list[Tensor]:
+        """A random pair in levels, fused luma, logits of nine classes, and a tint."""
+        random = torch.Generator(self.device).manual_seed(batch)
+        size, at_4 = (batch, self.height, self.width), (self.height // 4, self.width // 4)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=random, device=self.device)
+
+        frames = [(255 * uniform(*shape)).round() for shape in ((*size, 3), size)]
+        given = [*frames, uniform(*size), 9 * uniform(batch, 9, *at_4)]
+        return [each.to(dtype) for each in given] + [uniform(batch)]
 
     def frames(self, batch: int) -> list[Bytes]:
         """Random pixels on the host: visible (B, H, W, 3) and infrared (B, H, W)."""
@@ -94,18 +111,22 @@ class Setting:
 
 
 @cache
-def built_for_cpu() -> Kernels:
-    """The kernels built for this CPU; raises KernelError if no compiler builds them."""
+def built_for_cpu(name: str) -> Path:
+    """A library of a source of kernels for this CPU; KernelError if no compiler builds it."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise KernelError(
             "there is no C++ compiler to build the kernels for this CPU: install g++, or name a "
             "build with --kernels"
         )
-    with TemporaryDirectory() as folder:  # a loaded library may be deleted
-        library, source = Path(folder) / "kernels.so", SOURCES / "interactive_attention.cu"
-        flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-x", "c++"]
-        made = subprocess.run([compiler, *flags, source, "-o", library], check=False)
-        if made.returncode:
-            raise KernelError(f"{compiler} cannot build {source.name}: what it says stands above")
-        return Kernels(library, "cpu")
+    folder = TemporaryDirectory()
+    built.append(folder)  # it goes when the process ends
+    library, source = Path(folder.name) / f"{name}.so", SOURCES / f"{name}.cu"
+    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-x", "c++"]
+    made = subprocess.run([compiler, *flags, source, "-o", library], check=False)
+    if made.returncode:
+        raise KernelError(f"{compiler} cannot build {source.name}: what it says stands above")
+    return library
+
+
+built: list[TemporaryDirectory[str]] = []

@@ -7,9 +7,7 @@
 
 namespace segmif {
 
-constexpr char PLUGIN_NAME[] = "InteractiveAttention";
-constexpr char PLUGIN_VERSION[] = "1";
-constexpr char PLUGIN_NAMESPACE[] = "segmif";
+constexpr char ATTENTION_NAME[] = "InteractiveAttention";
 constexpr int INPUTS = 12, OUTPUTS = 2;
 constexpr int VISIBLE = 0, INFRARED = 1, SEMANTIC = 2, TEMPERATURE = 7;
 
@@ -44,20 +42,6 @@ inline SegmifAttention describe(const nvinfer1::PluginTensorDesc& visible, const
     attention.layout = channels_last ? SEGMIF_CHANNELS_LAST : SEGMIF_CHANNELS_FIRST;
     attention.epsilon = epsilon;
     return attention;
-}
-
-// The attribute of that name, or `otherwise`.
-inline float float_field(const nvinfer1::PluginFieldCollection* fields, const char* name, float otherwise) {
-    for (int i = 0; fields && i < fields->nbFields; ++i) {
-        const nvinfer1::PluginField& field = fields->fields[i];
-        const char *ours = name, *theirs = field.name;
-        while (*ours && *ours == *theirs) ++ours, ++theirs;
-        const bool same = *ours == *theirs;
-        if (same && field.type == nvinfer1::PluginFieldType::kFLOAT32 && field.length == 1) {
-            return *static_cast<const float*>(field.data);
-        }
-    }
-    return otherwise;
 }
 
 }  // namespace segmif

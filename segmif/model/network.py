@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from segmif.classes import Taxonomy
-from segmif.model.blocks import upsample
-from segmif.model.color import STRONGEST, attach_chroma, luma, tinted, warmth
+from segmif.model.color import luma
 from segmif.model.config import VARIANTS, PairConfig, PaperConfig
 from segmif.model.edge import PairNetwork
 from segmif.model.edge_lite import StackedNetwork
 from segmif.model.paper import PaperNetwork
+from segmif.model.pixels import pixels
 
 
 class Network(nn.Module):
@@ -52,45 +51,17 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         # cast first: TensorRT does not transpose bytes
         dtype = next(self.core.parameters()).dtype
-        wide = torch.promote_types(dtype, torch.float32)  # FP16 has 1/16 level for a bright pixel
-        rgb, thermal = visible.to(wide) / 255, infrared.to(wide) / 255
-        fused_luma, logits = self.predict(rgb.to(dtype), thermal.to(dtype))
-        fused = (attach_chroma(fused_luma.to(wide), rgb) * 255).round()
+        wide = torch.promote_types(dtype, torch.float32)
+        levels, thermal = visible.to(dtype), infrared.to(dtype)  # whole: exact in FP16 as well
+        fused_luma, logits = self.predict(
+            (levels.to(wide) / 255).to(dtype), (thermal.to(wide) / 255).to(dtype)
+        )
         if tint is None:
-            tint = thermal.new_full((thermal.shape[0],), self.config.tint)
-        strength = STRONGEST * tint.to(wide).clamp(0, 1).view(-1, 1, 1)
-        fused = tinted(fused, strength * luma(fused) * warmth(thermal))
-        return fused.to(torch.uint8), *self._mask(logits)
-
-    def _mask(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K, H/4, W/4) to class ids and their probability in 1/255, both (B, H, W)."""
-        logits = upsample(logits, 4 // self.config.label_stride)
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        labels, best = best_class(wide)
-        others = (wide - best).exp().sum(dim=1, keepdim=True)
-        return self._pixels(labels), self._pixels((255 / others).round())
-
-    def _pixels(self, values: Tensor) -> Tensor:
-        """Values (B, 1, H/s, W/s) at `label_stride` s to bytes (B, H, W)."""
+            tint = thermal.new_full((thermal.shape[0],), self.config.tint, dtype=wide)
         stride = self.config.label_stride
-        if stride > 1:
-            values = functional.interpolate(values, scale_factor=stride, mode="nearest")
-        return values.squeeze(1).to(torch.uint8)
-
-
-def best_class(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    The first class of the greatest logit and that logit, both (B, 1, H, W); takes (B, K, H, W).
-
-    It is a maximum that runs over the classes: TensorRT fuses that into one kernel, while ArgMax
-    becomes a sort of the best k. Class ids are FP32, as TensorRT does not cast indices to bytes.
-    """
-    first, *others = logits.split(1, dim=1)
-    best, labels = first, torch.zeros_like(first, dtype=torch.float32)
-    for label, each in enumerate(others, start=1):
-        labels = torch.where(each > best, float(label), labels)
-        best = torch.maximum(best, each)
-    return labels, best
+        outputs = pixels(levels, thermal, fused_luma, logits, tint, label_stride=stride)
+        fused, labels, confidence = (each.to(torch.uint8) for each in outputs)
+        return fused, labels, confidence
 
 
 def _core(config: PairConfig | PaperConfig) -> nn.Module:

@@ -33,28 +33,50 @@ class Shape(ctypes.Structure):
     )
 
 
-class Kernels:
-    """A loaded build of the kernels."""
+class Library:
+    """A build of some of the kernels: a call, its workspace, and what its errors say."""
 
-    def __init__(self, path: Path, device: str) -> None:
-        """Loads the library `path`, built for `device` (cpu or cuda); raises KernelError."""
+    def __init__(self, path: Path, device: str, prefix: str, shape: type[ctypes.Structure]) -> None:
+        """Loads `path`, built for `device` (cpu or cuda); raises KernelError."""
         self.device = device
         try:
             library = ctypes.CDLL(str(path))
-            self._run = library.segmif_attention
-            self._workspace = library.segmif_attention_workspace
-            self._error_text = library.segmif_attention_error
+            self._run = getattr(library, prefix)
+            self._workspace = getattr(library, f"{prefix}_workspace")
+            self._error_text = getattr(library, f"{prefix}_error")
         except (OSError, AttributeError) as error:
             raise KernelError(
                 f"{path} is not a build of the kernels for this machine: {error}"
             ) from error
-        pointers, word = ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p
+        several, word = ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p
         self._run.argtypes = (
-            ctypes.POINTER(Shape), pointers, pointers, word, ctypes.c_size_t, word,
+            ctypes.POINTER(shape), several, several, word, ctypes.c_size_t, word,
         )  # fmt: skip
-        self._workspace.argtypes = (ctypes.POINTER(Shape),)
+        self._workspace.argtypes = (ctypes.POINTER(shape),)
         self._workspace.restype = ctypes.c_size_t
         self._error_text.restype = ctypes.c_char_p
+
+    def run(self, shape: ctypes.Structure, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Runs on the current stream of the outputs' device; raises KernelError for a refusal."""
+        device, size = outputs[0].device, self._workspace(ctypes.byref(shape))
+        workspace = torch.empty(size, dtype=torch.uint8, device=device)
+        arguments = ctypes.byref(shape), _pointers(inputs), _pointers(outputs), workspace.data_ptr()
+        if self.device == "cuda":
+            with torch.cuda.device(device):  # the kernels run on the current one
+                stream = torch.cuda.current_stream().cuda_stream
+                error = self._run(*arguments, size, stream)
+        else:
+            error = self._run(*arguments, size, None)
+        if error:
+            raise KernelError(f"the kernels failed: {self._error_text(error).decode()}")
+
+
+class Kernels(Library):
+    """A loaded build of the attention's kernels."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        """Loads the library `path`, built for `device` (cpu or cuda); raises KernelError."""
+        super().__init__(path, device, "segmif_attention", Shape)
 
     def attention(self, *maps_and_parameters: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -75,17 +97,7 @@ class Kernels:
             int(layout == torch.channels_last),
             EPSILON,
         )
-        size = self._workspace(ctypes.byref(shape))
-        workspace = torch.empty(size, dtype=torch.uint8, device=visible.device)
-        arguments = (ctypes.byref(shape), _pointers(inputs), _pointers(outputs))
-        if self.device == "cuda":
-            with torch.cuda.device(visible.device):  # the kernels run on the current one
-                stream = torch.cuda.current_stream().cuda_stream
-                error = self._run(*arguments, workspace.data_ptr(), size, stream)
-        else:
-            error = self._run(*arguments, workspace.data_ptr(), size, None)
-        if error:
-            raise KernelError(f"the attention kernels failed: {self._error_text(error).decode()}")
+        self.run(shape, inputs, outputs)
         return outputs[0], outputs[1]
 
     def _prepare_inputs(

@@ -174,7 +174,7 @@ def open_engine(
     manifest, content = Manifest.open(path)
     check_facts(path, manifest.engine)
     trt = trt or import_tensorrt()
-    if manifest.engine["attention"] == "plugin":
+    if "plugin" in (manifest.engine["attention"], manifest.engine.get("pixels")):
         _check_plugin(manifest, plugin)
         load_plugin(trt, plugin or Path())
     return EngineNetwork(content, manifest, trt, device)
@@ -183,7 +183,7 @@ def open_engine(
 def _check_plugin(manifest: Manifest, plugin: Path | None) -> None:
     if plugin is None:
         raise ArtefactError(
-            "this engine computes the attention by our plugin: give the path of its library "
+            "this engine computes some nodes by our plugin: give the path of its library "
             "(SEGMIF_PLUGIN), or build with --attention native"
         )
     if plugin.is_file() and sha256(plugin) != manifest.engine["plugin_sha256"]:

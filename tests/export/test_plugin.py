@@ -18,7 +18,8 @@ NO_COMPILER = pytest.mark.skipif(not COMPILER, reason="no C++ compiler: the plug
 def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The plugin and the kernels, compiled."""
     folder = tmp_path_factory.mktemp("plugin")
-    sources = [PLUGIN / "plugin.cpp", SOURCES / "interactive_attention.cu"]
+    kernels = [SOURCES / "interactive_attention.cu", SOURCES / "pixels.cu"]
+    sources = [PLUGIN / "plugin.cpp", *kernels]
     flags = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", f"-I{HERE}", f"-I{SOURCES}"]
     made = [folder / f"{source.stem}.o" for source in sources]
     for source, compiled in zip(sources, made, strict=True):
@@ -34,8 +35,9 @@ def test_errors_reach_tensorrts_log(objects: list[Path]) -> None:
     command = [COMPILER, "-std=c++17", f"-I{HERE}", *sources, "-o", str(program)]
     subprocess.run(command, check=True)
 
-    def heard(channels: int) -> list[str]:
-        said = subprocess.run([program, str(channels)], capture_output=True, text=True, check=True)
+    def heard(size: int, plugin: str = "InteractiveAttention") -> list[str]:
+        command = [str(program), plugin, str(size)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
         return said.stdout.splitlines()
 
     too_wide = "error: InteractiveAttention: more than 64 channels"
@@ -47,6 +49,17 @@ def test_errors_reach_tensorrts_log(objects: list[Path]) -> None:
         "reshape 0",
         "error: InteractiveAttention: a map or the workspace does not begin at a multiple of 16 "
         "bytes",
+        "enqueue -5",
+    ]
+    odd = (
+        "error: Pixels: a size is below 1 or too large, or height and width are no multiples of 32"
+    )
+    kept = ["label_stride 2", "half 1, with its tint 0"]
+    refused = [odd, "configure -1", odd, "reshape -1", odd, "enqueue -1"]
+    assert heard(20, "Pixels") == [*kept, *refused]
+    assert heard(32, "Pixels") == [
+        *(*kept, "configure 0", "reshape 0"),
+        "error: Pixels: a tensor or the workspace does not begin at a multiple of 16 bytes",
         "enqueue -5",
     ]
 

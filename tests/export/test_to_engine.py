@@ -18,6 +18,7 @@ from export.to_engine import (
     Profile,
     check_disk_space,
     check_plugins,
+    count_nodes,
     expected_facts,
     prepare,
     up_to_date,
@@ -44,28 +45,33 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "nano.onnx"
 
 
-def attention(model: onnx.ModelProto) -> tuple[bool, bool]:
-    """Whether the model holds the node, and whether it holds its body."""
-    node = any(n.op_type == "InteractiveAttention" for n in model.graph.node)
-    return node, any(f.name == "InteractiveAttention" for f in model.functions)
+OURS, NONE = frozenset({"InteractiveAttention", "Pixels"}), frozenset[str]()
+
+
+def held(model: onnx.ModelProto) -> tuple[frozenset[str], frozenset[str]]:
+    """Which of our nodes the model holds, and which of their bodies."""
+    nodes = frozenset(node.op_type for node in model.graph.node if node.domain == "segmif")
+    return nodes, OURS & {function.name for function in model.functions}
 
 
 @pytest.mark.parametrize(
-    ("version", "plugin", "seen"),
+    ("version", "plugins", "bodies"),
     [
-        ((10, 3, 0), True, (True, False)),  # would prefer the body
-        ((10, 3, 0), False, (False, False)),  # the body stands in the node's place
-        ((10, 7, 0), True, (True, True)),
-        ((11, 1), False, (False, False)),  # a loaded plugin would be preferred to the body
+        ((10, 3, 0), OURS, False),  # would prefer the body
+        ((10, 3, 0), NONE, False),  # the body stands in the node's place
+        ((10, 7, 0), OURS, True),
+        ((11, 1), NONE, False),  # a loaded plugin would be preferred to the body
+        ((11, 1), frozenset({"Pixels"}), True),
     ],
 )
 def test_each_parser_sees_what_it_takes(
-    half: Path, version: tuple[int, ...], plugin: bool, seen: tuple[bool, bool]
+    half: Path, version: tuple[int, ...], plugins: frozenset[str], bodies: bool
 ) -> None:
     model = onnx.load(half)
-    prepared = prepare(model, version, plugin=plugin)
-    assert attention(prepared) == seen
-    assert attention(model) == (True, True)  # the caller's own stays as it was
+    prepared = prepare(model, version, plugins)
+    assert held(prepared) == (plugins, plugins if bodies else NONE)
+    assert held(model) == (OURS, OURS)  # the caller's own stays as it was
+    assert count_nodes(model, plugins) == len(plugins)
 
 
 def test_numbers_outside_the_file_are_refused(tmp_path: Path, half: Path) -> None:

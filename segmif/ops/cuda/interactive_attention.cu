@@ -9,13 +9,11 @@
 #include <vector>
 #endif
 
+#include "host.cuh"
 #include "interactive_attention.cuh"
 
 namespace segmif {
 namespace {
-
-long divide_up(long value, long by) { return (value + by - 1) / by; }
-size_t round_up(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 // Block (head, source) of an image in pass 2; those of one source more share the packing.
 template <class T, int WIDE>
@@ -77,13 +75,6 @@ int ask_rooms(int& sum, int& refine) {
     return error ? error : ask_room<T, WIDE, 3>(refine_kernel<T, WIDE>, refine_memory<T, WIDE>(), refine);
 }
 
-// A kernel is loaded when it is first asked for, which may be forbidden while a stream is captured.
-template <class Kernel>
-int load(Kernel kernel) {
-    cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, kernel);
-}
-
 template <class T, int WIDE>
 int load_all() {
     for (const int error : {load(sum_tokens_kernel<T, WIDE>), load(mix_kernel<T, WIDE>),
@@ -91,12 +82,6 @@ int load_all() {
         if (error) return error;
     }
     return 0;
-}
-
-// CUDA remembers a refusal until it is asked for; the next launch would be taken for refused.
-int forget(int error) {
-    (void)cudaGetLastError();
-    return error;
 }
 
 template <class T, int WIDE>
@@ -115,8 +100,6 @@ template <class T, int WIDE>
 int load_all() {
     return 0;
 }
-
-int forget(int error) { return error; }
 
 template <class T, int WIDE>
 int ask_rooms(int& sum, int& refine) {
@@ -232,8 +215,6 @@ int check(const SegmifAttention& s) {
     return type && layout ? 0 : SEGMIF_BAD_TYPE;
 }
 
-bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 }  // namespace
 }  // namespace segmif
 
@@ -249,11 +230,7 @@ const char* segmif_attention_error(int error) {
         case SEGMIF_SMALL_WORKSPACE: return "the workspace is smaller than segmif_attention_workspace says";
         case SEGMIF_UNALIGNED: return "a map or the workspace does not begin at a multiple of 16 bytes";
     }
-#if defined(__CUDACC__)
-    return cudaGetErrorString(static_cast<cudaError_t>(error));
-#else
-    return "unknown error";
-#endif
+    return segmif::runtime_error(error);
 }
 
 size_t segmif_attention_workspace(const SegmifAttention* attention) {

@@ -4,13 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEGMIF_API __attribute__((visibility("default")))
+#include "types.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { SEGMIF_FLOAT = 0, SEGMIF_HALF = 1 };
 enum { SEGMIF_CHANNELS_FIRST = 0, SEGMIF_CHANNELS_LAST = 1 };
 
 typedef struct {

@@ -6,7 +6,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from benchmarks.gpu.launches import ATTENTION_LAUNCHES, Graph, flops, launches, traffic
+from benchmarks.gpu.launches import ATTENTION, OURS, Graph, flops, launches, traffic
 
 WEIGHTS = Path(__file__).parents[3] / "weights"
 
@@ -61,6 +61,26 @@ def test_every_attention_of_ours_is_counted() -> None:
         model = onnx.load(WEIGHTS / f"{name}.onnx")
         found = launches(Graph(model, 64, 96))
         counted = [each for each in found if each.kind == "InteractiveAttention"]
-        assert [each.launches for each in counted] == [ATTENTION_LAUNCHES] * attentions
+        assert [each.launches for each in counted] == [OURS[ATTENTION]] * attentions
         native = launches(Graph(model, 64, 96, native=True))
         assert len(native) > sum(each.launches for each in found)
+
+
+PIXELS = """
+<ir_version: 9, opset_import: ["" : 18, "segmif" : 1]>
+g (uint8[1, 16, 16] x) => (uint8[1, 16, 16] fused, uint8[1, 16, 16] y, uint8[1, 16, 16] sure) {
+    a = Cast <to = 1> (x)
+    f, l, c = segmif.Pixels <label_stride = 1> (a, a, a, a, a)
+    fused = Cast <to = 2> (f)
+    y = Cast <to = 2> (l)
+    sure = Cast <to = 2> (c)
+}
+<domain: "segmif", opset_import: ["" : 18]>
+Pixels <label_stride> (a, b, c, d, e) => (x, y, z) { x = Exp (a) y = Exp (b) z = Exp (c) }
+"""
+
+
+def test_the_last_pixels_are_two_launches_and_their_bytes_three() -> None:
+    found = launches(Graph(onnx.parser.parse_model(PIXELS), 16, 16))
+    counted = [(each.kind, each.launches) for each in found]
+    assert counted == [("pointwise", 1), ("Pixels", 2), *[("pointwise", 1)] * 3]

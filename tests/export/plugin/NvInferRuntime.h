@@ -13,7 +13,7 @@ enum class DataType : int32_t { kFLOAT, kHALF };
 enum class TensorFormat : int32_t { kLINEAR, kHWC8 };
 enum class TensorRTPhase : int32_t { kBUILD, kRUNTIME };
 enum class PluginCapabilityType : int32_t { kCORE, kBUILD, kRUNTIME };
-enum class PluginFieldType : int32_t { kFLOAT32 };
+enum class PluginFieldType : int32_t { kFLOAT32, kINT32 };
 
 struct Dims {
     int32_t nbDims;

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from export.benchmark import count
 from segmif.manifest import ManifestError
 from segmif.model.blocks import upsample
-from segmif.model.network import Network, best_class
+from segmif.model.network import Network
+from segmif.model.pixels import best_class
 from segmif.model.precision import fold_norms
 from segmif.model.weights import load_network, save_network
 

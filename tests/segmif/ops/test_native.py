@@ -174,9 +174,8 @@ def calls_for_asm(source: str) -> str:
     return f'#include "ptx.h"\n{calls}'
 
 
-@pytest.fixture(scope="module")
-def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source as a GPU runs it, in the words of `gpu/cuda_fp16.h`."""
+def written_as_gpu_form(folder: Path, name: str, kernels: int) -> Path:
+    """A source with that number of kernels as a GPU runs it, in the words of `gpu/cuda_fp16.h`."""
     compiler = COMPILER or pytest.skip("no C++ compiler: the GPU form is not tried here")
     probe = subprocess.run(
         [compiler, "-std=c++20", "-x", "c++", "-c", "-", "-o", "/dev/null"],
@@ -185,20 +184,25 @@ def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     if probe.returncode:
         pytest.skip("this C++ compiler has no half")
-    folder = tmp_path_factory.mktemp("gpu")
     for part in (*SOURCES.glob("*.cuh"), *SOURCES.glob("*.h")):
         shutil.copy(part, folder)
     instructions = folder / "tensor_core.cuh"
     instructions.write_text(calls_for_asm(instructions.read_text()))
-    source = (SOURCES / "interactive_attention.cu").read_text()
+    source = (SOURCES / f"{name}.cu").read_text()
     source = source.replace(
         "extern __shared__ __align__(128) char shared[];", "char* shared = dynamic_shared();"
     )
     source, launches = re.subn(r"(\w+_kernel<[^<>]*>)<<<(.*?)>>>\(", r"launch_of(\1, \2)(", source)
-    assert launches == 3
-    path = folder / "interactive_attention.cpp"
+    assert launches == kernels
+    path = folder / f"{name}.cpp"
     path.write_text(source)
     return path
+
+
+@pytest.fixture(scope="module")
+def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The attention as a GPU runs it."""
+    return written_as_gpu_form(tmp_path_factory.mktemp("gpu"), "interactive_attention", 3)
 
 
 def library_of(gpu_form: Path, architecture: str, optimise: str) -> Path:

@@ -53,6 +53,7 @@ T __ldg(const T* from) {
     if (sizeof(T) < 8) ++narrow_reads_of_last_launch;
     return *from;
 }
+inline unsigned atomicAdd(unsigned* to, unsigned value) { return std::atomic_ref<unsigned>(*to).fetch_add(value); }
 inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 
 class Barrier {
