@@ -67,7 +67,9 @@ class Run:
     def open_curves(self, first: int) -> None:
         """Curves from the step `first` on; what an aborted run drew beyond it is hidden."""
         if self.fabric.is_global_zero:
+            earlier = curve_files(self.folder)
             self.writer = SummaryWriter(self.folder, purge_step=first)
+            keep_in_order(earlier, curve_files(self.folder))
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
         """One point of each curve."""
@@ -147,6 +149,23 @@ def save_atomically(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
         said = str(error).partition("\n")[0]
         raise OSError(f"{path} cannot be written ({said}): make room, then --resume") from error
     fabric.barrier()
+
+
+def curve_files(folder: Path) -> list[Path]:
+    """The files of a run's curves, in the order in which TensorBoard reads them."""
+    return sorted(folder.glob("*tfevents*"))
+
+
+def keep_in_order(earlier: list[Path], files: list[Path]) -> None:
+    """
+    Numbers the `earlier` ones of `files` unless they are read before the others, as they must be.
+
+    A name holds second, host, process and count, as text: of one second, count 10 precedes 9, and
+    a clock that was put back misleads too. Points would be hidden that must not be.
+    """
+    if files[: len(earlier)] != earlier:
+        for number, path in enumerate(earlier):
+            path.rename(path.with_name(f"{number:04}.{path.name}"))
 
 
 def finite(parts: Mapping[str, Tensor], step: int) -> dict[str, float]:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
 from torch.nn import functional
 
 import training
@@ -24,6 +26,7 @@ from training.config import TrainConfig
 from training.data import sources
 from training.data.samples import Phase
 from training.fit import fusion_phase
+from training.fit.run_folder import Run
 from training.train import train
 
 
@@ -112,6 +115,22 @@ def test_the_fusion_decoder_goes_on_where_it_was_stopped(
     assert same(resumed, unbroken)
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
     assert len(curves(tmp_path / "a")["loss/finish"]) == 1  # one step of twenty
+
+
+def test_curves_of_one_second_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=lambda: 1000.0))
+    counts = iter([9, 10, 1])  # as text, each precedes the one before it
+    count = SimpleNamespace(get=lambda: next(counts))
+    monkeypatch.setattr(event_file_writer, "_global_uid", count)
+    run = Run(tmp_path, {}, Fabric(accelerator="cpu", devices=1))
+    for session, first in enumerate((0, 2, 3)):
+        run.open_curves(first)
+        for step in range(first, first + 3):
+            run.record(step, {"loss": session})
+        run.close()
+    assert curves(tmp_path) == {"loss": [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2)]}
 
 
 def test_what_finish_left_counts_only_for_the_phases_it_followed(tmp_path: Path) -> None:
