@@ -1,16 +1,16 @@
 """A live source that is opened again when it ends or fails."""
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from segmif.backoff import Backoff
 from segmif.sources.base import SourceBase
 from segmif.sources.frame import Source, SourceError, SourceFrame
 from segmif.sources.stamps import LATE_NS, RisingStamps
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 1.0  # a camera that is back must not wait for long
-JITTER = 0.5  # share of a pause that is left to chance, so that many cameras do not come at once
+JITTER = 0.5  # share of a pause that is left to chance
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Reconnecting(SourceBase):
         super().__init__(first.address)
         self._source, self._open, self._on_event = first, open_it, on_event
         self._stamps = RisingStamps(1_000_000, LATE_NS)
-        self._pause_s = FIRST_PAUSE_S
+        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, JITTER)
 
     def close(self) -> None:
         """End `frames` soon; may be called from any thread."""
@@ -72,8 +72,7 @@ class Reconnecting(SourceBase):
             if self.closed.is_set():
                 return
             self._on_event(SourceEvent("lost", self.address, why))
-            self.closed.wait(self._pause_s * (1 - JITTER * random.random()))
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self.closed.wait(self._backoff.next_s())
             opened = False
 
     def _connected(self) -> Iterator[SourceFrame]:
@@ -86,6 +85,7 @@ class Reconnecting(SourceBase):
             if first:
                 restarted = self._stamps.restarts > restarts
                 self._on_event(SourceEvent("connected", self.address, "", restarted))
-                self._pause_s, first = FIRST_PAUSE_S, False
+                self._backoff.reset()
+                first = False
             if stamp_ns is not None:
                 yield frame if stamp_ns == frame.stamp_ns else replace(frame, stamp_ns=stamp_ns)

@@ -1,7 +1,7 @@
 """What a fine-tuned network gained and forgot: before and after, on the same frames."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,22 @@ import numpy as np
 from tqdm import tqdm
 
 from segmif.classes import Taxonomy
-from segmif.frames import FramePair
+from segmif.frames import FramePair, Prediction
 from segmif.metrics import ConfusionMatrix
-from segmif.model.network import Network
-from segmif.model.predict import predict_by
 
 from ..data.class_views import ids_by_name
 from ..data.datasets import FrameSet
 
 WIDTH = 9  # characters of a column
 MEAN = "mean of these"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network to compare: what it makes of a pair, and its classes."""
+
+    predict: Callable[[FramePair], Prediction]
+    classes: Taxonomy
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,8 @@ class Comparison:
 
 
 def compare(
-    before: Network,
-    after: Network,
+    before: Contender,
+    after: Contender,
     frames: FrameSet,
     said: str,
     only: Sequence[str] | None = None,
@@ -88,27 +94,25 @@ def compare(
     """
     classes = frames.taxonomy
     assert classes is not None
-    networks = before.eval(), after.eval()
-    predict = [predict_by(network) for network in networks]
-    tables = [ids_by_name(network.config.taxonomy, classes) for network in networks]
+    networks = before, after
+    tables = [ids_by_name(network.classes, classes) for network in networks]
     matrices = [ConfusionMatrix.empty(len(classes.names)) for _ in networks]
     differences = []
     for index in tqdm(range(len(frames.names)), desc=f"comparing on {frames.name}", unit="pair"):
         frame = frames.read(index)
-        found = [each(FramePair(frame.visible, frame.infrared)) for each in predict]
+        found = [each.predict(FramePair(frame.visible, frame.infrared)) for each in networks]
         matrices = [
             matrix.add(table[each.labels], frame.labels)
             for matrix, table, each in zip(matrices, tables, found, strict=True)
         ]
         levels = [each.fused.astype(np.int16) for each in found]
         differences.append(float(np.abs(levels[0] - levels[1]).mean()))
-    theirs = networks[0].config.taxonomy
     background = classes.names[classes.background]
     return Comparison(
         f"{said}: {len(frames.names)} pairs of {frames.name}",
         classes,
         tuple(classes.names if only is None else only),
-        frozenset((*theirs.names, background)),
+        frozenset((*before.classes.names, background)),
         matrices[0],
         matrices[1],
         float(np.mean(differences)),

@@ -12,18 +12,18 @@ from segmif.classes import IGNORE, Taxonomy
 from segmif.files import shown, write_text
 from segmif.manifest import Manifest
 from segmif.model.network import Network
-from segmif.model.weights import load_network
 
 from ..config import TrainConfig
 from ..data.class_views import chosen_classes, ids_by_name, with_classes
 from ..data.datasets import FrameSet, open_set
 from ..data.datasets.pairs import PairSet
 from ..data.sources import data_root, open_source
+from ..evaluation.evaluate import open_with_manifest
 from ..fit.attention_kernels import use_kernels
 from ..fit.run_folder import CHECKPOINT
 from ..train import train
 from . import plan as planned
-from .comparison import Comparison, compare
+from .comparison import Comparison, Contender, compare
 from .split import Split, in_order, split
 
 REPORT = "report.json"
@@ -138,7 +138,7 @@ def _announce(
 
 def _report(start: Path, out: Path, held_out: FrameSet | None, folder: Path) -> None:
     """Prints before and after, on what was held out and on shipped frames, and notes it."""
-    before, after = load_network(start), load_network(out)
+    before, after = map(_contender, (start, out))
     comparisons = []
     if held_out is not None:
         comparisons.append(compare(before, after, held_out, "held out of the training"))
@@ -167,7 +167,12 @@ def _verdict(found: Comparison) -> str:
     )
 
 
-def _shipped(before: Network, after: Network) -> Comparison | None:
+def _contender(weights: Path) -> Contender:
+    predict, _, manifest = open_with_manifest(weights)
+    return Contender(predict, manifest.classes)
+
+
+def _shipped(before: Contender, after: Contender) -> Comparison | None:
     """What was forgotten: classes that both know, on frames of `data_root()`; None without any."""
     kind, place, part = SHIPPED
     root = data_root() / place
@@ -179,7 +184,7 @@ def _shipped(before: Network, after: Network) -> Comparison | None:
         print(f"note: what was forgotten is not measured: {error}")
         return None
     assert frames.taxonomy is not None
-    known = [set(network.config.taxonomy.names) for network in (before, after)]
+    known = [set(network.classes.names) for network in (before, after)]
     background = frames.taxonomy.names[frames.taxonomy.background]
     both = [
         name for name in frames.taxonomy.names if name != background and name in known[0] & known[1]

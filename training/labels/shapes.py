@@ -125,11 +125,18 @@ def ellipse(x: float, y: float, radii: tuple[float, float], degrees: float = 0.0
     return np.add(turned(around, degrees), (x, y))
 
 
-def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0) -> Outline:
-    """The outline of a rectangle, turned clockwise around its centre."""
+def rectangle(
+    left: float,
+    top: float,
+    right: float,
+    bottom: float,
+    degrees: float = 0,
+    around: tuple[float, float] = (0.5, 0.5),
+) -> Outline:
+    """The outline of a rectangle, turned clockwise `around` a point, in shares of its sides."""
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-    centre = corners.mean(0)
-    return np.asarray(turned(corners - centre, degrees) + centre, np.float64)
+    pivot = corners[0] + (corners[2] - corners[0]) * around
+    return np.asarray(turned(corners - pivot, degrees) + pivot, np.float64)
 
 
 def turned(points: Outline, degrees: float) -> Outline:

@@ -1,11 +1,12 @@
 """Hands events to a receiver in a thread: in their order, waiting and trying within bounds."""
 
 import logging
-import random
 import time
 from collections import deque
 from threading import Condition, Thread
 from typing import Protocol
+
+from segmif.backoff import Backoff
 
 from ...schemas.events import Event
 
@@ -87,16 +88,14 @@ class Delivery:
         return not left and not self._thread.is_alive()
 
     def _work(self) -> None:
-        pause_s = 0.0
+        backoff = Backoff(FIRST_S, LONGEST_S)
         while (item := self._next()) is not None:
             put_s, event = item
             try:
                 self._notifier.send(event)
             except TryAgain as error:
-                pause_s = min(max(FIRST_S, 2 * pause_s), LONGEST_S)
                 self._failed(str(error))
-                after_s = max(pause_s * random.uniform(0.75, 1), error.after_s)
-                self._wait(put_s, after_s)
+                self._wait(put_s, max(backoff.next_s(), error.after_s))
             except Refused as error:
                 self._failed(str(error), again=False)
                 self._remove("it was refused")
@@ -105,7 +104,8 @@ class Delivery:
                 logger.exception("%s", self.name)
                 self._remove("it could not be sent")
             else:
-                pause_s, self.error = 0.0, None
+                backoff.reset()
+                self.error = None
                 self.sent += 1
                 self._remove()
         self._notifier.close()

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from typing_extensions import Self
 
+from segmif.sources.secrets import PLACE
+
 from ..sinks.settings import JsonlSettings
 
 MAX_NOTIFIERS = 16
-PLACE = re.compile(r"\$\{[^{}]+\}")  # of a secret: ${NAME} or ${file:/path}
 
 
 class _Notifier(BaseModel):

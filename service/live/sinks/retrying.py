@@ -1,8 +1,9 @@
 """A sink that failed is left alone for a growing pause, then tried again."""
 
-import random
 import time
 from collections.abc import Callable
+
+from segmif.backoff import Backoff
 
 from ..live_result import LiveResult
 from .sink import Sink, SinkError
@@ -22,7 +23,7 @@ class Retrying:
         self.name = sink.name
         self._sink, self._clock = sink, clock
         self._dropped = 0
-        self._pause_s, self._again = 0.0, -float("inf")
+        self._backoff, self._again = Backoff(FIRST_S, LONGEST_S), -float("inf")
 
     @property
     def dropped(self) -> int:
@@ -38,11 +39,9 @@ class Retrying:
             self._sink.write(result)
         except (SinkError, OSError):
             self._dropped += 1
-            self._pause_s = min(max(FIRST_S, 2 * self._pause_s), LONGEST_S)
-            # Many rigs that lost one server must not all come back at once.
-            self._again = self._clock() + self._pause_s * random.uniform(0.75, 1.0)
+            self._again = self._clock() + self._backoff.next_s()
             raise
-        self._pause_s = 0.0
+        self._backoff.reset()
 
     def close(self) -> None:
         """Finish the sink."""

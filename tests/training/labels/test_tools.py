@@ -117,6 +117,17 @@ def test_label_studio_uploads_are_matched_and_per_cents_are_pixels(
     np.testing.assert_array_equal(labels, wanted)
 
 
+def test_label_studio_turns_a_rectangle_around_its_upper_left_corner(
+    rig: Path, run: Run, tmp_path: Path
+) -> None:
+    value = {"x": 50, "y": 25, "width": 25, "height": 25, "rotation": 90}  # 16 x 12 at (32, 12)
+    tasks = label_studio(value | {"rectanglelabels": ["person"]}, "rectanglelabels", "a 1.png")
+    labels = brought_in(run, rig, "labelstudio", write(tmp_path / "export.json", tasks))
+    wanted = np.full(SIZE, BACKGROUND, np.uint8)
+    wanted[12:28, 20:32] = IGNORE  # a box says where an object is
+    np.testing.assert_array_equal(labels, wanted)
+
+
 def test_label_studio_brushes_are_read_as_it_writes_them(
     rig: Path, run: Run, tmp_path: Path
 ) -> None:

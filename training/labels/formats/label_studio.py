@@ -30,6 +30,7 @@ from .base import Counter, ExportedImage, Labels, as_hex, check_size, label_colo
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what the tool puts before the name of an uploaded file
 MOMENT = "segmif_moment"  # the key of a task's data that keeps the moment's name
+CORNER = (0.0, 0.0)  # around the upper left one a rectangle is turned
 LOOSE = ConfigDict(extra="ignore")
 
 
@@ -223,7 +224,8 @@ class LabelStudio:
             return Shape(labels[0], (ellipse(x, y, (radii[0], radii[1]), value.rotation),))
         if each.type == "rectanglelabels":
             right, bottom = (share * (value.x + value.width, value.y + value.height)).tolist()
-            return Shape(labels[0], (rectangle(x, y, right, bottom),), is_box=True)
+            around = rectangle(x, y, right, bottom, value.rotation, CORNER)
+            return Shape(labels[0], (around,), is_box=True)
         self._left_out.add(each.type)
         return None
 
