@@ -46,7 +46,11 @@ NOT_RUN = {
         "the last step needs a GPU",
         "needs torch and minutes; tests/export has it",
     ],
-    "labels.md": ["needs two cameras", "takes minutes; tests/training/finetune has it"],
+    "labels.md": [
+        "needs two cameras",
+        "takes minutes; tests/training/adapt has it",
+        "takes minutes; tests/training/finetune has it",
+    ],
     "live.md": [
         "does not end",
         "needs two recordings",

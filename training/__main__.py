@@ -17,6 +17,7 @@ COMMANDS = {
 
 # `segmif train NAME`: all else is a run of `train`.
 OF_TRAIN = {
+    "adapt": f"{__package__}.adapt.command",
     "export-labels": f"{__package__}.labels.export_command",
     "import": f"{__package__}.labels.import_command",
 }

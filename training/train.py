@@ -8,7 +8,7 @@ again with --resume. On several GPUs: `torchrun --nproc-per-node N -m training t
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -32,11 +32,12 @@ from .data.sources import named_root, training_sets
 from .fit import imagenet
 from .fit.attention_kernels import use_kernels
 from .fit.early_stopping import EarlyStopping
+from .fit.frozen_features import FrozenFeatures, MaskLearner, learns_mask_alone
 from .fit.fusion_phase import train_fusion_decoder
 from .fit.initial_network import descent, digest, initial_network, notes_on_classes, open_teachers
 from .fit.run_folder import CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
 from .fit.run_inputs import Inputs, resumed
-from .fit.step import Learner, parameter_groups, set_learning_rate, take_step
+from .fit.step import Learner, Moved, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Throughput
 from .fit.validation import open_validation, validate
 
@@ -117,8 +118,7 @@ def train(
     descends = descent([*data, *pretrained], [published or {}, inputs.descent, *parents])
     inputs = replace(inputs, classes=of_classes | dict(inputs.classes), descent=descends)
     run.begin(inputs)
-    session = Session.open(config, fabric, run, frames, network)
-    session.teachers = learnt_from
+    session = Session.open(config, fabric, run, frames, network, learnt_from)
     session.validation = validation
     first = run.restore(session.state)["step"] if resume and config.phases else 0
     steps = learn(session, first, stop)
@@ -170,26 +170,48 @@ class Session:
     fabric: Fabric
     run: Run
     frames: Frames
-    learner: Learner
+    learner: Moved
     wrapped: Any  # the learner as Fabric runs it
     optimizer: torch.optim.Optimizer
     average: AveragedModel
     early_stopping: EarlyStopping
     teachers: Sequence[Network] = ()
     validation: FrameSet | None = None
+    features: FrozenFeatures | None = None  # if the mask alone learns, of views that come again
 
     @classmethod
     def open(
-        cls, config: TrainConfig, fabric: Fabric, run: Run, frames: Frames, network: Network
+        cls,
+        config: TrainConfig,
+        fabric: Fabric,
+        run: Run,
+        frames: Frames,
+        network: Network,
+        teachers: Sequence[Network] = (),
     ) -> "Session":
         """Optimiser, running average and task weights around a network."""
-        learner = Learner(network, config)
+        learner: Moved = Learner(network, config)
+        features = None
+        alone = not teachers and fabric.world_size == 1
+        if config.views and alone and not config.align and learns_mask_alone(network):
+            features = FrozenFeatures(network, frames, config, fabric.device, fabric.autocast)
+            learner = MaskLearner(network, config, lambda: features.shape)
         optimizer = torch.optim.AdamW(parameter_groups(learner))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         early_stopping = EarlyStopping(config.patience, run.folder / "best.pt", fabric)
         return cls(
-            config, fabric, run, frames, learner, wrapped, optimizer, average, early_stopping
+            config,
+            fabric,
+            run,
+            frames,
+            learner,
+            wrapped,
+            optimizer,
+            average,
+            early_stopping,
+            teachers,
+            features=features,
         )
 
     @property
@@ -216,8 +238,7 @@ def learn(session: Session, first: int, stop: int) -> int:
     if first >= stop or session.early_stopping.exhausted:
         return first
     config, fabric, run = session.config, session.fabric, session.run
-    share = (fabric.global_rank, fabric.world_size)
-    throughput = Throughput(batches(session.frames, config, first, stop, share), fabric.world_size)
+    throughput = Throughput(drawn(session, first, stop), fabric.world_size)
     run.open_curves(first)
     quiet = not fabric.is_global_zero
     bar = tqdm(throughput, config.variant, initial=first, total=stop, unit="step", disable=quiet)
@@ -244,8 +265,18 @@ def learn(session: Session, first: int, stop: int) -> int:
         if session.early_stopping.exhausted:
             break
     run.close()
+    if session.features:
+        fabric.print(f"{session.features.computed} views went through the frozen layers")
     fabric.print(throughput)
     return done
+
+
+def drawn(session: Session, first: int, stop: int) -> Iterable[list[Tensor]]:
+    """The batches of the steps first .. stop - 1, as the learner takes them."""
+    if session.features:
+        return session.features.batches(first, stop)
+    share = (session.fabric.global_rank, session.fabric.world_size)
+    return batches(session.frames, session.config, first, stop, share)
 
 
 def seed_step(seed: int, step: int, device: int) -> None:
@@ -300,7 +331,7 @@ def computes_in_bfloat16() -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def with_common_norms(learner: Learner, fabric: Fabric) -> Learner:
+def with_common_norms(learner: nn.Module, fabric: Fabric) -> nn.Module:
     """With several GPUs, BatchNorm that looks at the whole batch (there is none for CPUs)."""
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # changes its modules in place

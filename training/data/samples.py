@@ -57,6 +57,7 @@ class SamplingConfig(PoolConfig, BatchConfig):
 
     phases: tuple[Phase, ...] = ()
     focus: float = 0.75  # share of the crops that are centred on an object
+    views: int = 0  # different samples of a phase, which come again in turn; 0: each is new
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
 
@@ -93,7 +94,7 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         """Visible, infrared, labels and, if `config.align`, the offset (2, h/16, w/16) in px."""
-        random = np.random.default_rng((*self.seed, index))
+        random = np.random.default_rng((*self.seed, self.view_of(index)))
         shares = self.config.augmentation
         seen, offset = self._view(random)
         if random.random() < shares.paste:
@@ -110,6 +111,10 @@ class Samples(Dataset[tuple[torch.Tensor, ...]]):
         if self.config.align:
             arrays.append(offset[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE])
         return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+
+    def view_of(self, index: int) -> int:
+        """The first sample that equals that of an index."""
+        return index % self.config.views if self.config.views else index
 
     def _view(self, random: np.random.Generator) -> tuple[Views, Floats]:
         frame, centre = self._draw(random)

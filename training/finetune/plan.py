@@ -22,6 +22,7 @@ LARGEST_CROP = (288, 384)  # [px] height, width: what two CPU cores take in a se
 VALIDATIONS = 10  # of a run
 PATIENCE = 4  # validations without gain
 HEAD_RATE, WHOLE_RATE = 3e-3, 1e-3  # learning rates: of last layers alone, and with an encoder
+VIEWS = 12  # of each pair, if the mask alone learns: what makes its inputs sees each once
 FINISH = 4  # of so many steps of the mask, the fusion decoder alone has one
 FROZEN = ((50, 3), (300, 2))  # fewer frames than the first: so many stages of a pretrained encoder
 
@@ -62,6 +63,7 @@ def plan(
         phases=(views,),
         finish=replace(views, steps=max(steps // FINISH, 1)) if whole else None,
         focus=0.5,
+        views=0 if whole or network.streets else VIEWS * count + 1,  # odd: batches differ by round
         learning_rate=WHOLE_RATE if whole or network.streets else HEAD_RATE,
         warmup=min(max(steps // 10, 1), 100),
         average=min(1 - 10 / max(steps, 20), 0.995),

@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         resume=args.resume and (folder / CHECKPOINT).is_file(),  # killed before its first: anew
         precision=args.precision,
         accept_changes=args.accept_changed_inputs,
-        change=_still_all_but_mask if learns == "mask" else None,
+        change=still_all_but_mask if learns == "mask" else None,
         view=lambda each: with_classes(each, classes),
     )
     held_out = open_source(config.validation, data.parent) if parts.held_out else None
@@ -77,7 +77,7 @@ def _classes(frames: PairSet, chosen: str | None) -> Taxonomy:
     return chosen_classes(frames.taxonomy, [name.strip() for name in chosen.split(",")])
 
 
-def _still_all_but_mask(network: Network) -> None:
+def still_all_but_mask(network: Network) -> None:
     """Keeps all layers as they are that the fused picture is made by, their statistics too."""
     for name, part in network.core.named_children():
         if name not in LAYERS_OF_MASK:

@@ -41,7 +41,7 @@ class OptimizerConfig:
     warmup: int = 200  # steps
 
 
-class Learner(nn.Module):
+class Moved(nn.Module):
     """A network and the weights of its tasks: what the optimiser moves."""
 
     def __init__(self, network: Network, config: StepConfig) -> None:
@@ -50,14 +50,18 @@ class Learner(nn.Module):
         self.config = config
         self.balance = task_balance(config.balance)
 
+
+class Learner(Moved):
+    """What learns from frames."""
+
     def forward(
         self,
         visible: Tensor,
         infrared: Tensor,
         labels: Tensor,
-        teachers: Sequence[Network],
         offsets: Tensor | None = None,
         *,
+        teachers: Sequence[Network],
         step: int,
     ) -> dict[str, Tensor]:
         """
@@ -138,20 +142,21 @@ def take_step(
     teachers: Sequence[Network],
 ) -> dict[str, Tensor]:
     """
-    One step of the optimiser on a batch of bytes; gives the mean of each loss.
+    One step of the optimiser on a batch; gives the mean of each loss.
 
-    `wrapped` is a learner that `fabric` has set up. The batch is worked off in `config.accumulate`
-    parts, for a GPU that cannot hold it at once: the same step but for what looks at all of a batch
-    (BatchNorm, the overlap of a class), which sees each part alone.
+    `wrapped` is a learner that `fabric` has set up, `batch` what its `forward` takes. The batch is
+    worked off in `config.accumulate` parts, for a GPU that cannot hold it at once: the same step
+    but for what looks at all of a batch (BatchNorm, the overlap of a class), which sees each part
+    alone.
     """
     count = len(batch[0])
     portions = list(zip(*(array.chunk(config.accumulate) for array in batch), strict=True))
     sums: dict[str, Tensor] = {}
     for number, portion in enumerate(portions, start=1):
-        visible, infrared, labels, *offsets = fabric.to_device(portion)
-        parts_like_this = count / len(labels)  # of 5 pairs in 2 parts, one has 3 and one 2
+        arrays = fabric.to_device(portion)
+        parts_like_this = count / len(arrays[0])  # of 5 pairs in 2 parts, one has 3 and one 2
         with fabric.no_backward_sync(wrapped, enabled=number < len(portions)):
-            parts = wrapped(visible, infrared, labels, teachers, *offsets, step=step)
+            parts = wrapped(*arrays, teachers=teachers, step=step)
             fabric.backward(parts["total"] / parts_like_this)
         for name, value in parts.items():
             sums[name] = sums.get(name, 0) + value.detach() / parts_like_this
@@ -162,7 +167,7 @@ def take_step(
     return sums
 
 
-def parameter_groups(learner: Learner) -> list[dict[str, object]]:
+def parameter_groups(learner: Moved) -> list[dict[str, object]]:
     """
     Weight decay for what multiplies features, none for biases, norms and temperatures.
 
@@ -180,7 +185,7 @@ def parameter_groups(learner: Learner) -> list[dict[str, object]]:
     ]
 
 
-def is_pretrained(name: str, learner: Learner) -> bool:
+def is_pretrained(name: str, learner: Moved) -> bool:
     """Whether a parameter is of an encoder that starts from published weights."""
     core = learner.network.core
     return isinstance(core, StackedNetwork) and name.startswith("network.core.encoder.")

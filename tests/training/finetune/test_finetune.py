@@ -20,6 +20,7 @@ from training.__main__ import main
 from training.data.datasets import open_set
 from training.data.datasets.rendered import RenderedSet
 from training.data.synthetic import scenes
+from training.finetune import plan
 from training.finetune.comparison import Comparison
 from training.finetune.split import in_order, split
 from training.fit import step as step_module
@@ -169,3 +170,23 @@ def test_weights_and_a_config_do_not_mix(run: Run) -> None:
     assert code == 1 and "--from names the weights to start from" in err
     with pytest.raises(SystemExit):
         run("--config", "a.toml")
+
+
+def test_features_of_frozen_layers_are_computed_once_and_change_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "VIEWS", 1)  # of each of 6 pairs, and one more
+    code, said, err = run("--steps", 4, "--folder", "kept", "--out", "kept.safetensors")
+    assert code == 0, err
+    assert "6 views went through the frozen layers" in said  # of 16 that were drawn
+    monkeypatch.setattr(train, "learns_mask_alone", lambda network: False)
+    code, said, err = run("--steps", 4, "--folder", "anew", "--out", "anew.safetensors")
+    assert code == 0 and "frozen layers" not in said, err
+    kept, anew = (
+        load_network(Path(f"{name}.safetensors")).state_dict() for name in ("kept", "anew")
+    )
+    before = load_network(NANO).state_dict()
+    name = "core.mask.mix.0.weight"
+    assert (anew[name] - before[name]).abs().max() > 1e-3
+    off, moved = (kept[name] - anew[name]).norm(), (anew[name] - before[name]).norm()
+    assert off < 0.05 * moved  # features are kept in half precision

@@ -1,0 +1,1 @@
+"""`segmif train adapt`: weights to the frames of another rig, without labels."""
