@@ -8,8 +8,11 @@ With CI=true a test that is skipped for another reason than EXPECTED_SKIPS fails
 
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -125,3 +128,26 @@ def _saved(model: onnx.ModelProto, folder: Path) -> Path:
 
 def _pixels(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
+
+
+@pytest.fixture
+def fake_ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Import a fake of rclpy and of its messages anew, with what it is to play and to record."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "fake_ros"))
+    before = set(sys.modules)
+
+    def imported(**variables: str) -> Any:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"FAKE_ROS_{name.upper()}", value)
+        return import_module("rclpy")
+
+    yield imported
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "rclpy" or name.split(".")[0].endswith("_msgs"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def rclpy(fake_ros: Callable[..., Any]) -> Any:
+    """A fake of rclpy."""
+    return fake_ros()

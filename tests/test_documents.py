@@ -63,7 +63,12 @@ NOT_RUN = {
         "needs a container engine",
         "needs a running service; tests/service/server/test_shadow.py has it",
     ],
-    "ros-and-bags.md": ["installs packages", "needs a recording", "needs a Kalibr file"],
+    "ros-and-bags.md": [
+        "needs ROS 2 and cameras",
+        "installs packages",
+        "needs a recording",
+        "needs a Kalibr file",
+    ],
     "your-cameras.md": [
         "needs two cameras",
         "needs views of a board",

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from segmif.files import sync_all, write_bytes
 from segmif.imaging.codecs import encode_png
-from segmif.sources.bag import connections_of, frame_of, opened_bag, stamp_of_message
+from segmif.sources.bag import connections_of, opened_bag
+from segmif.sources.ros_images import frame_of, stamp_of_message
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader

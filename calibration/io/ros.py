@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from segmif.files import shown
 from segmif.geometry.rectification import rectifying_rotations
-from segmif.geometry.rig import Camera, Floats, Model, Rig, numbers, trim_coefficients
+from segmif.geometry.rig import Camera, Floats, Rig, numbers, trim_coefficients
 from segmif.parsing import brief
+from segmif.sources.camera_info import ROS_MODELS, model_name
 
 from .rig_fields import SIDES, Document, ReadOptions, error_text, fields, load, save, whole_number
-
-ROS_MODELS = {"radtan": {5: "plumb_bob", 8: "rational_polynomial"}, "fisheye": {4: "equidistant"}}
 
 
 def read_ros(paths: Sequence[Path], choice: ReadOptions) -> Rig:
@@ -67,7 +65,7 @@ def _from_ros(document: Document) -> Camera:
         )
     width, height = (whole_number(document[f"image_{side}"], f"image_{side}") for side in SIDES)
     _check_whole_frame(document, width, height)
-    model = cast(Model, models[name])
+    model = models[name]
     coefficients = fields(document["distortion_coefficients"], "distortion_coefficients")["data"]
     return Camera(
         width,
@@ -120,7 +118,7 @@ def _to_ros(name: str, camera: Camera, R: Floats, P: Floats) -> Document:
         "image_height": camera.height,
         "camera_name": name,
         "camera_matrix": matrix(camera.K),
-        "distortion_model": ROS_MODELS[camera.model][camera.distortion.size],
+        "distortion_model": model_name(camera),
         "distortion_coefficients": matrix(camera.distortion[None]),
         "rectification_matrix": matrix(R),
         "projection_matrix": matrix(P),

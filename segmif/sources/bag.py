@@ -4,22 +4,17 @@ import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from segmif.files import check_regular
-from segmif.imaging.codecs import Pixels
 from segmif.imaging.image_header import ImageError
-from segmif.imaging.monochrome import monochrome
 from segmif.install import install_command
 from segmif.sources import unfinished_mcap
 from segmif.sources.base import SourceBase, ThreadedReader
+from segmif.sources.camera_info import StatedCamera, info_topics
 from segmif.sources.frame import Part, SourceError, SourceFrame
-from segmif.sources.images import image_pixels
 from segmif.sources.options import SourceOptions
+from segmif.sources.ros_images import header_of, pixels_of
 from segmif.sources.stamps import LATE_NS, RisingStamps
 
 if TYPE_CHECKING:
@@ -27,25 +22,6 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
 log = logging.getLogger(__name__)
-
-# Name of an encoding to its type and to the order of red, green and blue in it (none for grey).
-ENCODINGS: dict[str, tuple[str, int, tuple[int, ...]]] = {
-    "rgb8": ("u1", 3, (0, 1, 2)),
-    "bgr8": ("u1", 3, (2, 1, 0)),
-    "rgba8": ("u1", 4, (0, 1, 2)),
-    "bgra8": ("u1", 4, (2, 1, 0)),
-    "mono8": ("u1", 1, ()),
-    "8UC1": ("u1", 1, ()),
-    "mono16": ("u2", 1, ()),
-    "16UC1": ("u2", 1, ()),
-}
-# Two bytes a pixel, BT.601 in the limited range, as ROS converts them.
-YUV = {
-    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
-    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUYV,
-    "yuyv": cv2.COLOR_YUV2RGB_YUYV,
-}
 
 
 @contextmanager
@@ -86,44 +62,15 @@ def connections_of(reader: "AnyReader", topic: str) -> "list[Connection]":
     return connections
 
 
-def stamp_of_message(message: Any, recorded_ns: int) -> int:
-    """The stamp of a message's header [ns]; a driver without a clock leaves 0: as recorded."""
-    stamp = message.header.stamp
-    return int(stamp.sec * 10**9 + stamp.nanosec or recorded_ns)
-
-
-def frame_of(message: Any) -> Pixels:
-    """A sensor_msgs/Image as (H, W, 3) RGB or (H, W), 8 or 16 bit; raises ValueError."""
-    if message.encoding in YUV:
-        pairs = _rows(message, 2, np.dtype("u1"))
-        return np.asarray(cv2.cvtColor(pairs, YUV[message.encoding]), np.uint8)
-    if message.encoding not in ENCODINGS:
-        known = ", ".join([*ENCODINGS, *YUV])
-        raise ValueError(f"frames are encoded as {message.encoding}, expected one of {known}")
-    kind, channels, order = ENCODINGS[message.encoding]
-    dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
-    frame = _rows(message, channels, dtype)
-    chosen = frame[..., list(order)] if order else frame[..., 0]
-    return np.ascontiguousarray(chosen.astype(dtype.newbyteorder("=")))
-
-
-def _rows(message: Any, channels: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The samples (H, W, channels) of a message; raises ValueError if its sizes disagree."""
-    height, width, step = message.height, message.width, message.step
-    needed = width * channels * dtype.itemsize
-    if not needed or step < needed or len(message.data) < height * step:
-        raise ValueError(
-            f"an image of {width}x{height} states rows of {step} bytes and has "
-            f"{len(message.data):,} bytes, expected rows of at least {needed}"
-        )
-    # A row may be padded: `step` is its true length in bytes.
-    rows = np.frombuffer(bytes(message.data), np.uint8, height * step).reshape(height, step)
-    used = np.ascontiguousarray(rows[:, :needed]).view(dtype)
-    return used.reshape(height, width, channels)
+def _infos_of(reader: "AnyReader", topic: str) -> "list[Connection]":
+    """The connections of the CameraInfo that belongs to an image topic."""
+    names = info_topics(topic)
+    found = [one for one in reader.connections if one.topic in names]
+    return [one for one in found if one.msgtype.endswith("/CameraInfo")]
 
 
 class BagSource(SourceBase):
-    """The images of one topic of a recording."""
+    """The images of one topic of a recording, with the CameraInfo below or beside it."""
 
     def __init__(
         self, path: Path, topic: str | None, address: str, part: Part, options: SourceOptions
@@ -132,6 +79,7 @@ class BagSource(SourceBase):
         super().__init__(address)
         self._path, self._topic, self._part = path, topic or options.topic, part
         self._stamps = RisingStamps(options.period_ns, LATE_NS)
+        self._stated = StatedCamera(address)
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames in the order of the recording; raises SourceError."""
@@ -156,19 +104,39 @@ class BagSource(SourceBase):
             raise SourceError(f"{self.address}: {words}") from None
 
     def _messages(self) -> Iterator[tuple[str, int, Any]]:
-        """Type, time of recording [ns] and content of the topic's messages."""
+        """
+        Type, time of recording [ns] and content of the topic's messages.
+
+        The first CameraInfo is read before them: recorders write it behind its image.
+        """
         if self._path.is_file() and unfinished_mcap.is_unfinished(self._path):
             log.warning("%s: the recording has no end; what came before is read", self.address)
-            topic = self._topic or self._only_topic(unfinished_mcap.image_topics(self._path))
-            for raw in unfinished_mcap.raw_messages(self._path):
-                if raw.topic == topic:
-                    yield raw.kind, raw.recorded_ns, unfinished_mcap.deserialized(raw)
+            yield from self._unfinished()
             return
         with opened_bag(self._path) as reader:
             topic = self._topic or self._only_topic(image_topics(reader))
-            for connection, recorded_ns, data in reader.messages(connections_of(reader, topic)):
-                message = reader.deserialize(data, connection.msgtype)
-                yield connection.msgtype, recorded_ns, message
+            images, infos = connections_of(reader, topic), _infos_of(reader, topic)
+            for chosen in (infos, [*images, *infos]):
+                for connection, recorded_ns, data in reader.messages(chosen) if chosen else ():
+                    message = reader.deserialize(data, connection.msgtype)
+                    if connection.topic == topic:
+                        yield connection.msgtype, recorded_ns, message
+                        continue
+                    self._stated.see(message)
+                    if chosen is infos:
+                        break
+
+    def _unfinished(self) -> Iterator[tuple[str, int, Any]]:
+        topic = self._topic or self._only_topic(unfinished_mcap.image_topics(self._path))
+        infos = info_topics(topic)
+        for only_info in (True, False):
+            for raw in unfinished_mcap.raw_messages(self._path):
+                if raw.topic in infos and raw.kind.endswith("/CameraInfo"):
+                    self._stated.see(unfinished_mcap.deserialized(raw))
+                    if only_info:
+                        break
+                elif raw.topic == topic and not only_info:
+                    yield raw.kind, raw.recorded_ns, unfinished_mcap.deserialized(raw)
 
     def _only_topic(self, topics: list[str]) -> str:
         if len(topics) != 1:
@@ -180,27 +148,21 @@ class BagSource(SourceBase):
 
     def _frame(self, message: Any, kind: str, recorded_ns: int) -> SourceFrame | None:
         try:
-            pixels = self._pixels(message, kind)
+            pixels = pixels_of(message, kind, self._part)
         except ImageError as error:
             if error.kind == "damaged":
                 self.damaged += 1
                 return None
             raise
-        stamp_ns = self._stamps.next(stamp_of_message(message, recorded_ns))
+        header = header_of(message)
+        stamp_ns = self._stamps.next(header.stamp_ns or recorded_ns)
         if stamp_ns is None:
             self.dropped += 1
             return None
-        return SourceFrame(pixels, stamp_ns, "source", str(stamp_ns))
-
-    def _pixels(self, message: Any, kind: str) -> Pixels:
-        if kind.endswith("/CompressedImage"):
-            return image_pixels(bytes(message.data), self._part)[0]
-        if not kind.endswith("/Image"):
-            raise ValueError(f"messages of {kind}, expected sensor_msgs Image or CompressedImage")
-        pixels = frame_of(message)
-        if self._part == "infrared":
-            return monochrome(pixels) if pixels.ndim == 3 else pixels
-        if pixels.dtype != np.uint8:
-            raise ValueError(f"frames are {message.encoding}, expected colour of 8 bit for visible")
-        levels = cast(NDArray[np.uint8], pixels)
-        return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
+        return SourceFrame(
+            pixels,
+            stamp_ns,
+            name=str(stamp_ns),
+            frame_id=header.frame_id,
+            camera=self._stated.camera,
+        )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from segmif.geometry.cameras import Camera
 from segmif.imaging.codecs import Pixels
 from segmif.thermal.camera_profile import CameraProfile
 
@@ -30,6 +31,8 @@ class SourceFrame:
     # What the recording itself states of its counts, such as bits or kelvin.
     profile: CameraProfile = field(default_factory=CameraProfile)
     shutter: bool = False  # the recording says that the shutter was closed
+    frame_id: str = ""  # of ROS: the camera in the robot's tree of frames
+    camera: Camera | None = None  # the intrinsics that the source states beside its frames
 
 
 class Source(Protocol):

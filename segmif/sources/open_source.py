@@ -17,13 +17,14 @@ from segmif.sources.frame import Part, Source, SourceError
 from segmif.sources.gstreamer import GStreamerSource
 from segmif.sources.image_file import ImageSource
 from segmif.sources.options import SourceOptions
+from segmif.sources.ros_topic import RosTopicSource
 from segmif.sources.secrets import filled
 from segmif.sources.synthetic import SyntheticSource
 from segmif.sources.video import LiveVideo, VideoSource
 
 KINDS = (
     "a video file, a folder of frames, an image, a .bag, .mcap, .cptv or .seq file, /dev/videoN or "
-    "a number, an rtsp, http or udp address, gst:PIPELINE, or synthetic"
+    "a number, an rtsp, http or udp address, ros2:/TOPIC, gst:PIPELINE, or synthetic"
 )
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 # An http address that ends so is a file, played as a recording.
@@ -115,12 +116,17 @@ def _gstreamer(spec: str, address: str, part: Part, options: SourceOptions) -> S
     return GStreamerSource(spec.partition(":")[2], shown_address, part, options)
 
 
+def _ros_topic(spec: str, address: str, part: Part, options: SourceOptions) -> Source:
+    return RosTopicSource(spec.partition(":")[2], address, part, options)
+
+
 _BY_SCHEME: dict[str, Opener] = {
     **dict.fromkeys(("rtsp", "rtsps"), _rtsp),
     **dict.fromkeys(("http", "https"), _http),
     "udp": _udp,
     "synthetic": _synthetic,
     "gst": _gstreamer,
+    "ros2": _ros_topic,
 }
 
 

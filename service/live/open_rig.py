@@ -31,6 +31,7 @@ from .sinks.settings import (
     ImagesSettings,
     JsonlSettings,
     McapSettings,
+    RosSettings,
     SinkSettings,
     StreamSettings,
     VideoSettings,
@@ -146,7 +147,7 @@ def _files_of(sinks: Sequence[SinkSettings]) -> Iterator[Path]:
             yield from (sink.path / part for part in FILES)
         elif isinstance(sink, ImagesSettings):
             yield from (sink.path / name for name in (*FOLDERS, "overlay"))
-        elif not isinstance(sink, StreamSettings) and _replaces(sink):
+        elif not isinstance(sink, StreamSettings | RosSettings) and _replaces(sink):
             yield sink.path
 
 

@@ -18,6 +18,7 @@ from ..pipeline.comparison import Difference
 from ..pipeline.result import Result
 from ..scheduler.dispatcher import Dispatcher, as_it_is
 from ..scheduler.pair_request import PairRequest
+from .camera_match import CameraMatch
 from .camera_reader import CameraReader, rate_of
 from .clock_offset import OffsetFinder, found_offset
 from .events.rig_events import RigEvents
@@ -29,7 +30,7 @@ from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
 from .raw_pair import raw_frame, stated_of, with_grey
-from .sinks.settings import CollectSettings
+from .sinks.settings import needs_confidence
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
@@ -87,6 +88,7 @@ class RigPipeline:
         )
         self.sink_errors: dict[str, str] = {}
         self._opened, self._options = opened, settings.pair_options()
+        self._match = CameraMatch(opened.aligner.rig if opened.aligner else None)
         self._dispatcher, self._metrics = dispatcher, metrics
         self._room = asyncio.Semaphore(IN_WORK)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -244,13 +246,14 @@ class RigPipeline:
         visible, infrared = map(raw_frame, frames)
         rules = self._opened.rules(self._dispatcher.rules, self.queue.tolerance_ns / 1e6)
         profiles = [frame.profile if frame else CameraProfile() for frame in frames]
+        flags = self._match.flags(*frames, rules.cameras)
         return PairRequest(
             visible,
             infrared,
             self._options.model_copy(update=stated),
             f"live {self.settings.name}",
             f"{self.settings.name}-{sequence}",
-            rules=replace(rules, view=self._view),
+            rules=replace(rules, view=self._view, source_flags=flags),
             recorded=Cameras(*profiles),
             half_size=level.half_size,
         )
@@ -258,7 +261,7 @@ class RigPipeline:
     def _views(self) -> tuple[View, ...]:
         """The numbers that the page shows under the pointer, or that sinks and events need."""
         shown = bool(self.feed.viewers)
-        needed = shown or any(isinstance(each, CollectSettings) for each in self.settings.sinks)
+        needed = shown or any(map(needs_confidence, self.settings.sinks))
         counts: tuple[View, ...] = ("counts",) if shown or self.events.need_counts else ()
         if needed and CONFIDENCE in self._dispatcher.runtime.outputs:
             return (*counts, "confidence")

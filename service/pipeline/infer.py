@@ -67,6 +67,7 @@ class PairRules:
     cameras: Cameras = field(default_factory=Cameras)
     tint: float | None = None  # of pairs that state none; None: the network's default
     memory: bool = False  # earlier pairs of a stream steady the result
+    source_flags: tuple[str, ...] = ()  # of what the sources state of the frames
 
     @classmethod
     def of(cls, settings: Settings, rig_aligner: RigAligner | None) -> "PairRules":
@@ -149,7 +150,8 @@ def align_pair(
             memory,
             validity,
         )
-        condition = replace(condition, flags=(*condition.flags, *decoded.flags))
+        flags = (*condition.flags, *decoded.flags, *rules.source_flags)
+        condition = replace(condition, flags=flags)
         enforce_policy(condition, options.degraded or rules.degraded)
         last = memory.gain if memory else None
         levels = None

@@ -12,6 +12,7 @@ from segmif.geometry.cameras import Homography, Rig
 from ...live.live_result import LiveResult
 from ...live.sinks.mcap_recording import McapFile, check_mcap
 from ...live.sinks.ros_messages import JSON, Message, RosMessages
+from ...live.sinks.ros_types import LATCHED
 from ...live.sinks.rotation import RecordingFile
 from ...live.sinks.settings import McapSettings
 from .output import NEXT, part_of, publish
@@ -31,7 +32,8 @@ class McapOutput:
         check_mcap()
         self.target = settings.path
         self._compression, self._rig, self._taxonomy = settings.compression, rig, taxonomy
-        self._messages = RosMessages(settings, rig, cameras if isinstance(cameras, Rig) else None)
+        lenses = cameras if isinstance(cameras, Rig) else None
+        self._messages = RosMessages(settings.topics, settings.images, rig, lenses)
         self._part = part_of(self.target)
         self._file: McapFile | None = None
 
@@ -53,7 +55,7 @@ class McapOutput:
 
     def write(self, result: LiveResult) -> None:
         """As Output says."""
-        messages = list(self._messages.of(result))
+        messages = [*self._messages.of(result), *self._messages.camera_infos(result)]
         self._file = self._file or self._begun(self._part, result.stamp_ns)
         self._add(messages, result.sequence, result.stamp_ns)
 
@@ -93,8 +95,9 @@ def _results(part: Path) -> Iterator[list[Numbered]]:
     expected = 0
     for _, group in groupby(_messages(part), key=lambda each: each[0]):
         messages = list(group)
-        expected = expected or len(messages)
-        if len(messages) < expected:
+        each_time = sum(message.type not in LATCHED for _, message in messages)
+        expected = expected or each_time
+        if each_time < expected:
             return
         yield messages
 

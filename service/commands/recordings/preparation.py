@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
+from ...live.camera_match import CameraMatch
 from ...live.raw_pair import is_grey, raw_frame, stated_of
 from ...pipeline.decode import decode
 from ...pipeline.infer import PairRules, PreparedPair, align_pair
@@ -26,6 +27,8 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self._memory = StreamHistory()
+        aligner = self.rules.rig_aligner
+        self._match = CameraMatch(aligner.rig if aligner else None)
 
     def prepare(self, pair: RecordedPair, times: StageTimes) -> PreparedPair:
         """Align a pair and check it against those before it; raises as `align_pair`."""
@@ -58,6 +61,7 @@ class Preparation:
         rules = self.rules.over_recorded(Cameras(*(frame.profile for frame in frames)))
         options = options.model_copy(update=stated_of(*frames, self.offset_ns))
         cameras = rules.cameras_for(options)
+        rules = replace(rules, source_flags=self._match.flags(*frames, cameras))
         visible, infrared = map(raw_frame, frames)
         decoded = decode(visible, infrared, rules.max_pixels, times, cameras=cameras)
         prepared = align_pair(decoded, rules, times, options, self._memory)

@@ -13,6 +13,7 @@ from segmif.install import install_command, version
 
 from ..live_result import LiveResult
 from .ros_messages import JSON, Message, RosMessages
+from .ros_types import LATCHED, LATCHED_QOS
 from .rotation import RecordingFile, Recordings
 from .settings import McapSettings
 from .sink import SinkError
@@ -36,16 +37,22 @@ class McapFile:
         self._writer.start("ros2", f"segmif {version()}")
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
+        self._latched: dict[str, bytes] = {}
         self._flushed_ns = began_ns
         names = json.dumps(taxonomy.names)
         self._writer.add_metadata("segmif", {"rig": rig, "classes": names})
 
     def write(self, message: Message, sequence: int, messages: RosMessages) -> None:
-        """Add a message; raises OSError."""
+        """Add a message, of a latched topic only if it is new; raises OSError."""
+        data = bytes(message.data)
+        if message.type in LATCHED:
+            if self._latched.get(message.topic) == data:
+                return
+            self._latched[message.topic] = data
         if message.topic not in self._channels:
             self._channels[message.topic] = self._channel(message, messages)
         stamp_ns, channel = message.stamp_ns, self._channels[message.topic]
-        self._writer.add_message(channel, stamp_ns, bytes(message.data), stamp_ns, sequence)
+        self._writer.add_message(channel, stamp_ns, data, stamp_ns, sequence)
 
     def flush(self, stamp_ns: int) -> None:
         """Put all that came before a second on the disk."""
@@ -62,14 +69,16 @@ class McapFile:
             self.file.close()
 
     def _channel(self, message: Message, messages: RosMessages) -> int:
-        register: Callable[[str, str, int], int] = self._writer.register_channel
+        register: Callable[..., int] = self._writer.register_channel
         if message.type == JSON:  # a JSON schema keeps rosbags from opening the whole file
             return register(message.topic, "json", NO_SCHEMA)
         if message.type not in self._schemas:
             text = messages.definition(message.type).encode()
             schema = self._writer.register_schema(message.type, "ros2msg", text)
             self._schemas[message.type] = schema
-        return register(message.topic, "cdr", self._schemas[message.type])
+        latched = message.type in LATCHED
+        qos = {"offered_qos_profiles": LATCHED_QOS} if latched else {}
+        return register(message.topic, "cdr", self._schemas[message.type], qos)
 
 
 def check_mcap() -> None:
@@ -93,13 +102,13 @@ class McapRecording:
         self.name = f"mcap {shown(settings.path)}"
         self._compression = settings.compression
         lenses = cameras if isinstance(cameras, Rig) else None  # a homography knows of none
-        self._messages = RosMessages(settings, rig, lenses)
+        self._messages = RosMessages(settings.topics, settings.images, rig, lenses)
         self._recordings = Recordings(settings.path, settings.rotation(), [".mcap"])
         self._file: McapFile | None = None
 
     def write(self, result: LiveResult) -> None:
         """Record a result; raises SinkError if the disk is full, and other kinds of OSError."""
-        messages = list(self._messages.of(result))
+        messages = [*self._messages.of(result), *self._messages.camera_infos(result)]
         try:
             if self._file and self._is_due(self._file, result.stamp_ns):
                 self.close()

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from segmif.addresses import masked
 from segmif.geometry.cameras import Homography, Rig
+from segmif.sources.ros_topic import NAME
 
 from .around_events import EventRecording
 from .collector import Collector
@@ -14,6 +15,7 @@ from .image_folder import ImageFolder
 from .jsonl import JsonLines, StandardOutput
 from .mcap_recording import McapRecording
 from .retrying import Retrying
+from .ros_topics import RosTopics
 from .rotation import SUFFIXES
 from .settings import (
     STREAM,
@@ -21,6 +23,7 @@ from .settings import (
     ImagesSettings,
     JsonlSettings,
     McapSettings,
+    RosSettings,
     SinkSettings,
     StreamSettings,
     VideoSettings,
@@ -31,10 +34,10 @@ from .video_recording import VideoRecording
 
 FORMS = (
     "expected FILE.mp4, FILE.mkv, FILE.mcap, FILE.jsonl, - for lines of JSON, FOLDER/ for "
-    "pictures, collect:FOLDER for pairs worth labelling, rtsp://HOST/PATH, udp://HOST:PORT or "
-    "/dev/videoN"
+    "pictures, collect:FOLDER for pairs worth labelling, rtsp://HOST/PATH, udp://HOST:PORT, "
+    "/dev/videoN, or ros2: for topics (ros2:/NAMESPACE)"
 )
-COLLECT = "collect:"
+COLLECT, ROS = "collect:", "ros2:"
 
 
 def open_sinks(
@@ -81,6 +84,10 @@ def _named(word: str) -> SinkSettings | None:
     """The settings of a word that begins with what it is; ValueError for an unknown address."""
     if word.startswith(COLLECT) and word != COLLECT:
         return CollectSettings(path=Path(word.removeprefix(COLLECT)))
+    if word.startswith(ROS):
+        if word != ROS and not NAME.fullmatch(word.removeprefix(ROS)):
+            raise ValueError(f"{word!r} is no namespace of ROS: expected ros2: or ros2:/NAMESPACE")
+        return RosSettings(namespace=word.removeprefix(ROS) or None)
     if STREAM.fullmatch(word):
         return StreamSettings(url=SecretStr(word))
     if "://" in word:
@@ -102,3 +109,5 @@ def _sink(settings: SinkSettings, rig: str, cameras: Rig | Homography | None) ->
             return StreamOut(settings)
         case CollectSettings():
             return Collector(settings)
+        case RosSettings():
+            return RosTopics(settings, rig, cameras)

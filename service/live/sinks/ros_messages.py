@@ -1,8 +1,9 @@
 """ROS 2 messages of a result, serialized by `rosbags`, which needs no ROS."""
 
 import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +12,32 @@ from numpy.typing import NDArray
 
 from segmif.geometry.cameras import Camera, Rig
 from segmif.imaging.codecs import Pixels, encode_jpeg, encode_png
-from segmif.install import install_command
+from segmif.sources.camera_info import CAMERA_INFO, model_name
 from segmif.sources.frame import Part, SourceFrame
 
 from ..live_result import LiveResult
 from .jsonl import line
 from .picture import labels, picture
-from .settings import McapSettings, Topic
+from .ros_objects import detections, label_info, transform
+from .ros_types import (
+    COMPRESSED,
+    DETECTIONS,
+    IMAGE,
+    LABEL_INFO,
+    TRANSFORMS,
+    message_types,
+)
+from .settings import ImageForm, Topic
 from .sink import SinkError
 
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 JSON = "json"  # no type of ROS
 LAST_NS = 2**31 * 10**9  # ROS counts seconds in 31 bits, until the year 2038
-DISTORTION = {("radtan", 5): "plumb_bob", ("radtan", 8): "rational_polynomial"}
+SAME_FRAME = (
+    "%s: both cameras state the frame %r, so there is no transform between them: give each driver "
+    "a frame_id of its own"
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,19 +57,27 @@ def topic_name(rig: str) -> str:
 
 
 class RosMessages:
-    """Makes the messages of a rig's results."""
+    """
+    Makes the messages of a rig's results.
 
-    def __init__(self, settings: McapSettings, rig: str, cameras: Rig | None) -> None:
-        """Raises SinkError if `rosbags` is missing."""
-        try:
-            from rosbags.typesys import Stores, get_typestore
-        except ModuleNotFoundError:
-            raise SinkError(
-                f"MCAP needs the packages mcap and rosbags: {install_command('live')}"
-            ) from None
-        self._store: Any = get_typestore(Stores.ROS2_HUMBLE)
-        self._settings, self._cameras = settings, cameras
+    Those of latched topics come with every result, and are the same bytes until they change.
+    """
+
+    def __init__(
+        self,
+        topics: Sequence[Topic],
+        images: ImageForm,
+        rig: str,
+        cameras: Rig | None,
+        namespace: str | None = None,
+    ) -> None:
+        """`namespace` None: /RIG. Raises SinkError if `rosbags` is missing."""
+        self._store = message_types()
+        self._topics, self._images, self._cameras = topics, images, cameras
         self._rig = topic_name(rig)
+        self.namespace = f"/{self._rig}" if namespace is None else namespace
+        self._said = False
+        self._frames: dict[Part, str] = {}  # the cameras' names in the robot's tree, once known
 
     def definition(self, type: str) -> str:
         """The text that defines a type."""
@@ -65,20 +86,36 @@ class RosMessages:
 
     def of(self, result: LiveResult) -> Iterator[Message]:
         """The messages of a result; raises SinkError for a stamp that ROS cannot hold."""
-        for topic in self._settings.topics:
+        for part, frame in self._parts(result):
+            self._frames[part] = frame.frame_id or f"{self._rig}_{part}"
+        for topic in self._topics:
             if message := self._message(topic, result):
                 yield message
-        if self._cameras and result.visible:
-            yield self._camera_info("visible", self._cameras.visible, result.visible)
-        if self._cameras and result.infrared:
-            yield self._camera_info("infrared", self._cameras.infrared, result.infrared)
+
+    def camera_infos(self, result: LiveResult) -> Iterator[Message]:
+        """The intrinsics of each camera whose frame came, if the rig or the source knows them."""
+        for part, frame in self._parts(result):
+            if camera := self._camera(part, frame):
+                topic = f"{part}/camera_info"
+                yield self._camera_info(topic, part, camera, frame.stamp_ns)
+
+    def _parts(self, result: LiveResult) -> Iterator[tuple[Part, SourceFrame]]:
+        if result.visible:
+            yield "visible", result.visible
+        if result.infrared:
+            yield "infrared", result.infrared
+
+    def _camera(self, part: Part, frame: SourceFrame | None) -> Camera | None:
+        if self._cameras:
+            return self._cameras.visible if part == "visible" else self._cameras.infrared
+        return frame.camera if frame else None
 
     def _message(self, topic: Topic, result: LiveResult) -> Message | None:
-        """None for the frame of a camera that is lost."""
+        """None for what this result, or this rig, does not have."""
         match topic:
             case "report":
                 data = json.dumps(line(result)).encode()
-                return Message(f"/{self._rig}/report", JSON, result.stamp_ns, data)
+                return Message(f"{self.namespace}/report", JSON, result.stamp_ns, data)
             case "mask":
                 return self._image(topic, "visible", labels(result), result.stamp_ns)
             case "infrared":
@@ -88,43 +125,80 @@ class RosMessages:
             case "visible":
                 if (frame := result.visible) is None:
                     return None
-                return self._compressed(topic, frame.pixels, result)
+                return self._picture(topic, frame.pixels, result)
+            case "fused" | "overlay" | "mosaic":
+                return self._picture(topic, picture(result, topic), result)
             case _:
-                return self._compressed(topic, picture(result, topic), result)
+                return self._facts(topic, result)
 
-    def _image(self, topic: Topic, part: Part, pixels: Pixels, stamp_ns: int) -> Message:
-        height, width = pixels.shape
+    def _facts(self, topic: Topic, result: LiveResult) -> Message | None:
+        """What is known of a result besides its pictures."""
+        stamp_ns = result.stamp_ns
+        match topic:
+            case "camera_info":
+                camera = self._camera("visible", result.visible)
+                if camera is None or labels(result).shape != (camera.height, camera.width):
+                    return None
+                return self._camera_info(topic, "visible", camera, stamp_ns)
+            case "label_info":
+                content = label_info(self._store, self._header("visible", 0), result.taxonomy)
+                return self._serialized(topic, LABEL_INFO, stamp_ns, content)
+            case "detections":
+                if (objects := result.result.objects) is None:
+                    return None
+                content = detections(self._store, self._header("visible", stamp_ns), objects)
+                return self._serialized(topic, DETECTIONS, stamp_ns, content)
+            case _:
+                return self._transform(stamp_ns)
+
+    def _transform(self, stamp_ns: int) -> Message | None:
+        """None without a rig, or if the frames of both cameras have one name."""
+        if self._cameras is None or len(self._frames) < 2:
+            return None
+        visible, infrared = self._frames["visible"], self._frames["infrared"]
+        if visible == infrared:
+            if not self._said:
+                logger.warning(SAME_FRAME, self._rig, visible)
+            self._said = True
+            return None
+        header = self._header("visible", 0)
+        content = transform(self._store, header, infrared, self._cameras)
+        return self._serialized("/tf_static", TRANSFORMS, stamp_ns, content)
+
+    def _image(self, topic: str, part: Part, pixels: Pixels, stamp_ns: int) -> Message:
+        height, width = pixels.shape[:2]
         data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+        grey = "mono16" if pixels.itemsize == 2 else "mono8"
         content = self._store.types[IMAGE](
             header=self._header(part, stamp_ns),
             height=height,
             width=width,
-            encoding="mono16" if pixels.itemsize == 2 else "mono8",
+            encoding=grey if pixels.ndim == 2 else "rgb8",
             is_bigendian=0,
-            step=width * pixels.itemsize,
+            step=data.nbytes // height,
             data=data.view(np.uint8).ravel(),
         )
         return self._serialized(topic, IMAGE, stamp_ns, content)
 
-    def _compressed(self, topic: Topic, pixels: Pixels, result: LiveResult) -> Message:
+    def _picture(self, topic: str, pixels: Pixels, result: LiveResult) -> Message:
+        if self._images == "raw":
+            return self._image(topic, "visible", pixels, result.stamp_ns)
         colours: NDArray[np.uint8] = np.asarray(pixels, np.uint8)
-        jpeg = self._settings.images == "jpeg"
-        data = encode_jpeg(colours) if jpeg else encode_png(colours)
+        data = encode_jpeg(colours) if self._images == "jpeg" else encode_png(colours)
         content = self._store.types[COMPRESSED](
             header=self._header("visible", result.stamp_ns),
-            format=self._settings.images,
+            format=self._images,
             data=np.frombuffer(data, np.uint8),
         )
         return self._serialized(topic, COMPRESSED, result.stamp_ns, content)
 
-    def _camera_info(self, part: Part, camera: Camera, frame: SourceFrame) -> Message:
-        model = DISTORTION.get((camera.model, camera.distortion.size), "equidistant")
+    def _camera_info(self, topic: str, part: Part, camera: Camera, stamp_ns: int) -> Message:
         types = self._store.types
         content = types[CAMERA_INFO](
-            header=self._header(part, frame.stamp_ns),
+            header=self._header(part, stamp_ns),
             height=camera.height,
             width=camera.width,
-            distortion_model=model,
+            distortion_model=model_name(camera),
             d=camera.distortion,
             k=camera.K.ravel(),
             r=np.eye(3).ravel(),
@@ -133,7 +207,7 @@ class RosMessages:
             binning_y=0,
             roi=types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
         )
-        return self._serialized(f"{part}/camera_info", CAMERA_INFO, frame.stamp_ns, content)
+        return self._serialized(topic, CAMERA_INFO, stamp_ns, content)
 
     def _header(self, part: Part, stamp_ns: int) -> Any:
         if not 0 <= stamp_ns < LAST_NS:
@@ -143,8 +217,10 @@ class RosMessages:
             )
         types = self._store.types
         stamp = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
-        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=f"{self._rig}_{part}")
+        frame_id = self._frames.get(part, f"{self._rig}_{part}")
+        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
     def _serialized(self, topic: str, type: str, stamp_ns: int, content: Any) -> Message:
         data = self._store.serialize_cdr(content, type)
-        return Message(f"/{self._rig}/{topic}", type, stamp_ns, data)
+        name = topic if topic.startswith("/") else f"{self.namespace}/{topic}"
+        return Message(name, type, stamp_ns, data)

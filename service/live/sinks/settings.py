@@ -16,6 +16,8 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from segmif.sources.ros_topic import NAME
+
 from .picture import PictureName
 from .rotation import SUFFIXES, Rotation
 
@@ -107,16 +109,34 @@ class VideoSettings(_Recorded):
         return self
 
 
-Topic = Literal["fused", "overlay", "mosaic", "mask", "visible", "infrared", "report"]
+RosTopic = Literal[
+    "fused", "overlay", "mosaic", "mask", "camera_info", "label_info", "detections", "transform"
+]
+Topic = RosTopic | Literal["visible", "infrared", "report"]
+ImageForm = Literal["raw", "jpeg", "png"]  # of fused, overlay, mosaic and visible
 
 
 class McapSettings(_Recorded):
     """A recording as MCAP with ROS 2 messages."""
 
     kind: Literal["mcap"] = "mcap"
-    topics: tuple[Topic, ...] = ("fused", "overlay", "mask", "visible", "infrared", "report")
-    images: Literal["jpeg", "png"] = "jpeg"  # of fused, overlay, mosaic and visible
+    topics: tuple[Topic, ...] = (
+        *("fused", "overlay", "mask", "visible", "infrared", "report"),
+        *("camera_info", "label_info", "detections", "transform"),
+    )
+    images: ImageForm = "jpeg"
     compression: Literal["zstd", "lz4", "none"] = "zstd"
+
+
+class RosSettings(_Settings):
+    """Topics of ROS 2."""
+
+    kind: Literal["ros2"] = "ros2"
+    namespace: Annotated[str, Field(pattern=NAME.pattern)] | None = None  # None: /RIG
+    topics: tuple[RosTopic, ...] = (
+        *("fused", "mask", "camera_info", "label_info", "detections", "transform"),
+    )
+    images: ImageForm = "raw"
 
 
 class StreamSettings(_Settings):
@@ -170,7 +190,13 @@ SinkSettings = Annotated[
     | StreamSettings
     | JsonlSettings
     | ImagesSettings
-    | CollectSettings,
+    | CollectSettings
+    | RosSettings,
     Field(discriminator="kind"),
 ]
 SETTINGS: TypeAdapter[SinkSettings] = TypeAdapter(SinkSettings)  # reads them from a file
+
+
+def needs_confidence(settings: SinkSettings) -> bool:
+    """Whether a sink writes the confidence of the mask, or of its objects."""
+    return isinstance(settings, CollectSettings) or "detections" in getattr(settings, "topics", ())

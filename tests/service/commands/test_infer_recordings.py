@@ -25,6 +25,16 @@ from segmif.geometry.rig import write_rig
 from segmif.imaging import codecs
 from service.__main__ import main
 from tests.service.conftest import hear_ctrl_c
+from tests.service.live.test_ros_topics import COUNT as BAG_COUNT
+from tests.service.live.test_ros_topics import (
+    PERIOD_NS,
+    START_NS,
+    check_results,
+    read_bag,
+    rig_file,
+    stamp_of,
+    write_bag,
+)
 
 ROOT = Path(__file__).parents[3]
 SHAPE, COUNT, RATE = (48, 64), 90, 25
@@ -268,6 +278,43 @@ def test_a_bag_with_a_rig_is_read_by_others(infer: Infer, tmp_path: Path) -> Non
             else:
                 assert set(np.unique(message.data)) == {0, 2}
     assert set(wanted.values()) == {COUNT}
+
+
+def test_from_bag_to_bag(stand_in_weights: Path, tmp_path: Path) -> None:
+    bag, rig, out = write_bag(tmp_path / "in", 90), rig_file(tmp_path), tmp_path / "out.mcap"
+    topics = f"{bag}:/rgb/image_raw", f"{bag}:/thermal/image_raw"
+    words = command(stand_in_weights, out, *topics, f"--rig={rig}", "--objects")
+    assert main(words) == 0
+    found, offered = read_bag(out)
+    check_results(found, "/rig")
+    assert {topic for topic, qos in offered.items() if qos and qos[0].durability.value == 1} == {
+        "/rig/label_info",
+        "/tf_static",
+    }
+    for topic in ("fused", "mask", "detections", "camera_info"):
+        messages = found[f"/rig/{topic}"]
+        stamps = [START_NS + number * PERIOD_NS for number in range(BAG_COUNT)]
+        assert [stamp_of(each) for each in messages] == stamps
+        assert {each.header.frame_id for each in messages} == {"rgb_optical"}
+    assert not any(
+        line["report"]["pair"]["flags"] for line in lines_of(tmp_path / "out.report.jsonl")
+    )
+    with out.open("rb") as file:  # the definitions stand in the file, for who has none
+        summary = make_reader(file).get_summary()
+    schemas = summary.schemas.values() if summary else ()
+    definitions = {each.name: each.data.decode() for each in schemas}
+    assert "MSG: vision_msgs/VisionClass" in definitions["vision_msgs/msg/LabelInfo"]
+    # Without a rig the intrinsics are those that the bag states; the frames are of another lens.
+    other = write_bag(tmp_path / "other", 99)
+    topics = f"{other}:/rgb/image_raw", f"{other}:/thermal/image_raw"
+    assert main(command(stand_in_weights, tmp_path / "bare.mcap", *topics)) == 0
+    bare, _ = read_bag(tmp_path / "bare.mcap")
+    assert (bare["/rig/camera_info"][0].k[0], bare["/rig/infrared/camera_info"][0].k[0]) == (90, 99)
+    assert "/tf_static" not in bare
+    flagged = command(stand_in_weights, tmp_path / "none.mcap", *topics, f"--rig={rig}")
+    assert main([*flagged, "--degraded=refuse"]) == 1
+    reasons = {line["detail"] for line in lines_of(tmp_path / "none.report.jsonl")}
+    assert all("infrared_calibration" in reason for reason in reasons)
 
 
 def test_a_run_that_changed_is_named_and_can_start_anew(

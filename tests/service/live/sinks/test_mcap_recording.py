@@ -61,6 +61,9 @@ def test_messages_come_back(
         "/front/infrared",
         "/front/visible/camera_info",
         "/front/infrared/camera_info",
+        "/front/camera_info",
+        "/front/label_info",
+        "/tf_static",
     }
     for number, (time, message) in enumerate(found["/front/infrared"]):
         frame = written[number].infrared
@@ -95,6 +98,8 @@ def test_a_lost_camera_has_no_messages(tmp_path: Path, results: Results) -> None
     found = messages_of(tmp_path / NAME)
     seen = {topic: len(messages) for topic, messages in found.items()}
     assert {seen.pop(topic) for topic in ("/front/fused", "/front/overlay", "/front/mask")} == {3}
+    assert seen.pop("/front/camera_info") == 3
+    assert {seen.pop(topic) for topic in ("/front/label_info", "/tf_static")} == {1}
     assert set(seen.values()) == {2}
     assert set(seen) == {
         f"/front/{part}{more}" for part in ("visible", "infrared") for more in ("", "/camera_info")

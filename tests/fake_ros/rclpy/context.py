@@ -1,0 +1,5 @@
+"""The context of a node."""
+
+
+class Context:
+    valid = False
