@@ -25,7 +25,7 @@ from tests.calibration.commands.test_unpack import (
     image,
 )
 
-SOON = SourceOptions(timeout_s=0.5)
+PATIENT, SOON = SourceOptions(timeout_s=30), SourceOptions(timeout_s=0.5)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def driver(rclpy: Any, messages: dict[str, Any], *, reliable: bool = False) -> I
         thread.join()
 
 
-def first(topic: str, part: Part, options: SourceOptions = SOON) -> SourceFrame:
+def first(topic: str, part: Part, options: SourceOptions = PATIENT) -> SourceFrame:
     source = open_source(f"ros2:{topic}", part, options)
     frame = next(iter(source.frames()))
     source.close()
@@ -116,7 +116,7 @@ def test_the_camera_info_beside_it_comes_with_the_frames(rclpy: Any, topic: str)
     messages = {"/front/camera_info": camera_info(5.0)}
     sent = compressed(encode_png(COUNTS), 0)
     with driver(rclpy, {**messages, topic: sent}):
-        source = open_source(f"ros2:{topic}", "infrared", SOON)
+        source = open_source(f"ros2:{topic}", "infrared", PATIENT)
         camera = next(frame.camera for frame in source.frames() if frame.camera)
         source.close()
     assert (camera.width, camera.height, camera.fx, camera.model) == (4, 3, 5.0, "radtan")
@@ -126,7 +126,7 @@ def test_the_camera_info_beside_it_comes_with_the_frames(rclpy: Any, topic: str)
 def test_what_gives_no_frames_is_said(rclpy: Any) -> None:
     with driver(rclpy, {"/info": camera_info(5.0), "/rgb": image(COLOUR, "rgb8", 0)}):
         with pytest.raises(SourceError, match=r"ros2:/none: nobody publishes .* images: /rgb$"):
-            first("/none", "visible")
+            first("/none", "visible", SOON)
         with pytest.raises(SourceError, match="of sensor_msgs/msg/CameraInfo, expected one of"):
             first("/info", "visible")
     with (
@@ -135,7 +135,7 @@ def test_what_gives_no_frames_is_said(rclpy: Any) -> None:
     ):
         first("/rgb", "visible")
     with pytest.raises(SourceError, match=r"no message came within 0\.5 s"):
-        first("/rgb", "visible")
+        first("/rgb", "visible", SOON)
 
 
 def test_without_ros_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
