@@ -30,7 +30,7 @@ from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
 from .raw_pair import raw_frame, stated_of, with_grey
-from .sinks.settings import needs_confidence
+from .sinks.settings import CollectSettings, needs_confidence
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
