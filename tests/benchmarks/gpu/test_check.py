@@ -28,7 +28,7 @@ def rehearsed(out: Path, *flags: str, **environment: str) -> tuple[int, dict[str
 
 
 def test_rows_say_where_how_fast_and_whether_rightly(tmp_path: Path) -> None:
-    parts = ["machine", "attention_errors", "onnxruntime"]
+    parts = ["machine", "attention_errors", "pixels", "onnxruntime"]
     code, found, text = rehearsed(tmp_path, "--parts", *parts)
     (machine,) = found["machine"]
     assert machine["gpu"] == "rehearsal" and machine["ceilings"]["copy_gb_s"] > 0
@@ -43,6 +43,7 @@ def test_rows_say_where_how_fast_and_whether_rightly(tmp_path: Path) -> None:
     if shutil.which("g++") or shutil.which("c++"):  # which builds the kernels for this CPU
         assert all(row["right"] for row in found["attention_errors"])
         assert len(found["attention_errors"]) == 28
+        assert [row["right"] for row in found["pixels"]] == [True] * 4
         assert code == 0
     else:
         assert "there is no C++ compiler" in found["attention_errors"][0]["left_out"]
