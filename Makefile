@@ -44,8 +44,9 @@ servers: ## install the real servers that tests talk to (Debian, Ubuntu)
 serve: .venv/.serve ## run the service on PORT (8000); sets itself up, needs no torch
 	$(PY) -m service serve --port $(PORT)
 
+# xdist would keep the files with the fewest tests for the end: among them are slow ones, and one worker would wait.
 test: .venv/.dev ## run the tests; sets itself up
-	$(PY) -m pytest --numprocesses auto --dist loadfile
+	$(PY) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/.dev ## lint, format, types and import rules
 	$(PY) -m ruff check .
