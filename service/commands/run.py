@@ -20,7 +20,7 @@ from .pairing_flags import add_pairing_arguments
 
 FLAGS = (
     *("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate"),
-    *("alone_after_s", "refine"),
+    *("alone_after_s", "refine", "registration"),
 )
 CAMERAS = "two sources: --visible and --infrared, or [[rigs]] in the file that --config names"
 
@@ -48,6 +48,12 @@ def add_rig_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rig.add_argument(
         "--refine", action="store_true", default=None, help="mend what misalignment pairs show"
+    )
+    rig.add_argument(
+        "--registration",
+        action="store_true",
+        default=None,
+        help="keep infrared in place by what all pairs show, in milliseconds",
     )
     rig.add_argument(
         "--out",

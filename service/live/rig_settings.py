@@ -75,6 +75,9 @@ class RigSettings(CameraFields):
         "on alone; 0: never",
     )
     refine: bool = Field(default=False, description="correct the misalignment that pairs show")
+    registration: bool = Field(
+        default=False, description="keep infrared in place by what all pairs show, while it runs"
+    )
     tint: float | None = Field(
         default=None,
         ge=TINTS[0],
@@ -100,6 +103,12 @@ class RigSettings(CameraFields):
     def _depth_needs_a_rig(self) -> Self:
         if self.rig is None and self.depth_m != math.inf:
             raise ValueError(f"depth_m is {self.depth_m:g}, but there is no rig: state rig as well")
+        return self
+
+    @model_validator(mode="after")
+    def _one_corrects(self) -> Self:
+        if self.refine and self.registration:
+            raise ValueError("refine and registration both correct what pairs show: state one")
         return self
 
     @model_validator(mode="after")
@@ -141,6 +150,7 @@ class RigSettings(CameraFields):
         return PairOptions(
             stream=self.name,
             refine=self.refine,
+            registration=self.registration,
             tint=self.tint,
             memory=self.memory,
             objects=objects,

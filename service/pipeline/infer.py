@@ -25,6 +25,7 @@ from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
 from .objects import ObjectRules
 from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair
+from .register import Registration
 from .stage_times import StageTimes
 
 ASPECT_TOLERANCE = 0.05  # two sensors' crops differ a little; beyond this, pixels cannot correspond
@@ -45,6 +46,7 @@ class PreparedPair:
     rig_alignment: RigAlignment | None  # None: no rig
     condition: Condition
     refinement: Refinement | None = None  # None: nobody asked for one
+    registration: Registration | None = None  # None: likewise, or a sensor shows nothing
     cameras: Cameras = field(default_factory=Cameras)
     visible_grey: bool = False  # the visible frame came with one channel
     tint: float | None = None  # of the fused frame; None: the network's default
@@ -168,6 +170,11 @@ def align_pair(
             memory.gain = levels.state
         if len(condition.sensors) < len(SENSORS):
             prepared = replace(prepared, pair=without_blind_frames(prepared.pair, condition))
+            if memory:
+                shut = "infrared_shutter" in condition.flags
+                memory.registrar.renew("shutter" if shut else "sensors")
+        elif memory and options.registration:
+            prepared = registered(prepared, memory)
         elif options.refine:
             prepared = refined(prepared)
         if infrared is None or "counts" not in options.views:
@@ -222,6 +229,14 @@ def refined(prepared: PreparedPair) -> PreparedPair:
     return replace(prepared, pair=FramePair(visible, corrected), refinement=found)
 
 
+def registered(prepared: PreparedPair, memory: StreamHistory) -> PreparedPair:
+    """Correct the misalignment that the pairs of a stream show."""
+    rig = prepared.rig_alignment
+    aligned_by = (rig.sha256, rig.depth_m) if rig else None
+    pair, registration = memory.registrar.register(prepared.pair, aligned_by)
+    return replace(prepared, pair=pair, registration=registration)
+
+
 def _counts(
     infrared: Pixels, prepared: PreparedPair, rules: PairRules, depth_m: float | None
 ) -> Pixels:
@@ -230,6 +245,8 @@ def _counts(
         counts = rules.rig_aligner.nearest(infrared, depth_m)
     else:
         counts = codecs.resize(infrared, *prepared.pair.infrared.shape, nearest=True)
+    if prepared.registration:
+        return prepared.registration.found.apply(counts, nearest=True)
     found = prepared.refinement
     return found.apply(counts, nearest=True) if found and found.sure else counts
 

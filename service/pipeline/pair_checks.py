@@ -13,6 +13,7 @@ from segmif.thermal.invalid_counts import Validity
 from segmif.thermal.shutter import shows_shutter
 
 from .object_tracks import ObjectTracks
+from .register import StreamRegistrar
 from .timestamps import StampMemory, stamp_fault, wrong_units
 
 Sensor = Literal["visible", "infrared"]
@@ -49,12 +50,14 @@ class StreamHistory:
     gain: GainState | None = None  # of its 16-bit infrared
     stamps: dict[Sensor, StampMemory] = field(default_factory=dict)
     tracks: ObjectTracks = field(default_factory=ObjectTracks)
+    registrar: StreamRegistrar = field(default_factory=StreamRegistrar)
 
     def forget(self) -> None:
-        """Clear everything except the stamps."""
+        """Clear everything except the stamps, and where the rig holds its cameras."""
         self.digests.clear()
         self.gain = None
         self.tracks.forget()
+        self.registrar.renew("jump")
 
 
 @dataclass(frozen=True)

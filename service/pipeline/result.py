@@ -18,6 +18,7 @@ from ..schemas.answers import (
     Gain,
     MemoryUsed,
     Refined,
+    RegistrationUsed,
     Report,
     RigUse,
     Size,
@@ -69,6 +70,7 @@ def describe(result: Result) -> Report:
         alignment=prepared.alignment,
         rig=RigUse(**asdict(prepared.rig_alignment)) if prepared.rig_alignment else None,
         refinement=_refinement(result),
+        registration=_registration(result),
         gain=_gain(result),
         memory=MemoryUsed(**asdict(result.memory)) if result.memory else None,
         far_objects=_far_objects(prepared.levels),
@@ -105,6 +107,23 @@ def _refinement(result: Result) -> Refined | None:
         return None
     residual, confidence = round(found.residual_px, 2), round(found.confidence, 3)
     return Refined(residual_px=residual, confidence=confidence, applied=found.sure)
+
+
+def _registration(result: Result) -> RegistrationUsed | None:
+    used = result.prepared.registration
+    if used is None:
+        return None
+    found = used.found
+    right, down = found.middle_px
+    return RegistrationUsed(
+        shift_px=(round(right, 2), round(down, 2)),
+        displacement_px=round(found.displacement_px, 2),
+        parallax_px=round(found.parallax_px, 2),
+        confidence=round(found.confidence, 3),
+        standing=found.standing,
+        applied=found.applied,
+        reset=used.reset,
+    )
 
 
 def _gain(result: Result) -> Gain | None:

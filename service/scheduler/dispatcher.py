@@ -29,6 +29,7 @@ from .shadow import SeenPair, Shadow
 from .worker_threads import Workers
 
 MOST_SLOTS = 2  # of a runtime
+BOTH_CORRECT = "refine and registration both correct what pairs show: state one of them"
 
 T = TypeVar("T")
 
@@ -94,14 +95,7 @@ class Dispatcher:
         or what `Admission.check` raises.
         """
         options = pair.options
-        if options.depth_m is not None and not self._rules.rig_aligner:
-            raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
-        if options.live and options.stream is None:
-            raise BadParameter("live is for the pairs of a stream; name it with stream=")
-        if options.tint is not None and self.runtime.default_tint is None:
-            raise BadParameter(f"tint is {options.tint:g}, but {FIXED_HUE}")
-        if options.memory and options.stream is None:
-            raise BadParameter("memory is for the pairs of a stream; name it with stream=")
+        self._check(options)
         stream = self._streams.get(pair.client, options.stream)
         if options.live:
             stream.drop_waiting()
@@ -120,6 +114,18 @@ class Dispatcher:
             # How long others take does not follow from a heavy pair.
             (queued.heavy or queued.slot).leave(queued.times.worked_s())
             return answer
+
+    def _check(self, options: PairOptions) -> None:
+        """Raise BadParameter for options that this service, or a lone pair, cannot have."""
+        if options.depth_m is not None and not self._rules.rig_aligner:
+            raise BadParameter("depth_m is for a service that was started with a rig (--rig)")
+        if options.tint is not None and self.runtime.default_tint is None:
+            raise BadParameter(f"tint is {options.tint:g}, but {FIXED_HUE}")
+        if options.registration and options.refine:
+            raise BadParameter(BOTH_CORRECT)
+        for name in ("live", "memory", "registration"):
+            if getattr(options, name) and options.stream is None:
+                raise BadParameter(f"{name} is for the pairs of a stream; name it with stream=")
 
     def _rules_of(self, pair: PairRequest) -> PairRules:
         """The rules of a pair; its recording's statements are below the operator's."""

@@ -123,6 +123,30 @@ class Refined(BaseModel):
     applied: bool = Field(description="false if the confidence is below a half")
 
 
+class RegistrationUsed(BaseModel):
+    """Where infrared lay off the visible frame, by what the pairs of the stream show."""
+
+    shift_px: tuple[float, float] = Field(
+        description="of infrared in the middle of the view, to the right and down"
+    )
+    displacement_px: float = Field(description="mean over the view")
+    parallax_px: float = Field(description="largest shift of a part beyond that of the whole view")
+    confidence: float = Field(
+        description="0 to 1: that the frames agree so by more than chance, in this pair and those "
+        "before"
+    )
+    standing: Literal["found", "kept", "none"] = Field(
+        description="kept: earlier pairs showed it, these do not; none: nothing is known yet, and "
+        "nothing is corrected"
+    )
+    applied: bool = Field(description="false if it is too little to correct, or unknown")
+    reset: Literal["start", "size", "cut", "jump", "shutter", "sensors", "rig"] | None = Field(
+        description="why the evidence of earlier pairs does not count: there is none; another "
+        "size; another scene; a jump of the time stamps; the shutter closed; a sensor was blind; "
+        "another rig file or depth. null: it counts"
+    )
+
+
 class MemoryUsed(BaseModel):
     """The part that earlier pairs of the stream have in the result."""
 
@@ -150,6 +174,9 @@ class Report(BaseModel):
     )
     rig: RigUse | None = Field(description="null if the service has no rig file")
     refinement: Refined | None = Field(description="null unless asked for with refine=true")
+    registration: RegistrationUsed | None = Field(
+        description="null unless asked for with registration=true, or if a sensor shows nothing"
+    )
     gain: Gain | None = Field(description="null if infrared came with 8 bit")
     memory: MemoryUsed | None = Field(
         description="null if it is off, or if the pair is of no stream"

@@ -75,6 +75,11 @@ class PairOptions(CameraFields):
         description="whether earlier pairs of the stream steady labels, confidence and luma; else "
         "as the operator chose",
     )
+    registration: bool = Field(
+        default=False,
+        description="keep infrared in place by what the pairs of the stream show: the whole view "
+        "as the rig moves, parts of it by their depth; takes about ten milliseconds of a core",
+    )
     visible_ns: int | None = Field(
         default=None, ge=0, le=MAX_NS, description="nanoseconds: when the visible frame was taken"
     )

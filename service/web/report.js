@@ -30,6 +30,7 @@ function facts(report) {
     ["Plane", rig && (rig.depth_m === null ? "infinity, or the homography's" : `${number(rig.depth_m)} m`)],
     ["Rig", rig && moved(rig)],
     ["Refined", refinement && `${refinement.residual_px} px, ${refinement.applied ? "applied" : "not sure enough"}`],
+    ["Registration", report.registration && registered(report.registration)],
     ["Hue", report.tint !== null && number(report.tint)],
     ["Memory", report.memory ? remembered(report.memory) : "off"],
     ["Skew", report.pair.skew_ms !== null && `${number(report.pair.skew_ms)} ms, ${report.pair.skew} the limit`],
@@ -43,6 +44,13 @@ function device(engine) {
 
 function remembered({ reset, used }) {
   return reset ? `begins anew: ${words(reset)}` : `on, ${Math.round(100 * used)} % of the picture`;
+}
+
+function registered({ shift_px: shift, parallax_px: parallax, confidence, standing, applied }) {
+  if (standing === "none") return "searching";
+  const [right, down] = shift.map((px) => px.toFixed(1));
+  const sure = `${Math.round(100 * confidence)} % sure${standing === "kept" ? ", from earlier pairs" : ""}`;
+  return `${right}, ${down} px, depth ${parallax.toFixed(1)} px, ${applied ? "applied" : "too little to correct"}, ${sure}`;
 }
 
 function moved({ moved: state, residual_px: residual }) {

@@ -26,7 +26,7 @@ from ...schemas.pair_options import MAX_DEADLINE_MS
 # What may be said of all pairs of a request, as in the query of /fuse-segment.
 PAIR_PARAMETERS = (
     *("stream", "visible_ns", "infrared_ns", "shutter"),
-    *("depth_m", "refine", "tint", "memory", "objects", "degraded", "deadline_ms"),
+    *("depth_m", "refine", "registration", "tint", "memory", "objects", "degraded", "deadline_ms"),
     *CAMERA_FIELDS,
 )
 CLASSIFICATION = "classes are not listed here: labels hold the id of each pixel, /classes its name"

@@ -49,6 +49,12 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--frames", action="store_true", default=None, help="write pictures, not a video"
     )
+    group.add_argument(
+        "--registration",
+        action="store_true",
+        default=None,
+        help="keep infrared in place by what all pairs show, in milliseconds",
+    )
     add_pairing_arguments(group, LARGEST_MS)
     group.add_argument(
         "--overwrite",

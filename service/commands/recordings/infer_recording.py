@@ -93,7 +93,9 @@ def _process(
         )
         say = partial(bar.write, file=sys.stderr)
         rules = rules.paired_within(pairs.settle_tolerance() / 1e6)
-        options = PairOptions(stream=RIG, refine=recording.refine)
+        options = PairOptions(
+            stream=RIG, refine=recording.refine, registration=recording.registration
+        )
         preparation = Preparation(rules, options, offset)
         tasks = iter(pairs)
         preparation.replay(islice(tasks, len(kept)), kept)

@@ -44,6 +44,7 @@ class RecordingOptions:
     offset_ms: OffsetMs = 0.0
     tolerance_ms: float | None = None
     refine: bool = False
+    registration: bool = False
     objects: bool = False
     overwrite: bool = False
 
@@ -86,6 +87,7 @@ def open_recording(
         options.offset_ms,
         None if tolerance_ms is None else round(tolerance_ms * 1e6),
         options.refine,
+        options.registration,
         options.objects,
         options.overwrite,
         min(filter(None, map(expected_frames, (visible, infrared))), default=None),
@@ -159,6 +161,7 @@ def settings_of(
         "offset_ms": options.offset_ms,
         "tolerance_ms": options.tolerance_ms,
         "refine": options.refine,
+        "registration": options.registration,
         "objects": str(rules.objects) if options.objects else None,
         "degraded": rules.degraded,
         "max_skew_ms": str(rules.max_skew_ms) if rules.skew_stated else None,

@@ -28,6 +28,7 @@ class Recording:
     offset_ms: OffsetMs = 0.0  # added to infrared stamps
     tolerance_ns: int | None = None
     refine: bool = False
+    registration: bool = False
     objects: bool = False
     overwrite: bool = False
     expected: int | None = None  # pairs, about, for the progress

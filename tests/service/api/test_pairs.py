@@ -276,6 +276,35 @@ def test_a_pair_that_lies_apart_is_mended_where_asked_and_sure(camera: Camera) -
     np.testing.assert_array_equal(camera.heard.infrared, unlike)
 
 
+def test_the_pairs_of_a_stream_keep_infrared_in_place(camera: Camera) -> None:
+    folder = Path("service/web/samples/day")
+    full = codecs.decode_visible((folder / "visible.png").read_bytes(), codecs.MAX_PIXELS)
+    heat = codecs.decode_infrared((folder / "infrared.png").read_bytes(), codecs.MAX_PIXELS)
+    visible, infrared = (
+        np.asarray(cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)
+        for image in (full, heat)
+    )
+    apart, inner = moved(infrared, 8), np.s_[:, 16:-16]
+    asked: dict[str, Any] = {"stream": "apart", "registration": True}
+    for closed in (False, False, True, False):
+        answer, report = camera.post(visible, apart, shutter=closed, **asked)
+        if closed:
+            assert report["registration"] is None
+            continue
+        told = report["registration"]
+        assert told["standing"] == "found" and told["applied"] and told["confidence"] > 0.9
+        assert told["shift_px"] == pytest.approx((8, 0), abs=1)
+        off = np.abs(camera.heard.infrared[inner].astype(int) - infrared[inner]).mean()
+        assert off < np.abs(apart[inner].astype(int) - infrared[inner]).mean() / 2
+    assert told["reset"] == "sensors"
+    _, report = camera.post(visible, infrared, stream="together", registration=True)
+    assert not report["registration"]["applied"]
+    np.testing.assert_array_equal(camera.heard.infrared, infrared)
+    for stated, why in (({}, "name it with stream="), ({"stream": "a", "refine": True}, "one of")):
+        answer, problem = camera.post(visible, apart, registration=True, **stated)
+        assert answer.status_code == 422 and why in problem["detail"]
+
+
 def test_the_memory_of_a_stream_says_what_it_rests_on(camera: Camera) -> None:
     second = 1_000_000_000
     closed, jumped = {"shutter": True}, {"visible_ns": 9_000 * second}

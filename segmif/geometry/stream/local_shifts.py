@@ -1,0 +1,46 @@
+"""The shift of each tile beyond the affine map of its frame: what parallax leaves."""
+
+from typing import cast
+
+import numpy as np
+
+from segmif.geometry.rig import Floats
+from segmif.geometry.stream.surfaces import REACH, SIDE, Surfaces, Tiles, peaks_about
+
+RADIUS = 4  # [px of a field] largest shift beyond the map
+FAR_COST = 0.06  # [deviations] of a shift by one px, squared
+NOISE, CLEAR = 2.0, 4.0  # [deviations] of a tile's peak that says nothing, and that is sure
+SMOOTHNESS, ZERO = 0.5, 0.1  # weight of the neighbours' and of no shift, against a sure tile
+ROUNDS = 6
+
+
+def local_shifts(found: Surfaces, base: Floats, tiles: Tiles) -> Floats:
+    """
+    Shifts (tiles, 2) beyond `base` (tiles, 2), in px of a field.
+
+    A tile that is not sure follows its neighbours, and without sure ones there is no shift.
+    """
+    offsets = np.arange(-RADIUS, RADIUS + 1)
+    middle = np.clip(np.rint(base).astype(int) + REACH, RADIUS + 1, SIDE - RADIUS - 2)
+    each = np.arange(tiles.count)[:, None, None]
+    near = found[each, (middle[:, 1:] + offsets)[:, :, None], (middle[:, :1] + offsets)[:, None]]
+    near = near / (found.std((1, 2)) + 1e-6)[:, None, None]
+    cost = FAR_COST * (offsets[:, None] ** 2 + offsets**2)
+    place = (near - cost).reshape(tiles.count, -1).argmax(1)
+    row, column = np.divmod(place, len(offsets))
+    whole = middle - REACH + np.column_stack([offsets[column], offsets[row]])
+    fine, _ = peaks_about(found, whole.astype(np.float64), 0)
+    height = near.reshape(tiles.count, -1)[np.arange(tiles.count), place]
+    return _smoothed(fine - base, np.clip((height - NOISE) / (CLEAR - NOISE), 0, 1), tiles)
+
+
+def _smoothed(shifts: Floats, sure: Floats, tiles: Tiles) -> Floats:
+    """Weighted least squares of shifts, differences of neighbours, and zero, by Jacobi's rounds."""
+    grid = shifts.reshape(tiles.rows, tiles.columns, 2)
+    own = sure.reshape(tiles.rows, tiles.columns, 1)
+    result = grid * own
+    for _ in range(ROUNDS):
+        padded = np.pad(result, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+        result = (own * grid + SMOOTHNESS / 4 * around) / (own + SMOOTHNESS + ZERO)
+    return cast(Floats, result.reshape(-1, 2))
