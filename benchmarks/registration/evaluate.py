@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +22,7 @@ from benchmarks.registration.streams import (
 )
 from benchmarks.results_file import save
 from benchmarks.temporal.streams import PERSON, real_scenes
+from benchmarks.temporal.streams import Scene as LabelledScene
 from segmif.argument_types import IntegerRange
 from segmif.frames import FramePair
 from segmif.geometry.stream.registration import Registered, StreamRegistration
@@ -38,15 +40,17 @@ SETS = {"roadscene": 14, "llvip": 4, "m3fd": 4}
 OFF_PX = 8
 DIRECTIONS = ((OFF_PX, 0), (-OFF_PX, 0), (0, OFF_PX), (0, -OFF_PX))
 MULTIPLE = 32
+RULES, REGISTERED = PairRules(max_pixels=2**24), PairOptions(stream="pan", registration=True)
 WRONG_PX = 5.0  # at the median, from which on an answer is wrong
 
 
 def last_field(scene: Scene, *, moved: bool) -> tuple[slice, Field, list[Registered]]:
     """The columns of the last pair of a pan, the displacement found there, and every answer."""
-    random, registration, answers = np.random.default_rng(1), StreamRegistration(), []
+    random, registration = np.random.default_rng(1), StreamRegistration()
     infrared = scene.moved if moved else scene.infrared
-    for view, visible, heat in panned(scene.visible, infrared, random):
-        answers.append(registration.see(visible, heat))
+    shown = list(panned(scene.visible, infrared, random))
+    answers = [registration.see(visible, heat) for _, visible, heat in shown]
+    view, visible, _ = shown[-1]
     return view, dense(answers[-1], visible.shape), answers
 
 
@@ -71,7 +75,7 @@ def affine_part(field: Field) -> Field:
 
 
 def residuals(scene: Scene) -> dict[str, float]:
-    """Median residuals after `PAIRS` pairs: as published, and less what the pair is apart itself."""
+    """Median residuals after `PAIRS` pairs, also less what the unmoved pair is apart."""
     view, found, _ = last_field(scene, moved=True)
     _, own, _ = last_field(scene, moved=False)
     truth = np.ascontiguousarray(scene.truth[:, view])
@@ -142,9 +146,9 @@ def confidences(scenes: list[Scene]) -> dict[str, object]:
     }
 
 
-def persons(runtime: Runtime, data: Path, split: str) -> dict[str, object]:
+def persons(runtime: Runtime, scenes: Sequence[LabelledScene]) -> dict[str, object]:
     """IoU of persons in the last pair of panned stills, through the pipeline of the service."""
-    classes, scenes = len(runtime.manifest.classes.names), real_scenes(data, split)
+    classes = len(runtime.manifest.classes.names)
     states = {
         (off, on): ConfusionMatrix.empty(classes) for off in (0, OFF_PX) for on in (False, True)
     }
@@ -158,16 +162,15 @@ def persons(runtime: Runtime, data: Path, split: str) -> dict[str, object]:
             by = DIRECTIONS[seed % len(DIRECTIONS)] if off else (0, 0)
             infrared = translated(scene.infrared, by)[:height]
             pair = FramePair(scene.visible[:height], infrared)
-            for on in (False, True):
-                random, history = np.random.default_rng(seed), StreamHistory()
-                options = PairOptions(stream="pan", registration=on)
-                for shown in panned_pair(pair, random, width):
-                    decoded = Decoded(shown.visible, shown.infrared)
-                    prepared = align_pair(decoded, RULES, StageTimes(), options, history)
-                found = predict(runtime, prepared.pair)
+            random, history = np.random.default_rng(seed), StreamHistory()
+            for shown in panned_pair(pair, random, width):
+                decoded = Decoded(shown.visible, shown.infrared)
+                prepared = align_pair(decoded, RULES, StageTimes(), REGISTERED, history)
+            for on, seen in ((False, shown), (True, prepared.pair)):
+                found = predict(runtime, seen)
                 states[off, on] = states[off, on].add(found.labels, labels)
-                registration = prepared.registration
-                moved += bool(on and not off and registration and registration.found.applied)
+            registration = prepared.registration
+            moved += bool(not off and registration and registration.found.applied)
     named = {
         f"{'off' if off else 'aligned'}_{'registered' if on else 'as_it_is'}": {
             "person_iou": round(float(masks.iou[PERSON]), 4),
@@ -176,9 +179,6 @@ def persons(runtime: Runtime, data: Path, split: str) -> dict[str, object]:
         for (off, on), masks in states.items()
     }
     return {"pairs": len(scenes), "aligned_pairs_that_were_moved": moved} | named
-
-
-RULES = PairRules(max_pixels=2**24)
 
 
 def cost(scene: Scene, rounds: int) -> dict[str, object]:
@@ -212,6 +212,7 @@ def main() -> None:
     add("--data", type=Path, default=data_root(), help="folder that the sets lie in")
     add("--split", choices=("val", "train"), default="val", help="of mfnet (%(default)s)")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="(all)")
+    add("--every", type=IntegerRange(1), default=1, help="pair of it is taken (%(default)s)")
     add("--rounds", type=IntegerRange(10), default=300, help="of the cost (%(default)s)")
     add("--out", type=Path, help="file to write the results into")
     args = parser.parse_args()
@@ -227,7 +228,8 @@ def main() -> None:
         found["confidence"] = confidences([*warps, *drifts(args.data, SETS)])
     if "persons" in args.parts:
         runtime = open_runtime(args.weights, threads=1)
-        found["persons"] = {"weights": args.weights.name} | persons(runtime, args.data, args.split)
+        scenes = real_scenes(args.data, args.split)[:: args.every]
+        found["persons"] = {"weights": args.weights.name} | persons(runtime, scenes)
     if "cost" in args.parts:
         found["cost"] = cost(warps[0], args.rounds)
     save(found, args.out)

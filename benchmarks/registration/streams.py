@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import FramePair
-from segmif.imaging import codecs
 
 Bytes = NDArray[np.uint8]
 Field = NDArray[np.float32]  # (H, W, 2) px: visible pixel p lies at p + field in infrared
@@ -117,9 +116,10 @@ def panned_pair(pair: FramePair, random: Generator, width: int) -> Iterator[Fram
 
 def noisy(image: Bytes, random: Generator) -> Bytes:
     """An image with noise of `NOISE` levels; the black that a camera does not see stays black."""
-    noise = random.normal(0, NOISE, image.shape)
-    shown = np.asarray((image + noise).round().clip(0, 255), np.uint8)
-    return np.where(image == 0, 0, shown).astype(np.uint8)
+    noise = NOISE * random.standard_normal(image.shape, np.float32)
+    shown = cv2.add(image, noise, dtype=cv2.CV_8U)  # rounds and clips
+    shown[image == 0] = 0
+    return np.asarray(shown, np.uint8)
 
 
 def translated(image: Bytes, by: Sequence[float] | Field, how: int = cv2.INTER_LINEAR) -> Bytes:
@@ -129,8 +129,8 @@ def translated(image: Bytes, by: Sequence[float] | Field, how: int = cv2.INTER_L
 
 
 def grey(path: Path) -> Bytes:
-    """A picture file (H, W)."""
-    return np.asarray(codecs.decode_infrared(path.read_bytes(), codecs.MAX_PIXELS), np.uint8)
+    """A picture file (H, W), whatever its format and channels."""
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 def _direction(random: Generator) -> Field:
