@@ -281,7 +281,7 @@ def test_the_pairs_of_a_stream_keep_infrared_in_place(camera: Camera) -> None:
     full = codecs.decode_visible((folder / "visible.png").read_bytes(), codecs.MAX_PIXELS)
     heat = codecs.decode_infrared((folder / "infrared.png").read_bytes(), codecs.MAX_PIXELS)
     visible, infrared = (
-        np.asarray(cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)
+        np.asarray(cv2.resize(image, (320, 256), interpolation=cv2.INTER_AREA), np.uint8)
         for image in (full, heat)
     )
     apart, inner = moved(infrared, 8), np.s_[:, 16:-16]
