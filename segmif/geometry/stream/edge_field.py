@@ -45,11 +45,15 @@ def edge_field(frame: Grey, size: tuple[int, int], *, unseen_is_black: bool = Fa
     across, down = (each.astype(np.float32) for each in cv2.spatialGradient(smooth))
     strength, angle = cv2.cartToPolar(across, down)
     typical = float(np.sqrt(cv2.norm(strength, cv2.NORM_L2SQR) / strength.size))
-    strength = strength / (strength + (FLOOR * typical + 1e-3))
+    # In place: new planes of this size cost more than what is computed in them.
+    np.add(strength, FLOOR * typical + 1e-3, out=across)
+    np.divide(strength, across, out=strength)
     if unseen_is_black:
         strength *= _seen(frame)
-    field = cv2.merge(cv2.polarToCart(strength, 2 * angle))
-    field = cv2.GaussianBlur(cv2.resize(field, size, interpolation=cv2.INTER_AREA), (3, 3), BLUR_PX)
+    angle *= 2
+    planes = cv2.polarToCart(strength, angle, across, down)
+    small = [cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in planes]
+    field = cv2.GaussianBlur(cv2.merge(small), (3, 3), BLUR_PX)
     # Most edges of a street are upright or level: without their mean, chance agrees less.
     return cast(Field, field - cv2.blur(field, (LEVEL_PX, LEVEL_PX)))
 

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import cv2
 import numpy as np
 
 from segmif.geometry.rig import Floats
@@ -12,6 +13,7 @@ FAR_COST = 0.06  # [deviations] of a shift by one px, squared
 NOISE, CLEAR = 2.0, 4.0  # [deviations] of a tile's peak that says nothing, and that is sure
 SMOOTHNESS, ZERO = 0.5, 0.1  # weight of the neighbours' and of no shift, against a sure tile
 ROUNDS = 6
+NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4
 
 
 def local_shifts(found: Surfaces, base: Floats, tiles: Tiles) -> Floats:
@@ -40,7 +42,6 @@ def _smoothed(shifts: Floats, sure: Floats, tiles: Tiles) -> Floats:
     own = sure.reshape(tiles.rows, tiles.columns, 1)
     result = grid * own
     for _ in range(ROUNDS):
-        padded = np.pad(result, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-        result = (own * grid + SMOOTHNESS / 4 * around) / (own + SMOOTHNESS + ZERO)
+        around = cv2.filter2D(result, -1, NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
+        result = (own * grid + SMOOTHNESS * around) / (own + SMOOTHNESS + ZERO)
     return cast(Floats, result.reshape(-1, 2))

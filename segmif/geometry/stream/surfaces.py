@@ -88,7 +88,8 @@ def surfaces(visible: Field, infrared: Field, tiles: Tiles, chosen: NDArray[np.i
         # Both fields are complex numbers: the real part is the sum of both products.
         back = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE, nonzeroRows=SIDE)
         found[place] = back[:SIDE, :SIDE, 0]
-    return cast(Surfaces, found - found.mean((1, 2), keepdims=True))
+    found -= found.mean((1, 2), keepdims=True)
+    return found
 
 
 def pooled(found: Surfaces, tiles: Tiles) -> Surfaces:
