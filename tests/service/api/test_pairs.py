@@ -296,7 +296,7 @@ def test_the_pairs_of_a_stream_keep_infrared_in_place(camera: Camera) -> None:
         assert told["shift_px"] == pytest.approx((8, 0), abs=1)
         off = np.abs(camera.heard.infrared[inner].astype(int) - infrared[inner]).mean()
         assert off < np.abs(apart[inner].astype(int) - infrared[inner]).mean() / 2
-    assert told["reset"] == "sensors"
+    assert told["reset"] == "shutter"
     _, report = camera.post(visible, infrared, stream="together", registration=True)
     assert not report["registration"]["applied"]
     np.testing.assert_array_equal(camera.heard.infrared, infrared)
