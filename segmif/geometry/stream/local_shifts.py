@@ -10,7 +10,7 @@ from segmif.geometry.stream.surfaces import REACH, SIDE, Surfaces, Tiles, peaks_
 
 RADIUS = 4  # [px of a field] largest shift beyond the map
 FAR_COST = 0.06  # [deviations] of a shift by one px, squared
-NOISE, CLEAR = 2.0, 4.0  # [deviations] of a tile's peak that says nothing, and that is sure
+NOISE, CLEAR = 3.0, 6.0  # [deviations] of a tile's peak that says nothing, and that is sure
 SMOOTHNESS, ZERO = 0.5, 0.1  # weight of the neighbours' and of no shift, against a sure tile
 ROUNDS = 6
 NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4

@@ -27,7 +27,9 @@ BETTER = 1.5  # [deviations] that another map has to agree more
 SEARCH_EVERY = 8  # pairs, while a map holds
 REBASE_PX = 1.0  # [px of a field] that a map may be off its base
 CONFIDENT, DOUBT = 6.5, 0.6  # [deviations] of confidence 0.5, and its slope
-BEGIN_PX, END_PX = 2.5, 1.5  # mean displacement from which infrared is moved, and until when
+# Mean displacement by the map from which infrared is moved, and until when, in shares of the width.
+# Nearer pairs lose more by a map of the background than they win: a person stands before it.
+BEGIN, END = 0.008, 0.0055
 THUMBNAIL = 16, 12  # width, height
 SAME_SCENE, FLAT = 0.4, 2.0  # least correlation of thumbnails; [levels] of one without content
 
@@ -192,7 +194,10 @@ def _rebased(state: _State) -> _State:
 
 def _decided(state: _State) -> _State:
     """The state with the decision whether infrared is moved: not for what may be noise."""
-    return replace(state, applied=_length_px(state) > (END_PX if state.applied else BEGIN_PX))
+    shifts = state.basis @ composed(state.base, state.rest, state.tiles)
+    share = float(np.hypot(*shifts.T).mean()) / state.tiles.size[0]
+    applied = share > (END if state.applied else BEGIN)
+    return replace(state, applied=applied and state.standing != "none")
 
 
 def _length_px(state: _State) -> float:
