@@ -239,8 +239,13 @@ def prepare(
     A copy of the model for the parser of a TensorRT version, with our plugin for the named nodes.
 
     Parsers before 10.7 must not find the bodies of those, because they prefer them. The body of any
-    other node replaces it: from 10.7 on, the parser prefers any loaded plugin.
+    other node replaces it: from 10.7 on, the parser prefers any loaded plugin. Raises
+    ArtefactError if there is none of the named nodes.
     """
+    if plugins and not count_nodes(model, plugins):
+        raise ArtefactError(
+            "no node of this ONNX is our plugin's: export it without --inline, or build it native"
+        )
     model = onnx.ModelProto.FromString(model.SerializeToString())
     others = [(f.domain, f.name) for f in model.functions if f.name not in plugins]
     if others:

@@ -2,7 +2,7 @@
 `segmif export onnx`: safetensors to one ONNX file and its manifest, checked against torch.
 
 Each attention is one node of the domain `segmif`, and so are the last pixels. Their bodies are
-local functions in the file.
+local functions in the file, or plain operators in their place with --inline.
 Batch, height and width are dynamic. Height and width are multiples of 32.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxscript
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,6 +31,7 @@ from segmif.runtime.onnxruntime_ import onnxruntime
 from . import attention_function, pixels_function
 from .attention_function import OPSET
 from .dynamo import export_program
+from .inline import inlined
 from .output_paths import check_output_path
 from .tolerance import allowance
 
@@ -56,32 +58,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="of weights and activations; fp16 keeps softmax, norms and sums in fp32 [fp32]",
     )
+    parser.add_argument(
+        "--inline",
+        action="store_true",
+        help="plain operators alone, for OpenVINO, OpenCV's dnn and others that take no local "
+        "function; our plugin for TensorRT does not fit it",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Exports as the arguments say; returns the exit code."""
-    suffix = ".onnx" if args.precision == "fp32" else f".{args.precision}.onnx"
-    out = args.out or args.weights.with_suffix(suffix)
-    difference = export(args.weights, out, args.precision)
+    kinds = [args.precision] * (args.precision != "fp32") + ["inline"] * args.inline
+    out = args.out or args.weights.with_suffix(".".join(["", *kinds, "onnx"]))
+    difference = export(args.weights, out, args.precision, inline=args.inline)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, ONNX Runtime agrees with torch: {difference}")
     return 0
 
 
-def export(weights: Path, out: Path, precision: str = "fp32") -> str:
+def export(weights: Path, out: Path, precision: str = "fp32", *, inline: bool = False) -> str:
     """
     Writes `out` and its manifest from a safetensors file; gives the differences found as text.
 
-    `precision` (fp32 or fp16) is that of the graph, which a strongly typed engine keeps.
+    `precision` (fp32 or fp16) is that of the graph, which a strongly typed engine keeps. `inline`:
+    without local functions.
     """
     check_output_path(weights, out)
     network, source = open_network(weights)
     if precision == "fp16":
         network = to_half(network)
-    model = to_model(network)
+    model = inlined(to_model(network)) if inline else to_model(network)
     onnx.checker.check_model(model, full_check=True)
     difference = check(model, network)
     out.parent.mkdir(parents=True, exist_ok=True)
     tools = {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)}
+    if inline:
+        tools["onnxscript"] = onnxscript.__version__
     replace(
         source,
         precision=precision,

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from http.client import HTTPException
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
 from threading import Thread
 from urllib.request import ProxyHandler, build_opener
 
@@ -76,6 +78,7 @@ def examine(port: int, limit_s: float | None = None) -> dict[str, Finding]:
         "recordings": camera_checks.check_recordings,
         "disk": check_disk,
         "port": lambda: check_port(port),
+        "OpenVINO": lambda: check_openvino(end - time.monotonic()),  # last, as it takes longest
     }
     for name, check in checks.items():
         found[name] = _within(check, end, limit_s)
@@ -100,7 +103,7 @@ def check_packages() -> Finding:
 
 def check_extras() -> Finding:
     """Which extras are here; none of them is needed to serve on a CPU."""
-    extras = ("live", "client", "train", "export", "gpu", "trt", "rosbag", "traces")
+    extras = ("live", "client", "train", "export", "gpu", "trt", "openvino", "rosbag", "traces")
     with suppress(PackageNotFoundError):
         missing = [name for name in extras if any(map(_wanting, _requirements(name)))]
         here = ", ".join(name for name in extras if name not in missing) or "none"
@@ -156,6 +159,24 @@ def check_onnxruntime(gpu: bool) -> Finding:
     if gpu and "CUDA" not in providers:
         return Finding("note", f"{here}; the GPU is not used", install_command("gpu"))
     return Finding("ok", f"{here}; {weights.name} answers")
+
+
+def check_openvino(left_s: float) -> Finding:
+    """Whether OpenVINO is here, and which of the two runtimes is faster, if there is time left."""
+    if find_spec("openvino") is None:
+        return Finding("note", "not here: only --device openvino needs it")
+    weights = import_module("segmif.service.settings").DEFAULT_WEIGHTS
+    # In a process: a thread of OpenVINO that is left behind at the end takes Python down.
+    command = [sys.executable, "-m", "segmif.runtime.choice", str(weights)]
+    limit_s = max(0.1, left_s - 1)  # a late finding would be a failed one
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return Finding("note", f"here; the {limit_s:.1f} s that were left are too few to compare")
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    last = said[-1] if said else f"it ended with code {done.returncode}"
+    remedy = install_command("openvino")
+    return Finding("ok", last) if done.returncode == 0 else Finding("failed", last, remedy)
 
 
 def check_decoders() -> Finding:

@@ -19,6 +19,7 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "opencv-python-headless",
+    "openvino",
     "uvicorn",
 )
 CGROUPS = Path("/sys/fs/cgroup")

@@ -33,7 +33,7 @@ EXPECTED_SKIPS = re.compile(
     "SEGMIF_DATA|frames are not in|frames of two sizes are not in|known misalignments are not in"
     "|published weights are not at"
     "|no nvcc|C\\+\\+ compiler has no half|could not import '(tensorrt_rtx|cuda.bindings.driver)'"
-    "|TensorRT is installed here|ONNX Runtime has CUDA|no Chromium"
+    "|TensorRT is installed here|ONNX Runtime has CUDA|no Chromium|kubectl is not installed"
 )
 
 

@@ -46,6 +46,7 @@ NOT_RUN = {
         "the last step needs a GPU",
         "needs torch and minutes; tests/export has it",
     ],
+    "kubernetes.md": ["needs a cluster", "needs promtool; tests/deploy has it"],
     "labels.md": [
         "needs two cameras",
         "takes minutes; tests/training/adapt has it",
@@ -62,6 +63,8 @@ NOT_RUN = {
         "needs root and systemd",
         "needs a container engine",
         "needs a running service; tests/service/server/test_shadow.py has it",
+        "installs packages, does not end",
+        "needs torch and a minute; tests/export has it",
     ],
     "ros-and-bags.md": [
         "needs ROS 2 and cameras",

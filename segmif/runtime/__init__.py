@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from segmif.frames import FIXED_HUE, FramePair, Prediction, fit, unfit
 from segmif.manifest import Manifest
-from segmif.runtime import tensorrt_
+from segmif.runtime import openvino_, tensorrt_
 from segmif.runtime.errors import ArtefactError
 
-Device = Literal["cpu", "cuda", "tensorrt"]  # of ONNX Runtime, for an .onnx
+# What runs an .onnx. ONNX Runtime: cpu, cuda, tensorrt. The faster one on this CPU in fp32: auto.
+Device = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16", "auto"]
 
 
 class Runtime(Protocol):
@@ -67,10 +68,17 @@ def open_runtime(
     """
     Open the artefact at `path`: .onnx, or .engine, which is always for a GPU.
 
-    An ONNX runs on `threads` CPU threads (None: one per core). An engine that was built with our
-    attention needs `plugin`, the library. Raises ManifestError if file and manifest do not fit,
-    ArtefactError if the artefact cannot run here, DeviceError if the GPU cannot be opened.
+    An ONNX runs on `threads` CPU threads (None: one per core). `auto` measures first. An engine
+    that was built with our attention needs `plugin`, the library. Raises ManifestError if file and
+    manifest do not fit, ArtefactError if the artefact cannot run here, DeviceError if the GPU
+    cannot be opened.
     """
+    if path.suffix == ".onnx" and device == "auto":
+        from segmif.runtime import choice
+
+        return choice.open_fastest(path, threads)
+    if path.suffix == ".onnx" and device in openvino_.PRECISIONS:
+        return openvino_.open_openvino(path, threads, device)
     if path.suffix == ".onnx":
         from segmif.runtime import onnxruntime_  # an engine needs no ONNX Runtime
 
@@ -81,6 +89,11 @@ def open_runtime(
         f"{path.name} is of an unknown kind; .onnx and .engine run without torch: `segmif "
         "export onnx` makes one of a .safetensors"
     )
+
+
+def is_exact(runtime: Runtime) -> bool:
+    """Whether it is the runtime that exports are checked on; another needs a reference."""
+    return not isinstance(runtime, openvino_.OpenVinoNetwork | tensorrt_.EngineNetwork)
 
 
 def predict(

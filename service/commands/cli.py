@@ -206,7 +206,9 @@ def common() -> MaskingParser:
         "--threads", type=IntegerRange(1, 1024), help="CPU threads of the network (one per core)"
     )
     network.add_argument(
-        "--device", choices=get_args(Device), help="device that runs an .onnx (cpu)"
+        "--device",
+        choices=get_args(Device),
+        help="what runs an .onnx (cpu); auto: ONNX Runtime or OpenVINO, as a measurement says",
     )
     network.add_argument(
         "--rig",

@@ -1,6 +1,6 @@
 """Counters of the rigs, for Prometheus; the operator chooses the rigs, so labels are few."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -87,4 +87,16 @@ class LiveMetrics(Collector):
             for sink in rig.sinks:
                 dropped.add_metric([name, sink.sink.name], sink.dropped)
         yield from (pairs, flagged, frames, unpaired, reconnects, connected, level, dropped)
+        yield _moved(self._rigs)
         yield from event_metrics({name: rig.events for name, rig in list(self._rigs.items())})
+
+
+def _moved(rigs: Mapping[str, "RigPipeline"]) -> Metric:
+    family = GaugeMetricFamily(
+        "segmif_live_rig_moved",
+        "1 while pairs show that the rig no longer stands as its file says",
+        labels=["rig"],
+    )
+    for name, rig in list(rigs.items()):
+        family.add_metric([name], rig.moved)
+    return family

@@ -112,6 +112,12 @@ class RigPipeline:
         lost = any(camera.error for camera in self.cameras.values())
         return bool(nothing or pairs or self.sink_errors or lost or self.events.failed)
 
+    @property
+    def moved(self) -> bool:
+        """Whether pairs have shown that its cameras moved since the rig file was made."""
+        aligner = self._opened.aligner or self._dispatcher.rules.rig_aligner
+        return aligner is not None and aligner.moved
+
     async def run(self) -> None:
         """Read and process until both cameras have ended."""
         for camera in self.cameras.values():

@@ -67,6 +67,11 @@ class RigAligner:
             return self.rig.visible.height, self.rig.visible.width
         return self.rig.visible_size[1], self.rig.visible_size[0]
 
+    @property
+    def moved(self) -> bool:
+        """Whether pairs have shown that the rig moved since its file was made."""
+        return self._drift is not None and self._drift.moved
+
     def knows(self, depth_m: float | None) -> bool:
         """Whether the warp of a depth (None: that of the operator) is there already."""
         return self._is_own(depth_m) or depth_m in self._others

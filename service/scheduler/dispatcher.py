@@ -84,6 +84,14 @@ class Dispatcher:
         watch("heavy_pending", f"In work of them: {HEAVY_PAIRS}", lambda: queues.heavy.pending)
         watch("queue_depth", "Pairs that wait for the network", lambda: self.batcher.depth)
         watch("ready", "1 once the golden pair came out right", self.self_test.passed)
+        watch(
+            "rig_moved",
+            "1 while pairs show that the rig no longer stands as its file says",
+            self._moved,
+        )
+
+    def _moved(self) -> bool:
+        return self._rules.rig_aligner is not None and self._rules.rig_aligner.moved
 
     async def process(self, pair: PairRequest, finish: Callable[[Result], T]) -> T:
         """

@@ -8,7 +8,7 @@ from threading import Thread
 import numpy as np
 
 from segmif.frames import FIXED_HUE, MULTIPLE, FramePair
-from segmif.runtime import Runtime, open_runtime, predict
+from segmif.runtime import Runtime, is_exact, open_runtime, predict
 
 from ..pipeline.align import RigAligner
 from ..pipeline.objects import ObjectRules
@@ -63,7 +63,7 @@ def load_model(settings: Settings, *, with_candidate: bool = False) -> LoadedMod
     except ValueError as error:
         runtime.close()
         raise ValueError(f"object_classes: {error}") from None
-    reference = open_runtime(settings.reference) if settings.reference else None
+    reference = _open_reference(settings, runtime)
     candidate = open_candidate(settings, runtime) if with_candidate else None
     return LoadedModel(settings, runtime, rig_aligner, reference, candidate)
 
@@ -100,6 +100,14 @@ def unlike(candidate: Runtime, serving: Runtime) -> str:
     if missing := [name for name in serving.outputs if name not in candidate.outputs]:
         return f"gives no {missing[0]}, which the network in service does: export it again"
     return ""
+
+
+def _open_reference(settings: Settings, runtime: Runtime) -> Runtime | None:
+    """What the runtime must agree with: the one named, else ONNX Runtime beside OpenVINO."""
+    path = settings.reference
+    if not path and settings.weights.suffix == ".onnx" and not is_exact(runtime):
+        path = settings.weights
+    return open_runtime(path) if path else None
 
 
 def hangs(runtime: Runtime, limit_s: float) -> bool:

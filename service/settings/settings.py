@@ -193,7 +193,7 @@ class Settings(CameraFields, BaseSettings):
     @property
     def on_gpu(self) -> bool:
         """Whether a GPU computes."""
-        return self.device != "cpu" or self.weights.suffix == ".engine"
+        return self.device in ("cuda", "tensorrt") or self.weights.suffix == ".engine"
 
     def gain_rule(self) -> GainRule:
         """How counts become levels; raises ValueError if the settings contradict each other."""

@@ -2,17 +2,23 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from export import to_onnx
 from export.attention_function import local_function
+from export.to_engine import prepare
 from export.to_onnx import ExportError, check, check_labels, export, feeds, to_model
+from segmif.__main__ import main
+from segmif.frames import OUTPUTS
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.ops.hia import gram, plain
+from segmif.runtime.errors import ArtefactError
 from segmif.runtime.onnxruntime_ import onnxruntime
 from tests.segmif.ops.test_hia import arguments, error
 
@@ -64,6 +70,33 @@ def test_attention_and_pixels_are_one_node_each_with_their_bodies(model: onnx.Mo
     after = model.graph.node[-3:]  # TensorRT gives no plugin bytes, and its outputs come of a cast
     assert [node.op_type for node in after] == ["Cast"] * 3
     assert all(dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim[:3])
+
+
+def test_plain_operators_open_where_local_functions_are_refused(
+    network: Network, model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, out = tmp_path / "nano.safetensors", tmp_path / "nano.inline.onnx"
+    save_network(network, weights, {"steps": 0})
+    monkeypatch.setattr(to_onnx, "to_model", lambda _: model)  # made above, in seconds
+    assert main(["export", "onnx", "--weights", str(weights), "--inline"]) == 0
+    plain = onnx.load(out)
+    assert not plain.functions and {node.domain for node in plain.graph.node} == {""}
+    assert all(dim.dim_param for dim in plain.graph.input[0].type.tensor_type.shape.dim[:3])
+    assert "onnxscript" in Manifest.read(out).tools
+    with pytest.raises(ArtefactError, match="--inline"):
+        prepare(plain, (10, 7), frozenset({"InteractiveAttention", "Pixels"}))
+
+    pair = feeds(1, 64, 96)  # OpenCV 5.0 errs in batches, and at a second size
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    opencvs = cv2.dnn.readNetFromONNX(str(out), cv2.dnn.ENGINE_NEW)
+    for name, array in pair.items():
+        opencvs.setInput(array, name)
+    expected = session.run(list(OUTPUTS), pair)
+    fused, labels, confidence = zip(expected, opencvs.forward(list(OUTPUTS)), strict=True)
+    assert (labels[0] != labels[1]).mean() < 0.001
+    for ours, theirs in (fused, confidence):
+        assert np.abs(ours.astype(int) - theirs).max() <= 1
+        assert (ours != theirs).mean() < 0.02
 
 
 def test_labels_take_no_sort(model: onnx.ModelProto) -> None:
