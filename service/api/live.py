@@ -8,7 +8,7 @@ from websockets.frames import CloseCode
 
 from .. import errors
 from ..live.live_result import LiveResult
-from ..live.page_message import page_message
+from ..live.page_message import page_message, wished
 from ..live.rig_pipeline import RigPipeline
 from ..live.rig_state import rig_state
 from ..live.rigs import Rigs
@@ -16,7 +16,6 @@ from ..schemas.live_state import LiveState, RigState
 from .openapi import documented
 from .problems import problem_response
 
-NEXT = "next"  # what a viewer sends when it is ready for another picture
 SUBPROTOCOL = "segmif"
 
 router = APIRouter()
@@ -45,6 +44,7 @@ async def watch(socket: WebSocket, rig: str) -> None:
     """
     Answer each text message `next` with the newest result that was not sent yet.
 
+    The names of parts may follow, as in `next fused mask`: only those are encoded and sent.
     A viewer asks when it is ready, so a slow one misses results. docs/wire.md has the message.
     """
     try:
@@ -66,13 +66,15 @@ class Viewer:
     """One socket that shows a rig."""
 
     def __init__(self, socket: WebSocket, rig: RigPipeline) -> None:
-        self._socket, self._rig = socket, rig
-        self._codecs = socket.app.state.dispatcher.queues.codecs
-        self._wanted = asyncio.Event()
+        self._socket, self._rig, self._feed = socket, rig, rig.feed
+        self._workers = socket.app.state.dispatcher.queues.viewers
+        self._asked = asyncio.Event()
+        self._names: frozenset[str] = frozenset()  # of the parts it asks for
+        self._sent: frozenset[str] = frozenset()  # the same, of what it got last
+        self._sequence = -1  # of what it got last
 
     async def run(self) -> None:
         """Send results until the viewer leaves, or the rig is closed."""
-        self._rig.feed.viewers += 1
         tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._show())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +82,7 @@ class Viewer:
                 with suppress(WebSocketDisconnect):
                     task.result()
         finally:
-            self._rig.feed.viewers -= 1
+            self._feed.leave(self)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -92,29 +94,37 @@ class Viewer:
                 if message.get("code") == CloseCode.SERVICE_RESTART:
                     await self._socket.close(CloseCode.SERVICE_RESTART, "the service stops")
                 return
-            if message.get("text") != NEXT:
-                await self._socket.close(CloseCode.UNSUPPORTED_DATA, f"send the text {NEXT!r}")
+            try:
+                self._names = wished(message.get("text") or "")
+            except ValueError as error:
+                await self._socket.close(CloseCode.UNSUPPORTED_DATA, str(error))
                 return
-            self._wanted.set()
+            if not self._names <= self._sent:
+                self._sequence = -1  # the last result again: it may have what is now asked for
+            self._asked.set()
+            self._feed.wish(self, self._names)
 
     async def _show(self) -> None:
-        sequence = -1
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            newest = await self._rig.feed.newer(sequence)
+            await self._asked.wait()
+            newest = await self._feed.newer(lambda: self._sequence)
+            self._asked.clear()
             if newest is None:
                 if self._rig.ended:
                     await self._socket.close(CloseCode.NORMAL_CLOSURE, "The recordings have ended")
                 else:
                     await self._socket.close(CloseCode.GOING_AWAY, "The rig is read no longer")
                 return
-            sequence = newest.sequence
-            await self._socket.send_bytes(await self._message(newest))
+            self._sequence, self._sent = newest.sequence, self._names
+            await self._socket.send_bytes(await self._message(newest, self._names))
 
-    async def _message(self, result: LiveResult) -> bytes:
-        state, both = rig_state(self._rig), self._codecs.both
-        message: bytes = await self._codecs.run(page_message, result, state, both)
+    async def _message(self, result: LiveResult, names: frozenset[str]) -> bytes:
+        parts, _ = await asyncio.gather(
+            self._feed.parts(result, sorted(names)),
+            self._workers.run(lambda: result.report),  # kept with the result
+        )
+        state = rig_state(self._rig)
+        message: bytes = await self._workers.run(page_message, result, state, parts)
         return message
 
 

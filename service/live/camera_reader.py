@@ -32,9 +32,11 @@ class CameraReader:
         put: Callable[[Part, SourceFrame | None], Coroutine[Any, Any, None]],
         rig: str,
         clock: PlaybackClock | None,
+        look: Callable[[Part, SourceFrame], None] = lambda part, frame: None,
     ) -> None:
         """
-        `put` gets each frame on the event loop, and None after the last.
+        `put` gets each frame on the event loop, and None after the last; `look` gets each before,
+        in the thread that reads.
 
         A live source is opened again by `open_it` when it is lost.
 
@@ -45,7 +47,7 @@ class CameraReader:
         self.error: str | None = None  # why the source was lost last
         self.frames = self.reconnects = 0
         self.state: CameraState = "connecting"
-        self._put, self._rig = put, rig
+        self._put, self._look, self._rig = put, look, rig
         self._times: deque[float] = deque(maxlen=RATE_FRAMES)
         self._loop = asyncio.get_running_loop()
         self._thread = Thread(target=self._read, name=f"{rig}-{part}", daemon=True)
@@ -95,6 +97,7 @@ class CameraReader:
                 self.state = "connected"
                 self.frames += 1
                 self._times.append(monotonic())
+                self._look(self.part, frame)
                 if not self._hand_on(frame):
                     break
         except Exception as error:  # without an end the rig would wait for ever

@@ -14,7 +14,7 @@ from segmif.sources.frame import SourceFrame
 from ..pipeline.comparison import Difference
 from ..pipeline.result import Result, describe
 from ..schemas.events import Event
-from .load_ladder import LEVELS
+from .load_ladder import FULL
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,10 @@ class LiveResult:
     visible: SourceFrame | None  # None: its camera is lost, and the other one goes on alone
     infrared: SourceFrame | None
     result: Result
-    level: str = LEVELS[0].name  # what the rig gave up to keep pace, as `load_ladder` names it
+    level: str = FULL.name  # what the rig gave up to keep pace, as `load_ladder` names it
     events: tuple[Event, ...] = ()  # that start or end with it
     in_event: bool = False  # an event goes on, or ends with it
     offset_ns: int = 0  # that is added to infrared stamps
-    view: tuple[int, int] | None = None  # (H, W) of the visible camera, if the rig knows it
     difference: Difference | None = None  # that the shadow phase found; None: not for that
 
     @property
@@ -60,13 +59,15 @@ class LiveResult:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pictures that it holds."""
+        """Bytes of the pictures that it holds; a frame that the network saw as it came is one."""
         prepared, prediction = self.result.prepared, self.result.prediction
         held = [frame.pixels for frame in (self.visible, self.infrared) if frame]
         held += [prepared.pair.visible]
         held += [prepared.pair.infrared, prediction.fused, prediction.labels]
         optional = (prediction.confidence, prepared.counts)
-        return sum(each.nbytes for each in (*held, *optional) if each is not None)
+        there = [each for each in (*held, *optional) if each is not None]
+        places = {each.__array_interface__["data"][0]: each.nbytes for each in there}
+        return sum(places.values())
 
     @cached_property
     def report(self) -> dict[str, Any]:

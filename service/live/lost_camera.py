@@ -12,7 +12,7 @@ EVERY = 4  # rows compared first: noise of a sensor shows in any
 
 
 class LostCamera:
-    """Notes when each camera gave a frame that differs from the one before."""
+    """Notes when each camera gave a frame that differs from the one before, in its thread."""
 
     def __init__(
         self,

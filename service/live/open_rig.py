@@ -65,7 +65,8 @@ def open_rig(rig: RigSettings, live: LiveSettings) -> OpenRig:
     """Open a rig; raises as `check_rig`, and SinkError."""
     clock = None if live.once else PlaybackClock(live.speed)
     aligner = open_aligner(rig)
-    sinks = open_sinks(rig.sinks, rig.name, aligner.rig if aligner else None)
+    cameras = aligner.rig if aligner else None
+    sinks = open_sinks(rig.sinks, rig.name, cameras, lossless=live.once)
     try:
         notifiers = open_notifiers(rig.notify, rig.name)
     except BaseException:

@@ -3,7 +3,7 @@
 import json
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,7 @@ from .live_result import LiveResult
 
 FASTEST = 1  # level of zlib: masks shrink well at any
 QUALITY = 85  # of JPEG
-
-
-Both = Callable[[Callable[[], "Parts"], Callable[[], "Parts"]], tuple["Parts", "Parts"]]
+NEXT = "next"  # what a viewer sends when it is ready for another picture
 
 
 @dataclass(frozen=True)
@@ -31,32 +29,15 @@ class Part:
     data: bytes
 
 
-def page_message(live: LiveResult, state: RigState, both: Both) -> bytes:
-    """
-    The length of a JSON header (4 bytes, little-endian), the header, and the parts it lists.
-
-    `both` calls two functions, perhaps side by side.
-    """
-    prediction, pair = live.result.prediction, live.result.prepared.pair
-    # Counts are half of the work: a second core takes them.
-    pictures, numbers = both(
-        lambda: [
-            picture("visible", pair.visible),
-            picture("infrared", pair.infrared),
-            picture("fused", prediction.fused),
-        ],
-        lambda: [
-            plane("mask", prediction.labels),
-            *_planes("confidence", prediction.confidence),
-            *_planes("counts", live.result.prepared.counts),
-        ],
-    )
-    parts = [*pictures, *numbers]
+def page_message(live: LiveResult, state: RigState, parts: Sequence[Part]) -> bytes:
+    """The length of a JSON header (4 bytes, little-endian), the header, and the parts it lists."""
     header = {
         "rig": live.rig,
         "sequence": live.sequence,
         "visible_ns": _text(live.visible),
         "infrared_ns": _text(live.infrared),
+        "shape": live.result.prediction.labels.shape,
+        "view": live.result.prepared.full_size,
         "report": live.report,
         "state": state.model_dump(mode="json"),
         "parts": [part.header | {"bytes": len(part.data)} for part in parts],
@@ -65,11 +46,16 @@ def page_message(live: LiveResult, state: RigState, both: Both) -> bytes:
     return b"".join((struct.pack("<I", len(head)), head, *(part.data for part in parts)))
 
 
-Parts = list[Part]
+def wished(text: str) -> frozenset[str]:
+    """
+    The parts that a viewer asks for: `next`, or `next` and their names.
 
-
-def _planes(name: str, pixels: codecs.Pixels | None) -> Parts:
-    return [] if pixels is None else [plane(name, pixels)]
+    Raises ValueError for other words.
+    """
+    word, *names = text.split(" ")
+    if word != NEXT or not ENCODERS.keys() >= set(names):
+        raise ValueError(f"send the text {NEXT!r}, or {NEXT!r} and some of {', '.join(ENCODERS)}")
+    return frozenset(names or ENCODERS)
 
 
 def _text(frame: SourceFrame | None) -> str | None:
@@ -95,3 +81,18 @@ def plane(name: str, pixels: codecs.Pixels) -> Part:
     strategy = zlib.Z_DEFAULT_STRATEGY if name == "confidence" else zlib.Z_RLE
     packer = zlib.compressobj(FASTEST, strategy=strategy)
     return Part(header, packer.compress(little.data) + packer.flush())
+
+
+def _plane_of(name: str, pixels: codecs.Pixels | None) -> Part | None:
+    return None if pixels is None else plane(name, pixels)
+
+
+# What a viewer may ask for, and what makes it of a result; None: this one has no such part.
+ENCODERS: Mapping[str, Callable[[LiveResult], Part | None]] = {
+    "visible": lambda live: picture("visible", live.result.prepared.pair.visible),
+    "infrared": lambda live: picture("infrared", live.result.prepared.pair.infrared),
+    "fused": lambda live: picture("fused", live.result.prediction.fused),
+    "mask": lambda live: plane("mask", live.result.prediction.labels),
+    "confidence": lambda live: _plane_of("confidence", live.result.prediction.confidence),
+    "counts": lambda live: _plane_of("counts", live.result.prepared.counts),
+}

@@ -129,6 +129,11 @@ class PairQueue:
         """Pair from now on with this offset of the clocks."""
         self._matcher.offset_ns, self._knows_offset = offset_ns, True
 
+    def look(self, part: Part, frame: SourceFrame) -> None:
+        """Note whether a frame shows something new; its camera's thread calls it before `put`."""
+        if self._lost:
+            self._lost.see(part, frame)
+
     async def put(self, part: Part, frame: SourceFrame) -> None:
         """Add a frame; waits for room if nothing may be lost."""
         async with self._changed:
@@ -136,8 +141,6 @@ class PairQueue:
                 await self._changed.wait_for(lambda: self._has_room(part))
             self._note(part, frame)
             arrived = (monotonic(), frame)
-            if self._lost:
-                self._lost.see(part, frame)
             if lone := self.lone:
                 self._go_alone(lone, part, arrived)
             elif self._knows_offset:

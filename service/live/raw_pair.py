@@ -1,18 +1,12 @@
 """Two frames of sources as the pipeline takes a pair."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.imaging.codecs import Pixels
 from segmif.sources.frame import SourceFrame
 from segmif.wire.raw_frames import Frame, Layout
-
-from ..pipeline.result import Result
-
-GREY_LEVELS = 2  # between channels, which a codec leaves
 
 
 def stated_of(
@@ -39,18 +33,6 @@ def raw_frame(frame: SourceFrame | None) -> Frame | None:
     if pixels.dtype == np.uint16:
         return Frame(_bytes(pixels.astype("<u2", copy=False)), Layout("y16", width, height))
     return Frame(_bytes(pixels), Layout("y8", width, height))
-
-
-def with_grey(result: Result, visible: SourceFrame | None) -> Result:
-    """A result that says whether the visible frame has colour: as pixels it has three channels."""
-    grey = visible is not None and is_grey(visible.pixels)
-    return replace(result, prepared=replace(result.prepared, visible_grey=grey))
-
-
-def is_grey(pixels: Pixels) -> bool:
-    """Whether a visible picture (H, W, 3) has no colour, as one of a thermal camera."""
-    few = pixels[::8, ::8]  # all of them would take half as long as the network
-    return bool((few.max(axis=2) - few.min(axis=2)).max() <= GREY_LEVELS)
 
 
 def _bytes(pixels: NDArray[Any]) -> memoryview:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -24,17 +24,18 @@ from .clock_offset import OffsetFinder, found_offset
 from .events.rig_events import RigEvents
 from .live_metrics import LiveMetrics
 from .live_result import LiveResult
-from .load_ladder import Level, LoadLadder
+from .load_ladder import Level, LoadLadder, Occupied, levels
 from .lost_camera import OTHER, LostCamera
 from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
-from .raw_pair import raw_frame, stated_of, with_grey
+from .raw_pair import raw_frame, stated_of
 from .sinks.settings import CollectSettings, needs_confidence
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
-IN_WORK = 2  # pairs of a rig: one is prepared while the network has the other
+AT_NETWORK = 2  # pairs of a rig: one is prepared while the network has the other
+IN_WORK = 4  # the same, with those that have left the network and wait for memory and objects
 SILENCE_S = 10.0  # without a pair although both cameras give frames, before that is logged
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,9 @@ class RigPipeline:
         """A `lossless` pipeline processes every pair of two recordings, however long it takes."""
         settings = self.settings = opened.settings
         self._lossless = lossless
-        self.feed, self.ladder = PageFeed(), LoadLadder()
+        self._opened, self._options = opened, settings.pair_options()
+        self._dispatcher, self._metrics = dispatcher, metrics
+        self.feed = PageFeed(dispatcher.queues.viewers)
         self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the error
         self.flags: Counter[str] = Counter()  # results with each fault
         self.last_error: str | None = None
@@ -63,7 +66,7 @@ class RigPipeline:
         self.ended = False  # both sources have
         self._offset = OffsetFinder() if settings.offset_ms == "motion" else None
         self.cameras = {
-            part: CameraReader(part, open_it, self._put, settings.name, opened.clock)
+            part: CameraReader(part, open_it, self._put, settings.name, opened.clock, self._look)
             for part, open_it in opened.sources.items()
         }
         self.queue = PairQueue(
@@ -87,16 +90,15 @@ class RigPipeline:
             lossless=lossless,
         )
         self.sink_errors: dict[str, str] = {}
-        self._opened, self._options = opened, settings.pair_options()
         self._match = CameraMatch(opened.aligner.rig if opened.aligner else None)
-        self._dispatcher, self._metrics = dispatcher, metrics
+        self.ladder = LoadLadder(self._levels())
+        self._at_network = asyncio.Semaphore(AT_NETWORK)
         self._room = asyncio.Semaphore(IN_WORK)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sequence = 0
         self._times: deque[float] = deque(maxlen=RATE_RESULTS)
         self._next_s = 0.0  # when `max_rate` admits the next pair
-        self._in_work = 0  # pairs
-        self._busy_s, self._busy_since = 0.0, 0.0  # with one in work, until the last began
+        self._network_s = 0.0  # that it computed for this rig
         metrics.watch(self)
 
     @property
@@ -131,7 +133,7 @@ class RigPipeline:
                 if not self._takes(pair):
                     continue
                 await self._room.acquire()
-                self._begin()
+                await self._at_network.acquire()
                 previous = asyncio.create_task(self._process(pair, self._sequence, previous))
                 self._sequence += 1
                 self._tasks.add(previous)
@@ -156,6 +158,10 @@ class RigPipeline:
         arrived = await asyncio.to_thread(self.events.close)
         ended = [await asyncio.to_thread(sink.close) for sink in self.sinks]
         return arrived and all(ended)
+
+    def _look(self, part: Part, frame: SourceFrame) -> None:
+        """See a frame of a camera in its thread."""
+        self.queue.look(part, frame)
 
     async def _put(self, part: Part, frame: SourceFrame | None) -> None:
         """Hand on a frame of a camera, or None: it has ended."""
@@ -188,7 +194,8 @@ class RigPipeline:
     def _takes(self, pair: LivePair) -> bool:
         if self._lossless:
             return True
-        if self.ladder.decide(self.queue.counts.late, self._busy_until_now()):
+        occupied = Occupied(self._dispatcher.batcher.busy_s, self._network_s)
+        if self.ladder.decide(self.queue.counts.late, occupied):
             logger.warning("%s: goes on at %s", self.settings.name, self.ladder.level.name)
         if not self.ladder.takes() or pair.arrived_s < self._next_s:
             self.outcomes["skipped"] += 1
@@ -196,18 +203,16 @@ class RigPipeline:
         self._next_s = max(self._next_s, pair.arrived_s - 1) + 1 / self.settings.max_rate
         return True
 
-    def _begin(self) -> None:
-        if not self._in_work:
-            self._busy_since = monotonic()
-        self._in_work += 1
-
-    def _busy_until_now(self) -> float:
-        return self._busy_s + (monotonic() - self._busy_since if self._in_work else 0.0)
+    def _levels(self) -> Sequence[Level]:
+        """What the rig can go without."""
+        objects = self._options.objects and not self.events.need_objects
+        return levels(memory=self._dispatcher.rules.remembers(self._options), objects=objects)
 
     async def _process(
         self, pair: LivePair, sequence: int, previous: asyncio.Task[None] | None
     ) -> None:
         outcome, level, offset_ns = "ok", self.ladder.level, self.queue.offset_ns or 0
+        leave_network = once(self._at_network.release)
         if pair.visible:
             self._view = pair.visible.pixels.shape[0], pair.visible.pixels.shape[1]
         made = partial(
@@ -218,14 +223,12 @@ class RigPipeline:
             pair.infrared,
             level=level.name,
             offset_ns=offset_ns,
-            view=self._view,
         )
         try:
-            request = self._request(pair, sequence, level)
+            request = replace(self._request(pair, sequence, level), computed=leave_network)
             if any(isinstance(each, CollectSettings) for each in self.settings.sinks):
                 request = replace(request, differs=partial(self._collect, made))
             result = await self._dispatcher.process(request, as_it_is)
-            result = with_grey(result, pair.visible)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
             self.last_error = None
@@ -239,14 +242,14 @@ class RigPipeline:
             self.last_error = f"{outcome}: the log has more"
         finally:
             self.outcomes[outcome] += 1
-            self._in_work -= 1
-            if not self._in_work:
-                self._busy_s += monotonic() - self._busy_since
+            leave_network()
             self._room.release()
 
     def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
         frames = pair.visible, pair.infrared
         stated = stated_of(*frames, self.queue.offset_ns or 0)
+        if not level.extras:
+            stated |= {"memory": False, "objects": self.events.need_objects}
         if views := self._views():
             stated["views"] = views
         visible, infrared = map(raw_frame, frames)
@@ -259,16 +262,18 @@ class RigPipeline:
             self._options.model_copy(update=stated),
             f"live {self.settings.name}",
             f"{self.settings.name}-{sequence}",
-            rules=replace(rules, view=self._view, source_flags=flags),
+            rules=replace(rules, view=self._view, find_grey=True, source_flags=flags),
             recorded=Cameras(*profiles),
             half_size=level.half_size,
         )
 
     def _views(self) -> tuple[View, ...]:
         """The numbers that the page shows under the pointer, or that sinks and events need."""
-        shown = bool(self.feed.viewers)
-        needed = shown or any(map(needs_confidence, self.settings.sinks))
-        counts: tuple[View, ...] = ("counts",) if shown or self.events.need_counts else ()
+        shown = self.feed.wanted
+        needed = CONFIDENCE in shown or any(map(needs_confidence, self.settings.sinks))
+        counts: tuple[View, ...] = ()
+        if "counts" in shown or self.events.need_counts:
+            counts = ("counts",)
         if needed and CONFIDENCE in self._dispatcher.runtime.outputs:
             return (*counts, "confidence")
         return counts
@@ -286,6 +291,8 @@ class RigPipeline:
     async def _deliver(self, result: LiveResult, arrived_s: float) -> None:
         self.last, self.latency_s = result, monotonic() - arrived_s
         self._times.append(monotonic())
+        times = result.result.times
+        self._network_s += times.ms.get("infer", 0.0) / 1000 / times.batch
         self._metrics.delivered(self.settings.name, self.latency_s)
         self.flags.update(result.result.prepared.condition.flags)
         result = await self.events.see(result)
@@ -338,3 +345,9 @@ class RigPipeline:
             f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "
             f"visible one, and {within_ms:.1f} ms are taken; state offset_ms or tolerance_ms"
         )
+
+
+def once(function: Callable[[], None]) -> Callable[[], None]:
+    """A function that calls another one when it is called first."""
+    left = [function]
+    return lambda: left.pop()() if left else None

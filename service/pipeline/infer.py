@@ -24,7 +24,7 @@ from ..settings import Settings
 from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
 from .objects import ObjectRules
-from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair
+from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair, is_grey
 from .register import Registration
 from .stage_times import StageTimes
 
@@ -51,6 +51,13 @@ class PreparedPair:
     visible_grey: bool = False  # the visible frame came with one channel
     tint: float | None = None  # of the fused frame; None: the network's default
     counts: Pixels | None = None  # infrared as it came in the visible view (H, W), if asked for
+    halved_from: tuple[int, int] | None = None  # (H, W) of the view; None: the pair has its size
+
+    @property
+    def full_size(self) -> tuple[int, int]:
+        """(H, W) of the view, in whose pixels objects, zones and events are."""
+        height, width = self.halved_from or self.pair.infrared.shape
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class PairRules:
     tint: float | None = None  # of pairs that state none; None: the network's default
     memory: bool = False  # earlier pairs of a stream steady the result
     source_flags: tuple[str, ...] = ()  # of what the sources state of the frames
+    find_grey: bool = False  # a source gives grey pictures with three channels, too
 
     @classmethod
     def of(cls, settings: Settings, rig_aligner: RigAligner | None) -> "PairRules":
@@ -163,7 +171,7 @@ def align_pair(
         prepared = replace(
             prepared,
             cameras=cameras,
-            visible_grey=decoded.visible_grey,
+            visible_grey=decoded.visible_grey or (rules.find_grey and is_grey(decoded.visible)),
             tint=rules.tint if options.tint is None else options.tint,
         )
         if memory and levels and levels.state and "infrared" in condition.sensors:
@@ -249,17 +257,6 @@ def _counts(
         return prepared.registration.found.apply(counts, nearest=True)
     found = prepared.refinement
     return found.apply(counts, nearest=True) if found and found.sure else counts
-
-
-def halved(prepared: PreparedPair) -> PreparedPair:
-    """The pair at half its width and height, for a quarter of the network's work."""
-    height, width = (max(side // 2, 1) for side in prepared.pair.infrared.shape)
-    frames, counts = (prepared.pair.visible, prepared.pair.infrared), prepared.counts
-    return replace(
-        prepared,
-        pair=FramePair(*(codecs.resize(frame, height, width) for frame in frames)),
-        counts=None if counts is None else codecs.resize(counts, height, width, nearest=True),
-    )
 
 
 def check_proportions(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> None:

@@ -30,6 +30,7 @@ BLACK_SHARE = 0.99  # of a black frame's pixels lie at or below: an unlit street
 CEILING_LEVEL = 250  # of 255; what JPEG leaves of white
 CEILINGS = (2**12 - 1, 2**14 - 1, 2**16 - 1)  # [counts] of the sensors' usual depths
 SATURATED_SHARE = 0.9
+GREY_LEVELS = 2  # between channels, which a codec leaves
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,14 @@ def check_pair(
         flags.append("skewed")
     sensors = tuple(sensor for sensor in SENSORS if faults[sensor] not in BLIND)
     return Condition(sensors, tuple(flags + stamp_flags), skew, skew_ms)
+
+
+def is_grey(pixels: Pixels | None) -> bool:
+    """Whether there is a visible picture (H, W, 3), and it has no colour, as a thermal camera's."""
+    if pixels is None:
+        return False
+    few = pixels[::8, ::8]  # all of them would take half as long as the network
+    return bool((few.max(axis=2) - few.min(axis=2)).max() <= GREY_LEVELS)
 
 
 def _stamp_flags(stamps_ns: Stamps, memory: StreamHistory | None) -> Iterator[str]:

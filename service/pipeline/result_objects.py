@@ -1,22 +1,11 @@
 """Adds the objects of its mask to a result."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from ..errors import BadParameter
 from .object_tracks import ObjectTracks
 from .objects import ObjectRules, find_objects
 from .result import Result
-
-T = TypeVar("T")
-
-
-def finish_with_objects(
-    finish: Callable[[Result], T], rules: ObjectRules, tracks: ObjectTracks | None, result: Result
-) -> T:
-    """Finish a result that has its objects too; `tracks` are those of its stream."""
-    return finish(with_objects(result, rules, tracks))
 
 
 def with_objects(result: Result, rules: ObjectRules, tracks: ObjectTracks | None) -> Result:
@@ -27,9 +16,8 @@ def with_objects(result: Result, rules: ObjectRules, tracks: ObjectTracks | None
     """
     with result.times.measure("objects"):
         taxonomy, prediction = result.runtime.manifest.classes, result.prediction
-        height, width = result.prepared.visible_shape or prediction.labels.shape
         try:
-            objects = find_objects(prediction, taxonomy, rules, (height, width))
+            objects = find_objects(prediction, taxonomy, rules, result.prepared.full_size)
         except ValueError as error:  # a reload may bring a network with other classes
             raise BadParameter(f"objects: {error}") from None
         if tracks:

@@ -72,6 +72,7 @@ class Batcher:
         self._retry_s = retry_s
         self._engine = engine
         self._computing: set[asyncio.Task[None]] = set()
+        self._busy_s, self._busy_since = 0.0, 0.0  # while it computes, until that began last
         self._use(runtime, max_batch, max_delay_s)
         self._waiting: list[Job] = []
         self._coming = 0
@@ -100,6 +101,11 @@ class Batcher:
     async def idle(self) -> None:
         """Return once no pair waits for the network or is in it."""
         await self._idle.wait()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the start in which the network computed."""
+        return self._busy_s + (monotonic() - self._busy_since if self._computing else 0.0)
 
     @contextmanager
     def coming(self) -> Iterator[None]:
@@ -158,11 +164,15 @@ class Batcher:
                 self._note_idle()
                 continue
             task = asyncio.create_task(self._compute(batch, self.runtime))
+            if not self._computing:
+                self._busy_since = monotonic()
             self._computing.add(task)
             task.add_done_callback(partial(self._leave, room))
 
     def _leave(self, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
         self._computing.discard(task)
+        if not self._computing:
+            self._busy_s += monotonic() - self._busy_since
         room.release()
         self._note_idle()
 

@@ -13,8 +13,8 @@ from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
 from ..pipeline.decoder.pool import open_decoder
 from ..pipeline.infer import PairRules
-from ..pipeline.result import Result, steadied
-from ..pipeline.result_objects import finish_with_objects
+from ..pipeline.result import Result
+from ..pipeline.result_history import with_history
 from ..schemas.pair_options import PairOptions
 from .batching import Batcher, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
@@ -26,7 +26,7 @@ from .pair_request import PairRequest
 from .preparation import Preparation
 from .self_test import SelfTest
 from .shadow import SeenPair, Shadow
-from .worker_threads import Workers
+from .worker_threads import NETWORK_NICE, Workers
 
 MOST_SLOTS = 2  # of a runtime
 BOTH_CORRECT = "refine and registration both correct what pairs show: state one of them"
@@ -52,7 +52,7 @@ class Dispatcher:
         self.decoder = open_decoder(
             settings.decode_processes, settings.decode_limit_s, self.metrics.lost
         )
-        self._engine = Workers(MOST_SLOTS, "engine")
+        self._engine = Workers(MOST_SLOTS, "engine", NETWORK_NICE)
         self.batcher = Batcher(
             model.runtime,
             self._engine,
@@ -152,9 +152,6 @@ class Dispatcher:
             result = await self._result(queued, rules, stream)
         finally:
             queued.leave_memory()
-        if queued.request.options.objects:
-            tracks = stream.memory.tracks if stream.memory else None
-            finish = partial(finish_with_objects, finish, rules.objects, tracks)
         at_once = finish is as_it_is  # a thread of the codecs may be busy
         answer = finish(result) if at_once else await self.queues.codecs.run(finish, result)
         self.metrics.answered(result.times.ms, result.prepared.condition)
@@ -172,6 +169,7 @@ class Dispatcher:
         except EngineFailed:
             self.self_test.repeat()
             raise
+        queued.request.computed()
         request = queued.request
         if self.shadow.wants():
             queued.seen = SeenPair(
@@ -191,13 +189,26 @@ class Dispatcher:
             request.request_id,
             request.options.stream,
         )
-        if not rules.remembers(request.options):
+        return await self._with_history(result, queued, rules, stream)
+
+    async def _with_history(
+        self, result: Result, queued: QueuedPair, rules: PairRules, stream: Stream
+    ) -> Result:
+        """Add memory and objects, which need those of the pairs before."""
+        options = queued.request.options
+        tracks = stream.memory.tracks if stream.memory else None
+        temporal = stream.temporal if rules.remembers(options) else None
+        if not (temporal or options.objects):
+            if tracks:
+                tracks.follow((), ())  # a track does not wait for ever
             return result
         if queued.before:
             await asyncio.shield(queued.before)  # others wait for it too
-        options = request.options
         keeps = CONFIDENCE in options.views or options.objects
-        return await self.queues.codecs.run(steadied, result, stream.temporal, confidence=keeps)
+        objects = rules.objects if options.objects else None
+        return await self.queues.codecs.run(
+            with_history, result, temporal, objects, tracks, confidence=keeps
+        )
 
     async def start_shadow(self) -> None:
         """Begin with the candidate, if the settings name one."""

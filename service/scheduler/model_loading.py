@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 
 import numpy as np
@@ -13,7 +14,7 @@ from segmif.runtime import Runtime, is_exact, open_runtime, predict
 from ..pipeline.align import RigAligner
 from ..pipeline.objects import ObjectRules
 from ..settings import Settings
-from .worker_threads import end_aside
+from .worker_threads import end_aside, lowered
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ def load_model(settings: Settings, *, with_candidate: bool = False) -> LoadedMod
     if not settings.rig and settings.depth_m != math.inf:
         raise ValueError(f"depth_m is {settings.depth_m}, but there is no rig: give --rig as well")
     rig_aligner = RigAligner(settings.rig, settings.depth_m) if settings.rig else None
-    runtime = open_runtime(settings.weights, settings.threads, settings.device, settings.plugin)
+    opening = partial(
+        open_runtime, settings.weights, settings.threads, settings.device, settings.plugin
+    )
+    # On a CPU the network brings threads of its own, whose priority is that of this one.
+    runtime = opening() if settings.on_gpu else lowered(opening)
     if settings.tint is not None and runtime.default_tint is None:
         runtime.close()
         raise ValueError(

@@ -13,6 +13,7 @@ from .pair_request import PairRequest
 from .worker_threads import HEAVY_NICE, Workers
 
 CODEC_THREADS = 2
+VIEWER_THREADS = 2
 HEAVY_PAIRS = "pairs with refine or a depth_m that was not in use"
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ class PairQueues:
         self.all = Admission(settings.max_pending, settings.pending_of_one)
         self.heavy = Admission(heavy, heavy, what=HEAVY_PAIRS)
         self.codecs = Workers(CODEC_THREADS, "codec")
+        # Of their own: else pairs on their way to the network would wait for pictures of the page.
+        self.viewers = Workers(VIEWER_THREADS, "viewer")
         self._heavy_codecs = Workers(1, "heavy", HEAVY_NICE)
         self._order = RankedSemaphore(CODEC_THREADS)
         self._heavy_order = RankedSemaphore(1)
@@ -68,4 +71,5 @@ class PairQueues:
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
         self.codecs.close()
+        self.viewers.close()
         self._heavy_codecs.close()

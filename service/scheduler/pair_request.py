@@ -30,3 +30,4 @@ class PairRequest:
     half_size: bool = False  # the network sees half the width and height
     # Told, after the answer, if the shadow phase finds a large difference.
     differs: Callable[[Result, Difference], None] | None = None
+    computed: Callable[[], None] = lambda: None  # called once the network is done with the pair

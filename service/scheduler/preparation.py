@@ -7,7 +7,8 @@ from segmif.frames import CONFIDENCE
 
 from ..pipeline.decode import DecodeOptions, decode
 from ..pipeline.decoder.pool import Decoder
-from ..pipeline.infer import PairRules, PreparedPair, align_pair, halved, prepare
+from ..pipeline.half_size import halved
+from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
 from .batching import Batcher
 from .camera_streams import QueuedPair, Stream
 from .latest_pairs import LatestPairs

@@ -13,8 +13,11 @@ import cv2
 
 from ..errors import out_of_memory
 
-NICE = 5  # of a worker, so that the event loop comes first if both want one core
-HEAVY_NICE = 10  # the same for rare work that takes a core for seconds
+# If all want one core, the event loop comes first, and then what is nearest to its end: a pair that
+# the network has finished is out before the next one is computed.
+NICE = 1  # of a worker
+NETWORK_NICE = 5  # of the network's threads
+HEAVY_NICE = 10  # of rare work that takes a core for seconds
 
 T = TypeVar("T")
 First = TypeVar("First")
@@ -26,7 +29,7 @@ class Workers:
     """A few threads for one kind of work."""
 
     def __init__(self, threads: int, name: str, nice: int = NICE) -> None:
-        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(_lower_priority, nice))
+        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(lower_priority, nice))
         started = Barrier(threads)  # a thread that is started later may find memory full
         for _ in range(threads):
             self._pool.submit(started.wait)
@@ -59,8 +62,14 @@ class Workers:
         self._pool.shutdown()
 
 
-def _lower_priority(nice: int) -> None:
-    """Let probes be answered while all cores work; Linux alone has niceness by thread."""
+def lowered(function: Callable[[], T], nice: int = NETWORK_NICE) -> T:
+    """Call a function in a thread of lower priority, which the threads that it starts inherit."""
+    with ThreadPoolExecutor(1, initializer=partial(lower_priority, nice)) as pool:
+        return pool.submit(function).result()
+
+
+def lower_priority(nice: int) -> None:
+    """Lower the priority of this thread; Linux alone has niceness by thread."""
     if sys.platform == "linux":
         thread = get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + nice)

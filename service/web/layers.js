@@ -4,11 +4,15 @@ import { table, word } from "./palette.js";
 
 export const VIEWS = { visible: "Visible", infrared: "Infrared", fused: "Fused", overlay: "Overlay" };
 
+// The parts of a live result that each view is drawn from.
+export const PARTS_OF = { visible: ["visible"], infrared: ["infrared"], fused: ["fused"], overlay: ["fused", "mask"] };
+
 const OUTLINE = 2.2; // times the opacity of the area
 
 export class Layers {
   #infrared = new OffscreenCanvas(1, 1);
   #tint = new OffscreenCanvas(1, 1);
+  #due = {}; // what has to be coloured before it is drawn
   scene = null;
 
   set(scene, palette, classes, opacity) {
@@ -18,14 +22,28 @@ export class Layers {
   }
 
   colourInfrared(palette) {
+    this.#due.infrared = () => this.#colourInfrared(palette);
+  }
+
+  // `classes`: [{id, colour, shown}]; ids that are none of them stay clear.
+  colourMask(classes, opacity) {
+    this.#due.tint = () => this.#colourMask(classes, opacity);
+  }
+
+  #coloured(name, canvas) {
+    this.#due[name]?.();
+    delete this.#due[name];
+    return canvas;
+  }
+
+  #colourInfrared(palette) {
     const colours = table(palette);
     paint(this.#infrared, this.scene, (out, { infrared }) => {
       for (let at = 0; at < out.length; at++) out[at] = colours[infrared[at]];
     });
   }
 
-  // `classes`: [{id, colour, shown}]; ids that are none of them stay clear.
-  colourMask(classes, opacity) {
+  #colourMask(classes, opacity) {
     const areas = colours(classes, opacity);
     const lines = colours(classes, Math.min(1, OUTLINE * opacity));
     paint(this.#tint, this.scene, (out, { labels, width }) => {
@@ -38,8 +56,10 @@ export class Layers {
   }
 
   of(view) {
-    const { visible, fused } = this.scene;
-    return { visible: [visible], infrared: [this.#infrared], fused: [fused], overlay: [fused, this.#tint] }[view];
+    const { visible, fused, infrared, labels } = this.scene;
+    if (view === "infrared") return infrared ? [this.#coloured("infrared", this.#infrared)] : [];
+    if (view === "overlay") return fused && labels ? [fused, this.#coloured("tint", this.#tint)] : [];
+    return [{ visible, fused }[view]].filter(Boolean);
   }
 }
 

@@ -24,8 +24,10 @@ export class Live {
   #pause = FIRST_PAUSE;
   #timers = [];
   #ended = false;
+  #asked = []; // parts
+  #shown = -1; // number of the newest result that was shown
 
-  // `said`: {result(header, scene), state(rig's state), lost(text)}
+  // `said`: {result(header, scene), state(rig's state), lost(text), wanted() gives names of parts}
   constructor(rig, said) {
     this.#rig = rig;
     this.#said = said;
@@ -37,6 +39,17 @@ export class Live {
     this.#ended = true;
     this.#timers.forEach(clearTimeout);
     this.#socket?.close();
+  }
+
+  // Ask at once if more is wanted than before.
+  ask() {
+    const open = this.#socket?.readyState === WebSocket.OPEN;
+    if (open && this.#said.wanted().some((name) => !this.#asked.includes(name))) this.#next(this.#socket);
+  }
+
+  #next(socket) {
+    this.#asked = this.#said.wanted();
+    socket.send(["next", ...this.#asked].join(" "));
   }
 
   async #poll() {
@@ -59,7 +72,7 @@ export class Live {
     const socket = new WebSocket(address, protocols());
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send("next");
+    socket.onopen = () => { this.#shown = -1; this.#next(socket); };
     socket.onmessage = ({ data }) => this.#take(socket, data);
     socket.onclose = ({ code, reason }) => {
       if (code === ENDED) this.#finish(reason);
@@ -72,9 +85,11 @@ export class Live {
       const { header, scene } = await sceneOfMessage(data);
       if (socket.readyState !== WebSocket.OPEN) return; // lost, or ended, meanwhile
       this.#pause = FIRST_PAUSE;
+      if (header.sequence < this.#shown) return; // a newer one was read sooner
+      this.#shown = header.sequence;
       this.#said.result(header, scene);
       // Not while the page is hidden: a browser then draws no frames.
-      requestAnimationFrame(() => socket.readyState === WebSocket.OPEN && socket.send("next"));
+      requestAnimationFrame(() => socket.readyState === WebSocket.OPEN && this.#next(socket));
     } catch (error) {
       socket.close(4000, `A result cannot be read: ${error.message}`.slice(0, 100));
     }

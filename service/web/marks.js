@@ -10,7 +10,7 @@ const ZONE = "#ffd23f";
 export function marksOf(scene, classes, draft) {
   const { found = [] } = scene.report.objects ?? {};
   const zones = [...(scene.zones ?? []), ...(draft ? [draft] : [])];
-  const { width, height } = scene.report.visible ?? scene;
+  const { width, height } = scene.view ?? scene.report.visible ?? scene;
   const [across, down] = [scene.width / width, scene.height / height]; // the mask may have half the size
   return (context, pixel) => {
     context.lineWidth = LINE / pixel;

@@ -4,7 +4,7 @@ import { byId, offer, write } from "./dom.js";
 import { hasToken, open, read } from "./door.js";
 import { fuse } from "./fuse.js";
 import { Inputs, PARTS } from "./inputs.js";
-import { Layers, VIEWS } from "./layers.js";
+import { Layers, PARTS_OF, VIEWS } from "./layers.js";
 import { presentEvents } from "./events.js";
 import { Legend } from "./legend.js";
 import { Live, lost, presentState } from "./live.js";
@@ -12,7 +12,7 @@ import { marksOf } from "./marks.js";
 import { PALETTES } from "./palette.js";
 import { Player } from "./player.js";
 import { presentRange } from "./range.js";
-import { Readout } from "./readout.js";
+import { READ_PARTS, Readout } from "./readout.js";
 import * as report from "./report.js";
 import { curl, python } from "./request_text.js";
 import { sceneOfParts } from "./scene.js";
@@ -25,7 +25,7 @@ const layers = new Layers();
 const legend = new Legend(recolour);
 const readout = new Readout();
 const viewer = new Viewer(byId("canvas"), byId("wipe"), {
-  point: (pixel, byKey) => { point = pixel; if (layers.scene) readout.show(layers.scene, legend.classes, pixel, byKey); },
+  point: (pixel, byKey) => { point = pixel; live?.ask(); if (layers.scene) readout.show(layers.scene, legend.classes, pixel, byKey); },
   press: (pixel) => layers.scene && draft.add(pixel, layers.scene),
   zoom: (percent) => write(byId("zoom"), layers.scene ? `${percent} %` : "–"),
 });
@@ -53,7 +53,7 @@ function show(scene) {
   report.present(scene.report);
   if (point && (point.x >= scene.width || point.y >= scene.height)) point = null;
   redraw();
-  for (const picture of ["visible", "fused"]) before?.[picture].close(); // live pictures would pile up
+  for (const picture of ["visible", "fused"]) before?.[picture]?.close(); // live pictures would pile up
 }
 
 function redraw() {
@@ -211,13 +211,20 @@ function chooseTab(rig) {
     result: (header, scene) => { lost(""); tell(header.state); show(scene); },
     state: tell,
     lost,
+    wanted,
   });
+}
+
+// The parts of a live result that are shown, and what is read out while a pixel is pointed at.
+function wanted() {
+  const shown = ["left-view", "right-view"].flatMap((side) => PARTS_OF[byId(side).value]);
+  return [...new Set([...shown, ...(point ? READ_PARTS : [])])];
 }
 
 function startControls() {
   for (const side of ["left-view", "right-view"]) {
     byId(side).append(...Object.entries(VIEWS).map(([view, name]) => new Option(name, view)));
-    byId(side).onchange = redraw;
+    byId(side).onchange = () => { redraw(); live?.ask(); };
   }
   byId("right-view").value = "overlay";
   byId("exchange").onclick = () => {

@@ -5,14 +5,17 @@ import { byId, words, write } from "./dom.js";
 const CELSIUS = 273.15;
 const NONE = "–";
 
+// The parts of a live result that are read out.
+export const READ_PARTS = ["infrared", "mask", "confidence", "counts"];
+
 // Numbers of pixel (x, y) as they came; null for what there is not.
 export function read(scene, x, y) {
   const at = y * scene.width + x;
   return {
     x, y,
-    id: scene.labels[at],
+    id: scene.labels && scene.labels[at],
     confidence: scene.confidence && scene.confidence[at] / 255,
-    level: scene.infrared[at],
+    level: scene.infrared && scene.infrared[at],
     counts: scene.counts && scene.counts[at],
     celsius: celsius(scene, at),
   };
@@ -21,7 +24,7 @@ export function read(scene, x, y) {
 function celsius(scene, at) {
   const { counts, report } = scene;
   const convert = statedTemperature(scene);
-  if (!convert) return null;
+  if (!convert || !counts) return null;
   const outside = report.alignment === "rig" && counts[at] === 0;
   return outside || report.cameras.infrared.invalid?.includes(counts[at]) ? null : convert(counts[at]);
 }
@@ -29,7 +32,8 @@ function celsius(scene, at) {
 // Degrees Celsius of a count; null unless the camera's temperatures are stated. Levels are no counts.
 export function statedTemperature({ counts, report }) {
   const { kelvin_per_count: slope, kelvin_at_zero: zero } = report.cameras?.infrared ?? {};
-  if (!(counts instanceof Uint16Array) || !slope) return null;
+  const areCounts = counts ? counts instanceof Uint16Array : Boolean(report.gain); // not asked for
+  if (!areCounts || !slope) return null;
   return (count) => slope * count + (zero ?? 0) - CELSIUS;
 }
 
@@ -53,9 +57,9 @@ export class Readout {
 function format({ x, y, id, confidence, level, counts, celsius: degrees }, scene, classes) {
   return {
     pixel: `${x}, ${y}`,
-    class: classes[id] ? words(classes[id].name) : `id ${id}`,
+    class: id === null ? NONE : classes[id] ? words(classes[id].name) : `id ${id}`,
     confidence: confidence === null ? NONE : `${(100 * confidence).toFixed(1)} %`,
-    level: scene.approximate ? `≈ ${level}` : String(level),
+    level: level === null ? NONE : scene.approximate ? `≈ ${level}` : String(level),
     counts: counts === null ? NONE : String(counts),
     celsius: degrees === null ? NONE : `${degrees.toFixed(1)} °C`,
   };

@@ -1,6 +1,6 @@
 // A scene: one pair with all that the service made of it, in the pixels of the visible view.
-// {width, height, visible, fused: pictures to draw; infrared, labels, confidence, counts: numbers, null
-// if there are none; approximate: infrared came as JPEG; report; zones of its rig}
+// {width, height, visible, fused: pictures to draw; infrared, labels, confidence, counts: numbers; null
+// for what there is not, or was not asked for; approximate: infrared came as JPEG; report; zones and view (size of the frame that boxes are in) of its rig}
 
 import { decodePng, inflate } from "./png.js";
 
@@ -31,16 +31,16 @@ export async function sceneOfMessage(buffer) {
     parts[part.name] = { ...part, blob: new Blob([new Uint8Array(buffer, at, part.bytes)], { type: part.type }) };
     at += part.bytes;
   }
-  const picture = (name) => createImageBitmap(parts[name].blob, AS_STORED);
+  const picture = (name) => (parts[name] ? createImageBitmap(parts[name].blob, AS_STORED) : null);
   const [visible, fused, infrared, labels, confidence, counts] = await Promise.all([
     picture("visible"), picture("fused"), picture("infrared"),
     plane(parts.mask), plane(parts.confidence), plane(parts.counts),
   ]);
-  const [height, width] = parts.mask.shape;
+  const [height, width] = header.shape;
   const scene = {
-    width, height, visible, fused, infrared: levels(infrared, width, height), labels,
+    width, height, visible, fused, infrared: infrared && levels(infrared, width, height), labels,
     confidence, counts, approximate: true, report: header.report,
-    zones: header.state.zones,
+    zones: header.state.zones, view: { height: header.view[0], width: header.view[1] },
   };
   return { header, scene };
 }

@@ -7,7 +7,7 @@ from segmif.thermal.camera_profile import Cameras
 
 from ...errors import ServiceError
 from ...live.camera_match import CameraMatch
-from ...live.raw_pair import is_grey, raw_frame, stated_of
+from ...live.raw_pair import raw_frame, stated_of
 from ...pipeline.decode import decode
 from ...pipeline.infer import PairRules, PreparedPair, align_pair
 from ...pipeline.pair_checks import StreamHistory
@@ -58,11 +58,11 @@ class Preparation:
         self, pair: RecordedPair, times: StageTimes, options: PairOptions
     ) -> PreparedPair:
         frames = pair.visible, pair.infrared
-        rules = self.rules.over_recorded(Cameras(*(frame.profile for frame in frames)))
+        recorded = Cameras(*(frame.profile for frame in frames))
+        rules = replace(self.rules.over_recorded(recorded), find_grey=True)
         options = options.model_copy(update=stated_of(*frames, self.offset_ns))
         cameras = rules.cameras_for(options)
         rules = replace(rules, source_flags=self._match.flags(*frames, cameras))
         visible, infrared = map(raw_frame, frames)
         decoded = decode(visible, infrared, rules.max_pixels, times, cameras=cameras)
-        prepared = align_pair(decoded, rules, times, options, self._memory)
-        return replace(prepared, visible_grey=is_grey(pair.visible.pixels))
+        return align_pair(decoded, rules, times, options, self._memory)

@@ -36,10 +36,8 @@ class View(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the visible frame; of the mask if that is missing."""
-        result = self.result.result
-        height, width = result.prepared.visible_shape or result.prediction.labels.shape
-        return height, width
+        """(H, W) of the visible frame, or of what stands for it."""
+        return self.result.result.prepared.full_size
 
     @property
     def objects(self) -> Sequence[SceneObject]:

@@ -1,5 +1,6 @@
 """Records results around events: some seconds before, all of the event, some seconds after."""
 
+import logging
 from collections import deque
 
 from ..live_result import LiveResult
@@ -7,6 +8,8 @@ from .settings import AroundEvents
 from .sink import Sink
 
 CATCH_UP = 3  # results that are written for one that comes, until none waits
+
+logger = logging.getLogger(__name__)
 
 
 class EventRecording:
@@ -21,6 +24,7 @@ class EventRecording:
     def __init__(self, sink: Sink, settings: AroundEvents) -> None:
         self.name = f"{sink.name} around events"
         self._sink = sink
+        self._settings = settings
         self._before_ns = round(settings.before_s * 1e9)
         self._after_ns = round(settings.after_s * 1e9)
         self._most_bytes = settings.memory_mb * 1e6
@@ -29,6 +33,7 @@ class EventRecording:
         self._wanted = 0  # of the kept ones: the oldest, which are to be written
         self._until_ns: int | None = None  # stamp up to which results are wanted
         self._open = False  # the other sink has a file
+        self._short = self._said = False  # memory was too small for `before_s`; the log has it
         self._dropped = 0
 
     @property
@@ -42,6 +47,8 @@ class EventRecording:
         self._forget_old()
         self._forget_much()
         if result.in_event:
+            if self._until_ns is None and not self._open:
+                self._say_what_is_missing()
             self._until_ns = result.stamp_ns + self._after_ns
         # Stamps that go back end what was wanted, too.
         if self._until_ns is not None and 0 <= self._until_ns - result.stamp_ns <= self._after_ns:
@@ -58,6 +65,17 @@ class EventRecording:
         while self._wanted:
             self._write_oldest()
         self._close()
+
+    def _say_what_is_missing(self) -> None:
+        if not self._short or self._said:
+            return
+        self._said = True
+        held_s = (self._kept[-1].stamp_ns - self._kept[0].stamp_ns) / 1e9
+        wanted = self._settings
+        logger.warning(
+            "%s: memory_mb = %g holds %.1f s before an event, and before_s is %g: raise memory_mb",
+            *(self.name, wanted.memory_mb, held_s, wanted.before_s),
+        )
 
     def _keep(self, result: LiveResult) -> None:
         self._kept.append(result)
@@ -76,6 +94,8 @@ class EventRecording:
             if self._wanted:
                 self._wanted -= 1
                 self._dropped += 1
+            else:
+                self._short = True
 
     def _take(self) -> LiveResult:
         oldest = self._kept.popleft()

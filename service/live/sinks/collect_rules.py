@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -35,22 +36,26 @@ class Reasons:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    def of(self, result: LiveResult) -> list[Reason]:
-        """The reasons to keep a pair; none for most."""
+    def of(
+        self, result: LiveResult, is_due: Callable[[Reason], bool] = lambda reason: True
+    ) -> list[Reason]:
+        """The reasons to keep a pair, of those that are due: pixels are compared for no others."""
         if result.difference:  # seen before, and come again for that alone
-            return ["differs"]
+            return ["differs"] if is_due("differs") else []
         before, self._before = self._before, result
-        found: list[Reason] = []
-        if result.result.prepared.condition.flags:
-            found.append("flag")
-        confidence = result.result.prediction.confidence
-        if confidence is not None and (confidence < UNSURE).mean() > UNSURE_SHARE:
-            found.append("unsure")
-        if before and _flickers(before, result):
-            found.append("flicker")
-        if self._random.random() < self.random_share:
-            found.append("random")
-        return found
+        chosen = self._random.random() < self.random_share
+        found: dict[Reason, Callable[[], bool]] = {
+            "flag": lambda: bool(result.result.prepared.condition.flags),
+            "unsure": lambda: _is_unsure(result),
+            "flicker": lambda: before is not None and _flickers(before, result),
+            "random": lambda: chosen,
+        }
+        return [reason for reason, holds in found.items() if is_due(reason) and holds()]
+
+
+def _is_unsure(result: LiveResult) -> bool:
+    confidence = result.result.prediction.confidence
+    return confidence is not None and bool((confidence < UNSURE).mean() > UNSURE_SHARE)
 
 
 def _flickers(before: LiveResult, now: LiveResult) -> bool:

@@ -58,10 +58,13 @@ class Collector:
 
     def write(self, result: LiveResult) -> None:
         """Keep a pair if there is a reason; raises SinkError if the disk is full, else OSError."""
-        reasons = [each for each in self._reasons.of(result) if self._is_due(each, result)]
+        reasons = self._reasons.of(result, lambda reason: self._is_due(reason, result))
         prepared = result.result.prepared
-        halved = prepared.visible_shape not in (None, prepared.pair.infrared.shape)
-        if not reasons or halved or None in (prepared.visible_shape, prepared.infrared_shape):
+        if (
+            not reasons
+            or prepared.halved_from
+            or None in (prepared.visible_shape, prepared.infrared_shape)
+        ):
             return
         self._last |= dict.fromkeys(reasons, result.stamp_ns)
         if self._seen.add(result):

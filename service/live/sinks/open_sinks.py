@@ -41,18 +41,23 @@ COLLECT, ROS = "collect:", "ros2:"
 
 
 def open_sinks(
-    settings: Sequence[SinkSettings], rig: str, cameras: Rig | Homography | None = None
+    settings: Sequence[SinkSettings],
+    rig: str,
+    cameras: Rig | Homography | None = None,
+    *,
+    lossless: bool = False,
 ) -> list[Sink]:
     """
     Make the sinks of a rig; each tries again by itself after a failure.
 
-    `cameras` are those of its rig file: an MCAP recording holds them. Raises SinkError if a sink
+    `cameras` are those of its rig file: an MCAP recording holds them. `lossless` as `Retrying`.
+    Raises SinkError if a sink
     can never work: a folder cannot be made, a package is missing.
     """
     sinks: list[Sink] = []
     try:
         for each in settings:
-            sink: Sink = Retrying(_sink(each, rig, cameras))
+            sink: Sink = Retrying(_sink(each, rig, cameras), lossless=lossless)
             around = getattr(each, "around_events", None)
             sinks.append(EventRecording(sink, around) if around else sink)
     except BaseException:

@@ -47,5 +47,4 @@ def _full_size(
     result: LiveResult, pixels: NDArray[np.uint8], *, nearest: bool = False
 ) -> NDArray[np.uint8]:
     """Undo the half size of a rig that is short of time: a stream and a file have one size."""
-    height, width = result.result.prepared.visible_shape or result.view or pixels.shape[:2]
-    return resize(pixels, height, width, nearest=nearest)
+    return resize(pixels, *result.result.prepared.full_size, nearest=nearest)

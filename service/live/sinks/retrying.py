@@ -9,6 +9,7 @@ from ..live_result import LiveResult
 from .sink import Sink, SinkError
 
 FIRST_S, LONGEST_S = 0.5, 8.0
+LOSSLESS_S = 30.0  # for which a result waits for its sink, if none may be lost
 
 
 class Retrying:
@@ -19,9 +20,19 @@ class Retrying:
     each result.
     """
 
-    def __init__(self, sink: Sink, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        lossless: bool = False,
+    ) -> None:
+        """If it is `lossless`, a result is tried again for half a minute before any is dropped."""
         self.name = sink.name
-        self._sink, self._clock = sink, clock
+        self._sink, self._clock, self._sleep = sink, clock, sleep
+        self._lossless = lossless
+        self._failing_since: float | None = None
         self._dropped = 0
         self._backoff, self._again = Backoff(FIRST_S, LONGEST_S), -float("inf")
 
@@ -35,13 +46,30 @@ class Retrying:
         if self._clock() < self._again:
             self._dropped += 1
             return
-        try:
-            self._sink.write(result)
-        except (SinkError, OSError):
-            self._dropped += 1
-            self._again = self._clock() + self._backoff.next_s()
-            raise
-        self._backoff.reset()
+        while True:
+            try:
+                self._sink.write(result)
+            except (SinkError, OSError):
+                self._rest()
+                if not self._waits():
+                    self._dropped += 1
+                    raise
+                self._sleep(max(0.0, self._again - self._clock()))
+            else:
+                self._backoff.reset()
+                self._failing_since = None
+                return
+
+    def _rest(self) -> None:
+        """Begin a pause that is longer than the last one."""
+        now = self._clock()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        self._again = now + self._backoff.next_s()
+
+    def _waits(self) -> bool:
+        """Whether the result waits for the sink to work again."""
+        assert self._failing_since is not None  # `_rest` was called
+        return self._lossless and self._clock() - self._failing_since < LOSSLESS_S
 
     def close(self) -> None:
         """Finish the sink."""

@@ -10,6 +10,8 @@ from ..live_result import LiveResult
 from .sink_error import SinkError as SinkError
 
 WAITING = 8  # results that a sink may be behind
+CLOSE_S = 10.0  # for what waits when a sink is closed
+CLOSE_LOSSLESS_S = 45.0  # the same if nothing may be lost: a sink that fails is tried for 30 s
 
 
 class Sink(Protocol):
@@ -72,8 +74,10 @@ class SinkThread:
         except Full:
             self._dropped += 1
 
-    def close(self, timeout_s: float = 10) -> bool:
+    def close(self, timeout_s: float | None = None) -> bool:
         """Write what waits and close the sink; gives whether it ended in time."""
+        if timeout_s is None:
+            timeout_s = CLOSE_LOSSLESS_S if self._lossless else CLOSE_S
         due = time.monotonic() + timeout_s
         try:
             self._waiting.put(None, timeout=timeout_s)

@@ -25,7 +25,7 @@ from segmif.imaging.headers import Header, ImageError
 from .sandbox import SandboxLimits, confine, limit_cpu
 
 MESSAGE_BYTES = 4096
-NICE = 5  # as the threads of the service that wait for it
+NICE = 1  # as the threads of the service that wait for it
 
 
 def main(descriptor: int) -> None:

@@ -12,10 +12,24 @@ import pytest
 from websockets.sync.client import connect
 
 from segmif.imaging.codecs import encode_jpeg
+from segmif.runtime import Runtime
 from segmif.sources.frame import Part, SourceFrame
+from segmif.thermal.gain_control import GainRule
+from service.live.events.view import View
+from service.live.live_result import LiveResult
 from service.live.lost_camera import LostCamera
 from service.live.pair_queue import LivePair, PairQueue
+from service.pipeline.decode import Decoded
+from service.pipeline.half_size import halved
+from service.pipeline.infer import PairRules, align_pair, infer
+from service.pipeline.objects import ObjectRules
+from service.pipeline.result import Result
+from service.pipeline.result_objects import with_objects
+from service.pipeline.stage_times import StageTimes
+from service.schemas.pair_options import PairOptions
+from tests.conftest import HOT
 from tests.segmif.sources.senders import RtspCamera, mjpeg_server
+from tests.service.live.sinks.conftest import runtime  # noqa: F401  a fixture
 from tests.service.live.test_run import ask, done, running, socket_url, wait_until
 
 MS = 1_000_000
@@ -104,6 +118,7 @@ async def test_stamps_rise_when_the_visible_camera_comes_back() -> None:
         for part, there in (("infrared", True), ("visible", not 4 <= at < 32)):
             if there:
                 late_ms = 200 if part == "visible" else 0
+                queue.look(part, frame(stamp - late_ms, at))  # type: ignore[arg-type]
                 await queue.put(part, frame(stamp - late_ms, at))  # type: ignore[arg-type]
         while queue._pairs:
             pairs.append(await queue.get())  # type: ignore[arg-type]
@@ -115,3 +130,22 @@ async def test_stamps_rise_when_the_visible_camera_comes_back() -> None:
     assert stamps == sorted(set(stamps))
     counts = queue.unpaired, queue.counts
     assert sum(queue.unpaired.values()) > 0, counts
+
+
+def test_infrared_alone_at_half_size_has_boxes_in_the_pixels_of_its_view(
+    runtime: Runtime,  # noqa: F811
+) -> None:
+    heat = np.full((64, 96), 40, np.uint8)
+    heat[16:48, 30:60] = HOT + 20
+    times, options = StageTimes(), PairOptions(sensors="infrared")
+    prepared = align_pair(Decoded(None, heat), PairRules(10**6), times, options)
+    found = {}
+    for name, each in {"whole": prepared, "half": halved(prepared)}.items():
+        result = Result(
+            infer(runtime, each.pair, times), each, runtime, GainRule(), times, name, None
+        )
+        found[name] = with_objects(result, ObjectRules(), None).objects
+        assert View(LiveResult("rig", 0, None, None, result), {}).size == (64, 96)
+    whole, half = (found[name].found[0] for name in ("whole", "half"))  # type: ignore[union-attr]
+    assert half.box == pytest.approx(whole.box, abs=2)
+    assert half.area == pytest.approx(whole.area, rel=0.1)

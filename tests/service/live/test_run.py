@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -89,8 +89,8 @@ def done(client: httpx.Client, rig: str) -> int:
     return int(rigs.get(rig, 0))
 
 
-def ask(socket: ClientConnection) -> tuple[dict[str, Any], dict[str, bytes]]:
-    socket.send("next")
+def ask(socket: ClientConnection, text: str = "next") -> tuple[dict[str, Any], dict[str, bytes]]:
+    socket.send(text)
     return parts_of(socket.recv(10))
 
 
@@ -102,6 +102,11 @@ def test_two_cameras_become_pictures_numbers_and_counters(
         wait_until(lambda: done(client, "front") > 20, process)
         with connect(socket_url(client, "front")) as socket:
             seen = [ask(socket) for _ in range(5)]
+            _, fused = ask(socket, "next fused")
+            again, both = ask(socket, "next fused mask")
+            socket.send("next heat")
+            with pytest.raises(ConnectionClosed, match=r"send the text 'next'.*fused"):
+                socket.recv(10)
         (state,) = client.get("/live").json()["rigs"]
         metrics = client.get("/metrics").text
     sequences = [header["sequence"] for header, _ in seen]
@@ -112,6 +117,8 @@ def test_two_cameras_become_pictures_numbers_and_counters(
     assert counts[mask > 0].min() > counts[mask == 0].min()  # the stand-in marks what is hot
     assert header["report"]["pair"]["skew_ms"] == 0
     assert {"visible", "infrared", "fused", "mask", "counts"} <= parts.keys()
+    assert [set(each) for each in (fused, both)] == [{"fused"}, {"fused", "mask"}]
+    assert again["shape"] == again["view"] == [64, 96]
     assert state["sources"]["visible"]["state"] == "connected"
     assert state["sources"]["infrared"]["unpaired"] <= 1
     assert 'segmif_live_pairs_total{outcome="ok",rig="front"}' in metrics

@@ -4,6 +4,7 @@ import json
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Rigs:
         self.report, self.states = report, [state("gate"), state("yard")]
         self.sockets: list[WebSocketRoute] = []
         self.asked = 0
+        self.names: set[str] = set()  # of the parts that were asked for last
         self.bounds = 10**6  # results until the camera gives no more
 
     def route(self, page: Page) -> None:
@@ -80,7 +82,9 @@ class Rigs:
             socket.on_message(lambda text: self.answer(socket, text))
 
     def answer(self, socket: WebSocketRoute, text: str | bytes) -> None:
-        assert text == "next"
+        word, *names = str(text).split(" ")
+        assert word == "next"
+        self.names = set(names)
         if self.asked < self.bounds:
             self.asked += 1
             socket.send(self.message())
@@ -98,8 +102,11 @@ class Rigs:
                 zlib.compress(COUNTS.astype("<u2").tobytes()),
             ),
         ]
+        parts = [part for part in parts if part[0]["name"] in self.names]
         header = {
             "rig": "gate",
+            "shape": [HEIGHT, WIDTH],
+            "view": [HEIGHT, WIDTH],
             "sequence": self.asked,
             "visible_ns": 1,
             "infrared_ns": 2,
@@ -150,8 +157,33 @@ def test_live_pictures_are_shown_and_read_out(page: Page, rigs: Rigs) -> None:
         expect(page.locator("#read-class")).to_have_text(name)
     assert not page.is_visible("#pair") and not page.is_visible("#keep")
     asked = rigs.asked
-    page.wait_for_timeout(200)
-    assert rigs.asked > asked  # the page asks for more
+    until(page, lambda: rigs.asked > asked)  # the page asks for more
+
+
+def until(page: Page, holds: Callable[[], bool], limit_s: int = 15) -> None:
+    for _ in range(20 * limit_s):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    assert holds()
+
+
+def test_what_is_shown_is_asked_for_and_no_more(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-numbers >> text=24.9")
+    expect(page.locator("#read-counts")).not_to_have_text(re.compile(r"\d"))
+    until(page, lambda: rigs.names == {"fused", "mask", page.input_value("#left-view")})
+    rigs.bounds = rigs.asked  # the camera gives no more: what is chosen now is asked for at once
+    page.select_option("#left-view", "infrared")
+    until(page, lambda: rigs.names == {"fused", "mask", "infrared"})
+    rigs.bounds = 10**6
+    page.select_option("#right-view", "visible")
+    until(page, lambda: rigs.names == {"infrared", "visible"})
+    page.mouse.move(*pixel_on_screen(page, 40, 20, WIDTH, HEIGHT))
+    expect(page.locator("#read-counts")).to_have_text(str(COUNTS[20, 40]))
+    assert rigs.names == {"visible", "infrared", "mask", "confidence", "counts"}
+    assert colour_at(page, pixel_on_screen(page, 40, 20, WIDTH, HEIGHT)) != (0, 0, 0)
+    page.mouse.move(5, 5)
+    expect(page.locator("#read-counts")).not_to_have_text(re.compile(r"\d"))
 
 
 def test_boxes_zones_and_events_are_shown(page: Page, rigs: Rigs) -> None:

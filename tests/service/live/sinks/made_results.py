@@ -14,7 +14,8 @@ from service.live.live_result import LiveResult
 from service.live.sinks.open_sinks import open_sinks
 from service.live.sinks.settings import SETTINGS
 from service.pipeline.decode import Decoded
-from service.pipeline.infer import PairRules, align_pair, halved, infer
+from service.pipeline.half_size import halved
+from service.pipeline.infer import PairRules, align_pair, infer
 from service.pipeline.result import Result
 from service.pipeline.stage_times import StageTimes
 

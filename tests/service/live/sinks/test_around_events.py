@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from service.live.live_result import LiveResult
 from service.live.sinks.open_sinks import open_sinks
 from service.live.sinks.settings import SETTINGS
@@ -47,12 +49,16 @@ def test_each_event_has_its_file_with_seconds_before_and_after(
     assert sink.dropped == 0
 
 
-def test_memory_is_bounded_and_what_it_costs_is_counted(results: Results, tmp_path: Path) -> None:
+def test_memory_is_bounded_and_what_it_costs_is_counted(
+    results: Results, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = next(results(1))
     sink = opened(tmp_path, before_s=100, after_s=0, memory_mb=8.5 * first.nbytes / 1e6)
     for result in with_events(results(52)):
         sink.write(result)
     sink.close()
+    (said,) = caplog.messages  # once for all events
+    assert "holds 0.2 s before an event, and before_s is 100: raise memory_mb" in said
     # What was already written is not written again.
     assert recorded(tmp_path) == [[*range(13, 25)], [*range(25, 30)], [*range(43, 52)]]
     assert sink.dropped == 0

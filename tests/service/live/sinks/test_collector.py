@@ -12,6 +12,7 @@ import pytest
 from segmif.imaging.codecs import read_infrared, read_visible
 from segmif.runtime import Runtime
 from service.live.live_result import LiveResult
+from service.live.sinks import collect_rules
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.settings import CollectSettings
 from service.live.sinks.sink import Sink
@@ -74,6 +75,22 @@ def test_what_is_sure_is_kept_by_chance_or_if_its_mask_flickers(
     )
     (report,) = (tmp_path / "calm/report").iterdir()
     assert json.loads(report.read_text())["reasons"] == ["flicker"]
+
+
+def test_pairs_are_compared_for_what_is_due_alone(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+
+    def flickers(before: LiveResult, now: LiveResult) -> bool:
+        compared.append(now.sequence)
+        return now.sequence == 1
+
+    monkeypatch.setattr(collect_rules, "_flickers", flickers)
+    sink = opened(tmp_path, every_s=3.5 * PERIOD_NS / 1e9)
+    for result in make_results(runtime, 6):
+        sink.write(result)
+    assert compared == [1, 5]
 
 
 def test_the_oldest_make_room_and_a_torn_pair_is_cleared(runtime: Runtime, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -81,6 +82,33 @@ def test_an_error_is_said_once_until_the_sink_works_again(
     assert after == [None, None, full, full, full, None, full]
     assert thread.error is None
     assert thread.dropped == 4
+
+
+@pytest.mark.parametrize(("outage_s", "lost"), [(20, []), (100, [2, 3])])
+def test_a_lossless_sink_that_fails_is_tried_with_the_same_result(
+    results: Results, outage_s: float, lost: list[int]
+) -> None:
+    now, taken = [0.0], list[int]()
+
+    class Down(Slow):
+        def write(self, result: LiveResult) -> None:
+            if result.sequence == 2 and not taken[2:] and not now[0]:
+                now[0] = 1e-3
+            if 0 < now[0] < outage_s:
+                raise SinkError("the server is away")
+            taken.append(result.sequence)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    sink = Retrying(Down(), lambda: now[0], sleep, lossless=True)
+    for result in results(6):
+        with suppress(SinkError):
+            sink.write(result)
+        if sink.dropped == 2:
+            now[0] = 1000.0
+    assert taken == [number for number in range(6) if number not in lost]
+    assert sink.dropped == len(lost)
 
 
 @pytest.mark.parametrize("count", [1, 2 * WAITING])

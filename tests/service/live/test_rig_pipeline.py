@@ -1,0 +1,135 @@
+"""How a rig keeps the network busy, and in what order and how much it hands on."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from segmif.runtime import Runtime
+from service.live.events.rules import ObjectRule
+from service.live.live_metrics import LiveMetrics
+from service.live.live_result import LiveResult
+from service.live.open_rig import open_rig
+from service.live.rig_pipeline import AT_NETWORK, IN_WORK, RigPipeline
+from service.live.rig_settings import LiveSettings, RigSettings
+from service.pipeline.infer import PairRules
+from service.pipeline.result import Result
+from service.scheduler.dispatcher import Dispatcher
+from service.scheduler.pair_request import PairRequest
+from service.scheduler.worker_threads import Workers
+from tests.service.live.sinks.conftest import results, runtime  # noqa: F401  fixtures
+
+pytestmark = pytest.mark.anyio
+SOURCE = "synthetic:96x64@50"
+PERSONS = ObjectRule(name="intruder", kind="object", classes=("person",))
+
+
+class HeldDispatcher:
+    """Notes the pairs that it gets, and ends them when the test says so."""
+
+    def __init__(self, result: Result) -> None:
+        self.result, self.computes = result, True
+        self.requests: list[PairRequest] = []
+        self.ends: list[asyncio.Event] = []
+        self.arrived: dict[int, asyncio.Event] = defaultdict(asyncio.Event)  # by count
+        self.rules = replace(PairRules(10**6), memory=True)
+        self.runtime = result.runtime
+        self.batcher = SimpleNamespace(busy_s=0.0)
+        self.queues = SimpleNamespace(viewers=Workers(1, "viewer"))
+
+    async def process(self, request: PairRequest, finish: Callable[[Result], Result]) -> Result:
+        self.requests.append(request)
+        self.arrived[len(self.requests)].set()
+        self.ends.append(asyncio.Event())
+        if self.computes:
+            request.computed()
+        await self.ends[-1].wait()
+        return replace(self.result, request_id=request.request_id)
+
+    def end_all(self) -> None:
+        for each in reversed(self.ends):
+            each.set()
+
+
+class Kept:
+    """A sink that remembers."""
+
+    name, dropped = "kept", 0
+
+    def __init__(self) -> None:
+        self.sequences: list[int] = []
+
+    def write(self, result: LiveResult) -> None:
+        assert result.result.request_id == f"rig-{result.sequence}"
+        self.sequences.append(result.sequence)
+
+    def close(self) -> None:
+        pass
+
+
+Held = tuple[RigPipeline, HeldDispatcher, Kept]
+
+
+@asynccontextmanager
+async def held_rig(result: Result, **changed: Any) -> AsyncIterator[Held]:
+    settings = RigSettings(visible=SOURCE, infrared=SOURCE, **changed)
+    dispatcher, sink = HeldDispatcher(result), Kept()
+    opened = replace(open_rig(settings, LiveSettings(rigs=(settings,))), sinks=[sink])
+    metrics = LiveMetrics(CollectorRegistry())
+    pipeline = RigPipeline(opened, cast(Dispatcher, dispatcher), metrics)
+    running = asyncio.create_task(pipeline.run())
+    try:
+        yield pipeline, dispatcher, sink
+    finally:
+        running.cancel()
+        dispatcher.end_all()
+        await pipeline.close()
+        dispatcher.queues.viewers.close()
+
+
+async def begun(dispatcher: HeldDispatcher, count: int) -> None:
+    async with asyncio.timeout(60):
+        await dispatcher.arrived[count].wait()
+    await asyncio.sleep(0.1)  # more would have come by now
+
+
+@pytest.fixture
+def result(results: Callable[..., Iterator[LiveResult]], runtime: Runtime) -> Result:  # noqa: F811
+    return next(results(1)).result
+
+
+async def test_memory_and_objects_do_not_keep_the_network_waiting(result: Result) -> None:
+    async with held_rig(result) as (pipeline, dispatcher, sink):
+        await begun(dispatcher, IN_WORK)  # they have left the network, and are not done
+        assert len(dispatcher.requests) == IN_WORK
+        dispatcher.computes = False
+        for end in reversed(dispatcher.ends[1:]):
+            end.set()
+        await asyncio.sleep(0.05)
+        assert pipeline.last is None  # none passes the first
+        dispatcher.ends[0].set()
+        await begun(dispatcher, IN_WORK + AT_NETWORK)
+        assert len(dispatcher.requests) == IN_WORK + AT_NETWORK
+        assert sink.sequences == list(range(IN_WORK))
+
+
+@pytest.mark.parametrize(("events", "objects"), [((), False), ((PERSONS,), True)])
+async def test_a_rig_that_is_short_of_time_asks_for_less(
+    result: Result, events: tuple[ObjectRule, ...], objects: bool
+) -> None:
+    async with held_rig(result, events=events) as (pipeline, dispatcher, _):
+        await begun(dispatcher, 1)
+        first = dispatcher.requests[0].options
+        pipeline.ladder.place = 1
+        dispatcher.end_all()
+        await begun(dispatcher, IN_WORK + 1)
+        last = dispatcher.requests[-1].options
+        pipeline.ladder.place = 0
+    assert (first.memory, first.objects) == (None, True)
+    assert (last.memory, last.objects) == (False, objects)
