@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from export import to_onnx
+from export.__main__ import main
 from export.attention_function import local_function
 from export.to_engine import prepare
 from export.to_onnx import ExportError, check, check_labels, export, feeds, to_model
-from segmif.__main__ import main
 from segmif.frames import OUTPUTS
 from segmif.manifest import Manifest
 from segmif.model.network import Network
@@ -78,7 +78,7 @@ def test_plain_operators_open_where_local_functions_are_refused(
     weights, out = tmp_path / "nano.safetensors", tmp_path / "nano.inline.onnx"
     save_network(network, weights, {"steps": 0})
     monkeypatch.setattr(to_onnx, "to_model", lambda _: model)  # made above, in seconds
-    assert main(["export", "onnx", "--weights", str(weights), "--inline"]) == 0
+    assert main(["onnx", "--weights", str(weights), "--inline"]) == 0
     plain = onnx.load(out)
     assert not plain.functions and {node.domain for node in plain.graph.node} == {""}
     assert all(dim.dim_param for dim in plain.graph.input[0].type.tensor_type.shape.dim[:3])
