@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .report import Provenance
 
 WEIGHTS = (".safetensors", ".onnx", ".engine")
-FUSION_SET, MASK_SET = "folder:msrs_test", "mfnet:mfnet:val"
+FUSION_SET, MASK_SET = "pairs:msrs_test", "mfnet:mfnet:val"
 
 
 @dataclass(frozen=True)
