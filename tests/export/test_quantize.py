@@ -9,7 +9,6 @@ import onnx
 import pytest
 
 from export.quantize import quantize
-from export.to_onnx import export
 from segmif.frames import FramePair
 from segmif.imaging import codecs
 from segmif.manifest import Manifest
@@ -33,10 +32,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def sources(half: Path) -> dict[str, Path]:
     """`nano` as it is shipped, and in FP16."""
-    half = tmp_path_factory.mktemp("half") / "nano.fp16.onnx"
-    export(WEIGHTS.with_suffix(".safetensors"), half, "fp16")
     return {"fp32": WEIGHTS, "fp16": half}
 
 

@@ -9,7 +9,6 @@ from unittest.mock import MagicMock
 
 import onnx
 import pytest
-import torch
 
 from export import to_engine
 from export.quantize import quantize
@@ -23,26 +22,14 @@ from export.to_engine import (
     prepare,
     up_to_date,
 )
-from export.to_onnx import export
 from segmif import cli
 from segmif.manifest import Manifest, sha256
-from segmif.model.network import Network
-from segmif.model.weights import save_network
 from segmif.runtime import tensorrt_
 from segmif.runtime.errors import ArtefactError, DeviceError
 from segmif.runtime.tensorrt_ import Machine
 from tests.segmif.runtime.fakes import fake_tensorrt
 
 MACHINE = Machine("10.16.1", "Fake GPU", "9.0", "13.0")
-
-
-@pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("half")
-    torch.manual_seed(0)
-    save_network(Network("nano").eval(), folder / "nano.safetensors", {"steps": 0})
-    export(folder / "nano.safetensors", folder / "nano.onnx", "fp16")  # checked against float64
-    return folder / "nano.onnx"
 
 
 OURS, NONE = frozenset({"InteractiveAttention", "Pixels"}), frozenset[str]()

@@ -8,31 +8,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-import torch
 
 from export import verify as program
 from export.__main__ import COMMANDS
 from export.quantize import quantize
-from export.to_onnx import export
 from export.tolerance import Deviation
 from segmif import cli
 from segmif.folders import pairing_of
 from segmif.imaging import codecs
-from segmif.model.network import Network
-from segmif.model.weights import save_network
+from segmif.manifest import Manifest
+
+WEIGHTS = Path(__file__).parents[2] / "weights"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two networks with FP16 ONNX files of theirs, and two labelled pairs."""
+def folder(tmp_path_factory: pytest.TempPathFactory, half: Path) -> Path:
+    """`nano`, its ONNX files, that of another network in FP16, and two labelled pairs."""
     folder = tmp_path_factory.mktemp("verify")
-    for seed, name in enumerate(("ours", "other")):
-        torch.manual_seed(seed)
-        save_network(Network("nano").eval(), folder / f"{name}.safetensors", {"steps": 0})
-    export(folder / "ours.safetensors", folder / "ours.onnx")
-    export(folder / "ours.safetensors", folder / "ours.fp16.onnx", "fp16")
-    export(folder / "other.safetensors", folder / "other.fp16.onnx", "fp16")
+    nano = WEIGHTS / "nano.onnx"
+    for source, name in (
+        (nano.with_suffix(".safetensors"), "ours.safetensors"),
+        (nano, "ours.onnx"),
+        (half, "ours.fp16.onnx"),
+    ):
+        Manifest.read(source).save(folder / name, source.read_bytes())
+    other = onnx.load(half)
+    for tensor in other.graph.initializer:
+        if tensor.name == "core.encoder.levels.0.0.0.weight":
+            weight = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(-weight, tensor.name))
+    Manifest.read(half).save(folder / "other.fp16.onnx", other.SerializeToString())
     random = np.random.default_rng(0)
     for kind, shape in (("visible", (70, 90, 3)), ("infrared", (70, 90)), ("label", (70, 90))):
         (folder / kind).mkdir()
