@@ -12,32 +12,46 @@ from export import to_onnx
 from export.__main__ import main
 from export.attention_function import local_function
 from export.to_engine import prepare
-from export.to_onnx import ExportError, check, check_labels, export, feeds, to_model
+from export.to_onnx import ExportError, check, check_labels, export, feeds
+from segmif.classes import Taxonomy, overlay
+from segmif.client import Client
 from segmif.frames import OUTPUTS
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from segmif.ops.hia import gram, plain
+from segmif.runtime import open_runtime
 from segmif.runtime.errors import ArtefactError
 from segmif.runtime.onnxruntime_ import onnxruntime
+from service.settings import Settings
 from tests.segmif.ops.test_hia import arguments, error
+from tests.service.conftest import serving
+
+WALKERS = Taxonomy("walkers", ("person", "background"), ((220, 20, 60), (0, 0, 0)))
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
+    """Of two classes, whose persons have the id 0."""
     torch.manual_seed(0)
-    return Network("nano").eval()
+    return Network("nano", WALKERS).eval()
 
 
 @pytest.fixture(scope="module")
-def model(network: Network) -> onnx.ModelProto:
-    return to_model(network)
+def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "nano.onnx"
+    save_network(network, out.with_suffix(".safetensors"), {"steps": 0})
+    export(out.with_suffix(".safetensors"), out)  # checks at sizes that were not exported at
+    return out
 
 
-def test_exported_file_runs_and_says_what_it_is(network: Network, tmp_path: Path) -> None:
-    weights, out = tmp_path / "nano.safetensors", tmp_path / "nano.onnx"
-    save_network(network, weights, {"steps": 0})
-    export(weights, out)  # checks against torch at sizes that were not exported at
+@pytest.fixture(scope="module")
+def model(exported: Path) -> onnx.ModelProto:
+    return onnx.load(exported)
+
+
+def test_exported_file_runs_and_says_what_it_is(network: Network, exported: Path) -> None:
+    weights, out = exported.with_suffix(".safetensors"), exported
     manifest = Manifest.read(out)
     assert manifest.variant == "nano"
     assert manifest.source_sha256 == Manifest.read(weights).sha256
@@ -52,6 +66,20 @@ def test_exported_file_runs_and_says_what_it_is(network: Network, tmp_path: Path
         "tint": "float32",
     }
     assert manifest.default_tint == network.config.tint
+
+
+def test_classes_of_ones_own_are_served(exported: Path) -> None:
+    visible = np.full((64, 96, 3), 90, np.uint8)
+    with (
+        serving(Settings(weights=exported), open_runtime(exported, threads=1)) as http,
+        Client(str(http.base_url)) as client,
+    ):
+        answer = client.fuse(visible, visible[..., 0], **{"return": "mask,overlay"})  # type: ignore[arg-type]
+        told = str(http.get("/classes").json())
+        fused = client.fuse(visible, visible[..., 0]).fused
+    assert [each["name"] for each in answer.report["classes"]] == list(WALKERS.names)
+    assert "background" in told and "220" in told
+    np.testing.assert_array_equal(answer.overlay, overlay(fused, answer.labels, WALKERS))
 
 
 def test_weights_are_not_written_over(network: Network, tmp_path: Path) -> None:

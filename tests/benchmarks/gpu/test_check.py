@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from benchmarks.gpu.timing import REPEATS, one_call_ms
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "benchmarks.gpu.check"]
+
+Whole = tuple[int, dict[str, Any], str]  # as `rehearsed` gives it
 
 FAKE_TENSORRT = {"PYTHONPATH": f"{ROOT}/tests/docker/fakes:{ROOT}", "FAKE_TORCH": "1"}
 
@@ -27,9 +30,17 @@ def rehearsed(out: Path, *flags: str, **environment: str) -> tuple[int, dict[str
     return code, json.loads(found.read_text()), text.read_text()
 
 
-def test_rows_say_where_how_fast_and_whether_rightly(tmp_path: Path) -> None:
-    parts = ["machine", "attention_errors", "pixels", "onnxruntime"]
-    code, found, text = rehearsed(tmp_path, "--parts", *parts)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """One rehearsal for several tests: each part is a process that imports torch anew."""
+    parts = ["machine", "attention_errors", "profile", "pixels", "onnxruntime"]
+    if not find_spec("tensorrt"):
+        parts += ["layers", "tensorrt_native", "tensorrt_paper"]
+    return rehearsed(tmp_path_factory.mktemp("whole"), "--most", "600", "--parts", *parts)
+
+
+def test_rows_say_where_how_fast_and_whether_rightly(whole: Whole) -> None:
+    code, found, text = whole
     (machine,) = found["machine"]
     assert machine["gpu"] == "rehearsal" and machine["ceilings"]["copy_gb_s"] > 0
     assert machine["onnxruntime"][0].isdigit() and "tensorrt" in machine
@@ -86,20 +97,17 @@ def test_engines_are_timed_and_judged(tmp_path: Path) -> None:
     assert found["layers"][1] == {"layer": "network", "us_a_pair": 500}
 
 
-def test_without_tensorrt_its_parts_take_no_time(tmp_path: Path) -> None:
-    parts = ["machine", "layers", "tensorrt_native", "tensorrt_paper"]
-    _, found, _ = rehearsed(tmp_path, "--parts", *parts)
-    if not found["machine"][0]["tensorrt"].startswith("none"):
-        pytest.skip("TensorRT is installed here")
-    engines = {name: rows for name, rows in found.items() if name not in ("command", "machine")}
+@pytest.mark.skipif(bool(find_spec("tensorrt")), reason="TensorRT is installed here")
+def test_without_tensorrt_its_parts_take_no_time(whole: Whole) -> None:
+    engines = {name: rows for name, rows in whole[1].items() if name.startswith(check.ENGINE_PARTS)}
     assert engines.keys() >= {"onnx_edge", "onnx_paper", "layers", "tensorrt_paper"}
     assert all(row["left_out"].startswith("none: ") for rows in engines.values() for row in rows)
 
 
-def test_where_the_time_goes_is_asked_third_and_shown_first(tmp_path: Path) -> None:
+def test_where_the_time_goes_is_asked_third_and_shown_first(whole: Whole) -> None:
     assert check.PARTS[:3] == ("machine", "attention_errors", "profile")
     assert check.PARTS[-1] == "compiled" and check.QUARTER_S < 60 * 15
-    _, found, text = rehearsed(tmp_path, "--most", "600", "--parts", "machine", "profile")
+    _, found, text = whole
     assert text.startswith("profile\n") and found["profile"][0]["us_a_pair"] > 0
 
 

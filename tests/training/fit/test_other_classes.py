@@ -3,23 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import torch
 
-from export.to_onnx import export
 from segmif.classes import FMB, MFNET, Taxonomy, overlay
-from segmif.client import Client
 from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest
 from segmif.model.class_transfer import class_dependent_tensors, network_with_classes
 from segmif.model.config import VARIANTS
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
-from segmif.runtime import open_runtime
-from service.settings import Settings
-from tests.service.conftest import serving
 from training.config import TrainConfig
 from training.data.samples import Phase
 from training.data.sources import Source
@@ -93,24 +87,8 @@ def test_shipped_weights_are_tuned_to_classes_of_ones_own(
     train(CONFIG, root, root / "tuned", out, start=NANO)
     moved = dict(load_network(out).named_parameters())
     assert not torch.equal(moved["core.mask.classify.weight"], after["core.mask.classify.weight"])
-    onnx = root / "walkers.onnx"
-    export(out, onnx)
-    with (
-        serving(Settings(weights=onnx), open_runtime(onnx, threads=1)) as http,
-        Client(str(http.base_url)) as client,
-    ):
-        check_service(http, client)
-
-
-def check_service(http: httpx.Client, client: Client) -> None:
-    """A service of these classes names them, and draws persons though their id is 0."""
-    visible = np.full((*SIZE, 3), 90, np.uint8)
-    answer = client.fuse(visible, visible[..., 0], **{"return": "mask,overlay"})  # type: ignore[arg-type]
-    assert [each["name"] for each in answer.report["classes"]] == list(WALKERS.names)
-    told = http.get("/classes").json()
-    assert "background" in str(told) and "220" in str(told)
-    fused = client.fuse(visible, visible[..., 0]).fused
-    np.testing.assert_array_equal(answer.overlay, overlay(fused, answer.labels, WALKERS))
+    # tests/export has such a network exported and served
+    assert Manifest.read(out).classes == load_network(out).config.taxonomy == WALKERS
 
 
 def test_persons_are_drawn_whatever_their_id() -> None:
