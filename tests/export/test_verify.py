@@ -21,6 +21,7 @@ from segmif.imaging import codecs
 from segmif.manifest import Manifest
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
+SAMPLES = Path(__file__).parents[2] / "service" / "web" / "samples"
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, half: Path) -> Path:
             weight = onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(-weight, tensor.name))
     Manifest.read(half).save(folder / "other.fp16.onnx", other.SerializeToString())
-    random = np.random.default_rng(0)
-    for kind, shape in (("visible", (70, 90, 3)), ("infrared", (70, 90)), ("label", (70, 90))):
+    for kind in ("visible", "infrared", "label"):
         (folder / kind).mkdir()
-        for name in ("1.png", "2.png"):
-            top = 9 if kind == "label" else 256
-            codecs.write_png(folder / kind / name, random.integers(0, top, shape, np.uint8))
+    random = np.random.default_rng(0)
+    part = np.s_[200:270, 280:370]  # of scenes: in noise the network is sure of everything
+    for name in ("day", "night"):
+        visible = codecs.read_visible(SAMPLES / name / "visible.png")[part]
+        infrared = codecs.read_infrared(SAMPLES / name / "infrared.png")[part]
+        codecs.write_png(folder / "visible" / f"{name}.png", np.ascontiguousarray(visible))
+        codecs.write_png(folder / "infrared" / f"{name}.png", np.ascontiguousarray(infrared))
+        labels = random.integers(0, 9, infrared.shape, np.uint8)
+        codecs.write_png(folder / "label" / f"{name}.png", labels)
     return folder
 
 
