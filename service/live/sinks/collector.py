@@ -66,8 +66,8 @@ class Collector:
             or None in (prepared.visible_shape, prepared.infrared_shape)
         ):
             return
-        self._last |= dict.fromkeys(reasons, result.stamp_ns)
         if self._seen.add(result):
+            self._last |= dict.fromkeys(reasons, result.stamp_ns)
             try:
                 self._write(result, reasons)
             except OSError as error:
