@@ -79,7 +79,7 @@ class Seen:
         pair = result.result.prepared.pair
         frames = (luma(pair.visible), pair.infrared)
         small = np.stack([resize(frame, *SMALL) for frame in frames]).astype(np.float32)
-        if any(np.abs(small - other).mean() < ALIKE for other in self._small):
+        if self._small and (np.abs(np.stack(self._small) - small).mean((1, 2, 3)) < ALIKE).any():
             return False
         self._small.append(small)
         return True
