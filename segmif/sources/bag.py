@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segmif.files import check_regular
-from segmif.imaging.image_header import ImageError
 from segmif.install import install_command
 from segmif.sources import unfinished_mcap
-from segmif.sources.base import SourceBase, ThreadedReader
-from segmif.sources.camera_info import StatedCamera, info_topics
+from segmif.sources.base import ThreadedReader
+from segmif.sources.camera_info import info_topics
 from segmif.sources.frame import Part, SourceError, SourceFrame
+from segmif.sources.message_source import MessageSource
 from segmif.sources.options import SourceOptions
-from segmif.sources.ros_images import header_of, pixels_of
-from segmif.sources.stamps import LATE_NS, RisingStamps
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -69,17 +67,15 @@ def _infos_of(reader: "AnyReader", topic: str) -> "list[Connection]":
     return [one for one in found if one.msgtype.endswith("/CameraInfo")]
 
 
-class BagSource(SourceBase):
+class BagSource(MessageSource):
     """The images of one topic of a recording, with the CameraInfo below or beside it."""
 
     def __init__(
         self, path: Path, topic: str | None, address: str, part: Part, options: SourceOptions
     ) -> None:
         """Without a topic the recording must have one topic with images."""
-        super().__init__(address)
-        self._path, self._topic, self._part = path, topic or options.topic, part
-        self._stamps = RisingStamps(options.period_ns, LATE_NS)
-        self._stated = StatedCamera(address)
+        super().__init__(address, part, options)
+        self._path, self._topic = path, topic or options.topic
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames in the order of the recording; raises SourceError."""
@@ -91,7 +87,7 @@ class BagSource(SourceBase):
             for kind, recorded_ns, message in self._messages():
                 if self.closed.is_set():
                     return
-                if frame := self._frame(message, kind, recorded_ns):
+                if frame := self._frame(message, kind, recorded_ns, "source"):
                     given += 1
                     yield frame
             self.check_given(given)
@@ -145,24 +141,3 @@ class BagSource(SourceBase):
                 f"{', '.join(topics) or 'none'}"
             )
         return topics[0]
-
-    def _frame(self, message: Any, kind: str, recorded_ns: int) -> SourceFrame | None:
-        try:
-            pixels = pixels_of(message, kind, self._part)
-        except ImageError as error:
-            if error.kind == "damaged":
-                self.damaged += 1
-                return None
-            raise
-        header = header_of(message)
-        stamp_ns = self._stamps.next(header.stamp_ns or recorded_ns)
-        if stamp_ns is None:
-            self.dropped += 1
-            return None
-        return SourceFrame(
-            pixels,
-            stamp_ns,
-            name=str(stamp_ns),
-            frame_id=header.frame_id,
-            camera=self._stated.camera,
-        )

@@ -6,32 +6,29 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from segmif.imaging.image_header import ImageError
 from segmif.install import install_command
-from segmif.sources.base import POLL_S, SourceBase, ThreadedReader
-from segmif.sources.camera_info import CAMERA_INFO, StatedCamera, info_topics
+from segmif.sources.base import POLL_S, ThreadedReader
+from segmif.sources.camera_info import CAMERA_INFO, info_topics
 from segmif.sources.frame import Part, SourceError, SourceFrame
+from segmif.sources.message_source import MessageSource
 from segmif.sources.options import SourceOptions
-from segmif.sources.ros_images import IMAGES, header_of, pixels_of
+from segmif.sources.ros_images import IMAGES
 from segmif.sources.ros_node import IN_DEPTH, RosError, RosNode, check_ros
-from segmif.sources.stamps import LATE_NS, RisingStamps
 
 NAME = re.compile(r"(/[A-Za-z_]\w*)+", re.ASCII)  # of a topic or a namespace
 
 
-class RosTopicSource(SourceBase):
+class RosTopicSource(MessageSource):
     """The images of one topic, with the CameraInfo below or beside it."""
 
     live = True
 
     def __init__(self, topic: str, address: str, part: Part, options: SourceOptions) -> None:
         """Raises SourceError for what is no name of a topic, and without ROS 2."""
-        super().__init__(address)
+        super().__init__(address, part, options)
         if not NAME.fullmatch(topic):
             raise SourceError(f"{address}: expected ros2:/TOPIC, as in ros2:/camera/image_raw")
-        self._topic, self._part, self._options = topic, part, options
-        self._stamps = RisingStamps(options.period_ns, LATE_NS)
-        self._stated = StatedCamera(address)
+        self._topic, self._options = topic, options
         try:
             check_ros(*IMAGES, CAMERA_INFO)
             from rosbags.typesys import Stores, get_typestore
@@ -67,7 +64,8 @@ class RosTopicSource(SourceBase):
         while not self.closed.is_set():
             node.spin_once(POLL_S)
             while waiting:
-                if frame := self._frame(waiting.popleft(), kind):
+                message = self._store.deserialize_cdr(waiting.popleft(), kind)
+                if frame := self._frame(message, kind, time.time_ns(), "arrival"):
                     yield frame
                 until = time.monotonic() + timeout_s
             if time.monotonic() > until:
@@ -93,26 +91,3 @@ class RosTopicSource(SourceBase):
 
     def _take_info(self, data: bytes) -> None:
         self._stated.see(self._store.deserialize_cdr(data, CAMERA_INFO))
-
-    def _frame(self, data: bytes, kind: str) -> SourceFrame | None:
-        message = self._store.deserialize_cdr(data, kind)
-        try:
-            pixels = pixels_of(message, kind, self._part)
-        except ImageError as error:
-            if error.kind == "damaged":
-                self.damaged += 1
-                return None
-            raise
-        header = header_of(message)
-        stamp_ns = self._stamps.next(header.stamp_ns or time.time_ns())
-        if stamp_ns is None:
-            self.dropped += 1
-            return None
-        return SourceFrame(
-            pixels,
-            stamp_ns,
-            "source" if header.stamp_ns else "arrival",
-            str(stamp_ns),
-            frame_id=header.frame_id,
-            camera=self._stated.camera,
-        )
