@@ -71,8 +71,12 @@ def _on_kernels(
 
 
 def onnx_runtime(setting: Setting) -> Iterator[Row]:
-    """Milliseconds of whole pairs through ONNX Runtime's CUDA provider, frames on the host."""
-    from segmif.runtime import open_runtime
+    """
+    Milliseconds of whole pairs through ONNX Runtime's CUDA provider, frames on the host.
+
+    Frames go by IO binding through pinned memory, as in the service, and without.
+    """
+    from segmif.runtime.onnxruntime_ import open_onnx
 
     if setting.device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, as ONNX Runtime multiplies there
@@ -81,10 +85,11 @@ def onnx_runtime(setting: Setting) -> Iterator[Row]:
         if not path.is_file():
             yield {"network": variant, "left_out": f"{path.name} is not there"}
             continue
-        runtime = open_runtime(path, device=setting.device)  # type: ignore[arg-type]
         compare = comparison(partial(tolerance, setting, variant, "fp32"))
-        yield from served(setting, runtime, compare, {"network": variant})
-        runtime.close()
+        for bound in (True, False):
+            runtime = open_onnx(path, None, setting.device, bound=bound)
+            yield from served(setting, runtime, compare, {"network": variant, "bound": bound})
+            runtime.close()
 
 
 def exported(setting: Setting, variant: str) -> Iterator[Row]:

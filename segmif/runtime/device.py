@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.install import install_command
+from segmif.runtime.driver import Driver
 from segmif.runtime.errors import ArtefactError, DeviceError
 
 MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
@@ -295,34 +296,27 @@ class _Graph:
     """A CUDA graph of work recorded from a stream, by the driver's library."""
 
     def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
-        self._library = ctypes.CDLL("libcuda.so.1")
+        self._driver = Driver()
         self._stream, self._ready = ctypes.c_void_p(stream), ctypes.c_void_p()
         recorded = ctypes.c_void_p()
-        self._call("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
+        self._driver.call("cuStreamBeginCapture_v2", self._stream, THREAD_LOCAL)
         try:
             try:
                 with _no_collection():
                     enqueue()
             finally:
-                self._call("cuStreamEndCapture", self._stream, ctypes.byref(recorded))
+                self._driver.call("cuStreamEndCapture", self._stream, ctypes.byref(recorded))
             ready, flags = ctypes.byref(self._ready), ctypes.c_ulonglong(0)
-            self._call("cuGraphInstantiateWithFlags", ready, recorded, flags)
+            self._driver.call("cuGraphInstantiateWithFlags", ready, recorded, flags)
         finally:
             if recorded:  # the instance does not need it
-                self._library.cuGraphDestroy(recorded)
+                self._driver.library.cuGraphDestroy(recorded)
 
     def launch(self) -> None:
-        self._call("cuGraphLaunch", self._ready, self._stream)
+        self._driver.call("cuGraphLaunch", self._ready, self._stream)
 
     def close(self) -> None:
-        self._library.cuGraphExecDestroy(self._ready)
-
-    def _call(self, function: str, *arguments: Any) -> None:
-        error = getattr(self._library, function)(*arguments)
-        if error:
-            name = ctypes.c_char_p()
-            self._library.cuGetErrorName(error, ctypes.byref(name))
-            raise DeviceError(f"{function}: {(name.value or b'unknown error').decode()}")
+        self._driver.library.cuGraphExecDestroy(self._ready)
 
 
 @contextmanager

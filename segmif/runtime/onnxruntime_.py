@@ -25,6 +25,8 @@ from segmif.frames import (
 )
 from segmif.machine import usable_cores
 from segmif.manifest import Manifest
+from segmif.runtime.binding import BoundSession, HostMemory
+from segmif.runtime.driver import PinnedMemory
 from segmif.runtime.errors import ArtefactError
 
 # Read when the library loads. Otherwise ONNX Runtime 1.32 looks up its maker's host and keeps a
@@ -49,14 +51,21 @@ DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
 OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
 
 # ONNX Runtime keeps the memory of the largest batch: 60 MiB for one pair of 640x480, 670 for eight.
-SHRINK_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+SHRINK_ARENA = "memory.enable_memory_arena_shrinkage"
 
 
 class OnnxNetwork:
     """A network in an ONNX Runtime session."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
-        self.name = f"onnxruntime {onnxruntime.__version__} {session.get_providers()[0]}"
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        manifest: Manifest,
+        memory: HostMemory | None = None,
+    ) -> None:
+        """With `memory`, frames go through it to the session and back, by IO binding."""
+        provider = session.get_providers()[0]
+        self.name = f"onnxruntime {onnxruntime.__version__} {provider}"
         self.manifest = manifest
         given = {node.name for node in session.get_outputs()}
         self.outputs = tuple(name for name in OUTPUTS if name in given)
@@ -64,9 +73,11 @@ class OnnxNetwork:
         self.default_tint = manifest.default_tint if takes_tint else None
         self._options = _run_options()
         self._shrinking = _run_options()
-        self._shrinking.add_run_config_entry(*SHRINK_ARENA)
+        arenas = "cpu:0" if provider == PROVIDERS["cpu"] else "cpu:0;gpu:0"
+        self._shrinking.add_run_config_entry(SHRINK_ARENA, arenas)
         self._pair = 0  # bytes of a pair in the last batch
         self._recent = self._largest = 0  # batch [bytes] since the last `trim`, and in the arena
+        self._bound = BoundSession(session, memory) if memory else None
         self._session: onnxruntime.InferenceSession | None = session
 
     def run(
@@ -78,14 +89,18 @@ class OnnxNetwork:
         confidence: bool = False,
     ) -> tuple[NDArray[np.uint8], ...]:
         """See `segmif.runtime.Runtime.run`."""
-        if self._session is None:
+        session, bound = self._session, self._bound
+        if session is None:
             raise ValueError("the runtime was closed")
         check_batch(visible, infrared)
         given = self._feeds(visible, infrared, tint)
         wanted = requested_outputs(self.outputs, confidence)
         self._pair, self._recent = prod(visible.shape[1:]), max(self._recent, visible.nbytes)
         try:
-            outputs = self._session.run(wanted, given, self._options)
+            if bound:
+                shapes = {n: _shape(n, infrared.shape) for n in wanted}
+                return bound.run(given, shapes, self._options)
+            outputs = session.run(wanted, given, self._options)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
             if not any(words in str(error) for words in OUT_OF_MEMORY):
                 raise
@@ -117,17 +132,27 @@ class OnnxNetwork:
         recent, self._recent = self._recent, 0
         if 2 * max(recent, self._pair) < self._largest:  # room for one pair stays
             self._shrink_arena()
+            if self._bound:
+                self._bound.trim()
             self._largest = 0
         self._largest = max(recent, self._largest)
 
     def close(self) -> None:
         """Stop current runs and free the session."""
         self._options.terminate = self._shrinking.terminate = True
-        self._session = None
+        bound, self._bound, self._session = self._bound, None, None
+        if bound:
+            bound.close()
 
 
-def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
-    """Open an ONNX file with its manifest; see `segmif.runtime.open_runtime`."""
+def open_onnx(
+    path: Path, threads: int | None, device: str, *, bound: bool | None = None
+) -> OnnxNetwork:
+    """
+    Open an ONNX file with its manifest; see `segmif.runtime.open_runtime`.
+
+    `bound`: frames go by IO binding through pinned memory; None: if the device is a GPU.
+    """
     manifest, content = Manifest.open(path)
     provider = PROVIDERS[device]
     if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
@@ -143,6 +168,7 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
             _options(threads),
             providers=_providers(device, manifest),
             disabled_optimizers=DISABLED_OPTIMIZERS,
+            enable_fallback=0,  # else a GPU's error, now or in a run, makes it a session of the CPU
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
         raise ArtefactError(
@@ -150,12 +176,13 @@ def open_onnx(path: Path, threads: int | None, device: str) -> OnnxNetwork:
             "again, or install a newer ONNX Runtime if it lacks an opset or an operator"
         ) from error
     if session.get_providers()[0] != provider:
-        # It falls back to the CPU without an error, twenty times slower.
+        # It does without a provider whose libraries do not load, twenty times slower.
         found = session.get_providers()[0]
         session = None
         raise ArtefactError(f"asked for the {provider}, but ONNX Runtime chose the {found}")
     _check_tensors(path, session)
-    return OnnxNetwork(session, manifest)
+    by_binding = device != "cpu" if bound is None else bound
+    return OnnxNetwork(session, manifest, PinnedMemory() if by_binding else None)
 
 
 def _providers(device: str, manifest: Manifest) -> list[tuple[str, dict[str, str]]]:
@@ -241,6 +268,11 @@ def _check_tensors(path: Path, session: onnxruntime.InferenceSession) -> None:
             f"{path.name} maps {inputs} to {outputs}; expected {wanted_inputs} to "
             f"{wanted_outputs}: export it again"
         )
+
+
+def _shape(output: str, infrared: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an output for infrared (B, H, W)."""
+    return (*infrared, 3) if OUTPUTS[output] == 3 else infrared
 
 
 def _contract(tensors: dict[str, int]) -> dict[str, tuple[str, int]]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def test_rows_say_where_how_fast_and_whether_rightly(whole: Whole) -> None:
     assert machine["gpu"] == "rehearsal" and machine["ceilings"]["copy_gb_s"] > 0
     assert machine["onnxruntime"][0].isdigit() and "tensorrt" in machine
     *timed, paper = found["onnxruntime"]
-    shown = [(row["network"], row["batch"]) for row in timed]
-    assert shown == [("edge", 1), ("edge", 2), ("nano", 1), ("nano", 2)]
+    shown = [(row["network"], row["bound"], row["batch"]) for row in timed]
+    assert shown == list(product(("edge", "nano"), (True, False), (1, 2)))
     assert all(row["right"] and row["host_ms"]["p50"] > 0 for row in timed)
     assert all(row["plain_torch"]["fused_differs"] < 0.2 for row in timed)
     assert paper == {"network": "paper", "left_out": "paper.onnx is not there"}
@@ -72,7 +73,7 @@ def test_fast_but_wrong_is_told(tmp_path: Path) -> None:
     assert code == 1
     assert "not a build of the kernels" in found["attention_errors"][0]["left_out"]
     wrong = [row for row in found["onnxruntime"] if row["network"] == "nano"]
-    assert len(wrong) == 2
+    assert len(wrong) == 4
     assert all(row["right"] is False and row["fused_differs"] > 0.5 for row in wrong)
     assert "values of the fused image differ" in wrong[0]["why"][0]
 

@@ -104,10 +104,14 @@ int cuCtxSynchronize(void) {
 }
 int cuMemHostAlloc(void** out, size_t size, unsigned flags) {
     NEED_CONTEXT;
+    if (size > 1u << 28) return 2;  // out of memory
     ++left;
     return flags & ~2u ? INVALID_VALUE : (*out = malloc(size)) ? OK : 2;
 }
-int cuMemFreeHost(void* memory) { return free(memory), --left, OK; }
+int cuMemFreeHost(void* memory) {
+    NEED_CONTEXT;
+    return free(memory), --left, OK;
+}
 int cuMemHostGetDevicePointer_v2(uint64_t* out, void* memory, unsigned flags) {
     return *out = (uint64_t)memory, flags ? INVALID_VALUE : OK;
 }

@@ -73,6 +73,38 @@ assert ctypes.c_int.in_dll(driver, "left").value == 0, "something was not given 
 assert driver.stack_depth() == 0, "the thread's stack of contexts is not as it was"
 """
 
+PINNED = """
+import ctypes
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from segmif.runtime.driver import PinnedMemory
+
+said = []
+logging.getLogger("segmif.runtime.driver").addFilter(lambda record: said.append(record))
+memory, driver = PinnedMemory(), ctypes.CDLL("libcuda.so.1")
+left = ctypes.c_int.in_dll(driver, "left")
+assert left.value == 1, "the context"
+
+def use(size):  # in threads that have no context of their own
+    held = memory.take(size)
+    held[:] = size % 256
+    assert held.shape == (size,) and (held == size % 256).all()
+    assert driver.stack_depth() == 0
+    return held
+
+with ThreadPoolExecutor(3) as pool:
+    given = list(pool.map(use, [7, 4096, 1]))
+assert left.value == 4
+memory.give_back(given.pop())
+assert left.value == 3 and not said
+use((1 << 28) + 1)  # more than the driver pins
+assert left.value == 3 and "cuMemHostAlloc: " in said.pop().getMessage()
+memory.close()
+memory.give_back(given.pop())
+assert left.value == 0, "something was not given back"
+assert driver.stack_depth() == 0
+"""
+
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -90,6 +122,16 @@ def test_cuda_bindings_do_what_they_say_and_give_all_back(driver: Path, integrat
     done = subprocess.run(
         [sys.executable, "-c", CHECK],
         env=os.environ | {"LD_LIBRARY_PATH": str(driver), "FAKE_INTEGRATED": integrated},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_pinned_memory_is_all_given_back(driver: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PINNED],
+        env=os.environ | {"LD_LIBRARY_PATH": str(driver)},
         capture_output=True,
         text=True,
     )

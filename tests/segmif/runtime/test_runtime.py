@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from segmif.frames import FramePair
 from segmif.manifest import Manifest, ManifestError, sha256
-from segmif.runtime import open_runtime, predict
+from segmif.runtime import Runtime, onnxruntime_, open_runtime, predict
 from segmif.runtime.errors import ArtefactError
 from segmif.runtime.onnxruntime_ import onnxruntime
+
+NANO = Path(__file__).parents[3] / "weights" / "nano.onnx"
 
 
 def write_manifest(path: Path) -> Path:
@@ -119,8 +123,11 @@ class GpuSession:
 
     chosen: list[tuple[str, dict[str, str]]]
 
-    def __init__(self, content: bytes, options: object, *, providers: Any, **_: Any) -> None:
+    def __init__(
+        self, content: bytes, options: object, *, providers: Any, enable_fallback: int, **_: Any
+    ) -> None:
         GpuSession.chosen = providers
+        assert not enable_fallback  # or an error of the GPU would make it a session of the CPU
         self._cpu = CPU_SESSION(content, options, providers=["CPUExecutionProvider"])
 
     def get_providers(self) -> list[str]:
@@ -133,6 +140,56 @@ class GpuSession:
 CPU_SESSION = onnxruntime.InferenceSession
 
 
+def assert_same_answers(ours: Runtime, usual: Runtime, batches: list[int]) -> None:
+    random = np.random.default_rng(0)
+    for batch in batches:
+        for confidence in (True, False):
+            visible = random.integers(0, 256, (batch, 64, 96, 3), np.uint8)
+            infrared = np.sort(random.integers(0, 256, (batch, 64, 96), np.uint8))
+            found = ours.run(visible, infrared, confidence=confidence)
+            wanted = usual.run(visible, infrared, confidence=confidence)
+            for each, exact in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(each, exact)
+
+
+class CountedMemory:
+    """Memory of the host that knows what was not given back."""
+
+    def __init__(self) -> None:
+        self.taken, self.held, self.closed = 0, list[NDArray[np.uint8]](), False
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        self.taken += 1
+        self.held.append(np.full(size, 77, np.uint8))
+        return self.held[-1]
+
+    def give_back(self, held: NDArray[np.uint8]) -> None:
+        self.held = [each for each in self.held if each is not held]
+        held[:] = 13  # whoever reads it now is noticed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_io_binding_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = CountedMemory()
+    monkeypatch.setattr(onnxruntime_, "PinnedMemory", lambda: memory)
+    usual = open_runtime(NANO, threads=1)
+    bound = onnxruntime_.open_onnx(NANO, 1, "cpu", bound=True)
+    assert_same_answers(bound, usual, [1, 3, 1])
+    tensors = 6
+    assert len(memory.held) == tensors and memory.taken <= 2 * tensors  # grown once
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: assert_same_answers(bound, usual, [2, 1]), range(4)))
+    assert len(memory.held) <= 4 * tensors  # as many bindings as there were runs at a time
+    bound.trim()
+    bound.run(np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 32, 32), np.uint8))
+    bound.trim()  # the batches of three are long ago
+    assert len(memory.held) <= tensors
+    bound.close()
+    assert memory.closed and not memory.held
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16"])
 def test_a_gpu_gets_its_options(
     stand_in_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
@@ -141,11 +198,13 @@ def test_a_gpu_gets_its_options(
     path.write_bytes(stand_in_weights.read_bytes())
     Manifest(variant="nano", taxonomy="mfnet", precision=precision, sha256=sha256(path)).write(path)
     available = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    usual = open_runtime(stand_in_weights)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(onnxruntime, "InferenceSession", GpuSession)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runtime = open_runtime(path, device="cuda")
     assert runtime.name.endswith("CUDAExecutionProvider")
+    assert_same_answers(runtime, usual, batches=[1])
     cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
     assert GpuSession.chosen == [cuda]
     open_runtime(path, device="tensorrt")
