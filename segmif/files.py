@@ -6,6 +6,7 @@ then renamed.
 """
 
 import codecs
+import fcntl
 import hashlib
 import os
 import stat
@@ -164,6 +165,33 @@ def check_target(path: Path) -> None:
 def check_regular(path: Path) -> None:
     """Raise FileError or FileNotFoundError if `path` is no regular file."""
     _check_kind(path, path.stat())
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """A lock on a folder for all who ask for it so; the system releases it with the process."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process holds `exclusive` of a folder, or that cannot be found out."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def sync_all() -> None:

@@ -5,13 +5,10 @@ Both files are replaced one after the other. Until then the new manifest lies be
 own name, so a reader always finds a matching pair (docs/decisions/0014-files.md).
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing_extensions import Self
 from segmif.classes import TAXONOMIES, Taxonomy
 from segmif.files import (
     check_target,
+    exclusive,
     read_bytes,
     read_text,
     shown,
@@ -174,7 +172,7 @@ class Manifest:
         with (
             staged(artefact, content) as part,
             staged(beside, text) as part_beside,
-            _exclusive(artefact.parent),
+            exclusive(artefact.parent),
         ):
             finish(artefact)
             try:
@@ -230,18 +228,6 @@ def finish(artefact: Path) -> None:
         next_.replace(Manifest.beside(artefact))
     else:
         next_.unlink(missing_ok=True)
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """A lock for writers of pairs in a folder; the system releases it with the process."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _schema_fault(value: Any) -> str:

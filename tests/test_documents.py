@@ -24,6 +24,7 @@ from tests.service.conftest import free_port, wait_until_ready
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 RUN = [ROOT / "README.md", *GUIDES]
+OF_LOOP = ROOT / "docs" / "guides" / "loop.md"  # its blocks are run in test_loop.py
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[bw]*/*.md")})
 BLOCK = re.compile(
     r"^(?P<indent> *)(?:<!-- not run: (?P<reason>.*?) -->\n *)?"
@@ -147,7 +148,9 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document", [each for each in RUN if each != OF_LOOP], ids=lambda path: path.name
+)
 def test_blocks_run(document: Path, clone: Path, port: int) -> None:
     path = f"{clone}/.bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGMIF_")}

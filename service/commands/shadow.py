@@ -106,7 +106,7 @@ def promote(args: argparse.Namespace) -> int:
     stated = parse_toml(args.config)
     candidate = stated.get("shadow_weights")
     if candidate is None:
-        raise ValueError(f"{shown(args.config)} names no candidate: `segmif shadow start` does")
+        return finish_promotion(args, Path(stated.get("weights", DEFAULT_WEIGHTS)))
     if "reference" in stated:
         raise ValueError(
             f"{shown(args.config)} has a reference, which the candidate would have to agree with: "
@@ -118,6 +118,24 @@ def promote(args: argparse.Namespace) -> int:
     before = stated.get("weights", str(DEFAULT_WEIGHTS))
     print(f"{shown(args.config)}: weights is {candidate}; it was {before}")
     return reload(args, lambda found: bool(found["serving"]["weights_sha256"] == digest))
+
+
+def finish_promotion(args: argparse.Namespace, weights: Path) -> int:
+    """
+    Reload a service whose candidate is what the settings file has as its `weights` already.
+
+    So does a promotion leave it that was killed before the reload. Raises ValueError for any other.
+    """
+    none = f"{shown(args.config)} names no candidate: `segmif shadow start` does"
+    if args.pid is None:
+        raise ValueError(none)
+    digest, found = Manifest.read(weights).sha256, ask(args)
+    if found["candidate"] and found["candidate"]["weights_sha256"] == digest:
+        print(f"{shown(args.config)}: weights is {shown(weights)} already")
+        return reload(args, lambda found: bool(found["serving"]["weights_sha256"] == digest))
+    if found["serving"]["weights_sha256"] == digest:
+        raise ValueError(f"{none}. Its weights, {shown(weights)}, are in service")
+    raise ValueError(none)
 
 
 def drop(args: argparse.Namespace) -> int:

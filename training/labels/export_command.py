@@ -1,13 +1,15 @@
 """
 Write pairs as a package for a labelling tool: images, classes with colours, labels to begin with.
 
-Labels that the data have go along. Frames without labels get the mask of `--weights`, if they are
-given. The package also holds a `dataset.toml` with the classes, for `segmif train import`.
+Labels that the data have go along. Frames without labels get the mask of `--weights` or
+`--labeller`, if they are given. The package also holds a `dataset.toml` with the classes, for
+`segmif train import`.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from segmif.folders import listed
 from segmif.frames import FramePair, Prediction
 
 from ..data.class_views import ids_by_name
+from ..data.datasets.class_codes import read_class_map
 from ..data.datasets.kinds import locate
 from ..data.datasets.label_maps import CLASS_MAP
 from ..data.datasets.pairs import PairSet, size
@@ -29,6 +32,7 @@ from ..evaluation.evaluate import WEIGHTS, open_with_manifest
 from .class_file import class_file
 from .formats import WRITERS
 from .formats.base import ExportedImage
+from .proposals import Proposals, over_network, proposals
 from .regions import Drawing, shapes_of
 from .shapes import IGNORED, Labels, Shape
 from .staging import check_free, staged_folder
@@ -47,6 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         help=f"label what has no labels by this network: {', '.join(WEIGHTS)}",
+    )
+    add(
+        "--labeller",
+        metavar="COMMAND|URL",
+        help="label what has no labels by a program or address of yours; where it proposes "
+        "nothing, by --weights",
+    )
+    add(
+        "--labeller-timeout",
+        type=FloatRange(0.1, 86_400),
+        default=60.0,
+        metavar="SECONDS",
+        help="that it has for a frame [60]",
     )
     add("--view", choices=VIEWS, default="visible", help="what is labelled on [visible]")
     add(
@@ -86,15 +103,21 @@ def main(args: argparse.Namespace) -> int:
     network = _network(args.weights)
     if args.view == "fused" and network is None:
         raise ValueError("--view fused shows what a network fuses: name it by --weights")
-    classes = frames.taxonomy or (network.classes if network else None)
+    stated = frames.taxonomy or _stated_classes(args.data / CLASS_MAP)
+    classes = stated or (network.classes if network else None)
     if classes is None:
         raise ValueError(
             f"nothing names classes to label: give --weights, or write {args.data / CLASS_MAP}"
         )
     if IGNORED in classes.names:
         raise ValueError(f"a class is called {IGNORED!r}, which stands for what counts nowhere")
-    with staged_folder(args.out) as folder:
-        exporter = _Exporter(frames, classes, network, args)
+    with ExitStack() as opened:
+        labeller = None
+        if args.labeller:  # first: its answers are kept until the folder has its name
+            asked = proposals(args.labeller, args.labeller_timeout, classes, args.out)
+            labeller = opened.enter_context(asked)
+        folder = opened.enter_context(staged_folder(args.out))
+        exporter = _Exporter(frames, classes, network, labeller, args)
         images = tqdm(exporter.images(), total=len(exporter.names), unit="pair", desc="export")
         how = WRITERS[args.to](folder, args.out.resolve().name, images, classes)
         write_text(folder / CLASS_MAP, class_file(classes))
@@ -122,6 +145,12 @@ def _opened(root: Path, split: str | None) -> PairSet:
     return frames
 
 
+def _stated_classes(path: Path) -> Taxonomy | None:
+    """The classes of a `dataset.toml` beside frames that have no labels yet."""
+    codes = read_class_map(path) if path.is_file() else None
+    return codes.taxonomy if codes else None
+
+
 def _network(weights: Path | None) -> Network | None:
     if weights is None:
         return None
@@ -133,10 +162,16 @@ class _Exporter:
     """Reads the moments one by one, and counts what becomes of them."""
 
     def __init__(
-        self, frames: PairSet, classes: Taxonomy, network: Network | None, args: argparse.Namespace
+        self,
+        frames: PairSet,
+        classes: Taxonomy,
+        network: Network | None,
+        labeller: Proposals | None,
+        args: argparse.Namespace,
     ) -> None:
         self.names = frames.moments
         self._frames, self._classes, self._network = frames, classes, network
+        self._labeller = labeller
         self._view: str = args.view
         self._drawing: Drawing = args.shapes
         self._deviation, self._least = args.deviation, args.least
@@ -158,23 +193,30 @@ class _Exporter:
                 raise ValueError(f"{name}: {said}; bring them to one view first")
             given = labels is not None
             found = self._predicted(visible, infrared) if self._needs_network(given) else None
-            if labels is None and found is not None and self._to_ours is not None:
-                labels = self._to_ours[found.labels]
+            source = "labelled"
+            if labels is None:
+                labels, source = self._begun(name, visible, found)
             views = {"visible": visible, "infrared": infrared}
             if self._view == "fused" and found is not None:
                 views["fused"] = found.fused
             first = {self._view: views[self._view]}
             shapes = self._shapes(labels, 1 if given else self._least)
-            self._counts["labelled" if given else "predicted" if found else "unlabelled"] += 1
+            self._counts[source] += 1
             self._counts["shapes"] += len(shapes)
             yield ExportedImage(name, first | views, shapes, predicted=not given)
 
     def report(self) -> str:
         """A sentence on what was written."""
-        counts = self._counts
+        counts, by_labeller, foreign = self._counts, "", ""
+        if self._labeller:
+            by_labeller = f"{counts['proposed']} by the labeller, "
+            if self._labeller.foreign:
+                names = listed(map(shown, sorted(self._labeller.foreign)))
+                foreign = f"\nits classes {names} are none of these: they became background"
         return (
             f"{len(self.names)} pairs with {counts['shapes']} shapes: {counts['labelled']} by "
-            f"their labels, {counts['predicted']} by the network, {counts['unlabelled']} without"
+            f"their labels, {by_labeller}{counts['predicted']} by the network, "
+            f"{counts['unlabelled']} without{foreign}"
         )
 
     def _labels(self, name: str) -> Labels | None:
@@ -187,6 +229,18 @@ class _Exporter:
                 f"{self._frames.labels[name]}: the codes {listed(unknown)} stand for no class"
             )
         return None if labels is None or (labels == IGNORE).all() else labels
+
+    def _begun(
+        self, name: str, visible: NDArray[np.uint8], found: Prediction | None
+    ) -> tuple[Labels | None, str]:
+        """Labels to begin with, of a moment that has none, and whose they are."""
+        proposed = self._labeller.labels(name, visible) if self._labeller else None
+        if found is None or self._to_ours is None:
+            return proposed, "unlabelled" if proposed is None else "proposed"
+        ours = self._to_ours[found.labels]
+        if proposed is None:
+            return ours, "predicted"
+        return over_network(proposed, ours, self._classes.background), "proposed"
 
     def _needs_network(self, given: bool) -> bool:
         return self._network is not None and (not given or self._view == "fused")

@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from segmif.files import shown, sync_all, sync_folder, temporary_stem
+from segmif.files import exclusive, in_use, shown, sync_all, sync_folder, temporary_stem
 
 
 @contextmanager
@@ -14,19 +14,28 @@ def staged_folder(folder: Path) -> Iterator[Path]:
     """
     A new folder beside `folder` that takes its name at the end; gone if anything fails.
 
-    Raises FileExistsError for a folder that holds something.
+    What a killed writer of the same folder left is deleted. Raises FileExistsError for a folder
+    that holds something.
     """
     check_free(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f"{temporary_stem(folder)}-{uuid4().hex[:8]}.part")
-    beside.mkdir()
-    try:
+    with ExitStack() as held:
+        with exclusive(folder.parent):  # or another would find it before it is held
+            _delete_abandoned(folder)
+            beside.mkdir()
+            held.callback(shutil.rmtree, beside, ignore_errors=True)
+            held.enter_context(exclusive(beside))
         yield beside
         sync_all()
         beside.rename(folder)  # over an empty folder too
         sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _delete_abandoned(folder: Path) -> None:
+    for beside in folder.parent.glob(f"{temporary_stem(folder)}-*.part"):
+        if not in_use(beside):
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def check_free(folder: Path) -> None:

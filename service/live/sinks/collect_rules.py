@@ -1,6 +1,7 @@
 """Which pairs are worth labelling, and which look like one that is kept already."""
 
 import random
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from segmif.imaging.luma import luma
 
 from ..live_result import LiveResult
 
+Small = NDArray[np.uint8]
 Reason = Literal["flag", "unsure", "flicker", "random", "differs"]
 
 UNSURE = 128  # confidence below it: another class is about as likely
@@ -68,18 +70,36 @@ def _flickers(before: LiveResult, now: LiveResult) -> bool:
     return bool(changed.sum() > FLICKER_SHARE * max(objects.sum(), masks[0].size // 1000))
 
 
+def small(result: LiveResult) -> Small:
+    """What a pair looks like: levels (2, 12, 16) uint8 of its luma and its infrared."""
+    pair = result.result.prepared.pair
+    return np.stack([resize(frame, *SMALL) for frame in (luma(pair.visible), pair.infrared)])
+
+
+def as_text(seen: Small) -> str:
+    """Base64 of `small`, for a report."""
+    return b64encode(seen.tobytes()).decode()
+
+
+def from_text(text: object) -> Small | None:
+    """`small` from a report; None if it holds none."""
+    try:
+        held = b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        return None
+    levels = np.frombuffer(held, np.uint8)
+    return levels.reshape(2, *SMALL) if levels.size == 2 * SMALL[0] * SMALL[1] else None
+
+
 @dataclass
 class Seen:
     """What the newest kept pairs look like."""
 
     _small: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
-    def add(self, result: LiveResult) -> bool:
+    def add(self, seen: Small) -> bool:
         """Whether a pair looks like none of the kept ones; it is then remembered."""
-        pair = result.result.prepared.pair
-        frames = (luma(pair.visible), pair.infrared)
-        small = np.stack([resize(frame, *SMALL) for frame in frames]).astype(np.float32)
-        if self._small and (np.abs(np.stack(self._small) - small).mean((1, 2, 3)) < ALIKE).any():
+        if self._small and (np.abs(np.stack(self._small) - seen).mean((1, 2, 3)) < ALIKE).any():
             return False
-        self._small.append(small)
+        self._small.append(seen.astype(np.float32))
         return True

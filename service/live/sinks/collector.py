@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from segmif.files import shown, write_bytes
 from segmif.imaging.codecs import encode_png
+from segmif.parsing import parse_json
 
 from ..live_result import LiveResult
-from .collect_rules import Reason, Reasons, Seen
+from .collect_rules import REMEMBERED, Reason, Reasons, Seen, Small, as_text, from_text, small
 from .jsonl import line
 from .rotation import FULL
 from .settings import CollectSettings
@@ -24,6 +25,7 @@ from .sink import SinkError
 
 # In the order in which they are written: a pair whose visible frame is there is whole.
 FILES = {"report": ".json", "infrared": ".png", "visible": ".png"}
+LOOKS = "looks"  # of a report: what its pair looks like, for the collector of the next start
 OURS = re.compile(r"\d{19}")  # a stamp as the name of a pair
 
 
@@ -51,10 +53,12 @@ class Collector:
             for part in FILES:
                 (settings.path / part).mkdir(parents=True, exist_ok=True)
             self._kept = deque(sorted(self._found(), key=lambda each: each.name))
+            self._remember()
         except OSError as error:
             words = f"nothing is collected in {shown(settings.path)}: {error.strerror}"
             raise SinkError(words) from None
         self._bytes = sum(each.size for each in self._kept)
+        self._names = {each.name for each in self._kept}
 
     def write(self, result: LiveResult) -> None:
         """Keep a pair if there is a reason; raises SinkError if the disk is full, else OSError."""
@@ -66,10 +70,11 @@ class Collector:
             or None in (prepared.visible_shape, prepared.infrared_shape)
         ):
             return
-        if self._seen.add(result):
+        seen = small(result)
+        if self._seen.add(seen):
             self._last |= dict.fromkeys(reasons, result.stamp_ns)
             try:
-                self._write(result, reasons)
+                self._write(result, reasons, seen)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
@@ -83,9 +88,9 @@ class Collector:
         last = self._last.get(reason)
         return last is None or result.stamp_ns - last >= self._settings.every_s * 1e9
 
-    def _write(self, result: LiveResult, reasons: Iterable[Reason]) -> None:
+    def _write(self, result: LiveResult, reasons: Iterable[Reason], seen: Small) -> None:
         pair = result.result.prepared.pair
-        report = line(result) | {"reasons": list(reasons)}
+        report = line(result) | {"reasons": list(reasons), LOOKS: as_text(seen)}
         if result.difference:
             report["differing_share"] = round(result.difference.share, 6)
         contents = {
@@ -95,12 +100,19 @@ class Collector:
         }
         size = sum(map(len, contents.values()))
         self._make_room(size)
-        name = f"{result.stamp_ns:019d}"
+        name = self._free_name(result.stamp_ns)
         for part, suffix in FILES.items():
             path = self._settings.path / part / f"{name}{suffix}"
             write_bytes(path, contents[part], wait_for_disk=False)
         self._kept.append(Kept(name, size, time.time()))
+        self._names.add(name)
         self._bytes += size
+
+    def _free_name(self, stamp_ns: int) -> str:
+        """The stamp, or the next that no kept pair has: two recordings may both begin at 0."""
+        while (name := f"{stamp_ns:019d}") in self._names:
+            stamp_ns += 1
+        return name
 
     def _make_room(self, size: int) -> None:
         """Delete the oldest pairs beyond the limits of size and age."""
@@ -108,12 +120,16 @@ class Collector:
         oldest_s = time.time() - self._settings.keep_days * 86_400
         while self._kept and (self._bytes > most or self._kept[0].written_s < oldest_s):
             gone = self._kept.popleft()
+            self._names.discard(gone.name)
             self._bytes -= gone.size
             self._delete(gone.name)
 
     def _found(self) -> Iterable[Kept]:
         """The pairs of earlier runs; what a killed one left of a pair is deleted."""
         folder = self._settings.path
+        for part in FILES:
+            for torn in (folder / part).glob(".*.part"):
+                torn.unlink(missing_ok=True)
         names = {path.stem for part in FILES for path in (folder / part).iterdir()}
         for name in filter(OURS.fullmatch, names):
             paths = [folder / part / f"{name}{suffix}" for part, suffix in FILES.items()]
@@ -122,6 +138,18 @@ class Collector:
                 yield Kept(name, sum(each.st_size for each in facts), facts[-1].st_mtime)
             else:
                 self._delete(name)
+
+    def _remember(self) -> None:
+        """Have `_seen` know the newest pairs of earlier runs; a report may lack what one is."""
+        for kept in list(self._kept)[-REMEMBERED:]:
+            path = self._settings.path / "report" / f"{kept.name}.json"
+            try:
+                report = parse_json(path)
+            except ValueError:
+                continue
+            seen = from_text(report.get(LOOKS) if isinstance(report, dict) else None)
+            if seen is not None:
+                self._seen.add(seen)
 
     def _delete(self, name: str) -> None:
         for part, suffix in reversed(FILES.items()):

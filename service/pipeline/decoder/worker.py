@@ -14,6 +14,7 @@ import mmap
 import os
 import signal
 import socket
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -34,7 +35,8 @@ def main(descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # the service says when it is over
     os.nice(NICE)
     warm_up()
-    with socket.socket(fileno=descriptor) as service:
+    # a service that is killed no longer takes what it asked for
+    with suppress(ConnectionError), socket.socket(fileno=descriptor) as service:
         while True:
             message, descriptors, _, _ = socket.recv_fds(service, MESSAGE_BYTES, 1)
             if not message:

@@ -113,6 +113,21 @@ def test_the_oldest_make_room_and_a_torn_pair_is_cleared(runtime: Runtime, tmp_p
     assert read_visible(tmp_path / f"visible/{kept[1]}.png").shape == (64, 96, 3)
 
 
+def test_a_restart_forgets_no_pair_and_overwrites_none(runtime: Runtime, tmp_path: Path) -> None:
+    first, second = (doubtful(result) for result in make_results(runtime, 2))  # look alike
+    opened(tmp_path, every_s=0).write(first)
+    (tmp_path / "visible/.0123-4567.part").write_bytes(b"killed while writing")
+    sink = opened(tmp_path, every_s=0)
+    sink.write(second)
+    assert [path.name for path in (tmp_path / "visible").iterdir()] == [f"{START_NS:019d}.png"]
+    (other,) = make_results(runtime, 1)
+    sink.write(doubtful(other, 60))  # of another recording, at the same time
+    names = sorted(path.stem for path in (tmp_path / "visible").iterdir())
+    assert names == [f"{START_NS + n:019d}" for n in (0, 1)]
+    report = json.loads((tmp_path / f"report/{names[1]}.json").read_text())
+    assert report["visible"]["stamp_ns"] == START_NS
+
+
 def test_a_reason_counts_once_in_a_while(runtime: Runtime, tmp_path: Path) -> None:
     sink = opened(tmp_path, every_s=4 * PERIOD_NS / 1e9)
     for number, result in enumerate(make_results(runtime, 6)):
