@@ -108,16 +108,17 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def walk(tmp_path: Path) -> Iterator[Walk]:
+def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
     """The folder of a clone, with the command `segmif` on the path."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torch reads it when the server of forks begins
     (tmp_path / "weights").symlink_to(ROOT / "weights")
     command = tmp_path / ".bin" / "segmif"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m segmif "$@"\n')
     command.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SEGMIF_")}
-    stated = {"PATH": f"{command.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    user = Walk(tmp_path, kept | stated, f"http://127.0.0.1:{free_port()}")
+    kept["PATH"] = f"{command.parent}:{os.environ['PATH']}"
+    user = Walk(tmp_path, kept, f"http://127.0.0.1:{free_port()}")
     try:
         yield user
     finally:
