@@ -147,4 +147,4 @@ def test_a_rig_gets_its_network_by_the_guide_though_each_step_is_killed(walk: Wa
         assert len(list((walk.folder / "kept" / part).iterdir())) == PAIRS
     assert not list(walk.folder.rglob("*.part"))
     trained = Manifest.read(walk.folder / "mine.safetensors").training
-    assert trained["steps"] == 20 and trained["start"]
+    assert trained["start"]  # what it descends from
