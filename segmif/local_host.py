@@ -1,8 +1,10 @@
 """Host names and addresses of this machine."""
 
+from functools import lru_cache
 from ipaddress import ip_address
 
 
+@lru_cache(64)  # every request names a host, mostly the same
 def is_loopback(name: str) -> bool:
     """Whether a host is this machine: localhost or a loopback address, but no other name."""
     try:

@@ -1,6 +1,7 @@
 """How the picture of a stream moved since its last pair, and where it shows something new."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import cv2
@@ -64,9 +65,11 @@ def _guide(frame: Bytes) -> Bytes:
 class Motion:
     """Dense motion by inverse search (DIS, Kroeger et al., 2016); keeps its buffers."""
 
-    def __init__(self) -> None:
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._flow.setGradientDescentIterations(5)  # more follow the noise
+    @cached_property  # most memories, such as those of lone pairs, never need it
+    def _flow(self) -> cv2.DISOpticalFlow:
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        flow.setGradientDescentIterations(5)  # more follow the noise
+        return flow
 
     def change(self, new: Guides, old: Guides) -> Change:
         """

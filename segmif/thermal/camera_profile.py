@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
-from typing_extensions import Self
 
 Polarity = Literal["white_hot", "black_hot"]
 ByteOrder = Literal["native", "swapped"]
@@ -103,15 +102,17 @@ class Cameras:
     visible: CameraProfile = field(default_factory=CameraProfile)
     infrared: CameraProfile = field(default_factory=CameraProfile)
 
-    def over(self, below: "Cameras") -> Self:
+    def over(self, below: "Cameras") -> "Cameras":
         """These profiles, with the values of `below` for what they do not state."""
-        return type(self)(self.visible.over(below.visible), self.infrared.over(below.infrared))
+        if self == UNSTATED:  # most pairs
+            return below
+        return Cameras(self.visible.over(below.visible), self.infrared.over(below.infrared))
 
 
 def cameras_from(document: object) -> Cameras:
     """Profiles from `{visible: {...}, infrared: {...}}` of a file; ValueError names the fault."""
     if document is None:
-        return Cameras()
+        return UNSTATED
     if not isinstance(document, Mapping) or document.keys() - {"visible", "infrared"}:
         raise ValueError(
             f"frames must have the entries visible and infrared, got {document!r:.100}"
@@ -197,3 +198,6 @@ def _check_number(name: str, value: object, limits: tuple[float, float]) -> None
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r:.40}, expected a number from {low:g} to {high:g}")
+
+
+UNSTATED = Cameras()

@@ -17,17 +17,15 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
     """Await `work`, whose body was read before; cancel it and raise ClientGone on a disconnect."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnect(request))
+    leaving.add_done_callback(lambda _: working.cancel())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGone
+        return await working
+    except asyncio.CancelledError:
+        if leaving.done():
+            raise ClientGone from None
+        raise
     finally:
         leaving.cancel()
-        working.cancel()
-        await asyncio.wait({working, leaving})
-        if not working.cancelled():
-            working.exception()  # seen here, so that asyncio does not report it as lost
 
 
 async def _disconnect(request: Request) -> None:

@@ -14,7 +14,7 @@ from segmif.imaging import codecs
 from segmif.imaging.codecs import Pixels
 from segmif.imaging.luma import luma
 from segmif.runtime import Runtime, predict
-from segmif.thermal.camera_profile import Cameras
+from segmif.thermal.camera_profile import UNSTATED, Cameras
 from segmif.thermal.gain_control import GainRule, Levels
 from segmif.wire.raw_frames import Frame
 
@@ -101,7 +101,7 @@ class PairRules:
 
     def over_recorded(self, recorded: Cameras) -> "PairRules":
         """These rules, with what a recording states of its cameras for what they do not state."""
-        if recorded == Cameras():
+        if recorded == UNSTATED:
             return self
         return replace(self, cameras=self.cameras.over(recorded))
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from segmif.imaging.codecs import Pixels
 from segmif.thermal.gain_control import GainState
@@ -150,14 +152,18 @@ def _extremes(
     """How many pixels are black, are at a value that no pixel exceeds, and are looked at."""
     if validity is None:  # two comparisons take a third of a histogram's time
         rows = pixels[::EVERY]
-        black, white = rows <= BLACK_LEVEL, rows >= CEILING_LEVEL
-        return int(np.count_nonzero(black)), int(np.count_nonzero(white)), rows.size
+        black, white = _how_many(rows <= BLACK_LEVEL), _how_many(rows >= CEILING_LEVEL)
+        return black, white, rows.size
     counts, levels = validity.histogram, pixels.dtype == np.uint8
     stated = CEILINGS if bounds.bits is None else (2**bounds.bits - 1,)
     ceilings = range(CEILING_LEVEL, 256) if levels else stated
     darkest = counts[: BLACK_LEVEL + 1] if levels else counts[:1]
     reached = sum(int(counts[value]) for value in ceilings if value < counts.size)
     return int(darkest.sum()), reached, int(counts.sum())
+
+
+def _how_many(chosen: NDArray[np.bool_]) -> int:
+    return cv2.countNonZero(chosen.view(np.uint8).reshape(-1))  # in half of NumPy's time
 
 
 def _repeats(sensor: Sensor, pixels: Pixels, memory: StreamHistory) -> bool:

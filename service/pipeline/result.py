@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -158,8 +159,12 @@ def _cameras(cameras: Cameras) -> CamerasUsed | None:
 
 def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
     """Share of the pixels (H, W), 0 to 1, that each class id covers."""
-    # A histogram takes three times as long if most pixels are of one class, np.bincount ten.
-    return [np.count_nonzero(labels == id) / labels.size for id in range(classes)]
+    # Neighbours have bins of their own: else each waits for the other if both are of one class.
+    ids = 1 << (classes - 1).bit_length()
+    columns = (np.arange(labels.shape[1]) % (256 // ids) * ids).astype(np.uint8)
+    counted = cv2.calcHist([labels | columns], [0], None, [256], [0, 256])
+    covered = np.asarray(counted, np.float64).reshape(-1, ids).sum(axis=0)[:classes]
+    return (covered / labels.size).tolist()  # type: ignore[no-any-return]
 
 
 def mean_confidences(prediction: Prediction, classes: int) -> list[float | None]:

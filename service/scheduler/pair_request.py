@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from segmif.thermal.camera_profile import Cameras
+from segmif.thermal.camera_profile import UNSTATED, Cameras
 from segmif.wire.raw_frames import Frame
 
 from ..pipeline.comparison import Difference
@@ -26,7 +26,7 @@ class PairRequest:
     received_s: float = 0.0  # how long the request took to come
     same_stamps: bool = False  # as the pair before, of the same request
     rules: PairRules | None = None  # None: those of the service
-    recorded: Cameras = field(default_factory=Cameras)  # what a recording states of its frames
+    recorded: Cameras = UNSTATED  # what a recording states of its frames
     half_size: bool = False  # the network sees half the width and height
     # Told, after the answer, if the shadow phase finds a large difference.
     differs: Callable[[Result, Difference], None] | None = None

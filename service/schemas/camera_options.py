@@ -9,6 +9,7 @@ from segmif.thermal.camera_profile import (
     BITS,
     KELVIN_AT_ZERO,
     KELVIN_PER_COUNT,
+    UNSTATED,
     ByteOrder,
     Cameras,
     Polarity,
@@ -67,7 +68,9 @@ class CameraFields(BaseModel):
 
     def cameras(self) -> Cameras:
         """What these fields state; raises ValueError for what no camera has."""
-        stated = (name for name in CAMERA_FIELDS if name in self.model_fields_set)  # most: none
+        stated = [name for name in CAMERA_FIELDS if name in self.model_fields_set]
+        if not stated:  # as in most requests
+            return UNSTATED
         return cameras_from_flat({name: getattr(self, name) for name in stated})
 
 

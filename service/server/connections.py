@@ -10,7 +10,7 @@ from ..memory.budget import MemoryBudget, client_key
 from ..settings.limits import Limits
 from .lingering_close import LingeringTransport, LingerLimits
 
-READ_BYTES = 256 * 2**10  # at a time
+READ_BYTES = 2**20  # at a time: a raw pair of 640x480 in two pieces
 RESERVE = 16  # connections beyond the limit, for probes alone
 
 

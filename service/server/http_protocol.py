@@ -135,6 +135,11 @@ class GuardedHttp(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._limits.pieces.too_small(self._chunks, self._body_bytes):
             raise ValueError("the body comes in too many tiny chunks")
+        held = self.cycle.body
+        if not held:
+            self.cycle.body = b""  # type: ignore[assignment]  # plus `body` it is `body`, uncopied
+        elif isinstance(held, bytes):  # would be copied for each further piece
+            self.cycle.body = bytearray(held)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -25,6 +25,8 @@ class Addressed:
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:
     """Whether an address lies in one of the networks."""
+    if not networks:
+        return False
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
