@@ -99,9 +99,10 @@ def _kill_group(leader: int) -> None:
 
 
 def _cpu_seconds(pid: int) -> float:
-    seconds = 0.0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children = (task / "children").read_text().split()
-        seconds += sum(_cpu_seconds(int(child)) for child in children)
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return seconds + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread or child that has ended
+            for child in (task / "children").read_text().split():
+                seconds += _cpu_seconds(int(child))
+    return seconds

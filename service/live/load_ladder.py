@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 WINDOW_S = 2.0  # between two decisions
-LATE_SHARE = 0.1  # of the pairs that came, beyond which a step is gone down
+LATE_SHARE = 0.1  # of the pairs that its level takes, beyond which a step is gone down
 MOST_OCCUPIED = 0.9  # of the time, by the network, that a step up may lead to
 CALM_WINDOWS = 3  # without a late pair, in a row, before a step is gone up
 MOST_CALM_WINDOWS = 30  # the same after steps up that had to be taken back
@@ -87,7 +87,8 @@ class LoadLadder:
         now = self._clock()
         if (passed_s := now - self._since) < WINDOW_S:
             return False
-        before, share = self._occupied, (late - self._late) / max(self._offered, 1)
+        wanted = max(self._offered / self.level.every, 1)
+        before, share = self._occupied, (late - self._late) / wanted
         lately = Occupied(
             (occupied.all_s - before.all_s) / passed_s, (occupied.own_s - before.own_s) / passed_s
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
@@ -68,6 +69,7 @@ class PairQueue:
         lossless: bool = False,
         from_start: bool = False,
         lost: LostCamera | None = None,
+        takes: Callable[[LivePair], bool] = lambda pair: True,
     ) -> None:
         """
         `offset_ns` is added to infrared stamps; None: nothing pairs before `set_offset`.
@@ -90,6 +92,7 @@ class PairQueue:
         self._began_ns = 0  # stamp of the first that was held
         self._last: dict[Part, SourceFrame] = {}
         self._periods: dict[Part, deque[int]] = {part: deque(maxlen=PERIODS) for part in PARTS}
+        self._takes = takes
         self._lost, self._newest_ns = lost, -MAX_NS  # stamp of the last pair
         self._passed_over: Counter[Part] = Counter()  # frames that were not matched at all
         self._pairs: deque[LivePair] = deque()
@@ -155,10 +158,16 @@ class PairQueue:
             self._ended.add(part)
             self._changed.notify_all()
 
-    async def get(self) -> LivePair | None:
-        """Wait for the next pair (visible, infrared); None once either camera has ended."""
+    async def wait(self) -> bool:
+        """Wait until there is a pair; False once both cameras have ended."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._pairs or self._ended == set(PARTS))
+            return bool(self._pairs)
+
+    async def get(self) -> LivePair | None:
+        """Wait for the next pair; None once both cameras have ended."""
+        await self.wait()
+        async with self._changed:
             pair = self._pairs.popleft() if self._pairs else None
             self._changed.notify_all()
             return pair
@@ -216,8 +225,10 @@ class PairQueue:
             return
         self._newest_ns = stamp_ns
         self.skew_ns = None if pair.lone else stamps["infrared"] - stamps["visible"]
-        self._pairs.append(pair)
         self.counts.paired += 1
+        if not self._takes(pair):
+            return
+        self._pairs.append(pair)
         if len(self._pairs) > WAITING_PAIRS and not self._lossless:
             self._pairs.popleft()
             self.counts.late += 1

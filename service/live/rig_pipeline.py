@@ -26,6 +26,7 @@ from .live_metrics import LiveMetrics
 from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder, Occupied, levels
 from .lost_camera import OTHER, LostCamera
+from .network_places import NetworkPlaces, Place
 from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
@@ -34,8 +35,6 @@ from .sinks.settings import CollectSettings, needs_confidence
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
-AT_NETWORK = 2  # pairs of a rig: one is prepared while the network has the other
-IN_WORK = 4  # the same, with those that have left the network and wait for memory and objects
 SILENCE_S = 10.0  # without a pair although both cameras give frames, before that is logged
 
 logger = logging.getLogger(__name__)
@@ -75,6 +74,7 @@ class RigPipeline:
             lossless=lossless,
             from_start=settings.offset_ms == "start",
             lost=self._lost_camera(dispatcher),
+            takes=self._takes,
         )
         self.lone: Part | None = None  # the camera that made the last pair alone
         self._view: tuple[int, int] | None = None  # (H, W) of the visible camera
@@ -92,8 +92,7 @@ class RigPipeline:
         self.sink_errors: dict[str, str] = {}
         self._match = CameraMatch(opened.aligner.rig if opened.aligner else None)
         self.ladder = LoadLadder(self._levels())
-        self._at_network = asyncio.Semaphore(AT_NETWORK)
-        self._room = asyncio.Semaphore(IN_WORK)
+        self._places = NetworkPlaces(dispatcher.batcher, lossless=lossless)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sequence = 0
         self._times: deque[float] = deque(maxlen=RATE_RESULTS)
@@ -128,13 +127,12 @@ class RigPipeline:
         events = asyncio.create_task(self.events.watch_cameras(self._lost_cameras))
         previous: asyncio.Task[None] | None = None
         try:
-            while pair := await self.queue.get():
-                self._note_lone(pair.lone)
-                if not self._takes(pair):
-                    continue
-                await self._room.acquire()
-                await self._at_network.acquire()
-                previous = asyncio.create_task(self._process(pair, self._sequence, previous))
+            while await self.queue.wait():
+                place = await self._places.wait()
+                pair = await self.queue.get()  # not before: a newer one may have come meanwhile
+                assert pair
+                working = self._process(pair, place, self._sequence, previous)
+                previous = asyncio.create_task(working)
                 self._sequence += 1
                 self._tasks.add(previous)
                 previous.add_done_callback(self._tasks.discard)
@@ -192,6 +190,8 @@ class RigPipeline:
             logger.info("%s: both cameras give pictures again", self.settings.name)
 
     def _takes(self, pair: LivePair) -> bool:
+        """Whether a pair is to be processed, if it is still the newest then."""
+        self._note_lone(pair.lone)
         if self._lossless:
             return True
         occupied = Occupied(self._dispatcher.batcher.busy_s, self._network_s)
@@ -209,10 +209,9 @@ class RigPipeline:
         return levels(memory=self._dispatcher.rules.remembers(self._options), objects=objects)
 
     async def _process(
-        self, pair: LivePair, sequence: int, previous: asyncio.Task[None] | None
+        self, pair: LivePair, place: Place, sequence: int, previous: asyncio.Task[None] | None
     ) -> None:
         outcome, level, offset_ns = "ok", self.ladder.level, self.queue.offset_ns or 0
-        leave_network = once(self._at_network.release)
         if pair.visible:
             self._view = pair.visible.pixels.shape[0], pair.visible.pixels.shape[1]
         made = partial(
@@ -225,10 +224,11 @@ class RigPipeline:
             offset_ns=offset_ns,
         )
         try:
-            request = replace(self._request(pair, sequence, level), computed=leave_network)
+            request = replace(self._request(pair, sequence, level), computed=place.computed)
             if any(isinstance(each, CollectSettings) for each in self.settings.sinks):
                 request = replace(request, differs=partial(self._collect, made))
             result = await self._dispatcher.process(request, as_it_is)
+            place.note(result.times.ms)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
             self.last_error = None
@@ -242,8 +242,7 @@ class RigPipeline:
             self.last_error = f"{outcome}: the log has more"
         finally:
             self.outcomes[outcome] += 1
-            leave_network()
-            self._room.release()
+            place.leave()
 
     def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
         frames = pair.visible, pair.infrared
@@ -345,9 +344,3 @@ class RigPipeline:
             f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "
             f"visible one, and {within_ms:.1f} ms are taken; state offset_ms or tolerance_ms"
         )
-
-
-def once(function: Callable[[], None]) -> Callable[[], None]:
-    """A function that calls another one when it is called first."""
-    left = [function]
-    return lambda: left.pop()() if left else None

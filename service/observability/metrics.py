@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus; every label has few values, none chosen by a client."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -46,6 +46,7 @@ class Metrics:
             ["stage"],
             buckets=STAGES_S,
         )
+        self._stage = cache(self.stages.labels)
         self.flags = counter(
             "segmif_flagged_pairs",
             "Pairs answered with a fault: skewed, or sensor and fault",
@@ -91,7 +92,7 @@ class Metrics:
     def answered(self, stages_ms: dict[str, float], condition: Condition) -> None:
         """Note the stages and the condition of a pair that was answered."""
         for stage, ms in stages_ms.items():
-            self.stages.labels(stage).observe(ms / 1000)
+            self._stage(stage).observe(ms / 1000)
         for flag in condition.flags:
             self.flags.labels(flag).inc()
         if condition.skew_ms is not None:

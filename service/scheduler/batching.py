@@ -1,7 +1,9 @@
 """Micro-batches: pairs of one size that wait at the same time go through the network together."""
 
 import asyncio
+import math
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ BATCH_ON_CPU, BATCH_ON_GPU = 1, 8
 # By which a refusal trusts the time of the last batch less: else, if it was slow for once, no pair
 # with a deadline would ever renew it.
 DOUBT = 0.5
+REMEMBERED = 8  # batches, the shortest of which says when the next one may end
 
 
 def largest_batch(settings: Settings, runtime: Runtime) -> int:
@@ -71,7 +74,8 @@ class Batcher:
         self._note_size = note_size
         self._retry_s = retry_s
         self._engine = engine
-        self._computing: set[asyncio.Task[None]] = set()
+        self._computing: dict[asyncio.Task[None], float] = {}  # with the time when it may end
+        self._recent_s: deque[float] = deque(maxlen=REMEMBERED)  # of a batch, per pixel
         self._busy_s, self._busy_since = 0.0, 0.0  # while it computes, until that began last
         self._use(runtime, max_batch, max_delay_s)
         self._waiting: list[Job] = []
@@ -97,6 +101,27 @@ class Batcher:
     def depth(self) -> int:
         """How many pairs wait for the network."""
         return len(self._waiting)
+
+    async def nearly_free(self, lead_s: float) -> None:
+        """
+        Return once the network could take another pair `lead_s` from now.
+
+        The shortest of the last batches says when the current one may end.
+        """
+        while self._is_full():
+            left_s = math.inf
+            if len(self._computing) >= slots_of(self.runtime):
+                left_s = min(self._computing.values()) - lead_s - monotonic()
+            if left_s <= 0:
+                return
+            self._changed.clear()
+            with move_on_after(left_s):
+                await self._changed.wait()
+
+    def _is_full(self) -> bool:
+        """Whether what computes, waits and comes takes all slots."""
+        batches = math.ceil((len(self._waiting) + self._coming) / self._max_batch)
+        return len(self._computing) + batches >= slots_of(self.runtime)
 
     async def idle(self) -> None:
         """Return once no pair waits for the network or is in it."""
@@ -166,15 +191,17 @@ class Batcher:
             task = asyncio.create_task(self._compute(batch, self.runtime))
             if not self._computing:
                 self._busy_since = monotonic()
-            self._computing.add(task)
+            self._computing[task] = monotonic() + self._shortest_s(batch[0])
             task.add_done_callback(partial(self._leave, room))
+            self._changed.set()
 
     def _leave(self, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
-        self._computing.discard(task)
+        del self._computing[task]
         if not self._computing:
             self._busy_s += monotonic() - self._busy_since
         room.release()
         self._note_idle()
+        self._changed.set()
 
     def _note_idle(self) -> None:
         if not self._waiting and not self._computing:
@@ -222,6 +249,10 @@ class Batcher:
         """Seconds that the network should take for a pair, by the last one and its size."""
         return self._last_infer_s * job.pair.infrared.size / self._last_pixels
 
+    def _shortest_s(self, job: Job) -> float:
+        """The same by the shortest of the last ones."""
+        return min(self._recent_s, default=0.0) * job.pair.infrared.size
+
     async def _compute(self, batch: list[Job], runtime: Runtime) -> None:
         started = perf_counter()
         for job in batch:
@@ -248,6 +279,7 @@ class Batcher:
             return
         infer_ms = (perf_counter() - started) * 1000
         self._last_infer_s, self._last_pixels = infer_ms / 1000, batch[0].pair.infrared.size
+        self._recent_s.append(self._last_infer_s / self._last_pixels)
         self._note_size(len(batch))
         for job, prediction in zip(batch, predictions, strict=True):
             job.times.note("infer", infer_ms)

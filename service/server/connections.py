@@ -10,7 +10,8 @@ from ..memory.budget import MemoryBudget, client_key
 from ..settings.limits import Limits
 from .lingering_close import LingeringTransport, LingerLimits
 
-READ_BYTES = 2**20  # at a time: a raw pair of 640x480 in two pieces
+READ_BYTES = 256 * 2**10  # at a time
+BODY_BYTES = 2**20  # the same within a body of stated length, which has no heads to parse
 RESERVE = 16  # connections beyond the limit, for probes alone
 
 
@@ -156,6 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         self.client: str | None = None  # None: a trusted proxy, or a socket without an address
         self.reserved = False  # for probes alone
         self.unread = False  # whether a body is not yet whole
+        self.to_come = 0  # bytes of a body of stated length that have not come yet
         self._inner: Inner = self.http(self, **given)
         self._taking: asyncio.TimerHandle | None = None
 
@@ -191,8 +193,8 @@ class Connection(asyncio.BufferedProtocol):
             self._inner.eof_received()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """The buffer to read into."""
-        return self.memory
+        """The buffer to read into; larger for a body, whose every piece costs a step of its own."""
+        return self.memory[: max(READ_BYTES, min(self.to_come, BODY_BYTES))]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what was read."""

@@ -127,12 +127,14 @@ class GuardedHttp(HttpToolsProtocol):
         self._upgrade_ignored = self.parser.should_upgrade() and not self._should_upgrade()
         if not self._upgrade_ignored:
             self._connection.unread = True
+            self._connection.to_come = int(dict(self.headers).get(b"content-length", b"0"))
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; the error becomes a 400 of `send_400_response`."""
         self._chunks += 1
         self._body_bytes += len(body)
+        self._connection.to_come -= len(body)
         if self._limits.pieces.too_small(self._chunks, self._body_bytes):
             raise ValueError("the body comes in too many tiny chunks")
         held = self.cycle.body
@@ -145,7 +147,7 @@ class GuardedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that the body is whole."""
         if not self._upgrade_ignored:
-            self._connection.unread = False
+            self._connection.unread, self._connection.to_come = False, 0
             super().on_message_complete()
 
     def on_response_complete(self) -> None:

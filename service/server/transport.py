@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from ..memory.budget import MemoryBudget
 from ..settings import Settings
-from .connections import READ_BYTES, Connection, ConnectionLimits, Connections, not_counted
+from .connections import BODY_BYTES, Connection, ConnectionLimits, Connections, not_counted
 from .http_protocol import GuardedHttp
 from .lingering_close import LingerLimits
 from .proxies import is_within
@@ -132,7 +132,7 @@ def connection_limits(
 
 def protocol(connections: Connections, tls: SSLContext | None) -> type[asyncio.Protocol]:
     """The protocol of one server's connections; uvicorn takes a buffered one for a plain one."""
-    memory = memoryview(bytearray(READ_BYTES))
+    memory = memoryview(bytearray(BODY_BYTES))
     parts: dict[str, Any] = {"http": GuardedHttp, "all": connections, "memory": memory}
     if tls:
         made: type[Connection] = type("Https", (TlsConnection,), parts | {"tls": tls})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,8 @@ KEYFRAME_NS = 1_000_000_000
 FINE = Fraction(1, 90_000)  # rounds stamps by 6 us at most
 RATE = 30  # what encoders reckon with: the stamps decide
 LEAST_APART = 8  # pictures that are encoded on their own
-QUIET = {"libx265": {"x265-params": "log-level=error"}}  # it says much by itself
+# It says much by itself, and states the rate in each file.
+X265 = {"libx265": {"x265-params": "log-level=error:vui-timing-info=0"}}
 # Levels of H.264 with their macroblocks a frame (table A-1), which at RATE keep within the level.
 LEVELS = {"3.0": 1350, "3.1": 3600, "4.0": 8192, "5.0": 19_660, "5.1": 32_768, "5.2": 36_864}
 GROUP = 600  # frames without a keyframe, if a second has so many
@@ -66,7 +68,7 @@ def encoder_for(codec: str, quality: int) -> Encoder:
         return Encoder("mpeg4", "yuv420p", options, Fraction(1, 60_000), bt601=True)
     if codec == "ffv1":
         return lossless("bgr0")
-    return _tried(Encoder(codec, "yuv420p", QUIET.get(codec, {}), group=RATE, rated=True))
+    return _tried(Encoder(codec, "yuv420p", X265.get(codec, {}), group=RATE, rated=True))
 
 
 def lossless(pix_fmt: str) -> Encoder:
@@ -158,13 +160,16 @@ class VideoTrack:
         self._right, self._bottom = padding(encoder, shape)
         self._size = shape[1] + self._right, shape[0] + self._bottom
         # Players take the rate of MKV at its word; without one they go by the stamps.
-        unrated = container.format.name == "matroska" and not encoder.rated
-        self._rate = 0 if unrated else RATE
+        unrated = container.format.name == "matroska"
+        self._rate = 0 if unrated and not encoder.rated else RATE
         self._options = dict(encoder.options) | ({} if self._rate else level(encoder, shape))
-        stream: Any = container.add_stream(encoder.name, RATE, dict(self._options))
-        self._set_up(stream.codec_context)
-        stream.time_base = self._time_base
-        self._stream, self._context = stream, stream.codec_context
+        if unrated and encoder.rated:
+            self._stream, self._flags = self._unrated_stream()
+            self._context = self._encoder_alone()
+        else:
+            self._stream = self._rated_stream(container)
+            self._context = self._stream.codec_context
+            self._flags = self._context.flags
         # Where each picture stands alone, all are apart by themselves.
         self._apart, self._encoded = apart and encoder.group > 1, False
         self._keyframes = Keyframes(LEAST_APART if apart else 1)
@@ -210,10 +215,41 @@ class VideoTrack:
     def _begin_anew(self) -> None:
         """End what the encoder has, and take a fresh one of the same settings."""
         self._encode(None)
-        self._context = self._av.CodecContext.create(self._encoder.name, "w")
-        self._set_up(self._context)
-        self._context.options = dict(self._options)
-        self._context.flags = self._stream.codec_context.flags
+        self._context = self._encoder_alone()
+
+    def _encoder_alone(self) -> Any:
+        context = self._av.CodecContext.create(self._encoder.name, "w")
+        self._set_up(context)
+        context.options, context.flags = dict(self._options), self._flags
+        return context
+
+    def _rated_stream(self, container: OutputContainer) -> Any:
+        stream: Any = container.add_stream(self._encoder.name, RATE, dict(self._options))
+        self._set_up(stream.codec_context)
+        stream.time_base = self._time_base
+        return stream
+
+    def _unrated_stream(self) -> tuple[Any, int]:
+        """
+        A stream that states no rate, and the flags of its encoder, which needs one.
+
+        PyAV gives both the same rate. So the stream is made from a file of one picture.
+        """
+        head = BytesIO()
+        # NUT keeps what stands before the pictures as the encoder has it.
+        with self._av.open(head, "w", format="nut") as of_one:
+            model = self._rated_stream(of_one)
+            blank = self._av.VideoFrame(*self._size, self._encoder.pix_fmt)
+            blank.pts, blank.time_base = 0, self._time_base
+            for packet in (*model.encode(blank), *model.encode(None)):
+                of_one.mux(packet)
+            flags = model.codec_context.flags
+        head.seek(0)
+        with self._av.open(head) as known:
+            template = known.streams.video[0]
+            stream: Any = self._container.add_stream_from_template(template, opaque=True)
+            stream.codec_context.framerate, stream.time_base = 0, self._time_base
+        return stream, flags
 
     def _set_up(self, context: Any) -> None:
         context.width, context.height = self._size

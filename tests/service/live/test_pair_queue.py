@@ -91,6 +91,16 @@ async def test_of_live_pairs_the_newest_waits_and_others_count_as_late() -> None
     assert newest and stamp_ns_of(newest.visible) == 900 * MS
 
 
+async def test_pairs_that_nobody_takes_replace_none_that_wait() -> None:
+    queue = PairQueue(takes=lambda pair: stamp_ns_of(pair.visible) % (200 * MS) == 0)
+    for stamp in range(0, 600, 100):
+        await queue.put("visible", frame(stamp))
+        await queue.put("infrared", frame(stamp + 3))
+    newest = await queue.get()
+    assert newest and stamp_ns_of(newest.visible) == 400 * MS
+    assert (queue.counts.paired, queue.counts.late) == (6, 2)
+
+
 async def test_the_tolerance_follows_the_faster_camera() -> None:
     queue = PairQueue()
     for stamp in range(0, 400, 100):

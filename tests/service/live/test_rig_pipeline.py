@@ -1,6 +1,7 @@
 """How a rig keeps the network busy, and in what order and how much it hands on."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,8 +16,9 @@ from segmif.runtime import Runtime
 from service.live.events.rules import ObjectRule
 from service.live.live_metrics import LiveMetrics
 from service.live.live_result import LiveResult
+from service.live.network_places import AT_NETWORK, IN_WORK
 from service.live.open_rig import open_rig
-from service.live.rig_pipeline import AT_NETWORK, IN_WORK, RigPipeline
+from service.live.rig_pipeline import RigPipeline
 from service.live.rig_settings import LiveSettings, RigSettings
 from service.pipeline.infer import PairRules
 from service.pipeline.result import Result
@@ -30,6 +32,19 @@ SOURCE = "synthetic:96x64@50"
 PERSONS = ObjectRule(name="intruder", kind="object", classes=("person",))
 
 
+class HeldNetwork:
+    """Is nearly free when the test says so."""
+
+    busy_s = 0.0
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def nearly_free(self, lead_s: float) -> None:
+        await self.free.wait()
+
+
 class HeldDispatcher:
     """Notes the pairs that it gets, and ends them when the test says so."""
 
@@ -40,7 +55,7 @@ class HeldDispatcher:
         self.arrived: dict[int, asyncio.Event] = defaultdict(asyncio.Event)  # by count
         self.rules = replace(PairRules(10**6), memory=True)
         self.runtime = result.runtime
-        self.batcher = SimpleNamespace(busy_s=0.0)
+        self.batcher = HeldNetwork()
         self.queues = SimpleNamespace(viewers=Workers(1, "viewer"))
 
     async def process(self, request: PairRequest, finish: Callable[[Result], Result]) -> Result:
@@ -117,6 +132,25 @@ async def test_memory_and_objects_do_not_keep_the_network_waiting(result: Result
         await begun(dispatcher, IN_WORK + AT_NETWORK)
         assert len(dispatcher.requests) == IN_WORK + AT_NETWORK
         assert sink.sequences == list(range(IN_WORK))
+
+
+async def test_until_the_network_is_nearly_free_newer_pairs_replace_the_one_that_waits(
+    result: Result,
+) -> None:
+    async with held_rig(result) as (pipeline, dispatcher, _):
+        dispatcher.batcher.free.clear()
+        began_ns = time.time_ns()
+        counts = pipeline.queue.counts
+        async with asyncio.timeout(60):
+            while counts.late < 5:
+                await asyncio.sleep(0.01)
+                passed = counts.late + pipeline.outcomes["skipped"]
+                assert counts.paired - passed <= 1 and not dispatcher.requests
+        replaced = counts.late
+        dispatcher.batcher.free.set()
+        await begun(dispatcher, 1)
+        first_ns = dispatcher.requests[0].options.visible_ns
+        assert first_ns and first_ns - began_ns >= replaced * 15_000_000  # they are 20 ms apart
 
 
 @pytest.mark.parametrize(("events", "objects"), [((), False), ((PERSONS,), True)])

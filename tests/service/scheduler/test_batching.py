@@ -1,23 +1,29 @@
 """Many pairs at once: batches, deadlines, order, whose turn it is, and clients that vanish."""
 
 import asyncio
+import math
 import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segmif.frames import FramePair
 from segmif.imaging import codecs
 from segmif.manifest import Manifest
 from segmif.runtime import Runtime, open_runtime
 from service.errors import Busy, CannotFinish
+from service.pipeline.stage_times import StageTimes
 from service.scheduler.admission import Admission
+from service.scheduler.batching import Batcher, Job
+from service.scheduler.worker_threads import Workers
 from service.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -346,3 +352,59 @@ def test_retry_after_follows_the_rate_at_which_pairs_leave() -> None:
     with pytest.raises(CannotFinish, match="7 pairs are before this one: it would take 18700 ms"):
         admission.enter("rig", deadline_s=18.6)
     admission.enter("rig", deadline_s=18.8)
+
+
+class Slow:
+    """A network whose runs take as long as the test says."""
+
+    outputs, default_tint = ("fused", "labels"), None
+
+    def __init__(self) -> None:
+        self.entered, self.ends = asyncio.Event(), threading.Event()
+        self.loop = asyncio.get_running_loop()
+
+    def run(self, visible: NDArray[np.uint8], infrared: NDArray[np.uint8], **_: object) -> object:
+        self.loop.call_soon_threadsafe(self.entered.set)
+        assert self.ends.wait(20)
+        self.ends.clear()
+        return visible, infrared
+
+
+async def test_a_pair_may_come_so_long_before_the_network_should_be_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    for clock in ("monotonic", "perf_counter"):
+        monkeypatch.setattr(f"service.scheduler.batching.{clock}", lambda: now)
+    slow, engine = Slow(), Workers(1, "engine")
+    batcher = Batcher(cast(Runtime, slow), engine, 1, 0.0, lambda size: None, lambda: 1)
+    grey = FramePair(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+
+    async def begin() -> Job:
+        slow.entered.clear()
+        job = batcher.submit(grey, math.inf, StageTimes())
+        await slow.entered.wait()
+        return job
+
+    async def is_in_time(lead_s: float) -> bool:
+        waiting = asyncio.create_task(batcher.nearly_free(lead_s))
+        await asyncio.sleep(0.01)
+        return waiting.cancel() is False
+
+    assert await is_in_time(0)  # nothing computes
+    with batcher.coming():
+        assert not await is_in_time(5)  # another pair is prepared already
+    job = await begin()
+    now = 100.0  # so long it takes
+    slow.ends.set()
+    await job.result
+    job = await begin()
+    assert not await is_in_time(20)
+    assert await is_in_time(100)
+    now = 185.0
+    assert await is_in_time(20)
+    waiting = asyncio.create_task(batcher.nearly_free(0))
+    slow.ends.set()  # sooner than the last time
+    await asyncio.wait_for(waiting, 20)
+    assert job.result.done()
+    engine.close()

@@ -93,7 +93,7 @@ def test_a_lost_infrared_camera_leaves_gaps_in_the_counts_alone(
         assert abs(stamp_ns - frame.stamp_ns) <= 500_000
 
 
-@pytest.mark.parametrize("codec", ["h264", "mpeg4", "ffv1"])
+@pytest.mark.parametrize("codec", ["h264", "mpeg4", "ffv1", "libx265", "libvpx-vp9"])
 def test_the_rate_of_a_file_is_that_of_its_pictures(
     tmp_path: Path, results: Results, codec: str
 ) -> None:
