@@ -27,7 +27,7 @@ CHROMIUM := $(if $(filter ID=debian,$(shell cat /etc/os-release 2>/dev/null)),ch
 # Real servers that tests talk to, and what watches ours; without them those tests are skipped.
 SERVERS := mosquitto nginx-light prometheus systemd strace python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good $(CHROMIUM)
 
-.PHONY: help install servers serve test check format soak fuzz train teach release ablation worth export-onnx plugin export-trt gpu-check benchmark \
+.PHONY: help install servers serve test ray-check check format soak fuzz train teach release ablation worth export-onnx plugin export-trt gpu-check benchmark \
   image-cpu image-gpu image-jetson image-train image-check image-lock image-digests sbom up clean
 
 help: ## print this list
@@ -47,6 +47,10 @@ serve: .venv/.serve ## run the service on PORT (8000); sets itself up, needs no 
 # xdist would keep the files with the fewest tests for the end: among them are slow ones, and one worker would wait.
 test: .venv/.dev ## run the tests; sets itself up
 	$(PY) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+ray-check: .venv/.dev ## install the extra ray, and run the tests that start Ray (a minute of CPU time)
+	@$(PIP) --editable '.[ray]'
+	$(PY) -m pytest -m ray
 
 check: .venv/.dev ## lint, format, types and import rules
 	$(PY) -m ruff check .

@@ -34,6 +34,8 @@ from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
 from . import shadow
 from .infer_command import add_infer_arguments, check_infer, infer
+from .on_ray.arguments import add_ray_arguments
+from .on_ray.serve import serve_on_ray
 from .run import add_rig_arguments, check_rig_classes, check_rigs, live_settings
 
 DESCRIPTION = "Serve answers over HTTP, infer works through folders and recordings, bench measures."
@@ -75,28 +77,36 @@ def run(options: argparse.Namespace) -> int:
         if options.print_config:
             print(as_toml(settings), end="")
             return 0
-        if options.plugin and settings.weights.suffix == ".onnx":  # images set it for all weights
-            raise ValueError(
-                f"--plugin {options.plugin} is for an engine that was built with it, and "
-                f"{settings.weights.name} is none: leave it out, or name the engine with --weights"
-            )
+        check_flags(options, settings)
+        if options.command == "serve" and options.ray:
+            return serve_on_ray(settings, options.replicas)
         if options.command == "run":
             check_rigs(live_settings(options), cameras_of(settings))
         if options.command == "infer":
             check_infer(options)
-        opened = load_model(settings, with_candidate=options.command != "infer")
+            return infer(options, settings)
+        opened = load_model(settings, with_candidate=True)
         if options.command == "run":
             check_rig_classes(live_settings(options), opened.runtime.manifest.classes)
     except (OSError, ValueError, SinkError) as error:  # ours are among them
         print(masked(str(error)), file=sys.stderr)
         return 2
     limit_threads()
-    if options.command == "infer":
-        return infer(options, opened)
     opened = replace(opened, settings=fitted(opened.settings))
     reopen_rigs = partial(live_settings, options) if options.command == "run" else None
     reopen = partial(reload_model, options)
     return serve(opened, reopen, reopen_rigs)
+
+
+def check_flags(options: argparse.Namespace, settings: Settings) -> None:
+    """Raise ValueError for flags that do not go together."""
+    if options.plugin and settings.weights.suffix == ".onnx":  # images set it for all weights
+        raise ValueError(
+            f"--plugin {options.plugin} is for an engine that was built with it, and "
+            f"{settings.weights.name} is none: leave it out, or name the engine with --weights"
+        )
+    if options.command != "run" and options.replicas and not options.ray:
+        raise ValueError("--replicas is for --ray")
 
 
 def reload_model(options: argparse.Namespace) -> LoadedModel:
@@ -282,7 +292,8 @@ def parser(prog: str = "python -m service") -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     network = common()
     serving = common_of_services()
-    commands.add_parser("serve", parents=[network, serving], help="answer over HTTP")
+    answering = commands.add_parser("serve", parents=[network, serving], help="answer over HTTP")
+    add_ray_arguments(answering, "many replicas on Ray, that of RAY_ADDRESS or of this machine")
     run = commands.add_parser(
         "run",
         parents=[network, serving],

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -44,22 +44,15 @@ class Summary:
         """Whether there were pairs and all are done."""
         return bool(self.done) and not self.failures and not self.refused
 
-    def complain(self, complaint: str) -> None:
-        """Count what cannot be a pair."""
-        self.failures.append(complaint)
-
-    def fail(self, name: str, error: BaseException) -> Status:
-        """Count a pair that gave nothing, and say as what."""
-        status = status_of(error)
-        self.count(name, status, str(error))
-        return status
-
-    def count(self, name: str, status: Status, detail: str) -> None:
-        """Count a pair that gave nothing."""
-        if status == "refused":
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Count a line of a report."""
+        if line["status"] == "done":
+            self.add(line["report"])
+        elif line["status"] == "refused":
             self.refused += 1
         else:
-            self.failures.append(f"{name}: {detail}")
+            name = line["name"]
+            self.failures.append(f"{name}: {line['detail']}" if name else line["detail"])
 
     def add(self, report: Report) -> None:
         """Count a pair that is done, with its report."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from segmif.frames import Prediction
 from segmif.runtime import Runtime
@@ -28,6 +28,42 @@ class Job(Generic[Task]):
     reading: Future[PreparedPair]
 
 
+class Predicting(Protocol):
+    """A prediction that may still be on its way."""
+
+    def result(self) -> Prediction:
+        """Wait for it; raises ServiceError if there is none."""
+
+
+class Network(Protocol):
+    """Where pairs are predicted."""
+
+    @property
+    def ahead(self) -> int:
+        """How many pairs it takes before the first of them is waited for."""
+
+    def predict(self, prepared: PreparedPair, times: StageTimes, *, confidence: bool) -> Predicting:
+        """Predict a pair; raises ServiceError, at once or later."""
+
+
+class NetworkHere:
+    """A network that runs in the thread that asks."""
+
+    ahead = 0
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def predict(
+        self, prepared: PreparedPair, times: StageTimes, *, confidence: bool
+    ) -> Future[Prediction]:
+        """As Network says."""
+        done: Future[Prediction] = Future()
+        tint = prepared.tint
+        done.set_result(infer(self._runtime, prepared.pair, times, tint, confidence=confidence))
+        return done
+
+
 Read = Callable[[Task, StageTimes], Future[PreparedPair]]
 Write = Callable[[Job[Task], PreparedPair, Prediction], Future[Written]]
 
@@ -35,19 +71,19 @@ Write = Callable[[Job[Task], PreparedPair, Prediction], Future[Written]]
 def run_jobs(
     tasks: Iterable[Task],
     read: Read[Task],
-    runtime: Runtime,
+    network: Network,
     write: Write[Task, Written],
     *,
     confidence: bool = False,
 ) -> Iterator[tuple[Job[Task], Future[Written]]]:
     """
-    Run the network here; gives each job in its order, with what writing it gave or raised.
+    Have the network predict; gives each job in its order, with what writing it gave or raised.
 
     Predictions hold the confidence if that is asked for and the network gives one.
     """
     writing: deque[tuple[Job[Task], Future[Written]]] = deque()
-    for job in _read_ahead(tasks, read):
-        writing.append((job, _infer_and_write(job, runtime, write, confidence)))
+    for job, predicting in _predict_ahead(_read_ahead(tasks, read), network, confidence):
+        writing.append((job, _write(job, predicting, write)))
         if len(writing) > AHEAD:
             yield writing.popleft()
     yield from writing
@@ -63,15 +99,31 @@ def _read_ahead(tasks: Iterable[Task], read: Read[Task]) -> Iterator[Job[Task]]:
     yield from reading
 
 
-def _infer_and_write(
-    job: Job[Task], runtime: Runtime, write: Write[Task, Written], confidence: bool
-) -> Future[Written]:
+def _predict_ahead(
+    jobs: Iterable[Job[Task]], network: Network, confidence: bool
+) -> Iterator[tuple[Job[Task], Predicting]]:
+    waiting: deque[tuple[Job[Task], Predicting]] = deque()
+    for job in jobs:
+        waiting.append((job, _predict(job, network, confidence)))
+        if len(waiting) > network.ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _predict(job: Job[Task], network: Network, confidence: bool) -> Predicting:
     try:
-        prepared = job.reading.result()
-        tint = prepared.tint
-        prediction = infer(runtime, prepared.pair, job.times, tint, confidence=confidence)
+        return network.predict(job.reading.result(), job.times, confidence=confidence)
+    except (ServiceError, OSError) as error:
+        failed: Future[Prediction] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _write(job: Job[Task], predicting: Predicting, write: Write[Task, Written]) -> Future[Written]:
+    try:
+        prediction = predicting.result()
     except (ServiceError, OSError) as error:
         failed: Future[Written] = Future()
         failed.set_exception(error)
         return failed
-    return write(job, prepared, prediction)
+    return write(job, job.reading.result(), prediction)

@@ -17,6 +17,7 @@ from segmif.spared_inputs import check_spared
 
 from ...live.sinks.sink_error import SinkError
 from ...pipeline.infer import PairRules
+from ...pipeline.pair_jobs import Network
 from ..infer_report import Summary
 from ..pairing_flags import add_pairing_arguments
 from .infer_recording import infer_recording
@@ -25,7 +26,7 @@ from .open_recording import BAG, PictureChoice, RecordingOptions, open_recording
 LARGEST_MS = 1e13  # a recording may count from 1970, and the other one from its start
 SOURCES = ("visible", "infrared")
 COLUMNS = (*SOURCES, "out")
-FOR_FOLDERS = ("refine", "objects")  # flags that are for folders of pairs too
+FOR_FOLDERS = ("refine", "objects", "overwrite")  # flags that are for folders of pairs too
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +72,17 @@ def stated_for_recordings(options: argparse.Namespace) -> list[str]:
 
 
 def infer_one(
-    options: argparse.Namespace, out: Path, runtime: Runtime, rules: PairRules
+    options: argparse.Namespace,
+    out: Path,
+    runtime: Runtime,
+    rules: PairRules,
+    network: Network | None = None,
 ) -> Summary:
-    """Process the two recordings of the flags; raises ValueError, SinkError or OSError."""
+    """
+    Process the two recordings of the flags; `network` (None: here) predicts as `runtime` would.
+
+    Raises ValueError, SinkError or OSError.
+    """
     stated = {each.name: getattr(options, each.name) for each in fields(RecordingOptions)}
     chosen = RecordingOptions(**{k: value for k, value in stated.items() if value is not None})
     if out.suffix == BAG or chosen.frames:
@@ -81,7 +90,7 @@ def infer_one(
             if stated[name] is not None:
                 raise ValueError(f"--{name} is for a video, and {shown(out)} becomes none")
     recording = open_recording(options.visible, options.infrared, out, chosen, runtime, rules)
-    return infer_recording(recording, runtime, rules)
+    return infer_recording(recording, runtime, rules, network)
 
 
 def read_list(path: Path) -> list[dict[str, str]]:

@@ -32,9 +32,7 @@ class ImageOutput:
 
     def go_on_behind(self, stamps: Sequence[int]) -> None:
         """Remove temporary files of a killed run; what is computed again replaces its file."""
-        for folder in self._folders:
-            for path in (self.target / folder).glob(TEMPORARY):
-                path.unlink(missing_ok=True)
+        remove_temporaries(self.target, self._folders)
 
     def write(self, result: LiveResult) -> None:
         """As Output says."""
@@ -50,3 +48,10 @@ class ImageOutput:
 
     def leave(self) -> None:
         """Do nothing: each file is whole."""
+
+
+def remove_temporaries(out: Path, folders: Sequence[str]) -> None:
+    """Remove what a killed run has left half written in folders of `out`."""
+    for folder in folders:
+        for path in (out / folder).glob(TEMPORARY):
+            path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from ...errors import ServiceError
 from ...live.pair_queue import DAY_NS, TWO_CLOCKS
 from ...live.sinks.jsonl import frame_facts
 from ...pipeline.infer import PairRules, PreparedPair
-from ...pipeline.pair_jobs import run_jobs
+from ...pipeline.pair_jobs import Network, NetworkHere, run_jobs
 from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from ..infer_report import Report, ReportFile, Status, Summary, status_of
@@ -27,24 +27,26 @@ from .clock import offset_ns
 from .kept_lines import KeptLine, read_lines, resumed_tracks
 from .preparation import Preparation
 from .recorded_pairs import RecordedPair, RecordedPairs
-from .recording import RIG, Recording
+from .recording import RIG, Recording, locked
 from .writer import Writer
 
 
-def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) -> Summary:
+def infer_recording(
+    recording: Recording, runtime: Runtime, rules: PairRules, network: Network | None = None
+) -> Summary:
     """
-    Process every pair of two recordings.
+    Process every pair of two recordings; `network` (None: here) predicts as `runtime` would.
 
     A failed pair is reported on stderr and in the summary; the others go on. Raises ValueError if
     an earlier run was another one or no frame can be read, OSError or SinkError if the output
     cannot be written.
     """
-    with recording.locked():
+    with locked(recording.report):
         earlier, summary = recording.earlier(), Summary(out=recording.output.target)
         complete = earlier is not None and earlier.complete and recording.output.publish()
         kept = recording.usable_lines() if earlier and not complete else []
         for _, line in islice(read_lines(recording.report), None if complete else len(kept)):
-            _count(summary, line)
+            summary.take(line)
         summary.before = summary.done
         if complete:
             return summary
@@ -52,7 +54,7 @@ def infer_recording(recording: Recording, runtime: Runtime, rules: PairRules) ->
         start = perf_counter()
         rules = replace(rules, max_pixels=MAX_PIXELS)
         try:
-            _process(recording, runtime, rules, kept, summary)
+            _process(recording, runtime, rules, network or NetworkHere(runtime), kept, summary)
         except BaseException as error:
             recording.forget_if_empty()
             if isinstance(error, KeyboardInterrupt):
@@ -76,6 +78,7 @@ def _process(
     recording: Recording,
     runtime: Runtime,
     rules: PairRules,
+    network: Network,
     kept: Sequence[KeptLine],
     summary: Summary,
 ) -> None:
@@ -104,14 +107,14 @@ def _process(
         thread = opened.enter_context(ThreadPoolExecutor(1, "write"))
         writer = Writer(output, runtime, rules, thread, tracks)
         read = partial(_submit, ordered, preparation)
-        jobs = run_jobs(tasks, read, runtime, writer.submit, confidence=recording.objects)
+        jobs = run_jobs(tasks, read, network, writer.submit, confidence=recording.objects)
         for job, written in jobs:
             lines.write(_outcome(job.task, written, summary, say))
             bar.update()
         for sentence in list(_lost(pairs, summary)):
             say(sentence)
             lines.write(line := _line(None, "failed", sentence, None))
-            _count(summary, line)
+            summary.take(line)
         summary.notes += _notes(pairs)
         writer.finish()
 
@@ -131,7 +134,7 @@ def _outcome(
     except ServiceError as error:
         line = _line(pair, status_of(error), str(error), None)
         say(f"{pair.name}: {error}")
-    _count(summary, line)
+    summary.take(line)
     return line
 
 
@@ -147,15 +150,6 @@ def _line(
         "infrared": frame_facts(pair.infrared) if pair else None,
         "report": report,
     }
-
-
-def _count(summary: Summary, line: dict[str, Any]) -> None:
-    if line["status"] == "done":
-        summary.add(line["report"])
-    elif line["name"] is None:
-        summary.complain(line["detail"])
-    else:
-        summary.count(line["name"], line["status"], line["detail"])
 
 
 def _lost(pairs: RecordedPairs, summary: Summary) -> Iterator[str]:

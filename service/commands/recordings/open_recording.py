@@ -25,9 +25,8 @@ from .clock import OffsetMs, Openers
 from .image_output import ImageOutput
 from .output import NEXT, Output, part_of
 from .recording import RIG, Recording
-from .run_record import Facts, RunRecord, facts_of_source
+from .run_record import RECORD, Facts, RunRecord, facts_of_source
 
-RECORD = "run.json"
 VIDEOS, BAG = (".mp4", ".mkv"), ".mcap"
 NO_OUTPUTS = {*FILES, BAG, ".bag", ".seq", ".cptv"}  # unless they are written as above
 PictureChoice = Literal["fused", "overlay", "mosaic"]

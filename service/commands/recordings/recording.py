@@ -78,19 +78,20 @@ class Recording:
     def _holds_results(self) -> bool:
         return any(line["status"] == "done" for _, line in read_lines(self.report))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out; raises ValueError if one is at work, or OSError."""
-        folder = self.report.parent
+
+@contextmanager
+def locked(report: Path) -> Iterator[None]:
+    """Keep other processes from a report; raises ValueError if one is at work, or OSError."""
+    folder = report.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"the folder {shown(folder)} cannot be made ({error.strerror}): name another output"
+        ) from None
+    with report.open("ab") as file:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"the folder {shown(folder)} cannot be made ({error.strerror}): name another output"
-            ) from None
-        with self.report.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another process writes {shown(self.report)}") from None
-            yield
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process writes {shown(report)}") from None
+        yield

@@ -1,7 +1,7 @@
 """The record of a run beside its output: what it was begun with, so that it can go on."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,10 +13,12 @@ from segmif.install import version
 from segmif.parsing import parse_json
 from segmif.sources.open_source import local_path
 
+RECORD = "run.json"
 Facts = Mapping[str, Any]
 # Settings whose values say nothing to people.
 WORDS = {
     "rig_sha256": "the rig file",
+    "pairs_sha256": "which files pair",
     "weights_sha256": "the network (--weights)",
     "cameras": "what is stated of the cameras",
     "gain": "the gain",
@@ -70,16 +72,21 @@ def read_record(path: Path) -> RunRecord | None:
 
 def facts_of_source(spec: str) -> Facts:
     """What is recorded of an input: its address without a password, its size and its age."""
-    facts: dict[str, Any] = {"source": masked(shown(spec))}
     path = local_path(spec)
     if path is None:
-        return facts
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+        return {"source": masked(shown(spec))}
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return facts_of_files(spec, files)
+
+
+def facts_of_files(spec: str, files: Collection[Path]) -> Facts:
+    """As `facts_of_source`, of the files that are read of it."""
     found = [each.stat() for each in files]
     newest = max((each.st_mtime for each in found), default=0.0)
     changed = datetime.fromtimestamp(newest, timezone.utc).isoformat()
     size = sum(each.st_size for each in found)
-    return facts | {"files": len(files), "bytes": size, "last change": changed}
+    source = {"source": masked(shown(spec))}
+    return source | {"files": len(files), "bytes": size, "last change": changed}
 
 
 def _shown(value: object) -> str:
