@@ -1,5 +1,5 @@
 """
-`segmif calibrate COMMAND`: target, live, unpack, pair, solve, pick, align, check, convert,
+`segmif calibrate COMMAND`: target, live, unpack, pair, solve, scenes, pick, align, check, convert,
 simulate.
 """
 
@@ -16,6 +16,7 @@ COMMANDS = {
         "unpack",
         "pair",
         "solve",
+        "scenes",
         "pick",
         "align",
         "check",

@@ -98,6 +98,20 @@ class PairsWithheld(ServiceError):
     sentence = "pairs are handed out only where the operator sets SEGMIF_HAND_OUT_PAIRS=true"
 
 
+class RigKept(ServiceError):
+    """The operator lets nobody change the rig file."""
+
+    sentence = "a rig file is changed only where the operator sets SEGMIF_SAVE_RIG=true"
+
+
+class RigChanged(ServiceError):
+    """There is no rig file to change, or it is no longer the one that was read."""
+
+
+class RigNotWritten(ServiceError):
+    """The rig file, or the copy of the old one, cannot be written."""
+
+
 # The body of a request
 
 

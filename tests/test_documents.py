@@ -77,6 +77,7 @@ NOT_RUN = {
         "needs two cameras",
         "needs views of a board",
         "needs a rig file; does not end",
+        "needs minutes of a street",
         "needs a rig file",
         "needs a rig file",
     ],

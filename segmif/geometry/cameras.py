@@ -231,6 +231,7 @@ class Homography:
     infrared_size: tuple[int, int]  # width, height [px]
     H_infrared_visible: Floats  # (3, 3) pixel (x, y, 1) in visible -> in infrared, up to scale
     frames: Cameras = field(default_factory=Cameras)  # camera profiles of their frames
+    source: str = ""  # provenance, in words
 
     def __post_init__(self) -> None:
         H = self.H_infrared_visible

@@ -132,14 +132,15 @@ def _homography(document: dict[str, object]) -> Homography:
             raise ValueError(f"{name} must be [width, height] in pixels, got {brief(size)}")
         sizes.append((_whole(size[0], name), _whole(size[1], name)))
     H = numbers(document["H_infrared_visible"], "H_infrared_visible")
-    return Homography(sizes[0], sizes[1], H, cameras_from(document.get("frames")))
+    source = str(document.get("source") or "")
+    return Homography(sizes[0], sizes[1], H, cameras_from(document.get("frames")), source)
 
 
 def _rig_text(rig: Rig) -> str:
     std = "null" if rig.baseline_std_m is None else repr(float(rig.baseline_std_m))
     return f"""\
 format: segmif-rig 1
-source: {yaml.safe_dump(rig.source, default_style='"', width=10**6).strip()}
+{_source_text(rig.source)}
 # Frames: x right, y down, z forward, metres. Pixels: centre of the top left one is (0, 0).
 visible:
 {_camera_text(rig.visible)}
@@ -156,6 +157,11 @@ baseline_std_m: {std}
 {cameras_text(rig.frames)}"""
 
 
+def _source_text(source: str) -> str:
+    quoted: str = yaml.safe_dump(source, default_style='"', width=10**6)
+    return f"source: {quoted.strip()}"
+
+
 def _camera_text(camera: Camera) -> str:
     return f"""\
   width: {camera.width}  # px
@@ -169,6 +175,7 @@ def _camera_text(camera: Camera) -> str:
 def _homography_text(homography: Homography) -> str:
     return f"""\
 format: segmif-homography 1
+{_source_text(homography.source)}
 visible_size: {list(homography.visible_size)}  # width, height, px
 infrared_size: {list(homography.infrared_size)}  # width, height, px
 # (x, y, 1)_infrared ~ H_infrared_visible @ (x, y, 1)_visible, pixels.

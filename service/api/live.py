@@ -2,8 +2,9 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Annotated
 
-from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Query, Request, WebSocket, WebSocketDisconnect
 from websockets.frames import CloseCode
 
 from .. import errors
@@ -12,11 +13,14 @@ from ..live.page_message import page_message, wished
 from ..live.rig_pipeline import RigPipeline
 from ..live.rig_state import rig_state
 from ..live.rigs import Rigs
-from ..schemas.live_state import LiveState, RigState
+from ..schemas.live_state import LiveState, RigState, SavedRig
 from .openapi import documented
 from .problems import problem_response
+from .query_parameters import reject_repeated
 
 SUBPROTOCOL = "segmif"
+MOST_PX = 500  # of a nudge; more is another rig
+Pixels = Annotated[float, Query(ge=-MOST_PX, le=MOST_PX, allow_inf_nan=False)]
 
 router = APIRouter()
 
@@ -37,6 +41,32 @@ async def live(request: Request) -> LiveState:
 async def live_rig(request: Request, rig: str) -> RigState:
     """Say how one rig fares."""
     return rig_state(_find(request.app.state.rigs, rig))
+
+
+@router.post(
+    "/live/{rig}/nudge",
+    responses=documented(
+        errors.Unauthorized,
+        errors.BadParameter,
+        errors.UnknownRig,
+        errors.NotReady,
+        errors.RigKept,
+        errors.RigChanged,
+        errors.RigNotWritten,
+    ),
+)
+async def nudge(request: Request, rig: str, right: Pixels = 0, down: Pixels = 0) -> SavedRig:
+    """
+    Move infrared by pixels of the visible frame in the rig file, and go on with it.
+
+    A copy of the old file stays beside it.
+    """
+    if unknown := reject_repeated(request.query_params).keys() - {"right", "down"}:
+        raise errors.BadParameter(f"parameter {min(unknown)!r}: nobody knows it here; leave it out")
+    rigs: Rigs | None = request.app.state.rigs
+    found = _find(rigs, rig)
+    assert rigs is not None  # else `_find` has raised
+    return await rigs.nudge(found, right, down)
 
 
 @router.websocket("/live/{rig}")

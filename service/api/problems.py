@@ -70,6 +70,13 @@ PROBLEM_TYPES: Mapping[type[ServiceError], ProblemType] = {
         404, "no_pair", "no pair of a stream 'rig' is kept; send some with ?stream=rig"
     ),
     errors.PairsWithheld: ProblemType(403, "pairs_withheld"),
+    errors.RigKept: ProblemType(403, "rig_kept"),
+    errors.RigChanged: ProblemType(
+        409, "rig_changed", "rig.yaml is no longer the file that was read: reload it first"
+    ),
+    errors.RigNotWritten: ProblemType(
+        507, "rig_not_written", "rig.yaml cannot be written: Read-only file system"
+    ),
     errors.BodyTooLarge: ProblemType(
         413,
         "body_too_large",

@@ -12,7 +12,7 @@ from ..schemas.pair_options import StreamOptions
 
 KNOWN = frozenset(
     {field.alias or name for name, field in StreamOptions.model_fields.items()}
-    | {"bytes", "sample"}
+    | {"bytes", "sample", "right", "down"}
 )
 SECRETS = frozenset(
     {"token", "access_token", "auth", "authorization", "bearer", "key", "api_key", "apikey"}

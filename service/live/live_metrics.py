@@ -98,5 +98,5 @@ def _moved(rigs: Mapping[str, "RigPipeline"]) -> Metric:
         labels=["rig"],
     )
     for name, rig in list(rigs.items()):
-        family.add_metric([name], rig.moved)
+        family.add_metric([name], rig.rig_file.moved)
     return family

@@ -18,7 +18,6 @@ from ..pipeline.comparison import Difference
 from ..pipeline.result import Result
 from ..scheduler.dispatcher import Dispatcher, as_it_is
 from ..scheduler.pair_request import PairRequest
-from .camera_match import CameraMatch
 from .camera_reader import CameraReader, rate_of
 from .clock_offset import OffsetFinder, found_offset
 from .events.rig_events import RigEvents
@@ -31,6 +30,7 @@ from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
 from .raw_pair import raw_frame, stated_of
+from .rig_file import RigFile
 from .sinks.settings import CollectSettings, needs_confidence
 from .sinks.sink import SinkThread
 
@@ -54,7 +54,7 @@ class RigPipeline:
         """A `lossless` pipeline processes every pair of two recordings, however long it takes."""
         settings = self.settings = opened.settings
         self._lossless = lossless
-        self._opened, self._options = opened, settings.pair_options()
+        self._options, self.rig_file = settings.pair_options(), RigFile(opened, dispatcher)
         self._dispatcher, self._metrics = dispatcher, metrics
         self.feed = PageFeed(dispatcher.queues.viewers)
         self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the error
@@ -90,7 +90,6 @@ class RigPipeline:
             lossless=lossless,
         )
         self.sink_errors: dict[str, str] = {}
-        self._match = CameraMatch(opened.aligner.rig if opened.aligner else None)
         self.ladder = LoadLadder(self._levels())
         self._places = NetworkPlaces(dispatcher.batcher, lossless=lossless)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,12 +111,6 @@ class RigPipeline:
         nothing = self._lossless and not self.outcomes["ok"]
         lost = any(camera.error for camera in self.cameras.values())
         return bool(nothing or pairs or self.sink_errors or lost or self.events.failed)
-
-    @property
-    def moved(self) -> bool:
-        """Whether pairs have shown that its cameras moved since the rig file was made."""
-        aligner = self._opened.aligner or self._dispatcher.rules.rig_aligner
-        return aligner is not None and aligner.moved
 
     async def run(self) -> None:
         """Read and process until both cameras have ended."""
@@ -252,9 +245,9 @@ class RigPipeline:
         if views := self._views():
             stated["views"] = views
         visible, infrared = map(raw_frame, frames)
-        rules = self._opened.rules(self._dispatcher.rules, self.queue.tolerance_ns / 1e6)
+        rules = self.rig_file.rules(self.queue.tolerance_ns / 1e6)
         profiles = [frame.profile if frame else CameraProfile() for frame in frames]
-        flags = self._match.flags(*frames, rules.cameras)
+        flags = self.rig_file.match.flags(*frames, rules.cameras)
         return PairRequest(
             visible,
             infrared,

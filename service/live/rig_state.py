@@ -24,6 +24,7 @@ def rig_state(rig: RigPipeline) -> RigState:
         level=rig.ladder.level.name,
         lone=rig.lone,
         error=rig.last_error,
+        savable=rig.rig_file.savable,
         sources={
             part: _source_state(camera, rig.queue.unpaired[part])
             for part, camera in rig.cameras.items()

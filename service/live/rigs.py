@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from ..scheduler.dispatcher import Dispatcher
-from ..schemas.live_state import LiveState
+from ..schemas.live_state import LiveState, SavedRig
 from .live_metrics import LiveMetrics
 from .open_rig import OpenRig, check_classes, check_rig, open_rig
+from .rig_file import save_nudged
 from .rig_pipeline import RigPipeline
 from .rig_settings import LiveSettings, RigSettings
 from .rig_state import rig_state, summary
@@ -26,6 +27,7 @@ class Rigs:
         self._metrics = LiveMetrics(dispatcher.metrics.registry)
         self._pipelines: dict[str, RigPipeline] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._saving = asyncio.Lock()
         self._finishing: asyncio.Task[None] | None = None  # the event loop would forget it
 
     def __iter__(self) -> Iterator[RigPipeline]:
@@ -47,21 +49,37 @@ class Rigs:
 
     async def reload(self, settings: LiveSettings) -> None:
         """
-        Close the rigs whose settings changed, and start those of the new settings.
+        Close the rigs whose settings or rig file changed, and start those of the new settings.
 
         Raises as `check_rig`, and changes nothing, if one of those cannot be.
         """
         wanted = {rig.name: rig for rig in settings.rigs}
-        running = {name: pipeline.settings for name, pipeline in self._pipelines.items()}
-        fresh = [rig for rig in settings.rigs if running.get(rig.name) != rig]
+        changed = [
+            name
+            for name, running in self._pipelines.items()
+            if wanted.get(name) != running.settings
+            or await asyncio.to_thread(running.rig_file.changed)
+        ]
+        kept = self._pipelines.keys() - set(changed)
+        fresh = [rig for rig in settings.rigs if rig.name not in kept]
         for rig in fresh:
             check_classes(rig, self._dispatcher.runtime.manifest.classes)
             await asyncio.to_thread(check_rig, rig, settings, self._dispatcher.rules.cameras)
         self.settings = settings
-        for name, before in running.items():
-            if wanted.get(name) != before:
-                await self._close(name)
+        for name in changed:
+            await self._close(name)
         await self._open(fresh)
+
+    async def nudge(self, rig: RigPipeline, right_px: float, down_px: float) -> SavedRig:
+        """Move infrared by pixels of visible in a rig file; raises as `save_nudged`, or RigKept."""
+        async with self._saving:  # rigs may share a file
+            aligner = rig.rig_file.for_nudge()
+            made, saved = await asyncio.to_thread(save_nudged, aligner, right_px, down_px)
+            rig.rig_file.align_by(made)
+        logger.info(
+            "%s: its rig file was moved by hand; %s is the old one", rig.settings.name, saved.backup
+        )
+        return saved
 
     async def close(self) -> None:
         """Finish what is in work, and close sources and sinks."""

@@ -51,7 +51,7 @@ class RigAligner:
 
     def __init__(self, path: Path, depth_m: float) -> None:
         """`depth_m` of the plane to align unless a request says otherwise; raises as `read_rig`."""
-        (self.rig, self.sha256), self.depth_m = open_rig(path), depth_m
+        (self.rig, self.sha256), self.depth_m, self.path = open_rig(path), depth_m, path
         self._others: OrderedDict[float, Warp] = OrderedDict()  # by depth, the last used at the end
         self._lock = Lock()
         self._drift: Drift | None = None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segmif.classes import Taxonomy
 from segmif.frames import CONFIDENCE, FramePair, Prediction
+from segmif.geometry.cameras import Homography, Rig
 from segmif.geometry.registration import Refinement, refine
 from segmif.imaging import codecs
 from segmif.imaging.codecs import Pixels
@@ -52,6 +53,15 @@ class PreparedPair:
     tint: float | None = None  # of the fused frame; None: the network's default
     counts: Pixels | None = None  # infrared as it came in the visible view (H, W), if asked for
     halved_from: tuple[int, int] | None = None  # (H, W) of the view; None: the pair has its size
+    rig: Rig | Homography | None = None  # by which infrared is aligned
+
+    @property
+    def parallax_rig(self) -> Rig | None:
+        """The calibrated rig by which infrared lies as it lies, if both frames show something."""
+        refined = self.refinement is not None and self.refinement.sure
+        moved = refined or (self.registration is not None and self.registration.found.applied)
+        whole = len(self.condition.sensors) == len(SENSORS) and self.halved_from is None
+        return self.rig if whole and not moved and isinstance(self.rig, Rig) else None
 
     @property
     def full_size(self) -> tuple[int, int]:
@@ -171,6 +181,7 @@ def align_pair(
         prepared = replace(
             prepared,
             cameras=cameras,
+            rig=rules.rig_aligner.rig if prepared.rig_alignment and rules.rig_aligner else None,
             visible_grey=decoded.visible_grey or (rules.find_grey and is_grey(decoded.visible)),
             tint=rules.tint if options.tint is None else options.tint,
         )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..errors import BadParameter
+from .object_ranges import with_ranges
 from .object_tracks import ObjectTracks
 from .objects import ObjectRules, find_objects
 from .result import Result
@@ -10,7 +11,7 @@ from .result import Result
 
 def with_objects(result: Result, rules: ObjectRules, tracks: ObjectTracks | None) -> Result:
     """
-    A result with the objects of its mask, numbered if it is one of a stream.
+    A result with the objects of its mask and their ranges, numbered if it is one of a stream.
 
     Raises BadParameter for rules with a class that the network lacks.
     """
@@ -28,4 +29,5 @@ def with_objects(result: Result, rules: ObjectRules, tracks: ObjectTracks | None
                 for each, number in zip(found, numbers, strict=True)
             )
             objects = objects.model_copy(update={"found": tuple(numbered)})
+        objects = with_ranges(objects, result.prepared)
     return replace(result, objects=objects)

@@ -11,11 +11,13 @@ from segmif.runtime import Runtime
 
 from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
+from ..pipeline.align import RigAligner
 from ..pipeline.decoder.pool import open_decoder
 from ..pipeline.infer import PairRules
 from ..pipeline.result import Result
 from ..pipeline.result_history import with_history
 from ..schemas.pair_options import PairOptions
+from ..settings import Settings
 from .batching import Batcher, largest_batch
 from .camera_streams import QueuedPair, Stream, Streams
 from .deadlines import in_time
@@ -71,6 +73,11 @@ class Dispatcher:
     def runtime(self) -> Runtime:
         """The network in service."""
         return self._model.runtime
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._model.settings
 
     @property
     def rules(self) -> PairRules:
@@ -238,6 +245,11 @@ class Dispatcher:
         await self.queues.codecs.run(last.close)
         await self.shadow.use(model)
         self.reloads += 1
+
+    def align_by(self, aligner: RigAligner) -> None:
+        """Go on with a rig file that was written anew."""
+        self._model = replace(self._model, rig_aligner=aligner)
+        self._rules = replace(self._rules, rig_aligner=aligner)
 
     def close(self) -> None:
         """Wait for what runs, then free threads and network."""

@@ -50,11 +50,21 @@ class RigState(BaseModel):
         description="the camera that goes on alone, since the other one gives nothing new",
     )
     error: str | None = Field(description="what is wrong since the last result")
+    savable: bool = Field(
+        default=False, description="whether POST /live/NAME/nudge may write its rig file"
+    )
     sources: dict[str, SourceState] = Field(description="by camera: visible, infrared")
     sinks: list[SinkState]
     zones: list[ZoneState] = []
     events: list[Event] = Field(default=[], description="the newest 20, the oldest first")
     notify: list[NotifierState] = Field(default=[], description="who is told of events")
+
+
+class SavedRig(BaseModel):
+    """A rig file that was written anew."""
+
+    sha256: str = Field(description="of the rig file, as reports have it from now on")
+    backup: str = Field(description="name of the copy of the old file, beside it")
 
 
 class LiveState(BaseModel):

@@ -18,6 +18,14 @@ class SceneObject(BaseModel):
         description="the same number in successive pairs of a stream while its boxes overlap; "
         "null without a stream"
     )
+    range_m: float | None = Field(
+        default=None,
+        description="distance along the visible camera's axis, in metres, by the parallax of a "
+        "calibrated rig; null if that does not show it",
+    )
+    range_std_m: float | None = Field(
+        default=None, description="standard deviation of range_m, in metres"
+    )
 
 
 class SceneObjects(BaseModel):

@@ -88,6 +88,7 @@ class Settings(CameraFields, BaseSettings):
     tls_key: Path | None = None
     shared_memory: bool = False  # lets clients of this user and machine pass frames in memory
     hand_out_pairs: bool = False  # lets clients see the newest raw pair of a stream: to calibrate
+    save_rig: bool = False  # lets clients write the rig file of `segmif run`: a nudge of the page
     max_connections: int = Field(default=512, ge=1, le=100_000)
     # Of one address; None: three quarters of what all may have.
     max_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
@@ -145,6 +146,11 @@ class Settings(CameraFields, BaseSettings):
         if self.hand_out_pairs and not (is_loopback(self.host) or self.token):
             raise ValueError(
                 f"hand_out_pairs lets all who reach host {self.host} see through the cameras: set "
+                "SEGMIF_TOKEN"
+            )
+        if self.save_rig and not (is_loopback(self.host) or self.token):
+            raise ValueError(
+                f"save_rig lets all who reach host {self.host} change the rig file: set "
                 "SEGMIF_TOKEN"
             )
         if (self.tls_certificate is None) != (self.tls_key is None):

@@ -2,18 +2,20 @@
 
 import { table, word } from "./palette.js";
 
-export const VIEWS = { visible: "Visible", infrared: "Infrared", fused: "Fused", overlay: "Overlay" };
+export const VIEWS = { visible: "Visible", infrared: "Infrared", fused: "Fused", overlay: "Overlay", blend: "Infrared over visible" };
 
 // The parts of a live result that each view is drawn from.
-export const PARTS_OF = { visible: ["visible"], infrared: ["infrared"], fused: ["fused"], overlay: ["fused", "mask"] };
+export const PARTS_OF = { visible: ["visible"], infrared: ["infrared"], fused: ["fused"], overlay: ["fused", "mask"], blend: ["visible", "infrared"] };
 
 const OUTLINE = 2.2; // times the opacity of the area
+const BLEND = 0.5; // opacity of infrared over visible
 
 export class Layers {
   #infrared = new OffscreenCanvas(1, 1);
   #tint = new OffscreenCanvas(1, 1);
   #due = {}; // what has to be coloured before it is drawn
   scene = null;
+  nudge = { right: 0, down: 0 }; // pixels of the visible frame
 
   set(scene, palette, classes, opacity) {
     this.scene = scene;
@@ -55,9 +57,23 @@ export class Layers {
     });
   }
 
+  // Infrared where the nudge would put it.
+  #moved(opacity) {
+    const coloured = this.#coloured("infrared", this.#infrared);
+    const { right, down } = this.nudge;
+    if (!right && !down && opacity === 1) return coloured;
+    const { width, height, view } = this.scene;
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d");
+    context.globalAlpha = opacity;
+    context.drawImage(coloured, right * (width / (view?.width ?? width)), down * (height / (view?.height ?? height)));
+    return canvas;
+  }
+
   of(view) {
     const { visible, fused, infrared, labels } = this.scene;
-    if (view === "infrared") return infrared ? [this.#coloured("infrared", this.#infrared)] : [];
+    if (view === "infrared") return infrared ? [this.#moved(1)] : [];
+    if (view === "blend") return visible && infrared ? [visible, this.#moved(BLEND)] : [];
     if (view === "overlay") return fused && labels ? [fused, this.#coloured("tint", this.#tint)] : [];
     return [{ visible, fused }[view]].filter(Boolean);
   }

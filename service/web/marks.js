@@ -21,14 +21,15 @@ export function marksOf(scene, classes, draft) {
   };
 }
 
-function drawObject(context, { id, name, box, track }, pixel, classes, [across, down]) {
+function drawObject(context, { id, name, box, track, range_m: far, range_std_m: within }, pixel, classes, [across, down]) {
   const [x, y, width, height] = [box[0] * across, box[1] * down, box[2] * across, box[3] * down];
   const shown = classes.find((one) => one.id === id);
   if (!shown?.shown) return;
   const colour = `rgb(${shown.colour})`;
   context.strokeStyle = colour;
   context.strokeRect(x, y, width, height);
-  label(context, track === null ? words(name) : `${words(name)} ${track}`, x, y, pixel, colour);
+  const said = [words(name), track, typeof far === "number" ? `${far.toFixed(1)} ± ${within.toFixed(1)} m` : null];
+  label(context, said.filter((each) => each !== null && each !== undefined).join(" "), x, y, pixel, colour);
 }
 
 function drawZone(context, { name, polygon, units }, pixel, scene, [across, down]) {

@@ -9,6 +9,7 @@ import { presentEvents } from "./events.js";
 import { Legend } from "./legend.js";
 import { Live, lost, presentState } from "./live.js";
 import { marksOf } from "./marks.js";
+import { Nudge } from "./nudge.js";
 import { PALETTES } from "./palette.js";
 import { Player } from "./player.js";
 import { presentRange } from "./range.js";
@@ -30,6 +31,7 @@ const viewer = new Viewer(byId("canvas"), byId("wipe"), {
   zoom: (percent) => write(byId("zoom"), layers.scene ? `${percent} %` : "–"),
 });
 const draft = new ZoneDraft(() => redraw());
+const nudge = new Nudge(showNudge);
 const inputs = new Inputs({ changed: restart, wrong: refuse });
 const player = new Player(inputs, fusePair, presentPlayer);
 const stream = `page-${Math.random().toString(36).slice(2, 10)}`; // of moving sources
@@ -67,6 +69,15 @@ function redraw() {
   viewer.show(layers.of(left), layers.of(right), scene.width, scene.height, marks);
   readout.show(scene, legend.classes, point);
   presentRange(scene, byId("palette").value);
+}
+
+// What was moved must be seen: if neither side shows infrared, one does from now on.
+function showNudge() {
+  const { right, down } = layers.nudge = nudge.by;
+  const views = [byId("left-view").value, byId("right-view").value];
+  if ((right || down) && !views.some((view) => PARTS_OF[view].includes("infrared"))) byId("right-view").value = "blend";
+  live?.ask();
+  redraw();
 }
 
 function recolour() {
@@ -201,12 +212,13 @@ function chooseTab(rig) {
   say("");
   lost("");
   byId("keep").hidden = rig !== null;
+  nudge.begin(rig);
   if (rig === null) {
     if (inputs.complete) restart();
     else byId("samples").querySelector("button")?.click();
     return;
   }
-  const tell = (state) => { presentState(state); presentEvents(state); };
+  const tell = (state) => { presentState(state); presentEvents(state); nudge.present(state); };
   live = new Live(rig, {
     result: (header, scene) => { lost(""); tell(header.state); show(scene); },
     state: tell,

@@ -44,6 +44,8 @@ def test_objects_are_listed_for_who_asks(client: httpx.Client) -> None:
                 "centroid": [25.5, 29.5],
                 "confidence": 1.0,
                 "track": None,
+                "range_m": None,
+                "range_std_m": None,
             },
             {
                 "id": 2,
@@ -53,6 +55,8 @@ def test_objects_are_listed_for_who_asks(client: httpx.Client) -> None:
                 "centroid": [84.5, 5.0],
                 "confidence": 1.0,
                 "track": None,
+                "range_m": None,
+                "range_std_m": None,
             },
         ],
         "left_out": 0,

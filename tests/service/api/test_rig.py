@@ -220,3 +220,31 @@ def test_folders_go_through_the_rig_too(
 
 def grey(width: int, height: int) -> NDArray[np.uint8]:
     return np.full((height, width), 60, np.uint8)
+
+
+def objects_at(client: httpx.Client, disparity_px: int) -> list[dict[str, Any]]:
+    """The objects of a pair with one hot thing that lies off by so many pixels of visible."""
+    visible = np.full((VISIBLE[1], VISIBLE[0], 3), 90, np.uint8)
+    visible[20:44, 40:56] = 170
+    infrared = np.full((INFRARED[1], INFRARED[0]), 60, np.uint8)
+    left = (40 - disparity_px) // 2
+    infrared[10:22, left : left + 8] = HOT
+    files = {"visible": codecs.encode_png(visible), "infrared": codecs.encode_png(infrared)}
+    answer = client.post(
+        "/fuse-segment?objects=true", files=files, headers={"Accept": "application/json"}
+    )
+    found: list[dict[str, Any]] = answer.raise_for_status().json()["report"]["objects"]["found"]
+    return found
+
+
+def test_parallax_gives_the_range_of_an_object(start: Serving) -> None:
+    with start(two_cameras()) as client:
+        (near,), (far,) = objects_at(client, 4), objects_at(client, 0)
+    assert near["range_m"] == pytest.approx(FOCAL_PX * BASELINE_M / 4, abs=2 * near["range_std_m"])
+    assert near["range_std_m"] < 0.3
+    assert far["range_m"] is None  # its disparity is within its error
+    with start(half_size()) as client:
+        assert objects_at(client, 4)[0]["range_m"] is None
+    unsure = replace(two_cameras(), baseline_std_m=0.6 * BASELINE_M)
+    with start(unsure) as client:
+        assert objects_at(client, 4)[0]["range_m"] is None

@@ -220,6 +220,18 @@ def test_a_zone_is_drawn_with_the_pointer(page: Page, rigs: Rigs) -> None:
     assert page.locator("#zone-text").text_content() == text
 
 
+def test_infrared_is_shown_where_it_is_moved_to(page: Page, rigs: Rigs) -> None:
+    page.wait_for_selector("#live-numbers >> text=24.9")
+    page.select_option("#left-view", "infrared")
+    edge = pixel_on_screen(page, 31, 20, WIDTH, HEIGHT)  # the warm part begins at 30
+    until(page, lambda: colour_at(page, edge)[0] > 100)
+    page.click("#nudge-right", modifiers=["Shift"])
+    until(page, lambda: colour_at(page, edge)[0] < 100)
+    page.click("#nudge-none")
+    until(page, lambda: colour_at(page, edge)[0] > 100)
+    assert not page.is_visible("#nudge-save")  # the operator lets nobody write the rig file
+
+
 def parsed_zone(text: str) -> Zone:
     """The zone of a settings file that ends with these lines."""
     rig = '[[rigs]]\nvisible = "a"\ninfrared = "b"\n'

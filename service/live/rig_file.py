@@ -1,0 +1,107 @@
+"""The rig file by which the pairs of a live rig are aligned; it may be moved by hand and saved."""
+
+import hashlib
+from dataclasses import replace
+
+from segmif.files import read_bytes, write_all
+from segmif.geometry.alignment import align
+from segmif.geometry.nudge import nudged
+from segmif.geometry.rig import rig_bytes
+from segmif.parsing import MAX_YAML_BYTES
+
+from ..errors import BadParameter, RigChanged, RigKept, RigNotWritten
+from ..pipeline.align import RigAligner
+from ..pipeline.infer import PairRules
+from ..scheduler.dispatcher import Dispatcher
+from ..schemas.live_state import SavedRig
+from .camera_match import CameraMatch
+from .open_rig import OpenRig
+
+BACKUP_DIGITS = 12  # of the old file's SHA-256, in the name of its copy
+
+
+class RigFile:
+    """The rig file of one rig: its own, else the service's."""
+
+    def __init__(self, opened: OpenRig, dispatcher: Dispatcher) -> None:
+        self._opened, self._dispatcher = opened, dispatcher
+        self.match = CameraMatch(opened.aligner.rig if opened.aligner else None)
+
+    @property
+    def aligner(self) -> RigAligner | None:
+        """What brings infrared into the visible view; None: frames come aligned."""
+        return self._opened.aligner or self._dispatcher.rules.rig_aligner
+
+    @property
+    def moved(self) -> bool:
+        """Whether pairs have shown that the cameras moved since the file was made."""
+        return self.aligner is not None and self.aligner.moved
+
+    @property
+    def savable(self) -> bool:
+        """Whether the operator lets clients write it."""
+        return self._dispatcher.settings.save_rig and self.aligner is not None
+
+    def rules(self, tolerance_ms: float) -> PairRules:
+        """The rules for the pairs of this rig."""
+        return self._opened.rules(self._dispatcher.rules, tolerance_ms)
+
+    def changed(self) -> bool:
+        """Whether the rig's own file is no longer the one that was read."""
+        return self._opened.aligner is not None and digest_of(self._opened.aligner) is None
+
+    def for_nudge(self) -> RigAligner:
+        """What a nudge changes; raises RigKept or RigChanged if there is nothing to change."""
+        if not self._dispatcher.settings.save_rig:
+            raise RigKept
+        if self.aligner is None:
+            raise RigChanged(
+                f"{self._opened.settings.name} has no rig file: start with --rig rig.yaml"
+            )
+        return self.aligner
+
+    def align_by(self, aligner: RigAligner) -> None:
+        """Go on with a file that was written anew."""
+        if self._opened.aligner is None:
+            self._dispatcher.align_by(aligner)
+            return
+        self._opened = replace(self._opened, aligner=aligner)
+        self.match = CameraMatch(aligner.rig)
+
+
+def digest_of(aligner: RigAligner) -> str | None:
+    """SHA-256 of the rig file if it still is the one that was read; else None."""
+    try:
+        found = hashlib.sha256(read_bytes(aligner.path, MAX_YAML_BYTES)).hexdigest()
+    except OSError:
+        return None
+    return found if found == aligner.sha256 else None
+
+
+def save_nudged(
+    aligner: RigAligner, right_px: float, down_px: float
+) -> tuple[RigAligner, SavedRig]:
+    """
+    Write the rig file with infrared moved by pixels of visible, and a copy of the old file.
+
+    Gives what aligns by it. Raises BadParameter, RigChanged or RigNotWritten, and then the file is
+    as it was.
+    """
+    path, name = aligner.path, aligner.path.name
+    if digest_of(aligner) is None:
+        raise RigChanged(f"{name} is no longer the file that was read: reload the service first")
+    rig = nudged(aligner.rig, right_px, down_px, aligner.depth_m)
+    words = f"moved by hand by {right_px:g} px to the right and {down_px:g} px down"
+    rig = replace(rig, source="; ".join(filter(None, (rig.source, words))))
+    try:
+        align(rig, aligner.depth_m)
+    except ValueError as error:
+        raise BadParameter(f"parameters 'right' and 'down': {error}") from error
+    backup = path.with_name(f"{path.stem}.{aligner.sha256[:BACKUP_DIGITS]}{path.suffix}")
+    try:
+        old = read_bytes(path, MAX_YAML_BYTES)
+        write_all({backup: old, path: rig_bytes(rig)})  # in this order
+        made = RigAligner(path, aligner.depth_m)
+    except (OSError, ValueError) as error:
+        raise RigNotWritten(f"{name} cannot be written: {error}") from error
+    return made, SavedRig(sha256=made.sha256, backup=backup.name)
