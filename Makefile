@@ -86,8 +86,8 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 # What an interrupted run left is gone on with.
 RESUME = $(if $(wildcard runs/$(1)/checkpoint.pt runs/$(1)/finish.pt),--resume)
 
-release: VARIANT = edge-lite0
-release: .venv/.dev ## VARIANT (edge-lite0) anew into runs/VARIANT by its config: weights, their counts on a group left out, ONNX; goes on if it was stopped
+release: VARIANT = edge
+release: .venv/.dev ## VARIANT (edge) anew into runs/VARIANT by its config: weights, their counts on a group left out, ONNX; goes on if it was stopped
 	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml --leave-out 3 $(call RESUME,$(VARIANT)-without-3)
 	$(PY) -m training holdout --weights runs/$(VARIANT)-without-3/$(VARIANT).safetensors --fold 3 --json runs/$(VARIANT)-without-3/holdout.json
 	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml $(call RESUME,$(VARIANT))

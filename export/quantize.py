@@ -1,17 +1,19 @@
 """
 `segmif export quantize`: an ONNX to INT8 or FP8 by explicit QDQ nodes, from frames of your rig.
 
-The convolutions at stride 4 and deeper compute in eight bits. Quantization is symmetric: weights by
-channel, activations by tensor, with ranges from the given frames. The rest keeps the precision of
-the given ONNX, FP16 for an engine. That is the stems' detail, the fusion decoder and the last layer
-of the mask, whose errors would be visible, and biases, attention and pixels. TensorRT reads the
-scales from the graph. ONNX Runtime runs the same file.
+The convolutions of encoder, pyramid and mask compute in eight bits, but for the first layers and
+for depthwise ones. Quantization is symmetric: weights by channel, activations by tensor, with
+ranges from the given frames. The rest keeps the precision of the given ONNX, FP16 for an engine.
+That is the first layers, the fusion decoder and the last layer of the mask, whose errors would be
+visible, and biases, attention and pixels. TensorRT reads the scales from the graph. ONNX Runtime
+runs the same file.
 
 Sums and concatenations between those convolutions read the rounded values too. Otherwise TensorRT
 would add in FP16 and quantize again before each convolution, which takes longer than FP16 alone.
 """
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +34,11 @@ from .output_paths import check_output_path
 from .to_engine import read_model
 from .verify import read_frames
 
-# Parts of the weights' names, in `edge` and `nano`.
-QUANTIZED = ("stem.stream", "encoder.", "pyramid.", "fusion.reduce", "mask.reduce", "mask.mix")
+# Of weights' names, in `edge` and `nano`.
+QUANTIZED = re.compile(
+    r"\.(encoder\.(stages\.[1-9]|levels)|(visible|infrared)_(stream|stem\.stream)|pyramid|bridges"
+    r"|fusion\.(reduce|detail)|mask\.(reduce|detail|mix))\."
+)
 
 FP16_SCALES_OPSET = 19  # the first opset whose scales may be FP16
 
@@ -147,7 +152,7 @@ def quantizable_layers(model: ModelProto, kind: EightBit) -> list[NodeProto]:
         node
         for node in model.graph.node
         if node.op_type == "Conv"
-        and any(part in node.input[1] for part in QUANTIZED)
+        and QUANTIZED.search(node.input[1])
         and all(
             size >= kind.channels and size % kind.multiple == 0
             for size in shapes.get(node.input[1], [0])[:2]

@@ -7,11 +7,7 @@ from segmif.interrupts import end_at_once
 
 # By name: each is imported only when it is asked for.
 COMMANDS = {
-    name: f"lab.{name}"
-    for name in (
-        *("ablation", "worth", "tint", "drives", "tutor", "join", "mean"),
-        *("labeller", "proposals"),
-    )
+    name: f"lab.{name}" for name in ("ablation", "worth", "tint", "mean", "labeller", "proposals")
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from segmif.model.config import PairConfig
-from segmif.model.edge import PairNetwork, Stem
+from segmif.model.nano import SmallNetwork, Stem
 from segmif.model.network import Network
 
 from . import experiment
@@ -140,7 +140,7 @@ class _Masked(nn.Module):
         return weight * self.mask
 
 
-class _EarlyFusion(PairNetwork):
+class _EarlyFusion(SmallNetwork):
     """The same encoder, decoder and head behind one stem."""
 
     def __init__(self, config: PairConfig) -> None:

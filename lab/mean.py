@@ -14,16 +14,13 @@ import torch
 
 from segmif.argument_types import FloatRange
 from segmif.model.network import Network
-from segmif.model.weights import save_network
-from training.fit.espnet_teacher import open_teacher
+from segmif.model.weights import open_network, save_network
 from training.fit.initial_network import descent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m lab mean`."""
-    parser.add_argument(
-        "--weights", type=Path, nargs="+", required=True, help="of one variant, or tutors"
-    )
+    parser.add_argument("--weights", type=Path, nargs="+", required=True, help="of one variant")
     parser.add_argument(
         "--shares", type=FloatRange(0, 1), nargs="+", help="of each, sum 1 [the same]"
     )
@@ -33,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Writes the mean; its manifest has the last one's training and names all of them."""
     shares = args.shares or [1 / len(args.weights)] * len(args.weights)
-    opened = [open_teacher(path, torch.device("cpu")) for path in args.weights]
+    opened = [open_network(path) for path in args.weights]
     networks, manifests = zip(*opened, strict=True)
     network = mean(networks, shares)
     parts = [

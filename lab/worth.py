@@ -23,10 +23,10 @@ from segmif.model.config import VARIANTS
 from training.data.datasets import FrameSet, LabelledPair, changed
 from training.evaluation.baselines import BASELINES
 from training.evaluation.evaluate import open_weights
-from training.fit.espnet_teacher import published_weights, with_segmenter
 
 from . import experiment
 from .ablation import MASK_ALONE
+from .espnet import published_weights, with_segmenter
 from .experiment import Arm
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -90,7 +90,7 @@ def arms(fused: Callable[[LabelledPair, float | None], Picture], segmenter: Path
     return {
         name: Arm(
             says,
-            change=partial(with_segmenter, weights=segmenter, both=False),
+            change=partial(with_segmenter, weights=segmenter),
             view=showing(picture),
             settings=MASK_ALONE,
             evaluates_fusion=False,

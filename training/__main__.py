@@ -22,7 +22,7 @@ OF_TRAIN = {
     "import": f"{__package__}.labels.import_command",
 }
 
-LABORATORY = ("ablation", "worth", "drives", "tutor", "join", "mean")
+LABORATORY = ("ablation", "worth", "mean")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -103,7 +103,7 @@ def train(
     network, reuse = initial_network(
         config.variant, frames.taxonomy, start, trains_mask=bool(config.phases)
     )
-    learnt_from = open_teachers(teachers, config.distill, fabric)
+    learnt_from = open_teachers(teachers, fabric)
     said, of_classes = notes_on_classes(start, reuse, learnt_from, frames.taxonomy)
     source = root if root.is_dir() else "rendered scenes"
     notes = (f"note: {remark}" for remark in (*frames.remarks, *said))
@@ -113,9 +113,9 @@ def train(
     imagenet.freeze(network, config.frozen_stages)
     published = change(network) if change else None
     data = [each.folder for each in config.data] if root.is_dir() else ["rendered scenes"]
-    pretrained = [] if inputs.start else imagenet.sources_of(network)
+    pretrained = {} if inputs.start else imagenet.origin(network)
     parents = [Manifest.read(path).training for path in (start, *teachers) if path]
-    descends = descent([*data, *pretrained], [published or {}, inputs.descent, *parents])
+    descends = descent(data, [pretrained, published or {}, inputs.descent, *parents])
     inputs = replace(inputs, classes=of_classes | dict(inputs.classes), descent=descends)
     run.begin(inputs)
     session = Session.open(config, fabric, run, frames, network, learnt_from)

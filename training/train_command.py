@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="weights to learn from: a larger variant's, a tutor's, or several for their mean mask",
+        help="weights to learn from: a larger variant's, or several for their mean mask",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument(

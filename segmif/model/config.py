@@ -21,7 +21,6 @@ class PairConfig:
     interactions: int  # HIA stages
     heads: int
     label_stride: int  # of the class decision; nearest neighbour from there
-    streets: bool  # a second encoder, perhaps trained on streets, contributes to the mask
     encoder: Literal["own", "efficientnet-lite0"] = "own"  # the latter reads one sensor at a time
     half_size: bool = False  # that encoder reads frames at half size and ends at stride 32
     aligned: bool = False  # infrared's features are warped by an estimated offset
@@ -53,7 +52,7 @@ class PaperConfig:
     taxonomy: Taxonomy = MFNET
 
 
-EDGE_LITE0 = PairConfig(
+EDGE = PairConfig(
     stem_width=16,
     stream_width=64,
     encoder_widths=(80, 224, 640),
@@ -64,25 +63,12 @@ EDGE_LITE0 = PairConfig(
     interactions=2,
     heads=8,
     label_stride=1,
-    streets=False,
     encoder="efficientnet-lite0",
 )
 
 VARIANTS: dict[str, PairConfig | PaperConfig] = {
     "paper": PaperConfig(),
-    "edge": PairConfig(
-        stem_width=16,
-        stream_width=40,
-        encoder_widths=(80, 144, 224),
-        encoder_blocks=(1, 2, 2),
-        head_width=80,
-        mask_width=48,
-        decoder_width=24,
-        interactions=2,
-        heads=5,
-        label_stride=1,
-        streets=True,
-    ),
+    "edge": EDGE,
     "nano": PairConfig(
         stem_width=8,
         stream_width=24,
@@ -94,11 +80,9 @@ VARIANTS: dict[str, PairConfig | PaperConfig] = {
         interactions=1,
         heads=3,
         label_stride=2,
-        streets=False,
     ),
-    # Candidates, until they are better on drives that were left out (decision 17).
-    "edge-lite0": EDGE_LITE0,
-    "edge-lite0-aligned": replace(EDGE_LITE0, aligned=True),
+    # Candidates, until they are better (decision 17).
+    "edge-aligned": replace(EDGE, aligned=True),
     "nano-lite0": PairConfig(
         stem_width=16,
         stream_width=48,
@@ -110,7 +94,6 @@ VARIANTS: dict[str, PairConfig | PaperConfig] = {
         interactions=2,
         heads=6,
         label_stride=2,
-        streets=False,
         encoder="efficientnet-lite0",
         half_size=True,
     ),

@@ -1,60 +1,66 @@
 """
-`edge` and `nano`: one encoder pass over the pair, HIA at stride 4, fusion at full resolution.
+`edge`: one pretrained encoder for both sensors, stacked in the batch; HIA at stride 8.
 
-    visible, infrared -> two stems (stride 2) -> two streams (stride 4)
-    streams           -> one encoder (strides 8, 16, 32) -> semantic pyramid (stride 8)
-    streams, pyramid  -> HIA (one or two stages) -> refined streams
-    refined streams, stems   -> fusion decoder -> a weight and a correction for every pixel
-    refined streams, pyramid -> mask
-    visible, infrared -> streets (`edge` only) -> another mask, which has more weight
+    visible, infrared -> one encoder (strides 2 to 32), infrared behind visible in the batch
+    both at strides 8, 16, 32 -> semantic pyramid (stride 8)
+    both at stride 8 -> two streams; streams, pyramid -> HIA (two stages) -> refined streams
+    refined streams, pyramid, both at stride 4 -> mask
+    refined streams, both at strides 4 and 2 -> fusion decoder -> a weight and a correction a pixel
 
-If a sensor is missing, its frame is black. Then the mask is that of `streets` alone, which is
-trained for one sensor too.
-
-Both tasks read the refined streams, so both losses reach the attention. Rigs have too few labelled
-frames to learn streets from. So `streets` may come from a published network.
+With `half_size` the encoder reads the frames at half their size, so its strides double. Its last
+two stages are left out. Two stems read the full frames for the features at stride 2.
 """
-
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from segmif.frames import MULTIPLE
-from segmif.model.blocks import ConvNormAct, ResidualBlock, upsample
+from segmif.model.alignment_layer import OffsetHead, warp_by_offset
+from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD, ConvNormAct, upsample
 from segmif.model.config import PairConfig
-from segmif.model.encoders.espnet import Segmenter
+from segmif.model.encoders.efficientnet import WIDTHS, EfficientNetLite
 from segmif.model.hia import HierarchicalInteractiveAttention
 
 FeaturePair = tuple[Tensor, Tensor]  # of visible, of infrared
 
-OWN_SHARE = 0.25  # weight of the own mask beside that of `streets` (decision 10)
+OFFSET_WIDTH = 64  # channels of the offset head
+HALF_STAGES = 5  # of the encoder: the last at stride 16 of its input, 32 of the frame
 CORRECTION = 0.3  # how far the decoder may leave the range of both sensors, share of full scale
 
 
 class PairNetwork(nn.Module):
-    """One encoder pass over the pair; see the module's docstring."""
+    """One encoder pass over both frames at once; see the module's docstring."""
 
-    without_infrared: Tensor
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, config: PairConfig) -> None:
         super().__init__()
-        self.visible_stem = Stem(3, config.stem_width, config.stream_width)
-        self.infrared_stem = Stem(1, config.stem_width, config.stream_width)
-        self.encoder = Encoder(config)
+        width = config.stream_width
+        self.half_size = config.half_size
+        self.encoder = EfficientNetLite(HALF_STAGES) if self.half_size else EfficientNetLite()
+        at_2, at_4, at_8 = (config.stem_width, *WIDTHS[:2]) if self.half_size else WIDTHS[:3]
+        if self.half_size:
+            self.visible_stem = ConvNormAct(3, at_2, stride=2, kernel=4)
+            self.infrared_stem = ConvNormAct(1, at_2, stride=2, kernel=4)
+        self.visible_stream = ConvNormAct(at_8, width, kernel=1)
+        self.infrared_stream = ConvNormAct(at_8, width, kernel=1)
         self.pyramid = Pyramid(config)
-        # early semantics first, the pyramid's last: as in the published figure, shallow to deep
-        source_widths = (config.encoder_widths[0], config.head_width)[-config.interactions :]
-        self.stages = nn.ModuleList(InteractionStage(config, width) for width in source_widths)
-        self.mask = MaskHead(config)
-        self.fusion = FusionDecoder(config)
-        self.streets = Segmenter(len(config.taxonomy.names), both=True) if config.streets else None
-        if self.streets:  # its logits start at zero
-            nn.init.zeros_(self.streets.classify.weight)
-            nn.init.zeros_(cast(Tensor, self.streets.classify.bias))
-            # added to the logits without infrared: see `lab join --without-infrared`
-            self.register_buffer("without_infrared", torch.zeros(len(config.taxonomy.names)))
+        self.bridges = nn.ModuleList(
+            nn.Conv2d(source, width, 1)
+            for source in (config.encoder_widths[0], config.head_width)[-config.interactions :]
+        )
+        self.attentions = nn.ModuleList(
+            HierarchicalInteractiveAttention(width, config.heads, stride=8) for _ in self.bridges
+        )
+        self.offset = OffsetHead(config.encoder_widths[1], OFFSET_WIDTH) if config.aligned else None
+        self.mask = MaskHead(config, at_4)
+        self.fusion = FusionDecoder(config, at_2, at_4)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False
+        )
 
     def forward(
         self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
@@ -65,75 +71,54 @@ class PairNetwork(nn.Module):
         Takes visible (B, 3, H, W), its luma and infrared (B, 1, H, W), all in [0, 1]; H and W
         divide by 32.
         """
-        details, streams, semantic = self._refine(visible, infrared)
-        fused = self.fusion(visible_luma, infrared, *details, *streams)
-        logits: Tensor = self.mask(semantic, *streams)
-        if self.streets:
-            logits = self._combine_masks(logits, self.streets(visible, infrared), visible, infrared)
-        return fused, logits
+        details, streams, semantic, _ = self._refine(visible, infrared)
+        fused = self.fusion(visible_luma, infrared, details, streams)
+        return fused, self.mask(semantic, details[1], streams)
+
+    def segment(self, visible: Tensor, infrared: Tensor) -> Tensor:
+        """The logits of `forward` without the work on the fused frame."""
+        return self.segment_and_align(visible, infrared)[0]
+
+    def segment_and_align(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`segment`, and the estimated offset of infrared (B, 2, H/16, W/16) in px, or None."""
+        details, streams, semantic, offset = self._refine(visible, infrared)
+        return self.mask(semantic, details[1], streams), offset
 
     def fuse(self, visible: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
         """The fused luma of `forward` without the work on the mask."""
-        details, streams, _ = self._refine(visible, infrared)
-        fused: Tensor = self.fusion(visible_luma, infrared, *details, *streams)
+        details, streams, _, _ = self._refine(visible, infrared)
+        fused: Tensor = self.fusion(visible_luma, infrared, details, streams)
         return fused
 
-    def _refine(self, visible: Tensor, infrared: Tensor) -> tuple[FeaturePair, FeaturePair, Tensor]:
-        """Both details at stride 2, both refined streams at stride 4, the semantic pyramid."""
-        visible_detail, visible_stream = self.visible_stem(visible)
-        infrared_detail, infrared_stream = self.infrared_stem(infrared)
-        levels = self.encoder(torch.cat((visible_stream, infrared_stream), dim=1))
-        semantic = self.pyramid(levels)
-        sources = (levels[0], semantic)[-len(self.stages) :]
-        streams = visible_stream, infrared_stream
-        for stage, source in zip(self.stages, sources, strict=True):
-            streams = stage(*streams, source)
-        return (visible_detail, infrared_detail), streams, semantic
+    def _refine(
+        self, visible: Tensor, infrared: Tensor
+    ) -> tuple[FeaturePair, FeaturePair, Tensor, Tensor | None]:
+        """Features at strides 2 and 4 side by side, refined streams, the pyramid, the offset."""
+        levels, offset = self._levels(visible, infrared), None
+        if self.offset is not None:
+            offset = self.offset(torch.cat(levels[3], dim=1))
+            for place, stride in ((1, 4), (2, 8), (3, 16), (4, 32)):
+                of_visible, of_infrared = levels[place]
+                levels[place] = of_visible, warp_by_offset(of_infrared, offset, stride)
+        beside = [torch.cat(level, dim=1) for level in levels]
+        semantic = self.pyramid(beside[2:])
+        streams = self.visible_stream(levels[2][0]), self.infrared_stream(levels[2][1])
+        sources = (beside[2], semantic)[-len(self.bridges) :]
+        for bridge, attention, source in zip(self.bridges, self.attentions, sources, strict=True):
+            streams = attention(*streams, bridge(source))
+        return (beside[0], beside[1]), streams, semantic, offset
 
-    def _combine_masks(
-        self, own: Tensor, streets: Tensor, visible: Tensor, infrared: Tensor
-    ) -> Tensor:
-        """The combined logits (B, K, H/4, W/4) of both masks, by which frames are not black."""
-        shows = [_brightest(frame).sign() for frame in (visible, infrared)]
-        share = OWN_SHARE * shows[0] * shows[1]
-        missed = (1 - shows[1]) * self.without_infrared.view(1, -1, 1, 1)
-        return streets + share * (own - streets) + missed
-
-
-class Stem(nn.Module):
-    """One sensor's image (B, c, H, W) to its detail at stride 2 and its stream at stride 4."""
-
-    def __init__(self, channels: int, width: int, stream_width: int) -> None:
-        super().__init__()
-        self.detail = ConvNormAct(channels, width, stride=2, kernel=4)
-        self.stream = ConvNormAct(width, stream_width, stride=2)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        detail = self.detail(image - 0.5)
-        return detail, self.stream(detail)
-
-
-class Encoder(nn.Module):
-    """Both streams at stride 4 to features at strides 8, 16 and 32."""
-
-    def __init__(self, config: PairConfig) -> None:
-        super().__init__()
-        inputs = (2 * config.stream_width, *config.encoder_widths)
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                ConvNormAct(before, width, stride=2), *(ResidualBlock(width) for _ in range(blocks))
-            )
-            for before, width, blocks in zip(
-                inputs, config.encoder_widths, config.encoder_blocks, strict=False
-            )
-        )
-
-    def forward(self, streams: Tensor) -> list[Tensor]:
-        features = []
-        for level in self.levels:
-            streams = level(streams)
-            features.append(streams)
-        return features
+    def _levels(self, visible: Tensor, infrared: Tensor) -> list[FeaturePair]:
+        """Features of visible and of infrared at strides 2, 4, 8, 16, 32."""
+        stacked = torch.cat((visible, infrared.expand_as(visible)), dim=0)
+        if self.half_size:
+            stacked = functional.avg_pool2d(stacked, 2)
+        features, pairs = self.encoder((stacked - self.mean) / self.deviation), visible.shape[0]
+        # not by chunk(2), which fixes the batch in the exported graph
+        levels = [(level[:pairs], level[pairs:]) for level in features]
+        if self.half_size:
+            levels.insert(0, (self.visible_stem(visible - 0.5), self.infrared_stem(infrared - 0.5)))
+        return levels
 
 
 class Pyramid(nn.Module):
@@ -157,48 +142,48 @@ class Pyramid(nn.Module):
         return smoothed
 
 
-class InteractionStage(nn.Module):
-    """HIA at stride 4 between both streams and a semantic map of stride 8."""
+class MaskHead(nn.Module):
+    """Pyramid and refined streams (stride 8), features (stride 4) to class logits at stride 4."""
 
-    def __init__(self, config: PairConfig, semantic_width: int) -> None:
+    def __init__(self, config: PairConfig, at_4: int) -> None:
+        """`at_4`: channels of a sensor's features at stride 4."""
         super().__init__()
-        width = config.stream_width
-        self.bridge = nn.Conv2d(semantic_width, width, 1)
-        self.attention = HierarchicalInteractiveAttention(width, config.heads, stride=4)
+        width = config.mask_width
+        self.reduce = ConvNormAct(config.head_width + 2 * config.stream_width, width, kernel=1)
+        self.detail = ConvNormAct(2 * at_4, width, kernel=1)
+        self.mix = ConvNormAct(width, width)
+        self.classify = nn.Conv2d(width, len(config.taxonomy.names), 1)
 
-    def forward(self, visible: Tensor, infrared: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
-        refined: tuple[Tensor, Tensor] = self.attention(
-            visible, infrared, upsample(self.bridge(semantic), 2)
-        )
-        return refined
+    def forward(self, semantic: Tensor, at_4: Tensor, streams: FeaturePair) -> Tensor:
+        reduced = upsample(self.reduce(torch.cat((semantic, *streams), dim=1)), 2)
+        logits: Tensor = self.classify(self.mix(reduced + self.detail(at_4)))
+        return logits
 
 
 class FusionDecoder(nn.Module):
     """
-    Refined streams and both details to the fused luma.
+    Refined streams (stride 8) and features (strides 4 and 2) to the fused luma.
 
     It reads the mean level of each frame, because gain controls differ by camera.
     """
 
-    def __init__(self, config: PairConfig) -> None:
+    def __init__(self, config: PairConfig, at_2: int, at_4: int) -> None:
+        """`at_2`, `at_4`: channels of a sensor's features at those strides."""
         super().__init__()
         width = config.decoder_width
-        self.reduce = ConvNormAct(2 * config.stream_width, width)
+        self.reduce = ConvNormAct(2 * config.stream_width, width, kernel=1)
         self.level = level_embedding(width)
-        self.decode = pixel_decoder(width + 2 * config.stem_width, width)
+        self.detail = ConvNormAct(2 * at_4, width, kernel=1)
+        self.decode = pixel_decoder(width + 2 * at_2, width)
 
     def forward(
-        self,
-        visible_luma: Tensor,
-        infrared: Tensor,
-        visible_detail: Tensor,
-        infrared_detail: Tensor,
-        visible_stream: Tensor,
-        infrared_stream: Tensor,
+        self, visible_luma: Tensor, infrared: Tensor, details: FeaturePair, streams: FeaturePair
     ) -> Tensor:
-        context = self.reduce(torch.cat((visible_stream, infrared_stream), dim=1))
+        """`details`: both sensors' features at strides 2 and 4."""
+        context = self.reduce(torch.cat(streams, dim=1))
         context = upsample(context + self.level(frame_levels(visible_luma, infrared)), 2)
-        decoded = self.decode(torch.cat((context, visible_detail, infrared_detail), dim=1))
+        context = upsample(context + self.detail(details[1]), 2)
+        decoded = self.decode(torch.cat((context, details[0]), dim=1))
         return blend(decoded, visible_luma, infrared)
 
 
@@ -224,29 +209,7 @@ def blend(decoded: Tensor, visible_luma: Tensor, infrared: Tensor) -> Tensor:
     return (blended + CORRECTION * correction.tanh()).clamp(0, 1)
 
 
-def _brightest(frame: Tensor) -> Tensor:
-    """The greatest value (B, 1, 1, 1) of a frame (B, c, H, W), in two steps: tiles, then all."""
-    return functional.max_pool2d(frame, MULTIPLE).amax((1, 2, 3), keepdim=True)
-
-
 def frame_levels(visible_luma: Tensor, infrared: Tensor) -> Tensor:
     """The mean of each frame (B, 2, 1, 1), in two steps: a sum over a frame exceeds FP16."""
     tiles = functional.avg_pool2d(torch.cat((visible_luma, infrared), dim=1), MULTIPLE)
     return tiles.mean(dim=(2, 3), keepdim=True)
-
-
-class MaskHead(nn.Module):
-    """Semantic map (stride 8) and refined streams (stride 4) to class logits at stride 4."""
-
-    def __init__(self, config: PairConfig) -> None:
-        super().__init__()
-        width = config.mask_width
-        classes = len(config.taxonomy.names)
-        self.reduce = ConvNormAct(config.head_width, width, kernel=1)
-        self.mix = ConvNormAct(width + 2 * config.stream_width, width)
-        self.classify = nn.Conv2d(width, classes, 1)
-
-    def forward(self, semantic: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
-        features = torch.cat((upsample(self.reduce(semantic), 2), visible, infrared), dim=1)
-        logits: Tensor = self.classify(self.mix(features))
-        return logits

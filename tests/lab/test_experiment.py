@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import ablation, drives, experiment, worth
+from lab import ablation, experiment, worth
 from lab.experiment import Arm
 from training.config import TrainConfig, read_config
 
@@ -82,11 +82,10 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
 
 
-@pytest.mark.parametrize("name", ["ablation", "drives", "worth"])
+@pytest.mark.parametrize("name", ["ablation", "worth"])
 def test_kept_results_are_of_arms_that_exist(name: str) -> None:
     arms = {
         "ablation": ablation.ARMS,
-        "drives": drives.ARMS,
         "worth": worth.arms(lambda frame, tint: frame.visible, Path()),
     }[name]
     kept = experiment.read(

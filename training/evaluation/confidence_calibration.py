@@ -32,7 +32,7 @@ from ..data.sources import data_root
 from . import holdout
 from .robustness import Calibration
 
-UNFIT = ("paper", "edge")  # whose mask is not of one layer `core.mask.classify`
+UNFIT = ("paper",)  # whose mask is not of one layer `core.mask.classify`
 STRIDE = 4  # of logits
 RARE = ("guardrail",)  # too few places to fit an offset to
 STEPS = (1.0, 0.5, 0.25)  # by which offsets are tried, one class after the other
@@ -198,7 +198,7 @@ def apply(network: Network, fit: CalibrationFit) -> None:
     """
     Puts a fit into the last layer of a network's mask.
 
-    ValueError for `edge`, whose mask is of two last layers and for `paper`.
+    ValueError for `paper`, whose mask has another last layer.
     """
     if network.variant in UNFIT:
         raise ValueError(f"{network.variant} cannot be calibrated: its mask has no one last layer")

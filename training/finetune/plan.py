@@ -63,8 +63,8 @@ def plan(
         phases=(views,),
         finish=replace(views, steps=max(steps // FINISH, 1)) if whole else None,
         focus=0.5,
-        views=0 if whole or network.streets else VIEWS * count + 1,  # odd: batches differ by round
-        learning_rate=WHOLE_RATE if whole or network.streets else HEAD_RATE,
+        views=0 if whole else VIEWS * count + 1,  # odd: batches differ by round
+        learning_rate=WHOLE_RATE if whole else HEAD_RATE,
         warmup=min(max(steps // 10, 1), 100),
         average=min(1 - 10 / max(steps, 20), 0.995),
         frozen_stages=frozen if whole else 0,

@@ -28,7 +28,7 @@ from .split import Split, in_order, split
 
 REPORT = "report.json"
 CLEAR = 0.01  # of the mean: less is no difference on a few frames
-LAYERS_OF_MASK = ("mask", "streets")  # parts of a network by whose layers no picture is made
+LAYERS_OF_MASK = ("mask",)  # parts of a network by whose layers no picture is made
 SHIPPED = ("mfnet", Path("mfnet"), "val")  # kind, folder and split of frames that all have
 
 

@@ -72,7 +72,7 @@ def teacher_outputs(teachers: Sequence[Network], visible: Tensor, infrared: Tens
 
 def _semantics(network: Network) -> str:
     """The name of the module whose features know the most."""
-    parts = ("core.pyramid", "core.head.mix", "core.segmenter.pyramid")  # of pairs, paper, tutors
+    parts = ("core.pyramid", "core.head.mix")  # of pairs, of `paper`
     names = {name for name, _ in network.named_modules()}
     return next(part for part in parts if part in names)
 

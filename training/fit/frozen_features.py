@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segmif.model.edge_lite import StackedNetwork
+from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
 
 from ..data.frames import Frames
@@ -34,7 +34,7 @@ class _Found(Exception):
 def learns_mask_alone(network: Network) -> bool:
     """Whether all that learns is the mask, and nothing else of the network changes."""
     parts = dict(network.core.named_children())
-    if MASK not in parts or parts.get("streets") is not None:
+    if MASK not in parts:
         return False
     others = [part for name, part in parts.items() if name != MASK]
     learning = any(each.requires_grad for part in others for each in part.parameters())
@@ -133,7 +133,7 @@ def mask_inputs(network: Network, visible: Tensor, infrared: Tensor) -> Argument
     core = network.core
     try:
         given = visible.permute(0, 3, 1, 2), infrared.unsqueeze(1)
-        if isinstance(core, StackedNetwork):
+        if isinstance(core, PairNetwork):
             core.segment(*given)  # without the work on the picture
         else:
             network.predict(visible, infrared)

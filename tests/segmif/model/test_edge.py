@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from segmif.model.edge_lite import StackedNetwork
+from segmif.model.edge import PairNetwork
 from segmif.model.encoders.efficientnet import WIDTHS, Depthwise, EfficientNetLite
 from segmif.model.network import Network
 from training.fit import imagenet
 
-VARIANTS = ("edge-lite0", "nano-lite0")
+VARIANTS = ("edge", "nano-lite0")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -31,7 +31,7 @@ def test_mask_and_fused_frame_alone_are_those_of_both_together(
 ) -> None:
     torch.manual_seed(0)
     core = Network(variant).eval().core
-    assert isinstance(core, StackedNetwork)
+    assert isinstance(core, PairNetwork)
     visible = torch.rand(2, 3, 64, 96) * (dark != "visible")
     infrared = torch.rand(2, 1, 64, 96) * (dark != "infrared")
     luma = visible.mean(1, keepdim=True)
@@ -47,7 +47,7 @@ def test_each_sensor_of_a_batch_is_its_own(variant: str) -> None:
     """The sensors lie one behind the other in the batch: no pair may see another one's infrared."""
     torch.manual_seed(1)
     core = Network(variant).eval().core
-    assert isinstance(core, StackedNetwork)
+    assert isinstance(core, PairNetwork)
     visible, infrared = torch.rand(3, 3, 64, 64), torch.rand(3, 1, 64, 64)
     with torch.no_grad():
         together = core.segment(visible, infrared)
