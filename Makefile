@@ -86,12 +86,21 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 # What an interrupted run left is gone on with.
 RESUME = $(if $(wildcard runs/$(1)/checkpoint.pt runs/$(1)/finish.pt),--resume)
 
+# The config of VARIANT, and that of its second part, if it has one; the folder that its weights lie in. $(1): -without-N or nothing.
+SECOND = $(if $(wildcard training/configs/$(VARIANT)-second.toml),-second)
+MADE = runs/$(VARIANT)$(SECOND)$(1)/$(VARIANT).safetensors
+define TRAINED
+	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml $(2) $(call RESUME,$(VARIANT)$(1))
+	$(if $(SECOND),$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT)-second.toml $(2) \
+	  --weights runs/$(VARIANT)$(1)/$(VARIANT).safetensors $(call RESUME,$(VARIANT)-second$(1)))
+endef
+
 release: VARIANT = edge
-release: .venv/.dev ## VARIANT (edge) anew into runs/VARIANT by its config: weights, their counts on a group left out, ONNX; goes on if it was stopped
-	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml --leave-out 3 $(call RESUME,$(VARIANT)-without-3)
-	$(PY) -m training holdout --weights runs/$(VARIANT)-without-3/$(VARIANT).safetensors --fold 3 --json runs/$(VARIANT)-without-3/holdout.json
-	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml $(call RESUME,$(VARIANT))
-	$(PY) -m export onnx --weights runs/$(VARIANT)/$(VARIANT).safetensors
+release: .venv/.dev ## VARIANT (edge) anew into runs by its configs: weights, their counts on a group left out, ONNX; goes on if it was stopped
+	$(call TRAINED,-without-3,--leave-out 3)
+	$(PY) -m training holdout --weights $(call MADE,-without-3) --fold 3 --json runs/$(VARIANT)-without-3/holdout.json
+	$(call TRAINED)
+	$(PY) -m export onnx --weights $(call MADE)
 
 ablation: .venv/.dev ## what each part is worth: runs what has no result yet, writes docs/results-ablation.md
 	$(KEEP_MEMORY) $(PY) -m lab ablation --table docs/results-ablation.md

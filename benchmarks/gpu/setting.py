@@ -41,7 +41,7 @@ class Setting:
         rows, columns = self.height // 4, self.width // 4
         self.attentions = {  # channels, heads, height, width of the maps
             "nano": (24, 3, rows, columns),
-            "edge": (40, 5, rows, columns),
+            "edge": (64, 8, rows // 2, columns // 2),
             "paper": (64, 8, self.height, self.width),
         }
 

@@ -176,7 +176,9 @@ def as_text(totals: Counts, taxonomy: Taxonomy) -> str:
     for name, confusion in rows.items():
         cells = " | ".join(f"{share:.3f}" for share in np.nan_to_num(confusion.iou))
         lines.append(f"| {name} | {confusion.mean_iou:.3f} | {cells} |")
-    lines += ["", f"expected calibration error (objects): {totals.calibration.error:.4f}"]
+    lines.append("")
+    if totals.calibration.sums.any():  # an ONNX file is run without its confidence
+        lines.append(f"expected calibration error (objects): {totals.calibration.error:.4f}")
     if totals.stability.pixels:
         fused, visible = totals.stability.noise
         lines += [

@@ -84,6 +84,8 @@ def test_counts_of_two_folds_add_up() -> None:
     assert twice.calibration.error == pytest.approx(whole.calibration.error)
     assert isinstance(whole.masks["raw day"], ConfusionMatrix)
     assert "8 px, eight directions" in holdout.as_text(twice, MFNET)
+    assert "calibration error (objects): 0.2" in holdout.as_text(twice, MFNET)
+    assert "calibration" not in holdout.as_text(holdout.Counts(), MFNET)  # of no confidence
 
 
 def test_the_command_judges_a_set_and_pools_files(
