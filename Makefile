@@ -83,16 +83,16 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/nano.toml --folder $(TAUGHT)/nano --out $(TAUGHT)/nano.safetensors \
 	  --teacher $(TAUGHT)/edge.safetensors
 
-# What an interrupted run left is gone on with.
-RESUME = $(if $(wildcard runs/$(1)/checkpoint.pt runs/$(1)/finish.pt),--resume)
-
-# The config of VARIANT, and that of its second part, if it has one; the folder that its weights lie in. $(1): -without-N or nothing.
-SECOND = $(if $(wildcard training/configs/$(VARIANT)-second.toml),-second)
-MADE = runs/$(VARIANT)$(SECOND)$(1)/$(VARIANT).safetensors
+# The configs by which a variant is made, one after the other, each from the weights of the one before; where the last one's weights lie.
+# $(1): -without-N or nothing. What an interrupted run left is gone on with.
+PARTS_edge := edge edge-second edge-fusion
+PARTS = $(or $(PARTS_$(VARIANT)),$(VARIANT))
+MADE = runs/$(lastword $(PARTS))$(1)/$(VARIANT).safetensors
 define TRAINED
-	$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT).toml $(2) $(call RESUME,$(VARIANT)$(1))
-	$(if $(SECOND),$(KEEP_MEMORY) $(PY) -m training train --config training/configs/$(VARIANT)-second.toml $(2) \
-	  --weights runs/$(VARIANT)$(1)/$(VARIANT).safetensors $(call RESUME,$(VARIANT)-second$(1)))
+	set -e; start=; for part in $(PARTS); do resume=; \
+	  if [ -e runs/$$part$(1)/checkpoint.pt ] || [ -e runs/$$part$(1)/finish.pt ]; then resume=--resume; fi; \
+	  $(KEEP_MEMORY) $(PY) -m training train --config training/configs/$$part.toml $(2) $$start $$resume; \
+	  start="--weights runs/$$part$(1)/$(VARIANT).safetensors"; done
 endef
 
 release: VARIANT = edge
