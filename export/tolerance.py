@@ -29,9 +29,13 @@ Bytes = NDArray[np.uint8]
 Predict = Callable[[FramePair], Prediction]
 
 
-def allowance(rounding: float) -> float:
-    """How far an artefact may deviate from float64 if plain torch deviates by `rounding`."""
-    return 2 * rounding + MIN_TOLERANCE
+def allowance(rounding: float, pixels: int | None = None) -> float:
+    """
+    How far an artefact may deviate from float64 if plain torch deviates by `rounding`.
+
+    One of `pixels` always may, by one step: in a small frame it is a share above MIN_TOLERANCE.
+    """
+    return 2 * rounding + max(MIN_TOLERANCE, 1 / pixels if pixels else 0)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Deviation:
     """The deviation of one way to compute from float64, over all frames."""
 
     name: str
+    pixels: int  # that were compared
     fused_differs: float  # share of the fused values, at most 1
     fused_mean: float  # grey levels
     fused_most: int  # grey levels
@@ -69,7 +74,7 @@ class Deviation:
         return [
             f"{self.name}: {what} differ by {found:.3g}, rounding explains {allowed:.3g}"
             for what, found, rounding in checked
-            if not found <= (allowed := allowance(rounding))
+            if not found <= (allowed := allowance(rounding, self.pixels))
         ]
 
     def noticeable(self) -> list[str]:
@@ -108,6 +113,7 @@ class Reference:
         truth, ours = self._metrics(self.exact), self._metrics(given)
         return Deviation(
             name=name,
+            pixels=labels.size,
             fused_differs=float((fused > 0).mean()),
             fused_mean=float(fused.mean()),
             fused_most=int(fused.max()),

@@ -86,6 +86,7 @@ def test_a_file_of_another_network_does_not(
 
 FINE = Deviation(
     name="an engine",
+    pixels=480 * 640,
     fused_differs=0.05,
     fused_mean=0.05,
     fused_most=4,
@@ -114,6 +115,13 @@ def test_an_engine_is_judged_by_what_is_noticed(change: dict[str, Any], words: s
     assert found.exceeds(plain)
     faults = found.noticeable()
     assert bool(faults) == bool(words) and all(re.search(words, each) for each in faults)
+
+
+@pytest.mark.parametrize(("pixels", "explained"), [(1, True), (2, False)])
+def test_one_pixel_of_a_small_frame_may_round_differently(pixels: int, explained: bool) -> None:
+    plain = replace(FINE, pixels=64 * 96, confidence_mean=0.0)
+    found = replace(plain, confidence_mean=pixels / plain.pixels)
+    assert bool(found.exceeds(plain)) != explained
 
 
 def test_eight_bits_are_measured_and_not_said_to_be_within_rounding(
