@@ -113,13 +113,14 @@ export-onnx: .venv/.dev ## WEIGHTS (weights/VARIANT.safetensors, nano) to an ONN
 
 plugin: ## compile the attention kernels and, where TensorRT's headers are, its plugin for this GPU (needs nvcc, cmake)
 	cmake -S export/plugin -B build/plugin $(CMAKE_FLAGS)
-	cmake --build build/plugin
+	cmake --build build/plugin --parallel
 
 export-trt: .venv/.dev ## WEIGHTS (weights/VARIANT.safetensors) to an FP16 engine for this GPU (ATTENTION=plugin|native)
 	$(PY) -m export onnx --weights $(WEIGHTS) --precision fp16 --out build/$(VARIANT).fp16.onnx
 	$(PY) -m export engine --onnx build/$(VARIANT).fp16.onnx --attention $(ATTENTION) $(ENGINE_FLAGS)
 
 gpu-check: plugin ## all that needs a GPU, into benchmarks/results; by GPU_PYTHON (python3), which must have torch
+	-cmake --build build/plugin --parallel --target candidates
 	$(GPU_PYTHON) -m benchmarks.gpu.check $(GPU_FLAGS)
 
 benchmark: .venv/.dev ## table of the variants: parameters, GMAC, milliseconds on this CPU

@@ -18,12 +18,13 @@ import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes so
 
 from segmif.argument_types import IntegerRange
-from segmif.files import read_bytes, write_bytes
-from segmif.frames import MULTIPLE, TINT
+from segmif.files import write_bytes
+from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
 from segmif.runtime import tensorrt_ as runtime
 from segmif.runtime.errors import ArtefactError
 
+from .build_config import configure, open_timing_cache
 from .build_progress import monitor
 from .output_paths import check_output_path
 
@@ -83,6 +84,7 @@ class Build:
     plugin: Path | None = None  # our library; None: TensorRT compiles the bodies of our nodes
     nodes: frozenset[str] = frozenset((ATTENTION, PIXELS))  # that the library computes
     workspace_mib: int | None = None  # for scratch and activations; None: all of the GPU's memory
+    aux_streams: int | None = None  # for layers side by side; None: as many as TensorRT likes
     timing_cache: Path | None = None  # timings of earlier builds on this machine
 
 
@@ -120,6 +122,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workspace-mib", type=IntegerRange(1), help="GPU memory that the network may use [all]"
     )
+    parser.add_argument(
+        "--aux-streams",
+        type=IntegerRange(0),
+        help="streams for layers side by side, each with scratch memory; 0 saves it [TensorRT's]",
+    )
     parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster")
     parser.add_argument("--rebuild", action="store_true", help="even if the engine is up to date")
 
@@ -134,6 +141,7 @@ def main(args: argparse.Namespace) -> int:
         plugin=args.plugin if nodes else None,
         nodes=nodes,
         workspace_mib=args.workspace_mib,
+        aux_streams=args.aux_streams,
         timing_cache=args.timing_cache,
     )
     out = args.out or args.onnx.with_suffix(".engine")
@@ -199,6 +207,7 @@ def expected_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
         "profile": build.profile.ranges,
         "profiles": [profile.ranges for profile in build.profile.tuned()],
         "workspace_mib": build.workspace_mib,
+        "aux_streams": build.aux_streams,
         "attention": "plugin" if build.plugin and ATTENTION in build.nodes else "native",
         "pixels": "plugin" if build.plugin and PIXELS in build.nodes else "native",
         "plugin_sha256": sha256(build.plugin) if build.plugin and build.plugin.is_file() else None,
@@ -272,8 +281,8 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise ArtefactError(f"TensorRT {trt.__version__} cannot read this ONNX: {errors}")
     check_plugins(trt, network, count_nodes(model, plugins))
-    config = _configure(trt, builder, network, build)
-    cache = _open_timing_cache(trt, config, build.timing_cache)
+    config = configure(trt, builder, network, build)
+    cache = open_timing_cache(trt, config, build.timing_cache)
     progress = monitor(trt, lambda percent, phase: print(f"{percent} %: {phase}", flush=True))
     config.progress_monitor = progress
     engine = builder.build_serialized_network(network, config)
@@ -286,44 +295,6 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
         build.timing_cache.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(build.timing_cache, bytes(cache.serialize()))
     return bytes(engine)
-
-
-def _configure(trt: Any, builder: Any, network: Any, build: Build) -> Any:
-    config = builder.create_builder_config()
-    if build.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, build.workspace_mib << 20)
-    # names and types of the layers stay in the engine, for a profiler
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    takes_tint = TINT in (network.get_input(place).name for place in range(network.num_inputs))
-    for each in build.profile.tuned():
-        profile = builder.create_optimization_profile()
-        profile.set_shape("visible", *each.shapes((3,)))
-        profile.set_shape("infrared", *each.shapes(()))
-        if takes_tint:
-            profile.set_shape(TINT, *((batch,) for batch in each.batch))
-        config.add_optimization_profile(profile)
-    return config
-
-
-def _open_timing_cache(trt: Any, config: Any, path: Path | None) -> Any:
-    """Timings of earlier builds; empty if the file does not fit this TensorRT and GPU."""
-    if path is None:
-        return None
-    held = read_bytes(path) if path.exists() else b""
-    cache = _attach_timing_cache(config, held)
-    if cache is None and held:
-        print(
-            f"{path} has no timings for TensorRT {trt.__version__} on this GPU: they are measured "
-            "again and replace it"
-        )
-        cache = _attach_timing_cache(config, b"")
-    return cache
-
-
-def _attach_timing_cache(config: Any, held: bytes) -> Any:
-    cache = config.create_timing_cache(held)
-    fits = cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache if fits else None
 
 
 def count_nodes(model: onnx.ModelProto, names: frozenset[str]) -> int:

@@ -1,7 +1,8 @@
 """
 `make gpu-check`: everything that needs a GPU, in one command; JSON and text into results.
 
-Parts measure the attention kernels against float64 and against the bandwidth of this GPU. Others
+Parts measure the attention kernels against float64 and against the bandwidth of this GPU, beside
+builds with other launches, and under compute-sanitizer. Others
 measure the networks in torch, compiled, on our kernels, in ONNX Runtime, and in TensorRT with and
 without our plugin, layer by layer. A part names what it left out. No part needs a network.
 Each part is a process of its own, and the file is written after every row. So a part that fails,
@@ -26,6 +27,7 @@ PARTS = (  # the most important first, as time may run out; those that compile l
     "machine",
     "attention_errors",
     "profile",
+    "sanitizers",
     "attention_times",
     "pixels",
     "tensorrt_plugin",
@@ -77,6 +79,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     parser.add_argument("--weights", type=Path, default=ROOT / "weights")
     parser.add_argument("--kernels", type=Path, help="library [of `make plugin`]")
+    parser.add_argument(
+        "--candidates", type=Path, default=build / "candidates", help="builds to time as well"
+    )
     parser.add_argument("--plugin", type=Path, default=build / "libsegmif_plugin.so")
     parser.add_argument("--site", type=Path, help="folder of further Python packages")
     parser.add_argument(

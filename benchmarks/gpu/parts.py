@@ -12,13 +12,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks.gpu import sanitizers
 from benchmarks.gpu.networks import compiled_times, exported, network_times, onnx_runtime
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.setting import Setting
 from segmif.model.pixels import plain as plain_pixels
 from segmif.model.precision import to_half
 from segmif.ops.hia import gram, plain
-from segmif.ops.native import use
+from segmif.ops.native import Kernels, use
+from segmif.ops.native_pixels import PixelKernels
 
 ODD = [(2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (3, 16, 4, 5, 64), (1, 8, 2, 1, 1)]
 Attention = Callable[..., tuple[Tensor, Tensor]]
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> Iterator[Row]:
         "pixels": pixels,
         "onnxruntime": onnx_runtime,
         "profile": profile,
+        "sanitizers": sanitizers.found,
         "compiled": compiled,
     }
     if args.part == "layers" or args.part.startswith("tensorrt"):
@@ -115,9 +118,10 @@ def attention_times(setting: Setting) -> Iterator[Row]:
     Microseconds of HIA in FP16.
 
     The goal of small maps is a time, as they fill no GPU. That of `paper` is a share of the copy
-    bandwidth.
+    bandwidth. A candidate that is faster becomes the default by a flag of cmake.
     """
     kernels = setting.kernels()
+    others = {path.stem: Kernels(path, setting.device) for path in setting.candidates()}
 
     def us(form: Attention, given: list[Tensor], *, cold: bool = False) -> float:
         return 1e3 * setting.timer.milliseconds(partial(form, *given), cold=cold)
@@ -139,6 +143,7 @@ def attention_times(setting: Setting) -> Iterator[Row]:
             "share_of_copy_bandwidth": moved / cold / 1e3 / setting.ceilings.copy_gb_s,
             "gram_us": us(gram, given),
             "plain_us": us(plain, given),
+            **{f"{name}_us": us(each.attention, given) for name, each in others.items()},
         }
 
 
@@ -167,6 +172,7 @@ def pixels(setting: Setting) -> Iterator[Row]:
     Right is what deviates from float64 by rounding alone: few values, by at most two levels.
     """
     kernels = setting.pixel_kernels()
+    others = {path.stem: PixelKernels(path, setting.device) for path in setting.candidates()}
     for stride in (1, 2):
         for batch in setting.batches:
             given = setting.pixel_arguments(batch, torch.float16)
@@ -183,6 +189,11 @@ def pixels(setting: Setting) -> Iterator[Row]:
                 "share_of_copy_bandwidth": moved / us / 1e3 / setting.ceilings.copy_gb_s,
                 "plain_us": 1e3
                 * setting.timer.milliseconds(partial(plain_pixels, *given, label_stride=stride)),
+                **{
+                    f"{name}_us": 1e3
+                    * setting.timer.milliseconds(partial(each.pixels, *given, label_stride=stride))
+                    for name, each in others.items()
+                },
                 "values_that_differ": [(each > 0).double().mean().item() for each in off],
                 "right": all(
                     (e > 0).double().mean() < 1e-3 and e.max() <= m

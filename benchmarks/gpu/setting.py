@@ -53,6 +53,10 @@ class Setting:
         """The same for the last pixels."""
         return PixelKernels(self.args.kernels or built_for_cpu("pixels"), self.device)
 
+    def candidates(self) -> list[Path]:
+        """Builds of the kernels with other launches (`--target candidates` of the plugin)."""
+        return sorted(self.args.candidates.glob("*.so"))
+
     def pixel_arguments(self, batch: int, dtype: torch.dtype) -> list[Tensor]:
         """A random pair in levels, fused luma, logits of nine classes, and a tint."""
         random = torch.Generator(self.device).manual_seed(batch)

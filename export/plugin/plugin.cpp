@@ -4,8 +4,8 @@
 
 // TensorRT calls these when it loads a plugin library.
 extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
-    static segmif::AttentionCreator attention;
-    static segmif::PixelsCreator pixels;
+    static segmif::Creator<segmif::Attention> attention;
+    static segmif::Creator<segmif::Pixels> pixels;
     static nvinfer1::IPluginCreatorInterface* const creators[] = {&attention, &pixels};
     count = 2;
     return creators;

@@ -78,6 +78,7 @@ class SharedEngine:
         self.inputs, self.outputs = _inputs_of(engine), _outputs_of(engine)
         self.stream = device.stream()
         self.scratch_size = int(engine.device_memory_size_v2)  # the most that a profile needs
+        log.info("the engine needs %d MB of scratch memory", self.scratch_size / 1e6)
         # one for all sizes: contexts with scratch memory of their own would multiply it
         self.scratch = self.allocate(lambda: device.memory(max(self.scratch_size, 1)))
 

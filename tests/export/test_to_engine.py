@@ -99,6 +99,7 @@ def test_an_engine_is_built_again_where_anything_changed(half: Path, tmp_path: P
     ).write(engine)
     assert up_to_date(half, engine, build, MACHINE)
     assert not up_to_date(half, engine, Build(profile=Profile(batch=(1, 1, 16))), MACHINE)
+    assert not up_to_date(half, engine, Build(profile=Profile(), aux_streams=0), MACHINE)
     newer = Machine("11.1.0", "Fake GPU", "9.0", "13.3")
     assert not up_to_date(half, engine, build, newer)
     engine.write_bytes(b"engi")  # cut off
@@ -213,8 +214,9 @@ def test_timings_that_do_not_fit_are_measured_anew(
     cache = tmp_path / "timing.cache"
     cache.write_bytes(held)
     module = builder_with({b"": True, b"ours": True, b"foreign": False})
-    build = Build(profile=Profile(), timing_cache=cache)
+    build = Build(profile=Profile(), timing_cache=cache, aux_streams=0)
     assert to_engine.serialize(module, onnx.load(half), build) == b"engine"
+    assert module.Builder(None).create_builder_config().max_aux_streams == 0
     said = capsys.readouterr().out
     assert message in said and bool(said) == bool(message)
     assert cache.read_bytes() == b"new"

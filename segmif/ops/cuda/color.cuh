@@ -122,6 +122,7 @@ SEGMIF_INLINE void color(Team team, const PixelArguments<T>& a, int block, int i
         });
     };
     each_run([&](int y, int x) { label_run<T, STRIDE>(a, image, top + y, left + x); });
+    wait_for_last();
     const Statistics frame = statistics(team, a, image, s);
     find_bounds(team, a, image, top / CELL, left / CELL, frame, s);
     const float strength = STRONGEST * fminf(fmaxf(a.tint[image], 0.0f), 1.0f);

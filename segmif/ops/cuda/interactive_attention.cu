@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#if defined(__CUDACC__)
-#include <atomic>
-#else
+#if !defined(__CUDACC__)
 #include <vector>
 #endif
 
@@ -18,10 +16,17 @@ namespace {
 // Block (head, source) of an image in pass 2; those of one source more share the packing.
 template <class T, int WIDE>
 SEGMIF_INLINE void mix_or_pack(Team team, const Arguments<T>& a, int head, int source, int image, float* shared) {
+    let_next_begin();
     if (source < SOURCES) return mix<T, WIDE>(team, a, head, source, image, shared);
     const Packed<T, WIDE> packed{a.packed + static_cast<long>(image) * Packed<T, WIDE>::IMAGE};
     for (int part = head; part <= STREAMS; part += a.heads) pack<T, WIDE>(team, a, packed, part);
 }
+
+// What a call needs to know of a GPU.
+struct Found {
+    int sum, refine;  // blocks of passes 1 and 3 that it holds at once
+    int overlaps;     // whether a kernel may begin before the one in front ends
+};
 
 #if defined(__CUDACC__)
 template <class T, int WIDE>
@@ -44,35 +49,33 @@ __global__ void __launch_bounds__(THREADS) refine_kernel(const __grid_constant__
 
 // A block gets more than 48 KiB only after this call, once per context of a device.
 template <class Kernel>
-cudaError_t allow(Kernel kernel, int bytes) {
+int allow(Kernel kernel, int bytes) {
     if (bytes <= 48 * 1024) return cudaSuccess;
     return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
-constexpr int DEVICES = 64;  // whose room is remembered
-
 // Blocks of a pass that the current GPU holds at once, by its registers and shared memory; found once a device.
 template <class T, int WIDE, int PASS, class Kernel>
-cudaError_t ask_room(Kernel kernel, int shared_bytes, int& room) {
-    static std::atomic<int> known[DEVICES];  // 0: not asked yet
-    int device = 0, processors = 0, held = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = allow(kernel, shared_bytes);
-    if (error != cudaSuccess) return error;
-    room = device < DEVICES ? known[device].load() : 0;
-    if (room) return error;
-    error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    if (error != cudaSuccess) return error;
-    error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&held, kernel, THREADS, shared_bytes);
-    room = processors * held;
-    if (error == cudaSuccess && device < DEVICES) known[device] = room;
-    return error;
+int ask_room(Kernel kernel, int shared_bytes, int& room) {
+    static std::atomic<int> known[DEVICES];
+    if (const int error = allow(kernel, shared_bytes)) return error;
+    return ask_once(known, room, [&](int device, int& found) {
+        int processors = 0, held = 0;
+        if (const int error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device)) return error;
+        const int error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&held, kernel, THREADS, shared_bytes);
+        found = processors * held;
+        return error;
+    });
 }
 
 template <class T, int WIDE>
-int ask_rooms(int& sum, int& refine) {
-    const int error = ask_room<T, WIDE, 1>(sum_tokens_kernel<T, WIDE>, sum_tokens_memory<T, WIDE>(), sum);
-    return error ? error : ask_room<T, WIDE, 3>(refine_kernel<T, WIDE>, refine_memory<T, WIDE>(), refine);
+int ask(Found& found) {
+    static std::atomic<int> known[DEVICES];
+    const auto overlap = [](int, int& answer) { return ask_overlap(refine_kernel<T, WIDE>, answer); };
+    if (const int error = ask_once(known, found.overlaps, overlap)) return error;
+    constexpr int SUM = sum_tokens_memory<T, WIDE>(), REFINE = refine_memory<T, WIDE>();
+    const int error = ask_room<T, WIDE, 1>(sum_tokens_kernel<T, WIDE>, SUM, found.sum);
+    return error ? error : ask_room<T, WIDE, 3>(refine_kernel<T, WIDE>, REFINE, found.refine);
 }
 
 template <class T, int WIDE>
@@ -85,14 +88,14 @@ int load_all() {
 }
 
 template <class T, int WIDE>
-int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void* queue) {
+int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, bool overlaps, void* queue) {
     forget(0);  // what another library left
     cudaStream_t stream = static_cast<cudaStream_t>(queue);
     constexpr int SUM = sum_tokens_memory<T, WIDE>(), REFINE = refine_memory<T, WIDE>();
     const int mixing = mix_floats<WIDE>(a.channels, a.heads) * sizeof(float);
     sum_tokens_kernel<T, WIDE><<<dim3(a.blocks, SOURCES, s.batch), THREADS, SUM, stream>>>(a);
-    mix_kernel<T, WIDE><<<dim3(a.heads, SOURCES + 1, s.batch), THREADS, mixing, stream>>>(a);
-    refine_kernel<T, WIDE><<<dim3(refining, s.batch), THREADS, REFINE, stream>>>(a);
+    launch_behind(overlaps, mix_kernel<T, WIDE>, dim3(a.heads, SOURCES + 1, s.batch), mixing, stream, a);
+    launch_behind(overlaps, refine_kernel<T, WIDE>, dim3(refining, s.batch), REFINE, stream, a);
     return cudaGetLastError();
 }
 #else
@@ -102,14 +105,13 @@ int load_all() {
 }
 
 template <class T, int WIDE>
-int ask_rooms(int& sum, int& refine) {
-    sum = 264;  // blocks share a sum, as on a GPU
-    refine = 1;
+int ask(Found& found) {
+    found = {264, 1, 0};  // blocks share a sum, as on a GPU
     return 0;
 }
 
 template <class T, int WIDE>
-int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void*) {
+int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, bool, void*) {
     std::vector<float> mixing(mix_floats<WIDE>(a.channels, a.heads));
     // vectors of this type begin at multiples of 16 bytes, as a run needs
     std::vector<Chunk> shared((sum_tokens_memory<T, WIDE>() + refine_memory<T, WIDE>()) / 16);
@@ -130,6 +132,12 @@ int launch(const SegmifAttention& s, const Arguments<T>& a, int refining, void*)
 }
 #endif
 
+#if defined(__CUDACC__)
+constexpr int SUMS = (2 << 20) / THREADS * 256;  // bytes, of as many warps
+#else
+constexpr int SUMS = 2 << 20;
+#endif
+
 // What a call needs that depends on the type of its maps and on their channels.
 template <class T, int WIDE>
 class Call {
@@ -144,14 +152,14 @@ public:
     size_t workspace() const { return end_; }
 
     int prepare() const {
-        int sum_room = 0, refine_room = 0;
+        Found found{};
         const int error = load_all<T, WIDE>();
-        return forget(error ? error : ask_rooms<T, WIDE>(sum_room, refine_room));
+        return forget(error ? error : ask<T, WIDE>(found));
     }
 
     int run(const void* const* in, void* const* out, char* workspace, void* stream) const {
-        int sum_room = 0, refine_room = 0;
-        if (const int error = ask_rooms<T, WIDE>(sum_room, refine_room)) return forget(error);
+        Found found{};
+        if (const int error = ask<T, WIDE>(found)) return forget(error);
         const auto input = [&](int i) { return static_cast<const T*>(in[i]); };
         Arguments<T> a{};
         for (int i = 0; i < SOURCES; ++i) a.maps[i] = input(i);
@@ -162,10 +170,10 @@ public:
         a.partial = reinterpret_cast<float*>(workspace);
         a.packed = workspace + packed_;
         a.channels = s.channels, a.heads = s.heads, a.pixels = s.height * s.width;
-        a.blocks = share(std::min(sum_room, MOST_SUMS), SOURCES);
+        a.blocks = share(std::min(found.sum, MOST_SUMS), SOURCES);
         a.channels_last = s.layout == SEGMIF_CHANNELS_LAST;
         a.epsilon = s.epsilon;
-        return launch<T, WIDE>(s, a, share(refine_room, 1), stream);
+        return launch<T, WIDE>(s, a, share(found.refine, 1), found.overlaps, stream);
     }
 
 private:
@@ -177,9 +185,9 @@ private:
         return static_cast<int>(most < own ? most : own < 1 ? 1 : own);
     }
 
-    // Blocks that sum at a time: 2 MiB of sums, more than today's GPUs hold. It does not depend on the GPU, as TensorRT
-    // may plan on another one and does not report the size that it planned.
-    static constexpr int MOST_SUMS = (2 << 20) / (half_gram<WIDE> * static_cast<int>(sizeof(float)));
+    // Blocks that sum at a time: 2 MiB of sums (of blocks with 256 threads), more than today's GPUs hold. It does not
+    // depend on the GPU, as TensorRT may plan on another one and does not report the size that it planned.
+    static constexpr int MOST_SUMS = SUMS / (half_gram<WIDE> * static_cast<int>(sizeof(float)));
 
     const SegmifAttention& s;
     size_t packed_, end_;  // bytes of the workspace before each; the partial sums come first

@@ -21,6 +21,7 @@ SEGMIF_INLINE void mix(Team team, const Arguments<T>& a, int head, int source, i
     const T *key = a.key_weight + rows, *value = a.value_weight + rows;
     const Packed<T, WIDE> packed{a.packed + static_cast<long>(image) * Packed<T, WIDE>::IMAGE};
 
+    wait_for_last();
     add_sums<T, WIDE>(team, a, image, source, gram);
     team.sync();
     team.each(size * channels, [&](int i) {

@@ -69,7 +69,7 @@ struct alignas(16) Chunk {
 };
 #endif
 
-// All reads before the first write.
+// What the kernel in front wrote: all reads before the first write.
 template <int BYTES>
 SEGMIF_INLINE void copy(Team team, char* to, const char* from) {
     constexpr int COUNT = BYTES / static_cast<int>(sizeof(Chunk)), ROUNDS = (COUNT + Team::SIZE - 1) / Team::SIZE;
@@ -77,7 +77,7 @@ SEGMIF_INLINE void copy(Team team, char* to, const char* from) {
     SEGMIF_UNROLL
     for (int round = 0; round < ROUNDS; ++round) {
         const int i = round * Team::SIZE + team.rank();
-        if (i < COUNT) held[round] = fetch(reinterpret_cast<const Chunk*>(from) + i);
+        if (i < COUNT) held[round] = reinterpret_cast<const Chunk*>(from)[i];
     }
     SEGMIF_UNROLL
     for (int round = 0; round < ROUNDS; ++round) {

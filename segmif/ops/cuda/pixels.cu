@@ -30,18 +30,29 @@ __global__ void __launch_bounds__(THREADS) color_kernel(const __grid_constant__ 
 }
 
 template <class T, int STRIDE>
+int ask(int& overlaps) {
+    static std::atomic<int> known[DEVICES];
+    return ask_once(known, overlaps, [](int, int& answer) { return ask_overlap(color_kernel<T, STRIDE>, answer); });
+}
+
+template <class T, int STRIDE>
 int load_all() {
-    const int error = load(survey_kernel<T>);
-    return forget(error ? error : load(color_kernel<T, STRIDE>));
+    int overlaps = 0;
+    for (const int error : {load(survey_kernel<T>), load(color_kernel<T, STRIDE>), ask<T, STRIDE>(overlaps)}) {
+        if (error) return forget(error);
+    }
+    return 0;
 }
 
 template <class T, int STRIDE>
 int launch(const SegmifPixels& s, const PixelArguments<T>& a, int tiles, void* queue) {
     forget(0);  // what another library left
     cudaStream_t stream = static_cast<cudaStream_t>(queue);
+    int overlaps = 0;
+    if (const int error = ask<T, STRIDE>(overlaps)) return forget(error);
     constexpr int SURVEY = survey_words * sizeof(unsigned), COLOR = sizeof(Surroundings);
     survey_kernel<T><<<dim3(a.surveys, s.batch), THREADS, SURVEY, stream>>>(a);
-    color_kernel<T, STRIDE><<<dim3(tiles, s.batch), THREADS, COLOR, stream>>>(a);
+    launch_behind(overlaps, color_kernel<T, STRIDE>, dim3(tiles, s.batch), COLOR, stream, a);
     return cudaGetLastError();
 }
 #else

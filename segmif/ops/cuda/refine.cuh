@@ -1,6 +1,7 @@
 // Pass 3 of interactive_attention.cuh: the refined maps.
 #pragma once
 
+#include "overlap.cuh"
 #include "packed.cuh"
 
 namespace segmif {
@@ -141,9 +142,9 @@ SEGMIF_INLINE void refine_strip(Warp warp, const Arguments<T>& a, const Packed<T
         }
         SEGMIF_UNROLL
         for (int part = 0; part < WIDE / 16; ++part) {
-            A<T> u[2];
-            embed(warp, map[i], stream.to_u, stream.embed_bias, part, u);
             look_up<T, WIDE>(warp, y[part], stream.from_y, part, looked_up);
+            A<T> u[2];  // made here: before that, an sm_80 would spill at 64 channels
+            embed(warp, map[i], stream.to_u, stream.embed_bias, part, u);
             look_up<T, WIDE>(warp, u, stream.from_u, part, looked_up);
         }
         normalise(warp, a, stream, looked_up, map[i]);
@@ -157,6 +158,7 @@ SEGMIF_INLINE void refine(Team team, const Arguments<T>& a, int block, int block
     const Packed<T, WIDE> parameters{shared};
     const int strips = (a.pixels + STRIP - 1) / STRIP;
     const Warp warp = warp_of(team);
+    wait_for_last();
     for (int begin = 0; begin < STREAMS; begin += TOGETHER<T>) {
         load_parameters<T, WIDE>(team, a, image, begin, shared);
         team.sync();

@@ -77,6 +77,16 @@ SEGMIF_INLINE Run<T> read_run(const T* from) {
     return run;
 }
 
+// The same of what the kernel in front wrote.
+template <class T>
+SEGMIF_INLINE Run<T> read_written_run(const T* from) {
+    using Word = typename WordOf<T>::type;
+    const Word word = *reinterpret_cast<const Word*>(from);
+    Run<T> run;
+    std::memcpy(&run, &word, sizeof run);
+    return run;
+}
+
 template <class T>
 SEGMIF_INLINE void write_run(T* to, const Run<T>& run) {
     using Word = typename WordOf<T>::type;

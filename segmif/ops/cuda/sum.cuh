@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arguments.cuh"
+#include "overlap.cuh"
 
 namespace segmif {
 
@@ -100,6 +101,7 @@ SEGMIF_INLINE void add_warps(Team team, Warp warp, D (&sum)[TILES], float* share
 // Pass 1: block `block` of `blocks` sums Y Y^T over its share of the strips of one image and source.
 template <class T, int WIDE>
 SEGMIF_INLINE void sum_tokens(Team team, const Arguments<T>& a, int block, int image, int source, char* shared) {
+    let_next_begin();
     Carver carver{shared};
     const Weight<T, WIDE, true> weight{carver.take<Run<T>>(Weight<T, WIDE>::SIZE)};
     float* bias = carver.take<float>(WIDE);
@@ -146,7 +148,7 @@ SEGMIF_INLINE void add_sums(Team team, const Arguments<T>& a, int image, int sou
         float sum[SIDE_BY_SIDE] = {};
         SEGMIF_UNROLL_BY_16
         for (int block = 0; block < a.blocks; ++block) {
-            const Run<float> run = read_run(partial + static_cast<long>(block) * AREA + SIDE_BY_SIDE * four);
+            const Run<float> run = read_written_run(partial + static_cast<long>(block) * AREA + SIDE_BY_SIDE * four);
             SEGMIF_UNROLL
             for (int k = 0; k < SIDE_BY_SIDE; ++k) sum[k] += run.get(k);
         }

@@ -1,6 +1,7 @@
 // Pass 1 of pixels.cuh: levels counted, cells summed.
 #pragma once
 
+#include "overlap.cuh"
 #include "run.cuh"
 
 namespace segmif {
@@ -55,6 +56,7 @@ constexpr int survey_words = WARPS * LEVELS + CELL * CELLS;  // of shared memory
 // Pass 1 for the units `block`, block + surveys, ... of an image: 16 cells side by side, or fewer at the end of a row.
 template <class T>
 SEGMIF_INLINE void survey(Team team, const PixelArguments<T>& a, int block, int image, unsigned* shared) {
+    let_next_begin();
     unsigned *counts = shared, *sums = shared + WARPS * LEVELS;
     const T* infrared = a.infrared + image * a.pixels();
     const int columns = a.cell_columns(), units = (columns + CELLS - 1) / CELLS;

@@ -95,7 +95,7 @@ SEGMIF_INLINE Half from_float<Half>(float value) {
 #endif
 }
 
-// The value at `from`, constant while a kernel runs: so a compiler may read ahead of stores.
+// The value at `from`, constant since before the kernel in front (overlap.cuh): so a compiler may read it at any time.
 template <class T>
 SEGMIF_INLINE T fetch(const T* from) {
 #if defined(__CUDACC__)
@@ -106,8 +106,12 @@ SEGMIF_INLINE T fetch(const T* from) {
 }
 
 #if defined(__CUDACC__)
-constexpr int THREADS = 256;  // of a block
+#if !defined(SEGMIF_THREADS)
+#define SEGMIF_THREADS 256  // until a GPU was asked: `make gpu-check` measures others
+#endif
+constexpr int THREADS = SEGMIF_THREADS;  // of a block
 constexpr int WARPS = THREADS / 32;
+static_assert(WARPS >= 2 && (WARPS & (WARPS - 1)) == 0, "warps are added pair by pair");
 #else
 constexpr int WARPS = 1;
 #endif

@@ -1,9 +1,5 @@
 """The kernels' source, built for this CPU, computes what plain torch does, as exactly."""
 
-import ctypes
-import os
-import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,12 +8,12 @@ import torch
 from torch import Tensor
 
 from segmif.model.network import Network
-from segmif.ops.hia import EPSILON, TEMPERATURE, device_kernels, gram, interactive_attention, plain
-from segmif.ops.native import SOURCES, TYPES, KernelError, Kernels, Shape, operator, use
+from segmif.ops.hia import TEMPERATURE, device_kernels, gram, interactive_attention, plain
+from segmif.ops.native import SOURCES, KernelError, Kernels, operator, use
+from tests.segmif.ops.emulation import COMPILER
 from tests.segmif.ops.test_hia import arguments as exact_arguments
 from tests.segmif.ops.test_hia import error
 
-COMPILER = shutil.which("g++") or shutil.which("c++")
 SIZES = [  # B, C, h, H, W
     (1, 8, 2, 1, 1),
     (2, 24, 3, 13, 7),
@@ -151,184 +147,3 @@ def test_a_network_answers_alike_on_the_kernels(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(device_kernels, "cpu")
         for found, wanted in zip(ours, network.predict(*pair), strict=True):
             torch.testing.assert_close(found, wanted)
-
-
-GPU = Path(__file__).parent / "gpu"
-EMULATED = ["-std=c++20", "-D__CUDACC__", f"-I{GPU}", f"-I{SOURCES}", "-Wno-unknown-pragmas"]
-SM_80 = "-D__CUDA_ARCH__=800"
-
-
-def calls_for_asm(source: str) -> str:
-    """Each asm statement as a call by the instruction's name, {registers} as C++ lists."""
-
-    def call(statement: re.Match[str]) -> str:
-        words = "".join(re.findall('"(.*?)"', statement[1]))
-        instruction, operands = words.strip(" ;").split(" ", 1)
-        given = re.findall(r'"[+=]?[rf]"\((.*?)\)\s*(?=[,:]|$)', statement[2])
-        values = re.sub(r"%(\d+)", lambda place: given[int(place[1])], operands)
-        return f"{instruction.replace('.', '_')}({values});"
-
-    asm = r'asm(?: volatile)?\(\s*((?:"[^"]*"\s*)+):([^;]*)\);'
-    calls, count = re.subn(asm, call, source)
-    assert count == source.count("asm") == 3
-    return f'#include "ptx.h"\n{calls}'
-
-
-def written_as_gpu_form(folder: Path, name: str, kernels: int) -> Path:
-    """A source with that number of kernels as a GPU runs it, in the words of `gpu/cuda_fp16.h`."""
-    compiler = COMPILER or pytest.skip("no C++ compiler: the GPU form is not tried here")
-    probe = subprocess.run(
-        [compiler, "-std=c++20", "-x", "c++", "-c", "-", "-o", "/dev/null"],
-        input="_Float16 half = 1;",
-        text=True,
-    )
-    if probe.returncode:
-        pytest.skip("this C++ compiler has no half")
-    for part in (*SOURCES.glob("*.cuh"), *SOURCES.glob("*.h")):
-        shutil.copy(part, folder)
-    instructions = folder / "tensor_core.cuh"
-    instructions.write_text(calls_for_asm(instructions.read_text()))
-    source = (SOURCES / f"{name}.cu").read_text()
-    source = source.replace(
-        "extern __shared__ __align__(128) char shared[];", "char* shared = dynamic_shared();"
-    )
-    source, launches = re.subn(r"(\w+_kernel<[^<>]*>)<<<(.*?)>>>\(", r"launch_of(\1, \2)(", source)
-    assert launches == kernels
-    path = folder / f"{name}.cpp"
-    path.write_text(source)
-    return path
-
-
-@pytest.fixture(scope="module")
-def gpu_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The attention as a GPU runs it."""
-    return written_as_gpu_form(tmp_path_factory.mktemp("gpu"), "interactive_attention", 3)
-
-
-def library_of(gpu_form: Path, architecture: str, optimise: str) -> Path:
-    library = gpu_form.with_name(f"{architecture}.so")
-    flags = [*EMULATED, architecture, optimise, "-shared", "-fPIC"]
-    subprocess.run([str(COMPILER), *flags, gpu_form, "-o", library], check=True)
-    return library
-
-
-@pytest.fixture(scope="module")
-def emulated(gpu_form: Path) -> Path:
-    """It as a library for this CPU."""
-    return library_of(gpu_form, SM_80, "-O2")
-
-
-@pytest.mark.parametrize(
-    ("dtype", "sizes"),
-    [
-        (torch.float16, [(2, 24, 3, 13, 7), (1, 40, 5, 97, 1), (1, 64, 8, 5, 16)]),
-        (
-            torch.float32,
-            [(1, 24, 3, 5, 7)],
-        ),  # few pixels: its lanes wait for each other all the time
-    ],
-)
-def test_threads_and_tensor_cores_compute_the_same(
-    emulated: Path, dtype: torch.dtype, sizes: list[tuple[int, ...]]
-) -> None:
-    """256 threads a block, their barriers, warps and tensor cores, on shared garbage."""
-    for size in sizes:
-        assert_as_exact_as_torch(Kernels(emulated, "cpu"), arguments(size, 1.0, dtype))
-
-
-@pytest.fixture(scope="module")
-def sm_75(gpu_form: Path) -> Path:
-    """It for a GPU with shallower products and 64 KiB of shared memory a block."""
-    return library_of(gpu_form, "-D__CUDA_ARCH__=750", "-O0")  # compiling takes longest
-
-
-def test_the_shallower_products_of_sm_75_compute_the_same(sm_75: Path) -> None:
-    assert_as_exact_as_torch(
-        Kernels(sm_75, "cpu"), arguments((1, 24, 3, 13, 7), 1.0, torch.float16)
-    )
-
-
-def test_a_refusal_is_not_taken_for_the_next_calls_own(sm_75: Path) -> None:
-    kernels, good = Kernels(sm_75, "cpu"), arguments((1, 8, 2, 4, 8), 1.0, torch.float16)
-    before = kernels.attention(*good)
-    with pytest.raises(KernelError, match="an error of the emulated runtime"):
-        kernels.attention(*arguments((1, 64, 8, 4, 8), 1.0, torch.float32))
-    assert all(torch.equal(*each) for each in zip(kernels.attention(*good), before, strict=True))
-
-
-def test_prepared_kernels_load_nothing_at_their_first_use(sm_75: Path) -> None:
-    library = ctypes.CDLL(str(sm_75))
-    first_uses = ctypes.c_int.in_dll(library, "first_uses")
-    shape = Shape(1, 40, 5, 4, 8, TYPES[torch.float16], 0, EPSILON)
-    assert library.segmif_attention_prepare(ctypes.byref(shape)) == 0
-    prepared = first_uses.value
-    Kernels(sm_75, "cpu").attention(*arguments((1, 40, 5, 4, 8), 1.0, torch.float16))
-    assert first_uses.value == prepared > 3  # three kernels, and the blocks that a GPU holds
-
-
-def test_a_block_of_the_last_pass_begins_with_one_wide_copy(sm_75: Path) -> None:
-    """Reads of one value each would wait for one another: 19 rounds before the first pixel."""
-    library = ctypes.CDLL(str(sm_75))
-    Kernels(sm_75, "cpu").attention(*arguments((1, 40, 5, 4, 8), 1.0, torch.float16))
-    assert ctypes.c_int.in_dll(library, "narrow_reads_of_last_launch").value == 0
-
-
-@pytest.mark.parametrize(("channels", "held"), [(16, 6), (48, 2), (64, 1)])
-def test_as_many_blocks_refine_as_a_gpu_holds(emulated: Path, channels: int, held: int) -> None:
-    """On one multiprocessor of 100 KiB and 1536 threads."""
-    Kernels(emulated, "cpu").attention(*arguments((1, channels, 8, 32, 64), 1.0, torch.float16))
-    blocks = ctypes.c_uint.in_dll(ctypes.CDLL(str(emulated)), "blocks_of_last_launch").value
-    assert blocks == held
-
-
-@pytest.mark.parametrize(
-    ("sanitizer", "optimise"),  # what each compiles and runs soonest with
-    [("thread", "-O1"), ("address,undefined", "-O0")],
-)
-def test_threads_neither_race_nor_leave_their_memory(
-    gpu_form: Path, sanitizer: str, optimise: str
-) -> None:
-    program = gpu_form.with_name(sanitizer)
-    flags = [
-        *EMULATED,
-        SM_80,
-        optimise,
-        f"-fsanitize={sanitizer}",
-        "-fno-sanitize-recover=undefined",
-    ]
-    sources = (str(gpu_form), str(GPU / "sizes.cpp"))
-    subprocess.run([str(COMPILER), *flags, *sources, "-o", str(program)], check=True)
-    done = subprocess.run([program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[:4000]
-
-
-NVCC = shutil.which("nvcc") or ""
-TARGETS = (75, 80, 86, 87, 89, 90, 100, 110, 120)  # T4 to Blackwell; 87 is Orin, 110 is Thor
-
-
-@pytest.mark.skipif(not NVCC, reason="no nvcc: the kernels are not compiled for GPUs here")
-def test_kernels_compile_for_every_gpu(tmp_path: Path) -> None:
-    architectures = [f"-gencode=arch=compute_{cc},code=sm_{cc}" for cc in TARGETS]
-    newest = f"-gencode=arch=compute_{TARGETS[-1]},code=compute_{TARGETS[-1]}"
-    library = tmp_path / "libsegmif_attention.so"
-    flags = ["-std=c++17", "-O3", "--threads=0", "-Werror=all-warnings", "-shared", "-Xptxas=-v"]
-    source = SOURCES / "interactive_attention.cu"
-    command = [NVCC, *flags, "-Xcompiler=-fPIC", *architectures, newest, source, "-o", library]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    frames = r"properties for \S*(?:sum_tokens|refine)_kernelI6__half\S*\n *(\d+) bytes stack frame"
-    sizes = [int(size) for size in re.findall(frames, done.stderr)]
-    # spilled or indexed while running: nvcc 13.0 has a few words, a product would be hundreds
-    assert len(sizes) == 8 * len(TARGETS) and max(sizes) <= 64
-    assert Kernels(library, "cuda")  # loads without a driver
-
-
-@pytest.mark.skipif(not NVCC or not shutil.which("cmake"), reason="no nvcc or no cmake")
-def test_a_build_for_a_gpu_that_is_not_there_says_what_to_name(tmp_path: Path) -> None:
-    source = Path(__file__).parents[3] / "export" / "plugin"
-    command = ["cmake", "-S", str(source), "-B", str(tmp_path)]
-    nowhere = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=nowhere)
-    assert done.returncode != 0
-    message = " ".join(done.stderr.split())
-    assert "There is no GPU here to build for: name one by its compute capability" in message

@@ -1,8 +1,6 @@
 """The kernels of the last pixels, built for this CPU, make the pixels that plain torch makes."""
 
-import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +9,7 @@ from torch import Tensor
 from segmif.model.pixels import plain
 from segmif.ops.native import SOURCES, KernelError
 from segmif.ops.native_pixels import PixelKernels
-from tests.segmif.ops.test_native import (
-    COMPILER,
-    EMULATED,
-    NVCC,
-    SM_80,
-    TARGETS,
-    written_as_gpu_form,
-)
+from tests.segmif.ops.emulation import COMPILER
 
 # A result is a sum of some 16 products and rounds to another level if it lies within the error of
 # FP32 from a half: 2 * 16 * 255 * 2^-24 of the values. Statistics err as much again.
@@ -109,38 +100,3 @@ def test_refusals_are_in_words(kernels: PixelKernels) -> None:
         kernels.pixels(*odd, label_stride=1)
     with pytest.raises(KernelError, match="all in float32 or all in float16 on cpu"):
         kernels.pixels(*(each.double() for each in given), label_stride=1)
-
-
-def test_threads_of_a_gpu_make_the_same(tmp_path: Path) -> None:
-    """256 threads a block, their barriers and their counting in shared memory, on garbage."""
-    source = written_as_gpu_form(tmp_path, "pixels", 2)
-    library = tmp_path / "pixels.so"
-    flags = [*EMULATED, SM_80, "-O0", "-shared", "-fPIC"]
-    subprocess.run([str(COMPILER), *flags, source, "-o", library], check=True)
-    emulated = PixelKernels(library, "cpu")
-    assert_pixels_are_plain(emulated, scene(2, 64, 96, 9, torch.float16), 2)
-    assert_pixels_are_plain(emulated, scene(1, 32, 64, 3, torch.float32), 1)
-
-
-@pytest.mark.skipif(not NVCC, reason="no nvcc: the kernels are not compiled for GPUs here")
-def test_kernels_compile_for_the_oldest_and_the_newest_gpu(tmp_path: Path) -> None:
-    ends = TARGETS[0], TARGETS[-1]  # all of them take a minute
-    architectures = [f"-gencode=arch=compute_{cc},code=sm_{cc}" for cc in ends]
-    library = tmp_path / "pixels.so"
-    flags = ["-std=c++17", "-O3", "--threads=0", "-Werror=all-warnings", "-shared", "-Xptxas=-v"]
-    command = [
-        NVCC,
-        *flags,
-        "-Xcompiler=-fPIC",
-        *architectures,
-        SOURCES / "pixels.cu",
-        "-o",
-        library,
-    ]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    spilled = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", done.stderr)
-    # of each type: the survey, and the colours for three strides; nvcc 13.0 has one word once
-    assert len(spilled) == 2 * 4 * len(ends)
-    assert max(int(words) for _, words in spilled) <= 4
-    assert PixelKernels(library, "cuda")  # loads without a driver

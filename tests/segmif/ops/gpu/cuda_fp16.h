@@ -1,6 +1,7 @@
 // What the kernels use of CUDA, by threads of a CPU: so their GPU form runs here, its barriers and all.
 //
-// One operating-system thread a CUDA thread, one block after the other. Shared memory is as large as the launch asks
+// One operating-system thread a CUDA thread, one block after the other. A kernel that may begin before the one in front
+// ends does so as early as it can: that one runs when it is waited for. Shared memory is as large as the launch asks
 // for and full of garbage, so that a sanitizer and the tests see what a GPU would not tell.
 #pragma once
 #include <pthread.h>
@@ -9,6 +10,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -22,7 +26,7 @@
 
 struct dim3 {
     unsigned x, y, z;
-    dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
 struct alignas(8) uint2 {
@@ -34,6 +38,7 @@ struct alignas(16) uint4 {
 
 using cudaError_t = int;
 using cudaStream_t = void*;
+#define CUDART_VERSION 13000
 constexpr int cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaFuncAttributeMaxDynamicSharedMemorySize = 8;
 // shared memory a block gets, and gets on being asked: of an sm_75, and of an sm_86
 constexpr int UNASKED = 48 * 1024, MOST = (__CUDA_ARCH__ == 750 ? 64 : 99) * 1024;
@@ -47,11 +52,6 @@ struct alignas(4) __half2 {
 inline __half2 __floats2half2_rn(float x, float y) { return {static_cast<__half>(x), static_cast<__half>(y)}; }
 extern "C" {
 inline std::atomic<int> narrow_reads_of_last_launch = 0;  // of less than 8 bytes
-}
-template <class T>
-T __ldg(const T* from) {
-    if (sizeof(T) < 8) ++narrow_reads_of_last_launch;
-    return *from;
 }
 inline unsigned atomicAdd(unsigned* to, unsigned value) { return std::atomic_ref<unsigned>(*to).fetch_add(value); }
 inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
@@ -75,8 +75,26 @@ struct Warp {
     } factors;
 };
 
+// Work of the one stream that the runtime may do when it likes: here at the last moment.
+struct Enqueued {
+    std::function<void(Enqueued&)> work;
+    std::shared_ptr<Enqueued> in_front;  // the kernel that this one need not wait for
+    std::once_flag once;
+
+    Enqueued(std::function<void(Enqueued&)> own, std::shared_ptr<Enqueued> before) : work(own), in_front(before) {}
+    void finish() {
+        std::call_once(once, [this] {
+            work(*this);
+            if (in_front) in_front->finish();  // if it never waited
+        });
+    }
+};
+inline std::shared_ptr<Enqueued> newest;
+
 struct Block {
     unsigned threads;
+    Enqueued* enqueued;
+    std::atomic<int> narrow_reads = 0;
     Barrier barrier{threads};
     std::vector<Warp> warps{threads / 32};
     char* shared = nullptr;
@@ -84,6 +102,11 @@ struct Block {
 
 inline thread_local Block* block = nullptr;
 inline thread_local dim3 threadIdx{0}, blockIdx{0}, gridDim{0};
+template <class T>
+T __ldg(const T* from) {
+    if (sizeof(T) < 8) ++block->narrow_reads;
+    return *from;
+}
 inline int last_error = cudaSuccess, allowed = UNASKED;
 
 inline Warp& warp() { return block->warps[threadIdx.x / 32]; }
@@ -114,7 +137,10 @@ int cudaFuncSetAttribute(Kernel*, int, int bytes) {
 extern "C" {
 inline int first_uses = 0;  // calls that load a kernel, which a capture may forbid
 }
-struct cudaFuncAttributes {};
+struct cudaFuncAttributes {
+    int ptxVersion = __CUDA_ARCH__ / 10;
+};
+inline int cudaDriverGetVersion(int* version) { return *version = CUDART_VERSION, cudaSuccess; }
 template <class Kernel>
 int cudaFuncGetAttributes(cudaFuncAttributes*, Kernel*) {
     ++first_uses;
@@ -132,6 +158,8 @@ int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int thre
     return cudaSuccess;
 }
 inline int cudaGetLastError() {
+    if (newest) newest->finish();
+    newest = nullptr;
     const int error = last_error;
     last_error = cudaSuccess;
     return error;
@@ -140,36 +168,21 @@ inline const char* cudaGetErrorString(int) { return "an error of the emulated ru
 
 extern "C" {
 inline unsigned blocks_of_last_launch = 0;
+inline int early_launches = 0;  // that need not wait for the kernel in front
 }
 
-template <class Kernel>
-struct Launch {
-    Kernel* kernel;
-    dim3 grid;
-    unsigned threads;
-    size_t shared_bytes;
+// Of a grid's shape that the runtime refuses, or 0.
+inline int refusal_of(dim3 grid, size_t shared_bytes) {
+    const bool fits = grid.y <= 65535 && grid.z <= 65535 && shared_bytes <= static_cast<size_t>(allowed);
+    return fits ? cudaSuccess : refused(cudaErrorInvalidValue);
+}
 
-    template <class... Arguments>
-    void operator()(const Arguments&... arguments) const {
-        if (grid.y > 65535 || grid.z > 65535 || shared_bytes > static_cast<size_t>(allowed)) {
-            last_error = cudaErrorInvalidValue;
-            return;
-        }
-        blocks_of_last_launch = grid.x * grid.y * grid.z;
-        narrow_reads_of_last_launch = 0;
-        Block shared_by_all{threads};
-        std::vector<std::thread> team;
-        for (unsigned rank = 0; rank < threads; ++rank) {
-            team.emplace_back([&, rank] {
-                threadIdx = dim3(rank), gridDim = grid, block = &shared_by_all;
-                each_block([&] { kernel(arguments...); });
-            });
-        }
-        for (std::thread& thread : team) thread.join();
-    }
-
-    template <class Work>
-    void each_block(Work work) const {
+// Threads do the work of all blocks of a kernel, one block after the other.
+template <class Work>
+void run_blocks(Enqueued& enqueued, dim3 grid, unsigned threads, size_t shared_bytes, Work work) {
+    Block shared_by_all{threads, &enqueued};
+    std::vector<std::thread> team;
+    const auto each_block = [&] {
         for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
             if (threadIdx.x == 0) {
                 block->shared = static_cast<char*>(std::aligned_alloc(128, (shared_bytes + 127) / 128 * 128));
@@ -181,10 +194,55 @@ struct Launch {
             __syncthreads();
             if (threadIdx.x == 0) std::free(block->shared);
         }
+    };
+    for (unsigned rank = 0; rank < threads; ++rank) {
+        team.emplace_back([&, rank] {
+            threadIdx = dim3(rank), gridDim = grid, block = &shared_by_all;
+            each_block();
+        });
     }
-};
+    for (std::thread& thread : team) thread.join();
+    narrow_reads_of_last_launch = shared_by_all.narrow_reads.load();
+}
 
-template <class Kernel>
-Launch<Kernel> launch_of(Kernel* kernel, dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t) {
-    return {kernel, grid, threads, shared_bytes};
+template <class... Parameters>
+int enqueue(bool early, void (*kernel)(Parameters...), dim3 grid, unsigned threads, size_t shared_bytes,
+            const Parameters&... given) {
+    if (const int error = refusal_of(grid, shared_bytes)) return error;
+    if (!early && newest) newest->finish();
+    blocks_of_last_launch = grid.x * grid.y * grid.z;
+    early_launches += early;
+    const auto work = [=](Enqueued& own) { run_blocks(own, grid, threads, shared_bytes, [&] { kernel(given...); }); };
+    newest = std::make_shared<Enqueued>(work, early ? newest : nullptr);
+    return cudaSuccess;
+}
+
+inline void cudaTriggerProgrammaticLaunchCompletion() {}
+inline void cudaGridDependencySynchronize() {
+    if (block->enqueued->in_front) block->enqueued->in_front->finish();
+}
+
+constexpr int cudaLaunchAttributeProgrammaticStreamSerialization = 6;
+struct cudaLaunchAttribute {
+    int id;
+    struct {
+        int programmaticStreamSerializationAllowed;
+    } val;
+};
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    size_t dynamicSmemBytes;
+    cudaStream_t stream;
+    cudaLaunchAttribute* attrs;
+    unsigned numAttrs;
+};
+template <class... Parameters>
+int cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), const Parameters&... given) {
+    const bool early = config->numAttrs && config->attrs->val.programmaticStreamSerializationAllowed;
+    return enqueue(early, kernel, config->gridDim, config->blockDim.x, config->dynamicSmemBytes, given...);
+}
+
+template <class... Parameters>
+auto launch_of(void (*kernel)(Parameters...), dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t) {
+    return [=](const Parameters&... given) { enqueue(false, kernel, grid, threads, shared_bytes, given...); };
 }

@@ -1,6 +1,6 @@
 // The instructions of segmif/ops/cuda/tensor_core.cuh, by the lanes of an emulated warp: which row and column of a
 // factor a lane holds is written from PTX's documentation ("Matrix Fragments for mma.m16n8k8", ".m16n8k16"), not from
-// warp.cuh. test_native.py makes calls of these out of the source's asm statements, operand by operand.
+// warp.cuh. emulation.py makes calls of these out of the source's asm statements, operand by operand.
 #pragma once
 #include "cuda_fp16.h"
 
