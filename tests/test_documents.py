@@ -86,6 +86,12 @@ NOT_RUN = {
         "takes minutes",
         "needs torch and half a minute; tests/export has it",
     ],
+    "ray.md": [
+        "installs",
+        "needs the extra ray",
+        "needs the extra ray",
+        "needs nginx and Ray",
+    ],
 }
 # Paths that documents name though they are elsewhere: in the wheel, in an earlier commit.
 GONE = {"segmif/service/", "benchmarks/results/schedules"}
