@@ -42,6 +42,7 @@ def machine() -> Iterator[dict[str, str]]:
     """The environment of a command that joins a cluster of two cores."""
     environment = os.environ | {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",  # as Ray starts a cluster of its own
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": FRONT,
         "SEGMIF_MAX_BODY_BYTES": "1000000",
     }
@@ -174,6 +175,7 @@ def asked(client: httpx.Client, body: dict[str, bytes]) -> httpx.Response:
     return client.post("/fuse-segment", files=body, headers={"Accept": "image/png"})
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray itself
 def test_the_file_for_a_cluster_is_one_that_ray_takes() -> None:
     from ray.serve.schema import ServeDeploySchema
 
