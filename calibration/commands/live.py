@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segmif.argument_types import FloatRange, IntegerRange
+from segmif.argument_types import IntegerRange
 from segmif.files import write_bytes
 from segmif.geometry.rig import Floats
 from segmif.imaging.codecs import Pixels, encode_png
@@ -19,7 +19,7 @@ from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Refusal, detect
-from ..io.live_sources import LivePair, live_pairs
+from ..io.live_sources import LivePair, add_pairing_arguments, live_pairs
 from ..io.recordings import add_camera_arguments, camera_flags, cameras_from_args
 from ..io.service_pairs import StreamEndpoint, pairs_from_service
 from ..report.live_page import Page
@@ -52,18 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--views", type=IntegerRange(MIN_VIEWS), default=30, help="to take (%(default)s)"
     )
-    parser.add_argument(
-        "--tolerance-ms",
-        type=FloatRange(0, 3.6e6),
-        default=20.0,
-        help="between two exposures (%(default)s)",
-    )
-    parser.add_argument(
-        "--patience-s",
-        type=FloatRange(0, 3.6e6),
-        default=10.0,
-        help="for folders or the service to go on (%(default)s)",
-    )
+    add_pairing_arguments(parser, 10.0, "folders or the service")
     parser.add_argument(
         "--port",
         type=IntegerRange(0, 65_535),

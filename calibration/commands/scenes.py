@@ -13,7 +13,7 @@ from segmif.sources.open_source import local_path
 from segmif.spared_inputs import check_spared
 from segmif.thermal.camera_profile import Cameras
 
-from ..io.live_sources import live_pairs
+from ..io.live_sources import add_pairing_arguments, live_pairs
 from ..io.recordings import add_camera_arguments, cameras_from_args, print_notes, telemetry_hint
 from ..scenes.estimate import SceneFit, Scenes, fit_scenes
 from ..scenes.plane_model import homography, homography_model, rig_model, turned
@@ -42,18 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         help="to read at most (%(default)s); Ctrl-C ends it sooner",
     )
-    parser.add_argument(
-        "--tolerance-ms",
-        type=FloatRange(0, 3.6e6),
-        default=20.0,
-        help="between two exposures (%(default)s)",
-    )
-    parser.add_argument(
-        "--patience-s",
-        type=FloatRange(0, 3.6e6),
-        default=0.0,
-        help="for folders that fill to go on (%(default)s)",
-    )
+    add_pairing_arguments(parser, 0.0, "folders that fill")
     add_camera_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
 

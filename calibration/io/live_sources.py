@@ -1,5 +1,6 @@
 """Pairs as they come: from two cameras or streams, or in step from two recordings or folders."""
 
+import argparse
 from collections.abc import Callable, Iterator
 from threading import Condition, Thread
 from typing import cast
@@ -7,6 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.argument_types import FloatRange
 from segmif.geometry.time_sync import PairMatcher
 from segmif.imaging.codecs import Pixels
 from segmif.sources.frame import Source, SourceFrame
@@ -17,6 +19,22 @@ POLL_S = 0.1
 
 LivePair = tuple[int, NDArray[np.uint8], Pixels]  # visible stamp [ns], visible, infrared
 Match = tuple[SourceFrame, SourceFrame] | None
+
+
+def add_pairing_arguments(parser: argparse.ArgumentParser, patience_s: float, waited: str) -> None:
+    """The flags --tolerance-ms and --patience-s; `waited` says what may take so long."""
+    parser.add_argument(
+        "--tolerance-ms",
+        type=FloatRange(0, 3.6e6),
+        default=20.0,
+        help="between two exposures (%(default)s)",
+    )
+    parser.add_argument(
+        "--patience-s",
+        type=FloatRange(0, 3.6e6),
+        default=patience_s,
+        help=f"for {waited} to go on (%(default)s)",
+    )
 
 
 def live_pairs(
