@@ -14,6 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+# Each worker of xdist has one core; a second thread would spin while it waits for another one's.
+# Beside a busy process a network took 40 times the CPU time with it. Read when they are loaded:
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+
 import numpy as np
 import onnx
 import pytest

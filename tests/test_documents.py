@@ -161,7 +161,7 @@ def clone(tmp_path: Path) -> Path:
 def test_blocks_run(document: Path, clone: Path, port: int) -> None:
     path = f"{clone}/.bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGMIF_")}
-    environment |= {"PATH": path, "OMP_NUM_THREADS": "2"}
+    environment |= {"PATH": path}
     interpreters = {"sh": ["bash", "-c"], "python": [sys.executable, "-c"]}
     for block in blocks(document):
         if block.reason or block.kind not in interpreters:
