@@ -1,6 +1,7 @@
 """The rig file by which the pairs of a live rig are aligned; it may be moved by hand and saved."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from segmif.files import read_bytes, write_all
@@ -60,11 +61,13 @@ class RigFile:
             )
         return self.aligner
 
+    @property
+    def own(self) -> RigAligner | None:
+        """What aligns by a file that this rig states; None: as the service aligns."""
+        return self._opened.aligner
+
     def align_by(self, aligner: RigAligner) -> None:
-        """Go on with a file that was written anew."""
-        if self._opened.aligner is None:
-            self._dispatcher.align_by(aligner)
-            return
+        """Go on with its own file, which was written anew."""
         self._opened = replace(self._opened, aligner=aligner)
         self.match = CameraMatch(aligner.rig)
 
@@ -78,30 +81,39 @@ def digest_of(aligner: RigAligner) -> str | None:
     return found if found == aligner.sha256 else None
 
 
+def same_file(first: RigAligner, second: RigAligner) -> bool:
+    """Whether two align by one file, whatever the names by which they read it."""
+    try:
+        return first.path.samefile(second.path)
+    except OSError:  # one of them is gone
+        return first.path == second.path
+
+
 def save_nudged(
-    aligner: RigAligner, right_px: float, down_px: float
-) -> tuple[RigAligner, SavedRig]:
+    aligner: RigAligner, right_px: float, down_px: float, depths_m: Sequence[float]
+) -> tuple[list[RigAligner], SavedRig]:
     """
     Write the rig file with infrared moved by pixels of visible, and a copy of the old file.
 
-    Gives what aligns by it. Raises BadParameter, RigChanged or RigNotWritten, and then the file is
-    as it was.
+    Gives what aligns by it at each of `depths_m`. Raises BadParameter, RigChanged or RigNotWritten,
+    and then the file is as it was.
     """
-    path, name = aligner.path, aligner.path.name
+    path, name = aligner.path.resolve(), aligner.path.name  # a link stays one
     if digest_of(aligner) is None:
         raise RigChanged(f"{name} is no longer the file that was read: reload the service first")
     rig = nudged(aligner.rig, right_px, down_px, aligner.depth_m)
     words = f"moved by hand by {right_px:g} px to the right and {down_px:g} px down"
     rig = replace(rig, source="; ".join(filter(None, (rig.source, words))))
     try:
-        align(rig, aligner.depth_m)
+        for depth_m in depths_m:
+            align(rig, depth_m)
     except ValueError as error:
         raise BadParameter(f"parameters 'right' and 'down': {error}") from error
     backup = path.with_name(f"{path.stem}.{aligner.sha256[:BACKUP_DIGITS]}{path.suffix}")
     try:
         old = read_bytes(path, MAX_YAML_BYTES)
         write_all({backup: old, path: rig_bytes(rig)})  # in this order
-        made = RigAligner(path, aligner.depth_m)
+        made = [RigAligner(aligner.path, depth_m) for depth_m in depths_m]
     except (OSError, ValueError) as error:
         raise RigNotWritten(f"{name} cannot be written: {error}") from error
-    return made, SavedRig(sha256=made.sha256, backup=backup.name)
+    return made, SavedRig(sha256=made[0].sha256, backup=backup.name)

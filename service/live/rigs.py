@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
+from ..pipeline.align import RigAligner
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.live_state import LiveState, SavedRig
 from .live_metrics import LiveMetrics
 from .open_rig import OpenRig, check_classes, check_rig, open_rig
-from .rig_file import save_nudged
+from .rig_file import same_file, save_nudged
 from .rig_pipeline import RigPipeline
 from .rig_settings import LiveSettings, RigSettings
 from .rig_state import rig_state, summary
@@ -71,15 +72,30 @@ class Rigs:
         await self._open(fresh)
 
     async def nudge(self, rig: RigPipeline, right_px: float, down_px: float) -> SavedRig:
-        """Move infrared by pixels of visible in a rig file; raises as `save_nudged`, or RigKept."""
+        """
+        Move infrared by pixels of visible in a rig file; all who read it go on with the new one.
+
+        Raises as `save_nudged`, or RigKept.
+        """
         async with self._saving:  # rigs may share a file
             aligner = rig.rig_file.for_nudge()
-            made, saved = await asyncio.to_thread(save_nudged, aligner, right_px, down_px)
-            rig.rig_file.align_by(made)
+            readers = [each for each in self._readers() if same_file(each[0], aligner)]
+            depths_m = [each.depth_m for each, _ in readers]
+            made, saved = await asyncio.to_thread(save_nudged, aligner, right_px, down_px, depths_m)
+            for (_, align_by), anew in zip(readers, made, strict=True):
+                align_by(anew)
         logger.info(
             "%s: its rig file was moved by hand; %s is the old one", rig.settings.name, saved.backup
         )
         return saved
+
+    def _readers(self) -> Iterator[tuple[RigAligner, Callable[[RigAligner], None]]]:
+        """What aligns by a rig file in this process, and who is told of a new one."""
+        if service := self._dispatcher.rules.rig_aligner:
+            yield service, self._dispatcher.align_by
+        for rig in self:
+            if own := rig.rig_file.own:
+                yield own, rig.rig_file.align_by
 
     async def close(self) -> None:
         """Finish what is in work, and close sources and sinks."""

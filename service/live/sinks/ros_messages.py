@@ -71,7 +71,11 @@ class RosMessages:
         cameras: Rig | None,
         namespace: str | None = None,
     ) -> None:
-        """`namespace` None: /RIG. Raises SinkError if `rosbags` is missing."""
+        """
+        `namespace` None: /RIG; `cameras` are in force until a result was aligned by others.
+
+        Raises SinkError if `rosbags` is missing.
+        """
         self._store = message_types()
         self._topics, self._images, self._cameras = topics, images, cameras
         self._rig = topic_name(rig)
@@ -86,6 +90,8 @@ class RosMessages:
 
     def of(self, result: LiveResult) -> Iterator[Message]:
         """The messages of a result; raises SinkError for a stamp that ROS cannot hold."""
+        if (rig := result.result.prepared.rig) is not None:  # its file may have been saved anew
+            self._cameras = rig if isinstance(rig, Rig) else None
         for part, frame in self._parts(result):
             self._frames[part] = frame.frame_id or f"{self._rig}_{part}"
         for topic in self._topics:
