@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,11 +18,13 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from service.__main__ import main
 from tests.service.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
 LITERAL, OTHER, IN_ENVIRONMENT, IN_FILE = "S3cret", "0ther", "Umgebung/42?", "D@tei#7"
 SECRETS = [LITERAL, OTHER, IN_ENVIRONMENT, IN_FILE, quote(IN_ENVIRONMENT, ""), quote(IN_FILE, "")]
+GIVEN = {"LENS": IN_ENVIRONMENT, "ADDRESS": f"rtsp://u:{LITERAL}@127.0.0.1:1/x"}  # variables
 SYNTHETIC = "synthetic:96x64@20"
 FAILING_S = 4.0  # several tries of each source and sink
 
@@ -125,9 +127,8 @@ def running(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes]
 
 
 def environment() -> dict[str, str]:
-    given = {"LENS": IN_ENVIRONMENT, "ADDRESS": f"rtsp://u:{LITERAL}@127.0.0.1:1/x"}
     # asyncio says more in this mode, such as the arguments of what was slow.
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONASYNCIODEBUG": "1", **given}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONASYNCIODEBUG": "1", **GIVEN}
 
 
 def found_in(text: str | bytes) -> list[str]:
@@ -259,8 +260,10 @@ ADDRESS, WEB = f"rtsp://u:{LITERAL}@127.0.0.1:1/x", f"http://u:{LITERAL}@127.0.0
         ["--visible", SYNTHETIC, "--infrared", SYNTHETIC, "--out", f"{WEB}.mkv"],
     ],
 )
-def test_a_start_that_is_refused_shows_no_password(flags: list[str], tmp_path: Path) -> None:
-    refused(tmp_path, *flags)
+def test_a_start_that_is_refused_shows_no_password(
+    flags: list[str], refused: Callable[..., None]
+) -> None:
+    refused(*flags)
 
 
 @pytest.mark.parametrize(
@@ -284,21 +287,29 @@ def test_a_start_that_is_refused_shows_no_password(flags: list[str], tmp_path: P
         f'kind = "stream"\nurl = "{ADDRESS}"\n"{ADDRESS}" = 1',
     ],
 )
-def test_a_file_that_is_refused_shows_no_password(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_refused_shows_no_password(
+    text: str, tmp_path: Path, refused: Callable[..., None]
+) -> None:
     file = tmp_path / "rigs.toml"
     file.write_text(text, encoding="utf-8")
-    refused(tmp_path, "--config", str(file))
+    refused("--config", str(file))
 
 
-def refused(folder: Path, *flags: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "segmif", "run", *flags],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 2, ended.stderr
-    assert b"Traceback" not in ended.stderr
-    assert not found_in(ended.stdout + ended.stderr), ended.stderr
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., None]:
+    """`segmif run` must refuse its flags, and say no password."""
+    monkeypatch.chdir(tmp_path)
+    for name, secret in GIVEN.items():
+        monkeypatch.setenv(name, secret)
+
+    def run(*flags: str) -> None:
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(main(["run", *flags], "segmif"))
+        said = "".join(capfd.readouterr())
+        assert ended.value.code == 2, said
+        assert "Traceback" not in said
+        assert not found_in(said), said
+
+    return run

@@ -23,18 +23,10 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import load_network
 from training.config import TrainConfig
-from training.data import sources
 from training.data.samples import Phase
 from training.fit import fusion_phase
 from training.fit.run_folder import Run
 from training.train import train
-
-
-@pytest.fixture(autouse=True)
-def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run of a test would render all of them anew."""
-    monkeypatch.setattr(sources, "RENDERED_SCENES", 4)
-
 
 SMALL = Phase(steps=3, batch=2, crop=(64, 64))
 TINY = TrainConfig(variant="nano", phases=(SMALL, SMALL), warmup=2, save_every=2)

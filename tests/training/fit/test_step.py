@@ -19,7 +19,6 @@ from segmif.model.network import Network
 from segmif.model.weights import load_network
 from segmif.ops.hia import device_kernels
 from training.config import TrainConfig
-from training.data import sources
 from training.data.samples import Phase
 from training.fit import losses
 from training.fit.step import Learner, take_step
@@ -64,7 +63,6 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(
 def test_mixed_precision_computes_in_half_and_judges_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "RENDERED_SCENES", 2)
     nowhere, first, second = tmp_path / "none", tmp_path / "1.safetensors", tmp_path / "2"
     computed: set[torch.dtype] = set()
     judged: set[torch.dtype] = set()

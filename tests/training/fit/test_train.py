@@ -16,7 +16,6 @@ from segmif.metrics import fusion_metrics
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training.config import TrainConfig, read_config
-from training.data import sources
 from training.data.augmentation import Augmentation, augment_sensors, displaced_view, paste
 from training.data.datasets import LabelledPair
 from training.data.frames import facts_of
@@ -24,13 +23,6 @@ from training.data.samples import Phase, Samples
 from training.fit import losses
 from training.fit.task_balance import DynamicWeightAverage
 from training.train import train
-
-
-@pytest.fixture(autouse=True)
-def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run of a test would render all of them anew."""
-    monkeypatch.setattr(sources, "RENDERED_SCENES", 4)
-
 
 CALM = Augmentation(nightfall=0, dead_sensor=0, misalignment=0, stripes=0, blur=0, faint=0, paste=0)
 TINY = TrainConfig(

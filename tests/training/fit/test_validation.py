@@ -15,7 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from segmif.imaging.codecs import write_png
 from training.config import TrainConfig
-from training.data import sources
 from training.data.datasets import FrameSet, changed
 from training.data.samples import Phase
 from training.data.sources import DATA, Source
@@ -91,10 +90,7 @@ def test_a_run_that_is_never_judged_needs_no_frames_for_it(frames_root: Path) ->
     train(config, frames_root, frames_root / "run", frames_root / "n.safetensors")
 
 
-def test_where_there_is_no_data_training_goes_on_unjudged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "RENDERED_SCENES", 2)
+def test_where_there_is_no_data_training_goes_on_unjudged(tmp_path: Path) -> None:
     config = replace(CONFIG, data=DATA)
     train(config, tmp_path / "none", tmp_path / "run", tmp_path / "n.safetensors")
 
