@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from segmif.imaging.codecs import (
     read_visible,
 )
 from segmif.imaging.sensor_format import has_telemetry, seems_swapped
-from segmif.runtime import open_runtime, predict
+from segmif.runtime import Runtime, open_runtime, predict
 from segmif.thermal.camera_profile import CameraProfile
 from segmif.thermal.gain_control import GainRule, GainState, apply_gain, percentile_window, to_8bit
 from segmif.thermal.gain_window import Window, histogram_of, percentiles
@@ -397,12 +398,13 @@ def test_the_samples_keep_their_window() -> None:
 NIGHTS = ("night", "glare")
 
 
+@cache
+def network() -> Runtime:
+    return open_runtime(Path("weights/nano.onnx"), threads=1)
+
+
 def persons(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> Chosen:
-    runtime = open_runtime(Path("weights/nano.onnx"), threads=1)
-    try:
-        return np.asarray(predict(runtime, FramePair(visible, infrared)).labels == 2)
-    finally:
-        runtime.close()
+    return np.asarray(predict(network(), FramePair(visible, infrared)).labels == 2)
 
 
 def agreement(first: Chosen, second: Chosen, where: Chosen) -> float:

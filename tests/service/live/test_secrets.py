@@ -141,7 +141,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 def public_facts_of_processes(root: int) -> Iterator[tuple[str, bytes]]:
     """What `/proc` says of a process and its children to other users, and their environments."""
-    waiting = [root]
+    waiting, ours = [root], (Path("/proc") / str(root) / "cmdline").read_bytes()
     while waiting:
         pid = waiting.pop()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -149,8 +149,9 @@ def public_facts_of_processes(root: int) -> Iterator[tuple[str, bytes]]:
             for task in process.glob("task/*"):
                 yield f"{task}/comm", (task / "comm").read_bytes()
                 waiting += map(int, (task / "children").read_text().split())
-            yield f"{pid} cmdline", (process / "cmdline").read_bytes()
-            if pid != root:  # ours holds what it was given
+            words = (process / "cmdline").read_bytes()
+            yield f"{pid} cmdline", words
+            if words != ours:  # which holds what it was given; a fork is it until it runs another
                 yield f"{pid} environ", (process / "environ").read_bytes()
 
 
