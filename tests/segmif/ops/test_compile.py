@@ -13,6 +13,7 @@ from segmif.ops.native_pixels import PixelKernels
 
 NVCC = shutil.which("nvcc") or ""
 TARGETS = (75, 80, 86, 87, 89, 90, 100, 110, 120)  # T4 to Blackwell; 87 is Orin, 110 is Thor
+GENERATIONS = (75, 80, 90, 100)  # nvcc 13.0 makes the same PTX from one to the next, by diff
 # Of FP16: three passes for four widths; a survey, and the colours for three strides.
 KERNELS = {"interactive_attention": 3 * 4, "pixels": 1 + 3}
 MOST = {"interactive_attention": 64, "pixels": 4}  # bytes of a stack, or that do not fit registers
@@ -21,13 +22,23 @@ FRAME = r"""properties for \S+_kernelI6__half\S*
  *(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"""
 
 
+def generations() -> list[str]:
+    """Flags for all targets; those of a generation share their PTX, for it is the same."""
+    texts = [path.read_text() for path in SOURCES.glob("*.cu*")]
+    told = {int(cc) // 10 for text in texts for cc in re.findall(r"__CUDA_ARCH__\W+(\d+)", text)}
+    assert told <= {*GENERATIONS}  # of which the source tells one from another
+    targets: dict[int, list[str]] = {first: [] for first in GENERATIONS}
+    for cc in TARGETS:
+        targets[max(first for first in GENERATIONS if first <= cc)].append(f"sm_{cc}")
+    targets[GENERATIONS[-1]].append(f"compute_{GENERATIONS[-1]}")  # for GPUs to come
+    return [f"-gencode=arch=compute_{cc},code=[{','.join(of)}]" for cc, of in targets.items()]
+
+
 def compiled(folder: Path, name: str, *flags: str) -> tuple[Path, str]:
     """A library of a source for all targets, and what ptxas says; a warning is an error."""
-    architectures = [f"-gencode=arch=compute_{cc},code=sm_{cc}" for cc in TARGETS]
-    newest = f"-gencode=arch=compute_{TARGETS[-1]},code=compute_{TARGETS[-1]}"
     library, source = folder / f"{name}.so", str(SOURCES / f"{name}.cu")
     strict = ["-std=c++17", "-O3", "--threads=0", "-Werror=all-warnings", "-Xptxas=-v"]
-    kind = ["-shared", "-Xcompiler=-fPIC", *architectures, newest, *flags]
+    kind = ["-shared", "-Xcompiler=-fPIC", *generations(), *flags]
     command = [NVCC, *strict, *kind, source, "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
