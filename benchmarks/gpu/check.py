@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.gpu.report import ROW, Report
 from segmif.argument_types import FloatRange
@@ -53,6 +54,13 @@ def main() -> int:
     if args.part:
         return run_part(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # which ends its part too
+    with TemporaryDirectory() as built:
+        args.built = Path(built)
+        return run_parts(args)
+
+
+def run_parts(args: argparse.Namespace) -> int:
+    """All parts, each in its own process; returns the exit code."""
     report = Report(args.out, {"command": command()})
     end = time.monotonic() + args.seconds
     for name in with_exports(args.parts):
@@ -96,6 +104,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, to find errors only")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--built", type=Path, help=argparse.SUPPRESS)  # folder of a rehearsal
     parser.add_argument("--ceilings", type=json.loads, default={}, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.rehearse:

@@ -62,8 +62,8 @@ class Report:
         most = ENGINE_S if name.startswith(("tensorrt", "onnx_")) else PART_S
         end = min(end, start + (args.most or most))
         ceilings = self._machine.get("ceilings", {})
-        given = [*sys.argv[1:], "--part", name, "--ceilings", json.dumps(ceilings)]
-        command = [sys.executable, "-m", "benchmarks.gpu.check", *given]
+        given = ["--part", name, "--ceilings", json.dumps(ceilings), "--built", str(args.built)]
+        command = [sys.executable, "-m", "benchmarks.gpu.check", *sys.argv[1:], *given]
         with _ending(command, max(end - start, 0)) as process:
             assert process.stdout
             for line in process.stdout:

@@ -3,9 +3,7 @@
 import argparse
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -47,11 +45,15 @@ class Setting:
 
     def kernels(self) -> Kernels:
         """Our kernels, built now for a rehearsal; raises KernelError if they are missing."""
-        return Kernels(self.args.kernels or built_for_cpu("interactive_attention"), self.device)
+        return Kernels(self._library("interactive_attention"), self.device)
 
     def pixel_kernels(self) -> PixelKernels:
         """The same for the last pixels."""
-        return PixelKernels(self.args.kernels or built_for_cpu("pixels"), self.device)
+        return PixelKernels(self._library("pixels"), self.device)
+
+    def _library(self, name: str) -> Path:
+        named: Path | None = self.args.kernels
+        return named or built_for_cpu(name, self.args.built)
 
     def candidates(self) -> list[Path]:
         """Builds of the kernels with other launches (`--target candidates` of the plugin)."""
@@ -114,23 +116,24 @@ class Setting:
         return exact
 
 
-@cache
-def built_for_cpu(name: str) -> Path:
-    """A library of a source of kernels for this CPU; KernelError if no compiler builds it."""
+def built_for_cpu(name: str, folder: Path) -> Path:
+    """
+    A library of a source of kernels for this CPU, in `folder`, if no earlier part built it there.
+
+    Raises KernelError if no compiler builds it.
+    """
+    library, source = folder / f"{name}.so", SOURCES / f"{name}.cu"
+    if library.exists():
+        return library
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise KernelError(
             "there is no C++ compiler to build the kernels for this CPU: install g++, or name a "
             "build with --kernels"
         )
-    folder = TemporaryDirectory()
-    built.append(folder)  # it goes when the process ends
-    library, source = Path(folder.name) / f"{name}.so", SOURCES / f"{name}.cu"
-    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-x", "c++"]
-    made = subprocess.run([compiler, *flags, source, "-o", library], check=False)
+    part = library.with_suffix(".part")  # of a build that is killed
+    flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-x", "c++"]
+    made = subprocess.run([compiler, *flags, source, "-o", part], check=False)
     if made.returncode:
         raise KernelError(f"{compiler} cannot build {source.name}: what it says stands above")
-    return library
-
-
-built: list[TemporaryDirectory[str]] = []
+    return part.rename(library)
