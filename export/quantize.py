@@ -36,7 +36,7 @@ from .verify import read_frames
 
 # Of weights' names, in `edge` and `nano`.
 QUANTIZED = re.compile(
-    r"\.(encoder\.(stages\.[1-9]|levels)|(visible|infrared)_(stream|stem\.stream)|pyramid|bridges"
+    r"\.(encoder\.stages\.[1-9]|(visible|infrared)_stream|pyramid|bridges"
     r"|fusion\.(reduce|detail)|mask\.(reduce|detail|mix))\."
 )
 

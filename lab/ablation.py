@@ -6,6 +6,7 @@ An arm that is done is not run again, so the command may be stopped and called a
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from segmif.model.config import PairConfig
-from segmif.model.nano import SmallNetwork, Stem
 from segmif.model.network import Network
+from segmif.model.pair_network import FeaturePair, PairNetwork
 
 from . import experiment
 from .experiment import Arm
@@ -31,22 +32,20 @@ MASK_ALONE = {"fuse_every": 10**9}  # steps: never
 
 def without_semantics(network: Network) -> None:
     """The streams meet no semantic features: each stage passes them on as they are."""
-    for stage in _stages(network):
-        stage.attention = _PassThrough()
+    _replace_attentions(network, lambda _attention: _PassThrough())
 
 
 def with_concatenation(network: Network) -> None:
     """In place of the attention, one 1x1 convolution of all three maps for each stream."""
-    for stage in _stages(network):
-        stage.attention = _Concatenation(stage.attention.embed_weight.shape[2])
+    _replace_attentions(network, lambda attention: _Concatenation(attention.embed_weight.shape[2]))
 
 
 def with_half_of_attention(network: Network, *, kept: int) -> None:
     """Only one half of [Z, A] is aggregated: SoAM's (kept = 0) or MoAM's (kept = 1)."""
-    for stage in _stages(network):
-        mask = torch.zeros_like(stage.attention.out_weight)
+    for attention in _attentions(network):
+        mask = torch.zeros_like(attention.out_weight)
         mask.chunk(2, dim=2)[kept].fill_(1)
-        parametrize.register_parametrization(stage.attention, "out_weight", _Masked(mask))
+        parametrize.register_parametrization(attention, "out_weight", _Masked(mask))
 
 
 def with_one_sensor(network: Network, *, dark: int) -> None:
@@ -65,7 +64,7 @@ with_visible_only = partial(with_one_sensor, dark=1)
 
 
 def with_early_fusion(network: Network) -> None:
-    """Four channels into one stem of twice the width: nothing is known of two sensors any more."""
+    """The encoder reads the mean of both frames, once: its features know of no two sensors."""
     assert isinstance(network.config, PairConfig)
     network.core = _EarlyFusion(network.config)
 
@@ -93,13 +92,19 @@ ARMS: dict[str, Arm] = {
         settings=MASK_ALONE,
         evaluates_fusion=False,
     ),
-    "early fusion": Arm("one stem for four channels, no HIA", with_early_fusion),
+    "early fusion": Arm("the mean of both frames into the encoder, no HIA", with_early_fusion),
     "distilled": Arm("as shipped, with edge as teacher", with_teacher=True),
 }
 
 
-def _stages(network: Network) -> Any:
-    return network.get_submodule("core.stages")
+def _attentions(network: Network) -> Any:
+    return network.get_submodule("core.attentions")
+
+
+def _replace_attentions(network: Network, other: Callable[[Any], nn.Module]) -> None:
+    attentions = _attentions(network)
+    for number, attention in enumerate(attentions):
+        attentions[number] = other(attention)
 
 
 class _PassThrough(nn.Module):
@@ -140,22 +145,16 @@ class _Masked(nn.Module):
         return weight * self.mask
 
 
-class _EarlyFusion(SmallNetwork):
-    """The same encoder, decoder and head behind one stem."""
+class _EarlyFusion(PairNetwork):
+    """The same encoder, decoder and head behind one image of both sensors."""
 
     def __init__(self, config: PairConfig) -> None:
         super().__init__(config)
-        self.stem = Stem(4, 2 * config.stem_width, 2 * config.stream_width)
-        del self.visible_stem, self.infrared_stem, self.stages
+        self.attentions = nn.ModuleList(_PassThrough() for _ in self.attentions)
 
-    def forward(
-        self, visible: Tensor, visible_luma: Tensor, infrared: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        detail, streams = self.stem(torch.cat((visible, infrared), dim=1))
-        semantic = self.pyramid(self.encoder(streams))
-        halves = (*detail.chunk(2, dim=1), *streams.chunk(2, dim=1))
-        fused = self.fusion(visible_luma, infrared, *halves)
-        return fused, self.mask(semantic, *streams.chunk(2, dim=1))
+    def _levels(self, visible: Tensor, infrared: Tensor) -> list[FeaturePair]:
+        both = (visible + infrared) / 2
+        return super()._levels(both, both.mean(dim=1, keepdim=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

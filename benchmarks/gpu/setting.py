@@ -38,7 +38,7 @@ class Setting:
         self.ceilings = Ceilings(**args.ceilings)
         rows, columns = self.height // 4, self.width // 4
         self.attentions = {  # channels, heads, height, width of the maps
-            "nano": (24, 3, rows, columns),
+            "nano": (48, 6, rows // 2, columns // 2),
             "edge": (64, 8, rows // 2, columns // 2),
             "paper": (64, 8, self.height, self.width),
         }

@@ -18,21 +18,6 @@ class ConvNormAct(nn.Sequential):
         )
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = ConvNormAct(width, width)
-        norm = nn.BatchNorm2d(width)
-        nn.init.zeros_(norm.weight)  # starts as the identity
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
-        self.activation = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.activation(x + self.second(self.first(x)))
-
-
 def upsample(features: Tensor, factor: int) -> Tensor:
     """Bilinear up-sampling of (B, C, H, W) by a whole factor."""
     return functional.interpolate(

@@ -1,7 +1,6 @@
 """The settings of each network: one frozen dataclass a family, the named variants in one dict."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from segmif.classes import MFNET, Taxonomy
 from segmif.frames import DEFAULT_TINT
@@ -9,20 +8,18 @@ from segmif.frames import DEFAULT_TINT
 
 @dataclass(frozen=True, kw_only=True)
 class PairConfig:
-    """A network that encodes the pair once: `edge` and `nano`."""
+    """A network with one encoder for both sensors: `edge` and `nano`."""
 
+    half_size: bool  # the encoder reads frames at half size and ends at stride 32
     stem_width: int  # channels of each sensor's map at stride 2
-    stream_width: int  # channels of each sensor's map at stride 4, the input of HIA
-    encoder_widths: tuple[int, int, int]  # at strides 8, 16, 32
-    encoder_blocks: tuple[int, int, int]  # residual blocks at strides 8, 16, 32
+    stream_width: int  # channels of each sensor's map at stride 8, the input of HIA
+    encoder_widths: tuple[int, int, int]  # of both sensors together, at strides 8, 16, 32
     head_width: int  # channels of the semantic pyramid at stride 8
     mask_width: int  # channels of the mask's last layer at stride 4
     decoder_width: int  # channels of the fusion decoder at stride 2
     interactions: int  # HIA stages
     heads: int
     label_stride: int  # of the class decision; nearest neighbour from there
-    encoder: Literal["own", "efficientnet-lite0"] = "own"  # the latter reads one sensor at a time
-    half_size: bool = False  # that encoder reads frames at half size and ends at stride 32
     aligned: bool = False  # infrared's features are warped by an estimated offset
     tint: float = DEFAULT_TINT  # strength of the hue if none is given
     taxonomy: Taxonomy = MFNET
@@ -53,48 +50,33 @@ class PaperConfig:
 
 
 EDGE = PairConfig(
+    half_size=False,
     stem_width=16,
     stream_width=64,
     encoder_widths=(80, 224, 640),
-    encoder_blocks=(0, 0, 0),
     head_width=96,
     mask_width=64,
     decoder_width=32,
     interactions=2,
     heads=8,
     label_stride=1,
-    encoder="efficientnet-lite0",
 )
 
 VARIANTS: dict[str, PairConfig | PaperConfig] = {
     "paper": PaperConfig(),
     "edge": EDGE,
     "nano": PairConfig(
-        stem_width=8,
-        stream_width=24,
-        encoder_widths=(48, 96, 160),
-        encoder_blocks=(1, 2, 1),
-        head_width=48,
-        mask_width=32,
-        decoder_width=16,
-        interactions=1,
-        heads=3,
-        label_stride=2,
-    ),
-    # Candidates, until they are better (decision 17).
-    "edge-aligned": replace(EDGE, aligned=True),
-    "nano-lite0": PairConfig(
+        half_size=True,
         stem_width=16,
         stream_width=48,
         encoder_widths=(48, 80, 224),
-        encoder_blocks=(0, 0, 0),
         head_width=64,
         mask_width=48,
         decoder_width=16,
         interactions=2,
         heads=6,
         label_stride=2,
-        encoder="efficientnet-lite0",
-        half_size=True,
     ),
+    # A candidate, until it is better (decision 17).
+    "edge-aligned": replace(EDGE, aligned=True),
 }

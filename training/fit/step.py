@@ -10,8 +10,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from segmif.model.color import luma
-from segmif.model.edge import PairNetwork
 from segmif.model.network import Network
+from segmif.model.pair_network import PairNetwork
 
 from ..data.samples import BatchConfig
 from . import distillation, losses

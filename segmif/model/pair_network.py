@@ -1,5 +1,5 @@
 """
-`edge`: one pretrained encoder for both sensors, stacked in the batch; HIA at stride 8.
+`edge` and `nano`: one pretrained encoder for both sensors, stacked in the batch; HIA at stride 8.
 
     visible, infrared -> one encoder (strides 2 to 32), infrared behind visible in the batch
     both at strides 8, 16, 32 -> semantic pyramid (stride 8)
@@ -7,8 +7,8 @@
     refined streams, pyramid, both at stride 4 -> mask
     refined streams, both at strides 4 and 2 -> fusion decoder -> a weight and a correction a pixel
 
-With `half_size` the encoder reads the frames at half their size, so its strides double. Its last
-two stages are left out. Two stems read the full frames for the features at stride 2.
+In `nano` (`half_size`) the encoder reads the frames at half their size, so its strides double. Its
+last two stages are left out. Two stems read the full frames for the features at stride 2.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""`edge` on a pretrained encoder: its budget, what its parts agree on, what it starts from."""
+"""`edge` and `nano` on a pretrained encoder: budget, what their parts agree on, what they start from."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from segmif.model.edge import PairNetwork
 from segmif.model.encoders.efficientnet import WIDTHS, Depthwise, EfficientNetLite
 from segmif.model.network import Network
+from segmif.model.pair_network import PairNetwork
 from training.fit import imagenet
 
-VARIANTS = ("edge", "nano-lite0")
+VARIANTS = ("edge", "nano")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
