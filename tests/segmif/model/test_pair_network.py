@@ -1,4 +1,4 @@
-"""`edge` and `nano` on a pretrained encoder: budget, what their parts agree on, what they start from."""
+"""`edge` and `nano` on a pretrained encoder: budget, what their parts agree on, how they start."""
 
 from pathlib import Path
 
