@@ -43,9 +43,10 @@ PROVIDERS = {
 # cuDNN would otherwise time every algorithm of every convolution again for each new size of frames.
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 
-# It rounds the biases of QDQ networks by the product of two scales, which FP16 may not hold. It
-# alone changed a twelfth of the labels of `nano` in FP8 (ONNX Runtime 1.32).
-DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
+# Both spoil QDQ networks with FP16 scales (ONNX Runtime 1.32). The first rounds the biases by the
+# product of two scales, which FP16 may not hold: it changed a twelfth of the labels of a network in
+# FP8. The second makes integer operators, of which that for Concat refuses such scales.
+DISABLED_OPTIMIZERS = ["WeightBiasQuantization", "QDQSelectorActionTransformer"]
 
 # Parts of its messages, on CPU and CUDA.
 OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")

@@ -16,7 +16,7 @@ def test_the_readmes_counts_are_these(
 ) -> None:
     assert benchmark(monkeypatch, "--runs", "0") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["nano", "1.16", "M", "2.54", "-", "-"]
+    assert lines[1].split() == ["nano", "0.93", "M", "2.69", "-", "-"]
     assert "one pair at 480x640" in lines[2]
 
 

@@ -73,7 +73,7 @@ def test_shipped_weights_are_tuned_to_classes_of_ones_own(
     assert set(noted["start_classes"]["dropped"]) == set(MFNET.names) - {"person"}
     assert noted["lesson_classes"] == ["person"]
     assert noted["descends_from"][0] == "walk"
-    assert any("Cityscapes" in source for source in noted["descends_from"])
+    assert any("ImageNet" in source for source in noted["descends_from"])
     assert "non-commercial" in noted["commercial_use"]
     before, after = (dict(load_network(path).named_parameters()) for path in (NANO, out))
     person = MFNET.names.index("person")

@@ -116,7 +116,7 @@ def test_a_resumed_run_knows_what_its_weights_descend_from(root: Path) -> None:
         return {name: training[name] for name in ORIGINS}
 
     begun = noted(start=nano, teachers=[nano])
-    assert any("Cityscapes" in source for source in begun["descends_from"])
+    assert any("ImageNet" in source for source in begun["descends_from"])
     assert noted(resume=True, teachers=[nano]) == begun
     without_teacher = noted(resume=True, accept_changes=True)
     assert without_teacher == begun  # it has learnt from both, whatever it goes on with
