@@ -35,8 +35,17 @@ __global__ void __launch_bounds__(THREADS) sum_tokens_kernel(const __grid_consta
     sum_tokens<T, WIDE>(Team{}, a, blockIdx.x, blockIdx.z, blockIdx.y, shared);
 }
 
+// Blocks of pass 2 that a multiprocessor must hold; 0: the compiler's choice. For Blackwell, nvcc 13.0 chooses so many
+// that values leave the registers. Three are as many as before Blackwell with 48 channels.
+template <int WIDE>
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int mixers = WIDE >= 48 ? 3 : 0;
+#else
+constexpr int mixers = 0;
+#endif
+
 template <class T, int WIDE>
-__global__ void __launch_bounds__(THREADS) mix_kernel(const __grid_constant__ Arguments<T> a) {
+__global__ void __launch_bounds__(THREADS, mixers<WIDE>) mix_kernel(const __grid_constant__ Arguments<T> a) {
     extern __shared__ __align__(128) char shared[];
     mix_or_pack<T, WIDE>(Team{}, a, blockIdx.x, blockIdx.y, blockIdx.z, reinterpret_cast<float*>(shared));
 }

@@ -5,15 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks.gpu import check
-from benchmarks.gpu.timing import REPEATS, one_call_ms
+from benchmarks.gpu import check, parts
+from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.timing import REPEATS, Timer, one_call_ms
+from segmif.ops.hia import gram
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "benchmarks.gpu.check"]
@@ -116,6 +120,24 @@ def test_a_graphs_own_time_is_no_kernels() -> None:
     """A graph takes 3 us to start, a call in it 2 us: warm and cold it is 2 us."""
     for calls in (REPEATS, 1):
         assert one_call_ms(lambda n: 0.003 + 0.002 * n, calls) == pytest.approx(0.002)
+
+
+def test_small_maps_have_a_time_as_their_goal_and_other_builds_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They fill no GPU, so a share of its bandwidth is out of reach."""
+    stand_in = SimpleNamespace(attention=gram)
+    monkeypatch.setattr(parts, "Kernels", lambda path, device: stand_in)
+    monkeypatch.setattr(Setting, "kernels", lambda setting: stand_in)
+    monkeypatch.setattr(Timer, "milliseconds", lambda timer, work, cold=False: 0.003)
+    (tmp_path / "threads_128.so").touch()
+    args = Namespace(part="attention_times", rehearse=True, ceilings={"copy_gb_s": 4000.0})
+    args.plugin, args.candidates = tmp_path / "plugin.so", tmp_path
+    rows = {(row["network"], row["batch"]): row for row in parts.run(args)}
+    assert rows["edge", 1]["goal_us"] == rows["nano", 1]["goal_us"] == 8
+    paper = rows["paper", 1]
+    assert paper["goal_us"] == pytest.approx(1e3 * paper["megabytes"] / (0.6 * 4000))
+    assert all(row["threads_128_us"] == pytest.approx(3) for row in rows.values())
 
 
 @pytest.mark.parametrize(

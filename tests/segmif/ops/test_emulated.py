@@ -112,6 +112,20 @@ def test_a_block_of_the_last_pass_begins_with_one_wide_copy(sm_75: Path) -> None
     assert number_in(sm_75, "narrow_reads_of_last_launch") == 0
 
 
+def test_the_last_pass_begins_with_what_the_first_one_read_last(sm_75: Path) -> None:
+    """The L2 cache still has it."""
+    given = arguments((1, 16, 4, 4, 16), 1.0, torch.float16)  # two strips of 32 pixels
+    Kernels(sm_75, "cpu").attention(*given)
+    first = ctypes.c_void_p.in_dll(ctypes.CDLL(str(sm_75)), "first_read_of_last_launch").value
+    assert first == given[2].data_ptr() + 32 * given[2].element_size()  # of the semantic map
+
+
+def test_the_threads_of_a_block_are_chosen_by_the_build(emulated: Path, sm_75: Path) -> None:
+    for library, threads in ((emulated, 256), (sm_75, 128)):
+        Kernels(library, "cpu").attention(*arguments((1, 16, 4, 3, 5), 1.0, torch.float16))
+        assert number_in(library, "threads_of_last_launch") == threads
+
+
 @pytest.mark.parametrize(("channels", "held"), [(16, 6), (48, 2), (64, 1)])
 def test_as_many_blocks_refine_as_a_gpu_holds(emulated: Path, channels: int, held: int) -> None:
     """On one multiprocessor of 100 KiB and 1536 threads."""

@@ -52,6 +52,7 @@ struct alignas(4) __half2 {
 inline __half2 __floats2half2_rn(float x, float y) { return {static_cast<__half>(x), static_cast<__half>(y)}; }
 extern "C" {
 inline std::atomic<int> narrow_reads_of_last_launch = 0;  // of less than 8 bytes
+inline const void* first_read_of_last_launch = nullptr;   // of constant memory, by its first thread
 }
 inline unsigned atomicAdd(unsigned* to, unsigned value) { return std::atomic_ref<unsigned>(*to).fetch_add(value); }
 inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
@@ -95,6 +96,7 @@ struct Block {
     unsigned threads;
     Enqueued* enqueued;
     std::atomic<int> narrow_reads = 0;
+    const void* first_read = nullptr;  // the first thread's own
     Barrier barrier{threads};
     std::vector<Warp> warps{threads / 32};
     char* shared = nullptr;
@@ -105,6 +107,7 @@ inline thread_local dim3 threadIdx{0}, blockIdx{0}, gridDim{0};
 template <class T>
 T __ldg(const T* from) {
     if (sizeof(T) < 8) ++block->narrow_reads;
+    if (threadIdx.x == 0 && !block->first_read) block->first_read = from;
     return *from;
 }
 inline int last_error = cudaSuccess, allowed = UNASKED;
@@ -167,7 +170,7 @@ inline int cudaGetLastError() {
 inline const char* cudaGetErrorString(int) { return "an error of the emulated runtime"; }
 
 extern "C" {
-inline unsigned blocks_of_last_launch = 0;
+inline unsigned blocks_of_last_launch = 0, threads_of_last_launch = 0;  // of the grid, of a block
 inline int early_launches = 0;  // that need not wait for the kernel in front
 }
 
@@ -203,6 +206,7 @@ void run_blocks(Enqueued& enqueued, dim3 grid, unsigned threads, size_t shared_b
     }
     for (std::thread& thread : team) thread.join();
     narrow_reads_of_last_launch = shared_by_all.narrow_reads.load();
+    first_read_of_last_launch = shared_by_all.first_read;
 }
 
 template <class... Parameters>
@@ -210,7 +214,7 @@ int enqueue(bool early, void (*kernel)(Parameters...), dim3 grid, unsigned threa
             const Parameters&... given) {
     if (const int error = refusal_of(grid, shared_bytes)) return error;
     if (!early && newest) newest->finish();
-    blocks_of_last_launch = grid.x * grid.y * grid.z;
+    blocks_of_last_launch = grid.x * grid.y * grid.z, threads_of_last_launch = threads;
     early_launches += early;
     const auto work = [=](Enqueued& own) { run_blocks(own, grid, threads, shared_bytes, [&] { kernel(given...); }); };
     newest = std::make_shared<Enqueued>(work, early ? newest : nullptr);
