@@ -228,6 +228,19 @@ def test_a_device_that_this_build_lacks_is_refused(stand_in_weights: Path) -> No
         open_runtime(stand_in_weights, device="cuda")
 
 
+def test_a_provider_that_does_not_load_is_refused(
+    stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime would go on on the CPU, and say nothing."""
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", GpuSession)
+    monkeypatch.setattr(GpuSession, "get_providers", lambda session: available[1:])
+    words = "asked for the CUDAExecutionProvider, but ONNX Runtime chose the CPUExecutionProvider"
+    with pytest.raises(ArtefactError, match=words):
+        open_runtime(stand_in_weights, device="cuda")
+
+
 def garbage(path: Path) -> None:
     path.write_bytes(b"not a protobuf at all")
 
