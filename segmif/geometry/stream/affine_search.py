@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.geometry.rig import Floats
-from segmif.geometry.stream.surfaces import REACH, SIDE, Surfaces, peaks_about, values_at
+from segmif.geometry.stream.surfaces import REACH, SIDE, Surfaces, peaks_about, values_at, variances
 
 DRAWS = 48  # of two and of three tiles
 BEST_TILES = 24  # whose peaks are tried as shifts
 FOLLOWED = 3  # candidates that are refined
-STEPS, NEAR_PX = 3, 2  # of the refinement; how far a peak may lie from the map
+STEPS, TRACKING_STEPS = 3, 1  # of the refinement: of a new map, of one that is followed
+NEAR_PX = 2  # how far a peak may lie from the map
 SPREAD = 0.15, 0.4  # least determinant of three tiles, least distance of two [half widths]
 
 Generator = np.random.Generator
@@ -24,7 +25,7 @@ def agreement(found: Surfaces, basis: Floats, maps: Floats) -> Floats:
 
 def deviation(found: Surfaces) -> float:
     """Standard deviation of the agreement under maps that mean nothing."""
-    return float(np.sqrt(found.var((1, 2)).sum())) + 1e-9
+    return float(np.sqrt(variances(found).sum())) + 1e-9
 
 
 def best_map(found: Surfaces, basis: Floats, known: Floats, random: Generator) -> Floats:
@@ -35,10 +36,10 @@ def best_map(found: Surfaces, basis: Floats, known: Floats, random: Generator) -
     return max(refined, key=lambda each: float(agreement(found, basis, each)))
 
 
-def refined_map(found: Surfaces, basis: Floats, start: Floats) -> Floats:
+def refined_map(found: Surfaces, basis: Floats, start: Floats, steps: int = STEPS) -> Floats:
     """Least squares through the peaks near a map, the nearer and higher the heavier."""
     result = start
-    for _ in range(STEPS):
+    for _ in range(steps):
         shifts = basis @ result
         peaks, heights = peaks_about(found, shifts, NEAR_PX)
         far = ((peaks - shifts) ** 2).sum(1)

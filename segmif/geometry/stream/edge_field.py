@@ -43,22 +43,30 @@ def edge_field(frame: Grey, size: tuple[int, int], *, unseen_is_black: bool = Fa
     """
     smooth = cv2.GaussianBlur(frame, (3, 3), BLUR_PX)
     across, down = (each.astype(np.float32) for each in cv2.spatialGradient(smooth))
-    strength, angle = cv2.cartToPolar(across, down)
-    typical = float(np.sqrt(cv2.norm(strength, cv2.NORM_L2SQR) / strength.size))
+    length = cv2.magnitude(across, down)
+    typical = float(np.sqrt(cv2.norm(length, cv2.NORM_L2SQR) / length.size))
     # In place: new planes of this size cost more than what is computed in them.
-    np.add(strength, FLOOR * typical + 1e-3, out=across)
-    np.divide(strength, across, out=strength)
+    weight = length + (FLOOR * typical + 1e-3)
+    weight *= length
+    weight += 1e-6
+    np.reciprocal(weight, out=weight)  # strength, over the square of the length
     if unseen_is_black:
-        strength *= _seen(frame)
-    angle *= 2
-    planes = cv2.polarToCart(strength, angle, across, down)
+        weight[_unseen(frame)] = 0
+    doubled_sine = np.multiply(across, down, out=length)
+    doubled_sine *= 2
+    across *= across
+    down *= down
+    across -= down  # the square of the length times the cosine
+    across *= weight
+    doubled_sine *= weight
+    planes = across, doubled_sine
     small = [cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in planes]
     field = cv2.GaussianBlur(cv2.merge(small), (3, 3), BLUR_PX)
     # Most edges of a street are upright or level: without their mean, chance agrees less.
     return cast(Field, field - cv2.blur(field, (LEVEL_PX, LEVEL_PX)))
 
 
-def _seen(frame: Grey) -> Grey:
-    """0 in black areas and some pixels around them, else 1."""
-    black = cv2.morphologyEx((frame == 0).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
-    return cast(Grey, 1 - cv2.dilate(black, np.ones((7, 7))))
+def _unseen(frame: Grey) -> NDArray[np.bool_]:
+    """Black areas and some pixels around them."""
+    black = cv2.morphologyEx((frame == 0).view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+    return cast(NDArray[np.bool_], cv2.dilate(black, np.ones((7, 7))).view(np.bool_))

@@ -6,7 +6,14 @@ import cv2
 import numpy as np
 
 from segmif.geometry.rig import Floats
-from segmif.geometry.stream.surfaces import REACH, SIDE, Surfaces, Tiles, peaks_about
+from segmif.geometry.stream.surfaces import (
+    REACH,
+    Surfaces,
+    Tiles,
+    peaks_about,
+    places_about,
+    variances,
+)
 
 RADIUS = 4  # [px of a field] largest shift beyond the map
 FAR_COST = 0.06  # [deviations] of a shift by one px, squared
@@ -23,16 +30,16 @@ def local_shifts(found: Surfaces, base: Floats, tiles: Tiles) -> Floats:
     A tile that is not sure follows its neighbours, and without sure ones there is no shift.
     """
     offsets = np.arange(-RADIUS, RADIUS + 1)
-    middle = np.clip(np.rint(base).astype(int) + REACH, RADIUS + 1, SIDE - RADIUS - 2)
-    each = np.arange(tiles.count)[:, None, None]
-    near = found[each, (middle[:, 1:] + offsets)[:, :, None], (middle[:, :1] + offsets)[:, None]]
-    near = near / (found.std((1, 2)) + 1e-6)[:, None, None]
+    most = REACH - RADIUS - 1
+    middle = np.clip(np.rint(base).astype(np.intp), -most, most)
+    near = found.ravel().take(places_about(middle, RADIUS))  # (tiles, shifts)
+    near /= np.sqrt(variances(found))[:, None] + 1e-6
     cost = FAR_COST * (offsets[:, None] ** 2 + offsets**2)
-    place = (near - cost).reshape(tiles.count, -1).argmax(1)
+    place = (near - cost.ravel().astype(np.float32)).argmax(1)
     row, column = np.divmod(place, len(offsets))
-    whole = middle - REACH + np.column_stack([offsets[column], offsets[row]])
+    whole = middle + np.column_stack([offsets[column], offsets[row]])
     fine, _ = peaks_about(found, whole.astype(np.float64), 0)
-    height = near.reshape(tiles.count, -1)[np.arange(tiles.count), place]
+    height = near[np.arange(tiles.count), place]
     return _smoothed(fine - base, np.clip((height - NOISE) / (CLEAR - NOISE), 0, 1), tiles)
 
 

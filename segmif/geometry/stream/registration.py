@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from segmif.geometry.rig import Floats
 from segmif.geometry.stream.affine_map import NO_MAP, bounded, composed, pixel_map
-from segmif.geometry.stream.affine_search import agreement, best_map, deviation, refined_map
+from segmif.geometry.stream.affine_search import (
+    STEPS,
+    TRACKING_STEPS,
+    agreement,
+    best_map,
+    deviation,
+    refined_map,
+)
 from segmif.geometry.stream.edge_field import Field, Grey, doubled, edge_field, field_size
 from segmif.geometry.stream.local_shifts import local_shifts
 from segmif.geometry.stream.surfaces import Surfaces, Tiles, moved, pooled, surfaces
@@ -24,7 +31,8 @@ OLD = 0.8  # weight of the evidence before, of each pair
 FOUND, LOST = 7.0, 5.0  # [deviations] of agreement, from which on a map counts, and until when
 PROMISING = 5.5  # the same from which on an unknown map is looked at more closely
 BETTER = 1.5  # [deviations] that another map has to agree more
-SEARCH_EVERY = 8  # pairs, while a map holds
+SEARCH_EVERY = 8  # pairs that are looked at, while a map holds
+SETTLED_PX = 0.1  # [px of a field] of change, under which every second pair is looked at
 REBASE_PX = 1.0  # [px of a field] that a map may be off its base
 CONFIDENT, DOUBT = 6.5, 0.6  # [deviations] of confidence 0.5, and its slope
 # Mean displacement by the map from which infrared is moved, and until when, in shares of the width.
@@ -86,7 +94,9 @@ class _State:
     standing: Standing = "none"
     applied: bool = False
     scene: tuple[Floats, Floats] | None = None  # thumbnails of visible and infrared
-    count: int = 0  # pairs seen
+    count: int = 0  # pairs looked at
+    ahead: bool = False  # the evidence holds a pair that the map does not know
+    settled: bool = False  # the map changed by next to nothing last
 
 
 class StreamRegistration:
@@ -94,12 +104,13 @@ class StreamRegistration:
 
     def __init__(self) -> None:
         self._state: _State | None = None
+        self._last: Registered | None = None
         self._random = np.random.default_rng(0)
 
     def renew(self) -> None:
         """Drop the evidence but not the map: the next pair is not comparable, the rig stands."""
         if self._state:
-            self._state = replace(self._state, evidence=None, local=None, scene=None)
+            self._state = replace(_without_evidence(self._state), scene=None)
 
     def see(self, visible: Grey, infrared: Grey) -> Registered:
         """
@@ -116,11 +127,16 @@ class StreamRegistration:
         if state.tiles.count < 4:  # too small for tiles: nothing can be said
             self._state = state
             return _registered(state, reset)
-        state = _with_evidence(state, visible, infrared)
-        state = self._with_map(state)
-        state = _decided(_rebased(state))
-        self._state = replace(state, count=state.count + 1)
-        return _registered(self._state, reset)
+        if not state.ahead:
+            state = _with_evidence(state, visible, infrared)
+            if state.settled and self._last:  # its map comes with the next pair: half of the work
+                self._state = replace(state, ahead=True)
+                return self._last
+        state = self._with_map(replace(state, ahead=False, settled=False))
+        self._state = _decided(_rebased(state))
+        found = _registered(self._state, reset)
+        self._last = replace(found, reset=None)
+        return found
 
     def _continued(self, visible: Grey, infrared: Grey) -> tuple[_State, Reset | None]:
         """The state before a pair, and why earlier ones do not count."""
@@ -132,7 +148,7 @@ class StreamRegistration:
             last = _State(visible.shape, tiles, tiles.basis(), NO_MAP, NO_MAP)
         elif last.scene and not all(map(_same_scene, last.scene, scene)):
             reset = "cut"
-            last = replace(last, evidence=None, local=None)
+            last = _without_evidence(last)
         return replace(last, scene=scene), reset
 
     def _with_map(self, state: _State) -> _State:
@@ -144,7 +160,8 @@ class StreamRegistration:
         def deviations(rest: Floats) -> float:
             return float(agreement(own, basis, rest)) / scale
 
-        rest = refined_map(shared, basis, state.rest)
+        tracked = state.standing == "found"
+        rest = refined_map(shared, basis, state.rest, TRACKING_STEPS if tracked else STEPS)
         reached = deviations(rest)
         if reached < FOUND or state.count % SEARCH_EVERY == 0:
             other = best_map(shared, basis, rest, self._random)
@@ -159,8 +176,10 @@ class StreamRegistration:
         if not possible or reached < LOST:
             standing: Standing = "none" if state.standing == "none" else "kept"
             return replace(state, standing=standing, deviations=deviations(state.rest))
+        settled = bool(tracked and np.abs(basis @ (rest - state.rest)).max() < SETTLED_PX)
         local = local_shifts(shared, basis @ rest, tiles)
-        return replace(state, rest=rest, local=local, deviations=reached, standing="found")
+        found = replace(state, rest=rest, local=local, deviations=reached, standing="found")
+        return replace(found, settled=settled)
 
 
 def _with_evidence(state: _State, visible: Grey, infrared: Grey) -> _State:
@@ -174,13 +193,19 @@ def _with_evidence(state: _State, visible: Grey, infrared: Grey) -> _State:
     fields = edge_field(colour, size), edge_field(heat, size, unseen_is_black=True)
     every = np.arange(tiles.count)
     if state.evidence is None:
-        return replace(state, evidence=surfaces(*fields, tiles, every))
+        return replace(state, evidence=surfaces(*fields, tiles, every), count=state.count + 1)
     turns = 2 if state.standing == "found" else 1
     row, column = np.divmod(every, tiles.columns)
     chosen = every[(row + column + state.count) % turns == 0]
     evidence = state.evidence.copy()
-    evidence[chosen] = OLD**turns * evidence[chosen] + surfaces(*fields, tiles, chosen)
-    return replace(state, evidence=evidence)
+    old = OLD ** (2 * turns if state.settled else turns)  # every second pair is not looked at
+    evidence[chosen] = old * evidence[chosen] + surfaces(*fields, tiles, chosen)
+    return replace(state, evidence=evidence, count=state.count + 1)
+
+
+def _without_evidence(state: _State) -> _State:
+    """The state with its map and no evidence for it."""
+    return replace(state, evidence=None, local=None, ahead=False, settled=False)
 
 
 def _rebased(state: _State) -> _State:

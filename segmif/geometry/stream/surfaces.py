@@ -79,17 +79,19 @@ def surfaces(visible: Field, infrared: Field, tiles: Tiles, chosen: NDArray[np.i
         infrared, REACH, REACH, REACH, REACH, cv2.BORDER_CONSTANT, value=(0, 0)
     )
     found = np.empty((len(chosen), SIDE, SIDE), np.float32)
-    tile = np.zeros((WINDOW, WINDOW, 2), np.float32)
     for place, number in enumerate(chosen.tolist()):
         x, y = tiles.corner(number)
-        tile[:TILE, :TILE] = visible[y : y + TILE, x : x + TILE]
-        around = np.ascontiguousarray(padded[y : y + WINDOW, x : x + WINDOW])
-        product = cv2.mulSpectrums(cv2.dft(around), cv2.dft(tile, nonzeroRows=TILE), 0, conjB=True)
-        # Both fields are complex numbers: the real part is the sum of both products.
-        back = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE, nonzeroRows=SIDE)
-        found[place] = back[:SIDE, :SIDE, 0]
+        tile, around = visible[y : y + TILE, x : x + TILE], padded[y : y + WINDOW, x : x + WINDOW]
+        cv2.matchTemplate(around, tile, cv2.TM_CCORR, found[place])
     found -= found.mean((1, 2), keepdims=True)
     return found
+
+
+def variances(found: Surfaces) -> Floats:
+    """Variance of each surface (tiles,)."""
+    flat = found.reshape(len(found), -1)
+    squares = np.einsum("ts,ts->t", flat, flat)  # a third of the time of `var`
+    return cast(Floats, np.maximum(squares / flat.shape[1] - flat.mean(1) ** 2, 0.0))
 
 
 def pooled(found: Surfaces, tiles: Tiles) -> Surfaces:
@@ -119,18 +121,29 @@ def values_at(found: Surfaces, shifts: Floats) -> Floats:
 
 def peaks_about(found: Surfaces, shifts: Floats, radius: int) -> tuple[Floats, Floats]:
     """The best shift (tiles, 2) within `radius` of `shifts`, finer than a pixel, and its value."""
+    at = places_about(np.rint(shifts).astype(np.intp), radius)
+    flat, count = found.ravel(), len(found)
+    at = at[np.arange(count), flat.take(at).argmax(1)]
+    around = flat.take(at + np.array([[0], [-1], [1], [-SIDE], [SIDE]]))  # (5, tiles)
+    row, column = np.divmod(at % SIDE**2, SIDE)
+    x = column + _vertex(around[1], around[0], around[2])
+    y = row + _vertex(around[3], around[0], around[4])
+    return np.column_stack([x, y]) - REACH, around[0].astype(np.float64)
+
+
+def places_about(shifts: NDArray[np.intp], radius: int) -> NDArray[np.intp]:
+    """
+    Where the shifts within `radius` of whole `shifts` (tiles, 2) lie in the flat surfaces.
+
+    (tiles, (2 radius + 1)^2), row by row; all of them have four neighbours.
+    """
     offsets = np.arange(-radius, radius + 1)
-    middle = np.rint(shifts).astype(int) + REACH
-    x = np.clip(middle[:, :1] + offsets, 1, SIDE - 2)  # (tiles, 2 radius + 1)
-    y = np.clip(middle[:, 1:] + offsets, 1, SIDE - 2)
-    each = np.arange(len(found))
-    near = found[each[:, None, None], y[:, :, None], x[:, None, :]]
-    row, column = np.divmod(near.reshape(len(found), -1).argmax(1), len(offsets))
-    x, y = x[each, column], y[each, row]
-    best = found[each, y, x]
-    fine_x = _vertex(found[each, y, x - 1], best, found[each, y, x + 1])
-    fine_y = _vertex(found[each, y - 1, x], best, found[each, y + 1, x])
-    return np.column_stack([x + fine_x, y + fine_y]) - REACH, best.astype(np.float64)
+    column, row = np.clip(shifts.T[..., None] + (offsets + REACH), 1, SIDE - 2)
+    row += SIDE * np.arange(len(shifts))[:, None]
+    return cast(
+        NDArray[np.intp],
+        (SIDE * row[:, :, None] + column[:, None, :]).reshape(len(shifts), -1),
+    )
 
 
 def _vertex(before: Surfaces, middle: Surfaces, after: Surfaces) -> Floats:

@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segmif.geometry.stream.registration import Registered, StreamRegistration
+from segmif.geometry.stream.surfaces import REACH, SIDE, TILE, Tiles, surfaces
 
 HEIGHT, WIDTH, PAN = 240, 320, 2
 Bytes = NDArray[np.uint8]
@@ -53,6 +54,21 @@ def displacement(found: Registered) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(found.field, (WIDTH, HEIGHT)))
 
 
+def test_the_agreement_of_a_tile_is_the_sum_of_products_at_every_shift() -> None:
+    tiles, random = Tiles.of((64, 48)), np.random.default_rng(0)
+    visible, infrared = random.standard_normal((2, 48, 64, 2)).astype(np.float32)
+    found = surfaces(visible, infrared, tiles, np.arange(tiles.count))
+    padded = np.pad(infrared, ((REACH, REACH), (REACH, REACH), (0, 0)))
+    for number in range(tiles.count):
+        x, y = tiles.corner(number)
+        tile = visible[y : y + TILE, x : x + TILE]
+        plain = np.empty((SIDE, SIDE))
+        for down, right in np.ndindex(SIDE, SIDE):
+            there = padded[y + down : y + down + TILE, x + right : x + right + TILE]
+            plain[down, right] = (tile * there).sum()
+        np.testing.assert_allclose(found[number], plain - plain.mean(), atol=1e-3)
+
+
 def test_infrared_that_is_off_is_brought_back_and_a_drift_is_followed() -> None:
     registration, cameras = StreamRegistration(), Cameras()
     for off in np.linspace(12, 17, 11):
@@ -77,6 +93,13 @@ def test_what_is_near_has_a_shift_of_its_own() -> None:
     across = displacement(found)[..., 0]
     assert np.median(across[: HEIGHT // 2 - 40]) == pytest.approx(4, abs=1.5)
     assert np.median(across[HEIGHT // 2 + 40 :]) == pytest.approx(12, abs=1.5)
+
+
+def test_a_rig_that_moves_after_it_stood_still_is_followed() -> None:
+    registration, cameras = StreamRegistration(), Cameras(8)
+    for off in (*[10] * 12, 11, 12, 13, *[14] * 7):
+        found = registration.see(*cameras.pair((off, 0)))
+    assert np.median(displacement(found)[..., 0]) == pytest.approx(14, abs=0.5)
 
 
 def test_an_aligned_pair_stays_as_it_is() -> None:
