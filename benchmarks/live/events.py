@@ -151,7 +151,7 @@ def frames(
     """Frames of both cameras, and whether a person stands in the zone."""
     random = np.random.default_rng(seed)
     scenes = scene(options.data, still)
-    people = cutouts(options.data, light)
+    people = cutouts(options.data, PEOPLE[light])
     for number in range(round(options.seconds * RATE)):
         now_s = number / RATE
         left = round(MARGIN * (1 + math.sin(2 * math.pi * now_s / 17)))
@@ -203,7 +203,7 @@ def paste(visible: Pixels, infrared: Pixels, person: Cutout, foot: float) -> Non
 @lru_cache(16)
 def scene(data: Path, still: str) -> tuple[Pixels, Pixels]:
     """Both pictures of a still, as large as the view and its margins."""
-    folder, name = still.split("/")
+    folder, name = still.rsplit("/", 1)
     pictures = []
     for part, decode in (("visible", cv2.IMREAD_COLOR_RGB), ("infrared", cv2.IMREAD_GRAYSCALE)):
         (path,) = (data / folder / part).glob(f"{name}.*")
@@ -215,10 +215,10 @@ def scene(data: Path, still: str) -> tuple[Pixels, Pixels]:
     return pictures[0], pictures[1]
 
 
-@lru_cache(2)
-def cutouts(data: Path, light: str) -> list[Cutout]:
-    """The whole persons of the labelled pairs, the largest of each."""
-    folder, pattern = PEOPLE[light].split("/")
+@lru_cache(4)
+def cutouts(data: Path, where: str) -> list[Cutout]:
+    """The whole persons of labelled pairs, the largest of each; `where`: folder/pattern."""
+    folder, pattern = where.split("/")
     found = []
     for path in sorted((data / folder / "label").glob(pattern)):
         mask = (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == PERSON).astype(np.uint8)

@@ -5,6 +5,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from segmif.model.blocks import upsample
+from segmif.thermal.surroundings import (
+    BESIDE,
+    CELL,
+    MIN_DEVIATION,
+    NO_DATA,
+    OUTLIER,
+    OVERALL,
+    REACH,
+)
 
 # ITU-R BT.601, as every paper of the field and OpenCV compute Y from RGB
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
@@ -17,16 +26,7 @@ ORANGE = (1.402, -0.714136 + 0.344136, -1.772)
 
 STRONGEST = 0.18  # gain of Cr for a `warmth` of 1 and a tint of 1, as share of a pixel's luma
 
-# A warm thing is smaller than about REACH cells of CELL x CELL pixels; a road or the sky is larger.
-CELL, REACH = 16, 5
-# In mean deviations of infrared:
-BESIDE = 1.0  # a pixel nearer to its surroundings is neither warm nor cold
-OVERALL = 0.5  # nor is one nearer to the mean of the frame, or within MIN_DEVIATION
-COLDEST, WARMEST = -3.0, 4.5  # range beyond both
-# Values beyond are clipped for the mean: a warm object that enters must not cool the rest.
-OUTLIER = 2.0
-MIN_DEVIATION = 6 / 255  # a smaller one is a sensor's noise, or no sensor
-NO_DATA = 1 / 512  # of a cell: weight of the frame's mean, half a pixel
+COLDEST, WARMEST = -3.0, 4.5  # range of the hue, in mean deviations beyond what is ordinary
 DARK = 8 / 255  # a darker pixel counts less: pixels without data are black
 
 

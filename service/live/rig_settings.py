@@ -10,11 +10,20 @@ from typing_extensions import Self
 from segmif.frames import TINTS
 from segmif.sources.options import SourceOptions
 
-from ..pipeline.objects import ObjectRules
+from ..pipeline.objects import UNKNOWN, ObjectRules, UnknownRules
 from ..schemas.camera_options import CameraFields
 from ..schemas.pair_options import STREAM_NAME, PairOptions
 from .events.notify_settings import MAX_NOTIFIERS, NotifierSettings
-from .events.rules import MAX_RULES, MAX_ZONES, ObjectRule, Rule, Zone, check_rules
+from .events.rules import (
+    MAX_RULES,
+    MAX_ZONES,
+    MOVE_S,
+    ObjectRule,
+    Rule,
+    WarmRule,
+    Zone,
+    check_rules,
+)
 from .sinks.open_sinks import parse_sink
 from .sinks.settings import SinkSettings
 
@@ -33,6 +42,7 @@ class ObjectSettings(BaseModel):
 
     classes: tuple[str, ...] = ()  # none: all but the background and areas such as road and sky
     min_area: int = Field(default=64, ge=1, le=2**32)  # pixels of the visible frame
+    unknown: bool = UNKNOWN  # also what is warm, moves and fits no class
 
 
 class RigSettings(CameraFields):
@@ -119,13 +129,14 @@ class RigSettings(CameraFields):
             what = "notify" if self.notify else "around_events"
             raise ValueError(f"{what} needs [[rigs.events]], and there are none")
         for rule in self.events:
+            if isinstance(rule, ObjectRule | WarmRule) and not self.objects:
+                raise ValueError(f"event {rule.name} needs objects, and objects is false")
             if isinstance(rule, ObjectRule):
                 self._check_objects_of(rule)
         return self
 
     def _check_objects_of(self, rule: ObjectRule) -> None:
-        if not self.objects:
-            raise ValueError(f"event {rule.name} needs objects, and objects is false")
+        assert self.objects
         if rule.min_area < self.objects.min_area:
             raise ValueError(
                 f"event {rule.name}: min_area {rule.min_area} is below that of the rig's objects, "
@@ -160,7 +171,18 @@ class RigSettings(CameraFields):
     def object_rules(self) -> ObjectRules:
         """What counts as an object."""
         objects = self.objects or ObjectSettings()
-        return ObjectRules(objects.classes, objects.min_area)
+        return ObjectRules(objects.classes, objects.min_area, self._unknown_rules())
+
+    def _unknown_rules(self) -> UnknownRules | None:
+        """What counts as unknown, so that every `warm` event finds what it watches for."""
+        warm = [rule for rule in self.events if isinstance(rule, WarmRule)]
+        rules = [
+            UnknownRules(each.contrast, max(1, each.min_area // 2), each.min_move / MOVE_S)
+            for each in warm
+        ]
+        if self.objects and self.objects.unknown:
+            rules.append(UnknownRules())
+        return UnknownRules.loosest(rules) if rules else None
 
 
 class LiveSettings(BaseModel):

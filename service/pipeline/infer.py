@@ -24,7 +24,7 @@ from ..schemas.pair_options import PairOptions, Policy
 from ..settings import Settings
 from .align import RigAligner, RigAlignment
 from .decode import Decoded, DecodeOptions, decode
-from .objects import ObjectRules
+from .objects import ObjectRules, UnknownRules
 from .pair_checks import SENSORS, CheckLimits, Condition, StreamHistory, check_pair, is_grey
 from .register import Registration
 from .stage_times import StageTimes
@@ -103,7 +103,11 @@ class PairRules:
             "max_skew_ms" in settings.model_fields_set,
             settings.degraded,
             settings.max_invalid,
-            ObjectRules(settings.object_classes, settings.object_min_area),
+            ObjectRules(
+                settings.object_classes,
+                settings.object_min_area,
+                UnknownRules() if settings.object_unknown else None,
+            ),
             cameras=cameras,
             tint=settings.tint,
             memory=settings.memory,

@@ -1,7 +1,7 @@
 """Objects of a mask: the connected regions of each class that has things, not areas."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import cv2
@@ -14,6 +14,22 @@ from segmif.frames import Prediction
 from ..schemas.scene_objects import SceneObject, SceneObjects
 
 MOST_OBJECTS = 64  # of a pair; the largest
+UNKNOWN = False  # whether unknown objects are looked for unless somebody states it
+
+
+@dataclass(frozen=True)
+class UnknownRules:
+    """What counts as an unknown object."""
+
+    contrast: float = 40  # mean levels of 255 above its surroundings in infrared
+    min_area: int = 128  # pixels of the visible frame
+    speed: float = 0.015  # widths of the view a second, beyond the camera's motion
+
+    @classmethod
+    def loosest(cls, rules: Sequence["UnknownRules"]) -> "UnknownRules":
+        """The rules by which everything is found that one of `rules` finds."""
+        contrasts, areas, speeds = zip(*(astuple(each) for each in rules), strict=True)
+        return cls(min(contrasts), min(areas), min(speeds))
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,7 @@ class ObjectRules:
 
     classes: tuple[str, ...] = ()  # none: all whose regions are things
     min_area: int = 64  # pixels of the visible frame
+    unknown: UnknownRules | None = None  # None: nobody looks for what has no class
 
     def ids(self, taxonomy: Taxonomy) -> tuple[int, ...]:
         """The class ids that they mean; raises ValueError for a class that there is not."""

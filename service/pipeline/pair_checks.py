@@ -17,6 +17,7 @@ from segmif.thermal.shutter import shows_shutter
 from .object_tracks import ObjectTracks
 from .register import StreamRegistrar
 from .timestamps import StampMemory, stamp_fault, wrong_units
+from .unknown_objects import UnknownObjects
 
 Sensor = Literal["visible", "infrared"]
 Skew = Literal["within", "beyond", "unknown"]
@@ -53,6 +54,7 @@ class StreamHistory:
     gain: GainState | None = None  # of its 16-bit infrared
     stamps: dict[Sensor, StampMemory] = field(default_factory=dict)
     tracks: ObjectTracks = field(default_factory=ObjectTracks)
+    unknown: UnknownObjects = field(default_factory=UnknownObjects)
     registrar: StreamRegistrar = field(default_factory=StreamRegistrar)
 
     def forget(self) -> None:
@@ -60,6 +62,7 @@ class StreamHistory:
         self.digests.clear()
         self.gain = None
         self.tracks.forget()
+        self.unknown.forget()
         self.registrar.renew("jump")
 
 

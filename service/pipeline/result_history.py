@@ -1,9 +1,9 @@
 """What a result owes to the pairs before it: steadier labels, and objects with their tracks."""
 
-from .object_tracks import ObjectTracks
 from .objects import ObjectRules
+from .pair_checks import StreamHistory
 from .result import Result, steadied
-from .result_objects import with_objects
+from .result_objects import with_objects, with_unknown
 from .temporal import StreamMemory
 
 
@@ -11,16 +11,23 @@ def with_history(
     result: Result,
     memory: StreamMemory | None,
     objects: ObjectRules | None,
-    tracks: ObjectTracks | None,
+    history: StreamHistory | None,
+    stamp_ns: int,
     *,
     confidence: bool,
 ) -> Result:
     """
     The result of the next pair of a stream, steadied by `memory` and with its `objects`.
 
-    None leaves either out. `tracks`: those of the stream; None: a lone pair. `confidence`: whether
-    to keep that after the memory. Raises as `with_objects`.
+    None leaves either out. `history`: that of the stream; None: a lone pair. `stamp_ns`: when the
+    pair was taken, or came. `confidence`: whether to keep that after the memory. Raises as
+    `with_objects`.
     """
     if memory:
         result = steadied(result, memory, confidence=confidence)
-    return with_objects(result, objects, tracks) if objects else result
+    if not objects:
+        return result
+    result = with_objects(result, objects, history.tracks if history else None)
+    if history and objects.unknown:
+        result = with_unknown(result, objects.unknown, history.unknown, stamp_ns)
+    return result

@@ -15,7 +15,7 @@ from .batching import Job
 from .pair_request import PairRequest
 from .shadow import SeenPair
 
-KEPT_STREAMS = 64  # each holds a few hundred bytes, besides the picture that it remembers
+KEPT_STREAMS = 64  # each holds 1 MB at most, besides the picture that it remembers
 REMEMBERED_PIXELS = 40_000_000  # of all streams; about two bytes each
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from time import monotonic_ns
 from typing import TypeVar
 
 from segmif.frames import CONFIDENCE, FIXED_HUE
@@ -213,8 +214,10 @@ class Dispatcher:
             await asyncio.shield(queued.before)  # others wait for it too
         keeps = CONFIDENCE in options.views or options.objects
         objects = rules.objects if options.objects else None
+        stamps = options.visible_ns, options.infrared_ns, monotonic_ns()
+        stamp_ns = next(stamp for stamp in stamps if stamp is not None)
         return await self.queues.codecs.run(
-            with_history, result, temporal, objects, tracks, confidence=keeps
+            with_history, result, temporal, objects, stream.memory, stamp_ns, confidence=keeps
         )
 
     async def start_shadow(self) -> None:

@@ -28,6 +28,21 @@ class SceneObject(BaseModel):
     )
 
 
+class UnknownObject(BaseModel):
+    """Something warm that moves by itself and fits no class, in pixels of the visible frame."""
+
+    model_config = ConfigDict(frozen=True)
+
+    box: tuple[int, int, int, int] = Field(description="left, top, width, height in pixels")
+    area: int = Field(description="pixels")
+    centroid: tuple[float, float] = Field(description="x, y in pixels")
+    contrast: float = Field(description="mean levels of 255 above its surroundings in infrared")
+    speed: float = Field(
+        description="the highest so far, in widths of the view a second, beyond the camera's motion"
+    )
+    track: int = Field(description="the same number in successive pairs; not one of `found`")
+
+
 class SceneObjects(BaseModel):
     """The objects of a pair, the largest first."""
 
@@ -35,3 +50,8 @@ class SceneObjects(BaseModel):
 
     found: tuple[SceneObject, ...]
     left_out: int = Field(description="objects beyond the largest 64")
+    unknown: tuple[UnknownObject, ...] | None = Field(
+        default=None,
+        description="what is warm, moves and fits no class, the largest first; null if nobody "
+        "looks for it, and for a lone pair",
+    )

@@ -73,6 +73,7 @@ class Settings(CameraFields, BaseSettings):
     degraded: Policy = "flag"  # policy for a pair with a fault unless the request states one
     object_classes: ClassNames = ()  # of objects=true; none: all but background and areas
     object_min_area: int = Field(default=64, ge=1, le=MAX_PIXELS)  # pixels of the visible frame
+    object_unknown: bool = False  # in a stream also what is warm, moves and fits no class
     max_invalid: float = Field(default=0.01, ge=0, le=1)  # share of infrared pixels, then a fault
     host: ListenHost = "127.0.0.1"
     # Names by which it may be asked, besides this machine's; beyond loopback none: any.

@@ -5,10 +5,11 @@ import { words } from "./dom.js";
 const LINE = 2; // stage pixels
 const TEXT = 12;
 const ZONE = "#ffd23f";
+const UNKNOWN = "#ffffff";
 
 // What draws the marks of a scene into a context whose unit is a picture pixel; `pixel`: stage pixels in it.
 export function marksOf(scene, classes, draft) {
-  const { found = [] } = scene.report.objects ?? {};
+  const { found = [], unknown } = scene.report.objects ?? {};
   const zones = [...(scene.zones ?? []), ...(draft ? [draft] : [])];
   const { width, height } = scene.view ?? scene.report.visible ?? scene;
   const [across, down] = [scene.width / width, scene.height / height]; // the mask may have half the size
@@ -18,6 +19,7 @@ export function marksOf(scene, classes, draft) {
     context.textBaseline = "bottom";
     for (const zone of zones) drawZone(context, zone, pixel, scene, [across, down]);
     for (const object of found) drawObject(context, object, pixel, classes, [across, down]);
+    for (const object of unknown ?? []) drawUnknown(context, object, pixel, [across, down]);
   };
 }
 
@@ -30,6 +32,16 @@ function drawObject(context, { id, name, box, track, range_m: far, range_std_m: 
   context.strokeRect(x, y, width, height);
   const said = [words(name), track, typeof far === "number" ? `${far.toFixed(1)} ± ${within.toFixed(1)} m` : null];
   label(context, said.filter((each) => each !== null && each !== undefined).join(" "), x, y, pixel, colour);
+}
+
+// Dashed and white: no class stands behind it.
+function drawUnknown(context, { box, track }, pixel, [across, down]) {
+  const [x, y, width, height] = [box[0] * across, box[1] * down, box[2] * across, box[3] * down];
+  context.strokeStyle = UNKNOWN;
+  context.setLineDash([4 / pixel, 3 / pixel]);
+  context.strokeRect(x, y, width, height);
+  context.setLineDash([]);
+  label(context, `unknown ${track}`, x, y, pixel, UNKNOWN);
 }
 
 function drawZone(context, { name, polygon, units }, pixel, scene, [across, down]) {

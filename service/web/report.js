@@ -2,7 +2,7 @@
 
 import { byId, describe, element, words, write } from "./dom.js";
 
-const STAGES = ["receive", "decode", "align", "queue", "infer", "encode", "steady", "objects"];
+const STAGES = ["receive", "decode", "align", "queue", "infer", "encode", "steady", "objects", "unknown"];
 
 export function present(report) {
   const faults = report.pair.flags;

@@ -13,7 +13,8 @@ from ...pipeline.infer import PairRules, PreparedPair
 from ...pipeline.object_tracks import ObjectTracks
 from ...pipeline.pair_jobs import Job
 from ...pipeline.result import Result
-from ...pipeline.result_objects import with_objects
+from ...pipeline.result_objects import with_objects, with_unknown
+from ...pipeline.unknown_objects import UnknownObjects
 from ..infer_report import Report
 from .output import Output
 from .recorded_pairs import RecordedPair
@@ -32,7 +33,7 @@ class Writer:
         tracks: ObjectTracks | None = None,
     ) -> None:
         """With `tracks` the reports have the objects of each pair."""
-        self._tracks = tracks
+        self._tracks, self._unknown = tracks, UnknownObjects()
         self._output, self._runtime, self._rules, self._thread = output, runtime, rules, thread
         self._broken: Exception | None = None
 
@@ -52,7 +53,7 @@ class Writer:
             prediction, prepared, self._runtime, self._rules.gain, times, pair.name, RIG
         )
         if self._tracks:
-            result = with_objects(result, self._rules.objects, self._tracks)
+            result = self._with_objects(result, pair)
         live = LiveResult(RIG, pair.sequence, pair.visible, pair.infrared, result)
         try:
             with times.measure("encode"):
@@ -63,6 +64,13 @@ class Writer:
             self._broken = self._failed(error)
             raise self._broken from error
         return live.report
+
+    def _with_objects(self, result: Result, pair: RecordedPair) -> Result:
+        rules, stamp_ns = self._rules.objects, pair.visible.stamp_ns
+        result = with_objects(result, rules, self._tracks)
+        if rules.unknown:
+            return with_unknown(result, rules.unknown, self._unknown, stamp_ns)
+        return result
 
     def finish(self) -> None:
         """Have the disk hold the whole; raises SinkError."""

@@ -9,9 +9,8 @@ import numpy as np
 from segmif.thermal.camera_profile import CameraProfile
 
 from ...schemas.scene_objects import SceneObject
-from .rules import FaultRule, ObjectRule, Rule, TemperatureRule, WarmRule
+from .rules import MOVE_S, FaultRule, ObjectRule, Rule, TemperatureRule, WarmRule
 from .view import Evidence, View
-from .warm_regions import WarmRegions
 
 HOLD = 0.5  # of the least area: what keeps an event going
 ZERO_C = 273.15  # kelvin
@@ -52,17 +51,21 @@ class ObjectDetector:
 
 
 class WarmDetector:
-    """Finds warm regions without a class that move, by their centroid in a zone."""
+    """Finds unknown objects whose centroid lies in a zone."""
 
     def __init__(self, rule: WarmRule) -> None:
-        self._rule, self._regions = rule, WarmRegions(rule)
+        self._rule = rule
 
     def look(self, view: View, active: Collection[str]) -> Mapping[str, Evidence]:
         """As `Detector.look`."""
-        moving = self._regions.moving(view)
-        found = {}
-        for key in view.keys(self._rule.zones):
-            least = self._rule.min_area * (HOLD if key in active else 1)
+        rule, found = self._rule, {}
+        moving = [
+            each
+            for each in view.unknown
+            if each.contrast >= rule.contrast and each.speed >= rule.min_move / MOVE_S
+        ]
+        for key in view.keys(rule.zones):
+            least = rule.min_area * (HOLD if key in active else 1)
             inside = [r for r in moving if r.area >= least and view.holds(key, *r.centroid)]
             if inside:
                 largest = max(inside, key=lambda region: region.area)

@@ -12,7 +12,7 @@ from ...schemas.events import Event
 from ..live_result import LiveResult
 from .delivery import Delivery, Notifier
 from .notify_settings import NotifierSettings
-from .rules import ObjectRule, Rule, TemperatureRule, Zone
+from .rules import ObjectRule, Rule, TemperatureRule, WarmRule, Zone
 from .watch import EventWatch
 
 RECENT = 20  # events that the page lists
@@ -56,7 +56,7 @@ class RigEvents:
     @property
     def need_objects(self) -> bool:
         """Whether a rule reads the objects of a pair."""
-        return any(isinstance(rule, ObjectRule) for rule in self.rules)
+        return any(isinstance(rule, ObjectRule | WarmRule) for rule in self.rules)
 
     @property
     def failed(self) -> bool:

@@ -14,6 +14,7 @@ from ...schemas.pair_options import STREAM_NAME
 MAX_ZONES = MAX_RULES = 32
 LARGEST_SIDE = 65_535  # pixels
 HOUR = 3600.0
+MOVE_S = 2.0  # seconds for the motion of something warm
 
 Seconds = Annotated[float, Field(ge=0, le=HOUR)]
 Area = Annotated[int, Field(ge=1, le=LARGEST_SIDE**2)]
@@ -70,12 +71,12 @@ class ObjectRule(_ZonedRule):
 
 
 class WarmRule(_ZonedRule):
-    """Something much warmer than its surroundings that moves and has no class."""
+    """An unknown object: much warmer than its surroundings, it moves and fits no class."""
 
     kind: Literal["warm"]
     contrast: Annotated[int, Field(ge=1, le=254)] = 40  # levels of 255 above the surroundings
     min_area: Area = 128  # pixels of the visible frame; half of it keeps the event going
-    # Share of the view's width by which it moves within two seconds, beyond the camera's motion.
+    # Share of the view's width by which it moves within `MOVE_S`, beyond the camera's motion.
     min_move: Annotated[float, Field(gt=0, le=1)] = 0.03
 
 

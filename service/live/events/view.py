@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...schemas.scene_objects import SceneObject
+from ...schemas.scene_objects import SceneObject, UnknownObject
 from ..live_result import LiveResult
 from .rules import Zone
 
@@ -44,6 +44,12 @@ class View(NamedTuple):
         """The objects of the mask."""
         found = self.result.result.objects
         return found.found if found else ()
+
+    @property
+    def unknown(self) -> Sequence[UnknownObject]:
+        """What is warm, moves and fits no class."""
+        found = self.result.result.objects
+        return (found.unknown if found else None) or ()
 
     @property
     def shows_infrared(self) -> bool:

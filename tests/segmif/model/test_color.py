@@ -9,6 +9,7 @@ from segmif.frames import DEFAULT_TINT
 from segmif.imaging.luma import luma as luma_of_bytes
 from segmif.model.color import COLDEST, OUTLIER, WARMEST, attach_chroma, luma, tinted, warmth
 from segmif.model.network import Network
+from segmif.thermal.surroundings import warmest_ordinary
 
 WARM, COLD = (slice(None), slice(8, 16), slice(8, 16)), (slice(None), slice(20, 28), slice(4, 30))
 
@@ -47,6 +48,15 @@ def test_what_is_large_does_not_stand_out() -> None:
     marked = warmth(street) != 0
     assert marked[:, 120:150, 40:56].all() and marked[:, 200:230, 200:216].all()
     assert marked.float().mean() < 0.02
+
+
+def test_who_looks_for_warm_things_has_the_same_rule() -> None:
+    infrared = np.random.default_rng(2).normal(90, 12, (192, 256)).clip(0, 255).astype(np.uint8)
+    infrared[:64], infrared[40:70, 40:50], infrared[:, :30] = 160, 220, 0  # a roof, a cat, no data
+    ordinary, warmest = warmest_ordinary(infrared)
+    ours, hue = infrared > warmest, warmth(torch.from_numpy(infrared)[None] / 255)[0].numpy() > 0
+    assert (ours == hue).mean() > 0.999 and ours[41:69, 41:49].all() and not ours[:30].any()
+    assert 150 < ordinary[20, 100] < 170
 
 
 def test_the_gain_of_a_sensor_changes_nothing() -> None:

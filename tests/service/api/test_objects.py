@@ -15,6 +15,9 @@ from tests.service.conftest import Start
 
 HEIGHT, WIDTH = 64, 96
 ACCEPT = {"Accept": "application/json"}
+NOTHING = {"found": [], "left_out": 0, "unknown": None}
+GROUND = np.kron(np.random.default_rng(1).integers(40, 90, (16, 24), np.uint8), np.ones((8, 8)))
+STEP_NS = 200_000_000
 
 
 def frames(left: int) -> dict[str, bytes]:
@@ -60,6 +63,7 @@ def test_objects_are_listed_for_who_asks(client: httpx.Client) -> None:
             },
         ],
         "left_out": 0,
+        "unknown": None,
     }
 
 
@@ -95,7 +99,7 @@ def test_the_operator_says_what_an_object_is(start: Start) -> None:
         found = objects(client, 20, objects=True)
         assert found and [each["area"] for each in found["found"]] == [480]
     with start(object_classes=("car",)) as client:
-        assert objects(client, 20, objects=True) == {"found": [], "left_out": 0}
+        assert objects(client, 20, objects=True) == NOTHING
 
 
 def test_many_small_regions_are_bounded_and_the_rest_is_counted(start: Start) -> None:
@@ -116,3 +120,38 @@ def test_a_class_that_there_is_not_is_refused_at_the_start(
     monkeypatch.setenv("SEGMIF_OBJECT_CLASSES", "person,persn")
     assert main(["serve", "--weights", str(stand_in_weights)]) == 2
     assert "object_classes: there is no class 'persn'" in capsys.readouterr().err
+
+
+def panned(number: int) -> dict[str, bytes]:
+    """A camera that pans past a lamp that stands, and an animal that walks; both are warm."""
+    ground, left = GROUND.astype(np.uint8), 2 * number
+    heat = ground // 3 + 40
+    heat[20:32, 60:72] = 150
+    heat[70:84, 30 + 4 * number : 50 + 4 * number] = 150
+    view = slice(None, 112), slice(left, left + 160)
+    visible = np.repeat(ground[view][..., None], 3, axis=2)
+    return {
+        "visible": codecs.encode_png(np.ascontiguousarray(visible)),
+        "infrared": codecs.encode_png(np.ascontiguousarray(heat[view])),
+    }
+
+
+def unknown(client: httpx.Client, number: int, **query: Any) -> Any:
+    stamps = {"visible_ns": number * STEP_NS, "infrared_ns": number * STEP_NS}
+    params = {"objects": True, "stream": "yard"} | stamps | query
+    answer = client.post("/fuse-segment", files=panned(number), params=params, headers=ACCEPT)
+    return answer.raise_for_status().json()["report"]["objects"]["unknown"]
+
+
+def test_what_moves_and_has_no_class_is_listed_if_the_operator_asks(start: Start) -> None:
+    with start(object_unknown=True) as client:
+        seen = [unknown(client, number) for number in range(10)]
+        assert seen[0] == [] and seen[1] == []
+        assert all(len(each) == 1 for each in seen[5:])  # within a second
+        for number, (animal,) in enumerate(seen[5:], 5):
+            assert animal["track"] == seen[5][0]["track"]
+            assert abs(animal["box"][0] - (30 + 2 * number)) <= 2
+            assert abs(animal["box"][1] - 70) <= 2
+        assert unknown(client, 10, objects=True, stream="gate") == []  # another stream
+    with start() as client:
+        assert [unknown(client, number) for number in range(6)] == [None] * 6

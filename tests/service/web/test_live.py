@@ -191,7 +191,8 @@ def test_boxes_zones_and_events_are_shown(page: Page, rigs: Rigs) -> None:
     assert not page.is_visible("#live-events")
     box = {"id": PERSON, "name": "person", "box": [30, 10, 20, 30], "area": 600}
     person = box | {"centroid": [39.5, 24.5], "confidence": 1, "track": 7}
-    rigs.report["objects"] = {"found": [person], "left_out": 0}
+    animal = {"box": [60, 10, 20, 30], "area": 600, "centroid": [69.5, 24.5], "track": 3}
+    rigs.report["objects"] = {"found": [person], "left_out": 0, "unknown": [animal]}
     zone = {"name": "yard", "polygon": [[0.1, 0.2], [0.3, 0.2], [0.3, 0.9]], "units": "relative"}
     going = event(3).model_dump(mode="json")
     rigs.states[0] |= {"zones": [zone], "events": [going]}

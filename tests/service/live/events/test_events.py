@@ -30,6 +30,7 @@ ENTERS, LEAVES, FROZEN = 40, 90, 130  # numbers of frames
 FLICKERS = 7  # every so many frames the person in the yard has no label
 STARTS = ENTERS + 8  # half a second of presence, less the flicker
 PERSON, ANIMAL, GROUND = HOT + 20, HOT - 60, 60  # levels
+YARD = np.kron(np.random.default_rng(0).integers(60, 110, (12, 20), np.uint8), np.ones((8, 8)))
 
 ZONES = """
 [[rigs.zones]]
@@ -77,7 +78,9 @@ name = "sensor"
 def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
     """A person who walks into the yard, stays and walks out; an animal above without a class."""
     random = np.random.default_rng(number)
-    visible = random.integers(80, 90, (HEIGHT, WIDTH, 3), np.uint8)
+    visible = YARD.astype(np.uint8)[..., None] + random.integers(
+        0, 10, (HEIGHT, WIDTH, 3), np.uint8
+    )
     infrared = random.integers(GROUND, GROUND + 5, (HEIGHT, WIDTH), np.uint8)
     infrared[8:20, 10 + number // 2 : 26 + number // 2] = ANIMAL
     inside = ENTERS <= number < LEAVES
@@ -176,6 +179,21 @@ def test_something_warm_without_a_class_that_moves_is_an_event(
     assert end["reason"] in ("over", "stopped")
 
 
+def test_that_event_is_of_an_unknown_object_in_the_reports(
+    events: dict[str, list[dict[str, Any]]],
+) -> None:
+    start, _ = events["animal"]
+    listed = [line["report"]["objects"]["unknown"] for line in events[""][:FROZEN]]
+    first = next(number for number, unknown in enumerate(listed) if unknown)
+    assert 2 < first < 20  # once it has moved
+    for number, (unknown,) in enumerate(listed[first:], first):  # neither person is one
+        assert [unknown["track"]] == start["tracks"]
+        assert abs(unknown["box"][0] - (10 + number // 2)) <= 3
+        assert unknown["area"] == pytest.approx(12 * 16, rel=0.25)
+        assert unknown["contrast"] == pytest.approx(ANIMAL - GROUND, abs=8)
+        assert unknown["speed"] == pytest.approx(RATE / 2 / WIDTH, rel=0.4)
+
+
 def test_a_temperature_is_an_event_where_the_camera_states_it(
     events: dict[str, list[dict[str, Any]]],
 ) -> None:
@@ -254,6 +272,10 @@ def test_the_settings_of_the_guide_are_taken(
         ),
         (
             'objects = false\n[[rigs.events]]\nkind = "object"\nname = "a"\n',
+            "event a needs objects, and objects is false",
+        ),
+        (
+            'objects = false\n[[rigs.events]]\nkind = "warm"\nname = "a"\n',
             "event a needs objects, and objects is false",
         ),
         ('[[rigs.events]]\nkind = "temperature"\nname = "a"\n', "state above_c or below_c"),
