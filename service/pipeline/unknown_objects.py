@@ -22,7 +22,7 @@ LOOK_NS = 190_000_000  # between two looks; below 0.2 s, which stamps miss by a 
 REACH_NS = 1_100_000_000  # of a look back: over longer, a scene changes
 GAP_NS = 2_000_000_000  # without a pair, after which nothing before counts
 LEAST_LOOKS = 2  # successive ones that must see a region move
-HOLD_NS = 5_000_000_000  # for which something that moved and now rests is still listed
+HOLD_NS = 1_500_000_000  # for which something that moved and now rests is still listed
 CLASS_NS = 1_000_000_000  # for which a region that had a class is not unknown
 CHANGED = 0.5  # of the contrast: a pixel that changes by less is neither new nor left
 MARGIN = 4  # [small px] around a box: small things that are fast still overlap themselves
@@ -34,7 +34,7 @@ class _Track:
     """What is known of a region that overlaps itself from pair to pair."""
 
     number: int
-    places: deque[tuple[int, tuple[float, float]]] = field(default_factory=deque)  # by looks
+    places: deque[tuple[int, Box]] = field(default_factory=deque)  # by looks
     known_ns: int | None = None  # when it last had a class
     moved_ns: int | None = None  # when it last moved
     looks: int = 0  # successive ones that saw it move
@@ -130,7 +130,7 @@ class UnknownObjects:
                     levels = CHANGED * rules.contrast
                     changes[before.stamp_ns] = change_between(before, now, levels)
                 _note_motion(track, region, now, changes[before.stamp_ns], rules.speed)
-            track.places.append((now.stamp_ns, region.centroid))
+            track.places.append((now.stamp_ns, region.box))
         self._looks.append(now)
 
     def _first_of(self, track: _Track) -> Look | None:
@@ -150,7 +150,7 @@ def _note_motion(
     moved = change is not None and has_moved(region, change)
     if change is not None and moved:
         stamp_ns, place = track.places[0]
-        way = distance(place, region.centroid, change.camera) / now.infrared.shape[1]
+        way = distance(place, region.box, change.camera) / now.infrared.shape[1]
         speed = way / (now.stamp_ns - stamp_ns) * 1e9
         moved, track.speed = speed >= least, max(track.speed, speed)
     track.looks = track.looks + 1 if moved else 0

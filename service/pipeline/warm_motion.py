@@ -77,10 +77,22 @@ def has_moved(region: WarmRegion, change: Change) -> bool:
     return np.count_nonzero(change.left[rows, columns][:, : wide + 2 * beside]) >= least
 
 
-def distance(before: tuple[float, float], now: tuple[float, float], camera: Similarity) -> float:
-    """Pixels from where the camera's motion brings a place to where it is now."""
-    x, y = camera @ (*before, 1.0)
-    return float(np.hypot(now[0] - x, now[1] - y))
+def distance(before: Box, now: Box, camera: Similarity) -> float:
+    """
+    Pixels by which a box moved beyond the camera's own motion: as far as both its sides did.
+
+    A region that grows, or becomes one with its neighbour, moves one side alone.
+    """
+    corners = camera[:, :2] @ _corners(before) + camera[:, 2:]
+    ways = _corners(now) - corners  # (x and y, both corners)
+    together = np.where(ways[:, 0] * ways[:, 1] > 0, np.abs(ways).min(axis=1), 0.0)
+    return float(np.hypot(*together))
+
+
+def _corners(box: Box) -> NDArray[np.float64]:
+    """Left top and right bottom as columns."""
+    left, top, width, height = box
+    return np.array([[left, left + width], [top, top + height]], np.float64)
 
 
 def _matched(before: Bytes, now: Bytes) -> Bytes:

@@ -191,7 +191,7 @@ class Report(BaseModel):
     batch: int = Field(description="pairs that went through the network together")
     times_ms: dict[str, float] = Field(
         description="milliseconds: receive; decode; align (checks, 8 bit, size); queue (waiting); "
-        "infer; steady (memory of the stream); objects; encode"
+        "infer; steady (memory of the stream); objects; unknown (objects); encode"
     )
     engine: str
     variant: str

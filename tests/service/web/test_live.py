@@ -191,7 +191,7 @@ def test_boxes_zones_and_events_are_shown(page: Page, rigs: Rigs) -> None:
     assert not page.is_visible("#live-events")
     box = {"id": PERSON, "name": "person", "box": [30, 10, 20, 30], "area": 600}
     person = box | {"centroid": [39.5, 24.5], "confidence": 1, "track": 7}
-    animal = {"box": [60, 10, 20, 30], "area": 600, "centroid": [69.5, 24.5], "track": 3}
+    animal = {"box": [4, 10, 12, 30], "area": 600, "centroid": [69.5, 24.5], "track": 3}
     rigs.report["objects"] = {"found": [person], "left_out": 0, "unknown": [animal]}
     zone = {"name": "yard", "polygon": [[0.1, 0.2], [0.3, 0.2], [0.3, 0.9]], "units": "relative"}
     going = event(3).model_dump(mode="json")
@@ -201,8 +201,12 @@ def test_boxes_zones_and_events_are_shown(page: Page, rigs: Rigs) -> None:
     edge = pixel_on_screen(page, 49, 30, WIDTH, HEIGHT)
     edge = edge[0] + (pixel_on_screen(page, 50, 30, WIDTH, HEIGHT)[0] - edge[0]) / 2, edge[1]
     drawn = colour_at(page, edge)
+    left = sum(pixel_on_screen(page, x, 0, WIDTH, HEIGHT)[0] for x in (3, 4)) / 2
+    dashes = [(left, pixel_on_screen(page, 4, row, WIDTH, HEIGHT)[1]) for row in range(20, 32, 3)]
+    white = [colour_at(page, at) for at in dashes]
     page.uncheck("#show-marks")
     assert colour_at(page, edge) != drawn
+    assert [colour_at(page, at) for at in dashes] != white
     rigs.states[0]["events"] = [going, going | {"phase": "end", "reason": "over"}]
     expect(row).to_contain_text("over")
     expect(row).to_have_count(1)
