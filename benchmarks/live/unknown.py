@@ -4,8 +4,9 @@ Unknown objects, true and false, on panned stills with noise and a gain that dri
     python -m benchmarks.live.unknown --data ../shared/data --out benchmarks/results/unknown.json
 
 Each still is two streams: one without anybody, and one with animals and persons cut in
-(`benchmarks.live.visitors`). In the second the mask has no persons, as of a network without that
-class. An unknown object is true if its centre lies in the visitor's box. Nothing else moves but the
+(`benchmarks.live.visitors`). Nothing has a class, which is the harshest case: every warm thing may
+be unknown. With `--weights` the network's classes count, except for persons while visitors come.
+An unknown object is true if its centre lies in the visitor's box. Nothing else moves but the
 camera, so every other one is false. Visitors who do not stand out in infrared are counted apart.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from benchmarks.results_file import save
 from segmif.argument_types import FloatRange
-from segmif.classes import Taxonomy
+from segmif.classes import MFNET, Taxonomy
 from segmif.frames import FramePair, Prediction
 from segmif.runtime import Runtime, open_runtime, predict
 from segmif.thermal.surroundings import warmest_ordinary
@@ -81,12 +82,12 @@ def main() -> None:
     """Run all streams and count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--weights", type=Path, default=Path("weights/nano.onnx"))
+    parser.add_argument("--weights", type=Path, help="ONNX file of a network (none)")
     parser.add_argument("--seconds", type=FloatRange(20), default=60.0, help="of each stream (60)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    runtime = open_runtime(options.weights, threads=1)
+    runtime = open_runtime(options.weights, threads=1) if options.weights else None
     summary = {}
     for light, stills in STILLS.items():
         for visited in (False, True):
@@ -96,12 +97,13 @@ def main() -> None:
                 print(light, still, "visited" if visited else "empty", counts, flush=True)
                 total.add(counts)
             summary[f"{light}, {'visited' if visited else 'empty'}"] = described(total)
-    save({"network": options.weights.name, "pairs_a_second": RATE, **summary}, options.out)
+    network = options.weights.name if options.weights else None
+    save({"network": network, "pairs_a_second": RATE, **summary}, options.out)
 
 
 def stream(
     options: argparse.Namespace,
-    runtime: Runtime,
+    runtime: Runtime | None,
     light: str,
     still: str,
     seed: int,
@@ -111,13 +113,11 @@ def stream(
     """What one stream shows."""
     finder, counts, false = UnknownObjects(), Counts(), set[int]()
     seen: dict[float, Seen] = {}  # by the second in which they came
-    taxonomy = runtime.manifest.classes
+    taxonomy = runtime.manifest.classes if runtime else MFNET
     frames = visitors.stream(options.data, light, still, seed, options.seconds, visited=visited)
     for number, (visible, infrared, visit) in enumerate(frames):
         now_s, pair = number / RATE, FramePair(visible, infrared)
-        prediction = predict(runtime, pair, confidence=True)
-        if visited:
-            prediction = without_persons(prediction, taxonomy)
+        prediction = predicted(runtime, pair, persons=not visited)
         began = time.process_time()
         found = finder.find(pair, prediction, taxonomy, UnknownRules(), WIDTH, round(now_s * 1e9))
         counts.cpu_s += time.process_time() - began
@@ -137,11 +137,16 @@ def stream(
     return counts
 
 
-def without_persons(prediction: Prediction, taxonomy: Taxonomy) -> Prediction:
-    """The prediction of a network that does not know persons."""
-    labels = prediction.labels.copy()
-    labels[labels == taxonomy.id_of("person")] = taxonomy.background
-    return Prediction(prediction.fused, labels, prediction.confidence)
+def predicted(runtime: Runtime | None, pair: FramePair, *, persons: bool) -> Prediction:
+    """The prediction of a network, if asked without persons; None: of one that knows no class."""
+    if runtime is None:
+        nothing = np.full_like(pair.infrared, MFNET.background)
+        return Prediction(pair.visible, nothing, np.full_like(nothing, 255))
+    found, taxonomy = predict(runtime, pair, confidence=True), runtime.manifest.classes
+    if persons:
+        return found
+    labels = np.where(found.labels == taxonomy.id_of("person"), taxonomy.background, found.labels)
+    return Prediction(found.fused, labels.astype(np.uint8), found.confidence)
 
 
 def note(
