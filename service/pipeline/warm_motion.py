@@ -58,7 +58,7 @@ def change_between(before: Look, now: Look, levels: float) -> Change | None:
     past, inside = _moved(_matched(before.infrared, now.infrared), camera)
     then, today = cv2.blur(past, (3, 3)), cv2.blur(now.infrared, (3, 3))
     window = np.ones((OFF, OFF), np.uint8)
-    inside &= cv2.compare(now.infrared, 0, cv2.CMP_GT)  # 0 is no data
+    inside[now.infrared == 0] = 0  # no data
     new = cv2.bitwise_and(cv2.subtract(today, cv2.dilate(then, window)), inside) >= levels
     left = cv2.bitwise_and(cv2.subtract(then, cv2.dilate(today, window)), inside) >= levels
     if float(new.mean() + left.mean()) > MOST_CHANGED:
@@ -74,7 +74,8 @@ def has_moved(region: WarmRegion, change: Change) -> bool:
         return False
     beside = round(BESIDE * change.left.shape[1])
     rows, columns = slice(max(0, y - beside), y + high + beside), slice(max(0, x - beside), None)
-    return np.count_nonzero(change.left[rows, columns][:, : wide + 2 * beside]) >= least
+    there = change.left[rows, columns][:, : wide + 2 * beside]
+    return int(np.count_nonzero(there)) >= least
 
 
 def distance(before: Box, now: Box, camera: Similarity) -> float:

@@ -61,9 +61,10 @@ def warm_regions(
     ordinary, warmest = warmest_ordinary(infrared, CELL * infrared.shape[1] / width)
     beyond = infrared - ordinary
     warm = ((infrared > warmest) & (beyond >= contrast / 2)).astype(np.uint8)
-    warm = cv2.morphologyEx(warm, cv2.MORPH_CLOSE, np.ones((CLOSED, CLOSED), np.uint8))
+    parts = np.ones((CLOSED, CLOSED), np.uint8)
+    warm = cast(Bytes, cv2.morphologyEx(warm, cv2.MORPH_CLOSE, parts))
     classed = _classed(prediction, things, infrared.shape)
-    around = cv2.dilate(classed, np.ones((OUTLINE, OUTLINE), np.uint8))
+    around = cast(Bytes, cv2.dilate(classed, np.ones((OUTLINE, OUTLINE), np.uint8)))
     count, marks, stats, centroids = cv2.connectedComponentsWithStats(warm, connectivity=8)
     areas = stats[1:count, cv2.CC_STAT_AREA]
     largest = [int(n) + 1 for n in np.argsort(areas)[::-1][:MOST_REGIONS] if areas[n] >= min_area]
@@ -84,7 +85,7 @@ def _is_known(pixels: NDArray[np.bool_], classed: Bytes, around: Bytes) -> bool:
     if float(classed[pixels].mean()) >= OF_CLASS:
         return True
     beside = float(around[pixels].mean()) >= OF_OUTLINE
-    return beside and int(classed.sum()) >= OF_OUTLINE * np.count_nonzero(pixels)
+    return beside and int(classed.sum()) >= OF_OUTLINE * int(np.count_nonzero(pixels))
 
 
 def _classed(prediction: Prediction, things: Sequence[int], shape: tuple[int, ...]) -> Bytes:

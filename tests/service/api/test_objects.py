@@ -138,7 +138,7 @@ def panned(number: int) -> dict[str, bytes]:
 
 def unknown(client: httpx.Client, number: int, **query: Any) -> Any:
     stamps = {"visible_ns": number * STEP_NS, "infrared_ns": number * STEP_NS}
-    params = {"objects": True, "stream": "yard"} | stamps | query
+    params: dict[str, Any] = {"objects": True, "stream": "yard"} | stamps | query
     answer = client.post("/fuse-segment", files=panned(number), params=params, headers=ACCEPT)
     return answer.raise_for_status().json()["report"]["objects"]["unknown"]
 
