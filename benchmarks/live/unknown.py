@@ -159,6 +159,8 @@ def note(
     """Note how much of a visitor stands out, and how much of it has a class."""
     left, top, right, bottom = box
     first, last = max(0, left), min(infrared.shape[1], right)
+    if first >= last:  # it has left the view
+        return
     at = slice(top, bottom), slice(first, last)
     body = seen.visit.cutout.mask[:, first - left : last - left] > 128
     _, warmest = warmest_ordinary(infrared)
