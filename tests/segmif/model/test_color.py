@@ -7,9 +7,9 @@ from torch import Tensor
 
 from segmif.frames import DEFAULT_TINT
 from segmif.imaging.luma import luma as luma_of_bytes
-from segmif.model.color import COLDEST, OUTLIER, WARMEST, attach_chroma, luma, tinted, warmth
+from segmif.model.color import COLDEST, WARMEST, attach_chroma, luma, tinted, warmth
 from segmif.model.network import Network
-from segmif.thermal.surroundings import warmest_ordinary
+from segmif.thermal.surroundings import OUTLIER, warmest_ordinary
 
 WARM, COLD = (slice(None), slice(8, 16), slice(8, 16)), (slice(None), slice(20, 28), slice(4, 30))
 
