@@ -94,9 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--onnx", type=Path, required=True, help="network to build, as exported")
     parser.add_argument("--out", type=Path, help="engine to write [beside the ONNX]")
     parser.add_argument(
+        "--rtx",
+        action="store_true",
+        help="for any RTX card, by TensorRT-RTX, without a GPU here (needs its extra); native",
+    )
+    parser.add_argument(
         "--attention",
         choices=["plugin", "native"],
-        default="plugin",
         help="our kernels, or TensorRT's own compilation of the attention's body [plugin]",
     )
     parser.add_argument(
@@ -134,8 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Builds as the arguments say; returns the exit code."""
     sizes = {name: tuple(getattr(args, name)) for name in ("batch", "height", "width")}
-    asked = {ATTENTION: args.attention, PIXELS: args.pixels or args.attention}
-    nodes = frozenset(name for name, by in asked.items() if by == "plugin")
+    nodes = nodes_of_plugin(args)
     build = Build(
         profile=Profile(**sizes),
         plugin=args.plugin if nodes else None,
@@ -147,7 +150,7 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or args.onnx.with_suffix(".engine")
     check_output_path(args.onnx, out)
     Manifest.read(args.onnx)  # an error in the file comes before one of the machine
-    machine = runtime.Machine.here()
+    machine = runtime.Machine.any_rtx() if args.rtx else runtime.Machine.here()
     if not args.rebuild and up_to_date(args.onnx, out, build, machine):
         print(f"{out} fits this ONNX and this machine; --rebuild builds it all the same")
         return 0
@@ -155,6 +158,19 @@ def main(args: argparse.Namespace) -> int:
     how = f"attention: {facts['attention']}, pixels: {facts['pixels']}"
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {how}")
     return 0
+
+
+def nodes_of_plugin(args: argparse.Namespace) -> frozenset[str]:
+    """The nodes that our plugin is to compute; raises ArtefactError for what RTX does not take."""
+    attention = args.attention or ("native" if args.rtx else "plugin")
+    asked = {ATTENTION: attention, PIXELS: args.pixels or attention}
+    nodes = frozenset(name for name, by in asked.items() if by == "plugin")
+    if args.rtx and (nodes or args.timing_cache):
+        raise ArtefactError(
+            "TensorRT-RTX takes no plugins, and needs a GPU for a timing cache: leave out "
+            "--attention, --pixels and --timing-cache"
+        )
+    return nodes
 
 
 def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") -> dict[str, Any]:
@@ -166,7 +182,7 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
     """
     manifest, model = read_model(source)
     check_disk_space(source, out)
-    trt = runtime.import_tensorrt()
+    trt = runtime.import_for(machine.facts)
     plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
     engine = serialize(trt, model, build)
     facts = expected_facts(build, machine) | {"plugin_sha256": plugin}

@@ -132,20 +132,30 @@ def simulate(fleet: Fleet, stages: Stages, seconds: float = 60.0, seed: int = 0)
     replicas = [Replica(world, fleet, stages, draw) for _ in range(fleet.replicas)]
     for number in range(fleet.rigs):
         at = number % fleet.replicas if fleet.spread_evenly else draw.randrange(fleet.replicas)
-        world.process(_rig(replicas[at], seen, WARM_SHARE * seconds * 1000))
+        arriving = arrivals(fleet, number, seed)
+        world.process(_rig(replicas[at], seen, arriving, WARM_SHARE * seconds * 1000))
     world.run(seconds * 1000)
     return seen
 
 
-def _rig(replica: Replica, seen: Seen, counted_from_ms: float) -> Iterator[Any]:
+def _rig(
+    replica: Replica, seen: Seen, arriving: Iterator[float], counted_from_ms: float
+) -> Iterator[Any]:
     """Sends pairs for ever, whatever becomes of those before, as a camera does."""
-    world, draw, fleet = replica.world, replica.draw, replica.fleet
-    period = 1000 / fleet.rate
-    yield world.timeout(draw.uniform(0, period))
+    world = replica.world
+    for at_ms in arriving:
+        yield world.timeout(at_ms - world.now)
+        world.process(replica.pair(seen if at_ms >= counted_from_ms else None))
+
+
+def arrivals(fleet: Fleet, rig: int, seed: int) -> Iterator[float]:
+    """When a rig sends its pairs, in milliseconds, for ever; the same numbers give the same."""
+    draw, period = random.Random(f"{seed} {rig}"), 1000 / fleet.rate
+    at_ms = draw.uniform(0, period)
     while True:
-        world.process(replica.pair(seen if world.now >= counted_from_ms else None))
+        yield at_ms
         gap = draw.expovariate(1 / period) if fleet.poisson else draw.gauss(period, JITTER * period)
-        yield world.timeout(max(0.0, gap))
+        at_ms += max(0.0, gap)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from segmif.runtime import tensorrt_rtx_ as rtx
 from segmif.runtime.errors import ArtefactError, SizeError
 
 Ranges = dict[str, list[int]]  # of batch, height and width, each [min, opt, max]
@@ -37,6 +38,9 @@ def _is_range(sizes: object) -> bool:
 
 def check_machine(built: dict[str, Any], here: dict[str, str]) -> None:
     """Raises ArtefactError if an engine was built for another TensorRT or model of GPU."""
+    if built["device"] == rtx.CARDS:
+        rtx.check_card(built["tensorrt"], here["tensorrt"], here["capability"], here["device"])
+        return
     for what in ("tensorrt", "capability", "device"):
         if built[what] != here[what]:
             raise ArtefactError(

@@ -20,6 +20,7 @@ from segmif.frames import CONFIDENCE, INPUTS, OUTPUTS, TINT, requested_outputs
 from segmif.runtime.compatibility import DIMENSIONS, profile_of
 from segmif.runtime.device import Buffer, DeviceBackend, Recording
 from segmif.runtime.errors import DeviceError, EnqueueError
+from segmif.runtime.tensorrt_rtx_ import create_context
 
 DEPTHS = INPUTS | OUTPUTS  # bytes a pixel
 TINT_BYTES = 4  # float32
@@ -185,8 +186,7 @@ class Slot:
     def _context(self, size: Size) -> Any:
         """An execution context for frames of a size, bound to the buffers."""
         trt, shared = self._shared.trt, self._shared
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = shared.engine.create_execution_context(strategy)
+        context = create_context(trt, shared.engine)
         if context is None:
             batch, height, width = size
             raise MemoryError(

@@ -1,5 +1,5 @@
 """
-An engine of TensorRT 10.3 to 11.
+An engine of TensorRT 10.3 to 11, or of TensorRT for RTX.
 
 One thread owns the GPU and only enqueues work and asks for its end. Each caller of `run` holds a
 slot (`segmif.runtime.slot`) and copies its own frames, so the next batch waits on the GPU while the
@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from typing_extensions import Self
 from segmif.frames import TINT, check_batch, requested_outputs, tints
 from segmif.install import install_command
 from segmif.manifest import Manifest, sha256
+from segmif.runtime import tensorrt_rtx_ as rtx
 from segmif.runtime.compatibility import check_facts, check_machine, check_size
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError, EnqueueError
@@ -54,7 +55,7 @@ class Machine:
     def of(cls, trt: Any, device: DeviceBackend) -> Self:
         """The machine of a module `tensorrt` and an open device."""
         return cls(
-            trt.__version__, device.name, ".".join(map(str, device.capability)), device.driver
+            rtx.label_of(trt), device.name, ".".join(map(str, device.capability)), device.driver
         )
 
     @classmethod
@@ -67,10 +68,21 @@ class Machine:
         finally:
             device.close()
 
+    @classmethod
+    def any_rtx(cls) -> Self:
+        """The RTX cards for which TensorRT-RTX builds; raises ArtefactError without it."""
+        trt = rtx.import_tensorrt_rtx()
+        return cls(rtx.label_of(trt), rtx.CARDS, ".".join(map(str, rtx.LEAST)), "any")
+
     @property
     def facts(self) -> dict[str, str]:
         """The facts of a manifest."""
         return dict(vars(self))
+
+
+def import_for(facts: Mapping[str, Any]) -> Any:
+    """The module that an engine with these facts needs; raises as `import_tensorrt`."""
+    return rtx.import_tensorrt_rtx() if rtx.is_rtx(facts["tensorrt"]) else import_tensorrt()
 
 
 def import_tensorrt() -> Any:
@@ -92,7 +104,7 @@ def import_tensorrt() -> Any:
 
 def version_of(trt: Any) -> tuple[int, ...]:
     """Major, minor, ... of the module `tensorrt`."""
-    if trt.__name__ == "tensorrt_rtx":
+    if rtx.is_rtx(trt.__name__):
         return (11,)  # has version numbers of its own and the interface of TensorRT 11
     return tuple(int(part) for part in trt.__version__.split(".") if part.isdigit())
 
@@ -173,7 +185,7 @@ def open_engine(
     """
     manifest, content = Manifest.open(path)
     check_facts(path, manifest.engine)
-    trt = trt or import_tensorrt()
+    trt = trt or import_for(manifest.engine)
     if "plugin" in (manifest.engine["attention"], manifest.engine.get("pixels")):
         _check_plugin(manifest, plugin)
         load_plugin(trt, plugin or Path())
@@ -206,7 +218,7 @@ class EngineNetwork:
         self, engine: bytes, manifest: Manifest, trt: Any, device: Callable[[], DeviceBackend]
     ) -> None:
         self.manifest = manifest
-        self.name = f"tensorrt {trt.__version__}"
+        self.name = f"{trt.__name__} {trt.__version__}"
         self.slots = SLOTS  # batches at a time
         # the slot used last has the graph for this size of frames; None: there are no more
         self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()

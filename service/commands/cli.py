@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             return 0
         check_flags(options, settings)
         if options.command == "serve" and options.ray:
-            return serve_on_ray(settings, options.replicas)
+            return serve_on_ray(settings, options.replicas, partial(settings_of, options))
         if options.command == "run":
             check_rigs(live_settings(options), cameras_of(settings))
         if options.command == "infer":

@@ -70,7 +70,7 @@ class SelfTest:
         """
         limit_s = model.settings.self_test_s
         try:
-            await asyncio.wait_for(self._test_aside(model), limit_s)
+            await asyncio.wait_for(self._codecs.run(test_aside, model), limit_s)
         except asyncio.TimeoutError:
             end_aside(model.close)
             raise EngineFailed(too_slow(limit_s)) from None
@@ -82,17 +82,21 @@ class SelfTest:
     async def _test_in_service(self, model: LoadedModel) -> None:
         pair = await self._codecs.run(golden_pair, model.settings.max_pixels)
         job = self._batcher.submit(pair, math.inf, StageTimes(), confidence=True)
-        await self._check(await job.result, pair, model)
+        prediction = await job.result
+        await self._codecs.run(check_golden, prediction, pair, model)
 
-    async def _test_aside(self, model: LoadedModel) -> None:
-        pair = await self._codecs.run(golden_pair, model.settings.max_pixels)
-        prediction = await self._codecs.run(predict_all, model.runtime, pair)
-        await self._check(prediction, pair, model)
 
-    async def _check(self, prediction: Prediction, pair: FramePair, model: LoadedModel) -> None:
-        check(prediction, pair, model.runtime.manifest.classes)
-        if model.reference:
-            compare(prediction, await self._codecs.run(predict_all, model.reference, pair))
+def test_aside(model: LoadedModel) -> None:
+    """Send the golden pair through a network that does not serve; raises EngineFailed."""
+    pair = golden_pair(model.settings.max_pixels)
+    check_golden(predict_all(model.runtime, pair), pair, model)
+
+
+def check_golden(prediction: Prediction, pair: FramePair, model: LoadedModel) -> None:
+    """Raise EngineFailed unless the prediction of the golden pair is right."""
+    check(prediction, pair, model.runtime.manifest.classes)
+    if model.reference:
+        compare(prediction, predict_all(model.reference, pair))
 
 
 def golden_pair(max_pixels: int) -> FramePair:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,6 +174,8 @@ def test_a_missing_file_is_told_before_a_missing_gpu(
 def test_an_engine_does_not_take_the_place_of_its_onnx(
     half: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert command(monkeypatch, "--onnx", half, "--rtx", "--attention", "plugin") == 1
+    assert "TensorRT-RTX takes no plugins" in capsys.readouterr().err
     assert command(monkeypatch, "--onnx", half, "--out", half) == 1
     assert f"--out {half} is the file that it is made from: name another" in capsys.readouterr().err
 
@@ -243,22 +246,24 @@ def test_profiles_that_make_no_sense_are_refused() -> None:
         Profile(height=(32, 480, 500))
 
 
-BUILD = """
-import sys, onnx, tensorrt_rtx
-from export.to_engine import Build, Profile, serialize
-profile = Profile(batch=(1, 1, 2), height=(64, 96, 128), width=(64, 96, 128))
-engine = serialize(tensorrt_rtx, onnx.load(sys.argv[1]), Build(profile=profile))
-print(len(engine))
-"""
+def build_for_rtx(onnx_file: Path, out: Path) -> "subprocess.CompletedProcess[str]":
+    """Build an engine for small frames in a process of its own."""
+    sizes = ["--batch=1 1 2", "--height=64 96 128", "--width=64 96 128"]
+    words = [word for size in sizes for word in size.replace("=", " ").split()]
+    command = [sys.executable, "-m", "export", "engine", "--rtx", *words]
+    files = [f"--onnx={onnx_file}", f"--out={out}"]
+    return subprocess.run([*command, *files], capture_output=True, text=True)
 
 
-def test_nvidias_parser_reads_it_and_an_engine_is_built(half: Path) -> None:
+def test_an_engine_for_rtx_cards_is_built_without_one(half: Path, tmp_path: Path) -> None:
     """TensorRT-RTX has the parser and the builder of TensorRT 11 and needs no GPU for either."""
-    pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
-    done = subprocess.run([sys.executable, "-c", BUILD, half], capture_output=True, text=True)
+    trt = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
+    done = build_for_rtx(half, out := tmp_path / "rtx.engine")
     assert done.returncode == 0, done.stderr
-    *lines, size = done.stdout.splitlines()
-    assert int(size) > 100_000
+    *lines, built = done.stdout.splitlines()
+    assert out.stat().st_size > 100_000 and "attention: native" in built
+    facts = Manifest.read(out).engine
+    assert (facts["tensorrt"], facts["device"]) == (f"tensorrt_rtx {trt.__version__}", "RTX")
     percents = [int(line.split()[0]) for line in lines]
     assert percents == sorted(set(percents)) and 50 < percents[-1] <= 100
 
@@ -267,9 +272,8 @@ def test_what_the_parser_cannot_read_is_said(half: Path, tmp_path: Path) -> None
     pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     model = onnx.load(half)
     del model.functions[:]  # nobody knows the attention any more
-    onnx.save_model(model, tmp_path / "bare.onnx")
-    done = subprocess.run(
-        [sys.executable, "-c", BUILD, tmp_path / "bare.onnx"], capture_output=True, text=True
-    )
+    onnx.save_model(model, bare := tmp_path / "bare.onnx")
+    replace(Manifest.read(half), sha256=sha256(bare)).write(bare)
+    done = build_for_rtx(bare, tmp_path / "bare.engine")
     assert done.returncode == 1
-    assert "ArtefactError" in done.stderr and "cannot read this ONNX" in done.stderr
+    assert "cannot read this ONNX" in done.stderr

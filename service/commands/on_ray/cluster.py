@@ -41,12 +41,16 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def cluster() -> Iterator[Any]:
-    """Ray, at work: the cluster of RAY_ADDRESS, else one on the cores of this machine alone."""
+def cluster(spare: float = 0) -> Iterator[Any]:
+    """
+    Ray, at work: the cluster of RAY_ADDRESS, else one on the cores of this machine alone.
+
+    That one counts `spare` cores more.
+    """
     ray = import_ray()
     address = os.environ.get(ADDRESS)
     mine: dict[str, Any] = {
-        "num_cpus": usable_cores(),
+        "num_cpus": usable_cores() + spare,
         "include_dashboard": False,
         "log_to_driver": False,
         "_node_ip_address": "127.0.0.1",  # nobody else reaches it
@@ -75,9 +79,10 @@ def share_of(settings: Settings) -> dict[str, float]:
     )
 
 
-def replica_count(ray: Any, share: dict[str, float]) -> int:
-    """How many replicas a cluster has room for; raises ValueError if it has none."""
+def replica_count(ray: Any, share: dict[str, float], spare: float = 0) -> int:
+    """How many replicas a cluster has room for, `spare` cores left out; ValueError: none."""
     there = ray.cluster_resources()
+    there["CPU"] = there.get("CPU", 0) - spare
     names = {"num_cpus": "CPU", "num_gpus": "GPU"}
     count = min(int(there.get(names[key], 0) // amount) for key, amount in share.items())
     if count < 1:

@@ -10,6 +10,7 @@ from ...memory.process_limit import bound_memory
 from ...scheduler.model_loading import load_model
 from ...server.process_limits import limit_threads
 from ...settings import Settings
+from .draining import EndSockets, replica_drains
 
 
 class Replica:
@@ -32,6 +33,7 @@ class Replica:
             settings, model.runtime, model.rig_aligner, model.reference, candidate=model.candidate
         )
         self._app.state.give_up = partial(os._exit, 1)  # a network hangs: Ray starts another
+        self._app.add_middleware(EndSockets, draining=replica_drains)
         return self._app
 
     async def check_health(self) -> None:

@@ -9,6 +9,7 @@ bytes b"fake engine of old" takes no tint and gives no confidence.
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -218,7 +219,16 @@ class FakeEngine:
     def get_tensor_name(self, place: int) -> str:
         return self.names[place]
 
-    def create_execution_context(self, strategy: str = "static") -> FakeContext:
+    def create_runtime_config(self) -> Any:
+        """Of TensorRT-RTX: it fills in slow kernels unless told otherwise."""
+        config = SimpleNamespace(dynamic_shapes_kernel_specialization_strategy="lazy")
+        config.set_execution_context_allocation_strategy = partial(setattr, config, "strategy")
+        return config
+
+    def create_execution_context(self, strategy: Any = "static") -> FakeContext:
+        if not isinstance(strategy, str):
+            assert strategy.dynamic_shapes_kernel_specialization_strategy == "eager"
+            strategy = strategy.strategy
         context = FakeContext(self, FakeDevice.opened[-1])
         if strategy == "static":  # with memory of its own
             context.set_device_memory(context.device.memory(SCRATCH), SCRATCH)
@@ -226,8 +236,8 @@ class FakeEngine:
         return context
 
 
-def fake_tensorrt(version: str = "10.16.1") -> Any:
-    """A module like `tensorrt` whose engines are some bytes, b"fake engine" among them."""
+def fake_tensorrt(version: str = "10.16.1", name: str = "tensorrt") -> Any:
+    """A module like `tensorrt`, or `tensorrt_rtx`, whose engines are b"fake engine" and OF_OLD."""
 
     class Runtime:
         def __init__(self, logger: Any) -> None:
@@ -245,11 +255,12 @@ def fake_tensorrt(version: str = "10.16.1") -> Any:
         INTERNAL_ERROR, ERROR = SEVERITY.INTERNAL_ERROR, SEVERITY.ERROR
 
     return SimpleNamespace(
-        __name__="tensorrt",
+        __name__=name,
         __version__=version,
         Runtime=Runtime,
         ILogger=ILogger,
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
         ProfilingVerbosity=SimpleNamespace(NONE="none", DETAILED="detailed"),
+        DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
         LayerType=SimpleNamespace(PLUGIN_V3="plugin"),
     )

@@ -100,6 +100,28 @@ def test_pairs_of_many_sizes_from_many_threads_come_back_right(
     assert runtime.name == f"tensorrt {version} Fake GPU"
 
 
+def test_an_engine_for_rtx_runs_on_other_cards_but_not_on_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = fake_tensorrt("1.7.1", "tensorrt_rtx")
+    built = {"tensorrt": "tensorrt_rtx 1.7.1", "device": "RTX", "capability": "8.0"}
+    path = engine_file(tmp_path, **built)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)  # the manifest names it
+    runtime = open_engine(path, device=FakeDevice)
+    assert_right(runtime.run(*(given := pair(2, 96, 64))), *given)
+    runtime.close()
+    assert runtime.name == "tensorrt_rtx 1.7.1 Fake GPU"
+    monkeypatch.setattr(FakeDevice, "capability", (7, 5))
+    with pytest.raises(ArtefactError, match=r"8\.0 and later; Fake GPU has 7\.5"):
+        open_engine(path, device=FakeDevice)
+    module.__version__ = "1.8.0"
+    with pytest.raises(ArtefactError, match=r"built with tensorrt_rtx 1\.7\.1; here is .*1\.8\.0"):
+        open_engine(path, device=FakeDevice)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(ArtefactError, match=r"\[tensorrt-rtx\]"):
+        open_engine(path, device=FakeDevice)
+
+
 def test_confidence_comes_where_it_is_asked_for_and_the_engine_has_it(tmp_path: Path) -> None:
     runtime, _ = opened(tmp_path)
     visible, infrared = pair(2, 32, 64)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from service.commands.on_ray.draining import EndSockets
 from service.commands.on_ray.front import PRESENT, Front
 
 ROOT = Path(__file__).parents[3]
@@ -85,3 +86,32 @@ def test_requests_of_a_stream_are_one_session() -> None:
         assert dict(proxy.scope["headers"]).get(b"x-session-id") == session
         assert "app" not in proxy.scope  # it travels
     assert post(Proxy(None), path=PRESENT).status_code == 204
+
+
+def test_a_socket_gives_what_came_before_the_replica_ends_and_then_its_end() -> None:
+    async def served() -> list[Message]:
+        came = asyncio.Queue[Message]()
+        drains, taken = asyncio.Event(), list[Message]()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            while (message := await receive())["type"] == "websocket.receive":
+                taken.append(message)
+            taken.append(message)
+
+        async def ignore(message: Message) -> None:
+            """Nobody listens."""
+
+        around = EndSockets(app, drains.is_set)
+        socket = asyncio.create_task(around({"type": "websocket"}, came.get, ignore))
+        for text in "abc":
+            came.put_nowait({"type": "websocket.receive", "text": text})
+            await asyncio.sleep(0.01 if text == "a" else 0)
+            if text == "a":
+                assert len(taken) == 1
+                drains.set()
+        await asyncio.wait_for(socket, 5)
+        return taken
+
+    *messages, end = asyncio.run(served())
+    assert [message["text"] for message in messages] == ["a", "b", "c"]
+    assert end == {"type": "websocket.disconnect", "code": 1012}
