@@ -173,6 +173,8 @@ def row_of(
         "within": True,
         "runs": runs,
     }
+    if not all(run[side]["p50_ms"] for run in runs for side in ("real", "simulated")):
+        raise SystemExit(f"a run has no answer at {capacity:.2g} pairs/s: give more --seconds")
     for name, bound in WITHIN.items():
         real, simulated = (
             median(run[side][name] for run in runs) for side in ("real", "simulated")
