@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import onnx
 
@@ -113,7 +114,7 @@ def write_video(file: Path, paths: Sequence[Path]) -> None:
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "18"})
         for path in paths:
-            picture = codecs.read_visible(path)
+            picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])  # the service: no WebP
             stream.height, stream.width = picture.shape[:2]
             stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))

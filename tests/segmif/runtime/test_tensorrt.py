@@ -104,11 +104,11 @@ def test_an_engine_for_rtx_runs_on_other_cards_but_not_on_older_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = fake_tensorrt("1.7.1", "tensorrt_rtx")
-    built = {"tensorrt": "tensorrt_rtx 1.7.1", "device": "RTX", "capability": "8.0"}
-    path = engine_file(tmp_path, **built)
+    path = engine_file(tmp_path, tensorrt="tensorrt_rtx 1.7.1", device="RTX", capability="8.0")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)  # the manifest names it
     runtime = open_engine(path, device=FakeDevice)
-    assert_right(runtime.run(*(given := pair(2, 96, 64))), *given)
+    given = pair(2, 96, 64)
+    assert_right(runtime.run(*given), *given)
     runtime.close()
     assert runtime.name == "tensorrt_rtx 1.7.1 Fake GPU"
     monkeypatch.setattr(FakeDevice, "capability", (7, 5))
