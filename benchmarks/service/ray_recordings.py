@@ -113,10 +113,10 @@ def write_video(file: Path, paths: Sequence[Path]) -> None:
     """An H.264 video of pictures of one size."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        height, width = cv2.imread(str(paths[0])).shape[:2]
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for path in paths:
             picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])  # the service: no WebP
-            stream.height, stream.width = picture.shape[:2]
-            stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode())
 
