@@ -73,7 +73,8 @@ def killed(folder: Path, args: argparse.Namespace) -> dict[str, object]:
     whole = run(infer(tables["ray"], args.weights, *ray))
     stops = [plain.lines // 3, 2 * plain.lines // 3, None]
     parts = [run(infer(tables["killed"], args.weights, *ray), stop) for stop in stops]
-    expected = outputs(tables["plain"].parent)
+    expected, after = outputs(tables["plain"].parent), outputs(tables["killed"].parent)
+    names = expected.keys() | after.keys()
     return {
         "pairs": plain.lines,
         "every": args.every,
@@ -83,7 +84,7 @@ def killed(folder: Path, args: argparse.Namespace) -> dict[str, object]:
         "exit_codes": [each.returncode for each in (plain, whole, *parts)],
         "duplicates": duplicates(tables["killed"].parent),
         "equal_without_kills": outputs(tables["ray"].parent) == expected,
-        "equal_after_kills": outputs(tables["killed"].parent) == expected,
+        "differ_after_kills": sorted(n for n in names if after.get(n) != expected.get(n)),
     }
 
 
@@ -140,7 +141,8 @@ def run(command: Sequence[str], stop_at: int | None = None) -> Run:
     """Run a command on a list, sampling its memory; kill it once its reports have so many lines."""
     (out,) = (Path(word[7:]).parent for word in command if word.startswith("--list="))
     seen, cpu_s, start = Run(), dict[int, float](), time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    log = out / "log"
+    with log.open("w") as said, subprocess.Popen(command, cwd=ROOT, stderr=said) as process:
         while process.poll() is None:
             processes = list(tree(process.pid))
             seen.mib.append((lines_of(out), sum(map(memory_mib, processes))))
@@ -150,6 +152,8 @@ def run(command: Sequence[str], stop_at: int | None = None) -> Run:
                 break
             assert time.perf_counter() - start < LIMIT_S
             time.sleep(0.02 if stop_at is not None else 0.5)
+    if process.returncode == 2:
+        raise RuntimeError(f"it could not start: {log.read_text()}")
     seen.seconds, seen.lines = time.perf_counter() - start, lines_of(out)
     seen.cpu_s = sum(cpu_s.values())
     seen.returncode = process.returncode
