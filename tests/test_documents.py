@@ -44,6 +44,7 @@ NOT_RUN = {
         "needs a GPU and a container engine",
         "needs a GPU, nvcc and TensorRT",
         "needs a GPU, installs packages",
+        "installs packages; the last step needs an RTX card",
         "the last step needs a GPU",
         "needs torch and minutes; tests/export has it",
     ],
