@@ -24,7 +24,7 @@ from segmif.imaging.sensor_format import has_telemetry, seems_swapped
 from segmif.runtime import Runtime, open_runtime, predict
 from segmif.thermal.camera_profile import CameraProfile
 from segmif.thermal.gain_control import GainRule, GainState, apply_gain, percentile_window, to_8bit
-from segmif.thermal.gain_window import Window, histogram_of, percentiles
+from segmif.thermal.gain_window import OBJECT_LEVELS, Window, histogram_of, percentiles
 from segmif.thermal.invalid_counts import find_invalid
 
 Counts = NDArray[np.uint16]
@@ -274,10 +274,10 @@ def test_something_hot_comes_into_view_slowly() -> None:
     hot[40:70, 50:90] = 16_000
     shown = apply_gain(hot, GainRule(smoothing=0.9), state)
     assert shown.window and shown.window.hot
-    assert shown.window.hot.levels == pytest.approx(0.024)
+    assert shown.window.hot.levels == pytest.approx(0.1 * OBJECT_LEVELS)
     for _ in range(60):
         shown = apply_gain(hot, GainRule(smoothing=0.9), shown.state)
-    assert shown.window and shown.window.hot and shown.window.hot.levels > 0.23
+    assert shown.window and shown.window.hot and shown.window.hot.levels > 0.95 * OBJECT_LEVELS
 
 
 def test_swapped_bytes_are_noticed_by_what_neighbours_differ() -> None:
