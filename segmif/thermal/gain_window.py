@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-OBJECT_LEVELS = 0.12  # of all levels, reserved for objects far beyond the scene
+OBJECT_LEVELS = 0.24  # of all levels, reserved for objects far beyond the scene
 FAR = 0.6  # of the scene's span: an object is far if its gap to the scene is larger
 STEPS = 2000  # number of quantiles
 SHARES = np.linspace(0, 1, STEPS + 1).clip(1e-9, 1 - 1e-9)

@@ -399,12 +399,12 @@ NIGHTS = ("night", "glare")
 
 
 @cache
-def network() -> Runtime:
-    return open_runtime(Path("weights/nano.onnx"), threads=1)
+def network(name: str) -> Runtime:
+    return open_runtime(Path(f"weights/{name}.onnx"), threads=1)
 
 
-def persons(visible: NDArray[np.uint8], infrared: NDArray[np.uint8]) -> Chosen:
-    return np.asarray(predict(network(), FramePair(visible, infrared)).labels == 2)
+def persons(visible: NDArray[np.uint8], infrared: NDArray[np.uint8], name: str = "nano") -> Chosen:
+    return np.asarray(predict(network(name), FramePair(visible, infrared)).labels == 2)
 
 
 def agreement(first: Chosen, second: Chosen, where: Chosen) -> float:
@@ -426,22 +426,16 @@ def night_pairs() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("visible_path", "infrared_path"), list(night_pairs()))
-def test_persons_stay_with_a_turned_frame_dead_pixels_and_something_hot(
+def test_persons_stay_with_a_turned_frame_and_dead_pixels(
     visible_path: Path, infrared_path: Path
 ) -> None:
-    visible, levels = read_visible(visible_path), read_infrared(infrared_path)
-    counts = (29_000 + 6 * levels.astype(np.uint16)).astype(np.uint16)
+    visible, counts = as_counts(visible_path, infrared_path)
     found = persons(visible, levels_of(counts))
     everywhere = np.ones(counts.shape, bool)
     dead = counts.copy()
     chosen = np.random.default_rng(0).random(counts.shape) < 0.011
     dead[chosen] = np.where(np.arange(np.count_nonzero(chosen)) % 2, 0, 65_535)
     assert agreement(found, persons(visible, levels_of(dead)), everywhere) > 0.95
-    hot = counts.copy()
-    hot[20:110, 480:620] = 50_000  # 4 % of the frame
-    where = ~np.pad(np.ones((90 + 40, 160), bool), ((0, 350), (470, 10)))
-    beside = persons(visible, levels_of(hot))
-    assert (beside & where).sum() == pytest.approx((found & where).sum(), rel=0.1)
     height, width = counts.shape
     turn = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), 3, 1)
     seen = cv2.warpAffine(np.ones(counts.shape, np.uint8), turn, (width, height)) > 0
@@ -451,6 +445,28 @@ def test_persons_stay_with_a_turned_frame_dead_pixels_and_something_hot(
     turned = np.asarray(colours, np.uint8)
     right = persons(turned, levels_of(np.asarray(whole, np.uint16)))
     assert agreement(right, persons(turned, levels_of(border)), seen) > 0.93
+
+
+@pytest.mark.parametrize("name", ["nano", "edge"])
+@pytest.mark.parametrize(("visible_path", "infrared_path"), list(night_pairs()))
+def test_persons_stay_beside_something_hot(
+    visible_path: Path, infrared_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    if name == "nano" and visible_path.parent.parent == SAMPLES:
+        lost = "nano since 2026-12-01 loses 11 and 13 % there (docs/decisions/0016)"
+        request.applymarker(pytest.mark.xfail(reason=lost))
+    visible, counts = as_counts(visible_path, infrared_path)
+    hot = counts.copy()
+    hot[20:110, 480:620] = 50_000  # 4 % of the frame
+    where = ~np.pad(np.ones((90 + 40, 160), bool), ((0, 350), (470, 10)))
+    found, beside = (persons(visible, levels_of(each), name) for each in (counts, hot))
+    assert (beside & where).sum() == pytest.approx((found & where).sum(), rel=0.1)
+
+
+def as_counts(visible_path: Path, infrared_path: Path) -> tuple[NDArray[np.uint8], Counts]:
+    """Visible, and infrared as counts of 16 bit that span a part of the range."""
+    levels = read_infrared(infrared_path).astype(np.uint16)
+    return read_visible(visible_path), (29_000 + 6 * levels).astype(np.uint16)
 
 
 def levels_of(counts: Counts) -> NDArray[np.uint8]:
