@@ -64,7 +64,7 @@ with_visible_only = partial(with_one_sensor, dark=1)
 
 
 def with_early_fusion(network: Network) -> None:
-    """The encoder reads the mean of both frames, once: its features know of no two sensors."""
+    """The encoder reads the mean of both frames: its features know of no two sensors."""
     assert isinstance(network.config, PairConfig)
     network.core = _EarlyFusion(network.config)
 

@@ -154,22 +154,13 @@ def frames(
     people = cutouts(options.data, PEOPLE[light])
     for number in range(round(options.seconds * RATE)):
         now_s = number / RATE
-        left = round(MARGIN * (1 + math.sin(2 * math.pi * now_s / 17)))
-        top = round(MARGIN / 2 * (1 + math.cos(2 * math.pi * now_s / 23)))
-        visible, infrared = (
-            picture[top : top + HEIGHT, left : left + WIDTH].copy() for picture in scenes
-        )
+        visible, infrared = panned(scenes, now_s)
         foot = place(now_s % CYCLE_S / CYCLE_S)
         if foot is not None:
             person = people[(seed + int(now_s / CYCLE_S)) % len(people)]
             paste(visible, infrared, person, foot)
-        gain = 1 + 0.2 * math.sin(2 * math.pi * now_s / 40)
-        level = 10 * math.sin(2 * math.pi * now_s / 25)
-        yield (
-            noisy(visible, 1.0, 0.0, 8 if light == "night" else 4, random),
-            noisy(infrared, gain, level, 3, random),
-            foot is not None and foot >= LEFT,
-        )
+        inside = foot is not None and foot >= LEFT
+        yield *sensed(visible, infrared, light, now_s, random), inside
 
 
 def place(phase: float) -> float | None:
@@ -178,6 +169,26 @@ def place(phase: float) -> float | None:
     if not known[0][0] <= phase <= known[-1][0]:
         return None
     return float(np.interp(phase, *zip(*known, strict=True)))
+
+
+def panned(scenes: tuple[Pixels, Pixels], now_s: float) -> tuple[Pixels, Pixels]:
+    """What both cameras see of a still at a time, for drawing into."""
+    left = round(MARGIN * (1 + math.sin(2 * math.pi * now_s / 17)))
+    top = round(MARGIN / 2 * (1 + math.cos(2 * math.pi * now_s / 23)))
+    at = slice(top, top + HEIGHT), slice(left, left + WIDTH)
+    return scenes[0][at].copy(), scenes[1][at].copy()
+
+
+def sensed(
+    visible: Pixels, infrared: Pixels, light: str, now_s: float, random: np.random.Generator
+) -> tuple[Pixels, Pixels]:
+    """Both frames with their cameras' noise, and the drifting gain of infrared."""
+    gain = 1 + 0.2 * math.sin(2 * math.pi * now_s / 40)
+    level = 10 * math.sin(2 * math.pi * now_s / 25)
+    return (
+        noisy(visible, 1.0, 0.0, 8 if light == "night" else 4, random),
+        noisy(infrared, gain, level, 3, random),
+    )
 
 
 def noisy(

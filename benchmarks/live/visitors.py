@@ -6,7 +6,6 @@ appears anywhere in the view and walks. Animals are drawn, `WARMER` than the sti
 warm as their pair shows them, so that not all of them stand out before a still of another camera.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from segmif.thermal.surroundings import level_and_deviation
 
-from .events import HEIGHT, MARGIN, RATE, WIDTH, Cutout, Pixels, cutouts, noisy, scene
+from .events import HEIGHT, RATE, WIDTH, Cutout, Pixels, cutouts, panned, scene, sensed
 
 CYCLE_S, COMES_S, GOES_S = 10.0, 2.0, 8.0
 HIGH = {"animal": (0.08, 0.22), "person": (0.2, 0.42)}  # of the view's height
@@ -60,24 +59,14 @@ def stream(
     scenes, visit = scene(data, still), None
     for number in range(round(seconds * RATE)):
         now_s = number / RATE
-        left = round(MARGIN * (1 + math.sin(2 * math.pi * now_s / 17)))
-        top = round(MARGIN / 2 * (1 + math.cos(2 * math.pi * now_s / 23)))
-        visible, infrared = (
-            picture[top : top + HEIGHT, left : left + WIDTH].copy() for picture in scenes
-        )
+        visible, infrared = panned(scenes, now_s)
         if visited and now_s % CYCLE_S == COMES_S:
             kind = ("animal", "person")[int(now_s / CYCLE_S) % 2]
             visit = drawn(data, light, kind, scenes[1], now_s, random)
         box = visit.box(now_s) if visit else None
         if visit and box:
             paste(visible, infrared, visit.cutout, box)
-        gain = 1 + 0.2 * math.sin(2 * math.pi * now_s / 40)
-        level = 10 * math.sin(2 * math.pi * now_s / 25)
-        yield (
-            noisy(visible, 1.0, 0.0, 8 if light == "night" else 4, random),
-            noisy(infrared, gain, level, 3, random),
-            visit if box else None,
-        )
+        yield *sensed(visible, infrared, light, now_s, random), visit if box else None
 
 
 def drawn(
