@@ -35,7 +35,7 @@ from segmif.service.settings import Settings
 from segmif.addresses import masked
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.tensorrt_ import import_tensorrt
+from segmif.runtime.tensorrt_library import import_tensorrt
 
 PERCENT = re.compile(r"\d+ %")  # how the builder's lines of progress begin
 JETPACK = {12: 6, 13: 7}  # by the major version of CUDA

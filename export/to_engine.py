@@ -21,7 +21,7 @@ from segmif.argument_types import IntegerRange
 from segmif.files import write_bytes
 from segmif.frames import MULTIPLE
 from segmif.manifest import Manifest, ManifestError, sha256
-from segmif.runtime import tensorrt_ as runtime
+from segmif.runtime import tensorrt_library as library
 from segmif.runtime.errors import ArtefactError
 
 from .build_config import configure, open_timing_cache
@@ -150,7 +150,7 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or args.onnx.with_suffix(".engine")
     check_output_path(args.onnx, out)
     Manifest.read(args.onnx)  # an error in the file comes before one of the machine
-    machine = runtime.Machine.any_rtx() if args.rtx else runtime.Machine.here()
+    machine = library.Machine.any_rtx() if args.rtx else library.Machine.here()
     if not args.rebuild and up_to_date(args.onnx, out, build, machine):
         print(f"{out} fits this ONNX and this machine; --rebuild builds it all the same")
         return 0
@@ -173,7 +173,7 @@ def nodes_of_plugin(args: argparse.Namespace) -> frozenset[str]:
     return nodes
 
 
-def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") -> dict[str, Any]:
+def export(source: Path, out: Path, build: Build, machine: "library.Machine") -> dict[str, Any]:
     """
     Writes the engine `out` and its manifest; gives the manifest's facts of the engine.
 
@@ -182,8 +182,8 @@ def export(source: Path, out: Path, build: Build, machine: "runtime.Machine") ->
     """
     manifest, model = read_model(source)
     check_disk_space(source, out)
-    trt = runtime.import_for(machine.facts)
-    plugin = runtime.load_plugin(trt, build.plugin) if build.plugin else None
+    trt = library.import_for(machine.facts)
+    plugin = library.load_plugin(trt, build.plugin) if build.plugin else None
     engine = serialize(trt, model, build)
     facts = expected_facts(build, machine) | {"plugin_sha256": plugin}
     replace(
@@ -216,7 +216,7 @@ def read_model(path: Path) -> tuple[Manifest, onnx.ModelProto]:
     return manifest, model
 
 
-def expected_facts(build: Build, machine: "runtime.Machine") -> dict[str, Any]:
+def expected_facts(build: Build, machine: "library.Machine") -> dict[str, Any]:
     """The facts in the manifest of an engine of this build on this machine."""
     return {
         **machine.facts,
@@ -244,7 +244,7 @@ def check_disk_space(source: Path, out: Path) -> None:
         )
 
 
-def up_to_date(source: Path, out: Path, build: Build, machine: "runtime.Machine") -> bool:
+def up_to_date(source: Path, out: Path, build: Build, machine: "library.Machine") -> bool:
     """Whether `out` was built from this ONNX, with these settings, for this machine."""
     if not out.is_file() or not Manifest.beside(out).is_file():
         return False
@@ -286,8 +286,8 @@ def serialize(trt: Any, model: onnx.ModelProto, build: Build) -> bytes:
 
     Raises ArtefactError with the reason of the parser or the builder.
     """
-    version = runtime.version_of(trt)
-    log = runtime.TensorRTLog(trt)
+    version = library.version_of(trt)
+    log = library.TensorRTLog(trt)
     builder = trt.Builder(log.logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)

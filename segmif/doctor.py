@@ -136,7 +136,7 @@ def check_gpu() -> Finding:
 
 def check_tensorrt() -> Finding:
     """The version of TensorRT."""
-    tensorrt = import_module("segmif.runtime.tensorrt_")
+    tensorrt = import_module("segmif.runtime.tensorrt_library")
     errors = import_module("segmif.runtime.errors")
     try:
         return Finding("ok", str(tensorrt.import_tensorrt().__version__))

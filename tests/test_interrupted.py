@@ -28,7 +28,7 @@ from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest, pending
 from segmif.model.network import Network
 from segmif.model.weights import save_network
-from segmif.runtime.tensorrt_ import Machine
+from segmif.runtime.tensorrt_library import Machine
 from training.fit.run_folder import save_atomically
 
 MOMENTS = 20
@@ -134,7 +134,7 @@ def engine(folder: Path, patch: pytest.MonkeyPatch) -> None:
     (folder / "source.onnx").write_bytes(b"")
     patch.setattr(to_engine, "read_model", lambda path: (manifest(), tiny_model()))
     tensorrt = SimpleNamespace(__version__="10.16.1")
-    patch.setattr("segmif.runtime.tensorrt_.import_tensorrt", lambda: tensorrt)
+    patch.setattr("segmif.runtime.tensorrt_library.import_tensorrt", lambda: tensorrt)
     patch.setattr(to_engine, "serialize", lambda trt, model, build: b"a new engine" * 99)
     build = to_engine.Build(profile=to_engine.Profile())
     to_engine.export(folder / "source.onnx", folder / "out", build, MACHINE)

@@ -16,9 +16,10 @@ from benchmarks.gpu.tolerance import tolerance
 from export import to_engine
 from segmif.frames import DEFAULT_TINT, INPUTS, TINT
 from segmif.manifest import Manifest, ManifestError
-from segmif.runtime import tensorrt_ as runtime
+from segmif.runtime import tensorrt_library as library
 from segmif.runtime.device import DeviceBackend, open_device
 from segmif.runtime.errors import ArtefactError, DeviceError
+from segmif.runtime.tensorrt_ import open_engine
 
 
 def tensorrt(
@@ -31,10 +32,10 @@ def tensorrt(
 
     `either`: our plugin, or native if it does not load.
     """
-    machine, plugin = runtime.Machine.here(), None
+    machine, plugin = library.Machine.here(), None
     if attention != "native":
         try:
-            runtime.load_plugin(runtime.import_tensorrt(), setting.args.plugin)
+            library.load_plugin(library.import_tensorrt(), setting.args.plugin)
             plugin = setting.args.plugin
         except ArtefactError as error:
             yield {"network": variant, "left_out": f"our plugin: {error}"}
@@ -47,13 +48,13 @@ def tensorrt(
     yield {"network": variant, "build_s": time.monotonic() - start} | facts
     compare = comparison(partial(tolerance, setting, variant, "fp16"), engine=True)
     for open_ in (open_device, _without_graphs):
-        network = runtime.open_engine(engine, plugin, device=open_)
+        network = open_engine(engine, plugin, device=open_)
         facts = {"network": variant, "graph": open_ is open_device}
         yield from served(setting, network, compare, facts)
         network.close()
 
 
-def _build(setting: Setting, machine: runtime.Machine, plugin: Path | None) -> to_engine.Build:
+def _build(setting: Setting, machine: library.Machine, plugin: Path | None) -> to_engine.Build:
     """One pair and batches of the measured size: a profile for any size would take minutes more."""
     height, width = (setting.height,) * 3, (setting.width,) * 3
     return to_engine.Build(
@@ -75,11 +76,11 @@ def _without_graphs() -> DeviceBackend:
 
 def layers(setting: Setting) -> Iterator[Row]:
     """TensorRT's times of the layers of `edge`, batch 1; of the engine with our plugin if built."""
-    trt = runtime.import_tensorrt()
+    trt = library.import_tensorrt()
     path = _built(setting, trt.__version__)
     facts = Manifest.read(path).engine
     if facts["attention"] == "plugin":
-        runtime.load_plugin(trt, setting.args.plugin)
+        library.load_plugin(trt, setting.args.plugin)
     device = open_device()
     try:
         totals = _layer_times(setting, trt, path.read_bytes(), device)
@@ -104,8 +105,8 @@ def _built(setting: Setting, version: str) -> Path:
 
 def _layer_times(setting: Setting, trt: Any, engine: bytes, device: DeviceBackend) -> Counter[str]:
     """Milliseconds of each layer over all runs; all objects of TensorRT end with it."""
-    log = runtime.TensorRTLog(trt)
-    context = runtime.deserialize(trt, engine, log).create_execution_context()
+    log = library.TensorRTLog(trt)
+    context = library.deserialize(trt, engine, log).create_execution_context()
     totals: Counter[str] = Counter()
 
     class Profiler(trt.IProfiler):  # type: ignore[misc]  # the module is only known when it runs

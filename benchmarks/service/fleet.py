@@ -17,6 +17,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ JITTER = 0.1  # of a camera's period, one standard deviation: an estimate
 
 @dataclass(frozen=True)
 class Stages:
-    """Times of one pair in milliseconds, each from as many values as were measured."""
+    """
+    Times of one pair in milliseconds, each from as many values as were measured.
 
-    before_ms: Sequence[float]  # decode, check, align
-    infer_ms: Sequence[float]  # the network, of one pair
-    after_ms: Sequence[float]  # encode
+    Pairs take them in this order, round and round: a slow spell of a machine stays one.
+    """
+
+    before_ms: list[float]  # decode, check, align
+    infer_ms: list[float]  # the network, of one pair
+    after_ms: list[float]  # encode
     further: float = 1.0  # time of each further pair of a batch, as a share of the first
 
 
@@ -77,11 +82,14 @@ class Seen:
 class Replica:
     """One process of the service."""
 
-    def __init__(self, world: simpy.Environment, fleet: Fleet, stages: Stages, draw: random.Random):
-        self.world, self.fleet, self.stages, self.draw = world, fleet, stages, draw
+    def __init__(self, world: simpy.Environment, fleet: Fleet, stages: Stages, number: int):
+        self.world, self.fleet, self.further = world, fleet, stages.further
+        of = (stages.before_ms, stages.infer_ms, stages.after_ms)
+        self.before_ms, self.infer_ms, self.after_ms = (
+            _round_and_round(values, number / fleet.replicas) for values in of
+        )
         self.pending = 0
-        parts = (stages.before_ms, stages.infer_ms, stages.after_ms)
-        self.pair_ms = sum(map(statistics.fmean, parts if fleet.shared else parts[1:2]))
+        self.pair_ms = sum(map(statistics.fmean, of if fleet.shared else of[1:2]))
         self.cores = simpy.Resource(world, 1 if fleet.shared else fleet.codecs)
         self.waiting = simpy.Store(world)
         world.process(self.network())
@@ -95,11 +103,11 @@ class Replica:
                 seen.refused += 1
             return
         self.pending += 1
-        yield from self.work(self.draw.choice(self.stages.before_ms))
+        yield from self.work(next(self.before_ms))
         done = self.world.event()
         yield self.waiting.put(done)
         yield done
-        yield from self.work(self.draw.choice(self.stages.after_ms))
+        yield from self.work(next(self.after_ms))
         self.pending -= 1
         if seen:
             seen.delays_ms.append(self.world.now - start)
@@ -116,8 +124,8 @@ class Replica:
             batch = [(yield self.waiting.get())]
             while self.waiting.items and len(batch) < self.fleet.max_batch:
                 batch.append((yield self.waiting.get()))
-            ms = self.draw.choice(self.stages.infer_ms)
-            ms *= 1 + (len(batch) - 1) * self.stages.further
+            ms = next(self.infer_ms)
+            ms *= 1 + (len(batch) - 1) * self.further
             if self.fleet.shared:
                 yield from self.work(ms)
             else:
@@ -126,10 +134,16 @@ class Replica:
                 done.succeed()
 
 
+def _round_and_round(values: Sequence[float], begin: float) -> Iterator[float]:
+    """The values in their order for ever, from a share `begin` of them on."""
+    first = int(begin * len(values))
+    return cycle([*values[first:], *values[:first]])
+
+
 def simulate(fleet: Fleet, stages: Stages, seconds: float = 60.0, seed: int = 0) -> Seen:
     """Runs a fleet for so many seconds of its own time; the same seed gives the same result."""
     world, draw, seen = simpy.Environment(), random.Random(seed), Seen()
-    replicas = [Replica(world, fleet, stages, draw) for _ in range(fleet.replicas)]
+    replicas = [Replica(world, fleet, stages, number) for number in range(fleet.replicas)]
     for number in range(fleet.rigs):
         at = number % fleet.replicas if fleet.spread_evenly else draw.randrange(fleet.replicas)
         arriving = arrivals(fleet, number, seed)

@@ -3,9 +3,13 @@ The simulation of a fleet against real services at 30, 60 and 85 % of what they 
 
     python -m benchmarks.service.fleet_check --out benchmarks/results/service_fleet.json
 
-One service, then two, each on a core of its own with a network of one thread. Their stages are
-timed alone, and a closed loop finds what they bear. Then rigs send at the moments that the
-simulation draws, and the simulation gets these moments and the stages, nothing else.
+One service, then two, each on a core of its own with a network of one thread. A closed loop finds
+what they bear. Then rigs send at the moments that the simulation draws. The simulation gets these
+moments and the times of the stages, nothing else.
+
+The times of the stages are those of the run's own answers, as an operator has them from
+`/metrics`. Times from before the run will not do: the speed of a shared host drifts, and at 85 %
+a network that is 10 % slower doubles the delay.
 
 It needs a quiet machine of two cores for 12 minutes. What it says of a busy one means nothing.
 """
@@ -63,17 +67,16 @@ async def compared(count: int, args: argparse.Namespace) -> list[dict[str, Any]]
         limits = httpx.Limits(max_connections=200)
         async with httpx.AsyncClient(timeout=60, limits=limits) as client:
             await sustained(client, servers, 2)  # so that nothing is cold
-            stages = await alone(client, servers[0], args.alone)
             capacity = await sustained(client, servers, args.capacity_s)
             rows = []
             for load in LOADS:
                 rate = load * capacity / (RIGS * count)
-                fleet = Fleet(RIGS * count, rate, count, shared=True, spread_evenly=True)
+                fleet = Fleet(RIGS * count, rate, count, spread_evenly=True)
                 runs = [
-                    await both(client, servers, fleet, stages, seed, args.seconds)
+                    await both(client, servers, fleet, seed, args.seconds)
                     for seed in range(args.runs)
                 ]
-                rows.append(row_of(count, load, capacity, stages, runs))
+                rows.append(row_of(count, load, capacity, runs))
     return rows
 
 
@@ -99,21 +102,6 @@ async def ask(client: httpx.AsyncClient, server: Server) -> RawAnswer | None:
     return RawAnswer.from_bytes(answer.raise_for_status().content)
 
 
-async def alone(client: httpx.AsyncClient, server: Server, pairs: int) -> Stages:
-    """Times of the stages, one pair after the other; what is around them is before the network."""
-    before, infer, after = [], [], []
-    for _ in range(pairs):
-        start = time.perf_counter()
-        answer = await ask(client, server)
-        whole = (time.perf_counter() - start) * 1000
-        assert answer
-        times = json.loads(answer.report)["times_ms"]
-        infer.append(times["infer"])
-        after.append(times["encode"])
-        before.append(whole - infer[-1] - after[-1])
-    return Stages(before, infer, after)
-
-
 async def sustained(client: httpx.AsyncClient, servers: Sequence[Server], seconds: float) -> float:
     """Pairs a second of a few clients of each that send the next pair after an answer."""
     answered, until = 0, time.perf_counter() + seconds
@@ -121,7 +109,8 @@ async def sustained(client: httpx.AsyncClient, servers: Sequence[Server], second
     async def keep_asking(server: Server) -> None:
         nonlocal answered
         while time.perf_counter() < until:
-            answered += await ask(client, server) is not None
+            answer = await ask(client, server)
+            answered += answer is not None  # read after the wait: other clients count meanwhile
 
     start = time.perf_counter()
     await asyncio.gather(*(keep_asking(each) for each in servers for _ in range(CLOSED_CLIENTS)))
@@ -132,12 +121,11 @@ async def both(
     client: httpx.AsyncClient,
     servers: Sequence[Server],
     fleet: Fleet,
-    stages: Stages,
     seed: int,
     seconds: float,
 ) -> dict[str, dict[str, float | None]]:
-    """The same moments for the services and for the simulation."""
-    seen, end_ms = Seen(), seconds * 1000
+    """The same moments for the services and for the simulation; means of the stages."""
+    seen, stages, end_ms = Seen(), Stages([], [], []), seconds * 1000
     start = time.perf_counter()
 
     async def rig(number: int) -> None:
@@ -149,27 +137,32 @@ async def both(
 
     async def pair(server: Server, at_ms: float) -> None:
         answer = await ask(client, server)
-        if at_ms < WARM_SHARE * end_ms:
-            return
+        delay_ms = (time.perf_counter() - start) * 1000 - at_ms
+        counts = at_ms >= WARM_SHARE * end_ms
         if answer is None:
-            seen.refused += 1
+            seen.refused += counts
             return
-        seen.delays_ms.append((time.perf_counter() - start) * 1000 - at_ms)
+        times = json.loads(answer.report)["times_ms"]
+        stages.infer_ms.append(times["infer"])
+        stages.after_ms.append(times["encode"])
+        stages.before_ms.append(
+            delay_ms - sum(times[name] for name in ("queue", "infer", "encode"))
+        )
+        if counts:
+            seen.delays_ms.append(delay_ms)
 
     await asyncio.gather(*(rig(number) for number in range(fleet.rigs)))
     simulated = simulate(fleet, stages, seconds, seed)
-    return {"real": seen.summary(), "simulated": simulated.summary()}
+    means = {name: fmean(values) for name, values in vars(stages).items() if name != "further"}
+    return {"real": seen.summary(), "simulated": simulated.summary(), "stages": means}
 
 
-def row_of(
-    count: int, load: float, capacity: float, stages: Stages, runs: list[dict[str, Any]]
-) -> dict[str, Any]:
+def row_of(count: int, load: float, capacity: float, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians of the runs, how far the simulation is off, and all runs."""
     row: dict[str, Any] = {
         "replicas": count,
         "load": load,
         "capacity": capacity,
-        "stages_ms": [fmean(stages.before_ms), fmean(stages.infer_ms), fmean(stages.after_ms)],
         "within": True,
         "runs": runs,
     }
@@ -202,7 +195,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--replicas", type=IntegerRange(1, 256), nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=IntegerRange(1, 1000), default=5, help="at each load")
     parser.add_argument("--seconds", type=FloatRange(2, 3600), default=18.0, help="of a run")
-    parser.add_argument("--alone", type=IntegerRange(2, 10_000), default=40, help="pairs")
     parser.add_argument("--capacity-s", type=FloatRange(1, 3600), default=6.0)
     parser.add_argument("--out", type=Path, help="file for the numbers")
     return parser

@@ -25,9 +25,9 @@ from export.to_engine import (
 )
 from segmif import cli
 from segmif.manifest import Manifest, sha256
-from segmif.runtime import tensorrt_
+from segmif.runtime import tensorrt_library
 from segmif.runtime.errors import ArtefactError, DeviceError
-from segmif.runtime.tensorrt_ import Machine
+from segmif.runtime.tensorrt_library import Machine
 from tests.segmif.runtime.fakes import fake_tensorrt
 
 MACHINE = Machine("10.16.1", "Fake GPU", "9.0", "13.0")
@@ -148,8 +148,8 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     def without_gpu() -> None:
         raise DeviceError("GPU 0 cannot be opened (no driver): `nvidia-smi` must list it")
 
-    monkeypatch.setattr(tensorrt_, "import_tensorrt", fake_tensorrt)
-    monkeypatch.setattr(tensorrt_, "open_device", without_gpu)
+    monkeypatch.setattr(tensorrt_library, "import_tensorrt", fake_tensorrt)
+    monkeypatch.setattr(tensorrt_library, "open_device", without_gpu)
     monkeypatch.setattr("sys.argv", ["export", "engine", *map(str, arguments)])
     return cli.run("export", "", {"engine": to_engine})
 

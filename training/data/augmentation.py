@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.classes import IGNORE
+from segmif.thermal.gain_window import OBJECT_LEVELS
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -28,6 +29,7 @@ class Augmentation:
     stripes: float = 0.1  # columns of the thermal sensor that answer unlike their neighbours
     blur: float = 0.1  # of either frame: out of focus, or moving
     faint: float = 0.2  # infrared of little contrast: by night a parked car is as warm as the road
+    far_object: float = 0.0  # infrared with an object so hot or cold that the rest has fewer levels
     enhanced: float = 0.0  # infrared whose dark was stretched away, as some sets are published
     raised: float = 0.0  # such infrared as a camera's own gain might have left it
     paste: float = 0.4  # with the objects of another frame: a van by night is seen once, else
@@ -118,7 +120,10 @@ def augment_sensors(
         infrared = raised(infrared, random)
     if random.random() < shares.faint:
         infrared = _faint(infrared, random)
-    infrared = _blur(_gain_control(infrared, random), shares, random)
+    infrared = _gain_control(infrared, random)
+    if random.random() < shares.far_object:
+        infrared = _far_object(infrared, random)
+    infrared = _blur(infrared, shares, random)
     if random.random() < shares.stripes:
         infrared = _stripes(infrared, random)
     infrared = _noise(infrared, random)
@@ -193,6 +198,20 @@ def _faint(image: Bytes, random: np.random.Generator) -> Bytes:
     """A scene of little contrast, as the gain leaves it while something hot is in sight."""
     mean = image.mean()
     return np.asarray(mean + random.uniform(0.25, 0.8) * (image - mean), np.uint8)
+
+
+def _far_object(image: Bytes, random: np.random.Generator) -> Bytes:
+    """An ellipse of the reserved levels, hot or cold; the rest has what our own gain leaves it."""
+    height, width = image.shape
+    y, x = np.ogrid[:height, :width]
+    rows, columns = random.uniform(0.05, 0.2, 2) * (height, width)
+    across = (y - random.uniform(0, height)) / rows
+    along = (x - random.uniform(0, width)) / columns
+    hot = random.random() < 0.75  # engines and fires are more frequent than ice and sky
+    scene = image * (1 - OBJECT_LEVELS) + (0 if hot else 255 * OBJECT_LEVELS)
+    level = 255 * OBJECT_LEVELS * random.uniform(0, 0.5)
+    shown = np.where(np.hypot(across, along) <= 1, 255 - level if hot else level, scene)
+    return np.asarray(shown, np.uint8)
 
 
 def _enhanced(image: Bytes, random: np.random.Generator) -> Bytes:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import training.data.augmentation
+from segmif.thermal.gain_window import OBJECT_LEVELS
 from training.data.augmentation import (
     MISALIGNMENT,
     Augmentation,
@@ -84,7 +85,9 @@ def test_gain_control_may_stretch_a_faint_scene() -> None:
     assert max(contrasts) > 3 * np.ptp(narrow)
 
 
-@pytest.mark.parametrize("trouble", ["nightfall", "stripes", "faint", "blur", "enhanced"])
+@pytest.mark.parametrize(
+    "trouble", ["nightfall", "stripes", "faint", "far_object", "blur", "enhanced"]
+)
 def test_a_seed_gives_the_same_trouble_again(trouble: str) -> None:
     shares = replace(CALM, **{trouble: 1})
     first, again = (list(runs(shares, *scene())) for _ in range(2))
@@ -128,6 +131,23 @@ def test_faint_infrared_has_less_contrast_at_the_same_places() -> None:
     assert contrast(replace(CALM, faint=1)) < 0.7 * contrast(CALM)
     for visible, infrared in runs(replace(CALM, faint=1), *before):
         assert only_light(before[0], visible) and only_light(before[1], infrared)
+
+
+def test_a_far_object_takes_the_levels_that_the_gain_reserves_for_it() -> None:
+    before = scene()
+    reserved = 255 * OBJECT_LEVELS
+    hot: list[bool] = []
+    shares = replace(CALM, far_object=1)
+    for (seen, infrared), (lit, plain) in zip(
+        runs(shares, *before), runs(CALM, *before), strict=True
+    ):
+        assert np.array_equal(seen, lit)
+        above, below = (plain * (1 - OBJECT_LEVELS) + base for base in (0, reserved))
+        hot.append(bool((infrared == above.astype(np.uint8)).mean() > 0.5))
+        rest = infrared == (above if hot[-1] else below).astype(np.uint8)
+        assert rest.mean() > 0.8
+        assert ((infrared >= 255 - reserved) if hot[-1] else (infrared <= reserved))[~rest].all()
+    assert 0.5 < np.mean(hot) < 1
 
 
 def test_enhanced_infrared_is_mostly_dark_at_the_same_places() -> None:
