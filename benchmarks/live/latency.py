@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +38,30 @@ GSTREAMER = (
     "! avdec_h264 max-threads=1 ! videoconvert"
 )
 WARM_S, SPARE_S = 10, 20
+EVENTS = """
+[[rigs.zones]]
+name = "middle"
+polygon = [[0.3, 0.3], [0.7, 0.3], [0.7, 1], [0.3, 1]]
+
+[[rigs.events]]
+kind = "object"
+name = "intruder"
+zones = ["middle"]
+
+[[rigs.notify]]
+kind = "lines"
+path = "FOLDER/events/"
+"""
+# What a rig does beside fusing, as lines of its settings; FOLDER is one of the run.
+EXTRAS = {
+    "nothing": "memory = false\nobjects = false\n",
+    "memory": "objects = false\n",
+    "objects": "memory = false\n",
+    "events": f"memory = false\n{EVENTS}",
+    "registration": "memory = false\nobjects = false\nregistration = true\n",
+    "unknown": "memory = false\nobjects.unknown = true\n",
+    "all": f"registration = true\nobjects.unknown = true\n{EVENTS}",
+}
 # Reads the number from the canvas at each repaint; kept with the time at which it first showed.
 WATCH = """
 ([bits, block, width, height]) => {
@@ -64,7 +89,7 @@ WATCH = """
 
 
 def main() -> None:
-    """Measure one rate, with and without a recording."""
+    """Measure each rate, with and without a recording, or with each of the extras."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument(
         "--rates", type=IntegerRange(1), nargs="+", default=[10], help="frames a second (10)"
@@ -74,6 +99,9 @@ def main() -> None:
     )
     parser.add_argument("--gst-python", default=GST_PYTHON, metavar="PROGRAM")
     parser.add_argument("--no-recording", action="store_true", help="measure the page alone")
+    parser.add_argument(
+        "--extras", nargs="+", choices=EXTRAS, default=["default"], help="what to measure beside"
+    )
     parser.add_argument("--gstreamer", metavar="FOLDER", help="read by GStreamer; folder of `gi`")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -81,30 +109,30 @@ def main() -> None:
     for rate in options.rates:
         with tempfile.TemporaryDirectory() as folder:
             files = write_videos(Path(folder), rate * (options.seconds + WARM_S + SPARE_S), rate)
-            for recorded in (False, True)[: 1 if options.no_recording else 2]:
-                row = measured(options, files, Path(folder), rate, recorded)
+            recordings = (False, True)[: 1 if options.no_recording else 2]
+            for extras, recorded in product(options.extras, recordings):
+                row = measured(options, files, Path(folder), rate, recorded, extras)
                 print(row, file=sys.stderr)
                 rows.append(row)
     save({"rows": rows}, options.out)
 
 
 def measured(
-    options: argparse.Namespace, files: tuple[Path, Path], folder: Path, rate: int, recorded: bool
+    options: argparse.Namespace,
+    files: tuple[Path, Path],
+    folder: Path,
+    rate: int,
+    recorded: bool,
+    extras: str,
 ) -> dict[str, Any]:
     """One measurement."""
-    sinks = ["--out", str(folder / "recording.mkv")] if recorded else []
     with rtsp_server(PORT, files, folder / "sent.txt", options.gst_python):
         sources = [source(part, options.gstreamer) for part in ("visible", "infrared")]
-        command = [
-            "-m",
-            "service",
-            "run",
-            "--visible",
-            sources[0],
-            "--infrared",
-            sources[1],
-            *sinks,
-        ]
+        config = folder / "rig.toml"
+        sinks = ["FOLDER/recording.mkv"] if recorded else []
+        rig = f"[[rigs]]\nvisible = '{sources[0]}'\ninfrared = '{sources[1]}'\nsinks = {sinks}\n"
+        config.write_text((rig + EXTRAS.get(extras, "")).replace("FOLDER", str(folder)))
+        command = ["-m", "service", "run", "--config", str(config)]
         environment = {"PYTHONPATH": f"{ROOT}:{options.gstreamer}"} if options.gstreamer else None
         with serving(command, environment=environment, log=folder / "log") as server:
             with live_page(server) as page:
@@ -120,6 +148,7 @@ def measured(
         "rate": rate,
         "reader": "GStreamer" if options.gstreamer else "PyAV",
         "recording": recorded,
+        "extras": extras,
         **latencies(seen, sent),
         **drops(before, after),
         "cpu_ms_a_pair": round(1000 * cpu_s / max(after["pairs"]["ok"] - before["pairs"]["ok"], 1)),
