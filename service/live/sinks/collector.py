@@ -2,7 +2,8 @@
 Keeps pairs that are worth labelling, in folders that training and `export-labels` read.
 
 The frames are those that the network saw, in one view. Of a pair that looks like a kept one
-nothing is written. The oldest pairs make room for new ones.
+nothing is written. The oldest pairs make room for new ones. The folder may hold frames of others
+and labels: only what has a report is the collector's, and a pair with a label is kept.
 """
 
 import json
@@ -52,13 +53,13 @@ class Collector:
         try:
             for part in FILES:
                 (settings.path / part).mkdir(parents=True, exist_ok=True)
+            self._names = {path.stem for part in FILES for path in (settings.path / part).iterdir()}
             self._kept = deque(sorted(self._found(), key=lambda each: each.name))
             self._remember()
         except OSError as error:
             words = f"nothing is collected in {shown(settings.path)}: {error.strerror}"
             raise SinkError(words) from None
         self._bytes = sum(each.size for each in self._kept)
-        self._names = {each.name for each in self._kept}
 
     def write(self, result: LiveResult) -> None:
         """Keep a pair if there is a reason; raises SinkError if the disk is full, else OSError."""
@@ -109,20 +110,20 @@ class Collector:
         self._bytes += size
 
     def _free_name(self, stamp_ns: int) -> str:
-        """The stamp, or the next that no kept pair has: two recordings may both begin at 0."""
+        """The stamp, or the next that no pair has: two recordings may both begin at 0."""
         while (name := f"{stamp_ns:019d}") in self._names:
             stamp_ns += 1
         return name
 
     def _make_room(self, size: int) -> None:
-        """Delete the oldest pairs beyond the limits of size and age."""
+        """Delete the oldest pairs beyond the limits of size and age, but for labelled ones."""
         most = self._settings.keep_gb * 1e9 - size
         oldest_s = time.time() - self._settings.keep_days * 86_400
         while self._kept and (self._bytes > most or self._kept[0].written_s < oldest_s):
             gone = self._kept.popleft()
-            self._names.discard(gone.name)
             self._bytes -= gone.size
-            self._delete(gone.name)
+            if not (self._settings.path / "label" / f"{gone.name}.png").exists():
+                self._delete(gone.name)
 
     def _found(self) -> Iterable[Kept]:
         """The pairs of earlier runs; what a killed one left of a pair is deleted."""
@@ -130,8 +131,8 @@ class Collector:
         for part in FILES:
             for torn in (folder / part).glob(".*.part"):
                 torn.unlink(missing_ok=True)
-        names = {path.stem for part in FILES for path in (folder / part).iterdir()}
-        for name in filter(OURS.fullmatch, names):
+        ours = [path.stem for path in (folder / "report").glob("*.json")]
+        for name in filter(OURS.fullmatch, ours):
             paths = [folder / part / f"{name}{suffix}" for part, suffix in FILES.items()]
             if all(path.is_file() for path in paths):
                 facts = [path.stat() for path in paths]
@@ -152,5 +153,6 @@ class Collector:
                 self._seen.add(seen)
 
     def _delete(self, name: str) -> None:
+        self._names.discard(name)
         for part, suffix in reversed(FILES.items()):
             (self._settings.path / part / f"{name}{suffix}").unlink(missing_ok=True)

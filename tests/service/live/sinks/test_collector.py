@@ -100,7 +100,8 @@ def test_the_oldest_make_room_and_a_torn_pair_is_cleared(runtime: Runtime, tmp_p
     sink = opened(tmp_path, every_s=0)
     sink.write(results[0])
     size = sum(path.stat().st_size for path in tmp_path.rglob("*.*"))
-    (tmp_path / "infrared" / f"{START_NS + 1:019d}.png").write_bytes(b"torn")
+    for torn in (f"report/{START_NS + 1:019d}.json", f"infrared/{START_NS + 1:019d}.png"):
+        (tmp_path / torn).write_bytes(b"torn")
     (tmp_path / "visible/holiday.png").write_bytes(b"not ours")
     sink = opened(tmp_path, every_s=0, keep_gb=2.5 * size / 1e9)
     for result in results[1:]:
@@ -111,6 +112,29 @@ def test_the_oldest_make_room_and_a_torn_pair_is_cleared(runtime: Runtime, tmp_p
         assert sorted(path.stem for path in (tmp_path / part).iterdir()) == kept[:2]
     assert read_infrared(tmp_path / f"infrared/{kept[0]}.png").shape == (64, 96)
     assert read_visible(tmp_path / f"visible/{kept[1]}.png").shape == (64, 96, 3)
+
+
+def test_frames_of_others_and_labelled_pairs_are_never_deleted(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    results = [doubtful(r, 20 * number) for number, r in enumerate(make_results(runtime, 4))]
+    others = [f"{START_NS:019d}.png", f"{START_NS - PERIOD_NS:019d}.png"]
+    for name in others:
+        for part in ("visible", "infrared"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            (tmp_path / part / name).write_bytes(b"unpacked from a bag")
+    sink = opened(tmp_path, every_s=0, keep_gb=1e-9)
+    sink.write(results[0])
+    labelled = f"{START_NS + 1:019d}.png"  # the stamp itself is taken
+    (tmp_path / "label").mkdir()
+    (tmp_path / "label" / labelled).write_bytes(b"drawn by hand")
+    for result in results[1:]:
+        sink.write(result)
+    newest = f"{results[-1].stamp_ns:019d}.png"
+    for part in ("visible", "infrared"):
+        assert {path.name for path in (tmp_path / part).iterdir()} == {*others, labelled, newest}
+        for name in others:
+            assert (tmp_path / part / name).read_bytes() == b"unpacked from a bag"
 
 
 def test_a_restart_forgets_no_pair_and_overwrites_none(runtime: Runtime, tmp_path: Path) -> None:
