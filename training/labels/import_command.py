@@ -82,6 +82,7 @@ def main(args: argparse.Namespace) -> int:
     with opened(args.source) as source:
         labels = READERS[args.tool](source, codes)
         found = labels.classes()
+        _check_renaming(renamed, (*found.names, IGNORED))
         names = ClassNames(
             tuple(renamed.get(name, name) for name in found.names),
             {renamed.get(name, name): colour for name, colour in found.colours.items()},
@@ -134,6 +135,15 @@ def _renaming(text: str) -> tuple[str, str]:
     return old, new
 
 
+def _check_renaming(renamed: Mapping[str, str], names: Sequence[str]) -> None:
+    for old in renamed:
+        if old not in names:
+            raise ValueError(
+                f"--rename {old}={renamed[old]}: the export has no class {old!r}, expected one of "
+                f"{', '.join(dict.fromkeys(names))}"
+            )
+
+
 @dataclass
 class _Import:
     """Turns images of a tool into labels of moments, and counts."""
@@ -147,6 +157,7 @@ class _Import:
     pixels: Counter[int] = field(default_factory=Counter)  # by id
     overlapping: int = 0
     boxed: int = 0
+    without_pixels: int = 0  # shapes
 
     def __post_init__(self) -> None:
         self._moments = {_folded(name): name for name in self.pairs.names}
@@ -206,6 +217,11 @@ class _Import:
                 f"{self.boxed} boxes say where objects are, not which pixels they have: what no "
                 "other shape covers in them counts nowhere"
             )
+        if self.without_pixels:
+            lines.append(
+                f"{self.without_pixels} shapes cover no pixel of their image and are left out: "
+                "were they drawn on frames of another size?"
+            )
         lines += [f"left out: {count} times {kind}" for kind, count in left_out.items()]
         return lines
 
@@ -240,6 +256,7 @@ class _Import:
         painted = paint(replace(image, shapes=shapes), self._ids, self.taxonomy.background)
         self.overlapping += painted.overlapping
         self.boxed += painted.boxed
+        self.without_pixels += painted.empty
         found, counts = np.unique(painted.labels, return_counts=True)
         self.pixels.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
         return encode_indexed_png(painted.labels, self.taxonomy.palette, 6)

@@ -52,6 +52,7 @@ class Painted:
     labels: Labels
     overlapping: int = 0  # pixels that shapes of two classes claim; the later shape has them
     boxed: int = 0  # boxes; what no other shape covers in them counts nowhere
+    empty: int = 0  # shapes without a pixel of the image
 
 
 def paint(image: AnnotatedImage, ids: Mapping[str, int], background: int) -> Painted:
@@ -64,7 +65,9 @@ def paint(image: AnnotatedImage, ids: Mapping[str, int], background: int) -> Pai
     painted = Painted(labels)
     covered = np.zeros(labels.shape, bool)
     for shape in image.shapes:
+        covers = False
         for inside, rows, columns in _areas(shape, image):
+            covers |= bool(inside.any())
             id_ = ids[shape.label]
             there, held = labels[rows, columns], covered[rows, columns]
             if shape.is_box:
@@ -74,6 +77,7 @@ def paint(image: AnnotatedImage, ids: Mapping[str, int], background: int) -> Pai
             there[inside] = id_
             held |= inside
         painted.boxed += shape.is_box
+        painted.empty += not covers
     return painted
 
 

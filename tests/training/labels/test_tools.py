@@ -195,6 +195,21 @@ def test_names_are_changed_on_the_way(rig: Path, run: Run, tmp_path: Path) -> No
     assert sorted(np.unique(labels).tolist()) == [BACKGROUND, LIFT, IGNORE]
 
 
+def test_a_renaming_that_meets_no_class_is_refused(rig: Path, run: Run, tmp_path: Path) -> None:
+    to = ("import", "--data", rig, "--out", tmp_path / "back", "--from", "cvat")
+    said = run(*to, cvat(tmp_path, POLYGON, MASK), "--rename", "Person=ignore", fails=True)
+    assert "--rename Person=ignore: the export has no class 'Person', expected one of" in said
+    assert not (tmp_path / "back").exists()
+
+
+def test_shapes_beside_their_image_are_counted(rig: Path, run: Run, tmp_path: Path) -> None:
+    far = {"label": "person", "shape_type": "circle", "points": [[900, 900], [910, 900]]}
+    document = labelme(shapes=[*labelme()["shapes"], far])
+    source = write(tmp_path / "photos/a 1.json", document)
+    to = ("import", "--data", rig, "--out", tmp_path / "back", "--from", "labelme")
+    assert "1 shapes cover no pixel of their image and are left out" in run(*to, source)
+
+
 def test_two_classes_become_one(rig: Path, run: Run, tmp_path: Path) -> None:
     (rig / "dataset.toml").unlink()
     more = ("--rename", "fork lift=thing", "--rename", "person=thing")
