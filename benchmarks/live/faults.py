@@ -4,7 +4,8 @@ A camera that is killed and comes back, and memory over a quarter of an hour.
     python -m benchmarks.live.faults --minutes 15 --out benchmarks/results/live_faults.json
 
 Each camera is a real RTSP server. That of the infrared camera is killed and started again three
-times. A viewer notes every picture. Then the service runs on, and its memory is noted.
+times. A viewer notes every picture, and whether it has both cameras. Then the service runs on, and
+its memory is noted.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import struct
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +29,28 @@ from benchmarks.live.streams import GST_PYTHON, rtsp_server
 from benchmarks.live.videos import write_videos
 from benchmarks.results_file import save
 from benchmarks.service.servers import Server, serving
-from segmif.argument_types import FloatRange
+from segmif.argument_types import FloatRange, IntegerRange
 
 PORTS = 18554, 18556
-RATE = 10
 KILLS, OUTAGE_S, BETWEEN_S = 3, 5.0, 15.0
 SAMPLE_S, SETTLED_S = 10.0, 300.0  # memory: between two samples, and before it is judged
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What a viewer notes of a picture."""
+
+    at_s: float
+    visible_ns: int
+    whole: bool  # both cameras gave a frame
+
+
 class Viewer(threading.Thread):
-    """Asks for one picture after the other and notes when each came, and its stamp."""
+    """Asks for one picture after the other and notes each."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
-        self.seen: list[tuple[float, int]] = []
+        self.seen: list[Picture] = []
         while not httpx.get(f"{server.url}/live").json()["rigs"]:
             time.sleep(0.1)
         self._url = f"ws://127.0.0.1:{server.port}/live/rig"
@@ -54,20 +65,24 @@ class Viewer(threading.Thread):
                     return
                 (length,) = struct.unpack("<I", message[:4])
                 header = json.loads(message[4 : 4 + length])
-                self.seen.append((time.monotonic(), int(header["visible_ns"])))
+                stamp_ns, whole = int(header["visible_ns"]), header["infrared_ns"] is not None
+                self.seen.append(Picture(time.monotonic(), stamp_ns, whole))
 
 
 def main() -> None:
     """Kill, restart, wait, and judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--minutes", type=FloatRange(0.1), default=15)
+    parser.add_argument(
+        "--rate", type=IntegerRange(1), default=10, help="frames a second of each camera (10)"
+    )
     parser.add_argument("--gst-python", default=GST_PYTHON, metavar="PROGRAM")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seconds = 60 * options.minutes + KILLS * (OUTAGE_S + BETWEEN_S) + 60
-        visible, infrared = write_videos(folder, round(RATE * seconds), RATE)
+        visible, infrared = write_videos(folder, round(options.rate * seconds), options.rate)
         sources = f"rtsp://127.0.0.1:{PORTS[0]}/visible", f"rtsp://127.0.0.1:{PORTS[1]}/infrared"
         command = ["-m", "service", "run", "--visible", sources[0], "--infrared", sources[1]]
         with (
@@ -87,7 +102,7 @@ def main() -> None:
         save(
             {
                 "outages": [stall(viewer.seen, *outage) for outage in outages],
-                "stamps_rise": bool((np.diff([ns for _, ns in viewer.seen]) > 0).all()),
+                "stamps_rise": bool((np.diff([each.visible_ns for each in viewer.seen]) > 0).all()),
                 "pictures": len(viewer.seen),
                 "frames": balance(rig),
                 "memory": memory,
@@ -112,15 +127,22 @@ def killed(camera: ExitStack, file: Path, folder: Path, python: str) -> tuple[fl
     return gone, back
 
 
-def stall(seen: list[tuple[float, int]], gone: float, back: float) -> dict[str, float]:
-    """How long no picture came around an outage, and how much of that was not the outage."""
-    before = max(at for at, _ in seen if at <= gone + 1)
-    after = min(at for at, _ in seen if at > before)
+def stall(seen: Sequence[Picture], gone: float, back: float) -> dict[str, float]:
+    """How long a viewer had no picture around an outage, and none of both cameras."""
+    outage_s = back - gone
+    whole_s = longest_gap_s([each.at_s for each in seen if each.whole], gone, back)
     return {
-        "outage_s": round(back - gone, 2),
-        "without_picture_s": round(after - before, 2),
-        "beyond_outage_s": round(after - before - (back - gone), 2),
+        "outage_s": round(outage_s, 2),
+        "without_picture_s": round(longest_gap_s([each.at_s for each in seen], gone, back), 2),
+        "without_both_cameras_s": round(whole_s, 2),
+        "beyond_outage_s": round(whole_s - outage_s, 2),
     }
+
+
+def longest_gap_s(times_s: Sequence[float], gone: float, back: float) -> float:
+    """The longest time between two pictures, from before an outage to the end of the pause."""
+    around = [at for at in times_s if gone - BETWEEN_S / 2 < at < back + BETWEEN_S]
+    return float(np.diff(around).max())
 
 
 def balance(rig: dict[str, Any]) -> dict[str, int]:
@@ -129,13 +151,13 @@ def balance(rig: dict[str, Any]) -> dict[str, int]:
 
     A pair of one camera alone has no frame of the other.
     """
-    pairs, flagged = sum(rig["pairs"].values()), rig["flagged"]
+    pairs, cameras = sum(rig["pairs"].values()), rig["sources"]
+    alone = sum(camera["alone"] for camera in cameras.values())
     return {
         f"{part}_unexplained": camera["frames"]
         - camera["unpaired"]
-        - pairs
-        + flagged.get(f"{part}_missing", 0)
-        for part, camera in rig["sources"].items()
+        - (pairs - alone + camera["alone"])
+        for part, camera in cameras.items()
     } | {"pairs": pairs}
 
 

@@ -1,5 +1,6 @@
 """What a recording of topics and a topic itself share: messages to frames."""
 
+import time
 from typing import Any
 
 from segmif.imaging.image_header import ImageError
@@ -17,7 +18,8 @@ class MessageSource(SourceBase):
     def __init__(self, address: str, part: Part, options: SourceOptions) -> None:
         super().__init__(address)
         self._part = part
-        self._stamps = RisingStamps(options.period_ns, LATE_NS)
+        timer = time.monotonic_ns if self.live else None
+        self._stamps = RisingStamps(options.period_ns, LATE_NS, timer)
         self._stated = StatedCamera(address)
 
     def _frame(

@@ -1,5 +1,6 @@
 """A live source that is opened again when it ends or fails."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -46,7 +47,7 @@ class Reconnecting(SourceBase):
     ) -> None:
         super().__init__(first.address)
         self._source, self._open, self._on_event = first, open_it, on_event
-        self._stamps = RisingStamps(1_000_000, LATE_NS)
+        self._stamps = RisingStamps(1_000_000, LATE_NS, time.monotonic_ns)
         self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, JITTER)
 
     def close(self) -> None:
@@ -78,14 +79,21 @@ class Reconnecting(SourceBase):
     def _connected(self) -> Iterator[SourceFrame]:
         before = self.dropped - self._stamps.late, self.damaged
         restarts, first = self._stamps.restarts, True
-        for frame in self._source.frames():
-            stamp_ns = self._stamps.next(frame.stamp_ns)
-            self.dropped = before[0] + self._source.dropped + self._stamps.late
-            self.damaged = before[1] + self._source.damaged
-            if first:
-                restarted = self._stamps.restarts > restarts
-                self._on_event(SourceEvent("connected", self.address, "", restarted))
-                self._backoff.reset()
-                first = False
-            if stamp_ns is not None:
-                yield frame if stamp_ns == frame.stamp_ns else replace(frame, stamp_ns=stamp_ns)
+        try:
+            for frame in self._source.frames():
+                stamp_ns = self._stamps.next(frame.stamp_ns)
+                self._count(*before)
+                if first:
+                    restarted = self._stamps.restarts > restarts
+                    self._on_event(SourceEvent("connected", self.address, "", restarted))
+                    self._backoff.reset()
+                    first = False
+                if stamp_ns is not None:
+                    yield frame if stamp_ns == frame.stamp_ns else replace(frame, stamp_ns=stamp_ns)
+        finally:
+            self._count(*before)  # what was lost after the last frame
+
+    def _count(self, dropped: int, damaged: int) -> None:
+        """Add what this source and the stamps passed over to the counts before it."""
+        self.dropped = dropped + self._source.dropped + self._stamps.late
+        self.damaged = damaged + self._source.damaged

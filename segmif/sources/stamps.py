@@ -1,5 +1,6 @@
 """Stamps that rise, whatever the times in a recording do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,34 +13,40 @@ class RisingStamps:
     Turns the times of frames into stamps that rise.
 
     A frame up to `late_ns` before the last one is late and has no stamp. A time further back is a
-    clock that starts anew: it goes on one period after the last frame. `period_ns` also stamps
-    frames without a time.
+    clock that starts anew: it goes on one period after the last frame, or, by `clock`, as long
+    after it as passed. `period_ns` also stamps frames without a time.
     """
 
     period_ns: int
     late_ns: int = 0
+    clock: Callable[[], int] | None = None  # of live frames [ns]; it never steps
     late: int = 0  # frames without a stamp
     restarts: int = 0  # of the clock
     last: int | None = None
     _shift_ns: int = 0
+    _came_ns: int = 0  # when the last one did, by `clock`
 
     def next(self, time_ns: int | None) -> int | None:
         """The stamp [ns] of the next frame; None if it came late."""
+        now_ns = self.clock() if self.clock else 0
+        stamp_ns = self._next(time_ns, now_ns - self._came_ns)
+        if stamp_ns is not None:
+            self.last, self._came_ns = stamp_ns, now_ns
+        return stamp_ns
+
+    def _next(self, time_ns: int | None, passed_ns: int) -> int | None:
         if self.last is None:
-            self.last = 0 if time_ns is None else time_ns
-            return self.last
+            return 0 if time_ns is None else time_ns
         if time_ns is None:
-            self.last += self.period_ns
-            return self.last
+            return self.last + self.period_ns
         stamp_ns = time_ns + self._shift_ns
         if stamp_ns <= self.last:
             if self.last - stamp_ns <= self.late_ns:
                 self.late += 1
                 return None
             self.restarts += 1
-            stamp_ns = self.last + self.period_ns
+            stamp_ns = self.last + max(self.period_ns, passed_ns)
             self._shift_ns = stamp_ns - time_ns
-        self.last = stamp_ns
         return stamp_ns
 
 

@@ -120,7 +120,8 @@ class VideoSource(SourceBase):
         try:
             stream = self._stream(container)
             clock = ArrivalClock(self._has_wall_clock(), self._warn) if self.live else None
-            stamps = RisingStamps(_period_ns(stream, self._options), LATE_NS if self.live else 0)
+            late_ns, timer = (LATE_NS, time.monotonic_ns) if self.live else (0, None)
+            stamps = RisingStamps(_period_ns(stream, self._options), late_ns, timer)
             facts = None if self.live else facts_of(container.metadata)
             number = 0
             # Closed before the container: a thread may read that.

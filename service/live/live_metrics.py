@@ -1,11 +1,13 @@
 """Counters of the rigs, for Prometheus; the operator chooses the rigs, so labels are few."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from segmif.sources.frame import Part
 
 from .events.event_metrics import event_metrics
 
@@ -48,17 +50,6 @@ class LiveMetrics(Collector):
             "Pairs by outcome: ok, late (a newer one came), skipped, or the kind of the error",
             labels=["rig", "outcome"],
         )
-        frames = CounterMetricFamily(
-            "segmif_live_frames", "Frames that came", labels=["rig", "camera"]
-        )
-        unpaired = CounterMetricFamily(
-            "segmif_live_unpaired_frames",
-            "Frames that found no partner",
-            labels=["rig", "camera"],
-        )
-        reconnects = CounterMetricFamily(
-            "segmif_live_reconnects", "Times a source was lost", labels=["rig", "camera"]
-        )
         connected = GaugeMetricFamily(
             "segmif_live_connected", "1 while a source gives frames", labels=["rig", "camera"]
         )
@@ -77,18 +68,48 @@ class LiveMetrics(Collector):
             for outcome, count in (rig.outcomes.copy() | {"late": rig.queue.counts.late}).items():
                 pairs.add_metric([name, outcome], count)
             for part, camera in rig.cameras.items():
-                frames.add_metric([name, part], camera.frames)
-                unpaired.add_metric([name, part], rig.queue.unpaired[part])
-                reconnects.add_metric([name, part], camera.reconnects)
                 connected.add_metric([name, part], camera.connected)
             for flag, count in rig.flags.copy().items():
                 flagged.add_metric([name, flag], count)
             level.add_metric([name], rig.ladder.place)
             for sink in rig.sinks:
                 dropped.add_metric([name, sink.sink.name], sink.dropped)
-        yield from (pairs, flagged, frames, unpaired, reconnects, connected, level, dropped)
+        yield from (pairs, flagged, connected, level, dropped)
+        yield from _of_cameras(self._rigs)
         yield _moved(self._rigs)
         yield from event_metrics({name: rig.events for name, rig in list(self._rigs.items())})
+
+
+# Counters of each camera, by the end of their names.
+OF_CAMERAS: Mapping[str, tuple[str, Callable[["RigPipeline", Part], int]]] = {
+    "frames": ("Frames that came", lambda rig, part: rig.cameras[part].frames),
+    "unpaired_frames": (
+        "Frames that found no partner",
+        lambda rig, part: rig.queue.unpaired[part],
+    ),
+    "alone_pairs": (
+        "Pairs without the other camera, which gave nothing new",
+        lambda rig, part: rig.queue.counts.alone[part],
+    ),
+    "dropped_frames": (
+        "Frames that a source passed over: a newer one was there, or they came late",
+        lambda rig, part: rig.cameras[part].source.dropped,
+    ),
+    "damaged": (
+        "Packets or files that could not be decoded",
+        lambda rig, part: rig.cameras[part].source.damaged,
+    ),
+    "reconnects": ("Times a source was lost", lambda rig, part: rig.cameras[part].reconnects),
+}
+
+
+def _of_cameras(rigs: Mapping[str, "RigPipeline"]) -> Iterator[Metric]:
+    for name, (says, count) in OF_CAMERAS.items():
+        family = CounterMetricFamily(f"segmif_live_{name}", says, labels=["rig", "camera"])
+        for rig_name, rig in list(rigs.items()):
+            for part in rig.cameras:
+                family.add_metric([rig_name, part], count(rig, part))
+        yield family
 
 
 def _moved(rigs: Mapping[str, "RigPipeline"]) -> Metric:

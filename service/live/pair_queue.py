@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from time import monotonic
 from typing import get_args
@@ -51,6 +51,7 @@ class Counts:
     """What became of the pairs of one rig."""
 
     paired: int = 0
+    alone: Counter[Part] = field(default_factory=Counter)  # pairs that a camera made alone
     late: int = 0  # pairs that newer ones replaced while they waited, or with a stamp gone by
 
 
@@ -101,9 +102,13 @@ class PairQueue:
 
     @property
     def unpaired(self) -> dict[Part, int]:
-        """Frames of each camera that found no partner."""
+        """Frames of each camera that found no partner; at the end also those that still wait."""
         matched = self._matcher.visible_unpaired, self._matcher.infrared_unpaired
-        return {part: n + self._passed_over[part] for part, n in zip(PARTS, matched, strict=True)}
+        ended = self._ended == set(PARTS)
+        return {
+            part: n + self._passed_over[part] + ended * self._waiting(part)
+            for part, n in zip(PARTS, matched, strict=True)
+        }
 
     @property
     def lone(self) -> Part | None:
@@ -150,6 +155,8 @@ class PairQueue:
                 self._match(part, arrived)
             elif self._from_start:
                 self._hold(part, arrived)
+            else:
+                self._passed_over[part] += 1
             self._changed.notify_all()
 
     async def end(self, part: Part) -> None:
@@ -174,10 +181,13 @@ class PairQueue:
 
     def _has_room(self, part: Part) -> bool:
         """Whether neither this camera is too far ahead nor too many pairs wait."""
-        held = sum(of == part for of, _ in self._held)
-        ahead = self._matcher.waiting(part) + held >= WAITING_FRAMES - 1
+        ahead = self._waiting(part) >= WAITING_FRAMES - 1
         other_ended = bool(self._ended - {part})
         return len(self._pairs) < WAITING_PAIRS and (not ahead or other_ended)
+
+    def _waiting(self, part: Part) -> int:
+        """Frames of a camera that wait for a partner."""
+        return self._matcher.waiting(part) + sum(of == part for of, _ in self._held)
 
     def _hold(self, part: Part, arrived: Arrived) -> None:
         """Keep the frames of the camera that began first until the other one begins."""
@@ -190,7 +200,10 @@ class PairQueue:
             return
         if not self._held:
             self._began_ns = arrived[1].stamp_ns
-        self._held = [*self._held, (part, arrived)][-WAITING_FRAMES:]
+        self._held.append((part, arrived))
+        if len(self._held) > WAITING_FRAMES:
+            self._held.pop(0)
+            self._passed_over[part] += 1
 
     def _match(self, part: Part, arrived: Arrived) -> None:
         take = self._matcher.visible if part == "visible" else self._matcher.infrared
@@ -226,6 +239,8 @@ class PairQueue:
         self._newest_ns = stamp_ns
         self.skew_ns = None if pair.lone else stamps["infrared"] - stamps["visible"]
         self.counts.paired += 1
+        if pair.lone:
+            self.counts.alone[pair.lone] += 1
         if not self._takes(pair):
             return
         self._pairs.append(pair)

@@ -64,11 +64,11 @@ class RigPipeline:
         self.latency_s: float | None = None  # of the last result, from the visible frame's arrival
         self.ended = False  # both sources have
         self._offset = OffsetFinder() if settings.offset_ms == "motion" else None
-        self.cameras = {
+        self.cameras: dict[Part, CameraReader] = {
             part: CameraReader(part, open_it, self._put, settings.name, opened.clock, self._look)
             for part, open_it in opened.sources.items()
         }
-        self.queue = PairQueue(
+        self.queue: PairQueue = PairQueue(
             settings.offset_ns,
             None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
             lossless=lossless,
@@ -106,11 +106,12 @@ class RigPipeline:
 
     @property
     def failed(self) -> bool:
-        """Whether a pair, a source or a sink failed."""
+        """Whether a pair, a source or a sink failed; of recordings, whether one is damaged."""
         pairs = self.outcomes.keys() - {"ok", "skipped"}
-        nothing = self._lossless and not self.outcomes["ok"]
-        lost = any(camera.error for camera in self.cameras.values())
-        return bool(nothing or pairs or self.sink_errors or lost or self.events.failed)
+        cameras = self.cameras.values()
+        partly = not self.outcomes["ok"] or any(camera.source.damaged for camera in cameras)
+        lost = (self._lossless and partly) or any(camera.error for camera in cameras)
+        return bool(pairs or lost or self.sink_errors or self.events.failed)
 
     async def run(self) -> None:
         """Read and process until both cameras have ended."""

@@ -4,6 +4,7 @@ from ..schemas.events import NotifierState, ZoneState
 from ..schemas.live_state import RigState, SinkState, SourceState
 from .camera_reader import CameraReader
 from .events.delivery import Delivery
+from .pair_queue import PairQueue
 from .rig_pipeline import RigPipeline
 
 
@@ -25,10 +26,7 @@ def rig_state(rig: RigPipeline) -> RigState:
         lone=rig.lone,
         error=rig.last_error,
         savable=rig.rig_file.savable,
-        sources={
-            part: _source_state(camera, rig.queue.unpaired[part])
-            for part, camera in rig.cameras.items()
-        },
+        sources={part: _source_state(camera, rig.queue) for part, camera in rig.cameras.items()},
         sinks=[
             SinkState(
                 name=thread.sink.name,
@@ -51,6 +49,10 @@ def summary(state: RigState) -> str:
     unpaired = ", ".join(f"{s.unpaired} {part}" for part, s in state.sources.items() if s.unpaired)
     if unpaired:
         parts.append(f"without a partner: {unpaired}")
+    for part, source in state.sources.items():
+        for what in ("damaged", "dropped"):
+            if count := getattr(source, what):
+                parts.append(f"{part}: {count} {what}")
     parts += [f"{sink.name}: {sink.dropped} dropped" for sink in state.sinks if sink.dropped]
     return f"pairs: {'; '.join(parts)}"
 
@@ -66,13 +68,16 @@ def _notifier_state(delivery: Delivery) -> NotifierState:
     )
 
 
-def _source_state(camera: CameraReader, unpaired: int) -> SourceState:
+def _source_state(camera: CameraReader, queue: PairQueue) -> SourceState:
     return SourceState(
         address=camera.source.address,
         state=camera.state,
         rate=round(camera.rate, 2),
         frames=camera.frames,
-        unpaired=unpaired,
+        unpaired=queue.unpaired[camera.part],
+        alone=queue.counts.alone[camera.part],
+        dropped=camera.source.dropped,
+        damaged=camera.source.damaged,
         reconnects=camera.reconnects,
         error=camera.error,
     )

@@ -15,6 +15,13 @@ class SourceState(BaseModel):
     rate: float = Field(description="frames a second over the last 30")
     frames: int
     unpaired: int = Field(description="frames that found no partner")
+    alone: int = Field(
+        default=0, description="pairs without the other camera, which gave nothing new"
+    )
+    dropped: int = Field(
+        default=0, description="frames passed over: a newer one was there, or they came late"
+    )
+    damaged: int = Field(default=0, description="packets or files that could not be decoded")
     reconnects: int = Field(description="times the source was lost")
     error: str | None = Field(description="why it was lost last")
 

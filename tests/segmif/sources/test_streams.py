@@ -211,6 +211,7 @@ class Scripted:
     def frames(self) -> Iterator[SourceFrame]:
         for stamp_ns in self.stamps:
             yield SourceFrame(np.zeros((2, 2), np.uint8), stamp_ns)
+        self.dropped, self.damaged = 1, 5  # after the last frame
         raise SourceError("the cable is out")
 
     def close(self) -> None:
@@ -251,3 +252,26 @@ def test_stamps_go_on_if_a_camera_starts_its_clock_again(monkeypatch: pytest.Mon
         False,
     ]
     assert [one.why for one in events if one.kind == "lost"] == ["the cable is out"] * 2
+
+
+def test_a_camera_that_starts_its_clock_again_stays_in_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("segmif.sources.reconnect.FIRST_PAUSE_S", 0.001)
+    hour = 3600 * 10**9
+    scripts = iter([[hour], [0, 40]])
+    source = reconnecting(lambda: Scripted(next(scripts)), lambda event: None)
+    given = source.frames()
+    before, began_ns = next(given), time.monotonic_ns()
+    time.sleep(0.2)  # it is away, and the other camera's clock goes on
+    after, most_ns = next(given), time.monotonic_ns() - began_ns
+    assert 0.2e9 <= after.stamp_ns - before.stamp_ns <= most_ns + 0.05e9
+    assert next(given).stamp_ns - after.stamp_ns == 40
+
+
+def test_what_a_camera_lost_before_it_broke_off_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segmif.sources.reconnect.FIRST_PAUSE_S", 0.001)
+    scripts = iter([[1, 2], [3], [4]])
+    source = reconnecting(lambda: Scripted(next(scripts)), lambda event: None)
+    assert len(list(itertools.islice(source.frames(), 4))) == 4
+    assert (source.dropped, source.damaged) == (2, 10)

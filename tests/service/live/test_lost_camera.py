@@ -130,6 +130,12 @@ async def test_stamps_rise_when_the_visible_camera_comes_back() -> None:
     assert stamps == sorted(set(stamps))
     counts = queue.unpaired, queue.counts
     assert sum(queue.unpaired.values()) > 0, counts
+    assert queue.counts.alone == {"infrared": 19}
+    for part in ("visible", "infrared"):
+        await queue.end(part)  # type: ignore[arg-type]
+    pairs_made = queue.counts.paired + queue.counts.late
+    assert 32 - queue.unpaired["visible"] == pairs_made - 19  # each frame is in one count
+    assert 60 - queue.unpaired["infrared"] == pairs_made
 
 
 def test_infrared_alone_at_half_size_has_boxes_in_the_pixels_of_its_view(

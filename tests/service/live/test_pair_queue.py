@@ -70,6 +70,23 @@ async def test_a_recording_that_begins_later_does_not_stop_the_other() -> None:
     assert queue.unpaired["visible"] == 150
 
 
+async def test_frames_that_still_wait_at_the_end_are_counted() -> None:
+    queue = PairQueue(lossless=True)
+    visible, infrared = [i * 40.0 for i in range(80)], [i * 40.0 for i in range(30)]
+    filling = asyncio.gather(fill(queue, "visible", visible), fill(queue, "infrared", infrared))
+    assert len(await asyncio.wait_for(drain(queue), 10)) == 30
+    await filling
+    assert queue.unpaired == {"visible": 50, "infrared": 0}
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+async def test_frames_before_the_offset_is_known_are_counted(from_start: bool) -> None:
+    queue = PairQueue(None, from_start=from_start)
+    await fill(queue, "visible", [i * 40.0 for i in range(50)])
+    await queue.end("infrared")
+    assert queue.unpaired == {"visible": 50, "infrared": 0}
+
+
 async def test_a_recording_that_ends_early_does_not_stop_the_other() -> None:
     queue = PairQueue(lossless=True)
     filling = asyncio.gather(

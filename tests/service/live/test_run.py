@@ -194,6 +194,21 @@ def test_recordings_that_never_pair_fail_and_say_why(
     assert said in ended.stderr
 
 
+def test_what_a_recording_lost_is_counted_and_a_damaged_file_fails(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    for part, frames in (("visible", 40), ("infrared", 6)):
+        (tmp_path / part).mkdir()
+        for number in range(frames):
+            picture = np.random.default_rng(number).integers(0, 256, (64, 96), np.uint8)
+            write_png(tmp_path / part / f"{number}.png", picture)
+    (tmp_path / "infrared" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    ended = run_once(stand_in_weights, tmp_path, "--visible", "visible", "--infrared", "infrared")
+    assert ended.returncode == 1, ended.stderr
+    assert "5 ok" in ended.stderr
+    assert "without a partner: 35 visible; infrared: 1 damaged" in ended.stderr
+
+
 def test_a_recording_that_is_there_is_not_replaced_and_nothing_starts(
     stand_in_weights: Path, tmp_path: Path
 ) -> None:
