@@ -86,6 +86,8 @@ class MqttSettings(_Notifier):
     def _no_wildcard(cls, topic: str) -> str:
         if set(topic) & set("+#\0"):
             raise ValueError("a topic that is published to has no + and no #")
+        if set(topic.replace("{rig}", "")) & set("{}"):
+            raise ValueError("expected no braces but {rig}, which becomes the name of the rig")
         return topic
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from ..live_result import LiveResult
 from .delivery import Delivery, Notifier
 from .notify_settings import NotifierSettings
 from .rules import ObjectRule, Rule, TemperatureRule, WarmRule, Zone
+from .view import View
 from .watch import EventWatch
 
 RECENT = 20  # events that the page lists
@@ -45,6 +46,7 @@ class RigEvents:
         ]
         self._watch = EventWatch(rig, rules, zones)
         self._rig, self._lossless = rig, lossless
+        self._size: tuple[int, int] | None = None  # (H, W) of the view
         self._lock = Lock()  # results and cameras are looked at in two threads
         self._seen_s = monotonic()  # when the last result came
 
@@ -72,6 +74,7 @@ class RigEvents:
         with self._lock:
             before = self._watch.active
             try:
+                self._check_zones(View(result, {zone.name: zone for zone in self.zones}))
                 events = self._watch.see(result)
             except Exception:  # a fault of ours must not cost the result
                 logger.exception("%s: events of pair %d", self._rig, result.sequence)
@@ -79,6 +82,16 @@ class RigEvents:
             self._tell(events)
             in_event = before or self._watch.active or bool(events)
         return replace(result, events=tuple(events), in_event=in_event)
+
+    def _check_zones(self, view: View) -> None:
+        """Warn of zones without a pixel of the view, once for each size that it has."""
+        if view.size == self._size:
+            return
+        self._size = height, width = view.size
+        for name in view.zones:
+            if not view.mask(name, view.size).any():
+                words = "lies outside the view, so nothing happens in it: state its corners within"
+                logger.warning("%s: zone %s %s %dx%d", self._rig, name, words, width, height)
 
     async def watch_cameras(self, lost: Callable[[], Mapping[str, bool]]) -> None:
         """Look at the cameras from time to time; never ends. `lost` says which are."""

@@ -44,7 +44,9 @@ class Zone(_Settings):
                     f"zone {self.name}: {place:g} is outside 0 to {largest:g} ({self.units}){hint}"
                 )
         if cv2.contourArea(np.array(self.polygon, np.float32)) <= 0:
-            raise ValueError(f"zone {self.name}: its corners lie on a line")
+            raise ValueError(
+                f"zone {self.name}: it has no area: its corners lie on a line, or its edges cross"
+            )
         return self
 
 

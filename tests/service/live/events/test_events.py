@@ -279,6 +279,10 @@ def test_the_settings_of_the_guide_are_taken(
             "event a needs objects, and objects is false",
         ),
         ('[[rigs.events]]\nkind = "temperature"\nname = "a"\n', "state above_c or below_c"),
+        (
+            '[[rigs.notify]]\nkind = "mqtt"\nurl = "mqtt://127.0.0.1"\ntopic = "a/{zone}"\n',
+            "expected no braces but {rig}",
+        ),
     ],
 )
 def test_what_can_be_no_event_is_refused_in_a_sentence(
@@ -296,6 +300,19 @@ def test_what_can_be_no_event_is_refused_in_a_sentence(
     words = ["run", "--weights", str(stand_in_weights), "--once", "--config", str(file)]
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_zone_outside_the_view_is_said_once(stand_in_weights: Path, tmp_path: Path) -> None:
+    source = "synthetic:160x96@10,frames=3"
+    cameras = f'[[rigs]]\nname = "gate"\nvisible = "{source}"\ninfrared = "{source}"\n'
+    far = (
+        '[[rigs.zones]]\nname = "far"\nunits = "pixels"\npolygon = [[200, 0], [300, 0], [300, 9]]\n'
+    )
+    rule = '[[rigs.events]]\nkind = "object"\nname = "a"\nzones = ["far", "road"]\n'
+    ended = run_once(stand_in_weights, tmp_path, cameras + ZONES + far + rule)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("gate: zone far lies outside the view") == 1
+    assert ended.stderr.count("state its corners within 160x96") == 1
 
 
 def test_a_camera_that_is_lost_is_an_event_and_all_is_counted(
