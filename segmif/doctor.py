@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         help="port that the service is to take (SEGMIF_PORT, else 8000)",
     )
     args = parser.parse_args(arguments)
-    findings = examine(args.port or _stated_port())
+    findings = examine(args.port or _stated_port(parser))
     failed = [name for name, finding in findings.items() if finding.state == "failed"]
     if args.json:
         checks = [{"name": name, **asdict(finding)} for name, finding in findings.items()]
@@ -276,9 +276,14 @@ def _wanting(requirement: Requirement) -> str:
     return ""
 
 
-def _stated_port() -> int:
+def _stated_port(parser: argparse.ArgumentParser) -> int:
     stated = os.environ.get("SEGMIF_PORT", "")
-    return int(stated) if stated.isdecimal() else 8000
+    if not stated or "://" in stated:  # Kubernetes sets an address for a Service called segmif
+        return 8000
+    try:
+        return IntegerRange(0, 65535)(stated)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"SEGMIF_PORT: {error}")
 
 
 def _lines(findings: dict[str, Finding]) -> Iterator[str]:

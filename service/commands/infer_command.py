@@ -18,6 +18,7 @@ from ..live.sinks.sink_error import SinkError
 from ..pipeline.decoder.pool import open_decoder
 from ..pipeline.infer import PairRules
 from ..pipeline.pair_jobs import NetworkHere
+from ..scheduler.dispatcher import BOTH_CORRECT
 from ..scheduler.model_loading import LoadedModel, hangs, load_model, too_slow
 from ..schemas.pair_options import Policy
 from ..server.process_limits import limit_threads
@@ -76,6 +77,8 @@ def check_infer(options: argparse.Namespace) -> None:
         raise ValueError(f"--list names all recordings: leave out --{stated[0]}")
     if not options.list and len(stated) < len(COLUMNS):
         raise ValueError("segmif infer needs --visible, --infrared and --out, or --list")
+    if options.refine and options.registration:
+        raise ValueError(BOTH_CORRECT)
 
 
 def infer(options: argparse.Namespace, settings: Settings) -> int:

@@ -47,6 +47,17 @@ def test_a_failed_check_has_its_remedy_and_an_exit_code(
     assert "numpy is missing" in text and "-> pip install" in text
 
 
+@pytest.mark.parametrize("stated", ["abc", "99999"])
+def test_a_port_of_the_environment_that_is_none_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stated: str
+) -> None:
+    monkeypatch.setenv("SEGMIF_PORT", stated)
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor"])
+    said = capsys.readouterr().err
+    assert f"SEGMIF_PORT: '{stated}' is no whole number from 0 to 65535" in said
+
+
 def test_a_check_that_hangs_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "check_python", lambda: time.sleep(5))
     found = doctor.examine(0, limit_s=0.2)["Python"]

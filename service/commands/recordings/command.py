@@ -21,7 +21,7 @@ from ...pipeline.pair_jobs import Network
 from ..infer_report import Summary
 from ..pairing_flags import add_pairing_arguments
 from .infer_recording import infer_recording
-from .open_recording import BAG, PictureChoice, RecordingOptions, open_recording
+from .open_recording import BAG, VIDEOS, PictureChoice, RecordingOptions, open_recording
 
 LARGEST_MS = 1e13  # a recording may count from 1970, and the other one from its start
 SOURCES = ("visible", "infrared")
@@ -103,11 +103,22 @@ def read_list(path: Path) -> list[dict[str, str]]:
     if not rows:
         raise ValueError(f"{shown(path)} lists nothing: expected {', '.join(COLUMNS)}")
     outs = [row["out"] for row in rows]
-    if twice := sorted({out for out in outs if outs.count(out) > 1}):
-        raise ValueError(f"{shown(path)}: {shown(twice[0])} is the output of two recordings")
+    reports = [_reported_beside(Path(out)) for out in outs]
+    for out, report in zip(outs, reports, strict=True):
+        if reports.count(report) > 1:
+            raise ValueError(
+                f"{shown(path)}: {shown(out)} is the output of two recordings: name another, and "
+                "not by the suffix alone, since their reports would have one name"
+            )
     named = (local_path(row[name]) for row in rows for name in SOURCES)
     check_spared(map(Path, outs), filter(None, named))
     return rows
+
+
+def _reported_beside(out: Path) -> tuple[Path, bool]:
+    """What two outputs have in common if their reports are one file."""
+    is_file = out.suffix.lower() in (*VIDEOS, BAG)
+    return (out.with_suffix("") if is_file else out).resolve(), is_file
 
 
 def infer_each(rows: list[dict[str, str]], infer: Callable[[argparse.Namespace], Summary]) -> bool:

@@ -486,6 +486,19 @@ def test_many_recordings_and_a_bad_one(
     assert {path.name for path in tmp_path.glob("[ab].*")} == made
 
 
+@pytest.mark.parametrize("other", ["a.mkv", "b/../a.mkv", "a.mp4", "a.MKV"])
+def test_two_recordings_of_a_list_have_two_outputs_and_reports(
+    stand_in_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str
+) -> None:
+    listed, source = tmp_path / "list.csv", '"synthetic:64x48,frames=2"'
+    rows = [f"{source},{source},{tmp_path / out}\n" for out in ("a.mkv", other)]
+    listed.write_text("visible,infrared,out\n" + "".join(rows))
+    flags = [f"--list={listed}", f"--weights={stand_in_weights}", "--overwrite"]
+    assert main(["infer", *flags]) == 2
+    assert "is the output of two recordings: name another" in capsys.readouterr().err
+    assert not list(tmp_path.glob("a.*"))
+
+
 @pytest.mark.parametrize("offset", ["start", "-1700000000000"])
 def test_a_folder_pairs_with_a_video_whose_clock_differs(
     infer: Infer, videos: Path, tmp_path: Path, offset: str
@@ -548,6 +561,7 @@ def test_two_processes_do_not_write_one_output(
         (["--frames", "--picture=mosaic"], "mosaic is for a video"),
         (["--visible=synthetic:64x48,frames=2", "--offset-ms=1e6"], "no pairs: the nearest infr"),
         (["--list=x.csv"], "--list names all recordings: leave out --visible"),
+        (["--refine", "--registration"], "refine and registration both correct what pairs show"),
         (["--out="], "segmif infer needs --visible, --infrared and --out, or --list"),
     ],
 )
