@@ -116,7 +116,7 @@ def clock_offset(
         )
     lag = best - (len(infrared) - 1) + _parabola_peak(r, best)
     slope = np.gradient((visible - visible.mean()) / visible.std(), step)
-    noise = (1 - r[best] ** 2) / r[best] ** 2
+    noise = max(0.0, 1 - r[best] ** 2) / r[best] ** 2  # rounding takes r beyond 1
     frames = min(len(visible_ns), len(infrared_ns))
     std = float(np.sqrt(noise / (frames * (slope**2).mean())))
     starts = int(visible_ns[0]) - int(infrared_ns[0])
