@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import wave
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from segmif.geometry.cameras import Camera, Rig
 from segmif.geometry.rig import write_rig
 from segmif.imaging import codecs
 from service.__main__ import main
-from tests import forked
+from tests.service.conftest import hear_ctrl_c
 from tests.service.live.test_ros_topics import COUNT as BAG_COUNT
 from tests.service.live.test_ros_topics import (
     PERIOD_NS,
@@ -35,6 +36,7 @@ from tests.service.live.test_ros_topics import (
     write_bag,
 )
 
+ROOT = Path(__file__).parents[3]
 SHAPE, COUNT, RATE = (48, 64), 90, 25
 CENTRE = np.array([[0.0, 0, 32], [0, 0, 24], [0, 0, 0]])
 STAMPS = [n * 10**9 // RATE for n in range(COUNT)]
@@ -199,8 +201,9 @@ main()
 
 def killed(arguments: list[str], after: int) -> None:
     """Run the command in a process that is killed once it has written so many lines."""
-    ended = forked.run(["-c", KILLED, str(after), *arguments])
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    words = [sys.executable, "-c", KILLED, str(after), *arguments]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -373,8 +376,13 @@ def test_an_interrupted_run_says_what_is_kept(
     words = command(stand_in_weights, out, endless, endless)
     report = tmp_path / "out.report.jsonl"
     until = time.monotonic() + 60
-    python_words = ["-m", "service", *words]
-    with forked.Forked[str](python_words, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    ) as running:
         while not (report.exists() and report.stat().st_size) and time.monotonic() < until:
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
@@ -442,7 +450,12 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(
         "import resource, sys; from service.__main__ import main;"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({half}, {half})); sys.exit(main())"
     )
-    ended = forked.run(["-c", code, *command(stand_in_weights, out, *both, "--codec=ffv1")])
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command(stand_in_weights, out, *both, "--codec=ffv1")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert ended.returncode == 2
     assert "out.mkv cannot be written (File too large): make room" in ended.stderr
     assert not out.exists()

@@ -24,7 +24,6 @@ from websockets.typing import Subprotocol
 from segmif.imaging import codecs
 from segmif.imaging.codecs import write_png
 from service.__main__ import main
-from tests import forked
 from tests.service.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -226,8 +225,16 @@ def test_a_recording_that_is_there_is_not_replaced_and_nothing_starts(
 
 
 def run_once(weights: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = ["-m", "service", "run", "--weights", str(weights), "--once", *flags]
-    return forked.run([*command, "--port", str(free_port())], cwd=folder, timeout=60)
+    command = [sys.executable, "-m", "service", "run", "--weights", str(weights), "--once", *flags]
+    return subprocess.run(
+        [*command, "--port", str(free_port())],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_rig_has_its_tint_and_the_flag_is_for_the_others(
@@ -252,11 +259,18 @@ def test_clocks_differ_and_rates_too(stand_in_weights: Path, tmp_path: Path) -> 
             tmp_path / "visible" / f"{stamp_ns}.png", np.full((64, 96, 3), 99, np.uint8)
         )
     flags = [
-        *("--visible", "visible", "--infrared", "synthetic:96x64@9,frames=18"),
-        *("--offset-ms", "start", "--out", "lines.jsonl"),
+        *("--visible", "visible", "--infrared", "synthetic:96x64@9,frames=18", "--once"),
+        *("--offset-ms", "start", "--out", "lines.jsonl", "--port", str(free_port())),
     ]
-    ended = run_once(stand_in_weights, tmp_path, *flags)
-    assert ended.returncode == 0, ended.stderr
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "run", "--weights", str(stand_in_weights), *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
     lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     pairs = [line["report"]["pair"] for line in lines]
     assert len(pairs) > 14 and pairs[0]["skew_ms"] == 0
