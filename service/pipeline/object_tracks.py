@@ -35,7 +35,7 @@ class ObjectTracks:
         with self._lock:
             now, kinds = _array(boxes), np.array(classes, np.int64)
             same = kinds[:, None] == self._classes[None]
-            overlaps = np.where(same, _iou(now, self._boxes), 0.0)
+            overlaps = np.where(same, iou(now, self._boxes), 0.0)
             tracks = self._assign(overlaps)
             self._remember(tracks, kinds, now)
             return tracks
@@ -89,7 +89,7 @@ def _array(boxes: Iterable[Box]) -> NDArray[np.float64]:
     return np.array(list(boxes), np.float64).reshape(-1, 4)
 
 
-def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Intersection over union of boxes (n, 4) and (m, 4): (n, m)."""
     ends = [
         np.minimum.outer(one[:, k] + one[:, k + 2], other[:, k] + other[:, k + 2]) for k in (0, 1)

@@ -21,7 +21,7 @@ UNKNOWN = False  # whether unknown objects are looked for unless somebody states
 class UnknownRules:
     """What counts as an unknown object."""
 
-    contrast: float = 40  # mean levels of 255 above its surroundings in infrared
+    contrast: float = 12  # mean levels of 255 above its surroundings: four times usual noise
     min_area: int = 128  # pixels of the visible frame
     speed: float = 0.015  # widths of the view a second, beyond the camera's motion
 

@@ -1,5 +1,6 @@
-"""Whether a warm region moved by itself: its place was not warm before, and what it left is not."""
+"""Which warm pixels moved by themselves: by dense flow beyond the camera's motion."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -11,14 +12,22 @@ from numpy.typing import NDArray
 from segmif.temporal.camera_motion import Points, Similarity, camera_motion, corners_of
 from segmif.thermal.surroundings import level_and_deviation
 
-from .warm_regions import Box, Bytes, WarmRegion
+from .objects import UnknownRules
+from .warm_regions import Bytes, WarmPicture, WarmRegion
 
-OFF = 5  # [small px] side of the window within which a misplaced pixel is nothing new
-LEAST_CHANGED = 0.1  # share of a region's pixels that must be new, and as many left behind
-LEAST_PIXELS = 4  # [small px] of either
-BESIDE = 0.12  # of the width, around a region: what it left lies there
-MOST_CHANGED = 0.15  # of the view; beyond it the picture changed, not a thing in it
+LEAST_SIDE = 16  # [small px] of a picture: flow needs a few patches
+NOISE = 1.5  # [small px] deviation of the blur before the flow
+LEAST_PX = 1.5  # [small px] of a motion; less may be an error of the camera's
+INSIDE = 5  # [small px] side of the window that must have been in the view
+CHANGED = 0.4  # of a region's contrast: a pixel that changes by less is neither new nor left
+LEAST_CHANGED = 0.06  # share of a region's pixels that must be new, and as many left behind
+LEFT_OVER = 0.6  # of the change, once the region is put back where it was
+MOST_CHANGED = 0.15  # of the view, by `MUCH` levels; beyond it the picture changed, not a thing
+MUCH = 20
 GAINS = 0.7, 1.4  # of a gain control between two looks
+
+Flow = NDArray[np.float32]
+Vector = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -26,74 +35,110 @@ class Look:
     """A pair as later ones look back at it, in small pictures (h, w)."""
 
     stamp_ns: int
-    infrared: Bytes
+    picture: WarmPicture
     guide: Bytes  # mean of both cameras: what either shows guides the camera's motion
-    warm: tuple[Box, ...]  # the regions that may move by themselves
 
     @cached_property
     def corners(self) -> Points:
-        """Corners of the guide (n, 1, 2)."""
-        return corners_of(self.guide, self.warm)
+        """Corners of the guide (n, 1, 2), without what is warm: that may move by itself."""
+        boxes = [each.box for each in self.picture.regions(self.picture.warm, 1)]
+        return corners_of(self.guide, boxes)
+
+    @cached_property
+    def blurred(self) -> Bytes:
+        """Infrared (h, w) with less noise."""
+        return _blurred(self.picture.infrared)
 
 
 @dataclass(frozen=True)
-class Change:
-    """What changed from one look to a later one, beyond the camera's own motion."""
+class Sighting:
+    """A warm region that moved by itself."""
 
-    camera: Similarity  # (2, 3): from places then to places now
-    new: NDArray[np.bool_]  # (h, w): warmer than before
-    left: NDArray[np.bool_]  # (h, w): no longer as warm
+    region: WarmRegion
+    pace: Vector  # [small px/s] in the view, the camera's motion included
+    speed: float  # widths of the view a second, beyond the camera's motion
 
 
-def change_between(before: Look, now: Look, levels: float) -> Change | None:
+def camera_between(before: Look, now: Look) -> Similarity | None:
+    """The camera's motion (2, 3) from one look to the next; None: it is not known."""
+    return camera_motion(before.guide, before.corners, now.guide)
+
+
+def sightings(
+    before: Look, now: Look, camera: Similarity, rules: UnknownRules, min_area: float
+) -> list[Sighting]:
     """
-    What became warmer or colder by `levels` of 255 at least.
+    The warm regions of `min_area` small pixels that moved since an earlier look, by `rules`.
 
-    None if the camera's motion is unknown, or if much of the view changed: that is a gain control,
-    a cut or a shutter.
+    Nothing if much of the view changed: that is a gain control, a cut or a shutter.
     """
-    camera = camera_motion(before.guide, before.corners, now.guide)
-    if camera is None:
+    past, inside = _moved(_matched(before.picture.infrared, now.picture.infrared), camera)
+    past = _blurred(past)
+    inside[now.picture.infrared == 0] = 0  # no data
+    changed = cv2.bitwise_and(cv2.absdiff(past, now.blurred), inside) >= MUCH
+    if min(past.shape) < LEAST_SIDE or float(np.mean(changed)) > MOST_CHANGED:
+        return []
+    nowhere = np.zeros((*past.shape, 2), np.float32)
+    flow = cast(Flow, _estimator().calc(now.blurred, past, nowhere))  # to the places before
+    seconds = (now.stamp_ns - before.stamp_ns) / 1e9
+    least = max(LEAST_PX, rules.speed * seconds * past.shape[1])
+    moving = cv2.magnitude(flow[..., 0], flow[..., 1]) >= least
+    marks = (now.picture.warm & (inside & moving)).astype(np.uint8)
+    marks = cv2.morphologyEx(marks, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    regions = now.picture.regions(cast(Bytes, marks), min_area)
+    strong = (each for each in regions if each.contrast >= rules.contrast)
+    return [
+        found for each in strong if (found := _sighting(each, flow, past, now, camera, seconds))
+    ]
+
+
+def _sighting(
+    region: WarmRegion, flow: Flow, past: Bytes, now: Look, camera: Similarity, seconds: float
+) -> Sighting | None:
+    """
+    A region if it moved as a whole.
+
+    Its place was not as warm before, what it left no longer is, and put back it is what was there.
+    """
+    y, x = (each.astype(np.intp) for each in np.nonzero(region.pixels))
+    x, y = x + region.box[0], y + region.box[1]
+    back = np.median(flow[y, x], axis=0)
+    x_then = np.clip(np.rint(x + back[0]).astype(np.intp), 0, past.shape[1] - 1)
+    y_then = np.clip(np.rint(y + back[1]).astype(np.intp), 0, past.shape[0] - 1)
+    levels = np.float32(CHANGED * region.contrast)
+    today, then = now.blurred.astype(np.float32), past.astype(np.float32)
+    new = today[y, x] - then[y, x]
+    left = then[y_then, x_then] - today[y_then, x_then]
+    if min((new >= levels).mean(), (left >= levels).mean()) < LEAST_CHANGED:
         return None
-    past, inside = _moved(_matched(before.infrared, now.infrared), camera)
-    then, today = cv2.blur(past, (3, 3)), cv2.blur(now.infrared, (3, 3))
-    window = np.ones((OFF, OFF), np.uint8)
-    inside[now.infrared == 0] = 0  # no data
-    new = cv2.bitwise_and(cv2.subtract(today, cv2.dilate(then, window)), inside) >= levels
-    left = cv2.bitwise_and(cv2.subtract(then, cv2.dilate(today, window)), inside) >= levels
-    if float(new.mean() + left.mean()) > MOST_CHANGED:
+    if np.abs(today[y, x] - then[y_then, x_then]).mean() > LEFT_OVER * np.abs(new).mean():
         return None
-    return Change(camera, np.asarray(new), np.asarray(left))
+    speed = float(np.hypot(*back)) / past.shape[1] / seconds
+    here = np.array([*region.centroid, 1.0])
+    pan = here[:2] - _inverse(camera) @ here
+    pace = (pan - back) / seconds
+    return Sighting(region, (float(pace[0]), float(pace[1])), speed)
 
 
-def has_moved(region: WarmRegion, change: Change) -> bool:
-    """Whether a part of a region is newly warm, and as large a part beside it no longer is."""
-    x, y, wide, high = region.box
-    least = max(LEAST_PIXELS, LEAST_CHANGED * region.area)
-    if np.count_nonzero(change.new[y : y + high, x : x + wide] & region.pixels) < least:
-        return False
-    beside = round(BESIDE * change.left.shape[1])
-    rows, columns = slice(max(0, y - beside), y + high + beside), slice(max(0, x - beside), None)
-    there = change.left[rows, columns][:, : wide + 2 * beside]
-    return int(np.count_nonzero(there)) >= least
+def composed(steps: Sequence[Similarity]) -> Similarity:
+    """Successive motions (2, 3) of the camera, the earliest first, as one."""
+    whole = np.eye(3)
+    for step in steps:
+        whole = np.vstack((step, (0, 0, 1))) @ whole
+    return whole[:2]
 
 
-def distance(before: Box, now: Box, camera: Similarity) -> float:
-    """
-    Pixels by which a box moved beyond the camera's own motion: as far as both its sides did.
-
-    A region that grows, or becomes one with its neighbour, moves one side alone.
-    """
-    corners = camera[:, :2] @ _corners(before) + camera[:, 2:]
-    ways = _corners(now) - corners  # (x and y, both corners)
-    together = np.where(ways[:, 0] * ways[:, 1] > 0, np.abs(ways).min(axis=1), 0.0)
-    return float(np.hypot(*together))
+def _inverse(camera: Similarity) -> Similarity:
+    return cast(Similarity, cv2.invertAffineTransform(camera))
 
 
-def _corners(box: Box) -> NDArray[np.float64]:
-    """Left top and right bottom as columns."""
-    left, top, width, height = box
-    return np.array([[left, left + width], [top, top + height]], np.float64)
+def _estimator() -> cv2.DISOpticalFlow:
+    """Dense inverse search (Kroeger et al., 2016); one a call, as it is not for many threads."""
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+
+def _blurred(picture: Bytes) -> Bytes:
+    return cast(Bytes, cv2.GaussianBlur(picture, (0, 0), NOISE))
 
 
 def _matched(before: Bytes, now: Bytes) -> Bytes:
@@ -111,6 +156,6 @@ def _moved(picture: Bytes, camera: Similarity) -> tuple[Bytes, Bytes]:
     moved = cv2.warpAffine(picture, camera, size, borderMode=cv2.BORDER_REPLICATE)
     whole = np.full((height, width), 255, np.uint8)
     inside = cv2.warpAffine(whole, camera, size, flags=cv2.INTER_NEAREST)
-    window = np.ones((OFF, OFF), np.uint8)
+    window = np.ones((INSIDE, INSIDE), np.uint8)
     inside = cv2.erode(inside, window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return cast(Bytes, moved), cast(Bytes, inside)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import cv2
@@ -35,6 +36,54 @@ class WarmRegion:
     pixels: NDArray[np.bool_]  # within the box
 
 
+@dataclass(frozen=True)
+class WarmPicture:
+    """What is warm in small infrared, and what has a class; all planes are (h, w)."""
+
+    infrared: Bytes
+    beyond: NDArray[np.float32]  # levels of 255 above the surroundings
+    warm: Bytes  # 1: it stands out by the rule of the tint, and by half of the contrast asked for
+    classed: Bytes  # 1: a class that is more likely right than wrong
+
+    @cached_property
+    def _around(self) -> Bytes:
+        return cast(Bytes, cv2.dilate(self.classed, np.ones((OUTLINE, OUTLINE), np.uint8)))
+
+    def regions(self, marks: Bytes, min_area: float) -> list[WarmRegion]:
+        """The largest connected regions (8 neighbours) of marked pixels (h, w), 0 or 1."""
+        parts = np.ones((CLOSED, CLOSED), np.uint8)
+        closed = cast(Bytes, cv2.morphologyEx(marks, cv2.MORPH_CLOSE, parts))
+        count, numbers, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+        areas = stats[1:count, cv2.CC_STAT_AREA]
+        largest = [int(n) + 1 for n in np.argsort(areas)[::-1][:MOST_REGIONS]]
+        found = []
+        for n in largest:
+            x, y, wide, high, area = (int(value) for value in stats[n])
+            if area >= min_area:
+                pixels = numbers[y : y + high, x : x + wide] == n
+                found.append(self._region((x, y, wide, high), pixels))
+        return found
+
+    def part(self, box: Box) -> WarmRegion | None:
+        """The warm pixels within a box as one region; None: there are none."""
+        left, top = max(0, box[0]), max(0, box[1])
+        inside = self.warm[top : max(0, box[1] + box[3]), left : max(0, box[0] + box[2])]
+        x, y, wide, high = cv2.boundingRect(inside) if inside.size else (0, 0, 0, 0)
+        if not wide:
+            return None
+        pixels = inside[y : y + high, x : x + wide] > 0
+        return self._region((left + x, top + y, wide, high), pixels)
+
+    def _region(self, box: Box, pixels: NDArray[np.bool_]) -> WarmRegion:
+        x, y, wide, high = box
+        at = slice(y, y + high), slice(x, x + wide)
+        down, across = np.nonzero(pixels)
+        centroid = x + float(across.mean()), y + float(down.mean())
+        contrast = float(self.beyond[at][pixels].mean())
+        known = _is_known(pixels, self.classed[at], self._around[at])
+        return WarmRegion(box, len(down), centroid, contrast, known, pixels)
+
+
 def small(picture: Bytes) -> Bytes:
     """A picture (H, W) at `WIDTH` pixels, unless it is smaller."""
     height, width = picture.shape
@@ -44,40 +93,32 @@ def small(picture: Bytes) -> Bytes:
     return cast(Bytes, cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
-def warm_regions(
-    infrared: Bytes,
-    prediction: Prediction,
-    things: Sequence[int],
-    width: int,
-    contrast: float,
-    min_area: float,
-) -> list[WarmRegion]:
+def warm_picture(infrared: Bytes, width: int, contrast: float, classed: Bytes) -> WarmPicture:
     """
-    The largest regions of small infrared (h, w) that stand out as warm by the rule of the tint.
+    What stands out as warm in small infrared (h, w) by the rule of the tint.
 
-    They also exceed their surroundings by `contrast` levels in the mean and have `min_area` small
-    pixels. The network saw `width` pixels in a row. `things`: the ids of classes of objects.
+    Each pixel exceeds its surroundings by half of `contrast`, in levels of 255. The network saw
+    `width` pixels in a row. `classed`: as `of_a_class`.
     """
     ordinary, warmest = warmest_ordinary(infrared, CELL * infrared.shape[1] / width)
     beyond = infrared - ordinary
     warm = ((infrared > warmest) & (beyond >= contrast / 2)).astype(np.uint8)
-    parts = np.ones((CLOSED, CLOSED), np.uint8)
-    warm = cast(Bytes, cv2.morphologyEx(warm, cv2.MORPH_CLOSE, parts))
-    classed = _classed(prediction, things, infrared.shape)
-    around = cast(Bytes, cv2.dilate(classed, np.ones((OUTLINE, OUTLINE), np.uint8)))
-    count, marks, stats, centroids = cv2.connectedComponentsWithStats(warm, connectivity=8)
-    areas = stats[1:count, cv2.CC_STAT_AREA]
-    largest = [int(n) + 1 for n in np.argsort(areas)[::-1][:MOST_REGIONS] if areas[n] >= min_area]
-    found = []
-    for n in largest:
-        x, y, wide, high, area = (int(value) for value in stats[n])
-        at = slice(y, y + high), slice(x, x + wide)
-        pixels = marks[at] == n
-        known = _is_known(pixels, classed[at], around[at])
-        centroid = float(centroids[n, 0]), float(centroids[n, 1])
-        mean = float(beyond[at][pixels].mean())
-        found.append(WarmRegion((x, y, wide, high), area, centroid, mean, known, pixels))
-    return [region for region in found if region.contrast >= contrast]
+    return WarmPicture(infrared, beyond, warm, classed)
+
+
+def of_a_class(prediction: Prediction, things: Sequence[int], shape: tuple[int, ...]) -> Bytes:
+    """
+    1 for pixels (h, w) of a class that is more likely right than wrong, else 0.
+
+    `things`: the ids of classes of objects.
+    """
+    size, confidence = (shape[1], shape[0]), prediction.confidence
+    labels = cv2.resize(prediction.labels, size, interpolation=cv2.INTER_NEAREST)
+    classed = np.isin(labels, list(things))
+    if confidence is not None:
+        sure = cv2.resize(confidence, size, interpolation=cv2.INTER_NEAREST)
+        classed &= sure >= LEAST_CONFIDENCE
+    return classed.astype(np.uint8)
 
 
 def _is_known(pixels: NDArray[np.bool_], classed: Bytes, around: Bytes) -> bool:
@@ -86,14 +127,3 @@ def _is_known(pixels: NDArray[np.bool_], classed: Bytes, around: Bytes) -> bool:
         return True
     beside = float(around[pixels].mean()) >= OF_OUTLINE
     return beside and int(classed.sum()) >= OF_OUTLINE * int(np.count_nonzero(pixels))
-
-
-def _classed(prediction: Prediction, things: Sequence[int], shape: tuple[int, ...]) -> Bytes:
-    """1 for pixels (h, w) of a class that is more likely right than wrong."""
-    size, confidence = (shape[1], shape[0]), prediction.confidence
-    labels = cv2.resize(prediction.labels, size, interpolation=cv2.INTER_NEAREST)
-    classed = np.isin(labels, list(things))
-    if confidence is not None:
-        sure = cv2.resize(confidence, size, interpolation=cv2.INTER_NEAREST)
-        classed &= sure >= LEAST_CONFIDENCE
-    return classed.astype(np.uint8)

@@ -16,7 +16,7 @@ from segmif.imaging.luma import luma
 from ..live_result import LiveResult
 
 Small = NDArray[np.uint8]
-Reason = Literal["flag", "unsure", "flicker", "random", "differs"]
+Reason = Literal["flag", "unsure", "flicker", "unknown", "random", "differs"]
 
 UNSURE = 128  # confidence below it: another class is about as likely
 UNSURE_SHARE = 0.1  # of the pixels
@@ -50,6 +50,7 @@ class Reasons:
             "flag": lambda: bool(result.result.prepared.condition.flags),
             "unsure": lambda: _is_unsure(result),
             "flicker": lambda: before is not None and _flickers(before, result),
+            "unknown": lambda: _has_unknown(result),
             "random": lambda: chosen,
         }
         return [reason for reason, holds in found.items() if is_due(reason) and holds()]
@@ -58,6 +59,11 @@ class Reasons:
 def _is_unsure(result: LiveResult) -> bool:
     confidence = result.result.prediction.confidence
     return confidence is not None and bool((confidence < UNSURE).mean() > UNSURE_SHARE)
+
+
+def _has_unknown(result: LiveResult) -> bool:
+    objects = result.result.objects  # None, or without a list, unless the rig looks for them
+    return objects is not None and bool(objects.unknown)
 
 
 def _flickers(before: LiveResult, now: LiveResult) -> bool:

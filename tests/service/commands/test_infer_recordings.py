@@ -44,10 +44,16 @@ Pictures = list[NDArray[Any]]
 Infer = Callable[..., int]
 
 
-def write_video(path: Path, pictures: Iterable[NDArray[Any]], codec: str, *formats: str) -> None:
+def write_video(
+    path: Path,
+    pictures: Iterable[NDArray[Any]],
+    codec: str,
+    *formats: str,
+    shape: tuple[int, int] = SHAPE,
+) -> None:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=RATE)
-        stream.height, stream.width = SHAPE
+        stream.height, stream.width = shape
         stream.pix_fmt = formats[1]
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=formats[0])))
@@ -594,3 +600,26 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert infer(Path("out"), *flags) == (1 if "no pairs" in sentence else 2)
     assert re.search(sentence, capsys.readouterr().err)
     assert not list(tmp_path.rglob("*.mkv"))
+
+
+def test_what_moves_and_has_no_class_is_listed_if_the_operator_asks(
+    infer: Infer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape, rng = (112, 160), np.random.default_rng(1)
+    ground = np.kron(rng.integers(40, 90, (14, 20), np.uint8), np.ones((8, 8), np.uint8))
+    colours, heat = [np.repeat(ground[..., None], 3, axis=2)] * 50, []
+    for left in (30 + 2 * number // 5 for number in range(50)):
+        heat.append(ground // 3 + 40)
+        heat[-1][70:84, left : left + 20] = 150
+    cameras = {part: tmp_path / f"{part}.mkv" for part in ("visible", "infrared")}
+    write_video(cameras["visible"], colours, "ffv1", "rgb24", "yuv420p", shape=shape)
+    write_video(cameras["infrared"], heat, "ffv1", "gray", "gray", shape=shape)
+    assert infer(tmp_path / "plain.mkv", "--objects", **cameras) == 0
+    assert {each["unknown"] for each in objects_of(tmp_path / "plain.report.jsonl")} == {None}
+    monkeypatch.setenv("SEGMIF_OBJECT_UNKNOWN", "true")
+    assert infer(tmp_path / "out.mkv", "--objects", **cameras) == 0
+    listed = [each["unknown"] for each in objects_of(tmp_path / "out.report.jsonl")]
+    assert len(listed) == 50 and listed[0] == []
+    for number, (animal,) in enumerate(listed[25:], 25):  # within a second
+        assert animal["track"] == listed[25][0]["track"]
+        assert abs(animal["box"][0] - (30 + 2 * number // 5)) <= 2

@@ -16,6 +16,7 @@ from service.live.sinks import collect_rules
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.settings import CollectSettings
 from service.live.sinks.sink import Sink
+from service.schemas.scene_objects import SceneObjects, UnknownObject
 from tests.service.live.sinks.made_results import PERIOD_NS, START_NS, make_results
 from training.data.datasets import open_set
 
@@ -75,6 +76,22 @@ def test_what_is_sure_is_kept_by_chance_or_if_its_mask_flickers(
     )
     (report,) = (tmp_path / "calm/report").iterdir()
     assert json.loads(report.read_text())["reasons"] == ["flicker"]
+
+
+def test_what_has_no_class_is_kept_if_the_rig_looks_for_it(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    animal = UnknownObject(
+        box=(4, 4, 8, 6), area=40, centroid=(7.5, 6.5), contrast=30, speed=0.1, track=1
+    )
+    sink = opened(tmp_path, every_s=0)
+    for unknown in (None, (), (animal,)):
+        (result,) = (with_confidence(result, 255) for result in make_results(runtime, 1))
+        objects = SceneObjects(found=(), left_out=0, unknown=unknown)
+        sink.write(replace(result, result=replace(result.result, objects=objects)))
+        assert len(list((tmp_path / "report").iterdir())) == bool(unknown)
+    (report,) = (tmp_path / "report").iterdir()
+    assert json.loads(report.read_text())["reasons"] == ["unknown"]
 
 
 def test_pairs_are_compared_for_what_is_due_alone(
