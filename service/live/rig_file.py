@@ -1,6 +1,7 @@
 """The rig file by which the pairs of a live rig are aligned; it may be moved by hand and saved."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from .camera_match import CameraMatch
 from .open_rig import OpenRig
 
 BACKUP_DIGITS = 12  # of the old file's SHA-256, in the name of its copy
+NUMBER = r"(-?[0-9.]+(?:e[+-]?[0-9]+)?)"
+MOVED = re.compile(rf"(?:; )?moved by hand by {NUMBER} px to the right and {NUMBER} px down$")
 
 
 class RigFile:
@@ -89,6 +92,15 @@ def same_file(first: RigAligner, second: RigAligner) -> bool:
         return first.path == second.path
 
 
+def _moved_source(source: str, right_px: float, down_px: float) -> str:
+    """Where a rig is from, and how far it was moved by hand in all; one clause, however often."""
+    if said := MOVED.search(source):
+        source = source[: said.start()]
+        right_px, down_px = right_px + float(said[1]), down_px + float(said[2])
+    words = f"moved by hand by {right_px:g} px to the right and {down_px:g} px down"
+    return f"{source}; {words}" if source else words
+
+
 def save_nudged(
     aligner: RigAligner, right_px: float, down_px: float, depths_m: Sequence[float]
 ) -> tuple[list[RigAligner], SavedRig]:
@@ -101,9 +113,10 @@ def save_nudged(
     path, name = aligner.path.resolve(), aligner.path.name  # a link stays one
     if digest_of(aligner) is None:
         raise RigChanged(f"{name} is no longer the file that was read: reload the service first")
+    if right_px == down_px == 0:
+        raise BadParameter("parameters 'right' and 'down' are 0: state by how many pixels to move")
     rig = nudged(aligner.rig, right_px, down_px, aligner.depth_m)
-    words = f"moved by hand by {right_px:g} px to the right and {down_px:g} px down"
-    rig = replace(rig, source="; ".join(filter(None, (rig.source, words))))
+    rig = replace(rig, source=_moved_source(rig.source, right_px, down_px))
     try:
         for depth_m in depths_m:
             align(rig, depth_m)

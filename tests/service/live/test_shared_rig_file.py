@@ -80,11 +80,16 @@ async def test_all_who_read_a_rig_file_go_on_with_the_new_one(
         answer = await client.post(f"/live/gate/nudge?right={RIGHT_PX}")
         assert answer.is_success, answer.text
         await wait_for_pairs(app, answer.json()["sha256"])
+        still = await client.post("/live/gate/nudge")
+        assert still.status_code == 422 and "how many pixels" in still.text
         again = await client.post("/live/yard/nudge?down=1")  # it is no stranger's file
         assert again.is_success, again.text
         await wait_for_pairs(app, again.json()["sha256"])
     rclpy.network.finish()
-    assert link.is_symlink() and isinstance(read_rig(path), Rig)
+    rig = read_rig(path)
+    assert link.is_symlink() and isinstance(rig, Rig)
+    assert rig.source.endswith("moved by hand by 9 px to the right and 1 px down")
+    assert rig.source.count("moved by hand") == 1
     moved = -2 + math.degrees(math.atan2(RIGHT_PX, K[0, 0]))
     for recording in ("ros", "yard.mcap", "door.mcap"):
         found, _ = read_bag(tmp_path / recording)
