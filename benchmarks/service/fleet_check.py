@@ -7,9 +7,8 @@ One service, then two, each on a core of its own with a network of one thread. A
 what they bear. Then rigs send at the moments that the simulation draws. The simulation gets these
 moments and the times of the stages, nothing else.
 
-The times of the stages are those of the run's own answers, as an operator has them from
-`/metrics`. Times from before the run will not do: the speed of a shared host drifts, and at 85 %
-a network that is 10 % slower doubles the delay.
+The times of the stages are those of the run's own answers, in their order. Times from before the
+run will not do, as the speed of a shared host drifts (docs/scale.md has the numbers).
 
 It needs a quiet machine of two cores for 12 minutes. What it says of a busy one means nothing.
 """
