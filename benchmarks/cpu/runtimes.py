@@ -1,8 +1,9 @@
 """
 ONNX Runtime and OpenVINO on one CPU: the same pairs in turns, answers and times compared.
 
-`python -m benchmarks.cpu.runtimes --data FOLDER` wants labelled pairs. Each pair goes through all
-runtimes before the next, so that what else the machine does slows each of them alike.
+`python -m benchmarks.cpu.runtimes --data FOLDER` takes pairs, and judges those with labels.
+Each pair goes through all runtimes before the next, so that what else the machine does slows each
+of them alike.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.argument_types import IntegerRange
+from segmif.classes import IGNORE
 from segmif.folders import pair_files
 from segmif.frames import FramePair, Prediction
 from segmif.imaging import codecs
@@ -60,7 +62,7 @@ class Watched:
             "wall_ms": statistics.median(self.wall_ms[1:]),
             "labels_differ": statistics.fmean(self.labels_differ),
             "fused_mean_levels": statistics.fmean(self.fused_mean),
-            "mean_iou": self.matrix.mean_iou,
+            "mean_iou": self.matrix.mean_iou if self.matrix.counts.any() else None,
         }
 
 
@@ -93,21 +95,25 @@ def ratios(watched: Sequence[Watched]) -> dict[str, list[float]]:
 
 
 def read(folder: Path) -> Iterator[tuple[FramePair, NDArray[np.uint8]]]:
-    """The pairs of a folder with their labels (H, W)."""
+    """The pairs of a folder with their labels (H, W), IGNORE if there are none."""
     for files in pair_files(folder / "visible", folder / "infrared").pairs:
         visible, infrared = (
             codecs.read_visible(files.visible),
             codecs.read_infrared(files.infrared),
         )
-        (label,) = (folder / "label").glob(f"{files.name}.*")
-        yield FramePair(visible, infrared), codecs.read_labels(label)
+        labels = np.full(infrared.shape, IGNORE, np.uint8)
+        for label in (folder / "label").glob(f"{files.name}.*"):
+            labels = codecs.read_labels(label)
+        yield FramePair(visible, infrared), labels
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", choices=("nano", "edge"), default="nano")
-    parser.add_argument("--data", type=Path, required=True, help="visible, infrared and label")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="visible, infrared; label if there is one"
+    )
     parser.add_argument("--pairs", type=IntegerRange(2), help="at most so many [all]")
     parser.add_argument("--threads", type=IntegerRange(1, 256), default=1, help="of the network")
     parser.add_argument("--out", type=Path, help="file for the numbers")

@@ -130,7 +130,7 @@ class Session:
 
     async def _receive(self) -> None:
         sequence = 0
-        while (data := await self._next()) is not None:
+        while (data := await self._next(sequence)) is not None:
             size = len(data)
             try:
                 self._take(size)
@@ -144,13 +144,18 @@ class Session:
             self._answers.put_nowait(task)
             sequence += 1
 
-    async def _next(self) -> bytes | None:
-        """The next message; None once the socket is closed, or closes because it sends others."""
+    async def _next(self, taken: int) -> bytes | None:
+        """
+        The message after `taken` others. None once the socket is closed, or closes because it sends
+        others than binary ones.
+        """
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             if message.get("code") == CloseCode.SERVICE_RESTART:
                 await self._answers.join()
-                await self._socket.close(CloseCode.SERVICE_RESTART, "the service stops")
+                # A client may have sent more: those pairs it must send again.
+                reason = f"the service stops; pairs taken: {taken}"
+                await self._socket.close(CloseCode.SERVICE_RESTART, reason)
             return None
         data: bytes | None = message.get("bytes")
         if data is None:
