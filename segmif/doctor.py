@@ -22,6 +22,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from urllib.request import ProxyHandler, build_opener
 
@@ -145,14 +146,18 @@ def check_tensorrt() -> Finding:
 
 
 def check_onnxruntime(gpu: bool) -> Finding:
-    """Its providers, which should use a GPU that is here, and one small pair through `nano`."""
+    """Its providers, which should use a GPU that is here, and one small pair through a network."""
     numpy, frames = import_module("numpy"), import_module("segmif.frames")
     runtime = import_module("segmif.runtime")
     ours = import_module("segmif.runtime.onnxruntime_").onnxruntime
     providers = [name.removesuffix("ExecutionProvider") for name in ours.get_available_providers()]
     here = f"{ours.__version__} with {', '.join(providers)}"
-    weights = import_module("segmif.service.settings").DEFAULT_WEIGHTS
-    network = runtime.open_runtime(weights)
+    weights = _stated_weights()
+    try:
+        network = runtime.open_runtime(weights)
+    except runtime.ArtefactError as error:
+        remedy = "SEGMIF_WEIGHTS must name an ONNX file with its manifest beside it, or be unset"
+        return Finding("failed", str(error), remedy)
     visible = numpy.zeros((64, 64, 3), numpy.uint8)
     runtime.predict(network, frames.FramePair(visible, visible[..., 0]))
     network.close()
@@ -165,7 +170,7 @@ def check_openvino(left_s: float) -> Finding:
     """Whether OpenVINO is here, and which of the two runtimes is faster, if there is time left."""
     if find_spec("openvino") is None:
         return Finding("note", "not here: only --device openvino needs it")
-    weights = import_module("segmif.service.settings").DEFAULT_WEIGHTS
+    weights = _stated_weights()
     # In a process: a thread of OpenVINO that is left behind at the end takes Python down.
     command = [sys.executable, "-m", "segmif.runtime.choice", str(weights)]
     limit_s = max(0.1, left_s - 1)  # a late finding would be a failed one
@@ -284,6 +289,14 @@ def _stated_port(parser: argparse.ArgumentParser) -> int:
         return IntegerRange(0, 65535)(stated)
     except argparse.ArgumentTypeError as error:
         parser.error(f"SEGMIF_PORT: {error}")
+
+
+def _stated_weights() -> Path:
+    """The ONNX file that the service would take; its default one if it would take an engine."""
+    stated = Path(os.environ.get("SEGMIF_WEIGHTS", ""))
+    if stated.suffix == ".onnx":
+        return stated
+    return import_module("segmif.service.settings").DEFAULT_WEIGHTS  # type: ignore[no-any-return]
 
 
 def _lines(findings: dict[str, Finding]) -> Iterator[str]:

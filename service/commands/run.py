@@ -103,8 +103,9 @@ def live_settings(options: argparse.Namespace) -> LiveSettings:
         return LiveSettings.model_validate(stated)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) if listed else f"--{first['loc'][-1]}"
-        raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        words, loc = first["msg"].removeprefix("Value error, "), first["loc"]
+        place = ".".join(map(str, loc)) if listed else f"--{loc[-1]}" if loc else ""
+        raise ValueError(f"{place}: {words}" if place else words) from None
 
 
 def check_rigs(settings: LiveSettings, service: Cameras | None = None) -> None:

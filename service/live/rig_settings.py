@@ -185,6 +185,9 @@ class RigSettings(CameraFields):
         return UnknownRules.loosest(rules) if rules else None
 
 
+PACED = {"max_rate", "alone_after_s"}  # what only cameras and recordings at their pace heed
+
+
 class LiveSettings(BaseModel):
     """All rigs of a process, and how recordings are read."""
 
@@ -200,4 +203,14 @@ class LiveSettings(BaseModel):
         names = [rig.name for rig in self.rigs]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two rigs have the name {twice[0]}: state another name for one")
+        return self
+
+    @model_validator(mode="after")
+    def _once_takes_every_pair(self) -> Self:
+        stated = {name for rig in self.rigs for name in rig.model_fields_set & PACED}
+        if self.speed != 1:
+            stated.add("speed")
+        if self.once and stated:
+            what = min(stated)
+            raise ValueError(f"{what} has no effect with --once, which takes every pair: leave out")
         return self

@@ -123,7 +123,7 @@ export function presentState({ rate, latency_ms: latency, skew_ms: skew, dropped
   ]);
   rows("live-sources", Object.entries(state.sources).map(([name, source]) => ({
     bad: source.state === "lost", note: source.error || source.address,
-    cells: [name, source.state, number(source.rate), source.unpaired, source.reconnects],
+    cells: [name, source.state, number(source.rate), source.unpaired, source.damaged, source.reconnects],
   })));
   rows("live-sinks", state.sinks.map(({ name, dropped: lostResults, error }) => (
     { bad: Boolean(error), note: error, cells: [name, lostResults] })));

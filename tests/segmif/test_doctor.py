@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -56,6 +57,17 @@ def test_a_port_of_the_environment_that_is_none_is_refused(
         main(["doctor"])
     said = capsys.readouterr().err
     assert f"SEGMIF_PORT: '{stated}' is no whole number from 0 to 65535" in said
+
+
+def test_the_network_of_the_environment_is_the_one_that_is_tried(
+    stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMIF_WEIGHTS", str(stand_in_weights))
+    assert f"{stand_in_weights.name} answers" in doctor.check_onnxruntime(gpu=False).detail
+    monkeypatch.setenv("SEGMIF_WEIGHTS", "missing.onnx")
+    found = doctor.check_onnxruntime(gpu=False)
+    assert found.state == "failed" and "missing.onnx" in found.detail
+    assert "SEGMIF_WEIGHTS must name" in found.remedy
 
 
 def test_a_check_that_hangs_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:

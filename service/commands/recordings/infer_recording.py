@@ -184,6 +184,7 @@ def _notes(pairs: RecordedPairs) -> Iterator[str]:
         if camera.unpaired:
             yield f"{camera.unpaired} frames of {part} have no partner"
         if camera.reading.source.dropped:
-            yield f"{camera.reading.source.dropped} frames of {part} are late: their stamps go back"
+            late = f"{camera.reading.source.dropped} frames of {part} are late"
+            yield f"{late}: their stamps repeat or go back"
         if camera.peek():
             yield f"{part} goes on after the other camera's end: not read further"

@@ -174,6 +174,20 @@ def test_recordings_are_processed_once_and_whole(stand_in_weights: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("word", "what"),
+    [("--max-rate", "max_rate"), ("--alone-after", "alone_after_s"), ("--speed", "speed")],
+)
+def test_what_once_does_not_heed_is_refused(
+    stand_in_weights: Path, capsys: pytest.CaptureFixture[str], word: str, what: str
+) -> None:
+    rig = ["--visible", "synthetic:96x64@20,frames=5", "--infrared", "synthetic:96x64@20,frames=5"]
+    command = ["run", "--weights", str(stand_in_weights), "--once", *rig, word, "2"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{what} has no effect with --once, which takes every pair" in said
+
+
+@pytest.mark.parametrize(
     ("begins", "said"),
     [
         (0, "one recording has times of day, the other counts from 0: state --offset-ms start"),

@@ -256,9 +256,11 @@ def test_a_lost_camera_shows_without_new_results(page: Page, rigs: Rigs) -> None
     page.wait_for_selector("#live-sources >> text=connected")
     rigs.bounds = 0
     sources = rigs.states[0]["sources"]
-    lost = sources["infrared"] | {"state": "lost", "reconnects": 4, "error": "no route to host"}
+    said = {"state": "lost", "damaged": 123, "reconnects": 4, "error": "no route to host"}
+    lost = sources["infrared"] | said
     rigs.states[0] = state("gate", flags=["infrared_missing"], sources=sources | {"infrared": lost})
     expect(page.locator("#live-sources .bad")).to_contain_text(["lost", "no route to host"])
+    expect(page.locator("#live-sources .bad").first).to_contain_text("123")
     expect(page.locator("#live-facts")).to_contain_text("infrared missing")
 
 
