@@ -25,7 +25,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 # The browser of the page's tests. Ubuntu's package is only a link to a snap; its tests take Chrome if there is one.
 CHROMIUM := $(if $(filter ID=debian,$(shell cat /etc/os-release 2>/dev/null)),chromium)
 # Real servers that tests talk to, and what watches ours; without them those tests are skipped.
-SERVERS := mosquitto nginx-light prometheus systemd strace python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good $(CHROMIUM)
+SERVERS := libfaketime mosquitto nginx-light prometheus systemd strace python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good $(CHROMIUM)
 
 .PHONY: help install servers serve test ray-check check format soak fuzz train teach release ablation worth export-onnx plugin export-trt gpu-check benchmark \
   image-cpu image-gpu image-jetson image-train image-check image-lock image-digests sbom up clean

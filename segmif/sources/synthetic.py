@@ -1,12 +1,12 @@
 """A moving scene without a camera, for demonstrations and tests."""
 
 import re
-import time
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmif.clock import unstepped_ns
 from segmif.imaging.codecs import Pixels
 from segmif.sources.base import SourceBase
 from segmif.sources.frame import Part, SourceError, SourceFrame
@@ -22,7 +22,7 @@ class SyntheticSource(SourceBase):
     """
     `synthetic:640x480@10`: a street with a walking person and a car, the same for both cameras.
 
-    It is live and stamped by the system's clock, so that two of them are in step. With `,frames=N`
+    It is live and stamped by the clock of this process, so two are in step. With `,frames=N`
     it is a recording of N frames that begins at 0. Infrared has 16-bit counts.
     """
 
@@ -41,10 +41,10 @@ class SyntheticSource(SourceBase):
                     return
                 yield self._frame(number)
             return
-        number = int(time.time() * self.rate) + 1
-        while not self.closed.wait(max(0.0, number / self.rate - time.time())):
+        number = int(_now_s() * self.rate) + 1
+        while not self.closed.wait(max(0.0, number / self.rate - _now_s())):
             yield self._frame(number)
-            due = max(number + 1, int(time.time() * self.rate))
+            due = max(number + 1, int(_now_s() * self.rate))
             self.dropped += due - number - 1
             number = due
 
@@ -59,6 +59,10 @@ class SyntheticSource(SourceBase):
 
     def _whole(self, number: int) -> int:
         return number * 10**9 // int(self.rate)
+
+
+def _now_s() -> float:
+    return unstepped_ns() / 1e9
 
 
 def scene(part: Part, width: int, height: int, phase: float) -> Pixels:

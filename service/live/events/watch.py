@@ -97,11 +97,12 @@ class EventWatch:
 
     def see_cameras(self, lost: Mapping[str, bool]) -> list[Event]:
         """Take which cameras are lost now; gives the events that start or end with it."""
-        now_ns = time.time_ns()
+        # How long a camera is lost is timed by a clock that nobody sets.
+        now_ns, passed_ns = time.time_ns(), time.monotonic_ns()
         found = {f"{part}_lost": Evidence() for part, is_lost in lost.items() if is_lost}
         events: list[Event] = []
         for watched in self._lost:
-            events += self._judge(watched, found, now_ns, None)
+            events += self._judge(watched, found, now_ns, None, passed_ns)
         return events
 
     def stop(self, reason: EndReason) -> list[Event]:
@@ -121,12 +122,15 @@ class EventWatch:
         found: Mapping[str, Evidence],
         stamp_ns: int,
         result: LiveResult | None,
+        passed_ns: int | None = None,
     ) -> Iterator[Event]:
+        """`passed_ns` times the rule; None: the stamp does."""
         for key in watched.cases.keys() | found.keys():
             case = watched.cases.setdefault(key, _Case(Presence(watched.rule)))
             if evidence := found.get(key):
                 case.add(evidence, stamp_ns, getattr(watched.rule, "below_c", None) is not None)
-            change = case.presence.see(stamp_ns, evidence is not None)
+            timed_ns = stamp_ns if passed_ns is None else passed_ns
+            change = case.presence.see(timed_ns, evidence is not None)
             if change:
                 yield self._event(watched.rule, key, case, stamp_ns, change == "end", result)
             if not (case.presence.active or case.presence.pending):

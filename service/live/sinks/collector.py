@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from segmif.clock import earliest_now_s
 from segmif.files import shown, write_bytes
 from segmif.imaging.codecs import encode_png
 from segmif.parsing import parse_json
@@ -118,7 +119,7 @@ class Collector:
     def _make_room(self, size: int) -> None:
         """Delete the oldest pairs beyond the limits of size and age, but for labelled ones."""
         most = self._settings.keep_gb * 1e9 - size
-        oldest_s = time.time() - self._settings.keep_days * 86_400
+        oldest_s = earliest_now_s() - self._settings.keep_days * 86_400
         while self._kept and (self._bytes > most or self._kept[0].written_s < oldest_s):
             gone = self._kept.popleft()
             self._bytes -= gone.size

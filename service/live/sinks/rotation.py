@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from io import SEEK_SET
 from pathlib import Path
 
+from segmif.clock import earliest_now_s
 from segmif.files import shown
 
 from .sink import SinkError
@@ -157,8 +158,9 @@ class Recordings:
             return
         held = sorted(_recordings(self.folder))
         total = sum(size for _, size, _ in held)
+        now_s = earliest_now_s()
         for changed, size, path in held:
-            too_old = rotation.kept_s and time.time() - changed > rotation.kept_s
+            too_old = rotation.kept_s and now_s - changed > rotation.kept_s
             too_many = rotation.kept_bytes and total > rotation.kept_bytes
             if not (too_old or too_many):
                 break
