@@ -54,6 +54,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._in_head = False
         self._upgrade_ignored = False
         self._ended = False
+        self._running: RequestResponseCycle | None = None  # the oldest request without an answer
 
     @property
     def _limits(self) -> Limits:
@@ -66,9 +67,15 @@ class GuardedHttp(HttpToolsProtocol):
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Stop the clocks and the work."""
         self._end_head()
         self._unset_keepalive_if_required()
+        # uvicorn tells only the newest request of a pipeline that its client is gone.
+        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -218,6 +225,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Answer a request; on a connection of the reserve, a probe alone."""
+        self._running = cycle
         asked: ASGIApp = app
         if not self._connection.all.admit(self._connection):
             cycle.keep_alive = False

@@ -96,8 +96,8 @@ class LingeringTransport(asyncio.Transport):
             self._check = self._loop.call_later(limits.idle_s / 4, self._see)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, unless it was closed."""
-        if not self.lingers:
+        """Send, unless it was closed; uvloop's own transport raises RuntimeError then."""
+        if not self.is_closing():
             self._inner.write(data)
 
     def is_closing(self) -> bool:
@@ -110,12 +110,12 @@ class LingeringTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Take no more from the client."""
-        if not self.lingers:
+        if not self.is_closing():
             self._inner.pause_reading()
 
     def resume_reading(self) -> None:
         """Take from the client again."""
-        if not self.lingers:
+        if not self.is_closing():
             self._inner.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

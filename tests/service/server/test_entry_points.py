@@ -190,6 +190,25 @@ def test_answers_that_nobody_reads_are_in_the_account(start: Start) -> None:
         unharmed(client)
 
 
+def test_a_client_that_leaves_a_pipeline_of_requests_is_worked_for_no_more(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    with start() as client:
+        octets = {"Accept": "application/octet-stream"}
+        asked = client.build_request("POST", "/fuse-segment", files=pair(1900), headers=octets)
+        head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as wire:
+            # Closed, it sends a reset.
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request = f"POST /fuse-segment HTTP/1.1\r\n{head}\r\n".encode() + asked.read()
+            wire.sendall(request * 3)
+            until(lambda: gauge(client, "pending") == 1)
+        until(lambda: gauge(client, "pending") == 0)
+        assert 'outcome="gone",route="/fuse-segment"} 1.0' in client.get("/metrics").text
+        unharmed(client)
+    assert "Exception in ASGI application" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "upgrade",
     [
