@@ -155,7 +155,7 @@ def check_onnxruntime(gpu: bool) -> Finding:
     weights = _stated_weights()
     try:
         network = runtime.open_runtime(weights)
-    except runtime.ArtefactError as error:
+    except ValueError as error:
         remedy = "SEGMIF_WEIGHTS must name an ONNX file with its manifest beside it, or be unset"
         return Finding("failed", str(error), remedy)
     visible = numpy.zeros((64, 64, 3), numpy.uint8)
