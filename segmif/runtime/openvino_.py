@@ -119,13 +119,10 @@ def open_openvino(path: Path, threads: int | None, device: str) -> OpenVinoNetwo
     manifest, content = Manifest.open(path)
     openvino = import_openvino()
     core = openvino.Core()
-    precision = PRECISIONS[device]
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        log.warning("this CPU has no bf16: OpenVINO emulates it, which is slower than fp32")
     try:
         network = core.read_model(_plain_operators(path, content))
         _check_tensors(path, network)
-        compiled = core.compile_model(network, "CPU", _options(threads, precision))
+        compiled = core.compile_model(network, "CPU", _options(threads, PRECISIONS[device]))
     except ArtefactError:
         raise
     except Exception as error:  # OpenVINO and the parser of protobuf have no common base but this
@@ -133,8 +130,17 @@ def open_openvino(path: Path, threads: int | None, device: str) -> OpenVinoNetwo
             f"OpenVINO {version_of(openvino)} cannot load {path.name} ({error}): export it again, "
             "or choose the device cpu"
         ) from error
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if precision != PRECISIONS[device]:
+        log.warning("this CPU has no %s: OpenVINO computes %s", PRECISIONS[device], precision)
+    elif precision == "bf16" and not _has_bf16(core):
+        log.warning("this CPU has no bf16: OpenVINO emulates it, which is slower than f32")
     name = f"openvino {version_of(openvino)} CPU {precision}"
     return OpenVinoNetwork(compiled, manifest, name)
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def version_of(openvino: Any) -> str:
