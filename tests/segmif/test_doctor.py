@@ -74,7 +74,7 @@ def test_the_network_of_the_environment_is_the_one_that_is_tried(
 def test_a_check_that_hangs_ends_the_wait(
     monkeypatch: pytest.MonkeyPatch, load: float, state: str
 ) -> None:
-    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
     monkeypatch.setattr(doctor, "check_python", lambda: time.sleep(5))
     found = doctor.examine(0, limit_s=0.2)["Python"]
     assert found.state == state and "not done" in found.detail
