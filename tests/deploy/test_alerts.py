@@ -74,6 +74,10 @@ def test_outcomes_and_flags_are_those_that_there_are() -> None:
     kinds = {problem.kind for problem in PROBLEM_TYPES.values()} | {"ok"}
     for outcomes in re.findall(r'outcome=~?"([\w|]+)"', text):
         assert set(outcomes.split("|")) <= kinds
+    (live,) = re.findall(r'live_pairs_total\{outcome!~"([\w|]+)"', text)
+    no_faults = set(live.split("|")) - {"ok", "late", "skipped"}
+    assert no_faults < {kind.__name__ for kind in PROBLEM_TYPES}
+    assert not no_faults & {"EngineFailed", "OutOfMemory", "ServiceError"}
     for pattern in re.findall(r'flag=~"(.+?)"', text):
         assert all(re.fullmatch(pattern, f"{sensor}_frozen") for sensor in SENSORS)
         assert not re.fullmatch(pattern, "infrared_shutter")
