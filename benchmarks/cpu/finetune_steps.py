@@ -15,7 +15,7 @@ from torch import Tensor
 
 from segmif.model.network import Network
 from training.finetune.plan import LARGEST_CROP
-from training.finetune.run import still_all_but_mask
+from training.finetune.run import freeze_all_but_mask
 from training.fit.frozen_features import MaskLearner, flat, mask_inputs, shape_of
 from training.fit.step import Learner, Moved, StepConfig, parameter_groups, take_step
 
@@ -29,7 +29,7 @@ def main(variants: list[str]) -> None:
     print("CPU seconds: a view through the frozen layers, a step of the mask, a whole step")
     for variant in variants:
         network = Network(variant).train()
-        still_all_but_mask(network)
+        freeze_all_but_mask(network)
         batch = _batch(len(network.config.taxonomy.names))
         pair = batch[0][:1] / 255, batch[1][:1] / 255
         with torch.no_grad():

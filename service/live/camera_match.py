@@ -1,4 +1,4 @@
-"""Whether the cameras that sources state are those of the rig file."""
+"""Whether the cameras that sources state, such as by CameraInfo, are those of the rig file."""
 
 import logging
 from dataclasses import replace
@@ -22,7 +22,7 @@ class CameraMatch:
     def __init__(self, rig: Rig | Homography | None) -> None:
         """A homography, or no rig, has nothing to compare with."""
         self._rig = rig if isinstance(rig, Rig) else None
-        self._known: dict[Part, tuple[Camera, bool]] = {}
+        self._last: dict[Part, tuple[Camera, bool]] = {}  # the camera stated last; it differs
 
     def flags(
         self, visible: SourceFrame | None, infrared: SourceFrame | None, cameras: Cameras
@@ -30,7 +30,7 @@ class CameraMatch:
         """
         `visible_calibration` or `infrared_calibration` for a frame of another camera.
 
-        `cameras`: what is stated of the frames; a rig file is of what is left after the crop.
+        `cameras`: their profiles. A source states its camera before the crop, a rig file after it.
         """
         if self._rig is None:
             return ()
@@ -46,20 +46,21 @@ class CameraMatch:
         )
 
     def _differs(self, part: Part, own: Camera, stated: Camera, crop: Crop | None) -> bool:
-        before = self._known.get(part)
-        if before and before[0] is stated:
-            return before[1]
-        cut = _cut(stated, crop)
-        off_px = difference_px(own, cut)
+        """Whether a stated camera differs from our own; logged once for each that does."""
+        last = self._last.get(part)
+        if last and last[0] is stated:
+            return last[1]
+        cropped = _cropped(stated, crop)
+        off_px = difference_px(own, cropped)
         differs = off_px > LARGEST_SHARE * own.width
-        self._known[part] = stated, differs
+        self._last[part] = stated, differs
         if differs:
-            logger.warning("%s", _words(part, own, cut, off_px))
+            logger.warning("%s", _message(part, own, cropped, off_px))
         return differs
 
 
 def difference_px(first: Camera, second: Camera) -> float:
-    """How far apart [px] two cameras see the same rays, median over the frame; inf: two sizes."""
+    """How far apart [px] two cameras see the same rays, median over the frame; inf: other sizes."""
     if (first.width, first.height) != (second.width, second.height):
         return float("inf")
     x, y = (np.linspace(0, side - 1, GRID) for side in (first.width, first.height))
@@ -69,7 +70,7 @@ def difference_px(first: Camera, second: Camera) -> float:
     return float(np.median(np.nan_to_num(off, nan=np.inf)))
 
 
-def _cut(camera: Camera, crop: Crop | None) -> Camera:
+def _cropped(camera: Camera, crop: Crop | None) -> Camera:
     """The camera of cropped frames."""
     if crop is None:
         return camera
@@ -82,7 +83,7 @@ def _cut(camera: Camera, crop: Crop | None) -> Camera:
         return camera
 
 
-def _words(part: Part, own: Camera, stated: Camera, off_px: float) -> str:
+def _message(part: Part, own: Camera, stated: Camera, off_px: float) -> str:
     sizes = f"{own.width}x{own.height} and {stated.width}x{stated.height}"
     focal = f"focal lengths {own.fx:.1f} and {stated.fx:.1f} px"
     return (

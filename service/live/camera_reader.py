@@ -14,8 +14,8 @@ from segmif.sources.frame import Part, Source, SourceFrame
 from segmif.sources.pacing import PlaybackClock, paced
 from segmif.sources.reconnect import SourceEvent, reconnecting
 
-RATE_FRAMES = 30  # over which the rate is taken
-SILENT_S = 3.0
+RATE_FRAMES = 30  # over which the rate is measured
+SILENT_S = 3.0  # without a frame, after which the rate is 0
 
 CameraState = Literal["connecting", "connected", "lost", "ended"]
 
@@ -35,12 +35,12 @@ class CameraReader:
         look: Callable[[Part, SourceFrame], None] = lambda part, frame: None,
     ) -> None:
         """
-        `put` gets each frame on the event loop, and None after the last; `look` gets each before,
-        in the thread that reads.
+        `open_it` opens the source, and a live one again when it is lost.
 
-        A live source is opened again by `open_it` when it is lost.
+        `put` gets each frame on the event loop, and None after the last. `look` gets each before
+        that, in the thread that reads.
 
-        A recording is played by `clock`; None: as fast as the queue takes it. Raises SourceError.
+        A recording is played by `clock`; None: as fast as `put` takes it. Raises SourceError.
         """
         self.part, self.source = part, reconnecting(open_it, self._note)
         self._clock = None if self.source.live else clock

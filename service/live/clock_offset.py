@@ -12,7 +12,7 @@ from segmif.sources.frame import Part, SourceFrame
 
 from .pair_queue import PARTS
 
-LEAST_S, MOST_S = 10.0, 60.0  # of motion that is compared
+LEAST_S, MOST_S = 10.0, 60.0  # seconds of motion that are compared
 EVERY = 20  # frames of the visible camera between two tries
 SURE_NS = 10_000_000  # standard deviation of an offset that is taken
 
@@ -25,10 +25,10 @@ class OffsetFinder:
         self._last: dict[Part, tuple[int, Floats]] = {}
         self._motion: dict[Part, deque[tuple[int, float]]] = {part: deque() for part in PARTS}
         self._seen = 0
-        self._lock = Lock()  # each camera has a thread
+        self._lock = Lock()  # frames of both cameras come in threads
 
     def see(self, part: Part, frame: SourceFrame) -> Offset | None:
-        """Add a frame; gives the offset once it is known."""
+        """Add a frame, from any thread; gives the offset once it is known."""
         grey = frame.pixels if frame.pixels.ndim == 2 else luma(frame.pixels.astype(np.uint8))
         small = downscaled(grey)
         with self._lock:
@@ -47,6 +47,7 @@ class OffsetFinder:
         return self._try() if part == "visible" and self._seen % EVERY == 0 else None
 
     def _try(self) -> Offset | None:
+        """The offset if the motion so far shows it; else `why_not` says what is missing."""
         motions = [np.array(each) for each in self._motion.values()]
         if any(len(each) < MIN_FRAMES or _seconds(each) < LEAST_S for each in motions):
             return None

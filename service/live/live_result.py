@@ -59,7 +59,7 @@ class LiveResult:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pictures that it holds; a frame that the network saw as it came is one."""
+        """Bytes of the pictures that it holds; pictures that share their memory count once."""
         prepared, prediction = self.result.prepared, self.result.prediction
         held = [frame.pixels for frame in (self.visible, self.infrared) if frame]
         held += [prepared.pair.visible]

@@ -16,7 +16,7 @@ class Level:
     """How much of what comes is processed."""
 
     name: str
-    every: int = 1  # nth pair is taken
+    every: int = 1  # one of so many pairs is taken
     half_size: bool = False  # the network sees half the width and height
     extras: bool = True  # temporal memory, and objects unless an event needs them
 
@@ -46,7 +46,7 @@ def levels(*, memory: bool, objects: bool) -> tuple[Level, ...]:
 
 @dataclass(frozen=True)
 class Occupied:
-    """Seconds since the start in which the network computed."""
+    """Seconds in which the network computed, since the start."""
 
     all_s: float = 0.0
     own_s: float = 0.0  # of them for this rig
@@ -61,7 +61,7 @@ class LoadLadder:
         """`known`: the levels, from the full rate down."""
         self._levels = known or levels(memory=True, objects=True)
         self._clock = clock
-        self.place = 0  # in the levels
+        self.place = 0  # in the levels, from 0: the full rate
         self._calm, self._waits = 0, CALM_WINDOWS
         self._climbed = False  # the last change was a level up, which is not proved yet
         self._offered = 0
@@ -88,29 +88,33 @@ class LoadLadder:
         if (passed_s := now - self._since) < WINDOW_S:
             return False
         wanted = max(self._offered / self.level.every, 1)
-        before, share = self._occupied, (late - self._late) / wanted
-        lately = Occupied(
-            (occupied.all_s - before.all_s) / passed_s, (occupied.own_s - before.own_s) / passed_s
-        )
+        before, late_share = self._occupied, (late - self._late) / wanted
+        busy_share = (occupied.all_s - before.all_s) / passed_s
+        own_share = (occupied.own_s - before.own_s) / passed_s
         self._since, self._late, self._occupied, self._offered = now, late, occupied, 0
         if self._starting:  # the first pairs wait for threads, caches and the self-test
             self._starting = False
             return False
-        if share > LATE_SHARE:
+        if late_share > LATE_SHARE:
             return self._go_down()
-        self._calm = 0 if share else self._calm + 1
+        self._calm = 0 if late_share else self._calm + 1
         if self._climbed and self._calm >= CALM_WINDOWS:
             self._climbed, self._waits = False, CALM_WINDOWS  # the level proved right
-        if not self.place or self._calm < self._waits or not self._has_room(lately):
+        if not self.place or self._calm < self._waits or not self._has_room(busy_share, own_share):
             return False
         self._calm, self._climbed = 0, True
         self.place -= 1
         return True
 
-    def _has_room(self, lately: Occupied) -> bool:
-        """Whether the network can do the work of the level above; a try shows the rest."""
+    def _has_room(self, busy_share: float, own_share: float) -> bool:
+        """
+        Whether the network can do the work of the level above; a try shows the rest.
+
+        It computed for `busy_share` of the time since the last decision, for `own_share` for this
+        rig.
+        """
         more = self._levels[self.place - 1].work / self.level.work
-        return more == 1 or lately.all_s + lately.own_s * (more - 1) <= MOST_OCCUPIED
+        return more == 1 or busy_share + own_share * (more - 1) <= MOST_OCCUPIED
 
     def _go_down(self) -> bool:
         if self._climbed:  # too early: wait longer next time

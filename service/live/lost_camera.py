@@ -8,11 +8,11 @@ import numpy as np
 from segmif.sources.frame import Part, SourceFrame
 
 OTHER: dict[Part, Part] = {"visible": "infrared", "infrared": "visible"}
-EVERY = 4  # rows compared first: noise of a sensor shows in any
+EVERY = 4  # one of so many rows is compared first: noise of a sensor shows in any
 
 
 class LostCamera:
-    """Notes when each camera gave a frame that differs from the one before, in its thread."""
+    """Notes when each camera last gave a frame that differs from the one before."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class LostCamera:
         self._changed_s = dict.fromkeys(OTHER, clock())
 
     def see(self, part: Part, frame: SourceFrame) -> None:
-        """Note a frame."""
+        """Note a frame; called in the thread of its camera."""
         last, self._last[part] = self._last.get(part), frame
         if last is None or not _repeats(last, frame):
             self._changed_s[part] = self._clock()

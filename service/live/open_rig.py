@@ -1,4 +1,4 @@
-"""What a rig is made of, opened as its settings state it: sources, rules and sinks."""
+"""Opens and checks what the settings of a rig name: sources, rig file, sinks and notifiers."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OpenRig:
-    """A rig's parts."""
+    """The parts of a rig; sinks and notifiers are open, sources are not."""
 
     settings: RigSettings
     sources: Mapping[Part, Callable[[], Source]]
@@ -87,12 +87,12 @@ def check_rig(rig: RigSettings, live: LiveSettings, service: Cameras | None = No
             "--offset-ms motion is for cameras: with --once frames would be lost until the offset "
             "is found; state it in milliseconds"
         )
-    for part, open_it in openers(rig).items():
-        source = open_it()
+    sources = {part: open_it() for part, open_it in openers(rig).items()}
+    for part, source in sources.items():
         if live.once and source.live:
             raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
     if is_one_source(rig.visible, rig.infrared):
-        logger.warning("%s: both sources are %s", rig.name, source.address)
+        logger.warning("%s: both sources are %s", rig.name, sources["visible"].address)
     specs = (spec for each in live.rigs for spec in (each.visible, each.infrared))
     check_spared(_files_of((*rig.sinks, *_lines(rig))), filter(None, map(local_path, specs)))
     opened = open_rig(rig, live)

@@ -6,11 +6,11 @@ from time import monotonic
 
 from ..scheduler.worker_threads import Workers
 from .live_result import LiveResult
-from .page_message import ENCODERS, Part
+from .page_message import ENCODERS, MessagePart
 
 IDLE_S = 2.0  # after which a viewer that asks no more, as in a hidden tab, wants nothing
 
-Encoding = asyncio.Future[Part | None]
+Encoding = asyncio.Future[MessagePart | None]
 
 
 class PageFeed:
@@ -59,7 +59,7 @@ class PageFeed:
             await self._changed.wait()
         return None
 
-    async def parts(self, result: LiveResult, names: Iterable[str]) -> list[Part]:
+    async def parts(self, result: LiveResult, names: Iterable[str]) -> list[MessagePart]:
         """Parts of a result, encoded once for all viewers; what the result lacks is left out."""
         known = self._encodings if result is self.latest else {}
         for name in names:

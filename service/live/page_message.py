@@ -22,14 +22,14 @@ NEXT = "next"  # what a viewer sends when it is ready for another picture
 
 
 @dataclass(frozen=True)
-class Part:
+class MessagePart:
     """One picture or plane of a message."""
 
     header: dict[str, Any]
     data: bytes
 
 
-def page_message(live: LiveResult, state: RigState, parts: Sequence[Part]) -> bytes:
+def page_message(live: LiveResult, state: RigState, parts: Sequence[MessagePart]) -> bytes:
     """The length of a JSON header (4 bytes, little-endian), the header, and the parts it lists."""
     header = {
         "rig": live.rig,
@@ -63,12 +63,12 @@ def _text(frame: SourceFrame | None) -> str | None:
     return str(frame.stamp_ns) if frame else None
 
 
-def picture(name: str, pixels: NDArray[np.uint8]) -> Part:
+def picture(name: str, pixels: NDArray[np.uint8]) -> MessagePart:
     """A picture (H, W, 3) RGB or (H, W) as JPEG."""
-    return Part({"name": name, "type": "image/jpeg"}, codecs.encode_jpeg(pixels, QUALITY))
+    return MessagePart({"name": name, "type": "image/jpeg"}, codecs.encode_jpeg(pixels, QUALITY))
 
 
-def plane(name: str, pixels: codecs.Pixels) -> Part:
+def plane(name: str, pixels: codecs.Pixels) -> MessagePart:
     """Numbers (H, W) of 8 or 16 bit, little-endian, in the format of zlib."""
     little = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
     header = {
@@ -80,15 +80,15 @@ def plane(name: str, pixels: codecs.Pixels) -> Part:
     # Noise has no repeats to find; masks have runs.
     strategy = zlib.Z_DEFAULT_STRATEGY if name == "confidence" else zlib.Z_RLE
     packer = zlib.compressobj(FASTEST, strategy=strategy)
-    return Part(header, packer.compress(little.data) + packer.flush())
+    return MessagePart(header, packer.compress(little.data) + packer.flush())
 
 
-def _plane_of(name: str, pixels: codecs.Pixels | None) -> Part | None:
+def _plane_of(name: str, pixels: codecs.Pixels | None) -> MessagePart | None:
     return None if pixels is None else plane(name, pixels)
 
 
 # What a viewer may ask for, and what makes it of a result; None: this one has no such part.
-ENCODERS: Mapping[str, Callable[[LiveResult], Part | None]] = {
+ENCODERS: Mapping[str, Callable[[LiveResult], MessagePart | None]] = {
     "visible": lambda live: picture("visible", live.result.prepared.pair.visible),
     "infrared": lambda live: picture("infrared", live.result.prepared.pair.infrared),
     "fused": lambda live: picture("fused", live.result.prediction.fused),

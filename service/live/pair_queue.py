@@ -17,10 +17,10 @@ WAITING_PAIRS = 1  # for the network; an older one is worth nothing
 WAITING_FRAMES = 30  # of one camera, for a partner
 PERIODS = 8  # of each camera, from which the default tolerance is taken
 FIRST_TOLERANCE_NS = 50_000_000  # until they are known
-JITTER = 0.25  # of a period, that times of arrival scatter
+JITTER = 0.25  # of a period, by which times of arrival scatter
 
 PARTS: tuple[Part, Part] = get_args(Part)
-Arrived = tuple[float, SourceFrame]
+Arrived = tuple[float, SourceFrame]  # when it came, on the clock of `time.monotonic`
 
 MAX_NS = 2**63
 DAY_NS = 86_400_000_000_000
@@ -52,7 +52,7 @@ class Counts:
 
     paired: int = 0
     alone: Counter[Part] = field(default_factory=Counter)  # pairs that a camera made alone
-    late: int = 0  # pairs that newer ones replaced while they waited, or with a stamp gone by
+    late: int = 0  # pairs that newer ones replaced while they waited, or whose stamp was passed
 
 
 class PairQueue:
@@ -75,15 +75,18 @@ class PairQueue:
         """
         `offset_ns` is added to infrared stamps; None: nothing pairs before `set_offset`.
 
-        `from_start`: the first frames of both cameras are of one moment; it needs no offset.
-
         `tolerance_ns` None: half the period of the faster camera, once it is known.
 
+        `from_start`: the first frames of both cameras are of one moment; it needs no offset.
+
         `lost` says when a camera goes on alone; None: never.
+
+        `takes` is asked of each pair once, before it waits; a pair that it refuses is not counted
+        as late.
         """
         self.counts = Counts()
         self.skew_ns: int | None = None  # of the last pair, infrared less visible
-        self._wanted_ns, self._lossless = tolerance_ns, lossless
+        self._stated_tolerance_ns, self._lossless = tolerance_ns, lossless
         self._matcher: PairMatcher[Arrived] = PairMatcher(
             tolerance_ns or FIRST_TOLERANCE_NS, offset_ns or 0, WAITING_FRAMES
         )
@@ -94,7 +97,8 @@ class PairQueue:
         self._last: dict[Part, SourceFrame] = {}
         self._periods: dict[Part, deque[int]] = {part: deque(maxlen=PERIODS) for part in PARTS}
         self._takes = takes
-        self._lost, self._newest_ns = lost, -MAX_NS  # stamp of the last pair
+        self._lost = lost
+        self._newest_ns = -MAX_NS  # stamp of the last pair
         self._passed_over: Counter[Part] = Counter()  # frames that were not matched at all
         self._pairs: deque[LivePair] = deque()
         self._ended: set[Part] = set()
@@ -147,10 +151,10 @@ class PairQueue:
         async with self._changed:
             if self._lossless:
                 await self._changed.wait_for(lambda: self._has_room(part))
-            self._note(part, frame)
+            self._adapt_tolerance(part, frame)
             arrived = (monotonic(), frame)
             if lone := self.lone:
-                self._go_alone(lone, part, arrived)
+                self._pair_alone(lone, part, arrived)
             elif self._knows_offset:
                 self._match(part, arrived)
             elif self._from_start:
@@ -211,7 +215,7 @@ class PairQueue:
             (arrived_s, visible), (_, infrared) = pair
             self._add(LivePair(visible, infrared, arrived_s))
 
-    def _go_alone(self, lone: Part, part: Part, arrived: Arrived) -> None:
+    def _pair_alone(self, lone: Part, part: Part, arrived: Arrived) -> None:
         """Make a pair of a frame alone; one that a frozen camera repeats is passed over."""
         arrived_s, frame = arrived
         has_stamp = part == "visible" or self._knows_offset
@@ -227,6 +231,7 @@ class PairQueue:
         return frame.stamp_ns + (self._matcher.offset_ns if part == "infrared" else 0)
 
     def _add(self, pair: LivePair) -> None:
+        """Count a pair, and queue it if it is taken; an older one that waits may be dropped."""
         stamps = {
             part: self._stamp_ns(part, frame)
             for part, frame in zip(PARTS, (pair.visible, pair.infrared), strict=True)
@@ -248,11 +253,12 @@ class PairQueue:
             self._pairs.popleft()
             self.counts.late += 1
 
-    def _note(self, part: Part, frame: SourceFrame) -> None:
+    def _adapt_tolerance(self, part: Part, frame: SourceFrame) -> None:
+        """Take the tolerance from the last periods of both cameras, unless one is stated."""
         last, self._last[part] = self._last.get(part), frame
         if last and frame.stamp_ns > last.stamp_ns:
             self._periods[part].append(frame.stamp_ns - last.stamp_ns)
-        if self._wanted_ns is None and all(self._periods.values()):
+        if self._stated_tolerance_ns is None and all(self._periods.values()):
             self._matcher.tolerance_ns = self._default_tolerance_ns()
 
     def _default_tolerance_ns(self) -> int:

@@ -20,6 +20,7 @@ from .camera_match import CameraMatch
 from .open_rig import OpenRig
 
 BACKUP_DIGITS = 12  # of the old file's SHA-256, in the name of its copy
+# What `_moved_source` appends to the source of a rig.
 NUMBER = r"(-?[0-9.]+(?:e[+-]?[0-9]+)?)"
 MOVED = re.compile(rf"(?:; )?moved by hand by {NUMBER} px to the right and {NUMBER} px down$")
 
@@ -110,7 +111,7 @@ def save_nudged(
     Gives what aligns by it at each of `depths_m`. Raises BadParameter, RigChanged or RigNotWritten,
     and then the file is as it was.
     """
-    path, name = aligner.path.resolve(), aligner.path.name  # a link stays one
+    path, name = aligner.path.resolve(), aligner.path.name  # a symbolic link stays one
     if digest_of(aligner) is None:
         raise RigChanged(f"{name} is no longer the file that was read: reload the service first")
     if right_px == down_px == 0:
@@ -125,7 +126,7 @@ def save_nudged(
     backup = path.with_name(f"{path.stem}.{aligner.sha256[:BACKUP_DIGITS]}{path.suffix}")
     try:
         old = read_bytes(path, MAX_YAML_BYTES)
-        write_all({backup: old, path: rig_bytes(rig)})  # in this order
+        write_all({backup: old, path: rig_bytes(rig)})  # in this order, so that no version is lost
         made = [RigAligner(aligner.path, depth_m) for depth_m in depths_m]
     except (OSError, ValueError) as error:
         raise RigNotWritten(f"{name} cannot be written: {error}") from error

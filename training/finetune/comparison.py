@@ -37,7 +37,7 @@ class Comparison:
     known: frozenset[str]  # those that the network had before
     before: ConfusionMatrix
     after: ConfusionMatrix
-    picture: float  # mean difference of the fused frames [levels of 255]
+    fused_difference: float  # mean, of the fused frames of both [levels of 255]
 
     def mean(self, matrix: ConfusionMatrix) -> float:
         """Mean IoU of the compared classes that the labels show; NaN if they show none."""
@@ -72,25 +72,25 @@ class Comparison:
         names = self.classes.names
         numbers = {
             when: {
-                "mean_iou": _known(self.mean(matrix)),
-                "iou": {name: _known(matrix.iou[names.index(name)]) for name in self.shown},
+                "mean_iou": _or_none(self.mean(matrix)),
+                "iou": {name: _or_none(matrix.iou[names.index(name)]) for name in self.shown},
             }
             for when, matrix in (("before", self.before), ("after", self.after))
         }
-        return {"frames": self.frames, **numbers, "picture_levels": self.picture}
+        return {"frames": self.frames, **numbers, "picture_levels": self.fused_difference}
 
 
 def compare(
     before: Contender,
     after: Contender,
     frames: FrameSet,
-    said: str,
+    what: str,
     only: Sequence[str] | None = None,
 ) -> Comparison:
     """
     Both networks on labelled frames; their classes count by equal names, others as background.
 
-    `only` are the classes to compare: all of the labels by default.
+    `what`: the frames in words. `only`: the classes to compare, all of the labels by default.
     """
     classes = frames.taxonomy
     assert classes is not None
@@ -109,7 +109,7 @@ def compare(
         differences.append(float(np.abs(levels[0] - levels[1]).mean()))
     background = classes.names[classes.background]
     return Comparison(
-        f"{said}: {len(frames.names)} pairs of {frames.name}",
+        f"{what}: {len(frames.names)} pairs of {frames.name}",
         classes,
         tuple(classes.names if only is None else only),
         frozenset((*before.classes.names, background)),
@@ -123,5 +123,5 @@ def _number(value: float) -> str:
     return "absent" if math.isnan(value) else f"{value:.3f}"
 
 
-def _known(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)

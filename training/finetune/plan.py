@@ -22,9 +22,11 @@ LARGEST_CROP = (288, 384)  # [px] height, width: what two CPU cores take in a se
 VALIDATIONS = 10  # of a run
 PATIENCE = 4  # validations without gain
 HEAD_RATE, WHOLE_RATE = 3e-3, 1e-3  # learning rates: of last layers alone, and with an encoder
-VIEWS = 12  # of each pair, if the mask alone learns: what makes its inputs sees each once
+# Augmented crops of each pair, if the mask alone learns: the frozen layers process each once.
+VIEWS = 12
 FINISH = 4  # of so many steps of the mask, the fusion decoder alone has one
-FROZEN = ((50, 3), (300, 2))  # fewer frames than the first: so many stages of a pretrained encoder
+# (pairs, stages): with fewer pairs so many stages of the pretrained encoder are frozen.
+FROZEN = ((50, 3), (300, 2))
 
 
 def plan(
@@ -36,10 +38,10 @@ def plan(
     steps: int | None,
 ) -> TrainConfig:
     """
-    A run on the pairs of `folder`, whose frames are of `size` (height, width).
+    A run on the pairs of `folder`, whose frames are of `size` (height, width) [px].
 
-    Each of 20 frames is seen 60 times, of 500 12 times: the steps grow with the root of their
-    number. ValueError for a variant that has no mask of its own beside the picture.
+    `steps` None: they grow with the root of the number of pairs, so each of 20 is seen 60 times, of
+    500 12 times. Raises ValueError for a variant that makes its mask from the fused picture.
     """
     network = VARIANTS[variant]
     if not isinstance(network, PairConfig):

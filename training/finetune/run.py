@@ -27,9 +27,10 @@ from .comparison import Comparison, Contender, compare
 from .split import Split, in_order, split
 
 REPORT = "report.json"
-CLEAR = 0.01  # of the mean: less is no difference on a few frames
-LAYERS_OF_MASK = ("mask",)  # parts of a network by whose layers no picture is made
-SHIPPED = ("mfnet", Path("mfnet"), "val")  # kind, folder and split of frames that all have
+CLEAR = 0.01  # of mean IoU: less is no difference on a few frames
+MASK_PARTS = ("mask",)  # parts of a network that the fused picture does not depend on
+# Kind, folder and split of frames that the shipped weights do well on, if this machine has them.
+OLD_FRAMES = ("mfnet", Path("mfnet"), "val")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -59,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
         resume=args.resume and (folder / CHECKPOINT).is_file(),  # killed before its first: anew
         precision=args.precision,
         accept_changes=args.accept_changed_inputs,
-        change=still_all_but_mask if learns == "mask" else None,
+        change=freeze_all_but_mask if learns == "mask" else None,
         view=lambda each: with_classes(each, classes),
     )
     held_out = open_source(config.validation, data.parent) if parts.held_out else None
@@ -77,15 +78,19 @@ def _classes(frames: PairSet, chosen: str | None) -> Taxonomy:
     return chosen_classes(frames.taxonomy, [name.strip() for name in chosen.split(",")])
 
 
-def still_all_but_mask(network: Network) -> None:
+def freeze_all_but_mask(network: Network) -> None:
     """Keeps all layers as they are that the fused picture is made by, their statistics too."""
     for name, part in network.core.named_children():
-        if name not in LAYERS_OF_MASK:
+        if name not in MASK_PARTS:
             part.requires_grad_(False).eval()
 
 
 def _labelled(frames: PairSet, classes: Taxonomy) -> tuple[list[str], NDArray[np.int64]]:
-    """The moments that have labels, in their order, and the pixels (N, K) of each class in them."""
+    """
+    The names of the N pairs that have labels, in their order, and the pixels (N, K) of K classes.
+
+    Raises ValueError if no pixel has a class.
+    """
     assert frames.taxonomy is not None
     ids = ids_by_name(frames.taxonomy, classes)
     names, pixels = [], []
@@ -137,19 +142,17 @@ def _announce(
 
 
 def _report(start: Path, out: Path, held_out: FrameSet | None, folder: Path) -> None:
-    """Prints before and after, on what was held out and on shipped frames, and notes it."""
+    """Compares weights before and after; prints it, and writes it into the folder of the run."""
     before, after = map(_contender, (start, out))
-    comparisons = []
-    if held_out is not None:
-        comparisons.append(compare(before, after, held_out, "held out of the training"))
-    if (shipped := _shipped(before, after)) is not None:
-        comparisons.append(shipped)
+    gained = compare(before, after, held_out, "held out of the training") if held_out else None
+    forgotten = _compare_on_old_frames(before, after)
+    comparisons = [each for each in (gained, forgotten) if each]
     for comparison in comparisons:
         print(f"\n{comparison.as_text()}")
-    if held_out is not None:
-        print(f"\n{_verdict(comparisons[0])}")
+    if gained:
+        print(f"\n{_verdict(gained)}")
     if comparisons:
-        difference = max(each.picture for each in comparisons)
+        difference = max(each.fused_difference for each in comparisons)
         print(f"the fused picture differs by {difference:.2f} of 255 levels in the mean")
     entries = [comparison.as_json() for comparison in comparisons]
     write_text(folder / REPORT, json.dumps(entries, indent=2) + "\n")
@@ -172,9 +175,9 @@ def _contender(weights: Path) -> Contender:
     return Contender(predict, manifest.classes)
 
 
-def _shipped(before: Contender, after: Contender) -> Comparison | None:
-    """What was forgotten: classes that both know, on frames of `data_root()`; None without any."""
-    kind, place, part = SHIPPED
+def _compare_on_old_frames(before: Contender, after: Contender) -> Comparison | None:
+    """What was forgotten: classes that both know, on `OLD_FRAMES`; None without such frames."""
+    kind, place, part = OLD_FRAMES
     root = data_root() / place
     if not root.is_dir():
         return None
@@ -200,5 +203,5 @@ def _print_next(out: Path, data: Path) -> None:
         f"\nnext:\n  segmif export onnx --weights {weights} --out {network}\n"
         f"  segmif export verify --weights {weights} {network} --data {shown(data)}\n"
         f"  segmif serve --weights {network}\n"
-        "a running service takes it after SEGMIF_WEIGHTS in its settings file names it, and SIGHUP"
+        "a running service takes it at SIGHUP, once `weights` in its settings file names it"
     )

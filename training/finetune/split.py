@@ -1,4 +1,4 @@
-"""Which moments of a recording are kept out of training, apart in time from the others."""
+"""Which pairs of a recording are held out of training, apart in time from the others."""
 
 import re
 from collections.abc import Sequence
@@ -8,14 +8,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-PARTS = 4  # one of so many is held out
-FEWEST = 4  # moments of which one can be spared
-FRAMES_APART = 40  # of so many moments, one at each end of the held-out part is used for neither
+BLOCKS = 4  # of successive pairs, one of which is held out
+FEWEST = 4  # pairs of which one can be spared
+# Neighbours in time look alike. So for each 40 pairs, one at either end of the held-out block is
+# used for neither.
+PAIRS_PER_GAP = 40
 
 
 @dataclass(frozen=True)
 class Split:
-    """Names of moments."""
+    """Names of pairs."""
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]  # successive ones; none if there are too few
@@ -34,19 +36,19 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 def split(names: Sequence[str], shown: NDArray[np.bool_]) -> Split:
     """
-    One of PARTS blocks of successive moments is held out; `shown` (N, K) says which classes each
-    of `names`, which are in order, shows.
+    One of `BLOCKS` blocks of successive pairs is held out, if there are enough pairs.
 
     It is the block that leaves most classes in the training, then shows most, then is the latest.
+    `names` (N) are in order. `shown` (N, K) says which of K classes each pair shows.
     """
     count = len(names)
     if count < FEWEST:
         return Split(tuple(names), ())
-    ends = np.linspace(0, count, PARTS + 1).round().astype(int).tolist()
-    apart = count // FRAMES_APART
+    ends = np.linspace(0, count, BLOCKS + 1).round().astype(int).tolist()
+    gap = count // PAIRS_PER_GAP
 
     def rest(first: int, last: int) -> list[int]:
-        return [*range(first - apart), *range(last + apart, count)]
+        return [*range(first - gap), *range(last + gap, count)]
 
     def worth(block: tuple[int, int]) -> tuple[int, int, int]:
         taught = int(shown[rest(*block)].any(0).sum())

@@ -8,7 +8,7 @@ import pytest
 
 from service.live.live_result import LiveResult
 from service.live.page_feed import IDLE_S, PageFeed
-from service.live.page_message import ENCODERS, Part, wished
+from service.live.page_message import ENCODERS, MessagePart, wished
 from service.scheduler.worker_threads import Workers
 
 pytestmark = pytest.mark.anyio
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.anyio
 async def test_a_part_is_encoded_once_for_all_viewers(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[tuple[str, int]] = []
 
-    def encode(name: str, live: LiveResult) -> Part:
+    def encode(name: str, live: LiveResult) -> MessagePart:
         encoded.append((name, live.sequence))
-        return Part({"name": name}, b"")
+        return MessagePart({"name": name}, b"")
 
     for name in ENCODERS:
         monkeypatch.setitem(
