@@ -27,6 +27,15 @@ COLUMNS = (
     *("person all, visible black", "person all, infrared black"),
     *("MI", "VIF", "Qabf", "SSIM"),
 )
+HEADING = """\
+# What each part of the network and of its training is worth
+
+`make ablation` trains each arm from nothing with the same small budget, and evaluates it on
+mfnet/val. `joint` is the whole network. SoAM and MoAM are the two halves of HIA.
+
+Columns are mean IoU and IoU of classes, over all frames, by day and by night, then with one sensor
+black. The last four are metrics of the fused luma. The arms are those of the revisions below the
+table. Networks that were shipped later, and trained for longer, are in [results](results.md)."""
 MASK_ALONE = {"fuse_every": 10**9}  # steps: never
 
 
@@ -166,4 +175,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs what is missing, prints the table, writes it to `--table`."""
-    return experiment.run(ARMS, COLUMNS, args, args.teacher)
+    return experiment.run(ARMS, COLUMNS, args, args.teacher, HEADING)

@@ -70,12 +70,17 @@ def add_arguments(
 
 
 def run(
-    arms: Mapping[str, Arm], columns: Sequence[str], args: argparse.Namespace, teacher: Path
+    arms: Mapping[str, Arm],
+    columns: Sequence[str],
+    args: argparse.Namespace,
+    teacher: Path,
+    heading: str,
 ) -> int:
     """
     Runs what has no result yet, prints the table, writes it to `args.table` if that is given.
 
-    All arms of one seed come first, so that the table is fair whenever the command is stopped.
+    `heading` (Markdown) stands above the table. All arms of one seed come first, so that the table
+    is fair whenever the command is stopped.
     """
     config = read_config(args.config)
     check_outputs(args.table)
@@ -90,7 +95,7 @@ def run(
                     args.results,
                     {"arm": name, "seed": seed, **circumstances(config), "numbers": numbers},
                 )
-    text = table(arms, columns, read(args.results, config))
+    text = f"{heading}\n\n{table(arms, columns, read(args.results, config))}"
     print(text)
     if args.table:
         write_text(args.table, text)

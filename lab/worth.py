@@ -30,6 +30,12 @@ from .espnet import published_weights, with_segmenter
 from .experiment import Arm
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
+HEADING = """\
+# What a fused picture is worth to another segmenter
+
+`make worth` trains ESPNetv2, a published segmenter, alike on each kind of picture, and evaluates it
+on mfnet/val. Columns are mean IoU and IoU of classes, over all frames, by day and by night.
+[Results](results.md#what-a-fused-picture-is-worth) says what follows."""
 COLUMNS = (
     *("mIoU all", "mIoU day", "mIoU night"),
     *("person all", "person day", "person night", "car all", "car night"),
@@ -55,7 +61,9 @@ def main(args: argparse.Namespace) -> int:
     def fused(frame: LabelledPair, tint: float | None) -> Picture:
         return by_tint[tint](FramePair(frame.visible, frame.infrared)).fused
 
-    return experiment.run(arms(fused, args.segmenter), COLUMNS, args, teacher=args.weights)
+    return experiment.run(
+        arms(fused, args.segmenter), COLUMNS, args, teacher=args.weights, heading=HEADING
+    )
 
 
 def arms(fused: Callable[[LabelledPair, float | None], Picture], segmenter: Path) -> dict[str, Arm]:

@@ -40,11 +40,12 @@ def test_arms_that_are_done_are_not_run_again(
     monkeypatch.setattr(experiment, "run_arm", run_arm)
     for seeds in (["0"], ["0", "2"]):
         args = asked(tmp_path, "--seeds", *seeds)
-        assert experiment.run(ARMS, ["mIoU all", "MI"], args, Path("edge")) == 0
+        assert experiment.run(ARMS, ["mIoU all", "MI"], args, Path("edge"), "# A title") == 0
     assert runs == [("as it is", 0), ("without", 0), ("as it is", 2), ("without", 2)]
     table = (tmp_path / "table.md").read_text()
     assert "| plain | as it is | 2 | 0.100 ± 0.141 | 3.000 ± 0.000 |" in table
     assert "| no fusion | without | 2 | 0.100 ± 0.141 | - |" in table
+    assert table.startswith("# A title\n\n| arm |")
     assert table in capsys.readouterr().out
     result = json.loads((tmp_path / "results/test.jsonl").read_text().splitlines()[-1])
     assert (result["arm"], result["seed"]) == ("no fusion", 2)
@@ -55,7 +56,7 @@ def test_a_table_without_a_place_is_refused_before_anything_runs(tmp_path: Path)
     for table, words in ((tmp_path / "none/t.md", "make the folder"), (tmp_path, "is a folder")):
         args = asked(tmp_path, "--table", str(table))
         with pytest.raises(ValueError, match=f"cannot be written.*{words}"):
-            experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
+            experiment.run(ARMS, ["mIoU all"], args, Path("edge"), "")
     assert not (tmp_path / "results").exists()
 
 
@@ -67,7 +68,7 @@ def test_results_tell_their_command_without_the_machine(
     words = ["ablation", "--folder", here, f"--data={here}", "--arms", "no fusion"]
     monkeypatch.setattr("sys.argv", [str(Path.cwd() / "training/__main__.py"), *words])
     args = asked(tmp_path, "--seeds", "0")
-    experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
+    experiment.run(ARMS, ["mIoU all"], args, Path("edge"), "")
     command = "python -m lab ablation --folder runs --data=runs --arms 'no fusion'"
     results = experiment.read(args.results, read_config(args.config))
     assert results[0].pop("command") == command  # as those of before it was noted
@@ -79,7 +80,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     args.results.parent.mkdir()
     args.results.write_text('{"arm": "plain", "se')
     with pytest.raises(ValueError, match=r"test\.jsonl, line 1: .*no JSON.*remove the line"):
-        experiment.run(ARMS, ["mIoU all"], args, Path("edge"))
+        experiment.run(ARMS, ["mIoU all"], args, Path("edge"), "")
 
 
 @pytest.mark.parametrize("name", ["ablation", "worth"])
