@@ -8,6 +8,7 @@ own name, so a reader always finds a matching pair (docs/decisions/0014-files.md
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -63,6 +64,18 @@ def taxonomy_entry(taxonomy: Taxonomy) -> str | dict[str, Any]:
         "names": list(taxonomy.names),
         "palette": [list(colour) for colour in taxonomy.palette],
     }
+
+
+def taxonomy_of(entry: str | Mapping[str, Any]) -> Taxonomy:
+    """
+    The classes of an entry that `taxonomy_entry` wrote.
+
+    Raises KeyError, TypeError or ValueError for any other.
+    """
+    if isinstance(entry, str):
+        return TAXONOMIES[entry]
+    red_green_blue = (tuple(colour) for colour in entry["palette"])
+    return Taxonomy(entry["name"], tuple(entry["names"]), tuple(red_green_blue))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,10 +218,7 @@ class Manifest:
     @property
     def classes(self) -> Taxonomy:
         """The classes of the ids in a mask."""
-        if isinstance(self.taxonomy, str):
-            return TAXONOMIES[self.taxonomy]
-        red_green_blue = (tuple(colour) for colour in self.taxonomy["palette"])
-        return Taxonomy(self.taxonomy["name"], tuple(self.taxonomy["names"]), tuple(red_green_blue))
+        return taxonomy_of(self.taxonomy)
 
 
 def pending(artefact: Path) -> Path:

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from segmif.classes import IGNORE
+from segmif.classes import IGNORE, MFNET
 from segmif.frames import Prediction
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
-from segmif.model.weights import load_network, save_network
+from segmif.model.weights import load_network, open_network, save_network
 
 from ..data.datasets import LabelledPair
 from ..data.sources import data_root
@@ -76,7 +76,9 @@ def main(args: argparse.Namespace) -> int:
         if not number.isdecimal():
             raise ValueError(f"--fold is {number!r}: the number of a group is expected")
         frames = [frame for _, frame in holdout.frames_of_fold(args.data, int(number))]
-        network = load_network(Path(path))
+        network, manifest = open_network(Path(path))
+        holdout.check_left_out(manifest, int(number), Path(path))
+        holdout.check_classes("MFNet", MFNET, network.config.taxonomy)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for each in tqdm(frames, desc=f"group {number}", unit="pair"):
             found, truth = labelled_logits(network, each)
@@ -84,6 +86,7 @@ def main(args: argparse.Namespace) -> int:
             labels.append(truth)
         sources.append({"fold": int(number), "sha256": sha256(Path(path))})
     network = load_network(args.weights)
+    holdout.check_classes("MFNet", MFNET, network.config.taxonomy)
     names = network.config.taxonomy.names
     rare = [id_ for id_, name in enumerate(names) if name in RARE]
     given, truth = torch.cat(logits, dim=1), torch.cat(labels)

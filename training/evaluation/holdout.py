@@ -18,10 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from segmif.argument_types import IntegerRange
-from segmif.classes import TAXONOMIES, Taxonomy
-from segmif.files import read_text, write_text
+from segmif.classes import MFNET, Taxonomy
+from segmif.files import shown, write_text
 from segmif.frames import FramePair
+from segmif.manifest import Manifest, taxonomy_entry, taxonomy_of
 from segmif.metrics import ConfusionMatrix
+from segmif.parsing import brief, parse_json
 
 from ..data import folds
 from ..data.datasets import LabelledPair, open_set
@@ -69,16 +71,17 @@ def main(args: argparse.Namespace) -> int:
     """Evaluates or pools, prints the tables, writes the counts."""
     check_outputs(args.json)
     if args.pool:
-        parts = [json.loads(read_text(path)) for path in args.pool]
-        totals, taxonomy = pooled(parts), TAXONOMIES[parts[0]["taxonomy"]]
+        totals, taxonomy = pooled_files(args.pool)
     else:
         if not args.weights or (args.fold is None) == (args.set is None):
             raise ValueError("give --weights and either --fold or --set, or files to --pool")
         predict, _, manifest = open_with_manifest(args.weights)
+        if args.fold:
+            check_left_out(manifest, args.fold, args.weights)
         shifts = DISTANCES if args.shifts == [] else args.shifts or ()
         taxonomy = manifest.classes
         totals = evaluate_frames(
-            predict, list(_frames(args)), taxonomy, shifts=shifts, pans=args.pans
+            predict, list(_frames(args, taxonomy)), taxonomy, shifts=shifts, pans=args.pans
         )
     print(as_text(totals, taxonomy))
     if args.json:
@@ -86,12 +89,56 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _frames(args: argparse.Namespace) -> Iterator[tuple[str, LabelledPair]]:
+def check_classes(name: str, labels: Taxonomy | None, weights: Taxonomy) -> None:
+    """Raise ValueError unless the ids of a set's labels are the classes of the weights."""
+    if labels is None:
+        raise ValueError(f"{name} has no labels to evaluate masks on")
+    if labels.names != weights.names:
+        raise ValueError(
+            f"{name} is labelled by {labels.name}, the weights know the classes of {weights.name}: "
+            "name a set with their classes"
+        )
+
+
+def check_left_out(manifest: Manifest, fold: int, weights: Path) -> None:
+    """Raise ValueError if weights say that they were trained with the frames of a group."""
+    left_out = manifest.training.get("leave_out", fold)  # of others nothing is known
+    if left_out != fold:
+        raise ValueError(
+            f"{shown(weights)} was trained with group {fold}: its manifest says that it left out "
+            f"{left_out or 'none'}; train without it by `segmif train --leave-out {fold}`"
+        )
+
+
+def pooled_files(paths: Sequence[Path]) -> tuple[Counts, Taxonomy]:
+    """What files of counts add up to, and the classes that all of them have; raises ValueError."""
+    parts, taxonomies = [], []
+    for path in paths:
+        part = parse_json(path)
+        try:
+            taxonomies.append(taxonomy_of(part["taxonomy"]))
+            pooled([part])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{shown(path)} holds no counts as --json writes them ({brief(error)})"
+            ) from None
+        if taxonomies[-1] != taxonomies[0]:
+            raise ValueError(
+                f"{shown(path)} counts the classes of {taxonomies[-1].name}, {shown(paths[0])} "
+                f"those of {taxonomies[0].name}: pool files of the same classes"
+            )
+        parts.append(part)
+    return pooled(parts), taxonomies[0]
+
+
+def _frames(args: argparse.Namespace, classes: Taxonomy) -> Iterator[tuple[str, LabelledPair]]:
     """The frames to evaluate on, each with its kind of infrared."""
     if args.set:
         frames = args.set.open(args.data)
+        check_classes(frames.name, frames.taxonomy, classes)
         yield from ((frames.name, frames.read(index)) for index in range(len(frames.names)))
         return
+    check_classes("MFNet", MFNET, classes)
     yield from frames_of_fold(args.data, args.fold)
 
 
@@ -143,7 +190,7 @@ def add(rows: dict[str, ConfusionMatrix], name: str, confusion: ConfusionMatrix)
 def as_json(totals: Counts, taxonomy: Taxonomy) -> dict[str, Any]:
     """The counts, as `pooled` reads them."""
     return {
-        "taxonomy": taxonomy.name,
+        "taxonomy": taxonomy_entry(taxonomy),
         "masks": {name: each.counts.tolist() for name, each in totals.masks.items()},
         "moved": {name: each.counts.tolist() for name, each in totals.moved.items()},
         "calibration": totals.calibration.sums.tolist(),

@@ -1,13 +1,14 @@
 """Measures of what masks bear, on predictors whose answer is known."""
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segmif.classes import MFNET
+from segmif.classes import MFNET, Taxonomy
 from segmif.frames import FramePair, Prediction
 from segmif.metrics import ConfusionMatrix
 from segmif.model.network import Network
@@ -103,3 +104,51 @@ def test_the_command_judges_a_set_and_pools_files(
     assert capsys.readouterr().out == first and "| mfnet/val night |" in first
     with pytest.raises(ValueError, match="either --fold or --set"):
         holdout.main(parser.parse_args(common))
+
+
+def judge(root: Path, network: Network, training: dict[str, object], *words: str) -> int:
+    """Runs `segmif training holdout` with the weights of a network."""
+    weights = root / "judged.safetensors"
+    save_network(network.eval(), weights, training)
+    parser = argparse.ArgumentParser()
+    holdout.add_arguments(parser)
+    given = ["--data", str(root), "--weights", str(weights), *words]
+    return holdout.main(parser.parse_args(given))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", "mfnet:mfnet:val"), "labelled by mfnet, the weights know the classes of yard"),
+        (("--set", "pairs:msrs_test"), "msrs_test has no labels"),
+        (("--fold", "3"), "labelled by mfnet"),
+    ],
+)
+def test_weights_are_not_judged_by_labels_of_other_classes(
+    frames_root: Path, words: tuple[str, ...], said: str
+) -> None:
+    yard = Taxonomy("yard", ("background", "deer", "boar"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    with pytest.raises(ValueError, match=said):
+        judge(frames_root, Network("nano", yard), {}, *words)
+
+
+def test_weights_are_not_judged_on_a_group_that_they_saw(frames_root: Path) -> None:
+    said = "trained with group 3: its manifest says that it left out none"
+    with pytest.raises(ValueError, match=said):
+        judge(frames_root, Network("nano"), {"leave_out": None}, "--fold", "3")
+
+
+def test_only_counts_of_the_same_classes_are_pooled(tmp_path: Path) -> None:
+    letters = Taxonomy("letters", tuple("abcdefghi"), MFNET.palette)
+    paths = []
+    for taxonomy in (MFNET, letters):
+        paths.append(tmp_path / f"{taxonomy.name}.json")
+        paths[-1].write_text(json.dumps(holdout.as_json(holdout.Counts(), taxonomy)))
+    parser = argparse.ArgumentParser()
+    holdout.add_arguments(parser)
+    with pytest.raises(ValueError, match=r"counts the classes of letters, .* those of mfnet"):
+        holdout.main(parser.parse_args(["--pool", *map(str, paths)]))
+    assert holdout.main(parser.parse_args(["--pool", str(paths[1])])) == 0
+    paths[0].write_text("[]")
+    with pytest.raises(ValueError, match="holds no counts as --json writes them"):
+        holdout.main(parser.parse_args(["--pool", str(paths[0])]))
