@@ -117,7 +117,7 @@ def train(
     parents = [Manifest.read(path).training for path in (start, *teachers) if path]
     descends = descent(data, [pretrained, published or {}, inputs.descent, *parents])
     inputs = replace(inputs, classes=of_classes | dict(inputs.classes), descent=descends)
-    run.begin(inputs)
+    run.begin(inputs, anew=not resume)
     session = Session.open(config, fabric, run, frames, network, learnt_from)
     session.validation = validation
     first = run.restore(session.state)["step"] if resume and config.phases else 0

@@ -53,12 +53,18 @@ class Run:
         noted = self.folder / CONFIG
         _refuse_other_settings(read_text(noted), self.settings, noted)
 
-    def begin(self, inputs: Inputs) -> None:
-        """Notes settings, environment and what there is to learn from."""
+    def begin(self, inputs: Inputs, *, anew: bool) -> None:
+        """
+        Notes settings, environment and what there is to learn from.
+
+        `anew`: what an earlier run left here to go on from would be taken for this one's.
+        """
         self.fabric.barrier()  # others may still be reading what the first now writes
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in (CHECKPOINT, FINISH) if anew else ():
+            (self.folder / left).unlink(missing_ok=True)
         environment = json.dumps(describe_environment(self.fabric), indent=2)
         write_text(self.folder / CONFIG, self.settings + "\n")
         write_text(self.folder / ENVIRONMENT, environment + "\n")
@@ -169,10 +175,13 @@ def keep_in_order(earlier: list[Path], files: list[Path]) -> None:
 
 
 def finite(parts: Mapping[str, Tensor], step: int) -> dict[str, float]:
-    """Losses as numbers; FloatingPointError if one is none: what follows would be lost work."""
+    """Losses as numbers; ValueError if one is none: what follows would be lost work."""
     values = {name: value.item() for name, value in parts.items()}
     if not all(map(math.isfinite, values.values())):
-        raise FloatingPointError(f"the losses of step {step} are {values}")
+        raise ValueError(
+            f"the losses of step {step} are {values}: the run ends here, since what follows would "
+            "be lost; try a lower learning_rate, or --precision 32-true"
+        )
     return values
 
 

@@ -262,3 +262,26 @@ def test_a_killed_run_ends_as_one_that_was_not(frames_root: Path) -> None:
     assert [step for step, _ in drawn["val_mean_iou"]] == [29, 59]
     assert [step for step, _ in drawn["loss/finish"]] == [60, 80, 100]
     assert curves(frames_root / "b") == drawn
+
+
+def test_what_an_earlier_run_left_is_not_resumed_as_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere, out, folder = tmp_path / "none", tmp_path / "n.safetensors", tmp_path / "a"
+    train(FINISHED, nowhere, folder, out)
+
+    def stopped(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("training.train.take_step", stopped)
+        train(FINISHED, nowhere, folder, out)  # anew, and ended before its first checkpoint
+    with pytest.raises(FileNotFoundError, match="train without --resume to start"):
+        train(FINISHED, nowhere, folder, out, resume=True)
+
+
+def test_losses_that_are_no_numbers_end_the_run_in_words(tmp_path: Path) -> None:
+    config = replace(TINY, learning_rate=1e30, warmup=1)
+    with pytest.raises(ValueError, match="try a lower learning_rate"):
+        train(config, tmp_path / "none", tmp_path / "a", tmp_path / "n.safetensors")
+    assert not (tmp_path / "n.safetensors").exists()
