@@ -11,17 +11,18 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from segmif.files import shown, write_text
+from segmif.files import check_target, shown, write_text
 from segmif.frames import FramePair, fit
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import open_network, save_network
 
 from ..data.datasets import FrameSet, open_set
+from ..evaluation.evaluate import check_outputs
 from ..finetune.split import in_order
 from ..fit.initial_network import descent
 from .guard import Check, check
-from .statistics import adapt_statistics
+from .statistics import adapt_statistics, adapted_norms
 from .teach import teach, tensor
 
 FEWEST = 10  # pairs
@@ -36,8 +37,7 @@ def main(args: argparse.Namespace) -> int:
     frames = open_set("pairs", data)
     old, manifest = open_network(args.start)
     out = args.out or Path(f"{data.name}-{manifest.variant}.safetensors")
-    if out.resolve() == args.start.resolve():
-        raise ValueError(f"--out {shown(out)} is --from: name another file")
+    _check_places(args, out, old)
     learnt, checked = parts_of(frames)
     print(
         f"{len(learnt)} pairs of {shown(args.data)} to adapt to, the last {len(checked)} to check"
@@ -56,6 +56,24 @@ def main(args: argparse.Namespace) -> int:
         facts |= asdict(taught)
     found = check(old, adapted, list(_read(frames, checked)))
     return finish(args, adapted, manifest, facts, found, out, data.name)
+
+
+def _check_places(args: argparse.Namespace, out: Path, network: Network) -> None:
+    """Raise ValueError or OSError, before minutes of learning, if they could not be kept."""
+    if out.resolve() == args.start.resolve():
+        raise ValueError(f"--out {shown(out)} is --from: name another file")
+    if args.report and args.report.resolve() in (out.resolve(), args.start.resolve()):
+        raise ValueError(f"--report {shown(args.report)} would replace weights: name another file")
+    check_outputs(args.report)
+    check_target(out)
+    out.resolve().parent.mkdir(parents=True, exist_ok=True)
+    if args.method == "teach" and not hasattr(network.core, "mask"):
+        raise ValueError(
+            f"{network.variant} makes its mask from the fused picture, so it cannot learn the one "
+            "alone: take --method statistics, or weights of another variant"
+        )
+    if not adapted_norms(network):
+        raise ValueError(f"{network.variant} has no norms whose statistics could be adapted")
 
 
 def finish(

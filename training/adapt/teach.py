@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from segmif.frames import MULTIPLE, FramePair
+from segmif.frames import MULTIPLE, FramePair, fit
 from segmif.model.network import Network
 
 from ..data.augmentation import Augmentation, augment_sensors
@@ -96,6 +96,7 @@ def pseudo_labels(logits: Tensor) -> Tensor:
 
 def _view(pair: FramePair, random: np.random.Generator) -> FramePair:
     """A part of a pair, at most of the size CROP, mirrored or not."""
+    pair = pair if min(pair.infrared.shape) >= MULTIPLE else fit(pair)
     height, width = (
         min(side, most) // MULTIPLE * MULTIPLE
         for side, most in zip(pair.infrared.shape, CROP, strict=True)

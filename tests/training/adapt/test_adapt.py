@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from segmif.frames import FramePair
 from segmif.imaging.codecs import write_png
 from segmif.manifest import Manifest
 from segmif.model.network import Network
-from segmif.model.weights import load_network
+from segmif.model.weights import load_network, save_network
 from training.__main__ import main
 from training.adapt import run as adapt_run
 from training.adapt.run import tensors
@@ -119,3 +120,36 @@ def test_what_got_worse_is_refused_in_words(run: Run, monkeypatch: pytest.Monkey
     assert not Path("spoilt.safetensors").exists()
     code, _, err = run("--out", NANO)
     assert code == 1 and "is --from: name another file" in err
+
+
+def test_what_could_not_be_kept_is_said_before_anything_is_learnt(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(adapt_run, "adapt_statistics")  # it would raise AttributeError
+    for words, said in (
+        (("--report", "nowhere/check.json"), "make the folder nowhere first"),
+        (("--out", "same.safetensors", "--report", "same.safetensors"), "would replace weights"),
+        (("--out", "gate"), "gate is a folder"),
+        (("--out", "gate/visible/0.png/w.safetensors"), "0.png"),
+    ):
+        code, _, err = run(*words)
+        assert code == 1 and said in err, err
+
+
+def test_a_mask_made_from_the_fused_picture_is_refused_in_words(run: Run) -> None:
+    save_network(Network("paper").eval(), Path("paper.safetensors"), {})
+    code, _, err = run("--from", "paper.safetensors", "--method", "teach", "--steps", 1)
+    assert code == 1 and "paper makes its mask from the fused picture" in err
+
+
+def test_frames_smaller_than_the_stride_teach_too(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowing_all(monkeypatch)
+    for part, shape in (("visible", (24, 64, 3)), ("infrared", (24, 64))):
+        (tmp_path / "tiny" / part).mkdir(parents=True)
+        for number in range(COUNT):
+            pixels = np.random.default_rng(number).integers(0, 255, shape).astype(np.uint8)
+            write_png(tmp_path / "tiny" / part / f"{number}.png", pixels)
+    code, _, err = run("--data", "tiny", "--method", "teach", "--steps", 1)
+    assert code == 0, err
