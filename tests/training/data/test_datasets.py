@@ -1,8 +1,10 @@
 """Each benchmark in its published layout, read through the one door; training that checks first."""
 
+import glob
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import process_time
 
 import cv2
 import numpy as np
@@ -14,7 +16,8 @@ from segmif.classes import FMB, IGNORE, MFNET, PST900, Taxonomy, colorize
 from segmif.files import write_bytes
 from segmif.imaging.codecs import encode_jpeg, write_png
 from training.config import TrainConfig, read_config
-from training.data.datasets import FrameSet, LabelledPair, open_set
+from training.data.datasets import FrameSet, LabelledPair, changed, only, open_set
+from training.data.datasets.pairs import PairSet
 from training.data.frames import Frames
 from training.data.samples import Phase, Samples, batches
 from training.data.sources import Source, training_sets
@@ -392,6 +395,19 @@ def test_a_run_may_take_one_drive_of_several(tmp_path: Path) -> None:
     nobody = replace(source, names=("never",))
     with pytest.raises(ValueError, match="no moment of streets fits never"):
         training_sets(replace(CONFIG, data=(nobody,)), tmp_path)
+
+
+def test_thousands_of_moments_are_named_at_once(tmp_path: Path) -> None:
+    names = tuple(f"{number}[a]" for number in range(6000))
+    files = dict.fromkeys(names, tmp_path)
+    began = process_time()
+    chosen = only(PairSet("many", names, files, files, None, None), [*map(glob.escape, names)])
+    assert chosen.names == names
+    part = only(chosen, ["[1-6]??[[]a]", "2[[]a]"])
+    seen = changed(changed(part, lambda frame: frame), lambda frame: frame)
+    looks = [seen.names[index] for index in range(len(seen.names))]
+    assert looks == ["2[a]", *(f"{number}[a]" for number in range(100, 700))]
+    assert process_time() - began < 2  # name by name and pattern by pattern it takes minutes
 
 
 def test_devices_share_the_samples_of_one(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """A data set looked at otherwise: some of its moments, or each of them changed."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
+from functools import cached_property
 
 from segmif.classes import Taxonomy
+from segmif.folders import listed
 
 from .frame import FrameSet, LabelledPair
 from .pairs import PairSet
+
+ESCAPED = re.compile(r"\[([*?[])\]")  # a character that stands for itself, by `glob.escape`
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,10 @@ class View:
     def taxonomy(self) -> Taxonomy | None:
         return self.frames.taxonomy
 
-    @property
+    @cached_property
     def names(self) -> Sequence[str]:
-        return tuple(self.frames.names[place] for place in self.places)
+        names = self.frames.names  # of a view of a view, each look would make them anew
+        return tuple(names[place] for place in self.places)
 
     def read(self, index: int) -> LabelledPair:
         """As FrameSet says, changed."""
@@ -46,11 +52,17 @@ def notes_of(frames: FrameSet) -> tuple[str, ...]:
 def only(frames: FrameSet, patterns: Sequence[str]) -> FrameSet:
     """The moments whose name fits one of the shell patterns; ValueError if none does."""
     names = frames.names
-    places = [i for i, name in enumerate(names) if any(fnmatch(name, p) for p in patterns)]
+    # Most are names, of which there may be thousands: each of them is looked up, not compared.
+    wild = [pattern for pattern in patterns if re.search(r"[*?[]", ESCAPED.sub("", pattern))]
+    whole = {ESCAPED.sub(r"\1", pattern) for pattern in set(patterns).difference(wild)}
+    places = [
+        i
+        for i, name in enumerate(names)
+        if name in whole or any(fnmatchcase(name, pattern) for pattern in wild)
+    ]
     if not places:
-        raise ValueError(
-            f"no moment of {frames.name} fits {', '.join(patterns)}; the first is {names[0]}"
-        )
+        first = f"; the first is {names[0]}" if names else ""
+        raise ValueError(f"no moment of {frames.name} fits {listed(patterns)}{first}")
     return View(frames, tuple(places))
 
 
