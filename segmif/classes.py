@@ -22,7 +22,8 @@ class Taxonomy:
     """
     The classes of one benchmark: the position in `names` and `palette` is the id in the mask.
 
-    Raises ValueError for more classes than 8 bits hold beside IGNORE, and for invalid colours.
+    Raises ValueError for more classes than 8 bits hold beside IGNORE, for names that are none or
+    stand twice, and for invalid colours.
     """
 
     name: str
@@ -39,6 +40,10 @@ class Taxonomy:
                 f"taxonomy {self.name!r}: {len(self.names)} classes, expected 1 to {IGNORE}: a "
                 "mask has 8 bits"
             )
+        if not all(isinstance(name, str) and name for name in self.names):
+            raise ValueError(f"taxonomy {self.name!r}: a class has no name")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"taxonomy {self.name!r}: a class name stands twice")
         for colour in self.palette:
             if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
                 raise ValueError(

@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
     codes = stated_classes(args.classes, name) if args.classes else _codes_of(data)
     if in_place:
         _check_ids(data, codes)
-    renamed = dict(_renaming(text) for text in args.rename)
+    renamed = _renamings(args.rename)
     with opened(args.source) as source:
         labels = READERS[args.tool](source, codes)
         found = labels.classes()
@@ -128,6 +128,14 @@ def _codes_of(root: Path) -> ClassCodes | None:
     return read_class_map(path) if path.is_file() else None
 
 
+def _renamings(texts: Sequence[str]) -> dict[str, str]:
+    renamed: dict[str, str] = {}
+    for old, new in map(_renaming, texts):
+        if renamed.setdefault(old, new) != new:
+            raise ValueError(f"--rename gives {old} two names, {renamed[old]} and {new}: keep one")
+    return renamed
+
+
 def _renaming(text: str) -> tuple[str, str]:
     old, equals, new = text.partition("=")
     if not (old and equals and new):
@@ -166,6 +174,11 @@ class _Import:
                 "two pairs have names that differ in case or accents alone: rename one"
             )
         names, background = self.taxonomy.names, self.taxonomy.background
+        if IGNORED in names:
+            raise ValueError(
+                f"a class is called {IGNORED!r}, which stands for what counts nowhere: give it "
+                "another name"
+            )
         self._ids = {name: id_ for id_, name in enumerate(names)} | {IGNORED: IGNORE}
         self._named = tuple(self._ids)
         if names[background].lower() in BACKGROUNDS:  # tools call it otherwise

@@ -12,6 +12,7 @@ Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]  # (H, W) class ids
 Outline = NDArray[np.float64]  # (N, 2) x, y in pixels; (0, 0) is the corner of the first pixel
 
+FARTHEST = 1e6  # [px] of a point of an outline
 IGNORED = "ignore"  # the class name under which tools see what counts nowhere (id 255)
 
 
@@ -59,7 +60,8 @@ def paint(image: AnnotatedImage, ids: Mapping[str, int], background: int) -> Pai
     """
     The class ids of an image: of each pixel that of the last shape over it, else `background`.
 
-    `ids` has every class name of the shapes. Raises ValueError for a mask that leaves the image.
+    `ids` has every class name of the shapes. Raises ValueError for a mask that leaves the image,
+    and for an outline that lies nowhere.
     """
     labels = np.full((image.height, image.width), background, np.uint8)
     painted = Painted(labels)
@@ -93,6 +95,8 @@ def _areas(shape: Shape, image: AnnotatedImage) -> Iterable[tuple[Mask, slice, s
             )
         yield shape.mask, slice(shape.top, bottom), slice(shape.left, right)
     for outline in shape.outlines:
+        if not (np.abs(outline) <= FARTHEST).all():  # a circle may have an infinite radius
+            raise ValueError(f"{image.name}: a shape of {shape.label} lies nowhere in an image")
         low = np.clip(np.floor(outline.min(0)), 0, (image.width, image.height)).astype(int)
         high = np.clip(np.ceil(outline.max(0)), 0, (image.width, image.height)).astype(int)
         width, height = (high - low).tolist()
@@ -125,8 +129,9 @@ def filled(outline: Outline, height: int, width: int) -> Mask:
 def ellipse(x: float, y: float, radii: tuple[float, float], degrees: float = 0.0) -> Outline:
     """The outline of an ellipse around (x, y), turned clockwise as tools show it."""
     angles = np.linspace(0, 2 * np.pi, 128, endpoint=False)
-    around = np.stack((radii[0] * np.cos(angles), radii[1] * np.sin(angles)), axis=1)
-    return np.add(turned(around, degrees), (x, y))
+    with np.errstate(all="ignore"):  # `paint` refuses what is not finite
+        around = np.stack((radii[0] * np.cos(angles), radii[1] * np.sin(angles)), axis=1)
+        return np.add(turned(around, degrees), (x, y))
 
 
 def rectangle(
@@ -139,8 +144,9 @@ def rectangle(
 ) -> Outline:
     """The outline of a rectangle, turned clockwise `around` a point, in shares of its sides."""
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-    pivot = corners[0] + (corners[2] - corners[0]) * around
-    return np.asarray(turned(corners - pivot, degrees) + pivot, np.float64)
+    with np.errstate(all="ignore"):  # likewise
+        pivot = corners[0] + (corners[2] - corners[0]) * around
+        return np.asarray(turned(corners - pivot, degrees) + pivot, np.float64)
 
 
 def turned(points: Outline, degrees: float) -> Outline:
@@ -154,6 +160,6 @@ def outline_of(points: Sequence[Sequence[float]], where: str) -> Outline:
     outline = np.asarray(points, np.float64)
     if outline.ndim != 2 or outline.shape[1] != 2 or len(outline) < 3:
         raise ValueError(f"{where}: an outline needs three points x, y or more")
-    if not np.isfinite(outline).all() or np.abs(outline).max() > 1e6:
+    if not (np.abs(outline) <= FARTHEST).all():
         raise ValueError(f"{where}: an outline has a point that lies nowhere in an image")
     return outline

@@ -1,5 +1,6 @@
 """Artefacts that open and run, and those that are refused."""
 
+import json
 import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,19 @@ def test_a_damaged_manifest_is_told(
     Manifest.beside(path).write_text(written)
     remedy = r".*; restore it, or make copy\.onnx again"
     with pytest.raises(ManifestError, match=r"copy\.onnx\.json is not a .*: " + words + remedy):
+        open_runtime(path)
+
+
+@pytest.mark.parametrize("names", [["car", "car"], ["car", ""], ["car", 7]])
+def test_classes_that_cannot_be_told_apart_are_refused(
+    stand_in_weights: Path, tmp_path: Path, names: list[object]
+) -> None:
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(stand_in_weights.read_bytes())
+    manifest = json.loads(Manifest.beside(stand_in_weights).read_text())
+    manifest["taxonomy"] = {"name": "yard", "names": names, "palette": [[0, 0, 0], [1, 1, 1]]}
+    Manifest.beside(path).write_text(json.dumps(manifest))
+    with pytest.raises(ManifestError, match=r"a class (name stands twice|has no name)"):
         open_runtime(path)
 
 

@@ -315,9 +315,14 @@ def test_ids_of_a_palette_are_what_their_colours_say(
     read = train_on(root)
     assert read.taxonomy.names == ("background", "person")
     np.testing.assert_array_equal(read[0].labels, frames()[2])
-    (root / "labelmap.txt").write_text("person:red\n")
-    with pytest.raises(ValueError, match=r"labelmap\.txt, line 1: 'person:red' is no NAME:RED"):
-        train_on(root)
+    for text, said in (
+        ("person:red\n", "line 1: 'person:red' is no NAME:RED"),
+        (LABEL_MAP + "dog:128,0,0::\n", "has the name or the colour of person"),
+        (LABEL_MAP + "person:0,128,0::\n", "has the name or the colour of person"),
+    ):
+        (root / "labelmap.txt").write_text(text)
+        with pytest.raises(ValueError, match=rf"labelmap\.txt, .*{said}"):
+            train_on(root)
 
 
 def test_a_palette_of_other_ids_than_dataset_toml_says_is_refused(tmp_path: Path) -> None:

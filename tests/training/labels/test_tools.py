@@ -202,6 +202,17 @@ def test_a_renaming_that_meets_no_class_is_refused(rig: Path, run: Run, tmp_path
     assert not (tmp_path / "back").exists()
 
 
+def test_names_that_mean_two_things_are_refused(rig: Path, run: Run, tmp_path: Path) -> None:
+    source = cvat(tmp_path, POLYGON, MASK)
+    to = ("import", "--data", rig, "--out", tmp_path / "back", "--from", "cvat", source)
+    more = ("--rename", "person=ignore", "--rename", "person=fork lift")
+    assert "--rename gives person two names, ignore and fork lift" in run(*to, *more, fails=True)
+    classes = rig / "dataset.toml"
+    classes.write_text(classes.read_text().replace('"fork lift"', '"ignore"'))
+    assert "a class is called 'ignore'" in run(*to, fails=True)
+    assert not (tmp_path / "back").exists()
+
+
 def test_shapes_beside_their_image_are_counted(rig: Path, run: Run, tmp_path: Path) -> None:
     far = {"label": "person", "shape_type": "circle", "points": [[900, 900], [910, 900]]}
     document = labelme(shapes=[*labelme()["shapes"], far])
@@ -239,6 +250,7 @@ def zipped(path: Path, name: str, data: bytes, mode: int = stat.S_IFREG | 0o644)
 
 ENTITIES = '<!DOCTYPE a [<!ENTITY b "bb">]><annotations/>'
 TRACK = "<annotations><track/></annotations>"
+ENDLESS = {"label": "person", "shape_type": "circle", "points": [[1e308, 0], [-1e308, 0]]}
 HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
     ("path", "cvat", lambda at: zipped(at / "a.zip", "../../a.xml", b"<a/>"), "out of the archive"),
     ("root", "cvat", lambda at: zipped(at / "a.zip", "/etc/a.xml", b"<a/>"), "out of the archive"),
@@ -272,6 +284,12 @@ HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
         "labelme",
         lambda at: write(at / "a.json", labelme(imageHeight="high")),
         "a.json: imageHeight: Input should be a valid integer",
+    ),
+    (
+        "infinite",
+        "labelme",
+        lambda at: write(at / "a.json", labelme(shapes=[ENDLESS])),
+        "a shape of person lies nowhere in an image",
     ),
     ("json", "coco", lambda at: write(at / "a.json", "[" * 10_000), "nested too deeply"),
     ("no coco", "coco", lambda at: write(at / "a.json", "[]"), "a.json: its root"),

@@ -27,7 +27,7 @@ def read_label_map(path: Path, name: str) -> ClassCodes:
     The classes of a CVAT `labelmap.txt`: lines NAME:RED,GREEN,BLUE:PARTS:ACTIONS.
 
     The background comes first, as an id of 0 is not drawn. Raises ValueError with the line that is
-    none.
+    none, and for a name or a colour that stands twice.
     """
     colours: dict[str, RGB] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -40,6 +40,12 @@ def read_label_map(path: Path, name: str) -> ClassCodes:
                 f"{path}, line {number}: {line!r} is no NAME:RED,GREEN,BLUE:PARTS:ACTIONS"
             )
         red, green, blue = (int(part) for part in parts)
+        for held, colour in colours.items():
+            if held == label.strip() or colour == (red, green, blue):
+                raise ValueError(
+                    f"{path}, line {number}: {line!r} has the name or the colour of {held}: give "
+                    "each class its own"
+                )
         colours[label.strip()] = (red, green, blue)
     if not colours:
         raise ValueError(f"{path} names no class: export the masks with their label map")
