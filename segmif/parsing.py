@@ -50,12 +50,15 @@ def parse_toml(path: Path) -> dict[str, Any]:
         raise ParseError(f"{shown(path)} is not TOML: {brief(error)}") from None
 
 
-def json_value(text: str) -> Any:
-    """The value of JSON; names stand once and numbers are finite, else it raises ParseError."""
+def json_value(text: str | bytes, *, finite: bool = True) -> Any:
+    """
+    The value of JSON; names stand once and, if `finite`, numbers are so.
+
+    Else it raises ParseError.
+    """
+    numbers = {"parse_constant": _finite, "parse_float": _finite} if finite else {}
     try:
-        return json.loads(
-            text, object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite
-        )
+        return json.loads(text, object_pairs_hook=_once, **numbers)
     except RecursionError:
         raise ParseError("it is no JSON (nested too deeply)") from None
     except ValueError as error:

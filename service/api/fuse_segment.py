@@ -73,7 +73,7 @@ FORM_BODY = {
 async def fuse_segment(request: Request) -> Response:
     """Fuse an infrared and a visible frame of one moment, and label every pixel."""
     options = validated(PairOptions, reject_repeated(request.query_params))
-    accept = request.headers.get("accept", "*/*")
+    accept = ", ".join(request.headers.getlist("accept")) or "*/*"  # RFC 9110, section 5.3
     choose(accept, options.views)
     dispatcher: Dispatcher = request.app.state.dispatcher
     refuse_early(request, options)

@@ -1,6 +1,5 @@
 """A request's body and parameters as a pair for the scheduler."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import HTTPConnection, Request
 
+from segmif.parsing import ParseError, json_value
 from segmif.wire import binary_pair
 from segmif.wire.media_types import RAW
 from segmif.wire.raw_frames import Frame, Layout
@@ -44,12 +44,20 @@ def refuse_early(request: Request, options: PairOptions) -> None:
 
 def due(request: Request, options: PairOptions) -> float:
     """When the answer is due, on the clock of `time.monotonic`; raises BadParameter."""
-    stated = request.headers.get(DEADLINE_HEADER)
+    stated = stated_once(request, DEADLINE_HEADER)
     if options.deadline_ms is None and stated is not None:
         options = override(options, {"deadline_ms": stated})
     received: float = request.state.received
     settings: Settings = request.app.state.settings
     return received + (options.deadline_ms or settings.deadline_ms) / 1000
+
+
+def stated_once(request: Request, name: str) -> str | None:
+    """The value of a header; raises BadParameter if it stands there with several."""
+    values = dict.fromkeys(request.headers.getlist(name))
+    if len(values) > 1:
+        raise BadParameter(f"the header {name} has {len(values)} values: state one")
+    return next(iter(values), None)
 
 
 def pair_request(
@@ -171,9 +179,9 @@ def _json_object(data: bytes) -> dict[str, Any]:
             f"the part 'meta' has {len(data):,} bytes; at most {SMALL_BODY:,} are read"
         )
     try:
-        parsed = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BadParameter(f"the part 'meta' is not JSON: {error}") from error
+        parsed = json_value(data, finite=False)
+    except ParseError as error:
+        raise BadParameter(f"the part 'meta': {error}") from None
     if not isinstance(parsed, dict):
         raise BadParameter(f"the part 'meta' is a JSON {type(parsed).__name__}, expected an object")
     return parsed

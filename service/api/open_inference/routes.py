@@ -12,7 +12,7 @@ from segmif.runtime import Runtime
 from segmif.wire.media_types import JSON, RAW
 
 from ... import errors
-from ...errors import UnknownModel
+from ...errors import BadParameter, UnknownModel
 from ...pipeline.result import Result
 from ...scheduler.deadlines import in_time
 from ...scheduler.dispatcher import Dispatcher, as_it_is
@@ -22,7 +22,7 @@ from ...schemas.pair_options import PairOptions
 from ..disconnects import cancel_on_disconnect
 from ..openapi import documented, schema_of
 from ..problems import OF_A_PAIR
-from ..requests import due, pair_request, refuse_early
+from ..requests import due, pair_request, refuse_early, stated_once
 from ..responses import headers
 from .tensor_requests import InferRequest
 from .tensors import LENGTH_HEADER, VERSION, read_inference, write_results
@@ -138,6 +138,12 @@ async def infer(
 ) -> Response:
     """Fuse and label a batch of aligned pairs, 8 bit each or with 16-bit counts as infrared."""
     dispatcher = dispatcher_for(request, name, version)
+    if request.query_params:
+        raise BadParameter(
+            f"parameter {min(request.query_params)[:100]!r}: no query is read here; state it among "
+            "the `parameters` of the request"
+        )
+    stated_once(request, LENGTH_HEADER)
     refuse_early(request, PairOptions())
     body = b"".join([chunk async for chunk in request.stream()])
     codecs = dispatcher.queues.codecs

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmif.frames import CONFIDENCE, INPUTS, TINT, TINTS
+from segmif.parsing import ParseError, json_value
 from segmif.wire.raw_frames import Frame, Layout
 
 from ...errors import BadParameter, BadWire
@@ -67,10 +68,9 @@ def read_inference(body: bytes, length: int | None) -> Inference:
     if lists > MAX_JSON_LISTS:
         raise BadWire(f"{lists} lists in the JSON, at most {MAX_JSON_LISTS}; send binary tensors")
     try:
-        parsed = json.loads(body[:head])
-    except (ValueError, RecursionError) as error:
-        raise BadWire("the request's head is not JSON") from error
-    asked = read_request(parsed)
+        asked = read_request(json_value(body[:head], finite=False))
+    except ParseError as error:
+        raise BadWire(f"the request's head: {error}") from None
     rest = memoryview(body)[head:]
     tensors: dict[str, tuple[Tensor, memoryview]] = {}
     for tensor in asked.inputs:
@@ -130,6 +130,11 @@ def _values(data: list[Any], tensor: Tensor) -> NDArray[np.generic]:
         raise BadWire(
             f"{tensor.name}: its data are not {tensor.datatype}: whole numbers from 0 to "
             f"{np.iinfo(wanted).max}"
+        )
+    if values.ndim > 1 and list(values.shape) != tensor.shape:
+        raise BadWire(
+            f"{tensor.name}: its data are lists of {list(values.shape)}, its shape is "
+            f"{tensor.shape}: nest them so, or not at all"
         )
     return values.astype(wanted)
 

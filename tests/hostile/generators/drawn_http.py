@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 PATHS = ["/livez", "/fuse-segment", "/fuse-segment?return=mask", "/stream", "/v2/models/nano/infer"]
 PATHS += ["/", "/metrics", "/shared-memory", "/streams/x/pair", "*", "//", "/%00", "/..%2f", "/é"]
+PATHS += ["/web/%00", "/samples/%00", "/web/%2e%2e/x"]
 PATHS += ["http://localhost/livez", "/livez?" + "a=1&" * 200, "/classes#x", "/samples/../livez"]
 METHODS = [
     "GET",

@@ -240,3 +240,43 @@ def test_weights_of_an_accept_header(service: httpx.Client, weight: str) -> None
     assert told(answer) == 200
     if weight in ("nan", "", "x", "-1"):
         assert answer.headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('"parameters": {"stream": "a", "stream": "b"}', "'stream' stands twice"),
+        ('"parameters": {}, "parameters": {}', "'parameters' stands twice"),
+    ],
+)
+def test_what_stands_twice_in_json_is_refused(service: httpx.Client, given: str, said: str) -> None:
+    twice = f'{{{given}, "inputs": []}}'
+    answer = service.post("/v2/models/nano/infer", content=twice)
+    assert told(answer) == 422 and said in answer.json()["detail"]
+    meta = {"meta": (None, '{"stream": "a", "stream": "b"}', "application/json")}
+    answer = service.post("/fuse-segment", files=FILES | meta)
+    assert told(answer) == 422 and "'stream' stands twice" in answer.json()["detail"]
+
+
+def test_a_query_beside_tensors_is_refused_never_ignored(service: httpx.Client) -> None:
+    for query in ({"stream": "rig"}, {"deadline_ms": "1"}, {"memory": "false"}):
+        answer = service.post("/v2/models/nano/infer", params=query, content=b"{}")
+        assert told(answer) == 422 and "no query is read here" in answer.json()["detail"]
+
+
+def test_lists_of_another_shape_than_the_tensors_are_refused(service: httpx.Client) -> None:
+    assert told(tensors(service, data=json.dumps(RAMP.ravel().tolist()))) == 200
+    for shape in ((1, 16, 64), (32, 32), (1, 32, 32, 1)):
+        answer = tensors(service, data=json.dumps(RAMP.reshape(shape).tolist()))
+        assert told(answer) == 422 and "nest them so, or not at all" in answer.json()["detail"]
+
+
+def test_a_header_that_stands_twice_counts_once_or_not_at_all(service: httpx.Client) -> None:
+    for name, values in (("X-Deadline-Ms", "60000 1"), ("Inference-Header-Content-Length", "1 2")):
+        headers = [(name, value) for value in values.split()]
+        door = "/fuse-segment" if name.startswith("X") else "/v2/models/nano/infer"
+        answer = service.post(door, content=b"{}", headers=headers)
+        assert told(answer) == 422 and f"header {name} has 2 values" in answer.json()["detail"]
+    accepted = [("Accept", "text/html"), ("Accept", "image/png")]  # one list, in two lines
+    answer = service.post("/fuse-segment?return=fused", files=FILES, headers=accepted)
+    assert told(answer) == 200 and answer.headers["content-type"] == "image/png"

@@ -88,7 +88,11 @@ def test_unknown_paths_are_problems_too(client: httpx.Client) -> None:
         client.get("/nothing"),
         client.get("/fuse-segment"),
         client.get("/samples/x.png"),
+        client.get("/samples/%00.png"),
+        client.get("/web/%00"),
+        client.get("/web/" + "x" * 5000),
     ):
+        assert answer.status_code in (404, 405)
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == answer.status_code
 
