@@ -59,7 +59,8 @@ async def newest_pair(
     headers = {"ETag": pair.tag, "Cache-Control": "no-store"}
     if if_none_match == pair.tag:
         return Response(status_code=304, headers=headers)
-    body, content_type = await request.app.state.dispatcher.queues.codecs.run(_encoded, pair)
+    # Not in the threads of the codecs: who asks again and again would keep all pairs waiting.
+    body, content_type = await request.app.state.dispatcher.queues.viewers.run(_encoded, pair)
     return Response(body, media_type=content_type, headers=headers)
 
 

@@ -110,13 +110,16 @@ class UnknownObjects:
         """
         The unknown objects of the next pair, the largest first, in pixels of a view `width` wide.
 
-        `stamp_ns`: when the pair was taken. Stamps that fall, or a gap of two seconds, begin anew.
+        `stamp_ns`: when the pair was taken. Stamps that fall, a gap of two seconds, or pairs of
+        another size begin anew.
         """
         infrared = small(pair.infrared)
         scale = width / infrared.shape[1]
         classed = class_mask(prediction, taxonomy.things, infrared.shape)
         with self._lock:
-            if self._last_ns is not None and not 0 <= stamp_ns - self._last_ns <= GAP_NS:
+            resized = self._class_ns is not None and self._class_ns.shape != infrared.shape
+            late = self._last_ns is not None and not 0 <= stamp_ns - self._last_ns <= GAP_NS
+            if resized or late:
                 self._forget()
             self._last_ns = stamp_ns
             classed = self._lately_classed(classed, stamp_ns)
@@ -132,7 +135,7 @@ class UnknownObjects:
 
     def _lately_classed(self, classed: Plane, stamp_ns: int) -> Plane:
         """1 for pixels that had a class within the last second, else 0."""
-        if self._class_ns is None or self._class_ns.shape != classed.shape:
+        if self._class_ns is None:
             self._class_ns = np.full(classed.shape, NEVER_NS)
         self._class_ns[classed > 0] = stamp_ns
         return (stamp_ns - self._class_ns < CLASS_NS).astype(np.uint8)

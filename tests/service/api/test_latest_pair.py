@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from email import message_from_bytes
 from ipaddress import ip_network
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import cv2
@@ -24,6 +24,7 @@ from segmif import cli
 from segmif.client import pack
 from segmif.imaging import codecs
 from segmif.runtime import open_runtime
+from service.api import latest_pair
 from service.scheduler import latest_pairs
 from service.settings import Settings
 
@@ -55,6 +56,29 @@ def handed_out(answer: httpx.Response) -> tuple[NDArray[Any], NDArray[Any], dict
     parts: Any = message_from_bytes(head + answer.content).get_payload()
     visible, infrared, meta = (part.get_payload(decode=True) for part in parts)
     return codecs.decode_visible(visible), codecs.decode_infrared(infrared), json.loads(meta)
+
+
+def test_who_asks_for_pairs_keeps_no_other_pair_waiting(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(client, "rig")
+    may, plain = Event(), latest_pair._encoded
+
+    def slow(*given: Any) -> Any:
+        may.wait(20)
+        return plain(*given)
+
+    monkeypatch.setattr(latest_pair, "_encoded", slow)
+    asking = [Thread(target=client.get, args=("/streams/rig/pair",)) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    time.sleep(0.3)  # until they are at work
+    files = {"visible": codecs.encode_png(VISIBLE), "infrared": codecs.encode_png(VISIBLE[..., 0])}
+    answer = client.post("/fuse-segment", files=files, params={"deadline_ms": 5000})
+    may.set()
+    for thread in asking:
+        thread.join()
+    assert answer.status_code == 200, answer.text
 
 
 def test_the_newest_pair_of_a_stream_as_it_came(client: httpx.Client) -> None:

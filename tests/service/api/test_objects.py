@@ -122,13 +122,13 @@ def test_a_class_that_there_is_not_is_refused_at_the_start(
     assert "object_classes: there is no class 'persn'" in capsys.readouterr().err
 
 
-def panned(number: int) -> dict[str, bytes]:
+def panned(number: int, width: int = 160) -> dict[str, bytes]:
     """A camera that pans past a lamp that stands, and an animal that walks; both are warm."""
     ground, left = GROUND.astype(np.uint8), 2 * number
     heat = ground // 3 + 40
     heat[20:32, 60:72] = 150
     heat[70:84, 30 + 4 * number : 50 + 4 * number] = 150
-    view = slice(None, 112), slice(left, left + 160)
+    view = slice(None, 112), slice(left, left + width)
     visible = np.repeat(ground[view][..., None], 3, axis=2)
     return {
         "visible": codecs.encode_png(np.ascontiguousarray(visible)),
@@ -136,10 +136,11 @@ def panned(number: int) -> dict[str, bytes]:
     }
 
 
-def unknown(client: httpx.Client, number: int, **query: Any) -> Any:
+def unknown(client: httpx.Client, number: int, width: int = 160, **query: Any) -> Any:
     stamps = {"visible_ns": number * STEP_NS, "infrared_ns": number * STEP_NS}
     params: dict[str, Any] = {"objects": True, "stream": "yard"} | stamps | query
-    answer = client.post("/fuse-segment", files=panned(number), params=params, headers=ACCEPT)
+    files = panned(number, width)
+    answer = client.post("/fuse-segment", files=files, params=params, headers=ACCEPT)
     return answer.raise_for_status().json()["report"]["objects"]["unknown"]
 
 
@@ -155,3 +156,11 @@ def test_what_moves_and_has_no_class_is_listed_if_the_operator_asks(start: Start
         assert unknown(client, 10, objects=True, stream="gate") == []  # another stream
     with start() as client:
         assert [unknown(client, number) for number in range(6)] == [None] * 6
+
+
+def test_a_camera_that_changes_its_size_is_looked_at_anew(start: Start) -> None:
+    with start(object_unknown=True) as client:
+        for number in range(12):
+            width = 160 if number < 4 else 120
+            seen = unknown(client, number, width)
+        assert len(seen) == 1  # the animal again
