@@ -1,12 +1,14 @@
 """What an operator states of the rigs that `segmif run` reads: two sources each, and the sinks."""
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from segmif.files import shown
 from segmif.frames import TINTS
 from segmif.sources.options import SourceOptions
 
@@ -25,7 +27,7 @@ from .events.rules import (
     check_rules,
 )
 from .sinks.open_sinks import parse_sink
-from .sinks.settings import SinkSettings
+from .sinks.settings import CollectSettings, ImagesSettings, SinkSettings
 
 MAX_OFFSET_MS = 86_400_000.0  # a day
 MAX_RIGS = 64
@@ -213,4 +215,20 @@ class LiveSettings(BaseModel):
         if self.once and stated:
             what = min(stated)
             raise ValueError(f"{what} has no effect with --once, which takes every pair: leave out")
+        return self
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> Self:
+        """Pictures are named by their stamps: those of two recordings may begin at 0."""
+        owners: dict[tuple[str, str], str] = {}
+        for rig in self.rigs:
+            for sink in rig.sinks:
+                if not isinstance(sink, ImagesSettings | CollectSettings):
+                    continue
+                place = sink.kind, os.path.realpath(sink.path)
+                if (owner := owners.setdefault(place, rig.name)) != rig.name:
+                    raise ValueError(
+                        f"{owner} and {rig.name} write pictures to one folder, "
+                        f"{shown(sink.path)}: name another for one"
+                    )
         return self

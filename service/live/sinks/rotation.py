@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -25,8 +26,11 @@ UNSAFE = re.compile(r"[^\w.-]|^\.")  # in the name of a file
 LONGEST_NAME = 80  # characters of a rig's name in that of a file
 ROOM_BYTES = 16 << 20  # without so much of it no file is begun
 ENFORCE_EVERY_S = 10.0
+LOOK_EVERY_S = 10.0  # whether the file that is written still has a name
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class RecordingFile:
         self.path, self.name = path, str(path)
         self.error: OSError | None = None
         self._size = 0
+        self._looked_s = time.monotonic()
         self._file = path.open("xb", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -64,6 +69,7 @@ class RecordingFile:
         """Write all of `data`."""
         left = memoryview(data)
         try:
+            self._check_name()
             while left and not self.error:
                 left = left[self._file.write(left) :]
         except OSError as error:
@@ -71,6 +77,14 @@ class RecordingFile:
             raise
         self._size = max(self._size, self.tell())
         return len(data)
+
+    def _check_name(self) -> None:
+        """Raise FileNotFoundError if the file was deleted: what is written would be lost."""
+        if self.error or time.monotonic() - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = time.monotonic()
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written", self.name)
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         """Go to a place in the file."""
@@ -108,6 +122,7 @@ class Recordings:
         self.folder = target.parent if self._single else target
         self.rotation, self._suffixes = rotation, suffixes
         self._enforced = -float("inf")
+        self._undeletable: set[Path] = set()  # of which the log says so
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -164,13 +179,23 @@ class Recordings:
             too_many = rotation.kept_bytes and total > rotation.kept_bytes
             if not (too_old or too_many):
                 break
-            if _delete(path):
+            if self._deleted(path):
                 total -= size
 
     def enforce_now_and_then(self) -> None:
         """As `enforce`, every ten seconds at most."""
         if time.monotonic() - self._enforced > ENFORCE_EVERY_S:
             self.enforce()
+
+    def _deleted(self, path: Path) -> bool:
+        """Delete a recording unless it is in use; one that cannot be must not end the others."""
+        try:
+            return _delete(path)
+        except OSError as error:
+            if path not in self._undeletable:
+                self._undeletable.add(path)
+                logger.warning("%s cannot be deleted: %s", shown(path), error.strerror)
+            return False
 
     def _free_paths(self, stem: str) -> list[Path]:
         number = 1
@@ -192,7 +217,7 @@ def _recordings(folder: Path) -> Iterator[tuple[float, int, Path]]:
 
 
 def _delete(path: Path) -> bool:
-    """Delete a recording that nobody writes; gives whether it is gone."""
+    """Delete a recording that nobody writes; gives whether it is gone, or raises OSError."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -342,3 +342,19 @@ def test_what_cannot_be_a_rig_is_refused_in_a_sentence(
     said = capfd.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("word", ["{}/", "collect:{}"])
+def test_two_rigs_do_not_write_pictures_to_one_folder(
+    word: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "same").symlink_to("out")
+    rigs = (
+        f'[[rigs]]\nname = "{name}"\nvisible = "synthetic"\ninfrared = "synthetic"\n'
+        f'sinks = ["{word.format(tmp_path / folder)}"]\n'
+        for name, folder in (("north", "out"), ("south", "same"))
+    )
+    (tmp_path / "segmif.toml").write_text("".join(rigs))
+    assert main(["run", "--config", str(tmp_path / "segmif.toml")]) == 2
+    assert "north and south write pictures to one folder" in capfd.readouterr().err

@@ -1,6 +1,8 @@
 """Sinks by the words and the settings that state them; lines of JSON and folders of pictures."""
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -106,6 +108,46 @@ def test_lines_are_rotated(tmp_path: Path, results: Results) -> None:
     lines = [len(path.read_text().splitlines()) for path in sorted(tmp_path.iterdir())]
     assert len(lines) > 1
     assert sum(lines) == 6
+
+
+def test_a_recording_that_cannot_be_deleted_does_not_end_the_next(
+    tmp_path: Path,
+    results: Results,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    of_root = tmp_path / "front-20200101T000000.000Z.jsonl"
+    of_root.write_bytes(bytes(5000))
+    os.utime(of_root, (0, 0))
+    plain = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path == of_root:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        plain(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    (sink,) = open_sinks([JsonlSettings(path=tmp_path, keep_days=1)], "front")
+    for result in results(3):
+        sink.write(result)
+    sink.close()
+    assert len((tmp_path / "front-20260101T000000.123Z.jsonl").read_text().splitlines()) == 3
+    assert caplog.text.count("cannot be deleted: Permission denied") == 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "mkv", "mcap"])
+def test_a_recording_that_was_deleted_while_it_is_written_begins_anew(
+    suffix: str, tmp_path: Path, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.live.sinks.rotation.LOOK_EVERY_S", 0)
+    (sink,) = open_sinks([parse_sink(str(tmp_path / f"day.{suffix}"))], "front", lossless=True)
+    for number, result in enumerate(results(70)):  # more than two seconds: muxers hold back one
+        sink.write(result)
+        if number == 0:
+            (tmp_path / f"day.{suffix}").unlink()
+    sink.close()
+    assert (tmp_path / f"day.{suffix}").stat().st_size > 0
+    assert sink.dropped == 0
 
 
 def test_lines_go_to_the_standard_output(
