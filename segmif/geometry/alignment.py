@@ -92,8 +92,7 @@ def _infrared_pixels(rig: Rig | Homography, depth_m: float, x: Floats, y: Floats
     """Infrared pixels (2, N) of visible ones (N,), (N,); `OUTSIDE` for unseen ones."""
     if isinstance(rig, Homography):
         x, y, w = rig.H_infrared_visible @ np.stack([x, y, np.ones_like(x)])
-        safe = np.where(np.abs(w) < 1e-12, 1e-12, w)
-        return np.stack([x / safe, y / safe])
+        return np.where(_facing(rig) * w > 0, np.stack([x / w, y / w]), OUTSIDE)
     rays = rig.visible.rays(np.stack([x, y], axis=1))
     # Scaled by 1 / depth: the projection is the same, and depth may be infinite.
     points = rays @ rig.R.T + rig.t / depth_m
@@ -102,6 +101,20 @@ def _infrared_pixels(rig: Rig | Homography, depth_m: float, x: Floats, y: Floats
     if sees.any():
         pixels[sees] = rig.infrared.project(points[sees])
     return pixels.T
+
+
+def _facing(rig: Homography) -> float:
+    """
+    The sign of a homography's third coordinate before its plane's horizon; beyond it, the plane
+    is behind a camera, and a pixel there would show what lies in front, mirrored.
+    """
+    right, bottom = (side - 1 for side in rig.visible_size)
+    corners = np.array([[0, right, 0, right], [0, 0, bottom, bottom], [1, 1, 1, 1]])
+    w = rig.H_infrared_visible[2] @ corners
+    if (w > 0).all() or (w < 0).all():
+        return float(np.sign(w[0]))
+    H = rig.H_infrared_visible
+    return float(np.sign(np.linalg.det(H / np.abs(H).max())))  # where it does not mirror
 
 
 def _sampling_maps(pixels: Floats, size: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:

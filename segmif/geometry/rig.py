@@ -19,6 +19,14 @@ from segmif.parsing import MAX_YAML_BYTES, brief, yaml_value
 from segmif.thermal.camera_profile import cameras_from, cameras_text
 
 POSITION_TOLERANCE = 1e-3  # of the baseline
+CAMERA_FIELDS = ("width", "height", "model", "K", "distortion")
+RIG_FIELDS = (
+    *("format", "source", "visible", "infrared", "T_infrared_visible", "infrared_position_m"),
+    *("baseline_m", "baseline_std_m", "frames"),
+)
+HOMOGRAPHY_FIELDS = (
+    *("format", "source", "visible_size", "infrared_size", "H_infrared_visible", "frames"),
+)
 
 
 def read_rig(path: Path) -> Rig | Homography:
@@ -61,16 +69,24 @@ def rig_bytes(rig: Rig | Homography) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def _refuse_unknown(document: dict[str, object], known: tuple[str, ...]) -> None:
+    """Raise ValueError for a field that nobody reads: what it states would be ignored."""
+    if unknown := [name for name in document if name not in known]:
+        raise ValueError(f"there is no field {brief(unknown[0])!r}; there are {', '.join(known)}")
+
+
 def camera_from(document: dict[str, object]) -> Camera:
     """A camera from the fields of rig.yaml; raises KeyError, TypeError or ValueError."""
     model, lens = cast(Model, document["model"]), numbers(document["distortion"], "distortion")
-    return Camera(
+    camera = Camera(
         _whole(document["width"], "width"),
         _whole(document["height"], "height"),
         numbers(document["K"], "K"),
         trim_coefficients(lens, model) if lens.size > 5 else lens,  # four are a fisheye's
         model,
     )
+    _refuse_unknown(document, CAMERA_FIELDS)
+    return camera
 
 
 def numbers(value: object, name: str) -> Floats:
@@ -99,10 +115,13 @@ def _rig(document: dict[str, object]) -> Rig:
             raise ValueError(f"the {name} camera: {error}") from None
     std = None if document.get("baseline_std_m") is None else _std(document["baseline_std_m"])
     T = numbers(document["T_infrared_visible"], "T_infrared_visible")
+    _refuse_unknown(document, RIG_FIELDS)
     source = str(document.get("source") or "")
     rig = Rig(cameras[0], cameras[1], T, std, source, cameras_from(document.get("frames")))
     if "infrared_position_m" in document:
         _check_position(rig, numbers(document["infrared_position_m"], "infrared_position_m"))
+    if "baseline_m" in document:
+        _check_baseline(rig, document["baseline_m"])
     return rig
 
 
@@ -111,6 +130,15 @@ def _std(value: object) -> float:
     if std.shape or not 0 <= std < np.inf:
         raise ValueError(f"baseline_std_m must be a length in metres, got {brief(value)}")
     return float(std)
+
+
+def _check_baseline(rig: Rig, stated: object) -> None:
+    found = numbers(stated, "baseline_m")
+    if found.shape or not abs(found - rig.baseline_m) <= POSITION_TOLERANCE * rig.baseline_m:
+        raise ValueError(
+            f"T_infrared_visible has a baseline of {rig.baseline_m:g} m, baseline_m says "
+            f"{brief(stated)}: change the translation, not its length alone"
+        )
 
 
 def _check_position(rig: Rig, stated: Floats) -> None:
@@ -132,6 +160,7 @@ def _homography(document: dict[str, object]) -> Homography:
             raise ValueError(f"{name} must be [width, height] in pixels, got {brief(size)}")
         sizes.append((_whole(size[0], name), _whole(size[1], name)))
     H = numbers(document["H_infrared_visible"], "H_infrared_visible")
+    _refuse_unknown(document, HOMOGRAPHY_FIELDS)
     source = str(document.get("source") or "")
     return Homography(sizes[0], sizes[1], H, cameras_from(document.get("frames")), source)
 
