@@ -12,6 +12,7 @@ from segmif.geometry.rig import Floats
 
 Kind = Literal["chessboard", "circles", "charuco", "aprilgrid"]
 KINDS = get_args(Kind)
+LARGEST = 100  # columns or rows: no camera resolves more
 GAP = 0.3  # between two tags of an AprilGrid, of a tag's side: Kalibr's tagSpacing
 
 
@@ -33,6 +34,10 @@ class Board:
     def __post_init__(self) -> None:
         if min(self.columns, self.rows) < 3:
             raise ValueError(f"a board of {self.columns}x{self.rows} is too small: at least 3x3")
+        if max(self.columns, self.rows) > LARGEST:
+            raise ValueError(
+                f"a board of {self.columns}x{self.rows} is too large: at most {LARGEST}x{LARGEST}"
+            )
         if not 1e-3 <= self.spacing_m <= 1:
             raise ValueError(f"a spacing of {self.spacing_m * 1e3:g} mm, expected 1 to 1000 mm")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segmif.files import shown
 from segmif.geometry.rig import Rig
-from segmif.spared_inputs import check_spared
+from segmif.spared_inputs import check_apart, check_spared
 
 from ..io.rig_fields import ReadOptions
 from ..io.rig_formats import FILES, READERS, WRITERS
@@ -49,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
         if given and args.source != form:
             raise ValueError(f"{words} are for --from {form}")
     check_spared(args.out, args.input)
+    check_apart(args.out)
     rig = read(args.source, args.input, choice)
     WRITERS[args.target](args.out, rig)
     if rig.source:

@@ -15,6 +15,8 @@ from segmif.geometry.rig import Floats
 from segmif.imaging.codecs import Pixels, encode_png
 from segmif.imaging.luma import luma
 from segmif.imaging.sensor_format import cropped, infrared_picture
+from segmif.sources.open_source import local_path
+from segmif.spared_inputs import check_spared
 from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board, add_board_arguments, board_from
@@ -101,6 +103,8 @@ def source(args: argparse.Namespace) -> Iterator[LivePair]:
         return pairs_from_service(endpoint, tolerance_ns, args.patience_s)
     if not (args.visible and args.infrared) or args.service or args.stream:
         raise ValueError("give --visible with --infrared, or --service with --stream")
+    kept = [args.keep / name for name in ("visible", "infrared")]
+    check_spared(kept, filter(None, map(local_path, (args.visible, args.infrared))))
     return live_pairs(args.visible, args.infrared, tolerance_ns, args.patience_s)
 
 

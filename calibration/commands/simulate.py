@@ -13,7 +13,15 @@ from ..boards.board import Board, add_board_arguments, board_from
 from ..solver.bundle_adjustment import PairView
 from ..solver.next_view import most_informative
 from ..solver.stereo import MIN_VIEWS, calibrate
-from ..solver.synthetic import BOARD, example_rig, in_view, pose_of_middle, poses, simulate_views
+from ..solver.synthetic import (
+    BOARD,
+    TRIES,
+    example_rig,
+    in_view,
+    pose_of_middle,
+    poses,
+    simulate_views,
+)
 from ..solver.uncertainty import Solution, baseline_interval_m
 
 TWO_SIDED = 1.959964  # standard deviations around 95 % of a normal distribution
@@ -91,10 +99,16 @@ def guided_poses(truth: Rig, board: Board, views: int, noise_px: float) -> list[
 
 
 def hand_held(truth: Rig, board: Board, asked: Floats, random: np.random.Generator) -> Floats:
-    """A pose (6,) near the one asked for, with the error of a hand, that both cameras see whole."""
-    while not in_view(truth, board, pose := asked + random.normal(0, HAND_STD)):
-        pass
-    return pose
+    """
+    A pose (6,) near the one asked for, with the error of a hand, that both cameras see whole.
+
+    Raises ValueError if none of `TRIES` is one.
+    """
+    for _ in range(TRIES):
+        pose: Floats = asked + random.normal(0, HAND_STD)
+        if in_view(truth, board, pose):
+            return pose
+    raise ValueError(f"no hand holds a {board} so that both cameras see it whole")
 
 
 def calibrate_once(truth: Rig, board: Board, drawn: list[PairView]) -> SolutionErrors:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from segmif.files import read_frame, write_all
 from segmif.geometry.rig import COEFFICIENTS, Model, rig_bytes
 from segmif.imaging.codecs import read_counts
-from segmif.spared_inputs import check_spared
+from segmif.spared_inputs import check_apart, check_spared
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Refusal, detect
@@ -77,6 +77,7 @@ def main(args: argparse.Namespace) -> int:
     paths = list_pairs(args)
     written = [path for path in (args.out, args.report) if path]
     check_spared(written, chain.from_iterable(paths))
+    check_apart(written)
     print_notes(swapped_files_hint(*paths[0]))
     shots, sizes = [], set()
     for visible_path, infrared_path in tqdm(paths, desc="boards", unit="pair", disable=None):

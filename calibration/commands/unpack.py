@@ -1,15 +1,19 @@
 """Extracts two image topics of a recording (rosbag 1, rosbag2, MCAP) to folders for `pair`."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from segmif.files import sync_all, write_bytes
+from segmif.files import shown, sync_all, write_bytes
 from segmif.imaging.codecs import encode_png
 from segmif.sources.bag import connections_of, opened_bag
 from segmif.sources.ros_images import frame_of, stamp_of_message
+
+from ..io.recordings import print_notes
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -30,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    with opened_bag(args.bag) as reader:
+    with naming_damage(args.bag), opened_bag(args.bag) as reader:
         counts = [
             unpack(reader, topic, args.out / name)
             for name, topic in (("visible", args.visible), ("infrared", args.infrared))
@@ -43,19 +47,44 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def naming_damage(bag: Path) -> Iterator[None]:
+    """Raise ValueError for what else than OSError, ValueError and MemoryError reading raises."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:  # rosbags lets through whatever damage brings about
+        said = f"{type(error).__name__}: {error!s:.200}"
+        raise ValueError(f"{shown(bag)} is damaged ({said}): what came before is kept") from error
+
+
 def unpack(reader: "AnyReader", topic: str, folder: Path) -> int:
-    """Write a topic's frames, named by their stamps [ns]; returns their number, or ValueError."""
+    """
+    Write a topic's frames, named by their stamps [ns]; returns their number.
+
+    Of frames with one stamp the first is written, and stderr says how many were not. Raises
+    ValueError for other messages, and for stamps before 1970.
+    """
     connections = connections_of(reader, topic)
     folder.mkdir(parents=True, exist_ok=True)
     messages = reader.messages(connections)
-    count = 0
+    written: set[int] = set()
+    repeated = 0
     for connection, recorded_ns, data in tqdm(messages, desc=topic, unit="frame", disable=None):
         message: Any = reader.deserialize(data, connection.msgtype)
         stamp_ns = stamp_of_message(message, recorded_ns)
+        if stamp_ns < 0:
+            raise ValueError(f"a frame of {topic} is stamped {stamp_ns} ns, before 1970")
+        if stamp_ns in written:
+            repeated += 1
+            continue
         suffix, content = frame_file(message, connection.msgtype)
         write_bytes(folder / f"{stamp_ns:019d}{suffix}", content, wait_for_disk=False)
-        count += 1
-    return count
+        written.add(stamp_ns)
+    if repeated:
+        print_notes([f"{repeated} frames of {topic} have the stamp of one before: left out"])
+    return len(written)
 
 
 def frame_file(message: Any, kind: str) -> tuple[str, bytes]:

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from segmif.imaging.codecs import decode_infrared, decode_visible
+from segmif.parsing import brief
 
 from .live_sources import POLL_S, LivePair
 
 RESPONSE_TIMEOUT_S = 10.0  # for one answer
+MAX_ANSWER_BYTES = 1 << 29  # two frames of the largest size, not packed, have less
 
 Parts = dict[str, bytes]  # by their names: visible, infrared, meta
 
@@ -46,13 +49,17 @@ class StreamEndpoint:
         try:
             with urlopen(request, timeout=RESPONSE_TIMEOUT_S) as answer:
                 self._tag = answer.headers["ETag"] or ""
-                return _parts(answer.headers["Content-Type"], answer.read())
+                body = answer.read(MAX_ANSWER_BYTES)
+                if answer.length:  # of its Content-Length, what did not come
+                    raise ValueError(f"{self.url}: the answer breaks off, or is too long")
+                return _parts(answer.headers["Content-Type"], body)
         except HTTPError as error:
             if error.code == HTTPStatus.NOT_MODIFIED:
                 return None
             raise self._refused(error) from None
-        except OSError as error:
-            raise ValueError(f"{self.url}: the service cannot be reached: {error}") from error
+        except (OSError, HTTPException) as error:
+            said = str(error) or type(error).__name__
+            raise ValueError(f"{self.url}: the service cannot be reached: {said}") from error
 
     def _refused(self, error: HTTPError) -> Exception:
         try:
@@ -84,7 +91,7 @@ def pairs_from_service(
         if parts is None:
             time.sleep(POLL_S)
             continue
-        meta = json.loads(parts["meta"])
+        meta = _times(parts["meta"])
         apart_ns = _skew_ns(meta)
         if apart_ns > tolerance_ns:
             trouble = f"the newest two frames were taken {apart_ns / 1e6:.0f} ms apart"
@@ -94,6 +101,17 @@ def pairs_from_service(
         given, until = given + 1, time.monotonic() + patience_s
     if not given:
         raise ValueError(f"no pair came within {patience_s:g} s: {trouble}")
+
+
+def _times(data: bytes) -> dict[str, int | None]:
+    """The part `meta` of a pair; raises ValueError for another one."""
+    meta = json.loads(data)
+    names = ("visible_ns", "infrared_ns", "received_ns")
+    if not isinstance(meta, dict) or not all(
+        name in meta and (meta[name] is None or type(meta[name]) is int) for name in names
+    ):
+        raise ValueError(f"the pair states no times: {brief(meta)}; is it this service?")
+    return meta
 
 
 def _skew_ns(meta: dict[str, int | None]) -> int:

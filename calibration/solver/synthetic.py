@@ -19,6 +19,7 @@ from ..boards.detection import Detection
 from .bundle_adjustment import PairView, pose_matrix
 
 BOARD = Board("chessboard", 9, 6, 0.0231)
+TRIES = 20_000  # random poses, of which a board that fits has hundreds in view
 OVERSAMPLE = 3  # of a rendered frame, along either side
 QUIET = 1.0  # [squares] light margin around the board
 ROOM, WARM, SQUARE = (
@@ -62,16 +63,23 @@ class RenderedPair:
 
 
 def poses(rig: Rig, board: Board, count: int, random: np.random.Generator) -> Iterator[Floats]:
-    """Board poses (6,) that both cameras see whole, near and far, tilted and turned."""
-    found = 0
+    """
+    Board poses (6,) that both cameras see whole, near and far, tilted and turned.
+
+    Raises ValueError if none of `TRIES` is one.
+    """
+    found = tried = 0
     while found < count:
+        tried += 1
+        if tried > TRIES:
+            raise ValueError(f"both cameras see no {board} whole: take a smaller one")
         tilt = random.uniform(-0.8, 0.8, 2)
         rotation = np.array([*tilt, random.uniform(-0.5, 0.5)])
         depth = random.uniform(0.22, 0.6)
         place = np.array([*(random.uniform(-0.4, 0.4, 2) * depth), depth])
         pose = pose_of_middle(np.concatenate([rotation, place]), board)
         if in_view(rig, board, pose):
-            found += 1
+            found, tried = found + 1, 0
             yield pose
 
 

@@ -123,3 +123,25 @@ def test_a_refusal_overwrites_nothing(
     assert error.count("\n") == 1
     assert re.search(said, error)
     assert Path("out.yaml").read_text() == "kept"
+
+
+def test_two_files_to_write_are_not_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, same = tmp_path / "own.yaml", tmp_path / "same.yaml"
+    write_rig(own, example_rig())
+    same.symlink_to("camera.yaml")
+    outs = tmp_path / "camera.yaml", same
+    assert run(monkeypatch, "--from", "rig", "--input", own, "--to", "ros", "--out", *outs) == 1
+    assert "are one file: name another output" in capsys.readouterr().err
+    assert not outs[0].exists()
+
+
+def test_an_output_that_links_to_itself_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, loop = tmp_path / "own.yaml", tmp_path / "loop.yaml"
+    write_rig(own, example_rig())
+    loop.symlink_to("loop.yaml")
+    assert run(monkeypatch, "--from", "rig", "--input", own, "--to", "kalibr", "--out", loop) == 1
+    assert "Too many levels of symbolic links" in capsys.readouterr().err

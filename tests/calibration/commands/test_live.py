@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -126,6 +127,49 @@ def test_views_are_taken_refused_and_asked_for(
     for which in ("visible", "infrared"):
         names = sorted(path.stem for path in (tmp_path / "kept" / which).iterdir())
         assert names == [f"{(EPOCH_S + 10 * at) * 10**9}" for at in range(6)]
+
+
+def test_views_are_not_kept_among_the_frames_they_are_taken_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, str(EPOCH_S), np.zeros((48, 64), np.uint8), np.zeros((24, 32), np.uint16))
+    assert run(monkeypatch, tmp_path, "--keep", str(tmp_path)) == 1
+    assert "would replace the input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the service cannot be reached"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf", "the answer breaks off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "expected multipart/mixed"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+            b'--b\r\nContent-Disposition: attachment; name="visible"\r\n\r\n1\r\n'
+            b'--b\r\nContent-Disposition: attachment; name="infrared"\r\n\r\n1\r\n'
+            b'--b\r\nContent-Disposition: attachment; name="meta"\r\n\r\n[7]\r\n--b--\r\n',
+            "the pair states no times: [7]",
+        ),
+    ],
+)
+def test_what_is_no_service_is_said(
+    answer: bytes, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            wire, _ = server.accept()
+            with wire:
+                wire.recv(65_536)
+                wire.sendall(answer)
+
+        Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        words = ["--service", url, "--stream", "rig", "--patience-s", "5", "--port", "0"]
+        board = ["--corners", "9x6", "--square-mm", "23.1", "--keep", "kept"]
+        monkeypatch.setattr(sys, "argv", ["calibration", "live", *words, *board])
+        assert cli.run("calibration", "", {"live": live}) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_frames_are_looked_at_as_stated_and_kept_as_they_came(

@@ -26,3 +26,13 @@ def test_eighty_views_of_a_fine_board_know_the_rotation(
         ("epipolar_px", 0.3),
     ):
         assert told[name]["worst"] < bound, name
+
+
+def test_a_board_that_no_camera_sees_whole_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("calibration.solver.synthetic.TRIES", 20)
+    board = ["--corners", "9x6", "--square-mm", "500"]
+    monkeypatch.setattr(sys, "argv", ["calibration", "simulate", *board, "--draws", "1"])
+    assert cli.run("calibration", "", {"simulate": simulate}) == 1
+    assert "both cameras see no chessboard of 9x6" in capsys.readouterr().err

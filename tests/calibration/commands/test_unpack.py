@@ -143,3 +143,38 @@ def test_what_cannot_be_unpacked_is_said(
     (tmp_path / "empty").mkdir()
     assert run(monkeypatch, tmp_path / "empty", "/a", "/b") == 1
     assert "empty' does not exist" in capsys.readouterr().err
+
+
+def test_frames_of_one_stamp_do_not_replace_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A driver whose clock stands gives all its frames one stamp."""
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, stamps in (("/rgb", (STAMP_NS,) * 3), ("/odd", (-1,))):
+            connection = writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=STORE)
+            for number, stamp_ns in enumerate(stamps):
+                message = image(COLOUR + number, "rgb8", stamp_ns)
+                data = STORE.serialize_cdr(message, message.__msgtype__)
+                writer.write(connection, STAMP_NS + number, data)
+    assert run(monkeypatch, tmp_path / "bag", "/rgb", "/rgb") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("1 visible and 1 infrared frames")
+    assert "2 frames of /rgb have the stamp of one before: left out" in said.err
+    (kept,) = (tmp_path / "out" / "visible").iterdir()
+    np.testing.assert_array_equal(codecs.read_visible(kept), COLOUR)
+    assert run(monkeypatch, tmp_path / "bag", "/rgb", "/odd") == 1
+    assert "stamped -1 ns, before 1970" in capsys.readouterr().err
+
+
+def test_a_damaged_recording_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = {"/rgb": image(COLOUR, "rgb8", STAMP_NS)}
+    for count in (7, 40):
+        rosbag_1(tmp_path / f"{count}.bag", messages)
+        whole = (tmp_path / f"{count}.bag").read_bytes()
+        at = whole.index(b"camera") - count  # within the header of the message
+        (tmp_path / f"{count}.bag").write_bytes(whole[:at] + b"\xff" * count + whole[at + count :])
+        assert run(monkeypatch, tmp_path / f"{count}.bag", "/rgb", "/rgb") == 1
+        said = capsys.readouterr().err
+        assert f"{count}.bag" in said and "Traceback" not in said
