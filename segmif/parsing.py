@@ -56,9 +56,9 @@ def json_value(text: str | bytes, *, finite: bool = True) -> Any:
 
     Else it raises ParseError.
     """
-    numbers = {"parse_constant": _finite, "parse_float": _finite} if finite else {}
+    number = _finite if finite else None
     try:
-        return json.loads(text, object_pairs_hook=_once, **numbers)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=number, parse_float=number)
     except RecursionError:
         raise ParseError("it is no JSON (nested too deeply)") from None
     except ValueError as error:

@@ -97,6 +97,8 @@ def pairs_from_service(
             trouble = f"the newest two frames were taken {apart_ns / 1e6:.0f} ms apart"
             continue
         stamp_ns = meta["visible_ns"] or meta["received_ns"]
+        if stamp_ns is None:
+            raise ValueError(f"{endpoint.url} gives a pair without a time")
         yield stamp_ns, decode_visible(parts["visible"]), decode_infrared(parts["infrared"])
         given, until = given + 1, time.monotonic() + patience_s
     if not given:
