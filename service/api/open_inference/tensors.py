@@ -131,12 +131,17 @@ def _values(data: list[Any], tensor: Tensor) -> NDArray[np.generic]:
             f"{tensor.name}: its data are not {tensor.datatype}: whole numbers from 0 to "
             f"{np.iinfo(wanted).max}"
         )
-    if values.ndim > 1 and list(values.shape) != tensor.shape:
+    if values.ndim > 1 and _without_ones(values.shape) != _without_ones(tensor.shape):
         raise BadWire(
             f"{tensor.name}: its data are lists of {list(values.shape)}, its shape is "
             f"{tensor.shape}: nest them so, or not at all"
         )
     return values.astype(wanted)
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    """A batch of one pair is often nested as the pair alone."""
+    return [side for side in shape if side != 1]
 
 
 def _numbers(data: list[Any], wanted: np.dtype[Any]) -> NDArray[np.generic]:
