@@ -81,7 +81,6 @@ async def fuse_segment(request: Request) -> Response:
     response_format = ResponseFormat(choose(accept, options.views), options.views)
     pair = pair_request(request, visible, infrared, options)
     finish = partial(encode, response_format, dispatcher.queues.codecs.both)
-    working = dispatcher.process(pair, finish, at_once=response_format.plain)
-    answer = await cancel_on_disconnect(request, working)
+    answer = await cancel_on_disconnect(request, dispatcher.process(pair, finish))
     request.state.times = answer.times
     return Response(answer.body, media_type=answer.content_type, headers=answer.headers())

@@ -23,7 +23,6 @@ from ..pipeline.result import Result, describe
 from ..pipeline.stage_times import StageTimes
 
 FLAGS_HEADER = "X-Pair-Flags"
-PLAIN: set[View] = {"fused", "mask", "confidence"}  # pictures that are there without work
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,6 @@ class ResponseFormat:
     def pictures(self) -> tuple[View, ...]:
         """The pictures of the answer; if it holds a single one, the first."""
         return self.views or ("fused", "mask")
-
-    @property
-    def plain(self) -> bool:
-        """Whether the answer only copies what the network gave."""
-        return self.media_type == RAW and set(self.pictures) <= PLAIN
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,7 @@ async def fuse_segment(request: Request, id: Id) -> Response:
         pair = pair_request(request, raw.visible, raw.infrared, override(options, raw.ask))
         response_format = ResponseFormat(RAW, options.views)
         working = dispatcher.process(
-            pair,
-            lambda result: (raw_answer(response_format, result), result),
-            at_once=response_format.plain,
+            pair, lambda result: (raw_answer(response_format, result), result)
         )
         answer, result = await cancel_on_disconnect(request, working)
     regions.write(id, answer.parts)

@@ -185,9 +185,7 @@ class Session:
             due = received + (options.deadline_ms or self._deadline_ms) / 1000
             pair = PairRequest(visible, infrared, options, self._client, request_id, due)
             answer, result = await self._dispatcher.process(
-                pair,
-                lambda result: (raw_answer(self._format, result), result),
-                at_once=self._format.plain,
+                pair, lambda result: (raw_answer(self._format, result), result)
             )
             trace_stages(result.times)
             self._hold(answer)

@@ -29,7 +29,7 @@ from .pair_request import PairRequest
 from .preparation import Preparation
 from .self_test import SelfTest
 from .shadow import SeenPair, Shadow
-from .worker_threads import NETWORK_NICE, Workers, memory_errors
+from .worker_threads import NETWORK_NICE, Workers
 
 MOST_SLOTS = 2  # of a runtime
 BOTH_CORRECT = "refine and registration both correct what pairs show: state one of them"
@@ -101,14 +101,11 @@ class Dispatcher:
     def _moved(self) -> bool:
         return self._rules.rig_aligner is not None and self._rules.rig_aligner.moved
 
-    async def process(
-        self, pair: PairRequest, finish: Callable[[Result], T], *, at_once: bool = False
-    ) -> T:
+    async def process(self, pair: PairRequest, finish: Callable[[Result], T]) -> T:
         """
         Answer one pair; cancelling removes it from the queue unless the network has it.
 
-        `finish` makes the answer from the result: in a thread of the codecs, or on the event loop
-        if `at_once`. That is for answers that cost less than the way to a thread and back.
+        `finish` makes the answer from the result, in a thread of the codecs. `as_it_is` needs none.
 
         Raises BadFrame, BadPair, BadParameter, UnfitSize, Superseded, EngineFailed, DeadlineMissed,
         or what `Admission.check` raises.
@@ -120,7 +117,7 @@ class Dispatcher:
             stream.drop_waiting()
         with self.queues.enter(pair, self.is_heavy(options)) as queued:
             queued.times.note("receive", pair.received_s * 1000)
-            queued.work = asyncio.create_task(self._work(queued, finish, stream, at_once))
+            queued.work = asyncio.create_task(self._work(queued, finish, stream))
             with stream.holding(queued):
                 try:
                     answer: T = await in_time(queued.work, pair.due)
@@ -157,19 +154,14 @@ class Dispatcher:
             rig_aligner is not None and not rig_aligner.knows(options.depth_m)
         )
 
-    async def _work(
-        self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream, at_once: bool
-    ) -> T:
+    async def _work(self, queued: QueuedPair, finish: Callable[[Result], T], stream: Stream) -> T:
         rules = self._rules_of(queued.request)  # of the answer, even if a reload comes meanwhile
         try:
             result = await self._result(queued, rules, stream)
         finally:
             queued.leave_memory()
-        if at_once:
-            with memory_errors():
-                answer = finish(result)
-        else:
-            answer = await self.queues.codecs.run(finish, result)
+        at_once = finish is as_it_is  # a thread of the codecs may be busy
+        answer = finish(result) if at_once else await self.queues.codecs.run(finish, result)
         self.metrics.answered(result.times.ms, result.prepared.condition)
         if queued.seen:
             differs = queued.request.differs
@@ -271,5 +263,5 @@ class Dispatcher:
 
 
 def as_it_is(result: Result) -> Result:
-    """The result as its own answer, for those who encode what they need later."""
+    """An answer that is the result itself: whoever gets it encodes what is needed."""
     return result

@@ -1,15 +1,12 @@
 """Threads beside the event loop, with a lower priority."""
 
 import asyncio
-import atexit
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread, get_native_id
+from threading import Barrier, Thread, get_native_id
 from typing import ParamSpec, TypeVar
 
 import cv2
@@ -29,38 +26,29 @@ P = ParamSpec("P")
 
 
 class Workers:
-    """
-    A few threads for one kind of work.
-
-    A raw pair goes through three threads. `ThreadPoolExecutor` takes 0.3 ms for the way to a thread
-    and back, a queue 0.13 ms.
-    """
+    """A few threads for one kind of work."""
 
     def __init__(self, threads: int, name: str, nice: int = NICE) -> None:
-        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        # Daemons are not joined before `atexit`; killed within a library they would crash.
-        self._threads = [
-            Thread(target=self._work, args=(nice,), name=f"{name}_{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:  # one that is started later may find memory full
-            thread.start()
-        atexit.register(self.close)
+        self._pool = ThreadPoolExecutor(threads, name, initializer=partial(lower_priority, nice))
+        started = Barrier(threads)  # a thread that is started later may find memory full
+        for _ in range(threads):
+            self._pool.submit(started.wait)
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call a function in one of the threads; raises OutOfMemory, or what it raises."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._tasks.put(partial(_answer, loop, answer, partial(function, *arguments, **named)))
-        with memory_errors():
-            return await answer
+        try:
+            return await loop.run_in_executor(self._pool, partial(function, *arguments, **named))
+        except (MemoryError, cv2.error) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            raise out_of_memory() from error
 
     def both(
         self, first: Callable[[], First], second: Callable[[], Second]
     ) -> tuple[First, Second]:
         """Call two functions from a worker: side by side if another is free, else in turn."""
-        other: Future[Second] = Future()
-        self._tasks.put(partial(_fulfil, other, second))
+        other = self._pool.submit(second)
         try:
             done = first()
         except BaseException:
@@ -70,59 +58,8 @@ class Workers:
         return done, (second() if other.cancel() else other.result())
 
     def close(self) -> None:
-        """Wait for what runs and waits, then end the threads."""
-        atexit.unregister(self.close)
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, nice: int) -> None:
-        lower_priority(nice)
-        while (task := self._tasks.get()) is not None:
-            task()
-            del task  # what it holds goes now, not with the next task
-
-
-def _answer(
-    loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", function: Callable[[], T]
-) -> None:
-    """Call a function that somebody on the event loop waits for, unless nobody does any more."""
-    if answer.cancelled():
-        return
-    try:
-        told = partial(answer.set_result, function())
-    except BaseException as error:
-        told = partial(answer.set_exception, error)
-    with suppress(RuntimeError):  # the loop has ended
-        loop.call_soon_threadsafe(_tell, answer, told)
-    del told  # an error holds this frame, which must not hold the error
-
-
-def _tell(answer: "asyncio.Future[T]", told: Callable[[], None]) -> None:
-    if not answer.cancelled():
-        told()
-
-
-def _fulfil(outcome: "Future[T]", function: Callable[[], T]) -> None:
-    """Call a function for a future, unless it was cancelled."""
-    if not outcome.set_running_or_notify_cancel():
-        return
-    try:
-        outcome.set_result(function())
-    except BaseException as error:
-        outcome.set_exception(error)
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Raise OutOfMemory for what NumPy and OpenCV raise if there is no memory."""
-    try:
-        yield
-    except (MemoryError, cv2.error) as error:
-        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
-            raise
-        raise out_of_memory() from error
+        """Wait for what runs, then end the threads."""
+        self._pool.shutdown()
 
 
 def lowered(function: Callable[[], T], nice: int = NETWORK_NICE) -> T:

@@ -15,7 +15,7 @@ from ... import errors
 from ...errors import BadParameter, UnknownModel
 from ...pipeline.result import Result
 from ...scheduler.deadlines import in_time
-from ...scheduler.dispatcher import Dispatcher, as_it_is
+from ...scheduler.dispatcher import Dispatcher
 from ...scheduler.pair_request import PairRequest
 from ...schemas.answers import State
 from ...schemas.pair_options import PairOptions
@@ -168,8 +168,7 @@ async def infer(
 
 async def _all(dispatcher: Dispatcher, pairs: Sequence[PairRequest]) -> list[Result]:
     """Process pairs side by side; the first that fails removes the others from the queue."""
-    waits = (dispatcher.process(pair, as_it_is, at_once=True) for pair in pairs)
-    tasks = [asyncio.create_task(each) for each in waits]
+    tasks = [asyncio.create_task(dispatcher.process(pair, lambda result: result)) for pair in pairs]
     try:
         return await asyncio.gather(*tasks)
     finally:
