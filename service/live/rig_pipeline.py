@@ -16,7 +16,7 @@ from segmif.wire.media_types import View
 from ..errors import ServiceError
 from ..pipeline.comparison import Difference
 from ..pipeline.result import Result
-from ..scheduler.dispatcher import Dispatcher, itself
+from ..scheduler.dispatcher import Dispatcher, as_it_is
 from ..scheduler.pair_request import PairRequest
 from .camera_reader import CameraReader, rate_of
 from .clock_offset import OffsetFinder, found_offset
@@ -221,7 +221,7 @@ class RigPipeline:
             request = replace(self._request(pair, sequence, level), computed=place.computed)
             if any(isinstance(each, CollectSettings) for each in self.settings.sinks):
                 request = replace(request, differs=partial(self._collect, made))
-            result = await self._dispatcher.process(request, itself, at_once=True)
+            result = await self._dispatcher.process(request, as_it_is)
             place.note(result.times.ms)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])

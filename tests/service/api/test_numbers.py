@@ -265,9 +265,11 @@ def test_a_query_beside_tensors_is_refused_never_ignored(service: httpx.Client) 
 
 
 def test_lists_of_another_shape_than_the_tensors_are_refused(service: httpx.Client) -> None:
-    for shape in ((32 * 32,), (32, 32), (1, 32, 32, 1)):
+    same: list[tuple[int, ...]] = [(32 * 32,), (32, 32), (1, 32, 32, 1)]
+    for shape in same:
         assert told(tensors(service, data=json.dumps(RAMP.reshape(shape).tolist()))) == 200
-    for shape in ((1, 16, 64), (64, 16), (16, 2, 32)):
+    others: list[tuple[int, ...]] = [(1, 16, 64), (64, 16), (16, 2, 32)]
+    for shape in others:
         answer = tensors(service, data=json.dumps(RAMP.reshape(shape).tolist()))
         assert told(answer) == 422 and "nest them so, or not at all" in answer.json()["detail"]
 

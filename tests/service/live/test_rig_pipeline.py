@@ -58,9 +58,7 @@ class HeldDispatcher:
         self.batcher = HeldNetwork()
         self.queues = SimpleNamespace(viewers=Workers(1, "viewer"))
 
-    async def process(
-        self, request: PairRequest, finish: Callable[[Result], Result], *, at_once: bool
-    ) -> Result:
+    async def process(self, request: PairRequest, finish: Callable[[Result], Result]) -> Result:
         self.requests.append(request)
         self.arrived[len(self.requests)].set()
         self.ends.append(asyncio.Event())
