@@ -35,7 +35,7 @@ from .fit.early_stopping import EarlyStopping
 from .fit.frozen_features import FrozenFeatures, MaskLearner, learns_mask_alone
 from .fit.fusion_phase import train_fusion_decoder
 from .fit.initial_network import descent, digest, initial_network, notes_on_classes, open_teachers
-from .fit.run_folder import CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
+from .fit.run_folder import BEST, CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
 from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, Moved, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Throughput
@@ -199,7 +199,7 @@ class Session:
         optimizer = torch.optim.AdamW(parameter_groups(learner))
         wrapped, optimizer = fabric.setup(with_common_norms(learner, fabric), optimizer)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-        early_stopping = EarlyStopping(config.patience, run.folder / "best.pt", fabric)
+        early_stopping = EarlyStopping(config.patience, run.folder / BEST, fabric)
         return cls(
             config,
             fabric,

@@ -27,6 +27,8 @@ from .run_inputs import Inputs
 
 CHECKPOINT = "checkpoint.pt"  # of the phases
 FINISH = "finish.pt"  # of the fusion decoder alone, after them
+BEST = "best.pt"  # of early stopping: the network that it would end with
+EARLIER = "earlier-"  # before the name of a state that an earlier run left
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 RECORD_EVERY = 20  # steps
@@ -57,14 +59,17 @@ class Run:
         """
         Notes settings, environment and what there is to learn from.
 
-        `anew`: what an earlier run left here to go on from would be taken for this one's.
+        `anew`: what an earlier run left here to go on from is set aside as `earlier-NAME`, or
+        --resume would take it for this one's.
         """
         self.fabric.barrier()  # others may still be reading what the first now writes
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in (CHECKPOINT, FINISH) if anew else ():
-            (self.folder / left).unlink(missing_ok=True)
+        for name in (CHECKPOINT, FINISH, BEST) if anew else ():
+            left = self.folder / name
+            if left.is_file():
+                left.replace(self.folder / f"{EARLIER}{name}")
         environment = json.dumps(describe_environment(self.fabric), indent=2)
         write_text(self.folder / CONFIG, self.settings + "\n")
         write_text(self.folder / ENVIRONMENT, environment + "\n")

@@ -269,6 +269,7 @@ def test_what_an_earlier_run_left_is_not_resumed_as_this_one(
 ) -> None:
     nowhere, out, folder = tmp_path / "none", tmp_path / "n.safetensors", tmp_path / "a"
     train(FINISHED, nowhere, folder, out)
+    left = {name: (folder / name).read_bytes() for name in ("checkpoint.pt", "finish.pt")}
 
     def stopped(*args: object) -> None:
         raise KeyboardInterrupt
@@ -278,6 +279,7 @@ def test_what_an_earlier_run_left_is_not_resumed_as_this_one(
         train(FINISHED, nowhere, folder, out)  # anew, and ended before its first checkpoint
     with pytest.raises(FileNotFoundError, match="train without --resume to start"):
         train(FINISHED, nowhere, folder, out, resume=True)
+    assert all((folder / f"earlier-{name}").read_bytes() == left[name] for name in left)
 
 
 def test_losses_that_are_no_numbers_end_the_run_in_words(tmp_path: Path) -> None:
