@@ -116,6 +116,8 @@ class Session:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._give(self._held)
+            # Its own stream's name is never used again. One that the query names goes on elsewhere.
+            self._dispatcher.end_stream(self._client, self._id)
 
     def summary(self) -> dict[str, Any]:
         """How many pairs were answered, dropped and refused, for the log."""

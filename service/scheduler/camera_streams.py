@@ -113,6 +113,10 @@ class Streams:
         self._bound_memories()
         return stream
 
+    def end(self, client: str, name: str) -> None:
+        """Forget a stream whose name nobody uses again."""
+        self._streams.pop((client, name), None)
+
     def _bound_memories(self) -> None:
         """Let the longest unused streams forget if all remember too much."""
         room = REMEMBERED_PIXELS

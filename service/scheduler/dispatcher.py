@@ -101,6 +101,10 @@ class Dispatcher:
     def _moved(self) -> bool:
         return self._rules.rig_aligner is not None and self._rules.rig_aligner.moved
 
+    def end_stream(self, client: str, name: str) -> None:
+        """Forget what pairs of a client's stream left behind: no more of it will come."""
+        self._streams.end(client, name)
+
     async def process(self, pair: PairRequest, finish: Callable[[Result], T]) -> T:
         """
         Answer one pair; cancelling removes it from the queue unless the network has it.

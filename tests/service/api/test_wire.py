@@ -242,6 +242,18 @@ def receive(socket: ClientConnection) -> Told:
     return read(answer)
 
 
+def test_a_socket_without_a_stream_leaves_nothing_behind(client: httpx.Client) -> None:
+    """Each would keep a place of the 64 for streams, with a megabyte, and drive named ones out."""
+    named = {"url": "/fuse-segment?stream=rig", "content": message(), "headers": RAW}
+    client.post(**named).raise_for_status()
+    for _ in range(64):
+        with dial(client) as socket:
+            socket.send(message())
+            assert receive(socket).status == 200
+    flags = read(client.post(**named).content).report["pair"]["flags"]
+    assert flags == ["visible_frozen", "infrared_frozen"]
+
+
 def test_a_socket_answers_in_order_and_counts_what_it_dropped(client: httpx.Client) -> None:
     with dial(client) as socket:
         socket.send(message(stamps_ns=(5, 5)))
