@@ -244,7 +244,11 @@ def receive(socket: ClientConnection) -> Told:
 
 def test_a_socket_without_a_stream_leaves_nothing_behind(client: httpx.Client) -> None:
     """Each would keep a place of the 64 for streams, with a megabyte, and drive named ones out."""
-    named = {"url": "/fuse-segment?stream=rig", "content": message(), "headers": RAW}
+    named: dict[str, Any] = {
+        "url": "/fuse-segment?stream=rig",
+        "content": message(),
+        "headers": RAW,
+    }
     client.post(**named).raise_for_status()
     for _ in range(64):
         with dial(client) as socket:
