@@ -131,7 +131,7 @@ class OnnxNetwork:
     def trim(self) -> None:
         """See `segmif.runtime.Runtime.trim`."""
         recent, self._recent = self._recent, 0
-        if 2 * max(recent, self._pair) < self._largest:  # room for one pair stays
+        if max(recent, self._pair) < self._largest:  # room for one pair stays
             self._shrink_arena()
             if self._bound:
                 self._bound.trim()

@@ -24,7 +24,7 @@ from ..app import create_app
 from ..live.rig_settings import LiveSettings
 from ..live.rigs import Rigs
 from ..live.sinks.sink_error import SinkError
-from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze
+from ..memory.process_limit import bound_memory, bound_memory_by_machine, freeze, use_one_arena
 from ..observability.logs import log_config
 from ..scheduler.model_loading import LoadedModel, load_model
 from ..schemas.camera_options import CameraFields
@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
         if options.command == "infer":
             check_infer(options)
             return infer(options, settings)
+        use_one_arena()
         opened = load_model(settings, with_candidate=True)
         if options.command == "run":
             check_rig_classes(live_settings(options), opened.runtime.manifest.classes)

@@ -19,6 +19,7 @@ OWN_SHARE = 0.9  # of what there is, unless a setting says otherwise
 MIB = 2**20
 TRIM_S, PEAK_MIB = 10.0, 16
 STEADY_ROUNDS = 6  # of TRIM_S, while pairs come without a pause
+M_ARENA_MAX = -8  # of glibc's mallopt
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,17 @@ def bound_memory_by_machine() -> None:
             least,
         )
     bound_memory(max(own, least))
+
+
+def use_one_arena() -> None:
+    """
+    Let all threads allocate from glibc's main arena, unless the environment says otherwise.
+
+    What is free at the end of another arena is not returned by malloc_trim: up to 64 MiB for each.
+    To be called before there are threads. Other C libraries are left alone.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        getattr(CDLL(None), "mallopt", lambda *_: 0)(M_ARENA_MAX, 1)
 
 
 async def return_after_peaks(

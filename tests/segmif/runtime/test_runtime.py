@@ -111,15 +111,19 @@ def test_a_batch_without_memory_is_a_memory_error(stand_in_weights: Path) -> Non
     assert len(runtime.run(visible, infrared)) == 2
 
 
-def test_the_memory_of_a_large_batch_is_given_back(stand_in_weights: Path) -> None:
+@pytest.mark.parametrize(("batch", "side"), [(64, 512), (2, 2880)])
+def test_the_memory_of_a_large_batch_is_given_back(
+    stand_in_weights: Path, batch: int, side: int
+) -> None:
     runtime = open_runtime(stand_in_weights, threads=1)
 
-    def resident_mib(batch: int) -> int:
-        runtime.run(np.zeros((batch, 512, 512, 3), np.uint8), np.zeros((batch, 512, 512), np.uint8))
+    def resident_mib(pairs: int) -> int:
+        size = pairs, side, side
+        runtime.run(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))
         CDLL(None).malloc_trim(0)
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
 
-    small, large = resident_mib(1), resident_mib(64)
+    small, large = resident_mib(1), resident_mib(batch)
     runtime.trim()
     assert large > small + 64
     assert resident_mib(1) > small + 64  # the large batch was recent

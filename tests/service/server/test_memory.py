@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -35,6 +36,7 @@ from tests.service.server.test_service import started
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
+ARENA = 64 * 2**20
 UVICORN = "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol"
 
 
@@ -246,8 +248,17 @@ def test_without_a_setting_the_machine_bounds_the_service(stand_in_weights: Path
     with started(stand_in_weights) as (process, client):
         limits = Path(f"/proc/{process.pid}/limits").read_text()
         unharmed(client)
+        assert arenas(process.pid) == 0  # besides the main one
     stated = int(limits.partition("Max data size")[2].split()[0])
     assert stated == int(0.9 * available_mib()) * 2**20
+
+
+def arenas(pid: int) -> int:
+    """The arenas of a process's threads: glibc maps 64 MiB, aligned, and uses the first part."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    parts = re.findall(r"^(\w+)-(\w+) rw-p .*\n\2-(\w+) ---p", maps, re.MULTILINE)
+    spans = [(int(first, 16), int(last, 16)) for first, _, last in parts]
+    return sum(first % ARENA == 0 and last - first == ARENA for first, last in spans)
 
 
 def test_a_container_with_too_little_memory_is_told(
