@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -104,7 +105,7 @@ def create_app(
     if settings.shared_memory:
         remove_leftovers()
         app.include_router(shared_memory.router)
-    app.mount("/samples", pages.Files(directory=SAMPLES))
+    app.mount("/samples", StaticFiles(directory=SAMPLES))
     app.mount("/web", pages.PageFiles(directory=pages.WEB))
     check_entries(app.routes)
     add_middlewares(app, app.state.dispatcher.metrics)

@@ -5,7 +5,6 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from .. import errors
@@ -24,17 +23,7 @@ PAGE_HEADERS = {
 router = APIRouter()
 
 
-class Files(StaticFiles):
-    """Files of a folder; a path that no file system takes is not there."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with a file; raises HTTPException."""
-        if "\0" in path:
-            raise HTTPException(404)
-        return await super().get_response(path, scope)
-
-
-class PageFiles(Files):
+class PageFiles(StaticFiles):
     """The page's files; browsers ask whether theirs still hold, for two versions do not mix."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:

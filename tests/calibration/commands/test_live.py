@@ -135,6 +135,9 @@ def test_views_are_not_kept_among_the_frames_they_are_taken_from(
     save(tmp_path, str(EPOCH_S), np.zeros((48, 64), np.uint8), np.zeros((24, 32), np.uint16))
     assert run(monkeypatch, tmp_path, "--keep", str(tmp_path)) == 1
     assert "would replace the input" in capsys.readouterr().err
+    (tmp_path / "visible" / "loop.png").symlink_to("loop.png")  # no frame, and no end of the check
+    assert run(monkeypatch, tmp_path, "--keep", str(tmp_path / "visible")) == 1
+    assert "name another output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 import json
 import sys
+from itertools import chain, cycle, repeat
 
+import numpy as np
 import pytest
 
 from calibration.commands import simulate
+from calibration.solver import synthetic
+from calibration.solver.synthetic import BOARD, example_rig
 from segmif import cli
 
 
@@ -36,3 +40,22 @@ def test_a_board_that_no_camera_sees_whole_is_said(
     monkeypatch.setattr(sys, "argv", ["calibration", "simulate", *board, "--draws", "1"])
     assert cli.run("calibration", "", {"simulate": simulate}) == 1
     assert "both cameras see no chessboard of 9x6" in capsys.readouterr().err
+
+
+def test_a_board_that_is_seldom_in_view_is_found_as_often_as_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tries are counted for each pose: many views take more of them than one may."""
+    sees = cycle([False] * 9 + [True])
+    monkeypatch.setattr(synthetic, "TRIES", 15)
+    monkeypatch.setattr(synthetic, "in_view", lambda *_: next(sees))
+    found = synthetic.poses(example_rig(), BOARD, 5, np.random.default_rng(0))
+    assert len(list(found)) == 5
+
+
+def test_a_hand_that_never_holds_the_board_in_view_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    sees = chain(repeat(False, 20), repeat(True))
+    monkeypatch.setattr(simulate, "TRIES", 20)
+    monkeypatch.setattr(simulate, "in_view", lambda *_: next(sees))
+    with pytest.raises(ValueError, match="no hand holds a chessboard of 9x6"):
+        simulate.hand_held(example_rig(), BOARD, np.zeros(6), np.random.default_rng(0))

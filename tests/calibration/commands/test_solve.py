@@ -223,6 +223,10 @@ def test_what_cannot_be_solved_overwrites_nothing(
     assert "is named for both cameras" in capsys.readouterr().err
     assert run(monkeypatch, *[*command, "--corners", "9by6"]) == 1
     assert "expected COLUMNSxROWS" in capsys.readouterr().err
+    (tmp_path / "report.html").symlink_to("rig.yaml")
+    assert run(monkeypatch, *command) == 1
+    assert "are one file: name another output" in capsys.readouterr().err
+    (tmp_path / "report.html").unlink()
     assert (tmp_path / "rig.yaml").read_text() == "kept"
     assert not (tmp_path / "report.html").exists()
 

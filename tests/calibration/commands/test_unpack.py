@@ -170,11 +170,17 @@ def test_a_damaged_recording_is_said_to_be_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     messages = {"/rgb": image(COLOUR, "rgb8", STAMP_NS)}
-    for count in (7, 40):
-        rosbag_1(tmp_path / f"{count}.bag", messages)
-        whole = (tmp_path / f"{count}.bag").read_bytes()
-        at = whole.index(b"camera") - count  # within the header of the message
-        (tmp_path / f"{count}.bag").write_bytes(whole[:at] + b"\xff" * count + whole[at + count :])
-        assert run(monkeypatch, tmp_path / f"{count}.bag", "/rgb", "/rgb") == 1
+    for back, count, words in (  # before the frame's name: the message's header, its record's
+        (7, 7, ""),
+        (40, 40, ""),
+        (26, 1, "is damaged (AssertionError: )"),
+        (41, 1, "is damaged (KeyError: 255): what came before is kept"),
+    ):
+        rosbag_1(tmp_path / f"{back}.bag", messages)
+        whole = (tmp_path / f"{back}.bag").read_bytes()
+        at = whole.index(b"camera") - back
+        (tmp_path / f"{back}.bag").write_bytes(whole[:at] + b"\xff" * count + whole[at + count :])
+        assert run(monkeypatch, tmp_path / f"{back}.bag", "/rgb", "/rgb") == 1
         said = capsys.readouterr().err
-        assert f"{count}.bag" in said and "Traceback" not in said
+        assert f"{back}.bag" in said and words in said
+        assert "Traceback" not in said

@@ -298,16 +298,24 @@ def test_what_a_rig_file_states_is_obeyed_or_refused(tmp_path: Path) -> None:
     assert "there is no field 'skew'" in broken(path, "  width:", "  skew: 2\n  width:")
     length = f"baseline_m: {rig().baseline_m!r}"
     assert "baseline_m says 0.2: change the translation" in broken(path, length, "baseline_m: 0.2")
+    listed = length.replace(": ", ": [") + "]"
+    assert "change the translation, not its length" in broken(path, length, listed)
     write_rig(path, Homography((32, 24), (16, 12), np.diag([0.5, 0.5, 1])))
     path.write_text(path.read_text() + "depth_m: 4\n")
     with pytest.raises(ValueError, match="there is no field 'depth_m'"):
         read_rig(path)
 
 
-@pytest.mark.parametrize("scale", [1.0, -1.0, 1e-15])
+@pytest.mark.parametrize("scale", [1.0, -1.0, 1e-15, 1e-120])
 def test_beyond_the_horizon_of_its_plane_a_homography_shows_nothing(scale: float) -> None:
     # The ground below the horizon at row 30; above it the formula gives a mirrored ground.
     H = scale * np.array([[1, 5 / 3, -100], [0, 2, -80], [0, 1 / 30, -1]])
     seen = align(Homography((100, 100), (100, 100), H)).seen
     assert seen[70:].any()
     assert not seen[:30].any()
+
+
+def test_a_homography_that_mirrors_shows_all_before_its_horizon() -> None:
+    # An infrared camera that looks into a mirror: the plane has no horizon in the view.
+    mirrored = Homography((32, 24), (32, 24), np.array([[-1.0, 0, 31], [0, 1, 0], [0, 0, 1]]))
+    assert align(mirrored).seen.all()

@@ -350,11 +350,13 @@ def test_two_rigs_do_not_write_pictures_to_one_folder(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "same").symlink_to("out")
+    (tmp_path / "frames").mkdir()  # of one moment: a run that is not refused ends
+    write_png(tmp_path / "frames" / "1.png", np.zeros((64, 96), np.uint8))
     rigs = (
-        f'[[rigs]]\nname = "{name}"\nvisible = "synthetic"\ninfrared = "synthetic"\n'
-        f'sinks = ["{word.format(tmp_path / folder)}"]\n'
+        f'[[rigs]]\nname = "{name}"\nvisible = "{tmp_path}/frames"\n'
+        f'infrared = "{tmp_path}/frames"\nsinks = ["{word.format(tmp_path / folder)}"]\n'
         for name, folder in (("north", "out"), ("south", "same"))
     )
     (tmp_path / "segmif.toml").write_text("".join(rigs))
-    assert main(["run", "--config", str(tmp_path / "segmif.toml")]) == 2
+    assert main(["run", "--once", "--config", str(tmp_path / "segmif.toml")]) == 2
     assert "north and south write pictures to one folder" in capfd.readouterr().err

@@ -127,6 +127,7 @@ def test_a_recording_that_cannot_be_deleted_does_not_end_the_next(
         plain(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr("service.live.sinks.rotation.ENFORCE_EVERY_S", 0)  # with each line
     (sink,) = open_sinks([JsonlSettings(path=tmp_path, keep_days=1)], "front")
     for result in results(3):
         sink.write(result)
