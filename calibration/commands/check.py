@@ -16,8 +16,14 @@ from segmif.imaging.luma import luma
 
 from ..io.recordings import add_recording_arguments, list_pairs
 
+MOVED = 3  # exit code; errors have 1, and argparse ends with 2
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        f"Exit code: 0 if the rig stands as calibrated, {MOVED} if it moved, 1 if it could not be "
+        "checked."
+    )
     add_recording_arguments(parser)
     parser.add_argument(
         "--limit-px",
@@ -62,4 +68,4 @@ def main(args: argparse.Namespace) -> int:
         align(refined)  # raises ValueError for one that shows nothing
         write_rig(args.out, refined)
         print(f"{args.out}: refined by {drift.residual_px:.1f} px")
-    return 1 if drift.moved else 0
+    return MOVED if drift.moved else 0

@@ -46,11 +46,28 @@ def test_a_rig_that_moved_fails_the_check(
 ) -> None:
     record(tmp_path, MIN_PAIRS, moved_px=6)
     refined = tmp_path / "refined.yaml"
-    assert run(monkeypatch, tmp_path, "--out", refined) == 1
+    assert run(monkeypatch, tmp_path, "--out", refined) == 3
     assert "the rig moved: calibrate it again (" in capsys.readouterr().out
     refined.rename(tmp_path / "rig.yaml")
     assert run(monkeypatch, tmp_path) == 0
     assert "the rig stands as calibrated (0." in capsys.readouterr().out
+
+
+def test_a_script_tells_a_rig_that_moved_from_one_that_was_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, MIN_PAIRS, moved_px=6)
+    assert run(monkeypatch, tmp_path) == check.MOVED
+    (tmp_path / "rig.yaml").write_text("a rig")
+    assert run(monkeypatch, tmp_path) == 1
+    with pytest.raises(SystemExit) as wrong_words:
+        run(monkeypatch, tmp_path, "--limit-px", "-1")
+    assert wrong_words.value.code == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 if the rig stands as calibrated, 3 if it moved, 1 if it could not be checked" in said
 
 
 def test_scenes_do_not_refine_a_solved_rig(
