@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segmif.files import check_target, shown, write_text
-from segmif.frames import FramePair, fit
+from segmif.frames import MULTIPLE, FramePair, fit
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import open_network, save_network
@@ -22,7 +22,7 @@ from ..evaluation.evaluate import check_outputs
 from ..finetune.split import in_order
 from ..fit.initial_network import descent
 from .guard import Check, check
-from .statistics import adapt_statistics, adapted_norms
+from .statistics import adapt_statistics
 from .teach import teach, tensor
 
 FEWEST = 10  # pairs
@@ -43,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
         f"{len(learnt)} pairs of {shown(args.data)} to adapt to, the last {len(checked)} to check"
     )
     pairs = list(_read(frames, learnt))
+    _check_size(pairs[0])
     adapted = copy.deepcopy(old)
     facts: dict[str, Any] = {
         "from": manifest.sha256,
@@ -72,8 +73,16 @@ def _check_places(args: argparse.Namespace, out: Path, network: Network) -> None
             f"{network.variant} makes its mask from the fused picture, so it cannot learn the one "
             "alone: take --method statistics, or weights of another variant"
         )
-    if not adapted_norms(network):
-        raise ValueError(f"{network.variant} has no norms whose statistics could be adapted")
+
+
+def _check_size(pair: FramePair) -> None:
+    """Raise ValueError for frames of which the coarsest layer sees one pixel: it has no spread."""
+    if max(fit(pair).infrared.shape) <= MULTIPLE:
+        height, width = pair.infrared.shape
+        raise ValueError(
+            f"the frames have {width}x{height} pixels: to adapt to them, width or height must be "
+            f"more than {MULTIPLE} pixels"
+        )
 
 
 def finish(

@@ -129,6 +129,8 @@ def test_what_could_not_be_kept_is_said_before_anything_is_learnt(
     for words, said in (
         (("--report", "nowhere/check.json"), "make the folder nowhere first"),
         (("--out", "same.safetensors", "--report", "same.safetensors"), "would replace weights"),
+        (("--report", NANO), "would replace weights"),
+        (("--out", "/proc/none/w.safetensors"), "/proc/none"),
         (("--out", "gate"), "gate is a folder"),
         (("--out", "gate/visible/0.png/w.safetensors"), "0.png"),
     ):
@@ -142,14 +144,28 @@ def test_a_mask_made_from_the_fused_picture_is_refused_in_words(run: Run) -> Non
     assert code == 1 and "paper makes its mask from the fused picture" in err
 
 
+def noise(folder: Path, height: int, width: int) -> None:
+    """Pairs of random pixels."""
+    for part, shape in (("visible", (height, width, 3)), ("infrared", (height, width))):
+        (folder / part).mkdir(parents=True)
+        for number in range(COUNT):
+            pixels = np.random.default_rng(number).integers(0, 255, shape).astype(np.uint8)
+            write_png(folder / part / f"{number}.png", pixels)
+
+
+def test_frames_of_one_pixel_at_the_stride_are_refused_in_words(run: Run, tmp_path: Path) -> None:
+    noise(tmp_path / "tiny", 24, 32)
+    for method in ("statistics", "teach"):
+        code, _, err = run("--data", "tiny", "--method", method, "--steps", 1)
+        assert code == 1
+        assert "the frames have 32x24 pixels" in err
+        assert "width or height must be more than 32 pixels" in err
+
+
 def test_frames_smaller_than_the_stride_teach_too(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowing_all(monkeypatch)
-    for part, shape in (("visible", (24, 64, 3)), ("infrared", (24, 64))):
-        (tmp_path / "tiny" / part).mkdir(parents=True)
-        for number in range(COUNT):
-            pixels = np.random.default_rng(number).integers(0, 255, shape).astype(np.uint8)
-            write_png(tmp_path / "tiny" / part / f"{number}.png", pixels)
+    noise(tmp_path / "tiny", 24, 64)
     code, _, err = run("--data", "tiny", "--method", "teach", "--steps", 1)
     assert code == 0, err

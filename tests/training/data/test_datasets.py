@@ -407,7 +407,17 @@ def test_thousands_of_moments_are_named_at_once(tmp_path: Path) -> None:
     seen = changed(changed(part, lambda frame: frame), lambda frame: frame)
     looks = [seen.names[index] for index in range(len(seen.names))]
     assert looks == ["2[a]", *(f"{number}[a]" for number in range(100, 700))]
+    whole = changed(changed(chosen, lambda frame: frame), lambda frame: frame)
+    assert [whole.names[index] for index in range(len(names))] == [*names]
+    with pytest.raises(ValueError, match=r"fits x0, x1, .* more; the first is 0\[a\]$") as refused:
+        only(chosen, [f"x{number}" for number in range(6000)])
+    assert len(str(refused.value)) < 200
     assert process_time() - began < 2  # name by name and pattern by pattern it takes minutes
+
+
+def test_no_moment_of_an_empty_set_is_said_to_fit() -> None:
+    with pytest.raises(ValueError, match=r"no moment of none fits a$"):
+        only(PairSet("none", (), {}, {}, None, None), ["a"])
 
 
 def test_devices_share_the_samples_of_one(tmp_path: Path) -> None:

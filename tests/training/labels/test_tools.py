@@ -251,6 +251,8 @@ def zipped(path: Path, name: str, data: bytes, mode: int = stat.S_IFREG | 0o644)
 ENTITIES = '<!DOCTYPE a [<!ENTITY b "bb">]><annotations/>'
 TRACK = "<annotations><track/></annotations>"
 ENDLESS = {"label": "person", "shape_type": "circle", "points": [[1e308, 0], [-1e308, 0]]}
+ENDLESS_BOX = ENDLESS | {"shape_type": "rectangle"}
+FAR = ENDLESS | {"shape_type": "polygon", "points": [[0, 0], [9, 0], [0, 2e6]]}
 HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
     ("path", "cvat", lambda at: zipped(at / "a.zip", "../../a.xml", b"<a/>"), "out of the archive"),
     ("root", "cvat", lambda at: zipped(at / "a.zip", "/etc/a.xml", b"<a/>"), "out of the archive"),
@@ -290,6 +292,18 @@ HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
         "labelme",
         lambda at: write(at / "a.json", labelme(shapes=[ENDLESS])),
         "a shape of person lies nowhere in an image",
+    ),
+    (
+        "infinite box",
+        "labelme",
+        lambda at: write(at / "a.json", labelme(shapes=[ENDLESS_BOX])),
+        "a shape of person lies nowhere in an image",
+    ),
+    (
+        "far point",
+        "labelme",
+        lambda at: write(at / "a.json", labelme(shapes=[FAR])),
+        "an outline has a point that lies nowhere in an image",
     ),
     ("json", "coco", lambda at: write(at / "a.json", "[" * 10_000), "nested too deeply"),
     ("no coco", "coco", lambda at: write(at / "a.json", "[]"), "a.json: its root"),
