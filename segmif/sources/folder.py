@@ -32,6 +32,9 @@ class FolderSource(SourceBase):
 
     A frame's time is the number in its name if that is a time since 1970, else what the file
     states, else its number at the rate of the options. Damaged files are counted and passed over.
+
+    In a folder that fills, a name that leaps ahead waits until another file comes after it, or
+    for the end. Else one false stamp would make all that follow too late.
     """
 
     def __init__(self, folder: Path, address: str, part: Part, options: SourceOptions) -> None:
@@ -42,6 +45,8 @@ class FolderSource(SourceBase):
         self._seen: set[str] = set()
         self._failed: dict[Path, float] = {}  # when a file was first found damaged
         self._listed_ns = 0  # the folder's time of change when it was listed
+        self._newest: tuple[int, int] | None = None  # the last name's time, its file's change [ns]
+        self._waits = False  # whether a name leapt ahead
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames, until none came for the patience of the options; raises SourceError."""
@@ -58,13 +63,25 @@ class FolderSource(SourceBase):
             elif time.monotonic() >= until and not self._failed:
                 break
             self.closed.wait(POLL_S if self._options.patience_s or self._failed else 0)
+        if self._waits and not self.closed.is_set():
+            self._listed_ns = 0
+            for frame in self._new_frames(ends=True):
+                given += 1
+                yield frame
         self.check_given(given)
 
-    def _new_frames(self) -> Iterator[SourceFrame]:
-        """The frames of files not seen before, up to the first that is still being written."""
+    def _new_frames(self, *, ends: bool = False) -> Iterator[SourceFrame]:
+        """
+        The frames of files not seen before, up to the first that is still being written.
+
+        The last one waits if its name leaps ahead, unless the folder `ends`.
+        """
         files = self._files()
-        fresh = [name for name in files if name not in self._seen]
-        for name in sorted(fresh, key=by_number):
+        fresh = sorted((name for name in files if name not in self._seen), key=by_number)
+        for name in fresh:
+            self._waits = name == fresh[-1] and not ends and self._leaps(files[name])
+            if self._waits:
+                return
             try:
                 frame = self._frame(files[name], name)
             except Unfinished:
@@ -105,7 +122,23 @@ class FolderSource(SourceBase):
             self.dropped += 1
             return None
         self._last = key
+        if (named_ns := self._time(path, None)) is not None:
+            self._newest = named_ns, _changed_ns(path)
         return SourceFrame(pixels, stamp_ns, "source", path.name)
+
+    def _leaps(self, path: Path) -> bool:
+        """
+        Whether a name's time is further ahead of the last one than their files' changes are.
+
+        Nor does a name fit that comes last but whose time does not: 9999999999 is beyond any clock.
+        """
+        if not self._options.patience_s or self._newest is None:
+            return False
+        named_ns = self._time(path, None)
+        if named_ns is None or named_ns < self._newest[0]:
+            return True
+        passed_ns = max(0, _changed_ns(path) - self._newest[1])
+        return named_ns - self._newest[0] - passed_ns > LATE_NS
 
     def _time(self, path: Path, taken_ns: int | None) -> int | None:
         named_ns = stamp_in_name(path)
@@ -115,6 +148,14 @@ class FolderSource(SourceBase):
             return taken_ns
         numbers = re.findall(r"\d+", path.stem)
         return int(numbers[-1]) * self._options.period_ns if numbers else None
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file changed last [ns]; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def by_number(name: str) -> NameKey:

@@ -30,6 +30,7 @@ from tests.calibration.commands.test_unpack import (
 DATA = os.environ.get("SEGMIF_DATA")
 real = pytest.mark.skipif(not DATA, reason="SEGMIF_DATA is not set")
 RANDOM = np.random.default_rng(0)
+BEGAN = 1_790_000_000  # [s]
 
 
 def frames(spec: object, part: str, **options: Any) -> list[SourceFrame]:
@@ -83,6 +84,53 @@ def test_a_folder_that_fills_gives_whole_files(tmp_path: Path) -> None:
     writer.join()
     assert [one.name for one in found] == ["0.png", "1.jpg", "2.png", "3.jpg"]
     assert source.damaged == source.dropped == 0
+
+
+def filling(folder: Path, stamps_s: list[int]) -> list[int]:
+    """
+    What a folder gives of names [s] that come one by one.
+
+    Their files change a second apart, and are there for several looks before the next comes.
+    """
+    source = open_source(str(folder), "infrared", SourceOptions(patience_s=2))
+
+    def fill() -> None:
+        for number, stamp_s in enumerate(stamps_s):
+            new = folder / "new"
+            new.write_bytes(counts_png(1))
+            os.utime(new, (BEGAN + number, BEGAN + number))
+            new.replace(folder / f"{BEGAN + stamp_s}.png")
+            time.sleep(0.5)
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    found = [int(Path(frame.name).stem) - BEGAN for frame in source.frames()]
+    writer.join()
+    assert source.dropped == 0
+    return found
+
+
+@pytest.mark.parametrize("far", [90_000, 7_000_000_000, 8_000_000_000])
+def test_one_false_name_in_a_folder_that_fills_loses_no_other(tmp_path: Path, far: int) -> None:
+    assert filling(tmp_path, [0, 1, far, 2, 3]) == [0, 1, 2, 3, far]
+
+
+def test_names_whose_clock_is_set_ahead_lose_no_frame(tmp_path: Path) -> None:
+    assert filling(tmp_path, [0, 1, 9000, 9001]) == [0, 1, 9000, 9001]
+
+
+def test_a_pause_of_a_folder_that_fills_is_no_leap(tmp_path: Path) -> None:
+    """Frames whose files come as far apart as their names say wait for no other."""
+    for second in (0, 60):
+        path = tmp_path / f"{BEGAN + second}.png"
+        path.write_bytes(counts_png(1))
+        os.utime(path, (BEGAN + second, BEGAN + second))
+    source = open_source(str(tmp_path), "infrared", SourceOptions(patience_s=60))
+    given = source.frames()
+    began = time.monotonic()
+    assert [next(given).name, next(given).name] == [f"{BEGAN}.png", f"{BEGAN + 60}.png"]
+    assert time.monotonic() - began < 30
+    source.close()
 
 
 def test_damaged_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
