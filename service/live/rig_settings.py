@@ -27,7 +27,15 @@ from .events.rules import (
     check_rules,
 )
 from .sinks.open_sinks import parse_sink
-from .sinks.settings import CollectSettings, ImagesSettings, SinkSettings
+from .sinks.rotation import SUFFIXES
+from .sinks.settings import (
+    CollectSettings,
+    ImagesSettings,
+    JsonlSettings,
+    McapSettings,
+    SinkSettings,
+    VideoSettings,
+)
 
 MAX_OFFSET_MS = 86_400_000.0  # a day
 MAX_RIGS = 64
@@ -218,17 +226,32 @@ class LiveSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _folders_differ(self) -> Self:
-        """Pictures are named by their stamps: those of two recordings may begin at 0."""
+    def _outputs_differ(self) -> Self:
+        """
+        Two rigs never write to one folder of pictures, nor to one file.
+
+        Pictures are named by their stamps: those of two recordings may begin at 0. Of one file,
+        the rig that comes second would write another, and nothing would say whose is which.
+        """
         owners: dict[tuple[str, str], str] = {}
         for rig in self.rigs:
             for sink in rig.sinks:
-                if not isinstance(sink, ImagesSettings | CollectSettings):
+                if not (claimed := _claimed(sink)):
                     continue
-                place = sink.kind, os.path.realpath(sink.path)
+                shares, path = claimed
+                place = sink.kind, os.path.realpath(path)
                 if (owner := owners.setdefault(place, rig.name)) != rig.name:
                     raise ValueError(
-                        f"{owner} and {rig.name} write pictures to one folder, "
-                        f"{shown(sink.path)}: name another for one"
+                        f"{owner} and {rig.name} {shares}, {shown(path)}: name another for one"
                     )
         return self
+
+
+def _claimed(sink: SinkSettings) -> tuple[str, Path] | None:
+    """A path that is one rig's alone, and what two rigs would do with it."""
+    if isinstance(sink, ImagesSettings | CollectSettings):
+        return "write pictures to one folder", sink.path
+    recorded = isinstance(sink, VideoSettings | McapSettings | JsonlSettings)
+    if recorded and sink.path.suffix in SUFFIXES:
+        return "record to one file", sink.path
+    return None  # recordings in a folder have the rig's name

@@ -138,16 +138,10 @@ class Recordings:
         free = shutil.disk_usage(self.folder).free
         if free < ROOM_BYTES:
             raise SinkError(_no_room(self.folder, f"{free / 1e6:.0f} MB are left"))
-        files: list[RecordingFile] = []
         stem = self._single or f"{_file_name(rig)}-{_utc(stamp_ns)}"
-        try:
-            for path in self._free_paths(stem):
-                files.append(RecordingFile(path))
-        except OSError:
-            for file in files:
-                file.close()
-            raise
-        return files
+        while True:
+            with suppress(FileExistsError):  # another process took the name: the next is free
+                return _opened(self._free_paths(stem))
 
     def failed(self, error: Exception) -> Exception:
         """What to raise for an error of a file: an OSError, or a SinkError that says what to do."""
@@ -205,6 +199,19 @@ class Recordings:
             if not any(os.path.lexists(path) for path in paths):
                 return paths
             number += 1
+
+
+def _opened(paths: Sequence[Path]) -> list[RecordingFile]:
+    """All files or none; raises FileExistsError and other kinds of OSError."""
+    files: list[RecordingFile] = []
+    try:
+        for path in paths:
+            files.append(RecordingFile(path))
+    except OSError:
+        for file in files:
+            file.close()
+        raise
+    return files
 
 
 def _recordings(folder: Path) -> Iterator[tuple[float, int, Path]]:

@@ -344,9 +344,17 @@ def test_what_cannot_be_a_rig_is_refused_in_a_sentence(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("word", ["{}/", "collect:{}"])
-def test_two_rigs_do_not_write_pictures_to_one_folder(
-    word: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("{}/", "north and south write pictures to one folder"),
+        ("collect:{}", "north and south write pictures to one folder"),
+        ("{}/day.mkv", "north and south record to one file"),
+        ("{}/day.jsonl", "north and south record to one file"),
+    ],
+)
+def test_two_rigs_do_not_write_to_one_folder_of_pictures_or_one_file(
+    word: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "same").symlink_to("out")
@@ -359,4 +367,4 @@ def test_two_rigs_do_not_write_pictures_to_one_folder(
     )
     (tmp_path / "segmif.toml").write_text("".join(rigs))
     assert main(["run", "--once", "--config", str(tmp_path / "segmif.toml")]) == 2
-    assert "north and south write pictures to one folder" in capfd.readouterr().err
+    assert said in capfd.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from segmif.imaging import codecs
+from service.live.sinks import rotation
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.settings import (
     SETTINGS,
@@ -134,6 +135,28 @@ def test_a_recording_that_cannot_be_deleted_does_not_end_the_next(
     sink.close()
     assert len((tmp_path / "front-20260101T000000.123Z.jsonl").read_text().splitlines()) == 3
     assert caplog.text.count("cannot be deleted: Permission denied") == 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "mkv", "mcap"])
+def test_two_processes_that_begin_one_recording_at_once_write_two_files(
+    suffix: str, tmp_path: Path, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find the name free; the other is quicker."""
+    (sink,) = open_sinks([parse_sink(str(tmp_path / f"day.{suffix}"))], "front")
+    plain = rotation.RecordingFile.__init__
+
+    def late(file: rotation.RecordingFile, path: Path) -> None:
+        if path.stem == "day":
+            path.write_bytes(b"of the other")
+        plain(file, path)
+
+    monkeypatch.setattr(rotation.RecordingFile, "__init__", late)
+    for result in results(3):
+        sink.write(result)
+    sink.close()
+    assert sink.dropped == 0
+    assert (tmp_path / f"day.{suffix}").read_bytes() == b"of the other"
+    assert (tmp_path / f"day-2.{suffix}").stat().st_size > 0
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "mkv", "mcap"])
