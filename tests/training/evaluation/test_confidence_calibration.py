@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from segmif.classes import Taxonomy
 from segmif.model.network import Network
-from training.evaluation import confidence_calibration
+from segmif.model.weights import save_network
+from training.data.datasets import open_set
+from training.evaluation import confidence_calibration, holdout
 
 
 def sampled(temperature: float) -> tuple[Tensor, Tensor]:
@@ -68,6 +71,37 @@ def test_a_group_that_is_none_is_refused(fold: str, tmp_path: Path) -> None:
     paths = ["--weights", "nano.safetensors", "--out", "out.safetensors", "--data", str(tmp_path)]
     with pytest.raises(ValueError, match=rf"--fold is '?{fold}'?: .* group"):
         confidence_calibration.main(parser.parse_args(["--fold", fold, "a.safetensors", *paths]))
+
+
+@pytest.mark.parametrize(
+    ("judged", "changed", "said"),
+    [
+        ("seen", "apart", "was trained with group 3"),
+        ("yard", "apart", "labelled by mfnet, the weights know the classes of yard"),
+        ("apart", "yard", "labelled by mfnet, the weights know the classes of yard"),
+    ],
+)
+def test_weights_that_a_group_cannot_judge_are_refused(
+    judged: str, changed: str, said: str, frames_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = open_set("mfnet", frames_root / "mfnet", "val").read(0)
+    monkeypatch.setattr(holdout, "frames_of_fold", lambda *_: [("thermal", frame)])
+    yard = Taxonomy("yard", ("background", "deer", "boar"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    weights = {
+        "seen": (Network("nano"), {"leave_out": None}),
+        "apart": (Network("nano"), {"leave_out": 3}),
+        "yard": (Network("nano", yard), {"leave_out": 3}),
+    }
+    for name in {judged, changed}:
+        network, facts = weights[name]
+        save_network(network.eval(), frames_root / f"{name}.safetensors", facts)
+    parser = argparse.ArgumentParser()
+    confidence_calibration.add_arguments(parser)
+    paths = [f"{frames_root}/{name}.safetensors" for name in (judged, changed, "out")]
+    words = ["--fold", "3", paths[0], "--weights", paths[1], "--out", paths[2]]
+    with pytest.raises(ValueError, match=said):
+        confidence_calibration.main(parser.parse_args([*words, "--data", str(frames_root)]))
+    assert not Path(paths[2]).exists()
 
 
 def test_a_mask_with_another_last_layer_is_refused() -> None:
