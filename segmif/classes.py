@@ -42,8 +42,8 @@ class Taxonomy:
             )
         if not all(isinstance(name, str) and name for name in self.names):
             raise ValueError(f"taxonomy {self.name!r}: a class has no name")
-        if len(set(self.names)) < len(self.names):
-            raise ValueError(f"taxonomy {self.name!r}: a class name stands twice")
+        if twice := [name for name in self.names if self.names.count(name) > 1]:
+            raise ValueError(f"taxonomy {self.name!r}: two classes have the name {twice[0]!r}")
         for colour in self.palette:
             if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
                 raise ValueError(

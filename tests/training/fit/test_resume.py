@@ -269,7 +269,9 @@ def test_what_an_earlier_run_left_is_not_resumed_as_this_one(
 ) -> None:
     nowhere, out, folder = tmp_path / "none", tmp_path / "n.safetensors", tmp_path / "a"
     train(FINISHED, nowhere, folder, out)
-    left = {name: (folder / name).read_bytes() for name in ("checkpoint.pt", "finish.pt")}
+    (folder / "best.pt").write_bytes(b"of a run that stopped early")
+    names = ("checkpoint.pt", "finish.pt", "best.pt")
+    left = {name: (folder / name).read_bytes() for name in names}
 
     def stopped(*args: object) -> None:
         raise KeyboardInterrupt
