@@ -251,7 +251,7 @@ def _claimed(sink: SinkSettings) -> tuple[str, Path] | None:
     """A path that is one rig's alone, and what two rigs would do with it."""
     if isinstance(sink, ImagesSettings | CollectSettings):
         return "write pictures to one folder", sink.path
-    recorded = isinstance(sink, VideoSettings | McapSettings | JsonlSettings)
-    if recorded and sink.path.suffix in SUFFIXES:
-        return "record to one file", sink.path
-    return None  # recordings in a folder have the rig's name
+    if isinstance(sink, VideoSettings | McapSettings | JsonlSettings):
+        # Those in a folder have the rig's name.
+        return ("record to one file", sink.path) if sink.path.suffix in SUFFIXES else None
+    return None

@@ -87,7 +87,7 @@ def test_weights_that_a_group_cannot_judge_are_refused(
     frame = open_set("mfnet", frames_root / "mfnet", "val").read(0)
     monkeypatch.setattr(holdout, "frames_of_fold", lambda *_: [("thermal", frame)])
     yard = Taxonomy("yard", ("background", "deer", "boar"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
-    weights = {
+    weights: dict[str, tuple[Network, dict[str, int | None]]] = {
         "seen": (Network("nano"), {"leave_out": None}),
         "apart": (Network("nano"), {"leave_out": 3}),
         "yard": (Network("nano", yard), {"leave_out": 3}),
