@@ -65,7 +65,7 @@ def socket_url(client: httpx.Client, rig: str) -> str:
     return f"ws://127.0.0.1:{client.base_url.port}/live/{rig}"
 
 
-def wait_until(condition: Any, process: subprocess.Popen[bytes], limit_s: float = 30) -> None:
+def wait_until(condition: Any, process: subprocess.Popen[bytes], limit_s: float = 60) -> None:
     until = time.monotonic() + limit_s
     while not condition():
         assert process.poll() is None, "the process has ended"
