@@ -87,7 +87,7 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 # The configs by which a variant is made, one after the other, each from the weights of the one before; where the last one's weights lie.
 # $(1): -without-N or nothing. What an interrupted run left is gone on with.
 PARTS_edge := edge edge-second edge-fusion edge-third edge-fusion-third
-PARTS_nano := nano nano-second nano-fusion
+PARTS_nano := nano nano-second nano-fusion nano-third nano-fusion-third
 PARTS = $(or $(PARTS_$(VARIANT)),$(VARIANT))
 MADE = runs/$(lastword $(PARTS))$(1)/$(VARIANT).safetensors
 define TRAINED

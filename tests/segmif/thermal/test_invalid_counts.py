@@ -450,11 +450,8 @@ def test_persons_stay_with_a_turned_frame_and_dead_pixels(
 @pytest.mark.parametrize("name", ["nano", "edge"])
 @pytest.mark.parametrize(("visible_path", "infrared_path"), list(night_pairs()))
 def test_persons_stay_beside_something_hot(
-    visible_path: Path, infrared_path: Path, name: str, request: pytest.FixtureRequest
+    visible_path: Path, infrared_path: Path, name: str
 ) -> None:
-    if name == "nano" and visible_path.parent.parent == SAMPLES:
-        lost = "nano since 2026-12-01 loses 11 and 13 % there (docs/decisions/0016)"
-        request.applymarker(pytest.mark.xfail(reason=lost))
     visible, counts = as_counts(visible_path, infrared_path)
     hot = counts.copy()
     hot[20:110, 480:620] = 50_000  # 4 % of the frame
