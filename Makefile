@@ -45,9 +45,8 @@ serve: .venv/.serve ## run the service on PORT (8000); sets itself up, needs no 
 	$(PY) -m service serve --port $(PORT)
 
 # xdist would keep the files with the fewest tests for the end: among them are slow ones, and one worker would wait.
-# One worker more than there are cores: tests wait for processes, clocks and sockets a fifth of their time.
 test: .venv/.dev ## run the tests; sets itself up
-	$(PY) -m pytest --numprocesses $$(($$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 ray-check: .venv/.dev ## install the extra ray, and run the tests that start Ray (a minute of CPU time)
 	@$(PIP) --editable '.[ray]'
