@@ -59,7 +59,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         context.close()
     # To the console these are errors too, and what the page makes of them is tested: a status of
     # 400 and more, and a live view that connects again as the service ends.
-    network = "Failed to load resource", "WebSocket connection to"
+    network = "Failed to load resource", "closed before receiving a handshake response"
     assert not [error for error in errors if not any(words in error for words in network)]
 
 
