@@ -243,6 +243,10 @@ def learn(session: Session, first: int, stop: int) -> int:
     quiet = not fabric.is_global_zero
     bar = tqdm(throughput, config.variant, initial=first, total=stop, unit="step", disable=quiet)
     done = first
+    if not first and config.patience is not None:  # or a run could end worse than it began
+        score = fabric.broadcast(validate(session.averaged, session.validation, run, 0))
+        bar.write(f"before the first step: mIoU on the validation frames {score:.3f}")
+        session.early_stopping.observe(score, session.averaged)
     for done, batch in enumerate(bar, start=first + 1):
         step = done - 1
         seed_step(config.seed, step, fabric.global_rank)

@@ -143,7 +143,7 @@ def test_a_settled_run_finishes_where_it_was_stopped(
     config = replace(FINISHED, validate_every=1, patience=1, save_every=100)
     ended: list[Network] = []
     for stopped in (False, True):
-        scores = iter([0.2, 0.1])
+        scores = iter([0.1, 0.2, 0.1])
         monkeypatch.setattr("training.train.validate", lambda *_, s=scores: next(s))
         folder = tmp_path / str(stopped)
         if stopped:

@@ -341,7 +341,7 @@ def test_run_that_no_longer_improves_ends_with_its_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[dict[str, torch.Tensor]] = []
-    scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
+    scores = iter([0.2, 0.1, 0.3, 0.2, 0.25, 0.9])
 
     def validate(network: torch.nn.Module, *_: object) -> float:
         judged.append({name: value.clone() for name, value in network.state_dict().items()})
@@ -351,10 +351,24 @@ def test_run_that_no_longer_improves_ends_with_its_best(
     config = replace(TINY, validate_every=1, patience=2, finish=None)
     out = tmp_path / "n.safetensors"
     best = train(config, tmp_path / "none", tmp_path / "run", out)
-    assert len(judged) == 4
+    assert len(judged) == 5
     for name, value in best.state_dict().items():
-        assert torch.equal(value, judged[1][name]), name
+        assert torch.equal(value, judged[2][name]), name
     assert Manifest.read(out).training["steps"] == 4
+
+
+def test_run_that_only_loses_ends_with_what_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = tmp_path / "start.safetensors"
+    save_network(Network("nano", MFNET), start, {})
+    scores = iter([0.3, 0.2, 0.1])
+    monkeypatch.setattr("training.train.validate", lambda *_: next(scores))
+    config = replace(TINY, validate_every=1, patience=2, finish=None)
+    out = tmp_path / "n.safetensors"
+    best = train(config, tmp_path / "none", tmp_path / "run", out, start=start)
+    for name, value in load_network(start).state_dict().items():
+        assert torch.equal(value, best.state_dict()[name]), name
 
 
 def test_own_classes_travel_with_the_weights(tmp_path: Path) -> None:
