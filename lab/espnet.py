@@ -14,11 +14,13 @@ from torch.nn import functional
 
 from segmif.model.blocks import IMAGENET_MEAN, IMAGENET_STD, upsample
 from segmif.model.network import Network
+from training.data.groups_seen import GroupsSeen
 from training.data.sources import data_root
 
 PUBLISHED: Mapping[str, object] = {
     "descends_from": ["Cityscapes (published ESPNetv2)"],
     "commercial_use": "Cityscapes' frames are for non-commercial use",
+    **GroupsSeen().entry(),
 }
 BRANCHES = 4
 WIDTHS = (32, 128, 256, 512)  # channels at strides 2, 4, 8 and 16

@@ -15,6 +15,7 @@ import torch
 from segmif.argument_types import FloatRange
 from segmif.model.network import Network
 from segmif.model.weights import open_network, save_network
+from training.data.groups_seen import GroupsSeen
 from training.fit.initial_network import descent
 
 
@@ -38,9 +39,8 @@ def main(args: argparse.Namespace) -> int:
         for share, manifest in zip(shares, manifests, strict=True)
     ]
     facts: dict[str, Any] = manifests[-1].training | {"mean_of": parts}
-    save_network(
-        network, args.out, facts | descent([], [manifest.training for manifest in manifests])
-    )
+    parents = [manifest.training for manifest in manifests]
+    save_network(network, args.out, facts | descent([], parents, GroupsSeen()))
     return 0
 
 

@@ -25,6 +25,7 @@ from segmif.model.network import Network
 from segmif.model.weights import save_network
 
 from .config import TrainConfig, read_config
+from .data import groups_seen
 from .data.datasets import FrameSet
 from .data.frames import Frames, common_taxonomy
 from .data.samples import batches, check_draws
@@ -115,7 +116,8 @@ def train(
     data = [each.folder for each in config.data] if root.is_dir() else ["rendered scenes"]
     pretrained = {} if inputs.start else imagenet.origin(network)
     parents = [Manifest.read(path).training for path in (start, *teachers) if path]
-    descends = descent(data, [pretrained, published or {}, inputs.descent, *parents])
+    parents += [dict(each) for each in (pretrained, published, inputs.descent) if each]
+    descends = descent(data, parents, groups_seen.of_names(frames.names))
     inputs = replace(inputs, classes=of_classes | dict(inputs.classes), descent=descends)
     run.begin(inputs, anew=not resume)
     session = Session.open(config, fabric, run, frames, network, learnt_from)

@@ -18,7 +18,8 @@ def test_mean_weighs_every_number_and_names_its_parts(tmp_path: Path) -> None:
     for seed, file in enumerate(files):
         torch.manual_seed(seed)
         frames = {"descends_from": ["MFNet", f"frames {seed}"], "commercial_use": f"no {seed}"}
-        save_network(Network("nano", MFNET), file, {"seed": seed} | frames)
+        seen = {"groups_seen": {"groups": [seed + 1], "complete": True}}
+        save_network(Network("nano", MFNET), file, {"seed": seed} | frames | seen)
     out = tmp_path / "mean.safetensors"
     assert mean.main(Namespace(weights=files, shares=[0.25, 0.75], out=out)) == 0
     first, second, both = (load_network(file).state_dict() for file in (*files, out))
@@ -29,6 +30,7 @@ def test_mean_weighs_every_number_and_names_its_parts(tmp_path: Path) -> None:
     assert noted["seed"] == 1
     assert noted["descends_from"] == ["MFNet", "frames 0", "frames 1"]
     assert noted["commercial_use"] == "no 0; no 1"
+    assert noted["groups_seen"] == {"groups": [1, 2], "complete": True}
     shares = [{"share": s, "sha256": sha256(f)} for s, f in zip((0.25, 0.75), files, strict=True)]
     assert noted["mean_of"] == shares
     with pytest.raises(ValueError, match=r"shares are \[0\.5, 0\.6\]: 2 with the sum 1 expected"):

@@ -17,6 +17,7 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import open_network, save_network
 
+from ..data import groups_seen
 from ..data.datasets import FrameSet, open_set
 from ..evaluation.evaluate import check_outputs
 from ..finetune.split import in_order
@@ -56,7 +57,9 @@ def main(args: argparse.Namespace) -> int:
         adapted, taught = teach(adapted, pairs, steps=args.steps, seconds=seconds, seed=args.seed)
         facts |= asdict(taught)
     found = check(old, adapted, list(_read(frames, checked)))
-    return finish(args, adapted, manifest, facts, found, out, data.name)
+    seen = groups_seen.of_names(learnt)
+    origin = descent([data.name], [manifest.training], seen)
+    return finish(args, adapted, manifest, facts, found, out, origin)
 
 
 def _check_places(args: argparse.Namespace, out: Path, network: Network) -> None:
@@ -92,9 +95,9 @@ def finish(
     facts: dict[str, Any],
     found: Check,
     out: Path,
-    data: str,
+    origin: dict[str, object],
 ) -> int:
-    """Say what the check found, and write the weights unless it refuses them."""
+    """Say what the check found, and write the weights with their origin unless it refuses."""
     print(as_text(found))
     faults = found.faults()
     if args.report:
@@ -103,7 +106,7 @@ def finish(
     if faults:
         print("REFUSED, nothing is written:\n" + "\n".join(f"  {fault}" for fault in faults))
         return 1
-    training = manifest.training | descent([data], [manifest.training])
+    training = manifest.training | origin
     save_network(adapted, out, training | {"adapted": facts | {"check": asdict(found)}})
     print(
         f"{shown(out)} is written. The check knows no labels: it does not say that it is better. "

@@ -35,8 +35,8 @@ def read_folds(path: Path = FOLDS) -> tuple[Group, ...]:
 
 def number_of(name: str) -> int:
     """The number of a frame; ValueError if its name does not begin with one, as MFNet's do."""
-    digits = name.removesuffix("D").removesuffix("N")
-    if not digits.isdecimal():
+    digits = name[:-1]
+    if not digits.isdecimal() or name[-1] not in "DN":
         raise ValueError(
             f"{name!r} is no frame of MFNet or MSRS: a name such as 00101D is expected"
         )

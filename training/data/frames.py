@@ -62,6 +62,11 @@ class Frames(Sequence[LabelledPair]):
         return frames.read(place)
 
     @property
+    def names(self) -> list[str]:
+        """Of all frames, each as its set names it."""
+        return [frames.names[place] for frames, place in self._places]
+
+    @property
     def digests(self) -> dict[str, str]:
         """What was read of each frame, by the place of its set, the set's name and its own."""
         numbers = {id(each): number for number, each in enumerate(self._sets)}

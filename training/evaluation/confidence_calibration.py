@@ -27,7 +27,9 @@ from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, open_network, save_network
 
+from ..data import groups_seen
 from ..data.datasets import LabelledPair
+from ..data.groups_seen import GroupsSeen
 from ..data.sources import data_root
 from . import holdout
 from .robustness import Calibration
@@ -72,12 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Fits, prints what it found, writes the weights."""
     logits, labels, sources = [], [], []
+    seen = GroupsSeen()
     for number, path in args.fold:
         if not number.isdecimal():
             raise ValueError(f"--fold is {number!r}: the number of a group is expected")
         frames = [frame for _, frame in holdout.frames_of_fold(args.data, int(number))]
-        network, manifest = open_network(Path(path))
-        holdout.check_left_out(manifest, int(number), Path(path))
+        network, without = open_network(Path(path))
+        holdout.check_left_out(without, int(number), Path(path))
+        seen |= groups_seen.of_record(without.training) | GroupsSeen((int(number),))
         holdout.check_classes("MFNet", MFNET, network.config.taxonomy)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for each in tqdm(frames, desc=f"group {number}", unit="pair"):
@@ -102,7 +106,9 @@ def main(args: argparse.Namespace) -> int:
         "expected_calibration_error": errors,
         "fitted_on": sources,
     }
-    save_network(network, args.out, Manifest.read(args.weights).training | {"calibration": facts})
+    training = Manifest.read(args.weights).training
+    seen |= groups_seen.of_record(training)
+    save_network(network, args.out, training | {"calibration": facts} | seen.entry())
     offsets = ", ".join(
         f"{name} {value:+.2f}" for name, value in zip(names, fit.offsets, strict=True)
     )

@@ -25,7 +25,7 @@ from segmif.manifest import Manifest, taxonomy_entry, taxonomy_of
 from segmif.metrics import ConfusionMatrix
 from segmif.parsing import brief, parse_json
 
-from ..data import folds
+from ..data import folds, groups_seen
 from ..data.datasets import LabelledPair, open_set
 from ..data.sources import data_root
 from .evaluate import SetName, check_outputs, open_with_manifest
@@ -101,12 +101,22 @@ def check_classes(name: str, labels: Taxonomy | None, weights: Taxonomy) -> None
 
 
 def check_left_out(manifest: Manifest, fold: int, weights: Path) -> None:
-    """Raise ValueError if weights say that they were trained with the frames of a group."""
-    left_out = manifest.training.get("leave_out", fold)  # of others nothing is known
-    if left_out != fold:
+    """
+    Raise ValueError if weights say that they, or what they descend from, learnt from a group.
+
+    A note says so if their manifest does not tell.
+    """
+    seen = groups_seen.of_record(manifest.training)
+    if fold in seen.groups:
         raise ValueError(
-            f"{shown(weights)} was trained with group {fold}: its manifest says that it left out "
-            f"{left_out or 'none'}; train without it by `segmif train --leave-out {fold}`"
+            f"{shown(weights)} was trained with group {fold}: its manifest says that it, its start "
+            f"or its teachers learnt from groups {', '.join(map(str, seen.groups))}. Train without "
+            f"it by `segmif train --leave-out {fold}`, from weights that never saw it"
+        )
+    if not seen.complete:
+        print(
+            f"note: the manifest of {shown(weights)} does not say all that it descends from, so it "
+            f"is not known that group {fold} is new to it"
         )
 
 

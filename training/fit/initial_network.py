@@ -14,6 +14,8 @@ from segmif.model.class_transfer import ClassTransfer, network_with_classes
 from segmif.model.network import Network
 from segmif.model.weights import load_network, read_tensors
 
+from ..data import groups_seen
+from ..data.groups_seen import GroupsSeen
 from .distillation import shared_classes
 
 
@@ -91,18 +93,23 @@ def notes_on_classes(
     return said, facts
 
 
-def descent(sources: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+def descent(
+    sources: Sequence[str], records: Sequence[Mapping[str, Any]], seen: GroupsSeen
+) -> dict[str, object]:
     """
     What weights descend from, for the manifest: `sources` and all that their parents descend from.
 
-    `records` are the parents' entries `training`. What one says of commercial use holds for all.
+    `records` are the parents' entries `training`, `seen` the groups of frames that the weights
+    learnt from themselves. What one parent says of commercial use holds for all.
     """
     inherited = (name for record in records for name in record.get("descends_from", ()))
     terms = (record["commercial_use"] for record in records if "commercial_use" in record)
     facts: dict[str, object] = {"descends_from": list(dict.fromkeys((*sources, *inherited)))}
     if sentences := dict.fromkeys(part for term in terms for part in term.split("; ")):
         facts["commercial_use"] = "; ".join(sentences)
-    return facts
+    for record in records:
+        seen |= groups_seen.of_record(record)
+    return facts | seen.entry()
 
 
 def _names(names: Sequence[str]) -> str:

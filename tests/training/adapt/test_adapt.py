@@ -60,6 +60,7 @@ def test_statistics_move_towards_the_rig_by_the_number_of_frames(
     manifest = Manifest.read(Path("gate.safetensors"))
     before = Manifest.read(NANO)
     assert manifest.training["descends_from"] == ["gate", *before.training["descends_from"]]
+    assert manifest.training["groups_seen"]["groups"] == [1, 2, 3, 4]  # those of the weights
     noted = manifest.training["adapted"]
     assert (noted["frames"], noted["method"], noted["from"]) == (8, "statistics", before.sha256)
     old, new = load_network(NANO), load_network(Path("gate.safetensors"))

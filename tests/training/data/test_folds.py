@@ -40,7 +40,7 @@ def test_the_published_test_range_is_in_no_group() -> None:
     assert not any(folds.trains(f"{number:05d}D", GROUPS, 0) for number in range(1189, 1607))
 
 
-@pytest.mark.parametrize("name", ["scene3", "D", ""])
+@pytest.mark.parametrize("name", ["scene3", "D", "", "101"])
 def test_a_name_without_a_number_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="00101D"):
         folds.number_of(name)

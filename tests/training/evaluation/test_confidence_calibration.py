@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from segmif.classes import Taxonomy
+from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from training.data.datasets import open_set
@@ -87,10 +88,10 @@ def test_weights_that_a_group_cannot_judge_are_refused(
     frame = open_set("mfnet", frames_root / "mfnet", "val").read(0)
     monkeypatch.setattr(holdout, "frames_of_fold", lambda *_: [("thermal", frame)])
     yard = Taxonomy("yard", ("background", "deer", "boar"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
-    weights: dict[str, tuple[Network, dict[str, int | None]]] = {
-        "seen": (Network("nano"), {"leave_out": None}),
-        "apart": (Network("nano"), {"leave_out": 3}),
-        "yard": (Network("nano", yard), {"leave_out": 3}),
+    weights: dict[str, tuple[Network, dict[str, object]]] = {
+        "seen": (Network("nano"), noted(1, 3)),
+        "apart": (Network("nano"), noted(1)),
+        "yard": (Network("nano", yard), noted(1)),
     }
     for name in {judged, changed}:
         network, facts = weights[name]
@@ -102,6 +103,28 @@ def test_weights_that_a_group_cannot_judge_are_refused(
     with pytest.raises(ValueError, match=said):
         confidence_calibration.main(parser.parse_args([*words, "--data", str(frames_root)]))
     assert not Path(paths[2]).exists()
+
+
+def noted(*groups: int) -> dict[str, object]:
+    """What a manifest says of the groups that weights learnt from."""
+    return {"groups_seen": {"groups": list(groups), "complete": True}}
+
+
+def test_weights_have_seen_the_groups_that_they_are_calibrated_on(
+    frames_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = open_set("mfnet", frames_root / "mfnet", "val").read(0)
+    monkeypatch.setattr(holdout, "frames_of_fold", lambda *_: [("thermal", frame)])
+    paths = {name: frames_root / f"{name}.safetensors" for name in ("without", "changed", "out")}
+    save_network(Network("nano").eval(), paths["without"], noted(1))
+    save_network(Network("nano").eval(), paths["changed"], noted(2))
+    parser = argparse.ArgumentParser()
+    confidence_calibration.add_arguments(parser)
+    words = ["--fold", "3", paths["without"], "--weights", paths["changed"], "--out", paths["out"]]
+    args = parser.parse_args([*map(str, words), "--data", str(frames_root)])
+    assert confidence_calibration.main(args) == 0
+    training = Manifest.read(paths["out"]).training
+    assert training["groups_seen"] == {"groups": [1, 2, 3], "complete": True}
 
 
 def test_a_mask_with_another_last_layer_is_refused() -> None:

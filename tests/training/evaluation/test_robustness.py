@@ -132,10 +132,62 @@ def test_weights_are_not_judged_by_labels_of_other_classes(
         judge(frames_root, Network("nano", yard), {}, *words)
 
 
-def test_weights_are_not_judged_on_a_group_that_they_saw(frames_root: Path) -> None:
-    said = "trained with group 3: its manifest says that it left out none"
+ALL_OF_MFNET = {"leave_out": None, "data": [{"kind": "mfnet"}], "descends_from": ["mfnet"]}
+WITHOUT_3 = {"leave_out": 3, "data": [{"kind": "mfnet"}], "descends_from": ["mfnet"]}
+
+
+def seen(*groups: int, complete: bool = True) -> dict[str, object]:
+    """As a manifest notes groups."""
+    return {"groups_seen": {"groups": list(groups), "complete": complete}}
+
+
+@pytest.mark.parametrize(
+    ("training", "groups"),
+    [
+        (ALL_OF_MFNET, "1, 2, 3, 4"),  # of an earlier release, as are the next ones
+        ({**WITHOUT_3, "finish_alone": ALL_OF_MFNET}, "1, 2, 3, 4"),
+        ({**WITHOUT_3, "leave_out": 2}, "1, 3, 4"),
+        ({**WITHOUT_3, **seen(3)}, "3"),
+        ({**WITHOUT_3, **seen(1, 3, complete=False)}, "1, 3"),
+    ],
+)
+def test_weights_are_not_judged_on_a_group_that_they_saw(
+    frames_root: Path, training: dict[str, object], groups: str
+) -> None:
+    said = f"trained with group 3: .* its start or its teachers learnt from groups {groups}"
     with pytest.raises(ValueError, match=said):
-        judge(frames_root, Network("nano"), {"leave_out": None}, "--fold", "3")
+        judge(frames_root, Network("nano"), training, "--fold", "3")
+
+
+OWN = {"leave_out": None, "data": [{"kind": "folder"}], "descends_from": ["yard"]}
+RENDERED = {**ALL_OF_MFNET, "descends_from": ["rendered scenes", "ImageNet"]}
+
+
+@pytest.mark.parametrize(
+    ("training", "known"),
+    [
+        (OWN, True),
+        (RENDERED, True),
+        (WITHOUT_3, True),
+        ({**ALL_OF_MFNET, **seen()}, True),  # as a run on rendered scenes notes its settings
+        ({**OWN, **seen(1, 2)}, True),
+        ({}, False),  # of others
+        ({**WITHOUT_3, "start": "0" * 64}, False),  # of an earlier release
+        ({**OWN, **seen(1, complete=False)}, False),
+        ({**OWN, "groups_seen": {"groups": "3"}}, False),
+    ],
+)
+def test_weights_are_judged_on_a_group_that_they_never_saw(
+    frames_root: Path, training: dict[str, object], known: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("mfnet/train", "msrs_more"):
+        for part, name in (("visible", "3D"), ("infrared", "3D"), ("label", "3D")):
+            image = (frames_root / "mfnet/val" / part / f"{name}.png").read_bytes()
+            (frames_root / folder / part).mkdir(parents=True, exist_ok=True)
+            (frames_root / folder / part / "00301D.png").write_bytes(image)
+    assert judge(frames_root, Network("nano"), training, "--fold", "3") == 0
+    said = capsys.readouterr().out
+    assert "| raw day |" in said and ("not known that group 3 is new" in said) != known
 
 
 def test_only_counts_of_the_same_classes_are_pooled(tmp_path: Path) -> None:

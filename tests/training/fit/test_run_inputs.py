@@ -12,6 +12,8 @@ import pytest
 from segmif import cli
 from segmif.imaging.codecs import encode_png
 from segmif.manifest import Manifest
+from segmif.model.network import Network
+from segmif.model.weights import save_network
 from training import train_command as program
 from training.config import TrainConfig
 from training.data.samples import Phase
@@ -120,6 +122,37 @@ def test_a_resumed_run_knows_what_its_weights_descend_from(root: Path) -> None:
     assert noted(resume=True, teachers=[nano]) == begun
     without_teacher = noted(resume=True, accept_changes=True)
     assert without_teacher == begun  # it has learnt from both, whatever it goes on with
+
+
+def test_weights_know_the_groups_that_they_and_all_before_them_learnt_from(root: Path) -> None:
+    write_frames(root / "yard", "00050D", "00301D_flip")  # of MFNet's groups 2 and 3, in one's own
+    write_frames(root / "mfnet", "00101D", "00301D", "01101N")  # of the groups 1, 3 and 4
+    mfnet = Source(kind="mfnet", folder="mfnet")
+    without = replace(CONFIG, data=(mfnet,), leave_out=3)
+    of_yard = replace(CONFIG, data=(Source(kind="folder", folder="yard"),))
+    folder, out = root / "run", root / "out.safetensors"
+
+    def seen(config: TrainConfig, out: Path, **asked: Any) -> dict[str, object]:
+        train(config, root, asked.pop("folder", root / out.stem), out, **asked)
+        noted: dict[str, object] = Manifest.read(out).training["groups_seen"]
+        return noted
+
+    def groups(*numbers: int, complete: bool = True) -> dict[str, object]:
+        return {"groups": list(numbers), "complete": complete}
+
+    walk, yard = root / "walk.safetensors", root / "yard.safetensors"
+    assert seen(CONFIG, walk, stop=1) == groups()
+    assert seen(of_yard, yard, stop=1) == groups(2, 3)
+    assert seen(without, root / "apart.safetensors", start=walk, stop=1) == groups(1, 4)
+    taught = {"teachers": [yard], "start": walk, "folder": folder}
+    assert seen(without, out, stop=1, **taught) == groups(1, 2, 3, 4)
+    taught = {"resume": True, "folder": folder, "accept_changes": True}
+    assert seen(without, out, **taught) == groups(1, 2, 3, 4)  # it has learnt from them
+
+    unknown = root / "unknown.safetensors"
+    save_network(Network("nano"), unknown, {})
+    found = seen(without, root / "after.safetensors", start=unknown, stop=1)
+    assert found == groups(1, 4, complete=False)
 
 
 @pytest.mark.parametrize("damage", ["frame", "favour", "crop", "teacher"])
