@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from segmif.addresses import masked
 from segmif.files import shown
 from segmif.frames import TINTS
 from segmif.sources.options import SourceOptions
@@ -34,6 +35,7 @@ from .sinks.settings import (
     JsonlSettings,
     McapSettings,
     SinkSettings,
+    StreamSettings,
     VideoSettings,
 )
 
@@ -228,30 +230,35 @@ class LiveSettings(BaseModel):
     @model_validator(mode="after")
     def _outputs_differ(self) -> Self:
         """
-        Two rigs never write to one folder of pictures, nor to one file.
+        No two sinks write to one folder of pictures, to one file or to one stream.
 
         Pictures are named by their stamps: those of two recordings may begin at 0. Of one file,
-        the rig that comes second would write another, and nothing would say whose is which.
+        the sink that comes second would write another, and nothing would say which is whose.
         """
         owners: dict[tuple[str, str], str] = {}
         for rig in self.rigs:
-            for sink in rig.sinks:
+            for sink in (*rig.sinks, *rig.notify):
                 if not (claimed := _claimed(sink)):
                     continue
-                shares, path = claimed
-                place = sink.kind, os.path.realpath(path)
-                if (owner := owners.setdefault(place, rig.name)) != rig.name:
-                    raise ValueError(
-                        f"{owner} and {rig.name} {shares}, {shown(path)}: name another for one"
-                    )
+                target, name, shares = claimed
+                if owner := owners.get(target):
+                    who = f"{owner} and {rig.name}" if owner != rig.name else f"two of {owner}"
+                    raise ValueError(f"{who} {shares}, {name}: name another for one")
+                owners[target] = rig.name
         return self
 
 
-def _claimed(sink: SinkSettings) -> tuple[str, Path] | None:
-    """A path that is one rig's alone, and what two rigs would do with it."""
-    if isinstance(sink, ImagesSettings | CollectSettings):
-        return "write pictures to one folder", sink.path
-    if isinstance(sink, VideoSettings | McapSettings | JsonlSettings):
-        # Those in a folder have the rig's name.
-        return ("record to one file", sink.path) if sink.path.suffix in SUFFIXES else None
-    return None
+def _claimed(
+    sink: SinkSettings | NotifierSettings,
+) -> tuple[tuple[str, str], str, str] | None:
+    """What is one sink's alone, how to show it, and what two of them would do."""
+    match sink:
+        case ImagesSettings() | CollectSettings():
+            target = sink.kind, os.path.realpath(sink.path)
+            return target, shown(sink.path), "write pictures to one folder"
+        case VideoSettings() | McapSettings() | JsonlSettings() if sink.path.suffix in SUFFIXES:
+            return ("file", os.path.realpath(sink.path)), shown(sink.path), "record to one file"
+        case StreamSettings():
+            url = sink.url.get_secret_value()
+            return ("stream", url), masked(url), "send to one address"
+    return None  # recordings in a folder have the rig's name

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -24,6 +25,7 @@ from websockets.typing import Subprotocol
 from segmif.imaging import codecs
 from segmif.imaging.codecs import write_png
 from service.__main__ import main
+from service.live.rig_settings import LiveSettings
 from tests.service.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -344,17 +346,29 @@ def test_what_cannot_be_a_rig_is_refused_in_a_sentence(
     assert "Traceback" not in said
 
 
+LINES = """
+[[rigs.events]]
+name = "noisy"
+kind = "fault"
+[[rigs.notify]]
+kind = "lines"
+path = "{}/day.jsonl"
+"""
+
+
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("stated", "said"),
     [
-        ("{}/", "north and south write pictures to one folder"),
-        ("collect:{}", "north and south write pictures to one folder"),
-        ("{}/day.mkv", "north and south record to one file"),
-        ("{}/day.jsonl", "north and south record to one file"),
+        ('sinks = ["{}/"]', "write pictures to one folder"),
+        ('sinks = ["collect:{}"]', "write pictures to one folder"),
+        ('sinks = ["{}/day.mkv"]', "record to one file"),
+        ('sinks = ["{}/day.jsonl"]', "record to one file"),
+        (LINES, "record to one file"),
+        ('sinks = ["udp://127.0.0.1:9"]', "send to one address, udp://127.0.0.1:9"),
     ],
 )
 def test_two_rigs_do_not_write_to_one_folder_of_pictures_or_one_file(
-    word: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    stated: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "same").symlink_to("out")
@@ -362,9 +376,22 @@ def test_two_rigs_do_not_write_to_one_folder_of_pictures_or_one_file(
     write_png(tmp_path / "frames" / "1.png", np.zeros((64, 96), np.uint8))
     rigs = (
         f'[[rigs]]\nname = "{name}"\nvisible = "{tmp_path}/frames"\n'
-        f'infrared = "{tmp_path}/frames"\nsinks = ["{word.format(tmp_path / folder)}"]\n'
+        f'infrared = "{tmp_path}/frames"\n{stated.format(tmp_path / folder)}\n'
         for name, folder in (("north", "out"), ("south", "same"))
     )
     (tmp_path / "segmif.toml").write_text("".join(rigs))
     assert main(["run", "--once", "--config", str(tmp_path / "segmif.toml")]) == 2
-    assert said in capfd.readouterr().err
+    assert f"north and south {said}" in capfd.readouterr().err
+
+
+def test_events_and_pairs_of_a_rig_do_not_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    rig = {
+        **{"name": "front", "visible": "synthetic", "infrared": "synthetic"},
+        **{"sinks": [str(path)], "events": [{"name": "noisy", "kind": "fault"}]},
+        "notify": [{"kind": "lines", "path": str(path)}],
+    }
+    with pytest.raises(ValidationError, match="two of front record to one file"):
+        LiveSettings.model_validate({"rigs": [rig]})
+    apart = {**rig, "sinks": [str(tmp_path / "pairs.jsonl"), f"collect:{tmp_path}", f"{tmp_path}/"]}
+    LiveSettings.model_validate({"rigs": [apart]})
