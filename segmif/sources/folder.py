@@ -34,7 +34,8 @@ class FolderSource(SourceBase):
     states, else its number at the rate of the options. Damaged files are counted and passed over.
 
     In a folder that fills, a name that leaps ahead waits until another file comes after it, or
-    for the end. Else one false stamp would make all that follow too late.
+    for the end. Else one false stamp would make all that follow too late. So does the first name,
+    unless its file can have come then, or a count can have begun there.
     """
 
     def __init__(self, folder: Path, address: str, part: Part, options: SourceOptions) -> None:
@@ -46,24 +47,25 @@ class FolderSource(SourceBase):
         self._failed: dict[Path, float] = {}  # when a file was first found damaged
         self._listed_ns = 0  # the folder's time of change when it was listed
         self._newest: tuple[int, int] | None = None  # the last name's time, its file's change [ns]
-        self._waits = False  # whether a name leapt ahead
+        self._waiting: str | None = None  # the name that leapt ahead
+        self._told = False  # that frames come late, since the last one that did not
 
     def frames(self) -> Iterator[SourceFrame]:
         """Give the frames, until none came for the patience of the options; raises SourceError."""
         given, until = 0, time.monotonic() + self._options.patience_s
         while not self.closed.is_set():
-            before = len(self._seen)
+            before = len(self._seen), self._waiting
             for frame in self._new_frames():
                 given += 1
                 yield frame
                 if self.closed.is_set():
                     return
-            if len(self._seen) > before:
+            if (len(self._seen), self._waiting) != before:
                 until = time.monotonic() + self._options.patience_s
             elif time.monotonic() >= until and not self._failed:
                 break
             self.closed.wait(POLL_S if self._options.patience_s or self._failed else 0)
-        if self._waits and not self.closed.is_set():
+        if self._waiting and not self.closed.is_set():
             self._listed_ns = 0
             for frame in self._new_frames(ends=True):
                 given += 1
@@ -79,8 +81,9 @@ class FolderSource(SourceBase):
         files = self._files()
         fresh = sorted((name for name in files if name not in self._seen), key=by_number)
         for name in fresh:
-            self._waits = name == fresh[-1] and not ends and self._leaps(files[name])
-            if self._waits:
+            self._waiting = None
+            if name == fresh[-1] and not ends and self._leaps(files[name]):
+                self._waiting = name
                 return
             try:
                 frame = self._frame(files[name], name)
@@ -120,8 +123,11 @@ class FolderSource(SourceBase):
         stamp_ns = None if key < self._last else self._stamps.next(self._time(path, taken_ns))
         if stamp_ns is None:
             self.dropped += 1
+            if not self._told:
+                log.warning("%s came late: frames are dropped that lie before others", shown(path))
+            self._told = True
             return None
-        self._last = key
+        self._last, self._told = key, False
         if (named_ns := self._time(path, None)) is not None:
             self._newest = named_ns, _changed_ns(path)
         return SourceFrame(pixels, stamp_ns, "source", path.name)
@@ -132,9 +138,15 @@ class FolderSource(SourceBase):
 
         Nor does a name fit that comes last but whose time does not: 9999999999 is beyond any clock.
         """
-        if not self._options.patience_s or self._newest is None:
+        if not self._options.patience_s:
             return False
         named_ns = self._time(path, None)
+        if not self._last:
+            stamp_ns = stamp_in_name(path)
+            ahead_ns = named_ns if stamp_ns is None else stamp_ns - _changed_ns(path)
+            return ahead_ns is None or ahead_ns > LATE_NS
+        if self._newest is None:
+            return False
         if named_ns is None or named_ns < self._newest[0]:
             return True
         passed_ns = max(0, _changed_ns(path) - self._newest[1])

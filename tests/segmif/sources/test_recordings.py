@@ -13,7 +13,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 
 from segmif.imaging.codecs import encode_jpeg, encode_png
-from segmif.sources.frame import SourceError, SourceFrame
+from segmif.sources.frame import Source, SourceError, SourceFrame
 from segmif.sources.open_source import open_source
 from segmif.sources.options import SourceOptions
 from segmif.sources.pacing import PlaybackClock, paced
@@ -87,32 +87,67 @@ def test_a_folder_that_fills_gives_whole_files(tmp_path: Path) -> None:
 
 
 def filling(folder: Path, stamps_s: list[int]) -> list[int]:
+    """What a folder gives of times [s] that come one by one as names."""
+    source, found = filled(folder, [str(BEGAN + stamp_s) for stamp_s in stamps_s])
+    assert source.dropped == 0
+    return [int(name) - BEGAN for name in found]
+
+
+def filled(
+    folder: Path, names: list[str], patience_s: float = 2, every_s: float = 0.5
+) -> tuple[Source, list[str]]:
     """
-    What a folder gives of names [s] that come one by one.
+    A folder in which files of these names come one by one, and the names in the order it gives.
 
     Their files change a second apart, and are there for several looks before the next comes.
     """
-    source = open_source(str(folder), "infrared", SourceOptions(patience_s=2))
+    source = open_source(str(folder), "infrared", SourceOptions(patience_s=patience_s))
 
     def fill() -> None:
-        for number, stamp_s in enumerate(stamps_s):
+        for number, name in enumerate(names):
             new = folder / "new"
             new.write_bytes(counts_png(1))
             os.utime(new, (BEGAN + number, BEGAN + number))
-            new.replace(folder / f"{BEGAN + stamp_s}.png")
-            time.sleep(0.5)
+            time.sleep(every_s)
+            new.replace(folder / f"{name}.png")
 
     writer = threading.Thread(target=fill)
     writer.start()
-    found = [int(Path(frame.name).stem) - BEGAN for frame in source.frames()]
+    found = [Path(frame.name).stem for frame in source.frames()]
     writer.join()
-    assert source.dropped == 0
-    return found
+    return source, found
 
 
 @pytest.mark.parametrize("far", [90_000, 7_000_000_000, 8_000_000_000])
 def test_one_false_name_in_a_folder_that_fills_loses_no_other(tmp_path: Path, far: int) -> None:
     assert filling(tmp_path, [0, 1, far, 2, 3]) == [0, 1, 2, 3, far]
+
+
+@pytest.mark.parametrize("far", [90_000, 7_000_000_000, 8_000_000_000])
+def test_one_false_name_that_comes_first_loses_no_other(tmp_path: Path, far: int) -> None:
+    assert filling(tmp_path, [far, 0, 1, 2]) == [0, 1, 2, far]
+
+
+@pytest.mark.parametrize("far", ["99999999", "last", "9999999999"])
+def test_one_number_far_beyond_the_others_that_comes_first_loses_none(
+    tmp_path: Path, far: str
+) -> None:
+    source, found = filled(tmp_path, [far, "1", "2", "3"])
+    assert (found, source.dropped) == (["1", "2", "3", far], 0)
+
+
+def test_a_count_that_begins_anywhere_loses_no_frame(tmp_path: Path) -> None:
+    """A first name that waits is a file that came: the folder ends as long after it."""
+    source, found = filled(tmp_path, ["4711", "4712"], patience_s=3, every_s=1.8)
+    assert (found, source.dropped) == (["4711", "4712"], 0)
+
+
+def test_frames_that_come_late_are_dropped_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, found = filled(tmp_path, ["500", "501", "1", "2"])
+    assert (found, source.dropped) == (["500", "501"], 2)
+    assert caplog.text.count("came late") == 1 and "1.png came late" in caplog.text
 
 
 def test_names_whose_clock_is_set_ahead_lose_no_frame(tmp_path: Path) -> None:
