@@ -105,7 +105,7 @@ def write_bytes(path: Path, data: bytes, *, wait_for_disk: bool = True) -> None:
     Write a file atomically: a reader never sees a part of it.
 
     A power cut leaves no part of it either, unless `wait_for_disk` is False. Callers that write
-    many files so call `sync_all` after the last. Raises OSError.
+    many files so do it within `synced_at_end`. Raises OSError.
     """
     with staged(path, data, wait_for_disk=wait_for_disk) as part:
         part.replace(path)
@@ -197,6 +197,15 @@ def in_use(folder: Path) -> bool:
 def sync_all() -> None:
     """Have the disks hold all that was written."""
     os.sync()
+
+
+@contextmanager
+def synced_at_end() -> Iterator[None]:
+    """Have the disks hold what is written within, also what an error or Ctrl-C leaves of it."""
+    try:
+        yield
+    finally:
+        sync_all()
 
 
 def sync_file(path: Path) -> None:

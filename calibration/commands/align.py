@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from segmif.files import sync_all
+from segmif.files import synced_at_end
 from segmif.geometry.alignment import Alignment, align, check_sizes
 from segmif.geometry.rig import Homography, Rig, read_rig
 from segmif.imaging.codecs import Pixels, infrared_levels, read_counts, read_visible, write_png
@@ -32,9 +32,9 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} is not empty: name a new folder")
     for name in ("visible", "infrared"):
         (args.out / name).mkdir(parents=True)
-    for visible, infrared in tqdm(pairs, desc="pairs", disable=None):
-        depth = write_aligned(rig, warp, visible, infrared, args.out, gain=args.gain)
-    sync_all()
+    with synced_at_end():
+        for visible, infrared in tqdm(pairs, desc="pairs", disable=None):
+            depth = write_aligned(rig, warp, visible, infrared, args.out, gain=args.gain)
     print(
         f"{args.out}: {len(pairs)} pairs; infrared has {depth} bit, sees {warp.seen.mean():.0%} of "
         "the visible view and is 0 elsewhere"

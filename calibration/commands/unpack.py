@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from segmif.files import shown, sync_all, write_bytes
+from segmif.files import shown, synced_at_end, write_bytes
 from segmif.imaging.codecs import encode_png
 from segmif.sources.bag import connections_of, opened_bag
 from segmif.sources.ros_images import frame_of, stamp_of_message
@@ -34,12 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    with naming_damage(args.bag), opened_bag(args.bag) as reader:
+    with synced_at_end(), naming_damage(args.bag), opened_bag(args.bag) as reader:
         counts = [
             unpack(reader, topic, args.out / name)
             for name, topic in (("visible", args.visible), ("infrared", args.infrared))
         ]
-    sync_all()
     print(
         f"{counts[0]} visible and {counts[1]} infrared frames in {args.out}; "
         "pair them by `segmif calibrate pair`"

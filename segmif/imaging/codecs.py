@@ -222,7 +222,7 @@ def encode_indexed_png(
 
 
 def write_png(path: Path, array: Pixels, compression: int = 6) -> None:
-    """Write (H, W) or RGB (H, W, 3) as PNG, whole or not at all; `sync_all` puts it on the disk."""
+    """Write (H, W) or RGB (H, W, 3) as PNG, whole or not at all; on the disk by `synced_at_end`."""
     write_bytes(path, encode_png(array, compression), wait_for_disk=False)
 
 

@@ -53,7 +53,7 @@ def infer_folders(
     )
     make_folders(out)
     summary, start = Summary(), perf_counter()
-    with locked(out / REPORT):
+    with locked(out / REPORT), files.synced_at_end():
         kept = end = 0
         if settings is None:
             (out / RECORD).unlink(missing_ok=True)  # it would be of another run
@@ -67,7 +67,6 @@ def infer_folders(
                 kept, end = _kept(out, paired, record, summary)
             record.write(out / RECORD)
         _process(out, paired, process, kept, end, summary)
-    files.sync_all()
     summary.out = out
     summary.seconds = perf_counter() - start
     return summary

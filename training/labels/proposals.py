@@ -52,7 +52,7 @@ class Proposals:
                 f"{shown(name)}: the labeller {masked(self.where)}: {error}. {count} answers are "
                 "kept: the same command goes on from there"
             ) from None
-        write_bytes(path, answer, wait_for_disk=False)
+        write_bytes(path, answer)
         return self._labels(proposal)
 
     def _labels(self, proposal: Proposal | None) -> Labels | None:

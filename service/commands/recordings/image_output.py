@@ -21,6 +21,7 @@ class ImageOutput:
         self.target: Path = settings.path
         self._sink = ImageFolder(settings)
         self._folders = (*FOLDERS, *(["overlay"] if settings.overlay else []))
+        self._finished = False
 
     def usable(self, stamps: Sequence[int]) -> int:
         """As Output says: up to the first whose files are not all there."""
@@ -41,13 +42,16 @@ class ImageOutput:
     def finish(self) -> None:
         """As Output says."""
         sync_all()
+        self._finished = True
 
     def publish(self) -> bool:
         """Each file has its name."""
         return True
 
     def leave(self) -> None:
-        """Do nothing: each file is whole."""
+        """Have the disk hold what a later run goes on with."""
+        if not self._finished:
+            sync_all()
 
 
 def remove_temporaries(out: Path, folders: Sequence[str]) -> None:

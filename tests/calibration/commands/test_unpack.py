@@ -1,5 +1,6 @@
 """Recordings to folders of stamped frames."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -164,6 +165,19 @@ def test_frames_of_one_stamp_do_not_replace_each_other(
     np.testing.assert_array_equal(codecs.read_visible(kept), COLOUR)
     assert run(monkeypatch, tmp_path / "bag", "/rgb", "/odd") == 1
     assert "stamped -1 ns, before 1970" in capsys.readouterr().err
+
+
+def test_what_is_kept_of_a_damaged_recording_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second topic is of no image: what the first one held is kept."""
+    messages = {"/rgb": image(COLOUR, "rgb8", STAMP_NS), "/avif": compressed(b"avif", STAMP_NS)}
+    record(tmp_path / "bag", StoragePlugin.MCAP, messages)
+    synced: list[str] = []
+    out = tmp_path / "out"
+    monkeypatch.setattr(os, "sync", lambda: synced.extend(p.name for p in out.rglob("*.png")))
+    assert run(monkeypatch, tmp_path / "bag", "/rgb", "/avif") == 1
+    assert synced == [f"{STAMP_NS}.png"], capsys.readouterr().err
 
 
 def test_a_damaged_recording_is_said_to_be_so(

@@ -1,6 +1,7 @@
 """Folders in, folders out."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from segmif.frames import DEFAULT_TINT
 from segmif.imaging import codecs
 from service.__main__ import main
+from service.commands.infer_report import ReportFile
 from tests.conftest import BRIGHTER
 
 SHAPE = (50, 70)
@@ -42,6 +44,24 @@ def recording(tmp_path: Path) -> Path:
 def infer(recording: Path, weights: Path, *flags: str) -> int:
     folders = [f"--{name}={recording / name}" for name in ("visible", "infrared", "out")]
     return main(["infer", *folders, f"--weights={weights}", "--threads=1", *flags])
+
+
+def test_what_an_interrupted_run_has_written_is_on_the_disk(
+    recording: Path, stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fused = recording / "out" / "fused"
+    monkeypatch.setattr(os, "sync", lambda: synced.extend(path.name for path in fused.iterdir()))
+    written = ReportFile.write
+
+    def interrupt(report: ReportFile, line: dict[str, Any]) -> None:
+        written(report, line)
+        if line["name"] == "001":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ReportFile, "write", interrupt)
+    assert infer(recording, stand_in_weights) == 130
+    assert {"000.png", "001.png"} <= set(synced)
 
 
 def test_every_pair_becomes_a_picture_and_a_mask(

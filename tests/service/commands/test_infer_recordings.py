@@ -1,5 +1,6 @@
 """`segmif infer` from recordings to recordings, through its command."""
 
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +25,8 @@ from segmif.geometry.cameras import Camera, Rig
 from segmif.geometry.rig import write_rig
 from segmif.imaging import codecs
 from service.__main__ import main
+from service.live.live_result import LiveResult
+from service.live.sinks.image_folder import ImageFolder
 from tests.service.conftest import hear_ctrl_c
 from tests.service.live.test_ros_topics import COUNT as BAG_COUNT
 from tests.service.live.test_ros_topics import (
@@ -468,6 +471,25 @@ def test_a_full_disk_ends_a_run_that_goes_on_later(
     assert infer(out, "--codec=ffv1") == 0
     assert re.search(r"^[1-9]\d* pairs by an earlier run", capsys.readouterr().out, re.MULTILINE)
     np.testing.assert_array_equal(pictures_of(out)[1], pictures_of(tmp_path / "whole.mkv")[1])
+
+
+def test_pictures_that_a_failed_run_leaves_are_on_the_disk(
+    infer: Infer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = tmp_path / "out" / "fused"
+    synced: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.extend(path.name for path in fused.iterdir()))
+    written, results = ImageFolder.write, []
+
+    def fail_at_the_second(sink: ImageFolder, result: LiveResult) -> None:
+        results.append(result)
+        if len(results) == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written(sink, result)
+
+    monkeypatch.setattr(ImageFolder, "write", fail_at_the_second)
+    assert infer(tmp_path / "out", "--frames") == 2
+    assert synced == [f"{0:019d}.png"]
 
 
 def test_a_recording_that_breaks_off_is_said(

@@ -1,6 +1,7 @@
 """A program or an address of the user's labels frames; what it does wrong is said in time."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -61,8 +62,16 @@ def unlabelled(rig: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_program_proposes_and_is_asked_for_no_frame_twice(
-    unlabelled: Path, run: Run, stand_in_weights: Path
+    unlabelled: Path, run: Run, stand_in_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    synced: list[Path] = []
+    sync = os.fsync
+
+    def noting(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().parent)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
     ids = np.zeros(SIZE, np.uint8)
     ids[:8], ids[8:16], ids[16:20], ids[20:24] = 1, 2, 3, IGNORE
     Path("mask.png").write_bytes(encode_png(ids))
@@ -72,6 +81,8 @@ def test_a_program_proposes_and_is_asked_for_no_frame_twice(
     said = run("export-labels", *words, *asking, fails=True)
     assert "a2D: the labeller" in said and "ended before it had answered (exit code 3)" in said
     assert "1 answers are kept" in said and not Path("out").exists()
+    (kept,) = Path().glob(".*/*.json")
+    assert kept.parent.resolve() in synced  # or a power cut would leave an answer of no bytes
     Path("go").touch()
     said = run("export-labels", *words, *asking)
     assert "1 by the labeller, 1 by the network" in said

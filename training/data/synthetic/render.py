@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from segmif.argument_types import IntegerRange
-from segmif.files import sync_all
+from segmif.files import synced_at_end
 from segmif.imaging.codecs import write_png
 
 from .scenes import render
@@ -34,14 +34,14 @@ def main(args: argparse.Namespace) -> int:
     height, width = args.size
     for kind in ("visible", "infrared", "label"):
         (args.out / kind).mkdir(parents=True, exist_ok=True)
-    for seed in tqdm(range(args.seed, args.seed + args.count), unit="scene"):
-        night = seed % 2 == 1
-        scene = render(seed, height, width, night)
-        name = f"{seed:05d}{'N' if night else 'D'}.png"
-        write_png(args.out / "visible" / name, scene.visible)
-        write_png(args.out / "infrared" / name, scene.infrared)
-        write_png(args.out / "label" / name, scene.labels)
-    sync_all()
+    with synced_at_end():
+        for seed in tqdm(range(args.seed, args.seed + args.count), unit="scene"):
+            night = seed % 2 == 1
+            scene = render(seed, height, width, night)
+            name = f"{seed:05d}{'N' if night else 'D'}.png"
+            write_png(args.out / "visible" / name, scene.visible)
+            write_png(args.out / "infrared" / name, scene.infrared)
+            write_png(args.out / "label" / name, scene.labels)
     return 0
 
 
