@@ -49,7 +49,8 @@ async def make(
     """Make a region; its file on Linux is /dev/shm/NAME."""
     if unknown := reject_repeated(request.query_params).keys() - {"bytes"}:
         raise errors.BadParameter(f"parameter {min(unknown)!r}: nobody knows it here; leave it out")
-    id = regions_of(request).make(size)
+    limits = request.app.state.settings.limits["shared_memory"]
+    id = regions_of(request).make(client_of(request), size, limits)
     return RegionMade(id=id, name=f"{PREFIX}{id}", bytes=size)
 
 

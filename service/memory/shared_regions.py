@@ -10,11 +10,11 @@ from secrets import token_hex
 from time import monotonic
 
 from ..errors import BadWire, Busy, NoSharedMemory, UnknownRegion
+from ..settings.limits import Limits, share_of
 from ..settings.settings import SHARED_MEMORY_FOLDER as MEMORY
 
 PREFIX = "segmif-"
 OURS = pattern(PREFIX + "[0-9a-f]{32}")
-MAX_REGIONS = 8
 MAX_REGION_BYTES = 64 * 2**20
 IDLE_S = 60.0  # after which a region may be taken from its client for another
 FREE_SHARE = 0.1  # of /dev/shm that is left to other programs
@@ -26,6 +26,7 @@ class Region:
 
     file: int  # descriptor
     path: Path
+    client: str
     size: int
     used: float  # on the clock of `time.monotonic`
 
@@ -46,17 +47,26 @@ class Regions:
         """Bytes that are reserved for all."""
         return sum(region.size for region in self._regions.values())
 
-    def make(self, size: int) -> str:
+    def make(self, client: str, size: int, limits: Limits) -> str:
         """
-        Make a region, readable by this user only, whose memory is there.
+        Make a region for a client, readable by this user only, whose memory is there.
 
-        Raises Busy if there are too many, NoSharedMemory if /dev/shm has no room.
+        Raises Busy if there are too many, of all or of this client, or if it would have more than
+        its share of the bytes; NoSharedMemory if /dev/shm has no room.
         """
         for id in [i for i, region in self._regions.items() if region.used < monotonic() - IDLE_S]:
             self.drop(id)
-        if len(self._regions) >= MAX_REGIONS:
-            raise Busy(f"{MAX_REGIONS} regions are in use; try again", retry_s=int(IDLE_S))
-        check_room(size)
+        own = [region.size for region in self._regions.values() if region.client == client]
+        if len(own) >= limits.regions_of_one:
+            raise busy(f"{len(own)} regions of this client are in use, which is its share")
+        if len(self._regions) >= limits.regions:
+            raise busy(f"{len(self._regions)} regions are in use")
+        free = room()
+        if size > free:
+            raise no_room(size, None, free)
+        share = share_of(free + self.reserved())
+        if own and sum(own) + size > share:  # a first one may have all: pairs may be that large
+            raise busy(f"{sum(own):,} bytes are reserved for this client; {share:,} are its share")
         id = token_hex(16)
         path = MEMORY / f"{PREFIX}{id}"
         # Locked before it has a name: `remove_leftovers` of another service must not find it free.
@@ -69,7 +79,7 @@ class Regions:
         except OSError as error:
             os.close(file)
             raise no_room(size, error) from error
-        self._regions[id] = Region(file, path, size, monotonic())
+        self._regions[id] = Region(file, path, client, size, monotonic())
         return id
 
     def read(self, id: str, size: int) -> bytes:
@@ -122,12 +132,15 @@ class Regions:
         return region
 
 
-def check_room(size: int) -> None:
-    """Raise NoSharedMemory unless /dev/shm has room for a region, and for others beside it."""
-    room = os.statvfs(MEMORY)
-    free = int((room.f_bavail - FREE_SHARE * room.f_blocks) * room.f_frsize)
-    if size > free:
-        raise no_room(size, None, max(free, 0))
+def room() -> int:
+    """Bytes that /dev/shm has for regions, and leaves for others beside them."""
+    found = os.statvfs(MEMORY)
+    return max(0, int((found.f_bavail - FREE_SHARE * found.f_blocks) * found.f_frsize))
+
+
+def busy(why: str) -> Busy:
+    """The error for a region that would be one too many."""
+    return Busy(f"{why}; free one, or try again", retry_s=int(IDLE_S))
 
 
 def no_room(size: int, error: OSError | None, free: int | None = None) -> NoSharedMemory:

@@ -57,6 +57,7 @@ class Pieces:
 # Each costs the event loop a call, a frame of a WebSocket about ten times that of a chunk.
 CHUNKS = Pieces(free=4096, mean_bytes=256)
 FRAMES = Pieces(free=512, mean_bytes=256, most=8192)
+REGIONS = 10  # of shared memory; one client may have eight
 CONTROL_FRAMES_S = 10.0  # pings and the like that a socket may send in a second, beyond the free
 
 
@@ -79,6 +80,8 @@ class Limits:
     connections: int
     connections_of_one: int
     reserve: bool  # answers also on the connections beyond those
+    regions: int = 0  # of shared memory, of all clients
+    regions_of_one: int = 0
 
 
 def share_of(most: int) -> int:
@@ -93,7 +96,9 @@ def limits_by_entry(pairs: Limits) -> Mapping[Entry, Limits]:
         "form": pairs,
         "raw": pairs,
         "websocket": replace(pairs, pieces=FRAMES, outstanding=8),
-        "shared_memory": replace(pairs, body_bytes=SMALL_BODY),
+        "shared_memory": replace(
+            pairs, body_bytes=SMALL_BODY, regions=REGIONS, regions_of_one=share_of(REGIONS)
+        ),
         "open_inference": pairs,
         "latest_pair": page,
         "probe": replace(page, reserve=True),

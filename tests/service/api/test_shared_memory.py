@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from secrets import token_hex
 from types import SimpleNamespace
@@ -127,6 +128,47 @@ def test_a_region_without_room_is_told(
         answer = sharing.post(f"/shared-memory/{id}/fuse-segment", content=MESSAGE[:64])
     assert (answer.status_code, answer.json()["kind"]) == (507, "no_shared_memory")
     unharmed(sharing)
+
+
+@pytest.fixture
+def forwarding(serve: Any, stand_in_weights: Path) -> Any:
+    """A service that believes what is said of clients, so that there can be several."""
+    settings = Settings(
+        weights=stand_in_weights, shared_memory=True, trusted_proxies=(ip_network("127.0.0.1"),)
+    )
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        yield client
+
+
+def ask_as(client: httpx.Client, number: int, size: int = 100) -> httpx.Response:
+    headers = {"X-Forwarded-For": f"198.51.100.{number}"}
+    return client.post("/shared-memory", params={"bytes": size}, headers=headers)
+
+
+def test_one_client_leaves_regions_for_others(forwarding: httpx.Client) -> None:
+    assert [ask_as(forwarding, 1).status_code for _ in range(8)] == [201] * 8
+    refused = ask_as(forwarding, 1)
+    assert (refused.status_code, refused.json()["kind"]) == (503, "busy")
+    assert "8 regions of this client are in use, which is its share" in refused.json()["detail"]
+    assert refused.headers["retry-after"] == "60"
+    assert [ask_as(forwarding, number).status_code for number in (2, 3, 4)] == [201, 201, 503]
+    unharmed(forwarding)
+
+
+def test_one_client_leaves_bytes_for_others(
+    forwarding: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(_: object) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=1000 - taken, f_blocks=1000, f_frsize=4096)
+
+    taken = 0
+    monkeypatch.setattr("service.memory.shared_regions.os.statvfs", small)
+    size = 300 * 4096  # a third of the 900 pages that regions may have
+    for client, expected in ((1, 201), (1, 201), (1, 503), (2, 201)):
+        answer = ask_as(forwarding, client, size)
+        assert answer.status_code == expected, answer.text
+        taken += 300 * (expected == 201)
+    assert ask_as(forwarding, 3, size).json()["kind"] == "no_shared_memory"
 
 
 def test_a_service_that_starts_meanwhile_leaves_a_new_region(

@@ -255,6 +255,18 @@ def heavy(door: Door) -> None:
     assert (door.limits.heavy > 0) == door.takes_pairs
 
 
+def too_many_regions(door: Door) -> None:
+    assert (door.limits.regions > door.limits.regions_of_one > 0) == (door.entry == "shared_memory")
+    if door.entry != "shared_memory":
+        return
+    made = []
+    while (answer := door.client.post("/shared-memory", params={"bytes": 100})).status_code == 201:
+        made.append(answer.json()["id"])
+    assert answer.status_code == 503 and 0 < len(made) <= door.limits.regions_of_one
+    for region in made:
+        assert door.client.delete(f"/shared-memory/{region}").status_code == 204
+
+
 VIOLATIONS: dict[str, Callable[[Door], None]] = {
     "body_bytes": too_large,
     "handshake_s": no_handshake,
@@ -271,6 +283,8 @@ VIOLATIONS: dict[str, Callable[[Door], None]] = {
     "connections": too_many_connections,
     "connections_of_one": too_many_connections,
     "reserve": too_many_connections,
+    "regions": too_many_regions,
+    "regions_of_one": too_many_regions,
 }
 IN_TIME = ("head_s", "body_idle_s", "body_total_s", "answer_s")
 
