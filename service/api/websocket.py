@@ -185,7 +185,10 @@ class Session:
         try:
             visible, infrared, options = read_raw_body(message, self._options)
             due = received + (options.deadline_ms or self._deadline_ms) / 1000
-            pair = PairRequest(visible, infrared, options, self._client, request_id, due)
+            pair = PairRequest(
+                *(visible, infrared, options, self._client, request_id, due),
+                own_stream=options.stream == self._id,
+            )
             answer, result = await self._dispatcher.process(
                 pair, lambda result: (raw_answer(self._format, result), result)
             )

@@ -25,6 +25,7 @@ class PairRequest:
     due: float = math.inf  # on the clock of `time.monotonic`
     received_s: float = 0.0  # how long the request took to come
     same_stamps: bool = False  # as the pair before, of the same request
+    own_stream: bool = False  # its stream is its socket's own: nobody else asks for that name
     rules: PairRules | None = None  # None: those of the service
     recorded: Cameras = UNSTATED  # what a recording states of its frames
     half_size: bool = False  # the network sees half the width and height

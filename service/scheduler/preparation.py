@@ -56,7 +56,8 @@ class Preparation:
         try:
             async with stream.order:
                 decoded = await decoding
-                if kept:  # before `align_pair`, which may refuse an uncalibrated pair
+                # Before `align_pair`, which may refuse an uncalibrated pair.
+                if kept and not pair.own_stream:
                     await self._queues.codecs.run(kept.keep, decoded, pair.options, pair.client)
                 align = partial(
                     align_pair, decoded, rules, times, pair.options, stream.memory, pair.same_stamps

@@ -142,6 +142,21 @@ def test_only_the_newest_streams_are_kept(client: httpx.Client) -> None:
     assert statuses == [404] + [200] * latest_pairs.KEPT_PAIRS
 
 
+def test_sockets_without_a_streams_name_leave_no_pair(client: httpx.Client) -> None:
+    """Else those of a few closed ones would drive the rigs' own out."""
+    names = [f"rig-{number}" for number in range(latest_pairs.KEPT_PAIRS)]
+    for name in names:
+        send(client, name)
+    url = str(client.base_url).replace("http", "ws", 1)
+    token = {"Authorization": client.headers["Authorization"]}
+    for _ in names:
+        with connect(f"{url}/stream", additional_headers=token) as socket:
+            socket.send(pack(VISIBLE, COUNTS))
+            socket.recv(20)
+    statuses = [client.get(f"/streams/{name}/pair").status_code for name in names]
+    assert statuses == [200] * latest_pairs.KEPT_PAIRS
+
+
 def test_no_more_bytes_are_kept_than_allowed(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
