@@ -48,12 +48,12 @@ def header(name: str, kind: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "description": description, "schema": {"type": kind}}
 
 
-def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+def documented(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors, and those of every path, for OpenAPI by status, each with an example."""
     described: dict[int | str, dict[str, Any]] = {}
-    guarded = (TooManyGuesses,) if Unauthorized in kinds else ()
-    for kind in (*kinds, *guarded, *OF_EVERY_PATH):
-        how = PROBLEM_TYPES[kind]
+    guarded = (TooManyGuesses,) if Unauthorized in errors else ()
+    for error in (*errors, *guarded, *OF_EVERY_PATH):
+        how = PROBLEM_TYPES[error]
         found = described.setdefault(
             how.status,
             {
@@ -63,14 +63,14 @@ def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
                 },
             },
         )
-        sentence = (kind.__doc__ or "").strip().partition("\n")[0]
+        sentence = (error.__doc__ or "").strip().partition("\n")[0]
         found["description"] = f"{found['description']} {sentence}".strip()
         shown = {
             "title": HTTPStatus(how.status).phrase,
             "status": how.status,
-            "detail": how.example or kind.sentence,
-            "kind": how.kind,
+            "detail": how.example or error.sentence,
+            "kind": error.kind,
             "request_id": "frame-17",
         }
-        found["content"][PROBLEM_TYPE]["examples"][how.kind] = {"value": shown}
+        found["content"][PROBLEM_TYPE]["examples"][error.kind] = {"value": shown}
     return described

@@ -1,4 +1,4 @@
-"""Errors as HTTP has them: status, headers and stable name, as problem+json (RFC 9457)."""
+"""Errors as HTTP has them: status and headers, as problem+json (RFC 9457)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from .. import errors
-from ..errors import BadFrame, ServiceError
+from ..errors import ServiceError
 
 PROBLEM_TYPE = "application/problem+json"
 CLOSE = {"Connection": "close"}  # the rest of the body stays unread
@@ -21,136 +21,113 @@ class ProblemType:
     """How one class of errors is answered."""
 
     status: int
-    kind: str  # stable name, for programs
     example: str = ""  # of a detail; empty: the sentence of the class
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 PROBLEM_TYPES: Mapping[type[ServiceError], ProblemType] = {
-    ServiceError: ProblemType(500, "internal"),
+    ServiceError: ProblemType(500),
     errors.ForeignHost: ProblemType(
         403,
-        "foreign_host",
         "the request is for the host 'evil.example', which is none of this service's; ask for "
         "localhost, or allow the name with SEGMIF_ALLOWED_HOSTS",
     ),
     errors.ForeignOrigin: ProblemType(
         403,
-        "foreign_origin",
         "a page of the origin 'https://evil.example' asks, this service is 'localhost:8000'; "
         "allow it with SEGMIF_ALLOWED_ORIGINS",
     ),
     errors.CodedBody: ProblemType(
         415,
-        "coded_body",
         "the body is coded as 'gzip'; send it as it is, without Content-Encoding: the frames in "
         "it are compressed already",
         {"Accept-Encoding": "identity"},  # RFC 9110, section 15.5.16
     ),
     errors.UpgradeNeeded: ProblemType(
         426,
-        "upgrade_needed",
         headers={"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
     ),
-    errors.Unauthorized: ProblemType(401, "unauthorized", headers={"WWW-Authenticate": "Bearer"}),
+    errors.Unauthorized: ProblemType(401, headers={"WWW-Authenticate": "Bearer"}),
     errors.TooManyGuesses: ProblemType(
-        429, "too_many_guesses", "16 wrong tokens of this address wait for their answer; try again"
+        429, "16 wrong tokens of this address wait for their answer; try again"
     ),
     errors.NotAcceptable: ProblemType(
         406,
-        "not_acceptable",
         "the answer can be multipart/mixed, image/png, image/jpeg; Accept was 'text/html'",
     ),
-    errors.UnknownModel: ProblemType(
-        404, "unknown_model", "there is no model 'resnet' here, only 'nano'"
-    ),
-    errors.UnknownRig: ProblemType(404, "unknown_rig"),
-    errors.UnknownRegion: ProblemType(404, "unknown_region"),
+    errors.UnknownModel: ProblemType(404, "there is no model 'resnet' here, only 'nano'"),
+    errors.UnknownRig: ProblemType(404),
+    errors.UnknownRegion: ProblemType(404),
     errors.NoPair: ProblemType(
-        404, "no_pair", "no pair of a stream 'rig' is kept; send some with ?stream=rig"
+        404, "no pair of a stream 'rig' is kept; send some with ?stream=rig"
     ),
-    errors.PairsWithheld: ProblemType(403, "pairs_withheld"),
-    errors.RigKept: ProblemType(403, "rig_kept"),
+    errors.PairsWithheld: ProblemType(403),
+    errors.RigKept: ProblemType(403),
     errors.RigChanged: ProblemType(
-        409, "rig_changed", "rig.yaml is no longer the file that was read: reload it first"
+        409, "rig.yaml is no longer the file that was read: reload it first"
     ),
-    errors.RigNotWritten: ProblemType(
-        507, "rig_not_written", "rig.yaml cannot be written: Read-only file system"
-    ),
+    errors.RigNotWritten: ProblemType(507, "rig.yaml cannot be written: Read-only file system"),
     errors.BodyTooLarge: ProblemType(
         413,
-        "body_too_large",
         "a body of at least 64,000,000 bytes; at most 33,554,432 are read",
         CLOSE,
     ),
     errors.BodyTooSlow: ProblemType(
         408,
-        "body_too_slow",
         "the body is not whole; 5 s without a byte and 30 s in all are waited",
         CLOSE,
     ),
-    errors.BadForm: ProblemType(422, "bad_form", "the form breaks off before its closing boundary"),
+    errors.BadForm: ProblemType(422, "the form breaks off before its closing boundary"),
     errors.MissingPart: ProblemType(
         422,
-        "missing_part",
         "no file of this name in the form; send the two files 'visible' and 'infrared', "
         "or say with ?sensors= which one there is",
     ),
     errors.BadWire: ProblemType(
-        422, "bad_wire", "the header announces 921600 and 307200 bytes of frames, 1000 came"
+        422, "the header announces 921600 and 307200 bytes of frames, 1000 came"
     ),
-    errors.BadParameter: ProblemType(
-        422, "bad_parameter", "parameter 'depth_m': Input should be greater than 0"
-    ),
-    errors.BadFrame: ProblemType(422, "damaged", "the PNG cannot be decoded: it is damaged"),
+    errors.BadParameter: ProblemType(422, "parameter 'depth_m': Input should be greater than 0"),
+    errors.BadFrame: ProblemType(422, "the PNG cannot be decoded: it is damaged"),
     errors.UnknownType: ProblemType(
         415,
-        "unsupported_type",
         "the 431 bytes are not an image of a known type; send JPEG, PNG or TIFF",
     ),
     errors.FrameTooLarge: ProblemType(
-        413, "too_large", "the image is 20000x20000, at most 4,000,000 pixels are taken"
+        413, "the image is 20000x20000, at most 4,000,000 pixels are taken"
     ),
     errors.BadPair: ProblemType(
         422,
-        "bad_pair",
         "visible is 640x480, infrared 160x160: with sides in so different proportions "
         "they cannot be one pair; crop both to the same view",
     ),
     errors.Degraded: ProblemType(
-        422, "degraded", "the pair is not whole: infrared_shutter; degraded=flag takes it, marked"
+        422, "the pair is not whole: infrared_shutter; degraded=flag takes it, marked"
     ),
     errors.UnfitSize: ProblemType(
         422,
-        "unfit_size",
         "a pair of 1920x1080 does not fit: frames of batch 1, 1088x1920: this engine takes "
         "batch 1 to 8, height 32 to 1024, width 32 to 1280; give it such, or build it for others "
         "(--batch, --height, --width)",
     ),
-    errors.Busy: ProblemType(503, "busy", "16 pairs are in work already; try again"),
+    errors.Busy: ProblemType(503, "16 pairs are in work already; try again"),
     errors.TooManyOfOne: ProblemType(
         429,
-        "too_many_of_one",
         "4 pairs of this client are in work already, which is all it may have",
     ),
     errors.CannotFinish: ProblemType(
         503,
-        "cannot_finish",
         "7 pairs are before this one: it would take 540 ms, and 100 are left",
     ),
-    errors.DeadlineMissed: ProblemType(
-        503, "deadline_missed", "the deadline passed before the network was free"
-    ),
-    errors.Superseded: ProblemType(409, "superseded"),
-    errors.NotReady: ProblemType(503, "not_ready", "the golden pair has not come through yet"),
-    errors.OutOfMemory: ProblemType(503, "out_of_memory"),
+    errors.DeadlineMissed: ProblemType(503, "the deadline passed before the network was free"),
+    errors.Superseded: ProblemType(409),
+    errors.NotReady: ProblemType(503, "the golden pair has not come through yet"),
+    errors.OutOfMemory: ProblemType(503),
     errors.NoSharedMemory: ProblemType(
         507,
-        "no_shared_memory",
         "a region of 67,108,864 bytes has no room in /dev/shm (60,000,000 are free for it): free "
         "regions, or give it more (docker run --shm-size)",
     ),
-    errors.EngineFailed: ProblemType(500, "engine_failed"),
+    errors.EngineFailed: ProblemType(500),
 }
 
 # Errors that every path can answer with.
@@ -178,17 +155,12 @@ OF_A_PAIR = (
 )
 
 
-def kind_of(error: ServiceError) -> str:
-    """The stable name of an error: of a damaged frame, that of its fault."""
-    return error.image_kind if isinstance(error, BadFrame) else PROBLEM_TYPES[type(error)].kind
-
-
 def problem(error: ServiceError | HTTPException, request_id: str) -> dict[str, Any]:
     """The fields of `schemas.Problem`; without a `type`, the title is that of the status."""
     if isinstance(error, HTTPException):  # the framework's
         status, kind, part = error.status_code, "http", None
     else:
-        status, kind, part = PROBLEM_TYPES[type(error)].status, kind_of(error), error.part
+        status, kind, part = PROBLEM_TYPES[type(error)].status, error.kind, error.part
     fields = {
         "title": HTTPStatus(status).phrase,
         "status": status,

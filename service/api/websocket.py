@@ -32,7 +32,7 @@ from ..scheduler.pair_request import PairRequest
 from ..schemas.pair_options import PairOptions, StreamOptions
 from ..settings import Settings
 from .negotiation import choose
-from .problems import kind_of, problem, problem_response
+from .problems import problem, problem_response
 from .query_parameters import reject_repeated
 from .requests import client_of, read_raw_body, validated
 from .responses import ResponseFormat, raw_answer
@@ -196,11 +196,11 @@ class Session:
             self._hold(answer)
             return replace(answer, sequence=sequence, visible_ns=options.visible_ns or 0)
         except Superseded as error:
-            outcome = kind_of(error)
+            outcome = error.kind
             return None
         except (ServiceError, MemoryError) as error:
             shown = error if isinstance(error, ServiceError) else out_of_memory()
-            outcome, refusal = kind_of(shown), _refusal(shown, request_id, sequence)
+            outcome, refusal = shown.kind, _refusal(shown, request_id, sequence)
             if refusal.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.error("%s: %s", request_id, shown, exc_info=shown)
             return refusal
@@ -210,7 +210,7 @@ class Session:
 
     async def _refuse(self, sequence: int, error: Busy) -> RawAnswer:
         """The answer to a message for which there is no room."""
-        self._dispatcher.metrics.requests.labels("/stream", kind_of(error)).inc()
+        self._dispatcher.metrics.requests.labels("/stream", error.kind).inc()
         return _refusal(error, f"{self._id}-{sequence}", sequence)
 
     def _hold(self, answer: RawAnswer) -> None:

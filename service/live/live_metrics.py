@@ -47,7 +47,7 @@ class LiveMetrics(Collector):
         """Give the counters of all rigs."""
         pairs = CounterMetricFamily(
             "segmif_live_pairs",
-            "Pairs by outcome: ok, late (a newer one came), skipped, or the kind of the error",
+            "Pairs by outcome: ok, late (a newer one came), skipped, or the kind of the problem",
             labels=["rig", "outcome"],
         )
         connected = GaugeMetricFamily(

@@ -57,7 +57,7 @@ class RigPipeline:
         self._options, self.rig_file = settings.pair_options(), RigFile(opened, dispatcher)
         self._dispatcher, self._metrics = dispatcher, metrics
         self.feed = PageFeed(dispatcher.queues.viewers)
-        self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the error
+        self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the problem
         self.flags: Counter[str] = Counter()  # results with each fault
         self.last_error: str | None = None
         self.last: LiveResult | None = None
@@ -228,12 +228,12 @@ class RigPipeline:
             self.last_error = None
             await self._deliver(made(result), pair.arrived_s)
         except ServiceError as error:
-            outcome = type(error).__name__
+            outcome = error.kind
             self._note_error(str(error))
         except Exception as error:  # one pair must not end the rig
-            outcome = type(error).__name__
+            outcome = ServiceError.kind
             logger.exception("%s-%d", self.settings.name, sequence)
-            self.last_error = f"{outcome}: the log has more"
+            self.last_error = f"{type(error).__name__}: the log has more"
         finally:
             self.outcomes[outcome] += 1
             place.leave()

@@ -13,7 +13,7 @@ import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ..api.problems import PROBLEM_TYPE, kind_of
+from ..api.problems import PROBLEM_TYPE
 from ..errors import out_of_memory
 from ..settings.limits import PROBES, Limits
 from .connections import Connection
@@ -169,7 +169,7 @@ class GuardedHttp(HttpToolsProtocol):
         cause = error.__context__ if error else None
         if isinstance(cause, MemoryError):
             refusal = out_of_memory()
-            self._refuse(503, kind_of(refusal), refusal.detail)
+            self._refuse(503, refusal.kind, refusal.detail)
         elif isinstance(cause, HeadTooLarge):
             self._refuse_long()
         else:

@@ -12,7 +12,9 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from segmif.imaging.image_header import ImageError
 from segmif.runtime import Runtime
+from service.errors import BadFrame, EngineFailed
 from service.live.events.rules import ObjectRule
 from service.live.live_metrics import LiveMetrics
 from service.live.live_result import LiveResult
@@ -50,6 +52,7 @@ class HeldDispatcher:
 
     def __init__(self, result: Result) -> None:
         self.result, self.computes = result, True
+        self.error: Exception | None = None  # what pairs then end with
         self.requests: list[PairRequest] = []
         self.ends: list[asyncio.Event] = []
         self.arrived: dict[int, asyncio.Event] = defaultdict(asyncio.Event)  # by count
@@ -65,6 +68,8 @@ class HeldDispatcher:
         if self.computes:
             request.computed()
         await self.ends[-1].wait()
+        if self.error:
+            raise self.error
         return replace(self.result, request_id=request.request_id)
 
     def end_all(self) -> None:
@@ -151,6 +156,25 @@ async def test_until_the_network_is_nearly_free_newer_pairs_replace_the_one_that
         await begun(dispatcher, 1)
         first_ns = dispatcher.requests[0].options.visible_ns
         assert first_ns and first_ns - began_ns >= replaced * 15_000_000  # they are 20 ms apart
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (EngineFailed(), "engine_failed"),
+        (BadFrame("infrared", ImageError("empty", "no bytes")), "empty"),
+        (KeyError("unforeseen"), "internal"),
+    ],
+)
+async def test_a_failed_pair_counts_by_the_name_of_its_problem(
+    result: Result, error: Exception, outcome: str
+) -> None:
+    async with held_rig(result) as (pipeline, dispatcher, _):
+        await begun(dispatcher, IN_WORK)
+        dispatcher.error = error
+        dispatcher.ends[0].set()
+        await begun(dispatcher, IN_WORK + 1)  # once the first has ended
+        assert pipeline.outcomes.keys() - {"skipped"} == {outcome}
 
 
 @pytest.mark.parametrize(("events", "objects"), [((), False), ((PERSONS,), True)])
