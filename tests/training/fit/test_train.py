@@ -13,6 +13,7 @@ import torch
 from segmif.classes import IGNORE, MFNET, Taxonomy
 from segmif.manifest import Manifest
 from segmif.metrics import fusion_metrics
+from segmif.model.blocks import upsample
 from segmif.model.network import Network
 from segmif.model.weights import load_network, save_network
 from training.config import TrainConfig, read_config
@@ -302,7 +303,7 @@ def test_fusion_loss_of_flat_frames_has_a_gradient() -> None:
 
 def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
     logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    labels = torch.full((1, 8, 8), IGNORE, dtype=torch.uint8)
+    labels = torch.full((1, 16, 16), IGNORE, dtype=torch.uint8)
     assert losses.segmentation(logits, labels).item() == 0
     labels[0, 0, 0] = 1
     losses.segmentation(logits, labels).backward()
@@ -313,15 +314,31 @@ def test_mask_loss_leaves_unlabelled_pixels_out() -> None:
 
 def test_mask_loss_is_cross_entropy_and_what_each_class_there_lacks_of_its_overlap() -> None:
     random = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 8, 8, generator=random)
+    logits = torch.randn(2, 3, 4, 4, generator=random)
     labels = torch.randint(0, 2, (2, 16, 16), generator=random, dtype=torch.uint8)  # no third
-    truth, likely = labels[:, ::2, ::2].long(), logits.softmax(dim=1)
+    there = upsample(logits, 4)[..., ::2, ::2]
+    truth, likely = labels[:, ::2, ::2].long(), there.softmax(dim=1)
     lacking = [
         1 - (2 * likely[:, k][truth == k].sum() + 1) / (likely[:, k].sum() + (truth == k).sum() + 1)
         for k in (0, 1)
     ]
-    expected = torch.nn.functional.cross_entropy(logits, truth) + sum(lacking) / 2
+    expected = torch.nn.functional.cross_entropy(there, truth) + sum(lacking) / 2
     torch.testing.assert_close(losses.segmentation(logits, labels), expected)
+
+
+def test_mask_loss_draws_objects_where_they_are() -> None:
+    """The mask that suits the loss best is not moved by a fraction of a pixel."""
+    away = torch.arange(64) - 31.5
+    labels = (away.view(-1, 1).square() + away.square() < 400).to(torch.uint8)[None]
+    logits = torch.zeros(1, 2, 16, 16, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        losses.segmentation(logits, labels).backward()
+        optimizer.step()
+    found = upsample(logits.detach(), 4).softmax(dim=1)[0, 1]
+    for axis in (0, 1):
+        assert (found.sum(dim=axis) * away).sum() / found.sum() == pytest.approx(0, abs=0.05)
 
 
 def test_task_that_stalls_gets_more_weight() -> None:
