@@ -242,13 +242,10 @@ def learn(session: Session, first: int, stop: int) -> int:
     config, fabric, run = session.config, session.fabric, session.run
     throughput = Throughput(drawn(session, first, stop), fabric.world_size)
     run.open_curves(first)
+    judge_start(session, first)
     quiet = not fabric.is_global_zero
     bar = tqdm(throughput, config.variant, initial=first, total=stop, unit="step", disable=quiet)
     done = first
-    if not first and config.patience is not None:  # or a run could end worse than it began
-        score = fabric.broadcast(validate(session.averaged, session.validation, run, 0))
-        bar.write(f"before the first step: mIoU on the validation frames {score:.3f}")
-        session.early_stopping.observe(score, session.averaged)
     for done, batch in enumerate(bar, start=first + 1):
         step = done - 1
         seed_step(config.seed, step, fabric.global_rank)
@@ -261,10 +258,7 @@ def learn(session: Session, first: int, stop: int) -> int:
             bar.set_postfix(record(session, step, parts))
         if done % config.validate_every == 0:
             # at `step`, the last one done: a run resumed from here hides what comes after it
-            score = validate(session.averaged, session.validation, run, step)
-            score = fabric.broadcast(score)  # or devices might disagree on when to stop
-            bar.write(f"step {done}: mIoU on the validation frames {score:.3f}")
-            session.early_stopping.observe(score, session.averaged)
+            bar.write(f"step {done}: {judged(session, step)}")
         if done % config.save_every == 0 or done == stop or session.early_stopping.exhausted:
             finite(parts, step)
             run.save(session.state | {"step": done})
@@ -275,6 +269,20 @@ def learn(session: Session, first: int, stop: int) -> int:
         fabric.print(f"{session.features.computed} views went through the frozen layers")
     fabric.print(throughput)
     return done
+
+
+def judge_start(session: Session, first: int) -> None:
+    """With early stopping, the network before its first step counts: no run ends worse than that."""
+    if not first and session.config.patience is not None:
+        session.fabric.print(f"before the first step: {judged(session, 0)}")
+
+
+def judged(session: Session, step: int) -> str:
+    """Evaluates the network of a step on the validation frames, for early stopping; says how."""
+    score = validate(session.averaged, session.validation, session.run, step)
+    score = session.fabric.broadcast(score)  # or devices might disagree on when to stop
+    session.early_stopping.observe(score, session.averaged)
+    return f"mIoU on the validation frames {score:.3f}"
 
 
 def drawn(session: Session, first: int, stop: int) -> Iterable[list[Tensor]]:

@@ -327,18 +327,23 @@ def test_mask_loss_is_cross_entropy_and_what_each_class_there_lacks_of_its_overl
 
 
 def test_mask_loss_draws_objects_where_they_are() -> None:
-    """The mask that suits the loss best is not moved by a fraction of a pixel."""
-    away = torch.arange(64) - 31.5
-    labels = (away.view(-1, 1).square() + away.square() < 400).to(torch.uint8)[None]
-    logits = torch.zeros(1, 2, 16, 16, requires_grad=True)
+    """The masks that suit the loss best are not moved by a fraction of a pixel in the mean."""
+    steps = torch.arange(4) / 2  # [px] every place that an object can have between two labels
+    places = 31.5 + torch.cartesian_prod(steps, steps)
+    pixels = torch.arange(64)
+    down, right = (pixels - places[:, axis, None] for axis in (0, 1))
+    labels = (down[:, :, None].square() + right[:, None].square() < 400).to(torch.uint8)
+    logits = torch.zeros(len(places), 2, 16, 16, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.3)
     for _ in range(100):
         optimizer.zero_grad()
         losses.segmentation(logits, labels).backward()
         optimizer.step()
-    found = upsample(logits.detach(), 4).softmax(dim=1)[0, 1]
-    for axis in (0, 1):
-        assert (found.sum(dim=axis) * away).sum() / found.sum() == pytest.approx(0, abs=0.05)
+    found = upsample(logits.detach(), 4).softmax(dim=1)[:, 1]
+    size = found.sum(dim=(1, 2))
+    for distance, axis in ((down, 2), (right, 1)):
+        moved = (found.sum(dim=axis) * distance).sum(dim=1) / size
+        assert moved.mean() == pytest.approx(0, abs=0.05)
 
 
 def test_task_that_stalls_gets_more_weight() -> None:
