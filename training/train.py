@@ -272,7 +272,7 @@ def learn(session: Session, first: int, stop: int) -> int:
 
 
 def judge_start(session: Session, first: int) -> None:
-    """With early stopping, the network before its first step counts: no run ends worse than that."""
+    """With early stopping, the network before its first step counts: no run ends worse than it."""
     if not first and session.config.patience is not None:
         session.fabric.print(f"before the first step: {judged(session, 0)}")
 
