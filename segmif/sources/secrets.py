@@ -8,7 +8,7 @@ from urllib.parse import quote
 from segmif.files import read_text
 from segmif.sources.frame import SourceError
 
-PLACE = re.compile(r"\$\{(?P<file>file:)?(?P<name>[^{}]+)\}")  # ${NAME} or ${file:/path}
+PLACEHOLDER = re.compile(r"\$\{(?P<file>file:)?(?P<name>[^{}]+)\}")  # ${NAME} or ${file:/path}
 SECRET_BYTES = 4096
 
 
@@ -24,7 +24,7 @@ def filled(spec: str) -> str:
         found = _of_file(place["name"]) if place["file"] else _of_environment(place["name"])
         return quote(found, safe="") if "://" in spec[: place.start()] else found
 
-    return PLACE.sub(value, spec)
+    return PLACEHOLDER.sub(value, spec)
 
 
 def _of_environment(name: str) -> str:

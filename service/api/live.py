@@ -9,7 +9,7 @@ from websockets.frames import CloseCode
 
 from .. import errors
 from ..live.live_result import LiveResult
-from ..live.page_message import page_message, wished
+from ..live.page_message import page_message, requested_parts
 from ..live.rig_pipeline import RigPipeline
 from ..live.rig_state import rig_state
 from ..live.rigs import Rigs
@@ -125,14 +125,14 @@ class Viewer:
                     await self._socket.close(CloseCode.SERVICE_RESTART, "the service stops")
                 return
             try:
-                self._names = wished(message.get("text") or "")
+                self._names = requested_parts(message.get("text") or "")
             except ValueError as error:
                 await self._socket.close(CloseCode.UNSUPPORTED_DATA, str(error))
                 return
             if not self._names <= self._sent:
                 self._sequence = -1  # the last result again: it may have what is now asked for
             self._asked.set()
-            self._feed.wish(self, self._names)
+            self._feed.request(self, self._names)
 
     async def _show(self) -> None:
         while True:

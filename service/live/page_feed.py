@@ -21,7 +21,8 @@ class PageFeed:
         self.latest: LiveResult | None = None
         self.closed = False
         self._workers, self._clock = workers, clock
-        self._wishes: dict[object, tuple[frozenset[str], float]] = {}  # parts, and when, by viewer
+        # Parts, and when, by viewer.
+        self._requested: dict[object, tuple[frozenset[str], float]] = {}
         self._encodings: dict[str, Encoding] = {}  # of the newest result
         self._changed = asyncio.Event()
 
@@ -29,7 +30,7 @@ class PageFeed:
     def wanted(self) -> frozenset[str]:
         """The parts that any viewer shows now."""
         since = self._clock() - IDLE_S
-        shown = (names for names, asked_s in self._wishes.values() if asked_s > since)
+        shown = (names for names, asked_s in self._requested.values() if asked_s > since)
         return frozenset().union(*shown)
 
     def put(self, result: LiveResult) -> None:
@@ -42,14 +43,14 @@ class PageFeed:
         self.closed = True
         self.wake()
 
-    def wish(self, viewer: object, names: frozenset[str]) -> None:
+    def request(self, viewer: object, names: frozenset[str]) -> None:
         """Note what a viewer asked for."""
-        self._wishes[viewer] = names, self._clock()
+        self._requested[viewer] = names, self._clock()
         self.wake()
 
     def leave(self, viewer: object) -> None:
         """Forget a viewer."""
-        self._wishes.pop(viewer, None)
+        self._requested.pop(viewer, None)
 
     async def newer(self, than: Callable[[], int]) -> LiveResult | None:
         """Wait for a result after the one with the number `than()`; None once the rig is closed."""

@@ -46,7 +46,7 @@ def page_message(live: LiveResult, state: RigState, parts: Sequence[MessagePart]
     return b"".join((struct.pack("<I", len(head)), head, *(part.data for part in parts)))
 
 
-def wished(text: str) -> frozenset[str]:
+def requested_parts(text: str) -> frozenset[str]:
     """
     The parts that a viewer asks for: `next`, or `next` and their names.
 

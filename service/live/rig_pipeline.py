@@ -25,7 +25,7 @@ from .live_metrics import LiveMetrics
 from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder, Occupied, levels
 from .lost_camera import OTHER, LostCamera
-from .network_places import NetworkPlaces, Place
+from .network_slots import NetworkSlot, NetworkSlots
 from .open_rig import OpenRig
 from .page_feed import PageFeed
 from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
@@ -91,7 +91,7 @@ class RigPipeline:
         )
         self.sink_errors: dict[str, str] = {}
         self.ladder = LoadLadder(self._levels())
-        self._places = NetworkPlaces(dispatcher.batcher, lossless=lossless)
+        self._slots = NetworkSlots(dispatcher.batcher, lossless=lossless)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sequence = 0
         self._times: deque[float] = deque(maxlen=RATE_RESULTS)
@@ -122,10 +122,10 @@ class RigPipeline:
         previous: asyncio.Task[None] | None = None
         try:
             while await self.queue.wait():
-                place = await self._places.wait()
+                slot = await self._slots.wait()
                 pair = await self.queue.get()  # not before: a newer one may have come meanwhile
                 assert pair
-                working = self._process(pair, place, self._sequence, previous)
+                working = self._process(pair, slot, self._sequence, previous)
                 previous = asyncio.create_task(working)
                 self._sequence += 1
                 self._tasks.add(previous)
@@ -203,7 +203,7 @@ class RigPipeline:
         return levels(memory=self._dispatcher.rules.remembers(self._options), objects=objects)
 
     async def _process(
-        self, pair: LivePair, place: Place, sequence: int, previous: asyncio.Task[None] | None
+        self, pair: LivePair, slot: NetworkSlot, sequence: int, previous: asyncio.Task[None] | None
     ) -> None:
         outcome, level, offset_ns = "ok", self.ladder.level, self.queue.offset_ns or 0
         if pair.visible:
@@ -218,11 +218,11 @@ class RigPipeline:
             offset_ns=offset_ns,
         )
         try:
-            request = replace(self._request(pair, sequence, level), computed=place.computed)
+            request = replace(self._request(pair, sequence, level), computed=slot.computed)
             if any(isinstance(each, CollectSettings) for each in self.settings.sinks):
                 request = replace(request, differs=partial(self._collect, made))
             result = await self._dispatcher.process(request, as_it_is)
-            place.note(result.times.ms)
+            slot.note(result.times.ms)
             if previous:  # results leave in the order of their pairs
                 await asyncio.wait([previous])
             self.last_error = None
@@ -236,7 +236,7 @@ class RigPipeline:
             self.last_error = f"{type(error).__name__}: the log has more"
         finally:
             self.outcomes[outcome] += 1
-            place.leave()
+            slot.leave()
 
     def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
         frames = pair.visible, pair.infrared

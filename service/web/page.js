@@ -99,7 +99,7 @@ function query() {
   return asked;
 }
 
-// A new pair, or another wish for it.
+// A new pair, or another request for it.
 function restart() {
   player.position = 0;
   byId("player").hidden = !inputs.moving;

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from typing_extensions import Self
 
-from segmif.sources.secrets import PLACE
+from segmif.sources.secrets import PLACEHOLDER
 
 from ..sinks.settings import JsonlSettings
 
@@ -25,7 +25,7 @@ class _Notifier(BaseModel):
 
 
 def _secret_place(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and not PLACE.fullmatch(value.get_secret_value()):
+    if value is not None and not PLACEHOLDER.fullmatch(value.get_secret_value()):
         raise ValueError("a secret stands in the environment or a file: ${NAME} or ${file:/path}")
     return value
 

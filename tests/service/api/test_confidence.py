@@ -121,7 +121,7 @@ def infer(tensors: triton.InferenceServerClient, *outputs: str) -> Any:
 def test_as_a_tensor(client: httpx.Client) -> None:
     with tensors_of(client) as tensors:
         assert_right(infer(tensors, "confidence").as_numpy("confidence"))
-        assert_right(infer(tensors).as_numpy("confidence"))  # no wish: all outputs there are
+        assert_right(infer(tensors).as_numpy("confidence"))  # names none: all outputs there are
         assert infer(tensors, "fused").as_numpy("confidence") is None
 
 

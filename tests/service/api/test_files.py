@@ -1,4 +1,4 @@
-"""Files as cameras, converters and attackers write them, through the service's own door."""
+"""Files as cameras, converters and attackers write them, through the service's own entry point."""
 
 import io
 import time

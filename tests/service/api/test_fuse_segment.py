@@ -1,4 +1,4 @@
-"""The main door: pairs in, pictures, mask and report out, and errors in words."""
+"""The main entry point: pairs in, pictures, mask and report out, and errors in words."""
 
 import asyncio
 import json

@@ -277,8 +277,8 @@ def test_lists_of_another_shape_than_the_tensors_are_refused(service: httpx.Clie
 def test_a_header_that_stands_twice_counts_once_or_not_at_all(service: httpx.Client) -> None:
     for name, values in (("X-Deadline-Ms", "60000 1"), ("Inference-Header-Content-Length", "1 2")):
         headers = [(name, value) for value in values.split()]
-        door = "/fuse-segment" if name.startswith("X") else "/v2/models/nano/infer"
-        answer = service.post(door, content=b"{}", headers=headers)
+        path = "/fuse-segment" if name.startswith("X") else "/v2/models/nano/infer"
+        answer = service.post(path, content=b"{}", headers=headers)
         assert told(answer) == 422 and f"header {name} has 2 values" in answer.json()["detail"]
     accepted = [("Accept", "text/html"), ("Accept", "image/png")]  # one list, in two lines
     answer = service.post("/fuse-segment?return=fused", files=FILES, headers=accepted)

@@ -88,7 +88,7 @@ def test_each_pair_of_a_tensor_has_its_own(client: httpx.Client, binary: bool) -
             infer(tints, tint=1)
 
 
-def test_the_operator_chooses_what_holds_without_a_wish(
+def test_the_operator_chooses_what_holds_without_a_request(
     serve: Serve, stand_in_weights: Path
 ) -> None:
     settings = Settings(weights=stand_in_weights, tint=0)

@@ -8,7 +8,7 @@ import pytest
 
 from service.live.live_result import LiveResult
 from service.live.page_feed import IDLE_S, PageFeed
-from service.live.page_message import ENCODERS, MessagePart, wished
+from service.live.page_message import ENCODERS, MessagePart, requested_parts
 from service.scheduler.worker_threads import Workers
 
 pytestmark = pytest.mark.anyio
@@ -50,13 +50,13 @@ async def test_viewers_that_ask_no_more_want_nothing() -> None:
     feed = PageFeed(workers, lambda: now[0])
     workers.close()
     hidden, shown = object(), object()
-    feed.wish(hidden, wished("next counts mask"))
+    feed.request(hidden, requested_parts("next counts mask"))
     now[0] += IDLE_S
-    feed.wish(shown, wished("next fused"))
+    feed.request(shown, requested_parts("next fused"))
     assert feed.wanted == {"fused"}
     feed.leave(shown)
     assert feed.wanted == set()
-    assert wished("next") == ENCODERS.keys()
+    assert requested_parts("next") == ENCODERS.keys()
     for words in ("", "more", "next heat"):
         with pytest.raises(ValueError, match="fused"):
-            wished(words)
+            requested_parts(words)

@@ -18,7 +18,7 @@ from service.errors import BadFrame, EngineFailed
 from service.live.events.rules import ObjectRule
 from service.live.live_metrics import LiveMetrics
 from service.live.live_result import LiveResult
-from service.live.network_places import AT_NETWORK, IN_WORK
+from service.live.network_slots import AT_NETWORK, IN_WORK
 from service.live.open_rig import open_rig
 from service.live.rig_pipeline import RigPipeline
 from service.live.rig_settings import LiveSettings, RigSettings

@@ -1,4 +1,4 @@
-"""`segmif run` through its public door: the command, `GET /live`, `WS /live/{rig}`, metrics."""
+"""`segmif run` by its entry points: the command, `GET /live`, `WS /live/{rig}`, metrics."""
 
 import json
 import os

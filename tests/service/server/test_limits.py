@@ -20,7 +20,7 @@ from segmif.runtime import open_runtime
 from service.server.connections import RESERVE
 from service.settings import Settings
 from service.settings.limits import Entry, Limits
-from tests.service.doors import LARGE, OCTETS, RAMP, Door
+from tests.service.entry_point import LARGE, OCTETS, RAMP, EntryPoint
 from tests.service.scheduler.test_fairness import blocked
 from tests.service.server.test_entry_points import (
     BINARY,
@@ -43,70 +43,70 @@ CLOSE = "Connection: close"
 PART = b"--x\r\nContent-Disposition: form-data; name=visible\r\n\r\n"
 
 
-def too_large(door: Door) -> None:
-    if door.is_socket:
-        with opened(door.client) as wire:
-            wire.sendall(frame(FIN | BINARY, b"", door.limits.body_bytes + 1))
+def too_large(point: EntryPoint) -> None:
+    if point.is_socket:
+        with opened(point.client) as wire:
+            wire.sendall(frame(FIN | BINARY, b"", point.limits.body_bytes + 1))
             assert closing(wire)[0] == 1009
-    elif door.reads_body:
-        assert told_of(door, door.head(f"Content-Length: {door.limits.body_bytes + 1}")) == 413
+    elif point.reads_body:
+        assert told_of(point, point.head(f"Content-Length: {point.limits.body_bytes + 1}")) == 413
         many = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
-        chunks = many * (door.limits.body_bytes // 65_536 + 1)
-        assert told_of(door, door.head("Transfer-Encoding: chunked") + chunks) in (413, 422)
+        chunks = many * (point.limits.body_bytes // 65_536 + 1)
+        assert told_of(point, point.head("Transfer-Encoding: chunked") + chunks) in (413, 422)
     else:
-        dropped(door, b"a" * 200_000)
+        dropped(point, b"a" * 200_000)
 
 
-def dropped(door: Door, body: bytes) -> None:
+def dropped(point: EntryPoint, body: bytes) -> None:
     """Who reads no body answers before it, and closes: nothing of it is held."""
-    with connected(door.client) as wire:
-        wire.sendall(door.head("Content-Length: 300000") + body)
+    with connected(point.client) as wire:
+        wire.sendall(point.head("Content-Length: 300000") + body)
         told = rest(wire)
         assert b"connection: close" in told.lower(), told
-        assert gauge(door.client, "buffered_bytes") == 0
+        assert gauge(point.client, "buffered_bytes") == 0
 
 
-def told_of(door: Door, sent: bytes) -> int:
+def told_of(point: EntryPoint, sent: bytes) -> int:
     """Status of the problem that comes for what is sent."""
-    with connected(door.client) as wire:
+    with connected(point.client) as wire:
         with suppress(ConnectionError):
             wire.sendall(sent)
         return problem(rest(wire))[0]
 
 
-def no_handshake(door: Door) -> None:
+def no_handshake(point: EntryPoint) -> None:
     """It comes before anything is asked: one entry stands for all."""
-    if door.entry != "page":
+    if point.entry != "page":
         return
-    with connected(door.client) as silent, connected(door.client) as begun:
+    with connected(point.client) as silent, connected(point.client) as begun:
         begun.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
         assert rest(silent) + rest(begun) == b""  # closed
 
 
-def slow_head(door: Door) -> None:
-    assert told_of(door, door.head()[:-2]) == 408
-    assert told_of(door, door.head("X: " + "a" * 40_000)) == 431
+def slow_head(point: EntryPoint) -> None:
+    assert told_of(point, point.head()[:-2]) == 408
+    assert told_of(point, point.head("X: " + "a" * 40_000)) == 431
 
 
-def stopping(door: Door) -> None:
-    if door.is_socket:
-        with opened(door.client) as wire:
+def stopping(point: EntryPoint) -> None:
+    if point.is_socket:
+        with opened(point.client) as wire:
             wire.sendall(frame(BINARY, b"half"))
             assert closing(wire)[0] == 1008
-    elif door.reads_body:
-        assert told_of(door, door.head("Content-Length: 9") + b"--x") == 408
+    elif point.reads_body:
+        assert told_of(point, point.head("Content-Length: 9") + b"--x") == 408
     else:
-        dropped(door, b"half")
+        dropped(point, b"half")
 
 
-def trickling(door: Door) -> None:
+def trickling(point: EntryPoint) -> None:
     opening: Callable[[], Any] = lambda: (  # noqa: E731
-        opened(door.client) if door.is_socket else connected(door.client)
+        opened(point.client) if point.is_socket else connected(point.client)
     )
-    piece = frame(CONTINUATION, b"x" * 300) if door.is_socket else b"x"
+    piece = frame(CONTINUATION, b"x" * 300) if point.is_socket else b"x"
     with opening() as wire:
-        begun = door.head("Content-Length: 9000") + PART
-        wire.sendall(frame(BINARY, b"x") if door.is_socket else begun)
+        begun = point.head("Content-Length: 9000") + PART
+        wire.sendall(frame(BINARY, b"x") if point.is_socket else begun)
         began, told = time.monotonic(), b""
         with suppress(ConnectionError):
             while time.monotonic() < began + 10:
@@ -115,40 +115,40 @@ def trickling(door: Door) -> None:
                 with suppress(TimeoutError):
                     told += wire.recv(1000)
         assert time.monotonic() < began + 10
-    if door.is_socket:
+    if point.is_socket:
         assert b"the message is not whole" in told
-    elif door.reads_body:
+    elif point.reads_body:
         assert b" 408 " in told
 
 
-def crumbs(door: Door) -> None:
-    if door.is_socket:
-        with opened(door.client) as wire:
+def crumbs(point: EntryPoint) -> None:
+    if point.is_socket:
+        with opened(point.client) as wire:
             with suppress(ConnectionError):
                 wire.sendall(frame(BINARY) + frame(CONTINUATION) * 5000)
             assert closing(wire)[0] == 1008
         return
-    with connected(door.client) as wire:
+    with connected(point.client) as wire:
         with suppress(ConnectionError):
-            wire.sendall(door.head("Transfer-Encoding: chunked") + b"1\r\n-\r\n" * 65_536)
+            wire.sendall(point.head("Transfer-Encoding: chunked") + b"1\r\n-\r\n" * 65_536)
         told = rest(wire)
         assert b" 400 " in told or b"connection: close" in told.lower()
 
 
-def not_read(door: Door) -> None:
-    if door.entry not in ("form", "raw", "websocket", "open_inference"):
+def not_read(point: EntryPoint) -> None:
+    if point.entry not in ("form", "raw", "websocket", "open_inference"):
         return  # its answers are smaller than what sockets hold
-    if door.is_socket:
+    if point.is_socket:
         sent, path = frame(FIN | BINARY, pack(np.dstack([LARGE] * 3), LARGE)) * 3, "/stream?live=0"
-        wires: Any = opened(door.client, path, SMALL)
+        wires: Any = opened(point.client, path, SMALL)
     else:
-        sent, wires = door.pair(1400), narrow(door.client)
-    before = cut(door.client)
+        sent, wires = point.pair(1400), narrow(point.client)
+    before = cut(point.client)
     with wires as wire:
         wire.settimeout(5)
         with suppress(TimeoutError, ConnectionError):
             wire.sendall(sent)
-        until(lambda: cut(door.client) > before)
+        until(lambda: cut(point.client) > before)
 
 
 def cut(client: httpx.Client) -> float:
@@ -165,50 +165,50 @@ def narrow(client: httpx.Client) -> Iterator[socket.socket]:
         yield wire
 
 
-def ahead(door: Door) -> None:
+def ahead(point: EntryPoint) -> None:
     """What one connection asks beyond what it may wait for is not begun."""
-    if not door.takes_pairs:
+    if not point.takes_pairs:
         return
     with (
         ExitStack() as stack,
         pytest.MonkeyPatch.context() as patched,
         blocked(patched, NETWORK),
     ):
-        if door.is_socket:
-            wire = stack.enter_context(opened(door.client, "/stream?live=false"))
+        if point.is_socket:
+            wire = stack.enter_context(opened(point.client, "/stream?live=false"))
             wire.sendall(frame(FIN | BINARY, pack(np.dstack([RAMP] * 3), RAMP)) * 20)
         else:
-            wire = stack.enter_context(connected(door.client))
-            wire.sendall(door.pair() * 3)
-        expected = door.limits.outstanding
-        until(lambda: gauge(door.client, "pending") == expected)
+            wire = stack.enter_context(connected(point.client))
+            wire.sendall(point.pair() * 3)
+        expected = point.limits.outstanding
+        until(lambda: gauge(point.client, "pending") == expected)
         time.sleep(0.1)
-        assert gauge(door.client, "pending") == expected
-    until(lambda: gauge(door.client, "pending") == 0)
+        assert gauge(point.client, "pending") == expected
+    until(lambda: gauge(point.client, "pending") == 0)
 
 
-def too_many_pairs(door: Door) -> None:
-    if not door.takes_pairs:
+def too_many_pairs(point: EntryPoint) -> None:
+    if not point.takes_pairs:
         return
-    sent = door.pair()
+    sent = point.pair()
     with (
         ExitStack() as stack,
         pytest.MonkeyPatch.context() as patched,
         blocked(patched, NETWORK),
     ):
-        for number in range(door.limits.pending):
-            stack.enter_context(connected(door.client)).sendall(raw_pair(door.client))
-            until(partial(pending, door.client, number + 1))
-        if door.is_socket:
-            wire = stack.enter_context(opened(door.client))
+        for number in range(point.limits.pending):
+            stack.enter_context(connected(point.client)).sendall(raw_pair(point.client))
+            until(partial(pending, point.client, number + 1))
+        if point.is_socket:
+            wire = stack.enter_context(opened(point.client))
             wire.sendall(frame(FIN | BINARY, pack(np.dstack([RAMP] * 3), RAMP)))
             status = struct.unpack_from("<H", wire.recv(100), 14)[0]
         else:
-            wire = stack.enter_context(connected(door.client))
+            wire = stack.enter_context(connected(point.client))
             wire.sendall(sent)
             status = int(wire.recv(65_536)[9:12])
         assert status == 429
-    until(lambda: gauge(door.client, "pending") == 0)
+    until(lambda: gauge(point.client, "pending") == 0)
 
 
 def pending(client: httpx.Client, count: int) -> bool:
@@ -216,58 +216,60 @@ def pending(client: httpx.Client, count: int) -> bool:
 
 
 def raw_pair(client: httpx.Client) -> bytes:
-    return Door("raw", client, Settings()).pair()
+    return EntryPoint("raw", client, Settings()).pair()
 
 
-def too_many_bytes(door: Door) -> None:
+def too_many_bytes(point: EntryPoint) -> None:
     with ExitStack() as stack:
-        holder = stack.enter_context(connected(door.client))
+        holder = stack.enter_context(connected(point.client))
         announced = 1_000_000
         holder.sendall(
             b"POST /fuse-segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: %b\r\n"
             b"Content-Length: %d\r\n\r\n" % (OCTETS.encode(), announced) + bytes(announced - 10_000)
         )
-        until(lambda: gauge(door.client, "buffered_bytes") == announced - 10_000)
-        if door.is_socket:
-            wire = stack.enter_context(opened(door.client))
+        until(lambda: gauge(point.client, "buffered_bytes") == announced - 10_000)
+        if point.is_socket:
+            wire = stack.enter_context(opened(point.client))
             wire.sendall(frame(FIN | BINARY, bytes(30_000), 40_000))
             assert closing(wire)[0] == 1013
-        elif door.reads_body:
-            assert told_of(door, door.head(CLOSE, "Content-Length: 30000") + bytes(30_000)) == 503
+        elif point.reads_body:
+            assert told_of(point, point.head(CLOSE, "Content-Length: 30000") + bytes(30_000)) == 503
         else:
-            assert door.client.get(door.target().split()[1]).status_code != 503
-    until(lambda: gauge(door.client, "buffered_bytes") == 0)
+            assert point.client.get(point.target().split()[1]).status_code != 503
+    until(lambda: gauge(point.client, "buffered_bytes") == 0)
 
 
-def too_many_connections(door: Door) -> None:
+def too_many_connections(point: EntryPoint) -> None:
     with ExitStack() as stack:
         for _ in range(60):
-            stack.enter_context(connected(door.client)).sendall(b"GET /livez HTTP/1.1\r\nHost: ")
-        with connected(door.client) as wire:
-            wire.sendall(OPENING.encode() if door.is_socket else door.head(CLOSE))
+            stack.enter_context(connected(point.client)).sendall(b"GET /livez HTTP/1.1\r\nHost: ")
+        with connected(point.client) as wire:
+            wire.sendall(OPENING.encode() if point.is_socket else point.head(CLOSE))
             told = rest(wire)
-        assert told.startswith(b"HTTP/1.1 200" if door.limits.reserve else b"HTTP/1.1 503"), told
-    until(lambda: gauge(door.client, "connections") <= 1)
+        assert told.startswith(b"HTTP/1.1 200" if point.limits.reserve else b"HTTP/1.1 503"), told
+    until(lambda: gauge(point.client, "connections") <= 1)
 
 
-def heavy(door: Door) -> None:
+def heavy(point: EntryPoint) -> None:
     """`test_fairness.py` tries it at every entry that may order such work."""
-    assert (door.limits.heavy > 0) == door.takes_pairs
+    assert (point.limits.heavy > 0) == point.takes_pairs
 
 
-def too_many_regions(door: Door) -> None:
-    assert (door.limits.regions > door.limits.regions_of_one > 0) == (door.entry == "shared_memory")
-    if door.entry != "shared_memory":
+def too_many_regions(point: EntryPoint) -> None:
+    assert (point.limits.regions > point.limits.regions_of_one > 0) == (
+        point.entry == "shared_memory"
+    )
+    if point.entry != "shared_memory":
         return
     made = []
-    while (answer := door.client.post("/shared-memory", params={"bytes": 100})).status_code == 201:
+    while (answer := point.client.post("/shared-memory", params={"bytes": 100})).status_code == 201:
         made.append(answer.json()["id"])
-    assert answer.status_code == 503 and 0 < len(made) <= door.limits.regions_of_one
+    assert answer.status_code == 503 and 0 < len(made) <= point.limits.regions_of_one
     for region in made:
-        assert door.client.delete(f"/shared-memory/{region}").status_code == 204
+        assert point.client.delete(f"/shared-memory/{region}").status_code == 204
 
 
-VIOLATIONS: dict[str, Callable[[Door], None]] = {
+VIOLATIONS: dict[str, Callable[[EntryPoint], None]] = {
     "body_bytes": too_large,
     "handshake_s": no_handshake,
     "head_s": slow_head,
@@ -368,13 +370,13 @@ def until_nothing_is_held(client: httpx.Client) -> None:
 @pytest.mark.parametrize("violate", dict.fromkeys(VIOLATIONS.values()))
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_point_keeps_every_limit(
-    services: Callable[[str], Any], entry: Entry, violate: Callable[[Door], None]
+    services: Callable[[str], Any], entry: Entry, violate: Callable[[EntryPoint], None]
 ) -> None:
     limit = next(name for name, violation in VIOLATIONS.items() if violation is violate)
     client, settings = services(limit)
     client.headers["Connection"] = "close"  # an idle connection would make room for others
     until_nothing_is_held(client)  # of the test before
-    violate(Door(entry, client, settings))
+    violate(EntryPoint(entry, client, settings))
     unharmed(client)
 
 

@@ -1,4 +1,4 @@
-"""The doors beside the main one, and the service as its user starts it: without torch."""
+"""The entry points beside the main one, and the service as its user starts it: without torch."""
 
 import os
 import re

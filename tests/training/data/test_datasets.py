@@ -1,4 +1,4 @@
-"""Each benchmark in its published layout, read through the one door; training that checks first."""
+"""Each benchmark in its published layout, opened by one function; training that checks first."""
 
 import glob
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Labelled and unlabelled pairs on disk, each benchmark's layout behind one door."""
+"""Labelled and unlabelled pairs on disk, each benchmark in its layout, opened by one function."""
 
 from .frame import FrameSet as FrameSet
 from .frame import LabelledPair as LabelledPair

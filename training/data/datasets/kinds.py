@@ -1,4 +1,4 @@
-"""How each benchmark lays out its folders, and the one door to all of them."""
+"""How each benchmark lays out its folders, and the one function that opens all of them."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -21,7 +21,7 @@ from .label_files import (
 )
 from .label_maps import CLASS_MAP, LABEL_MAP, read_label_map
 from .layouts import SPLITS, Layout, part_folder, set_name
-from .own_files import PARTS, Place, read_cameras, read_files
+from .own_files import PARTS, FilePattern, read_cameras, read_files
 from .pairs import PairSet, list_images, pair_set
 
 
@@ -39,7 +39,7 @@ def own_set(layout: Layout, root: Path, split: str | None, labels: Path | None) 
     if places is None:
         places = _usual(layout, root, split)
     if found := labels or (None if "label" in places else _masks(layout, folder, root, split)):
-        places = {**places, "label": Place(found, EVERY)}
+        places = {**places, "label": FilePattern(found, EVERY)}
     there = [places[part] for part in PARTS if part in places]
     lists = [list_images(place.folder, place.pattern) for place in there]
     cameras = read_cameras(class_map) if class_map else Cameras()
@@ -67,10 +67,10 @@ def _held_splits(visible: Path, frames: PairSet) -> str | None:
     return f"name the split: {', '.join(sorted(held))}." if held else None
 
 
-def _usual(layout: Layout, root: Path, split: str | None) -> dict[str, Place]:
+def _usual(layout: Layout, root: Path, split: str | None) -> dict[str, FilePattern]:
     return {
-        "visible": Place(_sensor(root, split, layout.visible), EVERY),
-        "infrared": Place(_sensor(root, split, layout.infrared), EVERY),
+        "visible": FilePattern(_sensor(root, split, layout.visible), EVERY),
+        "infrared": FilePattern(_sensor(root, split, layout.infrared), EVERY),
     }
 
 

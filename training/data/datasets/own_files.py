@@ -29,14 +29,14 @@ PARTS = ("visible", "infrared", "label")
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePattern:
     """A folder, and the pattern of the names in it that count."""
 
     folder: Path
     pattern: str
 
 
-def read_files(path: Path, split: str | None) -> Mapping[str, Place] | None:
+def read_files(path: Path, split: str | None) -> Mapping[str, FilePattern] | None:
     """
     The places of each part that a `dataset.toml` names; None if it names none.
 
@@ -62,7 +62,7 @@ def read_cameras(path: Path) -> Cameras:
         raise ValueError(f"{path}: [frames]: {error}") from error
 
 
-def _places(root: Path, stated: Any, split: str | None) -> dict[str, Place]:
+def _places(root: Path, stated: Any, split: str | None) -> dict[str, FilePattern]:
     if not isinstance(stated, dict) or not {"visible", "infrared"} <= stated.keys() <= set(PARTS):
         raise ValueError(f"[files] has visible, infrared and perhaps label, this has {stated!r}")
     places = {part: _place(root, str(text), split) for part, text in stated.items()}
@@ -71,9 +71,9 @@ def _places(root: Path, stated: Any, split: str | None) -> dict[str, Place]:
     return places
 
 
-def _place(root: Path, text: str, split: str | None) -> Place:
+def _place(root: Path, text: str, split: str | None) -> FilePattern:
     if "{split}" in text and split is None:
         raise ValueError(f"{text!r} holds several splits: say which one")
     folder, _, pattern = text.replace("{split}", split or "").rpartition("/")
     check_pattern(pattern)
-    return Place(root / folder, pattern)
+    return FilePattern(root / folder, pattern)

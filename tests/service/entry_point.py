@@ -16,7 +16,7 @@ RAMP = np.tile(np.linspace(20, 220, 64).astype(np.uint8), (64, 1))
 LARGE = np.tile(np.linspace(20, 220, 1400).astype(np.uint8), (1400, 1))
 
 
-class Door:
+class EntryPoint:
     """One entry point of a running service."""
 
     def __init__(self, entry: Entry, client: httpx.Client, settings: Settings) -> None:

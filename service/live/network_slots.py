@@ -13,8 +13,8 @@ IN_WORK = 4  # the same, with those that have left the network and wait for memo
 REMEMBERED = 8  # pairs, the median of which says how long preparing takes
 
 
-class NetworkPlaces:
-    """The places of one rig's pairs at the network and behind it; lives on the event loop."""
+class NetworkSlots:
+    """The slots of one rig's pairs at the network and behind it; lives on the event loop."""
 
     def __init__(self, batcher: Batcher, *, lossless: bool) -> None:
         """`lossless`: no pair is worth less for being old, so none waits to be begun."""
@@ -23,35 +23,35 @@ class NetworkPlaces:
         self.in_work = asyncio.Semaphore(IN_WORK)
         self.prepared_s: deque[float] = deque(maxlen=REMEMBERED)
 
-    async def wait(self) -> "Place":
+    async def wait(self) -> "NetworkSlot":
         """Wait until a pair that is begun now is prepared when the network is free."""
         await self.in_work.acquire()
         await self.at_network.acquire()
         if not self._lossless:
             await self.batcher.nearly_free(median(self.prepared_s) if self.prepared_s else 0.0)
-        return Place(self)
+        return NetworkSlot(self)
 
 
-class Place:
-    """One pair's place."""
+class NetworkSlot:
+    """One pair's slot."""
 
-    def __init__(self, places: NetworkPlaces) -> None:
-        self._places, self._began_s = places, monotonic()
+    def __init__(self, slots: NetworkSlots) -> None:
+        self._slots, self._began_s = slots, monotonic()
         self._computed_s: float | None = None  # from then on
 
     def computed(self) -> None:
         """Leave the network to the next pair; to say so twice is to say it once."""
         if self._computed_s is None:
             self._computed_s = monotonic() - self._began_s
-            self._places.at_network.release()
+            self._slots.at_network.release()
 
     def note(self, times_ms: Mapping[str, float]) -> None:
         """Note how long the pair took until it waited for the network, by its other stages."""
         assert self._computed_s is not None
         later_ms = times_ms.get("queue", 0.0) + times_ms.get("infer", 0.0)
-        self._places.prepared_s.append(max(self._computed_s - later_ms / 1000, 0.0))
+        self._slots.prepared_s.append(max(self._computed_s - later_ms / 1000, 0.0))
 
     def leave(self) -> None:
         """Leave it whole."""
         self.computed()
-        self._places.in_work.release()
+        self._slots.in_work.release()
