@@ -14,6 +14,7 @@ HERE = Path(__file__).parent / "gpu"
 EMULATED = ["-std=c++20", "-D__CUDACC__", f"-I{HERE}", f"-I{SOURCES}", "-Wno-unknown-pragmas"]
 SM_90 = "-D__CUDA_ARCH__=900"  # whose kernels may begin before the one in front ends
 SM_75 = "-D__CUDA_ARCH__=750"  # with shallower products and 64 KiB of shared memory a block
+OS_THREADS = "-DOS_THREADS"  # which sanitizers follow; without, the threads of a block take turns
 
 
 def written_as_gpu_form(folder: Path, name: str) -> Path:

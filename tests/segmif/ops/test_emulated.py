@@ -10,7 +10,7 @@ import torch
 from segmif.ops.hia import EPSILON
 from segmif.ops.native import TYPES, KernelError, Kernels, Shape
 from segmif.ops.native_pixels import PixelKernels
-from tests.segmif.ops.emulation import SM_75, SM_90, built, written_as_gpu_form
+from tests.segmif.ops.emulation import OS_THREADS, SM_75, SM_90, built, written_as_gpu_form
 from tests.segmif.ops.test_native import arguments, assert_as_exact_as_torch
 from tests.segmif.ops.test_native_pixels import assert_pixels_are_plain, scene
 
@@ -141,7 +141,8 @@ def test_threads_neither_race_nor_leave_their_memory(
     attention: Path, pixels: Path, sanitizer: str, optimise: str
 ) -> None:
     stops = "-fno-sanitize-recover=undefined"
-    flags = (SM_90, optimise, f"-fsanitize={sanitizer}", stops, str(PROGRAM), str(pixels))
+    sanitized = (f"-fsanitize={sanitizer}", stops, OS_THREADS)
+    flags = (SM_90, optimise, *sanitized, str(PROGRAM), str(pixels))
     program = built(attention, *flags, library=False)
     done = subprocess.run([program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:4000]

@@ -1,11 +1,9 @@
 // What the kernels use of CUDA, by threads of a CPU: so their GPU form runs here, its barriers and all.
 //
-// One operating-system thread a CUDA thread, one block after the other. A kernel that may begin before the one in front
+// One thread of threads.h a CUDA thread, one block after the other. A kernel that may begin before the one in front
 // ends does so as early as it can: that one runs when it is waited for. Shared memory is as large as the launch asks
 // for and full of garbage, so that a sanitizer and the tests see what a GPU would not tell.
 #pragma once
-#include <pthread.h>
-
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -13,8 +11,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "threads.h"
 
 #define __global__
 #define __device__
@@ -57,17 +56,6 @@ inline const void* first_read_of_last_launch = nullptr;   // of constant memory,
 inline unsigned atomicAdd(unsigned* to, unsigned value) { return std::atomic_ref<unsigned>(*to).fetch_add(value); }
 inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 
-class Barrier {
-public:
-    explicit Barrier(unsigned count) { pthread_barrier_init(&barrier_, nullptr, count); }
-    ~Barrier() { pthread_barrier_destroy(&barrier_); }
-    Barrier(const Barrier&) = delete;
-    void wait() { pthread_barrier_wait(&barrier_); }
-
-private:
-    pthread_barrier_t barrier_;
-};
-
 struct Warp {
     Barrier barrier{32};
     float exchange[32];
@@ -104,6 +92,21 @@ struct Block {
 
 inline thread_local Block* block = nullptr;
 inline thread_local dim3 threadIdx{0}, blockIdx{0}, gridDim{0};
+
+// What these words mean to a thread, kept while others run.
+class Kept {
+public:
+    ~Kept() { block = block_, threadIdx = thread_, blockIdx = place_, gridDim = grid_; }
+
+private:
+    Block* const block_ = block;
+    const dim3 thread_ = threadIdx, place_ = blockIdx, grid_ = gridDim;
+};
+inline void meet(Barrier& barrier) {
+    const Kept own;
+    barrier.wait();
+}
+
 template <class T>
 T __ldg(const T* from) {
     if (sizeof(T) < 8) ++block->narrow_reads;
@@ -114,16 +117,16 @@ inline int last_error = cudaSuccess, allowed = UNASKED;
 
 inline Warp& warp() { return block->warps[threadIdx.x / 32]; }
 inline unsigned lane() { return threadIdx.x % 32; }
-inline void __syncthreads() { block->barrier.wait(); }
+inline void __syncthreads() { meet(block->barrier); }
 inline char* dynamic_shared() { return block->shared; }
 
 // what lane `from` holds
 inline float __shfl_sync(unsigned, float value, unsigned from) {
     float* exchange = warp().exchange;
     exchange[lane()] = value;
-    warp().barrier.wait();
+    meet(warp().barrier);
     const float other = exchange[from];
-    warp().barrier.wait();
+    meet(warp().barrier);
     return other;
 }
 inline float __shfl_xor_sync(unsigned all, float value, unsigned step) {
@@ -183,8 +186,8 @@ inline int refusal_of(dim3 grid, size_t shared_bytes) {
 // Threads do the work of all blocks of a kernel, one block after the other.
 template <class Work>
 void run_blocks(Enqueued& enqueued, dim3 grid, unsigned threads, size_t shared_bytes, Work work) {
+    const Kept own;
     Block shared_by_all{threads, &enqueued};
-    std::vector<std::thread> team;
     const auto each_block = [&] {
         for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
             if (threadIdx.x == 0) {
@@ -198,13 +201,10 @@ void run_blocks(Enqueued& enqueued, dim3 grid, unsigned threads, size_t shared_b
             if (threadIdx.x == 0) std::free(block->shared);
         }
     };
-    for (unsigned rank = 0; rank < threads; ++rank) {
-        team.emplace_back([&, rank] {
-            threadIdx = dim3(rank), gridDim = grid, block = &shared_by_all;
-            each_block();
-        });
-    }
-    for (std::thread& thread : team) thread.join();
+    run_threads(threads, [&](unsigned rank) {
+        threadIdx = dim3(rank), gridDim = grid, block = &shared_by_all;
+        each_block();
+    });
     narrow_reads_of_last_launch = shared_by_all.narrow_reads.load();
     first_read_of_last_launch = shared_by_all.first_read;
 }

@@ -25,7 +25,7 @@ void mma(Accumulators d, const unsigned (&a)[DEPTH / 4], const unsigned (&b)[DEP
         left[row][column] = half_of(a, i);
     }
     for (unsigned i = 0; i < DEPTH / 4; ++i) right[2 * place + i % 2 + (i < 2 ? 0 : 8)][group] = half_of(b, i);
-    warp().barrier.wait();
+    meet(warp().barrier);
     float sums[4];
     for (unsigned i = 0; i < 4; ++i) {
         const unsigned row = i < 2 ? group : group + 8, column = 2 * place + i % 2;
@@ -33,7 +33,7 @@ void mma(Accumulators d, const unsigned (&a)[DEPTH / 4], const unsigned (&b)[DEP
         for (unsigned k = 0; k < DEPTH; ++k) sums[i] += left[row][k] * right[k][column];
     }
     d.c0 = sums[0], d.c1 = sums[1], d.c2 = sums[2], d.c3 = sums[3];
-    warp().barrier.wait();
+    meet(warp().barrier);
 }
 
 constexpr auto mma_sync_aligned_m16n8k16_row_col_f32_f16_f16_f32 = mma<16>;
