@@ -8,6 +8,7 @@ then refined by Gauss-Newton steps.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar, cast
@@ -139,7 +140,8 @@ def refine(visible: Grey, infrared: Grey) -> Refinement:
     starts = _grid(_rows(visible, COARSE_ROWS), _rows(infrared, COARSE_ROWS))
     fine = _rows(visible, FINE_ROWS), _rows(infrared, FINE_ROWS)
     ratio = fine[0].shape[0] / _rows(visible, COARSE_ROWS).shape[0]
-    found = [_refine_start(_scaled(start, ratio), *fine) for start in starts]
+    levels = [_level(*fine, blur) for blur in STEP_BLURS]
+    found = [_refine_start(_scaled(start, ratio), levels) for start in starts]
     prominence, best = max(found, key=lambda one: one[0])
     A = _scaled(best, visible.shape[0] / fine[0].shape[0])
     confidence = float(1 / (1 + np.exp((CONFIDENT - prominence) / DOUBT)))
@@ -200,49 +202,82 @@ def _grid(visible: Grey, infrared: Grey) -> list[Floats]:
     return [A for _, A in found[:STARTS]]
 
 
-def _refine_start(A: Floats, visible: Grey, infrared: Grey) -> tuple[float, Floats]:
+@dataclass(frozen=True)
+class _Level:
+    """Edges of both frames at one blur, for all starts."""
+
+    target: Field  # (H, W, 2) of visible
+    field: Field  # (H, W, 2) of infrared
+    slopes: Field  # (H, W, 4) of `field` along x, then along y
+
+
+def _level(visible: Grey, infrared: Grey, blur: float) -> _Level:
+    field = edges(infrared, blur, seen_mask(infrared))
+    slopes = np.concatenate([_slope(field, dx, 1 - dx) for dx in (1, 0)], axis=-1)
+    return _Level(edges(visible, blur), field, slopes)
+
+
+def _refine_start(A: Floats, levels: Sequence[_Level]) -> tuple[float, Floats]:
     """The prominence of the map that a start converges to, and the map."""
-    for blur in STEP_BLURS:
-        A = _gauss_newton(A, visible, infrared, blur)
-    return _prominence(A, visible, infrared), A
+    for level in levels:
+        A = _gauss_newton(A, level)
+    return _prominence(A, levels[-1]), A
 
 
-def _prominence(A: Floats, visible: Grey, infrared: Grey) -> float:
+def _prominence(A: Floats, level: _Level) -> float:
     """
     Agreement under a map less the mean over all its shifts, in standard deviations.
 
     Frames of different scenes have a best map too, but it is hardly better than others.
     """
-    reach = round(SHIFT * visible.shape[1])
-    target = edges(visible, STEP_BLURS[-1])
-    field = _warp(edges(infrared, STEP_BLURS[-1], seen_mask(infrared)), A)
+    reach = round(SHIFT * level.target.shape[1])
+    field = _warp(level.field, A)
     inner = np.ascontiguousarray(field[reach:-reach, reach:-reach])
-    surface = cv2.matchTemplate(target, inner, cv2.TM_CCORR)
+    surface = cv2.matchTemplate(level.target, inner, cv2.TM_CCORR)
     centre = float(surface[reach, reach])
     return (centre - float(surface.mean())) / (float(surface.std()) + 1e-6)
 
 
-def _gauss_newton(A: Floats, visible: Grey, infrared: Grey, blur: float) -> Floats:
+def _gauss_newton(A: Floats, level: _Level) -> Floats:
     """Gauss-Newton on the difference of both edge fields, over the affine map's six numbers."""
-    target = edges(visible, blur)
-    field = edges(infrared, blur, seen_mask(infrared))
-    slopes = [_slope(field, dx, 1 - dx) for dx in (1, 0)]
-    height, width = visible.shape
+    height, width = level.target.shape[:2]
     y, x = np.indices((height, width), np.float32)
-    basis = np.stack([x - width / 2, y - height / 2, np.full_like(x, width / 4)], axis=-1)
+    basis = np.stack([x - width / 2, y - height / 2, np.full_like(x, width / 4)]).reshape(3, -1)
+    products = np.stack([basis[i] * basis[j] for i, j in zip(*np.triu_indices(3), strict=True)])
     for _ in range(STEPS):
-        moved = _warp(field, A)
-        gx, gy = (_warp(slope, A) for slope in slopes)
-        inside = (np.abs(moved).sum(-1) > 1e-4)[..., None]
-        rest = (target - moved) * inside
-        J = np.concatenate([slope[..., None] * basis[:, :, None] for slope in (gx, gy)], -1)
-        J = (J * inside[..., None]).reshape(-1, 6)
-        H = (J.T @ J).astype(np.float64)
-        step = np.linalg.solve(H + (1e-3 * np.trace(H) / 6 + 1e-6) * np.eye(6), J.T @ rest.ravel())
+        moved, slopes = _warp(level.field, A), _warp(level.slopes, A)
+        slopes *= (np.abs(moved[..., 0]) + np.abs(moved[..., 1]) > 1e-4)[..., None]
+        H, g = _normal_equations(slopes, level.target - moved, basis, products)
+        step = np.linalg.solve(H + (1e-3 * np.trace(H) / 6 + 1e-6) * np.eye(6), g)
         A = A + _from_middle(step.reshape(2, 3), width, height)
         if np.abs(step).max() * width < 1e-2:
             break
     return A
+
+
+def _normal_equations(
+    slopes: Field, rest: Field, basis: Field, products: Field
+) -> tuple[Floats, Floats]:
+    """
+    J^T J (6, 6) and J^T rest (6,) without J, whose row at a pixel is slope times `basis` there.
+
+    Takes slopes (H, W, 4) along x and y, residuals (H, W, 2), the basis (3, H W) and the products
+    (6, H W) of any two of its rows.
+    """
+    gx, gy = slopes[..., :2], slopes[..., 2:]
+    squares = [_dot(a, b) for a, b in ((gx, gx), (gx, gy), (gy, gy))]
+    sums = products @ np.stack(squares, axis=1)  # (6, 3)
+    blocks = np.empty((3, 3, 3))
+    rows, columns = np.triu_indices(3)
+    blocks[:, rows, columns] = blocks[:, columns, rows] = sums.T
+    xx, xy, yy = blocks
+    g = basis @ np.stack([_dot(slope, rest) for slope in (gx, gy)], axis=1)  # (3, 2)
+    return np.block([[xx, xy], [xy, yy]]), g.T.ravel().astype(np.float64)
+
+
+def _dot(a: Field, b: Field) -> Field:
+    """Products (H W,) of vectors (H, W, 2); numpy's own sum over an axis of two is slow."""
+    return cast(Field, (a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]).ravel())
 
 
 def _slope(field: Field, dx: int, dy: int) -> Field:
