@@ -102,6 +102,8 @@ def test_two_cameras_become_pictures_numbers_and_counters(
 ) -> None:
     flags = "--visible", VISIBLE, "--infrared", INFRARED, "--name", "front"
     with running(stand_in_weights, tmp_path / "log", *flags) as (process, client):
+        wait_until(lambda: done(client, "front"), process)
+        (early,) = client.get("/live").json()["rigs"]
         wait_until(lambda: done(client, "front") > 20, process)
         with connect(socket_url(client, "front")) as socket:
             seen = [ask(socket) for _ in range(5)]
@@ -123,7 +125,9 @@ def test_two_cameras_become_pictures_numbers_and_counters(
     assert [set(each) for each in (fused, both)] == [{"fused"}, {"fused", "mask"}]
     assert again["shape"] == again["view"] == [64, 96]
     assert state["sources"]["visible"]["state"] == "connected"
-    assert state["sources"]["infrared"]["unpaired"] <= 1
+    # Cameras do not begin at one time, and skip frames on a busy machine: no partner comes then.
+    begun, missed = early["sources"]["infrared"]["unpaired"], state["sources"]["visible"]["dropped"]
+    assert state["sources"]["infrared"]["unpaired"] <= begun + missed + 1
     assert 'segmif_live_pairs_total{outcome="ok",rig="front"}' in metrics
     assert process.returncode == -signal.SIGTERM  # drained; the signal is raised again
 
