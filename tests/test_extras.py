@@ -51,7 +51,7 @@ def test_scenes_are_rendered_and_described_in_the_base_install(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     done = in_base_install("training", "describe", "--kind", "folder", "--folder", tmp_path)
-    assert "2 complete moments of 2" in done.stdout, done.stderr
+    assert "2 complete pairs of 2" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

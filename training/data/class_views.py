@@ -14,7 +14,7 @@ from .datasets.views import View
 
 @dataclass(frozen=True)
 class OfClasses(View):
-    """Moments of another set whose labels have the ids of other classes."""
+    """Pairs of another set whose labels have the ids of other classes."""
 
     classes: Taxonomy | None = None
 

@@ -45,7 +45,7 @@ def as_text(found: Survey) -> str:
     counts = ", ".join(f"{count} {part}" for part, count in found.counts.items())
     lights = ", ".join(f"{count} {light}" for light, count in sorted(found.lights.items()))
     lines = [
-        f"{found.name}: {found.complete} complete moments of {len(found.moments)} ({counts})",
+        f"{found.name}: {found.complete} complete pairs of {len(found.pairs)} ({counts})",
         *(f"{part:9} {_tally(sizes)}{_depths(found, part)}" for part, sizes in found.sizes.items()),
         f"light     {lights}",
         f"alignment {alignment(found)}",
@@ -64,13 +64,13 @@ def as_json(found: Survey) -> dict[str, Any]:
     return {
         "name": found.name,
         "taxonomy": found.taxonomy.name if found.taxonomy else None,
-        "moments": len(found.moments),
+        "pairs": len(found.pairs),
         "complete": found.complete,
         "counts": found.counts,
         "sizes": found.sizes,
         "light": found.lights,
         "missing": found.missing,
-        "broken": {m.name: list(m.broken.values()) for m in found.moments if m.broken},
+        "broken": {m.name: list(m.broken.values()) for m in found.pairs if m.broken},
         "unequal": {m.name: m.sizes for m in found.uneven},
         "unknown_codes": [
             {"code": code, "pixels": pixels, "files": files}
@@ -100,7 +100,7 @@ def alignment(found: Survey) -> str:
     """One line on how far the sensors are apart, by light if that is known."""
     if not len(found.shifts):
         return "no pair of one size to compare"
-    pairs = [(m.light or UNKNOWN, m.shift) for m in found.moments if m.shift is not None]
+    pairs = [(m.light or UNKNOWN, m.shift) for m in found.pairs if m.shift is not None]
     known = Counter(light for light, _ in pairs)
     far = Counter(light for light, shift in pairs if shift > FAR)
     beyond = ", ".join(f"{far[light]} of {known[light]} ({light})" for light in sorted(known))

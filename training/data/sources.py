@@ -25,7 +25,7 @@ class Source:
     split: str | None = None
     labels: str | None = None  # folder of other labels, under --data
     share: float | None = None  # of the crops that are of this set; None: the rest, evenly by frame
-    names: tuple[str, ...] = ("*",)  # patterns of the moments to take: one drive of several
+    names: tuple[str, ...] = ("*",)  # patterns of the pairs to take: one drive of several
 
     def __post_init__(self) -> None:
         if self.kind not in (*KINDS, *PARTIAL):
@@ -103,7 +103,7 @@ def training_sets(config: SourcesConfig, root: Path) -> list[FrameSet]:
 
 
 def open_source(source: Source, root: Path) -> FrameSet:
-    """The moments that a config names; raises what `open_set` and `only` raise."""
+    """The pairs that a config names; raises what `open_set` and `only` raise."""
     if source.kind in PARTIAL:
         return only(partial_set(source.kind, root / source.folder), source.names)
     labels = root / source.labels if source.labels else None

@@ -31,8 +31,8 @@ Image = NDArray[np.uint8]
 
 
 @dataclass
-class Moment:
-    """What the files of one moment are like."""
+class PairFacts:
+    """What the files of one pair are like."""
 
     name: str
     light: Light | None
@@ -52,29 +52,29 @@ class Survey:
     name: str
     taxonomy: Taxonomy | None
     counts: dict[str, int]  # files by part
-    missing: dict[str, list[str]]  # the parts that an incomplete moment lacks
-    moments: tuple[Moment, ...]
+    missing: dict[str, list[str]]  # the parts that an incomplete pair lacks
+    pairs: tuple[PairFacts, ...]
     notes: tuple[str, ...]
-    naming: str | None = None  # what would pair the moments that lack a part
+    naming: str | None = None  # what would complete the pairs that lack a part
     obstacles: tuple[str, ...] = ()  # sentences on what keeps it from being read as it lies
 
     @property
     def complete(self) -> int:
-        """Moments of which every part can be read."""
-        return sum(not (m.broken or m.name in self.missing) for m in self.moments)
+        """Pairs of which every part can be read."""
+        return sum(not (m.broken or m.name in self.missing) for m in self.pairs)
 
     @property
     def sizes(self) -> dict[str, Counter[str]]:
         """How many frames have which size, by part."""
         return {
-            part: Counter(m.sizes[part] for m in self.moments if part in m.sizes)
+            part: Counter(m.sizes[part] for m in self.pairs if part in m.sizes)
             for part in self.counts
         }
 
     @property
-    def uneven(self) -> list[Moment]:
-        """Moments whose parts differ in size."""
-        return [m for m in self.moments if len(set(m.sizes.values())) > 1]
+    def uneven(self) -> list[PairFacts]:
+        """Pairs whose parts differ in size."""
+        return [m for m in self.pairs if len(set(m.sizes.values())) > 1]
 
     @property
     def depths(self) -> dict[str, Counter[int]]:
@@ -83,15 +83,15 @@ class Survey:
 
     @property
     def files(self) -> list[Files]:
-        """The facts of the frame files of each moment."""
-        return [m.files for m in self.moments]
+        """The facts of the frame files of each pair."""
+        return [m.files for m in self.pairs]
 
     @property
     def labels(self) -> LabelFacts | None:
         """The pixels of all labels; None if nothing is labelled."""
         if self.taxonomy is None:
             return None
-        counts = [m.pixels for m in self.moments if m.pixels is not None]
+        counts = [m.pixels for m in self.pairs if m.pixels is not None]
         pixels = np.array([np.zeros(256, np.int64), *counts], np.int64)
         return LabelFacts(
             self.taxonomy, pixels.sum(0), sum(count for count, _ in self.unknown.values())
@@ -100,21 +100,19 @@ class Survey:
     @property
     def unknown(self) -> dict[Code, tuple[int, int]]:
         """Codes outside the classes: pixels, and files that hold them."""
-        return _codes(self.moments)
+        return _codes(self.pairs)
 
     @property
     def lights(self) -> Counter[str]:
-        """Moments by day, by night, and of unknown light."""
-        return Counter(m.light or UNKNOWN for m in self.moments)
+        """Pairs by day, by night, and of unknown light."""
+        return Counter(m.light or UNKNOWN for m in self.pairs)
 
     @property
     def classes(self) -> dict[str, tuple[float, int]]:
         """Share of the labelled pixels (0..1) and number of frames that show it, by class."""
         if self.taxonomy is None:
             return {}
-        counts = [
-            m.pixels[: len(self.taxonomy.names)] for m in self.moments if m.pixels is not None
-        ]
+        counts = [m.pixels[: len(self.taxonomy.names)] for m in self.pairs if m.pixels is not None]
         if not counts:
             return dict.fromkeys(self.taxonomy.names, (0.0, 0))
         table = np.array(counts, np.int64)
@@ -133,13 +131,13 @@ class Survey:
     @property
     def shifts(self) -> NDArray[np.float64]:
         """[px] between the sensors, of each pair that can be compared."""
-        return np.array([m.shift for m in self.moments if m.shift is not None])
+        return np.array([m.shift for m in self.pairs if m.shift is not None])
 
     @property
-    def far(self) -> list[Moment]:
-        """Moments whose sensors seem to be more than FAR apart, the worst first."""
-        apart = [(m.shift, m) for m in self.moments if m.shift is not None and m.shift > FAR]
-        return [moment for _, moment in sorted(apart, key=lambda pair: -pair[0])]
+    def far(self) -> list[PairFacts]:
+        """Pairs whose sensors seem to be more than FAR apart, the worst first."""
+        apart = [(m.shift, m) for m in self.pairs if m.shift is not None and m.shift > FAR]
+        return [facts for _, facts in sorted(apart, key=lambda each: -each[0])]
 
     @property
     def to_fix(self) -> list[str]:
@@ -147,18 +145,14 @@ class Survey:
         lacking = [f"{name} ({', '.join(parts)})" for name, parts in self.missing.items()]
         uneven = [f"{m.name} ({_sizes(m)})" for m in self.uneven]
         nothing = (
-            []
-            if self.moments or self.obstacles
-            else ["There are no frames; is it the right folder?"]
+            [] if self.pairs or self.obstacles else ["There are no frames; is it the right folder?"]
         )
         return [
             *nothing,
             *self.obstacles,
-            *_sentence(
-                "Moments that lack a part", lacking, self.naming or "Get it, or remove them"
-            ),
+            *_sentence("Pairs that lack a part", lacking, self.naming or "Get it, or remove them"),
             *self._unread(),
-            *_sentence("Moments whose parts differ in size", uneven, "Bring them to one view"),
+            *_sentence("Pairs whose parts differ in size", uneven, "Bring them to one view"),
             *self._mislabelled(),
         ]
 
@@ -177,7 +171,7 @@ class Survey:
 
     def _unread(self) -> list[str]:
         bitmaps, damaged = [], []
-        for path, why in (case for m in self.moments for case in m.broken.items()):
+        for path, why in (case for m in self.pairs for case in m.broken.items()):
             if path.suffix.lower() == BITMAP:
                 bitmaps.append(f"{path.parent.name}/{path.name}")
             else:
@@ -195,13 +189,13 @@ class Survey:
         of = self.counts.get("label", 0)
         strange = [
             f"{code} ({pixels} pixels in {files} of {of} labels)"
-            for code, (pixels, files) in _codes(m for m in self.moments if not m.painted).items()
+            for code, (pixels, files) in _codes(m for m in self.pairs if not m.painted).items()
         ]
         return [
             *_sentence(
                 "Labels in the colours of the paper's figures, which are not those of its label "
                 "files",
-                [m.name for m in self.moments if m.painted],
+                [m.name for m in self.pairs if m.painted],
                 "Take the label files as published",
             ),
             *_sentence(
@@ -223,78 +217,78 @@ class Survey:
 def survey(frames: PairSet) -> Survey:
     """Looks at every file of a set."""
     with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
-        looks = readers.map(partial(_look, frames), frames.moments)
-        total = len(frames.moments)
-        moments = tuple(tqdm(looks, total=total, desc=frames.name, unit="pair"))
+        looks = readers.map(partial(_look, frames), frames.expected)
+        total = len(frames.expected)
+        pairs = tuple(tqdm(looks, total=total, desc=frames.name, unit="pair"))
     return Survey(
         frames.name,
         frames.taxonomy,
         {part: len(files) for part, files in frames.parts.items()},
         frames.missing,
-        moments,
-        (*frames.notes, *frames.assumptions, *_size_note(frames.published, moments)),
+        pairs,
+        (*frames.notes, *frames.assumptions, *_size_note(frames.published, pairs)),
         frames.naming,
         frames.obstacles,
     )
 
 
-def _look(frames: PairSet, name: str) -> Moment:
-    moment = Moment(name, light(name))
+def _look(frames: PairSet, name: str) -> PairFacts:
+    facts = PairFacts(name, light(name))
 
     def read(part: str, of: Callable[[str], tuple[Image, FileFacts]]) -> Callable[[str], Image]:
         def noting(name: str) -> Image:
-            image, moment.files[part] = of(name)
+            image, facts.files[part] = of(name)
             return image
 
         return noting
 
-    visible = _try(read("visible", frames.visible_of), moment, "visible", frames)
-    infrared = _try(read("infrared", frames.infrared_of), moment, "infrared", frames)
+    visible = _try(read("visible", frames.visible_of), facts, "visible", frames)
+    infrared = _try(read("infrared", frames.infrared_of), facts, "infrared", frames)
     if visible is not None and infrared is not None and visible.shape[:2] == infrared.shape:
-        moment.shift = shift(visible, infrared)
+        facts.shift = shift(visible, infrared)
 
     def read_label(name: str) -> Image | None:
-        labels, moment.unknown = frames.read_labels(name)
-        moment.painted = frames.class_codes is not None and frames.class_codes.are_figures(
-            moment.unknown
+        labels, facts.unknown = frames.read_labels(name)
+        facts.painted = frames.class_codes is not None and frames.class_codes.are_figures(
+            facts.unknown
         )
         return labels
 
-    labels = _try(read_label, moment, "label", frames)
+    labels = _try(read_label, facts, "label", frames)
     if labels is not None:
-        moment.pixels = np.bincount(labels.ravel(), minlength=256)
-    return moment
+        facts.pixels = np.bincount(labels.ravel(), minlength=256)
+    return facts
 
 
 def _try(
-    read: Callable[[str], Image | None], moment: Moment, part: str, frames: PairSet
+    read: Callable[[str], Image | None], facts: PairFacts, part: str, frames: PairSet
 ) -> Image | None:
-    """A part of a moment; None, and a note in the moment, if it cannot be read."""
-    if moment.name not in frames.parts.get(part, {}):
+    """A part of a pair; None, and a note in the facts, if it cannot be read."""
+    if facts.name not in frames.parts.get(part, {}):
         return None
     try:
-        image = read(moment.name)
+        image = read(facts.name)
     except (OSError, ValueError) as error:
-        moment.broken[frames.parts[part][moment.name]] = str(error)
+        facts.broken[frames.parts[part][facts.name]] = str(error)
         return None
     if image is not None:
-        moment.sizes[part] = size(image)
+        facts.sizes[part] = size(image)
     return image
 
 
-def _codes(moments: Iterable[Moment]) -> dict[Code, tuple[int, int]]:
+def _codes(pairs: Iterable[PairFacts]) -> dict[Code, tuple[int, int]]:
     """Codes outside the classes, the most frequent first: pixels, and files that hold them."""
     pixels: Counter[Code] = Counter()
     files: Counter[Code] = Counter()
-    for moment in moments:
-        pixels.update(moment.unknown)
-        files.update(moment.unknown.keys())
+    for facts in pairs:
+        pixels.update(facts.unknown)
+        files.update(facts.unknown.keys())
     return {code: (count, files[code]) for code, count in pixels.most_common()}
 
 
-def _size_note(published: Published | None, moments: Sequence[Moment]) -> list[str]:
+def _size_note(published: Published | None, pairs: Sequence[PairFacts]) -> list[str]:
     """A sentence if images are not of the size that was published."""
-    sizes = Counter(found for m in moments for found in m.sizes.values())
+    sizes = Counter(found for m in pairs for found in m.sizes.values())
     other = [
         (found, n) for found, n in sizes.most_common() if published and found != published.size
     ]
@@ -307,8 +301,8 @@ def _size_note(published: Published | None, moments: Sequence[Moment]) -> list[s
     ]
 
 
-def _sizes(moment: Moment) -> str:
-    return ", ".join(f"{part} {found}" for part, found in moment.sizes.items())
+def _sizes(facts: PairFacts) -> str:
+    return ", ".join(f"{part} {found}" for part, found in facts.sizes.items())
 
 
 def _sentence(what: str, cases: list[str], advice: str) -> list[str]:

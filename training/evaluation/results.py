@@ -35,7 +35,7 @@ class People:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one moment gave; empty if a thing was not measured."""
+    """What one pair gave; empty if a thing was not measured."""
 
     name: str
     light: Light | None

@@ -138,9 +138,9 @@ def _opened(root: Path, split: str | None) -> PairSet:
     lone = [name for name, parts in frames.missing.items() if set(parts) - {"label"}]
     if lone:
         raise ValueError(
-            f"{frames.name}: {len(lone)} moments lack a frame ({listed(lone)}): get or remove them"
+            f"{frames.name}: {len(lone)} pairs lack a frame ({listed(lone)}): get or remove them"
         )
-    if not frames.moments:
+    if not frames.expected:
         raise ValueError(f"{shown(root)} holds no pairs")
     return frames
 
@@ -159,7 +159,7 @@ def _network(weights: Path | None) -> Network | None:
 
 
 class _Exporter:
-    """Reads the moments one by one, and counts what becomes of them."""
+    """Reads the pairs one by one, and counts what becomes of them."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class _Exporter:
         labeller: Proposals | None,
         args: argparse.Namespace,
     ) -> None:
-        self.names = frames.moments
+        self.names = frames.expected
         self._frames, self._classes, self._network = frames, classes, network
         self._labeller = labeller
         self._view: str = args.view
@@ -179,7 +179,7 @@ class _Exporter:
         self._to_ours = ids_by_name(network.classes, classes) if network else None
 
     def images(self) -> Iterator[ExportedImage]:
-        """All moments; ValueError for unequal sizes and for names that no file format takes."""
+        """All pairs; ValueError for unequal sizes and for names that no file format takes."""
         for name in self.names:
             if not name.isprintable():
                 raise ValueError(f"the name {shown(name)!r} has characters that tools refuse")
@@ -220,7 +220,7 @@ class _Exporter:
         )
 
     def _labels(self, name: str) -> Labels | None:
-        """The labels of a moment; None if it has none, or if all of it is not labelled."""
+        """The labels of a pair; None if it has none, or if all of it is not labelled."""
         if self._frames.labels is None or name not in self._frames.labels:
             return None
         labels, unknown = self._frames.read_labels(name)
@@ -233,7 +233,7 @@ class _Exporter:
     def _begun(
         self, name: str, visible: NDArray[np.uint8], found: Prediction | None
     ) -> tuple[Labels | None, str]:
-        """Labels to begin with, of a moment that has none, and whose they are."""
+        """Labels to begin with, of a pair that has none, and whose they are."""
         proposed = self._labeller.labels(name, visible) if self._labeller else None
         if found is None or self._to_ours is None:
             return proposed, "unlabelled" if proposed is None else "proposed"

@@ -154,22 +154,22 @@ def _check_renaming(renamed: Mapping[str, str], names: Sequence[str]) -> None:
 
 @dataclass
 class _Import:
-    """Turns images of a tool into labels of moments, and counts."""
+    """Turns images of a tool into labels of pairs, and counts."""
 
     pairs: PairSet
     taxonomy: Taxonomy
     renamed: Mapping[str, str]
     empty: bool  # an image without a shape shows nothing but background
-    labelled: list[str] = field(default_factory=list)  # moments
-    unlabelled: list[str] = field(default_factory=list)  # moments whose image has no shape
+    labelled: list[str] = field(default_factory=list)  # pairs
+    unlabelled: list[str] = field(default_factory=list)  # pairs whose image has no shape
     pixels: Counter[int] = field(default_factory=Counter)  # by id
     overlapping: int = 0
     boxed: int = 0
     without_pixels: int = 0  # shapes
 
     def __post_init__(self) -> None:
-        self._moments = {_folded(name): name for name in self.pairs.names}
-        if len(self._moments) < len(self.pairs.names):
+        self._names = {_folded(name): name for name in self.pairs.names}
+        if len(self._names) < len(self.pairs.names):
             raise ValueError(
                 "two pairs have names that differ in case or accents alone: rename one"
             )
@@ -185,21 +185,21 @@ class _Import:
             self._ids = dict.fromkeys(BACKGROUNDS, background) | self._ids
 
     def files(self, images: Iterable[AnnotatedImage]) -> Iterator[tuple[str, bytes]]:
-        """The moment and the label file of each labelled image; ValueError as `_moment`."""
+        """The pair and the label file of each labelled image; ValueError as `_pair_of`."""
         seen: dict[str, str] = {}
         for image in tqdm(images, desc="import", unit="image"):
-            moment = self._moment(image.name)
-            if moment in seen:
+            pair = self._pair_of(image.name)
+            if pair in seen:
                 raise ValueError(
-                    f"the images {seen[moment]} and {image.name} are of one moment, {moment}"
+                    f"the images {seen[pair]} and {image.name} are of one pair, {pair}"
                 )
-            seen[moment] = image.name
-            self._check_size(image, moment)
+            seen[pair] = image.name
+            self._check_size(image, pair)
             if not image.shapes and not self.empty:
-                self.unlabelled.append(moment)
+                self.unlabelled.append(pair)
                 continue
-            self.labelled.append(moment)
-            yield moment, self._painted(image)
+            self.labelled.append(pair)
+            yield pair, self._painted(image)
         if not self.labelled:
             raise ValueError(
                 f"no image has a shape ({len(self.unlabelled)} have none): is it the right export?"
@@ -238,13 +238,13 @@ class _Import:
         lines += [f"left out: {count} times {kind}" for kind, count in left_out.items()]
         return lines
 
-    def _moment(self, name: str) -> str:
-        """The moment of an image of the tool; ValueError if there is none."""
+    def _pair_of(self, name: str) -> str:
+        """The pair of an image of the tool; ValueError if there is none."""
         base = PurePosixPath(name.replace("\\", "/")).name
         stem = base[: base.rindex(".")] if PurePosixPath(base).suffix.lower() in SUFFIXES else base
         for candidate in (base, stem):
-            if moment := self._moments.get(_folded(candidate)):
-                return moment
+            if pair := self._names.get(_folded(candidate)):
+                return pair
         alike = get_close_matches(stem, self.pairs.names, 1)
         hint = f"; {alike[0]} is the most like it" if alike else ""
         raise ValueError(
@@ -252,12 +252,12 @@ class _Import:
             f"{self.pairs.name} ({listed(self.pairs.names)}){hint}"
         )
 
-    def _check_size(self, image: AnnotatedImage, moment: str) -> None:
-        height, width = self.pairs.visible_of(moment)[0].shape[:2]
+    def _check_size(self, image: AnnotatedImage, pair: str) -> None:
+        height, width = self.pairs.visible_of(pair)[0].shape[:2]
         if (image.width, image.height) != (width, height):
             raise ValueError(
                 f"{shown(image.name)} is labelled at {image.width}x{image.height}, the frame "
-                f"{moment} is {width}x{height}: label frames at their own size"
+                f"{pair} is {width}x{height}: label frames at their own size"
             )
 
     def _painted(self, image: AnnotatedImage) -> bytes:
@@ -289,13 +289,13 @@ class _Import:
 def _label_in_place(work: _Import, labels: Labels, root: Path) -> None:
     """Put `label/` beside the frames; what nobody labelled is 255 everywhere."""
     with staged_folder(root / "label") as folder:
-        for moment, data in work.files(labels.images()):
-            write_bytes(folder / f"{moment}.png", data, wait_for_disk=False)
-        for moment in sorted(set(work.pairs.names) - set(work.labelled)):
-            height, width = work.pairs.visible_of(moment)[0].shape[:2]
+        for pair, data in work.files(labels.images()):
+            write_bytes(folder / f"{pair}.png", data, wait_for_disk=False)
+        for pair in sorted(set(work.pairs.names) - set(work.labelled)):
+            height, width = work.pairs.visible_of(pair)[0].shape[:2]
             nothing = np.full((height, width), IGNORE, np.uint8)
             data = encode_indexed_png(nothing, work.taxonomy.palette, 6)
-            write_bytes(folder / f"{moment}.png", data, wait_for_disk=False)
+            write_bytes(folder / f"{pair}.png", data, wait_for_disk=False)
         # before the labels: classes without labels mislead nobody, labels without classes do
         if (text := with_classes(root / CLASS_MAP, work.taxonomy)) is not None:
             write_text(root / CLASS_MAP, text)
@@ -308,11 +308,11 @@ def _copy_labelled(
     with staged_folder(root) as folder:
         for part in ("visible", "infrared", "label"):
             (folder / part).mkdir()
-        for moment, data in work.files(labels.images()):
-            write_bytes(folder / "label" / f"{moment}.png", data, wait_for_disk=False)
+        for pair, data in work.files(labels.images()):
+            write_bytes(folder / "label" / f"{pair}.png", data, wait_for_disk=False)
             for part, files in (("visible", work.pairs.visible), ("infrared", work.pairs.infrared)):
-                path = files[moment]
-                copy = folder / part / f"{moment}{path.suffix}"
+                path = files[pair]
+                copy = folder / part / f"{pair}{path.suffix}"
                 write_bytes(copy, read_frame(path), wait_for_disk=False)
         write_text(folder / CLASS_MAP, class_file(work.taxonomy, cameras))
 

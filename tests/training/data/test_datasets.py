@@ -28,7 +28,7 @@ NAMES = ("00001D", "00002N")
 Image = NDArray[np.uint8]
 
 
-def moment(name: str, classes: int = 5) -> tuple[Image, Image, Image]:
+def frames_of(name: str, classes: int = 5) -> tuple[Image, Image, Image]:
     """Visible, infrared and labels that are told apart from those of other names."""
     random = np.random.default_rng(list(name.encode()))
     visible = random.integers(0, 256, (*SIZE, 3), np.uint8)
@@ -38,7 +38,7 @@ def moment(name: str, classes: int = 5) -> tuple[Image, Image, Image]:
 
 def write_parts(folder: Path, visible: str, infrared: str, label: str | None) -> None:
     for name in NAMES:
-        for part, image in zip((visible, infrared, label), moment(name), strict=True):
+        for part, image in zip((visible, infrared, label), frames_of(name), strict=True):
             if part:
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 write_png(folder / part / f"{name}.png", image)
@@ -48,7 +48,7 @@ def write_mfnet(root: Path) -> None:
     for part in ("images", "labels"):
         (root / part).mkdir(parents=True)
     for name in NAMES:
-        visible, infrared, labels = moment(name)
+        visible, infrared, labels = frames_of(name)
         rgba = np.dstack((visible[..., ::-1], infrared))  # as OpenCV takes it: BGR, alpha
         write_bytes(root / f"images/{name}.png", cv2.imencode(".png", rgba)[1].tobytes())
         write_png(root / f"labels/{name}.png", labels)
@@ -82,7 +82,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.kind}-{layout.split}")
-def test_each_layout_gives_its_moments(layout: Published, tmp_path: Path) -> None:
+def test_each_layout_gives_its_pairs(layout: Published, tmp_path: Path) -> None:
     root = tmp_path / "SET"
     layout.write(root)
     frames: FrameSet = open_set(layout.kind, root, layout.split)
@@ -92,7 +92,7 @@ def test_each_layout_gives_its_moments(layout: Published, tmp_path: Path) -> Non
     for index, (name, light) in enumerate(zip(NAMES, ("day", "night"), strict=True)):
         read = frames.read(index)
         for ours, written in zip(
-            (read.visible, read.infrared, read.labels), moment(name), strict=True
+            (read.visible, read.infrared, read.labels), frames_of(name), strict=True
         ):
             np.testing.assert_array_equal(ours, written)
         assert (read.name, read.light) == (name, light)
@@ -107,8 +107,8 @@ def test_pairs_have_many_folder_names_and_suffixes(
 ) -> None:
     for part in (visible, infrared, "crop_HR_visible"):
         (tmp_path / part).mkdir()
-    write_bytes(tmp_path / visible / "FLIR_7.jpg", encode_jpeg(moment("a")[0]))
-    write_png(tmp_path / infrared / "FLIR_7.png", moment("a")[1])
+    write_bytes(tmp_path / visible / "FLIR_7.jpg", encode_jpeg(frames_of("a")[0]))
+    write_png(tmp_path / infrared / "FLIR_7.png", frames_of("a")[1])
     frames = open_set("pairs", tmp_path)
     read = frames.read(0)
     assert frames.taxonomy is None
@@ -118,7 +118,7 @@ def test_pairs_have_many_folder_names_and_suffixes(
 
 def test_pairs_of_a_grey_camera_become_rgb(tmp_path: Path) -> None:
     write_parts(tmp_path, "vi", "ir", None)
-    grey = moment("a")[1]
+    grey = frames_of("a")[1]
     write_png(tmp_path / "vi/00001D.png", grey)
     visible = open_set("pairs", tmp_path).read(0).visible
     assert all(np.array_equal(visible[..., channel], grey) for channel in range(3))
@@ -135,7 +135,7 @@ def test_pairs_of_a_grey_camera_become_rgb(tmp_path: Path) -> None:
 )
 def test_labels_of_fmb_are_ids_or_colours(coded: Callable[[Image], Image], tmp_path: Path) -> None:
     write_parts(tmp_path, "Visible", "Infrared", "Label")
-    labels = moment("a", len(FMB.names))[2]
+    labels = frames_of("a", len(FMB.names))[2]
     write_png(tmp_path / "Label/00001D.png", coded(labels))
     np.testing.assert_array_equal(open_set("fmb", tmp_path).read(0).labels, labels)
 
@@ -145,7 +145,7 @@ def test_other_labels_may_lie_elsewhere(tmp_path: Path) -> None:
     write_parts(tmp_path, "v", "i", "taught")
     frames = open_set("pairs", tmp_path / "drive", labels=tmp_path / "taught")
     assert frames.taxonomy == MFNET
-    np.testing.assert_array_equal(frames.read(0).labels, moment(NAMES[0])[2])
+    np.testing.assert_array_equal(frames.read(0).labels, frames_of(NAMES[0])[2])
 
 
 CLASS_MAP = """
@@ -182,7 +182,7 @@ crop = [0, 0, 0, 2]
 
 def test_what_is_stated_of_a_camera_holds_in_training(tmp_path: Path) -> None:
     write_parts(tmp_path, "visible", "infrared", "label")
-    _, infrared, _ = moment(NAMES[0])
+    _, infrared, _ = frames_of(NAMES[0])
     rows = np.zeros((2, SIZE[1]), np.uint8)
     write_png(tmp_path / f"infrared/{NAMES[0]}.png", np.vstack([255 - infrared, rows]))
     (tmp_path / "dataset.toml").write_text(CLASS_MAP + FRAMES)
@@ -216,7 +216,7 @@ def remove_partner(root: Path) -> None:
 
 
 def double(root: Path) -> None:
-    frame = cv2.imencode(".tif", moment("a")[0])[1].tobytes()  # neither has a loss: which is it?
+    frame = cv2.imencode(".tif", frames_of("a")[0])[1].tobytes()  # neither has a loss: which is it?
     write_bytes(root / "visible/00001D.tif", frame)
 
 
@@ -232,7 +232,7 @@ def empty(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (remove_partner, r"1 of 2 moments .* first is 00002N \(no infrared\)"),
+        (remove_partner, r"1 of 2 pairs .* first is 00002N \(no infrared\)"),
         (double, r"00001D\.png: 00001D\.tif has the same name; remove one of them"),
         (rename_folder, "one folder named infrared, but there is label, lwir, visible"),
         (empty, "holds no frames"),
@@ -341,7 +341,7 @@ class Counted:
 
     def read(self, index: int) -> LabelledPair:
         self.reads.append(index)
-        return LabelledPair(NAMES[index], *moment(NAMES[index]))
+        return LabelledPair(NAMES[index], *frames_of(NAMES[index]))
 
 
 FRAME_BYTES = 5 * SIZE[0] * SIZE[1]
@@ -393,7 +393,7 @@ def test_a_run_may_take_one_drive_of_several(tmp_path: Path) -> None:
     assert frames.names == (NAMES[1],)
     assert frames.read(0).name == NAMES[1]
     nobody = replace(source, names=("never",))
-    with pytest.raises(ValueError, match="no moment of streets fits never"):
+    with pytest.raises(ValueError, match="no pair of streets fits never"):
         training_sets(replace(CONFIG, data=(nobody,)), tmp_path)
 
 
@@ -416,7 +416,7 @@ def test_thousands_of_moments_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_no_moment_of_an_empty_set_is_said_to_fit() -> None:
-    with pytest.raises(ValueError, match=r"no moment of none fits a$"):
+    with pytest.raises(ValueError, match=r"no pair of none fits a$"):
         only(PairSet("none", (), {}, {}, None, None), ["a"])
 
 

@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> tuple[i
 
 @pytest.fixture
 def fmb(tmp_path: Path) -> Path:
-    """Four moments with every class but the bicycle, in colours."""
+    """Four pairs with every class but the bicycle, in colours."""
     random = np.random.default_rng(0)
     for part in ("Visible", "Infrared", "Label"):
         (tmp_path / "FMB/test" / part).mkdir(parents=True)
@@ -57,7 +57,7 @@ def fmb(tmp_path: Path) -> Path:
 def test_a_whole_set_has_nothing_to_fix(fmb: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, page = run(capsys, fmb)
     assert code == 0
-    assert "FMB/test: 4 complete moments of 4 (4 visible, 4 infrared, 4 label)" in page
+    assert "FMB/test: 4 complete pairs of 4 (4 visible, 4 infrared, 4 label)" in page
     assert "128x96 (4)" in page
     assert "bicycle is absent here; the mean over all 15 ids counts" in page
     assert page.endswith("What to fix:\nnothing\n")
@@ -72,7 +72,7 @@ def test_every_damage_is_told_at_once(fmb: Path, capsys: pytest.CaptureFixture[s
     write_png(fmb / "test/Label/4.png", strange)
     code, page = run(capsys, fmb)
     assert code == 1
-    assert "Moments that lack a part, 1: 1 (infrared)" in page
+    assert "Pairs that lack a part, 1: 1 (infrared)" in page
     assert "2.png: the 10 bytes are not an image" in page
     assert "3 (visible 128x96, infrared 32x32, label 128x96)" in page
     assert "(1, 2, 3) (10 pixels in 1 of 4 labels)" in page
@@ -163,9 +163,7 @@ def test_a_part_of_a_benchmark_is_told_and_can_be_used(
         code = describe.main(parser.parse_args(["--kind", benchmark.kind, *where]))
         page = capsys.readouterr().out
         assert code == 0
-        assert page.startswith(
-            "SET/train: 2 complete moments of 2 (2 visible, 2 infrared, 2 label)"
-        )
+        assert page.startswith("SET/train: 2 complete pairs of 2 (2 visible, 2 infrared, 2 label)")
         assert [note for note in notes if note not in page] == []
         assert page.endswith("What to fix:\nnothing\n")
     assert len(open_set(benchmark.kind, tmp_path / "SET", "train").names) == 2

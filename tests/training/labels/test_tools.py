@@ -280,7 +280,7 @@ HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
         "top is 'NaN', expected a num",
     ),
     ("stranger", "cvat", lambda at: sized(at, "a 1.png", "a 3.png"), "'garage/a 3.png' is of none"),
-    ("twice", "labelme", lambda at: twice(at), "are of one moment, a 1"),
+    ("twice", "labelme", lambda at: twice(at), "are of one pair, a 1"),
     (
         "picture",
         "labelme",

@@ -20,19 +20,18 @@ class FileFacts:
 Files = Mapping[str, FileFacts]  # by sensor
 
 
-def depths_of(moments: Sequence[Files]) -> dict[str, Counter[int]]:
+def depths_of(pairs: Sequence[Files]) -> dict[str, Counter[int]]:
     """How many frames have how many bits a sample, by sensor."""
     return {
-        sensor: Counter(files[sensor].bits for files in moments if sensor in files)
+        sensor: Counter(files[sensor].bits for files in pairs if sensor in files)
         for sensor in ("visible", "infrared")
     }
 
 
-def doubt_counts(moments: Sequence[Files]) -> dict[str, int]:
+def doubt_counts(pairs: Sequence[Files]) -> dict[str, int]:
     """How many frames were read in a way that the service would flag, by its flag."""
     visible, infrared = (
-        [files[sensor] for files in moments if sensor in files]
-        for sensor in ("visible", "infrared")
+        [files[sensor] for files in pairs if sensor in files] for sensor in ("visible", "infrared")
     )
     return {
         "visible_bits_guessed": sum(each.guessed for each in visible),
@@ -41,14 +40,14 @@ def doubt_counts(moments: Sequence[Files]) -> dict[str, int]:
     }
 
 
-def most_invalid(moments: Sequence[Files]) -> float:
+def most_invalid(pairs: Sequence[Files]) -> float:
     """The largest share of an infrared frame that is no measurement, 0..1."""
-    return max((files["infrared"].invalid for files in moments if "infrared" in files), default=0.0)
+    return max((files["infrared"].invalid for files in pairs if "infrared" in files), default=0.0)
 
 
-def doubt_notes(moments: Sequence[Files]) -> list[str]:
+def doubt_notes(pairs: Sequence[Files]) -> list[str]:
     """A sentence on each kind of doubt, with what to state in dataset.toml."""
-    doubts, of = doubt_counts(moments), len(moments)
+    doubts, of = doubt_counts(pairs), len(pairs)
     said = {
         "visible_bits_guessed": "visible files do not say how many of their 16 bits are "
         "significant: the least that hold each maximum were taken. State bits in [frames.visible] "
@@ -57,7 +56,7 @@ def doubt_notes(moments: Sequence[Files]) -> list[str]:
         "more: telemetry? State crop in [frames.infrared] of dataset.toml, [0, 0, 0, 0] if all "
         "is picture",
         "infrared_invalid": f"infrared frames have more than {MUCH_INVALID:.0%} of pixels without "
-        f"measurement, up to {most_invalid(moments):.1%}: they are filled. Look at them, and state "
+        f"measurement, up to {most_invalid(pairs):.1%}: they are filled. Look at them, and state "
         "crop or invalid in [frames.infrared] of dataset.toml",
     }
     return [f"{count} of {of} {said[flag]}." for flag, count in doubts.items() if count]

@@ -1,4 +1,4 @@
-"""One moment: what both sensors saw and what it shows; a set of them."""
+"""One pair: what both sensors saw and what it shows; a set of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class LabelledPair:
 
 
 class FrameSet(Protocol):
-    """Moments on disk, read one by one; `len(names)` of them."""
+    """Pairs on disk, read one by one; `len(names)` of them."""
 
     @property
     def name(self) -> str:
@@ -39,11 +39,11 @@ class FrameSet(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Name of each moment, unique, in a fixed order."""
+        """Name of each pair, unique, in a fixed order."""
 
     def read(self, index: int) -> LabelledPair:
         """
-        Both frames and the labels of one moment (IGNORE everywhere if there are none).
+        Both frames and the labels of one pair (IGNORE everywhere if there are none).
 
         Raises ImageError or ValueError that names the file and says what is wrong with it.
         """

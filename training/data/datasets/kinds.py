@@ -33,7 +33,7 @@ def open_set(
     The pairs of a benchmark (`KINDS`) under `root`, of one split if it has several.
 
     `labels` is a folder of label files to take instead of the set's own. Raises ValueError or
-    OSError if a folder is not as published, or if a moment lacks a frame or a label.
+    OSError if a folder is not as published, or if a pair lacks a frame or a label.
     """
     frames = locate(kind, root, split, labels)
     if frames.obstacles:
@@ -42,7 +42,7 @@ def open_set(
         name, parts = next(iter(frames.missing.items()))
         advice = frames.naming or "get or remove them; segmif training describe names them all"
         raise FileNotFoundError(
-            f"{frames.name}: {len(frames.missing)} of {len(frames.moments)} moments are not "
+            f"{frames.name}: {len(frames.missing)} of {len(frames.expected)} pairs are not "
             f"complete, the first is {name} (no {', '.join(parts)}); {advice}"
         )
     if not frames.names:
@@ -51,7 +51,7 @@ def open_set(
 
 
 def locate(kind: str, root: Path, split: str | None = None, labels: Path | None = None) -> PairSet:
-    """As `open_set`, but takes a set whose moments are not all complete."""
+    """As `open_set`, but takes a set whose pairs are not all complete."""
     if kind not in KINDS:
         raise ValueError(f"the kind of data set is {kind!r}; there are {', '.join(KINDS)}")
     frames = KINDS[kind](root, split, labels)
@@ -86,24 +86,24 @@ def _mfnet(root: Path, split: str | None, labels: Path | None) -> PairSet:
         )
     names = read_text(root / f"{split}.txt", TABLE_BYTES, names_files=True).split()
     # Mirrored copies, which a script of the archive makes, are no frames of their own.
-    moments = tuple(name for name in names if not name.endswith("_flip"))
-    images = _of(moments, root / "images")
-    mirrored = len(names) - len(moments)
+    expected = tuple(name for name in names if not name.endswith("_flip"))
+    images = _of(expected, root / "images")
+    mirrored = len(names) - len(expected)
     note = f"{mirrored} mirrored copies (_flip) are left out: training mirrors frames itself"
     return RgbaSet(
         name=set_name(root, split),
-        moments=moments,
+        expected=expected,
         visible=images,
         infrared=images,
-        labels=_of(moments, labels or root / "labels"),
+        labels=_of(expected, labels or root / "labels"),
         class_codes=by_taxonomy(MFNET),
         notes=(note,) if mirrored else (),
     )
 
 
-def _of(moments: tuple[str, ...], folder: Path) -> dict[str, Path]:
+def _of(expected: tuple[str, ...], folder: Path) -> dict[str, Path]:
     files = list_images(folder).files
-    return {name: files[name] for name in moments if name in files}
+    return {name: files[name] for name in expected if name in files}
 
 
 def _counted(kind: str, root: Path, split: str | None, frames: PairSet) -> tuple[str, ...]:

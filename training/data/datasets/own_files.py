@@ -3,7 +3,7 @@ Where the files of a data set lie whose cameras name them in their own way, as `
 
     [files]
     visible = "JPEGImages/FLIR_*_RGB"           # folder and name without suffix
-    infrared = "JPEGImages/FLIR_*_PreviewData"  # * is what the names of a moment share
+    infrared = "JPEGImages/FLIR_*_PreviewData"  # * is what the names of a pair share
     label = "masks/{split}/*"                   # {split}: the split that is asked for
 
 and what is stated of the cameras, as in a rig file:

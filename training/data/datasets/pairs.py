@@ -1,4 +1,4 @@
-"""Pairs in folders: frames and labels of one moment share a file name up to its suffix."""
+"""Pairs in folders: frames and labels of one pair share a file name up to its suffix."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ LIGHTS: dict[str, Light] = {"D": "day", "N": "night"}
 
 @dataclass(frozen=True)
 class PairSet:
-    """A FrameSet of files; moments that lack a file are known, but not in `names`."""
+    """A FrameSet of files; pairs that lack a file are known, but not in `names`."""
 
     name: str
-    moments: tuple[str, ...]  # all there should be
-    visible: Mapping[str, Path]  # by moment, as the next two
+    expected: tuple[str, ...]  # names of all pairs that there should be
+    visible: Mapping[str, Path]  # by pair, as the next two
     infrared: Mapping[str, Path]
     labels: Mapping[str, Path] | None  # None if nothing is labelled
     class_codes: ClassCodes | None  # None as well
@@ -54,21 +54,21 @@ class PairSet:
 
     @property
     def parts(self) -> dict[str, Mapping[str, Path]]:
-        """The files of each part by moment: visible, infrared and, if there are any, label."""
+        """The files of each part by pair: visible, infrared and, if there are any, label."""
         pair = {"visible": self.visible, "infrared": self.infrared}
         return pair if self.labels is None else pair | {"label": self.labels}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The moments that are complete."""
-        return tuple(name for name in self.moments if name not in self.missing)
+        """The pairs that are complete."""
+        return tuple(name for name in self.expected if name not in self.missing)
 
     @cached_property
     def missing(self) -> dict[str, list[str]]:
-        """The parts that a moment lacks."""
+        """The parts that a pair lacks."""
         lacks = {
             name: [part for part, files in self.parts.items() if name not in files]
-            for name in self.moments
+            for name in self.expected
         }
         return {name: parts for name, parts in lacks.items() if parts}
 
@@ -83,7 +83,7 @@ class PairSet:
 
     @property
     def naming(self) -> str | None:
-        """What would pair most of the moments that are not complete; None if nothing would."""
+        """What would complete most of the pairs that lack a part; None if nothing would."""
         patterns: dict[str, str] = {}
         count = 0
         for part in set(self.parts) - {"visible"}:
@@ -123,7 +123,7 @@ class PairSet:
         return LabelledPair(name, visible, infrared, labels, light(name), files)
 
     def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
-        """The visible frame of a moment, (H, W, 3) RGB, and the facts of its file."""
+        """The visible frame of a pair, (H, W, 3) RGB, and the facts of its file."""
         path = _no_bitmap(self.visible[name])
         with naming_the_file(path):
             profile = self.cameras.visible
@@ -132,7 +132,7 @@ class PairSet:
             return cropped(frame.pixels, profile.crop), facts
 
     def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
-        """The infrared frame of a moment, (H, W), and the facts of its file."""
+        """The infrared frame of a pair, (H, W), and the facts of its file."""
         path = _no_bitmap(self.infrared[name])
         with naming_the_file(path):
             return _levels(read_frame(path), self.cameras.infrared)
@@ -148,11 +148,11 @@ class RgbaSet(PairSet):
     """Pairs in one file each: red, green, blue and, as alpha, infrared."""
 
     def visible_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
-        """The colours of a moment's file, (H, W, 3) RGB; 8 bit."""
+        """The colours of a pair's file, (H, W, 3) RGB; 8 bit."""
         return read_rgba(_no_bitmap(self.visible[name]))[0], FileFacts()
 
     def infrared_of(self, name: str) -> tuple[NDArray[np.uint8], FileFacts]:
-        """The alpha of a moment's file, (H, W); 8 bit."""
+        """The alpha of a pair's file, (H, W); 8 bit."""
         return read_rgba(_no_bitmap(self.infrared[name]))[1], FileFacts()
 
 
@@ -179,7 +179,7 @@ def pair_set(
     files = same_names(*(each.files for each in lists))
     return PairSet(
         name=name,
-        moments=tuple(sorted(set[str]().union(*files))),
+        expected=tuple(sorted(set[str]().union(*files))),
         visible=files[0],
         infrared=files[1],
         labels=files[2] if len(files) > 2 else None,

@@ -55,7 +55,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
                 "the figures of FMB's paper have other colours than its label files; only those of "
                 "the label files are read",
                 "early archives of FMB held unequal numbers of visible and infrared frames; where "
-                "moments lack a part, get the archive again",
+                "pairs lack a part, get the archive again",
             ),
         ),
         "pst900": Published("1280x720", 894),

@@ -1,4 +1,4 @@
-"""A data set looked at otherwise: some of its moments, or each of them changed."""
+"""A data set looked at otherwise: some of its pairs, or each of them changed."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ ESCAPED = re.compile(r"\[([*?[])\]")  # a character that stands for itself, by `
 
 @dataclass(frozen=True)
 class View:
-    """Moments of another set, each read through `change`."""
+    """Pairs of another set, each read through `change`."""
 
     frames: FrameSet
     places: tuple[int, ...]
@@ -50,7 +50,7 @@ def notes_of(frames: FrameSet) -> tuple[str, ...]:
 
 
 def only(frames: FrameSet, patterns: Sequence[str]) -> FrameSet:
-    """The moments whose name fits one of the shell patterns; ValueError if none does."""
+    """The pairs whose name fits one of the shell patterns; ValueError if none does."""
     names = frames.names
     # Most are names, of which there may be thousands: each of them is looked up, not compared.
     wild = [pattern for pattern in patterns if re.search(r"[*?[]", ESCAPED.sub("", pattern))]
@@ -62,10 +62,10 @@ def only(frames: FrameSet, patterns: Sequence[str]) -> FrameSet:
     ]
     if not places:
         first = f"; the first is {names[0]}" if names else ""
-        raise ValueError(f"no moment of {frames.name} fits {listed(patterns)}{first}")
+        raise ValueError(f"no pair of {frames.name} fits {listed(patterns)}{first}")
     return View(frames, tuple(places))
 
 
 def changed(frames: FrameSet, change: Callable[[LabelledPair], LabelledPair]) -> FrameSet:
-    """All moments, each as `change` gives it."""
+    """All pairs, each as `change` gives it."""
     return View(frames, tuple(range(len(frames.names))), change)

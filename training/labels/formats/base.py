@@ -21,9 +21,9 @@ HEX_COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 
 @dataclass(frozen=True)
 class ExportedImage:
-    """One moment on its way to a tool."""
+    """One pair on its way to a tool."""
 
-    name: str  # of the moment
+    name: str  # of the pair
     views: Mapping[str, NDArray[np.uint8]]  # (H, W, 3) or (H, W); the first is the annotated one
     shapes: tuple[Shape, ...]
     predicted: bool = False  # the shapes are a network's, and nobody has looked at them

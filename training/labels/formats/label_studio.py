@@ -29,7 +29,7 @@ from ..shapes import AnnotatedImage, ClassNames, Shape, ellipse, outline_of, rec
 from .base import Counter, ExportedImage, Labels, as_hex, check_size, label_colours, names_of
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what the tool puts before the name of an uploaded file
-MOMENT = "segmif_moment"  # the key of a task's data that keeps the moment's name
+MOMENT = "segmif_moment"  # the key of a task's data that keeps the pair's name
 CORNER = (0.0, 0.0)  # around the upper left one a rectangle is turned
 LOOSE = ConfigDict(extra="ignore")
 
@@ -231,9 +231,9 @@ class LabelStudio:
 
 
 def _name_of(task: Task, where: str) -> str:
-    """The moment that we noted; else the file name that the task's first link ends with."""
-    if isinstance(moment := task.data.get(MOMENT), str):
-        return moment
+    """The pair that we noted; else the file name that the task's first link ends with."""
+    if isinstance(noted := task.data.get(MOMENT), str):
+        return noted
     links = [link for link in task.data.values() if isinstance(link, str) and "." in link]
     if not links:
         raise ValueError(f"{where}: its data names no file")
