@@ -1,6 +1,7 @@
 """The newest raw pair of each stream, kept for the calibration of the rig that sends them."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic, time_ns
@@ -15,7 +16,7 @@ from ..pipeline.decode import Decoded
 from ..schemas.answers import LatestPairInfo
 from ..schemas.pair_options import PairOptions
 
-KEPT_PAIRS = 4  # one of each stream; the stream longest without one is forgotten first
+KEPT_PAIRS = 4  # one of each stream; of a client with most, the longest without one goes first
 HELD_S = 10.0  # since its last pair, a stream's name is its client's
 KEPT_BYTES = 64 * 2**20  # of all together
 
@@ -70,8 +71,10 @@ class LatestPairs:
         with self._lock:
             self._pairs[options.stream] = pair
             self._pairs.move_to_end(options.stream)
-            while len(self._pairs) > KEPT_PAIRS or self._bytes() > KEPT_BYTES:
-                self._pairs.popitem(last=False)
+            while len(self._pairs) > KEPT_PAIRS:
+                self._forget_one(lambda pair: 1)
+            while self._bytes() > KEPT_BYTES:
+                self._forget_one(lambda pair: pair.bytes)
 
     def newest(self, stream: str) -> KeptPair:
         """The last pair of a stream; raises NoPair."""
@@ -83,6 +86,13 @@ class LatestPairs:
     def _held_by_another(self, stream: str, client: str) -> bool:
         last = self._pairs.get(stream)
         return bool(last and last.client != client and monotonic() - last.kept_s < HELD_S)
+
+    def _forget_one(self, weight: Callable[[KeptPair], int]) -> None:
+        """Forget the oldest pair of the client that holds most, so that none drives others out."""
+        held: Counter[str] = Counter()
+        for pair in self._pairs.values():
+            held[pair.client] += weight(pair)
+        del self._pairs[max(self._pairs, key=lambda name: held[self._pairs[name].client])]
 
     def _bytes(self) -> int:
         return sum(pair.bytes for pair in self._pairs.values())

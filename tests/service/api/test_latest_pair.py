@@ -142,6 +142,28 @@ def test_only_the_newest_streams_are_kept(client: httpx.Client) -> None:
     assert statuses == [404] + [200] * latest_pairs.KEPT_PAIRS
 
 
+@pytest.mark.parametrize("bound", ["KEPT_PAIRS", "KEPT_BYTES"])
+def test_one_client_with_many_streams_leaves_others_their_pair(
+    serve: Any, stand_in_weights: Path, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = VISIBLE.nbytes + COUNTS.nbytes
+    monkeypatch.setattr(latest_pairs, bound, 3 if bound == "KEPT_PAIRS" else 3 * size)
+    settings = Settings(
+        weights=stand_in_weights, hand_out_pairs=True, trusted_proxies=(ip_network("127.0.0.1"),)
+    )
+    with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
+        for address, names in (("198.51.100.1", ["rig"]), ("198.51.100.2", ["a", "b", "c", "d"])):
+            client.headers["X-Forwarded-For"] = address
+            for name in names:
+                send(client, name)
+        kept = [name for name in ("rig", "a", "b", "c", "d") if is_kept(client, name)]
+    assert kept == ["rig", "c", "d"]
+
+
+def is_kept(client: httpx.Client, stream: str) -> bool:
+    return client.get(f"/streams/{stream}/pair").status_code == 200
+
+
 def test_sockets_without_a_streams_name_leave_no_pair(client: httpx.Client) -> None:
     """Else those of a few closed ones would drive the rigs' own out."""
     names = [f"rig-{number}" for number in range(latest_pairs.KEPT_PAIRS)]
