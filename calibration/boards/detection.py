@@ -39,6 +39,7 @@ OUTLIER = 6.0  # times the median scatter: one corner in millions, were they all
 TRIM = 8  # at most one corner of so many is left out
 MAX_SIGMA = 0.05  # of the spacing: worse than that is another pattern, or blur
 SUBPIXEL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
+UNIFORM = 4  # levels or counts: a frame of fewer shows nothing
 SATURATED_SHARE = 0.2  # of the frame
 MIN_SHARPNESS = 0.35  # share of gradient energy that a second blur must take from a frame in focus
 BLUR_PX = 1.5
@@ -88,6 +89,8 @@ def detect(frame: Pixels, board: Board, *, quick: bool = False) -> Detection | R
     Cheap searches come first. The first board with well measured corners ends the search. A board
     that is cut by the frame's edge counts if it is clear which corners are missing.
     """
+    if (said := _uniform(frame)) is not None:  # before searches that take seconds
+        return Refusal(said)
     worst = 0.0
     search = _marker_grids if board.kind in MARKERS else _plain_grids
     for candidate in search(frame, board, quick):
@@ -168,15 +171,17 @@ def _drop_outliers(
 
 def explain_failure(frame: Pixels) -> str:
     """A sentence on why no board was found in a frame (H, W)."""
-    low, high = float(frame.min()), float(frame.max())
-    if high - low < 4:
-        return f"the frame is uniform ({low:g} to {high:g})"
     full = float(np.mean(frame >= np.iinfo(frame.dtype).max - 1))
     if full > SATURATED_SHARE:
         return f"no board found; {100 * full:.0f} % of the frame is saturated"
     if sharpness(frame) < MIN_SHARPNESS:
         return "no board found; the frame is blurred"
     return "no board found: it is hidden, cut by the edge, too far, or without thermal contrast"
+
+
+def _uniform(frame: Pixels) -> str | None:
+    low, high = float(frame.min()), float(frame.max())
+    return f"the frame is uniform ({low:g} to {high:g})" if high - low < UNIFORM else None
 
 
 def sharpness(frame: Pixels) -> float:

@@ -159,20 +159,19 @@ def _board_pattern(camera: Camera, T: Floats, board: Board) -> tuple[Floats, Flo
     y, x = np.indices((camera.height, camera.width)).reshape(2, -1)
     rays = camera.rays(np.stack([x, y], axis=1).astype(np.float64))
     # Between two pixels a ray is straight enough (1e-6 of its slope), except at the frame's rim.
-    coarse = rays.reshape(camera.height, camera.width, 3)
-    rays = np.asarray(cv2.resize(coarse, (width, height)), np.float64).reshape(-1, 3)
+    coarse = (rays @ T[:3, :3]).T.reshape(3, camera.height, camera.width)
+    across = [cv2.resize(each, (width, height)) for each in coarse]
     # A ray meets the board's plane at R^T (s ray - t) with z = 0.
-    across = rays @ T[:3, :3]
     origin = T[:3, 3] @ T[:3, :3]
-    s = origin[2] / across[:, 2]
-    u, v = ((across * s[:, None] - origin)[:, :2] / board.spacing_m).T
-    dark = (np.floor(u) + np.floor(v)) % 2
+    s = origin[2] / across[2]
+    u, v = ((across[axis] * s - origin[axis]) / board.spacing_m for axis in (0, 1))
+    dark = (np.floor(u) + np.floor(v)).astype(np.int64) % 2
     on_squares = (u > -1) & (u < board.columns) & (v > -1) & (v < board.rows)
     edge = 1 + QUIET
     on_board = (u > -edge) & (u < board.columns + QUIET) & (v > -edge) & (v < board.rows + QUIET)
     seen = np.where(on_board, np.where(on_squares, dark, 0.0), np.nan)
-    away = np.hypot(u - (board.columns - 1) / 2, v - (board.rows - 1) / 2)
-    return seen.reshape(height, width), away.reshape(height, width)
+    away = np.sqrt((u - (board.columns - 1) / 2) ** 2 + (v - (board.rows - 1) / 2) ** 2)
+    return seen, away
 
 
 def _sensor(fine: Floats, blur_px: float, noise: float, random: np.random.Generator) -> Floats:

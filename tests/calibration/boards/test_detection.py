@@ -78,7 +78,7 @@ def test_a_quick_search_prepares_only_the_views_that_it_searches(
         return flatten(frame, sigma_px)
 
     monkeypatch.setattr(detection, "flatten", counted)
-    assert isinstance(detect(uniform(coarse), BOARD, quick=True), Refusal)
+    assert isinstance(detect(blurred(coarse), BOARD, quick=True), Refusal)
     assert len(widths) == 1  # of three
 
 
@@ -101,7 +101,7 @@ def blurred(frame: Pixels) -> Pixels:
 )
 def test_a_refused_frame_says_why(coarse: NDArray[np.uint8], spoil: object, said: str) -> None:
     assert callable(spoil)
-    found = detect(spoil(coarse), BOARD)
+    found = detect(spoil(coarse), BOARD, quick=True)
     assert isinstance(found, Refusal)
     assert said in found.reason
 
