@@ -30,6 +30,7 @@ from tests.service.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
 SEGMIF = Subprotocol("segmif")
+PATIENCE_S = 60  # with a busy machine; what hangs takes longer
 VISIBLE, INFRARED = "synthetic:96x64@20", "synthetic:96x64@20"
 
 
@@ -47,13 +48,14 @@ def running(
             [*command, "--port", str(port)], cwd=log.parent, env=environment, stderr=errors
         )
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE_S, verify=False) as client:
         try:
             wait_until(lambda: answers(client), process)
             yield process, client
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
 
 def answers(client: httpx.Client) -> bool:
@@ -67,7 +69,9 @@ def socket_url(client: httpx.Client, rig: str) -> str:
     return f"ws://127.0.0.1:{client.base_url.port}/live/{rig}"
 
 
-def wait_until(condition: Any, process: subprocess.Popen[bytes], limit_s: float = 60) -> None:
+def wait_until(
+    condition: Any, process: subprocess.Popen[bytes], limit_s: float = PATIENCE_S
+) -> None:
     until = time.monotonic() + limit_s
     while not condition():
         assert process.poll() is None, "the process has ended"
@@ -94,7 +98,7 @@ def done(client: httpx.Client, rig: str) -> int:
 
 def ask(socket: ClientConnection, text: str = "next") -> tuple[dict[str, Any], dict[str, bytes]]:
     socket.send(text)
-    return parts_of(socket.recv(10))
+    return parts_of(socket.recv(PATIENCE_S))
 
 
 def test_two_cameras_become_pictures_numbers_and_counters(
