@@ -158,9 +158,9 @@ def gather(
     Raises what opening them raises, ValueError if one is broken or the labels teach nothing.
     """
     sets = training_sets(config, root)
-    classes = common_taxonomy(sets)
-    validation, judged_by = open_validation(config, root, classes, stop, view)
-    frames = Frames([view(each) for each in sets] if view else sets)
+    sets = [view(each) for each in sets] if view else sets
+    validation, judged_by = open_validation(config, root, common_taxonomy(sets), stop, view)
+    frames = Frames(sets)
     check_draws(frames, config)
     return frames, validation, judged_by
 

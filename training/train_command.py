@@ -13,6 +13,7 @@ from segmif.argument_types import IntegerRange
 from segmif.interrupts import end_at_once, end_in_order
 
 from .data.sources import data_root
+from .evaluation.evaluate import SetName
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("mask", "all"),
         help="of --from: the layers of the mask, which keeps the fused picture as it is, or all "
         "layers [mask]",
+    )
+    parser.add_argument(
+        "--replay",
+        type=SetName.parse,
+        nargs="+",
+        default=[],
+        metavar="KIND:FOLDER[:SPLIT]",
+        help="of --from: labelled pairs that the weights know, half of what is seen, so that less "
+        f"is forgotten; FOLDER is under {data_root()}",
     )
     parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
@@ -91,8 +101,10 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(
             "--from names the weights to start from: leave --weights and --teacher out"
         )
-    if args.config and (args.classes or args.learn):
-        raise ValueError("--classes and --learn go with --from: a config has its own settings")
+    if args.config and (args.classes or args.learn or args.replay):
+        raise ValueError(
+            "--classes, --learn and --replay go with --from: a config has its own settings"
+        )
     end_at_once()  # the import of torch takes seconds
     if args.start:
         from .finetune import run

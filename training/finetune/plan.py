@@ -24,6 +24,7 @@ PATIENCE = 4  # validations without gain
 HEAD_RATE, WHOLE_RATE = 3e-3, 1e-3  # learning rates: of last layers alone, and with an encoder
 # Augmented crops of each pair, if the mask alone learns: the frozen layers process each once.
 VIEWS = 12
+OWN_SHARE = 0.5  # of the crops, if old frames are replayed
 FINISH = 4  # of so many steps of the mask, the fusion decoder alone has one
 # (pairs, stages): with fewer pairs so many stages of the pretrained encoder are frozen.
 FROZEN = ((50, 3), (300, 2))
@@ -36,10 +37,12 @@ def plan(
     size: tuple[int, int],
     learns: Learns,
     steps: int | None,
+    replay: Sequence[Source] = (),
 ) -> TrainConfig:
     """
     A run on the pairs of `folder`, whose frames are of `size` (height, width) [px].
 
+    `replay`: old frames, which half of the crops are of, so that less is forgotten.
     `steps` None: they grow with the root of the number of pairs, so each of 20 is seen 60 times, of
     500 12 times. Raises ValueError for a variant that makes its mask from the fused picture.
     """
@@ -57,7 +60,7 @@ def plan(
     views = Phase(steps=steps, batch=4, crop=_crop(*size))
     return TrainConfig(
         variant=variant,
-        data=(_source(folder, split.train),),
+        data=_mixed(_source(folder, split.train), replay),
         validation=_source(folder, split.held_out or split.train),
         validate_every=every if split.held_out else NEVER,
         patience=PATIENCE if split.held_out else None,
@@ -79,6 +82,10 @@ def _crop(height: int, width: int) -> tuple[int, int]:
     sides = zip((height, width), LARGEST_CROP, strict=True)
     fitting = [max(min(side, most) // MULTIPLE * MULTIPLE, MULTIPLE) for side, most in sides]
     return fitting[0], fitting[1]
+
+
+def _mixed(own: Source, replay: Sequence[Source]) -> tuple[Source, ...]:
+    return (replace(own, share=OWN_SHARE), *replay) if replay else (own,)
 
 
 def _source(folder: Path, names: Sequence[str]) -> Source:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,8 @@ from ..config import TrainConfig
 from ..data.class_views import chosen_classes, ids_by_name, with_classes
 from ..data.datasets import FrameSet, open_set
 from ..data.datasets.pairs import PairSet
-from ..data.sources import data_root, open_source
-from ..evaluation.evaluate import open_with_manifest
+from ..data.sources import Source, data_root, open_source
+from ..evaluation.evaluate import SetName, open_with_manifest
 from ..fit.attention_kernels import use_kernels
 from ..fit.run_folder import CHECKPOINT
 from ..train import train
@@ -46,8 +48,11 @@ def main(args: argparse.Namespace) -> int:
     classes = _classes(frames, args.classes)
     names, pixels = _labelled(frames, classes)
     parts = split(names, pixels > 0)
+    replay = _replayed(args.replay, classes, data.parent)
     height, width = frames.infrared_of(names[0])[0].shape
-    config = planned.plan(manifest.variant, data, parts, (height, width), learns, args.steps)
+    config = planned.plan(
+        manifest.variant, data, parts, (height, width), learns, args.steps, replay
+    )
     folder = args.folder or Path("runs") / f"{data.name}-{manifest.variant}"
     out = args.out or folder / f"{manifest.variant}.safetensors"
     _announce(manifest.classes, classes, frames, parts, pixels.sum(0), config)
@@ -76,6 +81,27 @@ def _classes(frames: PairSet, chosen: str | None) -> Taxonomy:
     if not chosen:
         return frames.taxonomy
     return chosen_classes(frames.taxonomy, [name.strip() for name in chosen.split(",")])
+
+
+def _replayed(named: Sequence[SetName], classes: Taxonomy, root: Path) -> list[Source]:
+    """
+    The old frames that training sees again, as sources under `root`.
+
+    Raises ValueError if one of `classes` is none of theirs: its objects would be background there.
+    """
+    objects = [each for id_, each in enumerate(classes.names) if id_ != classes.background]
+    sources = []
+    for name in named:
+        old = name.open(data_root()).taxonomy
+        if unknown := [each for each in objects if old is None or each not in old.names]:
+            raise ValueError(
+                f"--replay {name.kind}:{name.folder}: its labels know no {', '.join(unknown)}, so "
+                "training would take such objects for background: leave these pairs out, or name "
+                "classes that both know by --classes"
+            )
+        folder = os.path.relpath(data_root() / name.folder, root)
+        sources.append(Source(kind=name.kind, folder=folder, split=name.split))
+    return sources
 
 
 def freeze_all_but_mask(network: Network) -> None:

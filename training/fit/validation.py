@@ -48,8 +48,8 @@ def open_validation(
         return None, {}
     try:
         frames = open_source(config.validation, root)
-        _refuse_other_classes(frames, classes)
         frames = view(frames) if view else frames
+        _refuse_other_classes(frames, classes)
         digests = Frames([frames], cache_gib=0).digests
     except (OSError, ValueError) as error:
         raise ValueError(

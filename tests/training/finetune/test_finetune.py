@@ -1,6 +1,7 @@
 """Weights to rendered scenes with classes of one's own: no config, nothing forgotten in silence."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,27 @@ def test_some_classes_of_the_data_and_all_layers(
     assert run("--classes", "person,lamp")[2].endswith(
         "--classes: lamp is none of the data's " + ", ".join(NAMES) + "\n"
     )
+
+
+def test_old_frames_are_half_of_what_is_seen_again(
+    rig: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are of another folder, and keep the network from forgetting what it knew."""
+    old = rig.parent / "old"
+    shutil.copytree(rig, old)
+    (old / "dataset.toml").write_text((rig / "dataset.toml").read_text().replace("kerb", "edge"))
+    code, _, err = run("--steps", 2, "--replay", "folder:old")
+    assert code == 1
+    assert "--replay folder:old: its labels know no kerb" in err
+    chosen = "--classes", "person,cone"  # which both know
+    for name, words in (("alone", ()), ("mixed", ("--replay", "folder:old"))):
+        out = Path(f"{name}.safetensors")
+        code, _, err = run("--steps", 2, *chosen, *words, "--folder", name, "--out", out)
+        assert code == 0, err
+    alone, mixed = (Manifest.read(Path(f"{name}.safetensors")) for name in ("alone", "mixed"))
+    assert mixed.training["frames"] == alone.training["frames"] + COUNT
+    shares = [(each["folder"], each["share"]) for each in mixed.training["data"]]
+    assert shares == [("yard", 0.5), ("old", None)]
 
 
 def test_what_is_held_out_is_apart_in_time_and_leaves_every_class_to_learn() -> None:
