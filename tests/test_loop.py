@@ -88,7 +88,7 @@ class Walk:
     def is_ready(self) -> bool:
         assert self.service and self.service.is_alive()
         try:
-            return httpx.get(f"{self.url}/readyz").is_success
+            return httpx.get(f"{self.url}/readyz", verify=False).is_success
         except httpx.TransportError:
             return False
 
