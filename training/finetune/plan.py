@@ -53,7 +53,8 @@ def plan(
             "the other: write a config for --config"
         )
     count = len(split.train)
-    steps = steps or min(max(round(67 * math.sqrt(count)), 100), 3000)
+    own = OWN_SHARE if replay else 1  # of the crops: its pairs are seen as often with old frames
+    steps = steps or min(max(round(67 * math.sqrt(count) / own), 100), 3000)
     every = max(steps // VALIDATIONS, 1)
     frozen = next((stages for fewer, stages in FROZEN if count < fewer), 0)
     whole = learns == "all"
