@@ -85,14 +85,20 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 
 # The configs by which a variant is made, one after the other, each from the weights of the one before; where the last one's weights lie.
 # $(1): -without-N or nothing. What an interrupted run left is gone on with.
-PARTS_edge := edge edge-second edge-fusion edge-third edge-fusion-third
+# A part NAME+NAME is the mean of what two earlier ones made.
+PARTS_edge := edge edge-second edge-fusion edge-third edge-fusion-third edge-fourth edge-fusion-fourth edge-fifth \
+  edge-fusion-third+edge-fifth edge-fusion-fifth
 PARTS_nano := nano nano-second nano-fusion nano-third nano-fusion-third
 PARTS = $(or $(PARTS_$(VARIANT)),$(VARIANT))
 MADE = runs/$(lastword $(PARTS))$(1)/$(VARIANT).safetensors
 define TRAINED
 	set -e; start=; for part in $(PARTS); do resume=; \
 	  if [ -e runs/$$part$(1)/checkpoint.pt ] || [ -e runs/$$part$(1)/finish.pt ]; then resume=--resume; fi; \
-	  $(KEEP_MEMORY) $(PY) -m training train --config training/configs/$$part.toml $(2) $$start $$resume; \
+	  case $$part in \
+	    *+*) mkdir -p runs/$$part$(1); $(PY) -m lab mean --out runs/$$part$(1)/$(VARIANT).safetensors \
+	      --weights runs/$${part%+*}$(1)/$(VARIANT).safetensors runs/$${part#*+}$(1)/$(VARIANT).safetensors;; \
+	    *) $(KEEP_MEMORY) $(PY) -m training train --config training/configs/$$part.toml $(2) $$start $$resume;; \
+	  esac; \
 	  start="--weights runs/$$part$(1)/$(VARIANT).safetensors"; done
 endef
 
