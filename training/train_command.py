@@ -1,7 +1,8 @@
 """
 `segmif train`: pairs in, `runs/CONFIG/VARIANT.safetensors` out.
 
-With `--from WEIGHTS` it needs no config: it fine-tunes to the labelled pairs of `--data`.
+With `--from` it needs no config: it fine-tunes weights to the labelled pairs of `--data`, or trains
+from nothing but ImageNet's encoder.
 
 Its flags can be read in the base install. Training itself, in `train`, needs torch.
 """
@@ -14,6 +15,7 @@ from segmif.interrupts import end_at_once, end_in_order
 
 from .data.sources import data_root
 from .evaluation.evaluate import SetName
+from .finetune.beginning import DEFAULT_VARIANT, FROM_NOTHING, IMAGENET
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         dest="start",
         metavar="WEIGHTS",
-        help="fine-tune these to the labelled pairs of --data, without a config",
+        help="train on the labelled pairs of --data without a config: fine-tune these weights, or "
+        f"begin from nothing but a pretrained encoder by the word {IMAGENET}",
+    )
+    parser.add_argument(
+        "--variant",
+        choices=FROM_NOTHING,
+        help=f"of --from {IMAGENET}: what to train [{DEFAULT_VARIANT}]",
     )
     parser.add_argument(
         "--data",
@@ -43,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--learn",
         choices=("mask", "all"),
         help="of --from: the layers of the mask, which keeps the fused picture as it is, or all "
-        "layers [mask]",
+        f"layers [mask; of {IMAGENET} all]",
     )
     parser.add_argument(
         "--replay",
@@ -99,11 +107,12 @@ def main(args: argparse.Namespace) -> int:
     """Train as the arguments say; gives the exit code."""
     if args.start and (args.weights or args.teacher or args.leave_out):
         raise ValueError(
-            "--from names the weights to start from: leave --weights and --teacher out"
+            "--from names the weights to start from: leave --weights, --teacher and --leave-out out"
         )
-    if args.config and (args.classes or args.learn or args.replay):
+    if args.config and (args.classes or args.learn or args.replay or args.variant):
         raise ValueError(
-            "--classes, --learn and --replay go with --from: a config has its own settings"
+            "--classes, --learn, --replay and --variant go with --from: a config has its own "
+            "settings"
         )
     end_at_once()  # the import of torch takes seconds
     if args.start:

@@ -1,1 +1,1 @@
-"""`segmif train --from WEIGHTS`: weights to frames of one's own, without a config."""
+"""`segmif train --from`: weights, or a pretrained encoder, to own frames, without a config."""

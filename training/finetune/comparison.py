@@ -1,4 +1,4 @@
-"""What a fine-tuned network gained and forgot: before and after, on the same frames."""
+"""What a network gained and forgot by training: before and after, on the same frames."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,15 +29,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two networks on the same labelled frames."""
+    """Two networks on the same labelled frames; one alone that began from nothing."""
 
     frames: str  # which, in words
     classes: Taxonomy  # of the labels
     compared: tuple[str, ...]  # the classes that count here
     known: frozenset[str]  # those that the network had before
-    before: ConfusionMatrix
+    before: ConfusionMatrix | None  # None: there was none
     after: ConfusionMatrix
-    fused_difference: float  # mean, of the fused frames of both [levels of 255]
+    fused_difference: float | None  # mean, of the fused frames of both [levels of 255]
 
     def mean(self, matrix: ConfusionMatrix) -> float:
         """Mean IoU of the compared classes that the labels show; NaN if they show none."""
@@ -47,25 +47,35 @@ class Comparison:
     @property
     def shown(self) -> tuple[str, ...]:
         """The compared classes that the labels show; the same for both networks."""
-        labelled = self.before.counts.sum(1)
+        labelled = self.after.counts.sum(1)
         return tuple(n for n in self.compared if labelled[self.classes.names.index(n)])
+
+    @property
+    def matrices(self) -> dict[str, ConfusionMatrix]:
+        """Of each network by when it is: `before`, if there was one, and `after`."""
+        both = {"before": self.before, "after": self.after}
+        return {when: matrix for when, matrix in both.items() if matrix}
 
     def as_text(self) -> str:
         """A table for people."""
         width = max(map(len, (*self.compared, MEAN)))
-        rows = [f"{self.frames}, intersection over union"]
-        rows.append(f"  {'':{width}}{'before':>{WIDTH}}{'after':>{WIDTH}}")
-        for name in self.compared:
-            id_ = self.classes.names.index(name)
-            cells = [_number(self.before.iou[id_]), _number(self.after.iou[id_])]
-            if name not in self.known:
-                cells[0] = "new"
-            if name not in self.shown:
-                cells = ["no label"] * 2
-            rows.append(f"  {name:{width}}{cells[0]:>{WIDTH}}{cells[1]:>{WIDTH}}")
-        means = [_number(self.mean(matrix)) for matrix in (self.before, self.after)]
-        rows.append(f"  {MEAN:{width}}{means[0]:>{WIDTH}}{means[1]:>{WIDTH}}")
-        return "\n".join(rows)
+        table = [("", list(self.matrices))]
+        table += [(name, self._cells(name)) for name in self.compared]
+        table += [(MEAN, [_number(self.mean(matrix)) for matrix in self.matrices.values()])]
+        rows = [
+            f"  {name:{width}}{''.join(f'{c:>{WIDTH}}' for c in cells)}" for name, cells in table
+        ]
+        return "\n".join((f"{self.frames}, intersection over union", *rows))
+
+    def _cells(self, name: str) -> list[str]:
+        """What the table says of a class."""
+        if name not in self.shown:
+            return ["no label"] * len(self.matrices)
+        id_ = self.classes.names.index(name)
+        return [
+            "new" if when == "before" and name not in self.known else _number(matrix.iou[id_])
+            for when, matrix in self.matrices.items()
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs; what is unknown is null."""
@@ -75,26 +85,28 @@ class Comparison:
                 "mean_iou": _or_none(self.mean(matrix)),
                 "iou": {name: _or_none(matrix.iou[names.index(name)]) for name in self.shown},
             }
-            for when, matrix in (("before", self.before), ("after", self.after))
+            for when, matrix in self.matrices.items()
         }
         return {"frames": self.frames, **numbers, "picture_levels": self.fused_difference}
 
 
 def compare(
-    before: Contender,
+    before: Contender | None,
     after: Contender,
     frames: FrameSet,
     what: str,
     only: Sequence[str] | None = None,
 ) -> Comparison:
     """
-    Both networks on labelled frames; their classes count by equal names, others as background.
+    Both networks, or `after` alone, on labelled frames.
+
+    Their classes count by equal names, others as background.
 
     `what`: the frames in words. `only`: the classes to compare, all of the labels by default.
     """
     classes = frames.taxonomy
     assert classes is not None
-    networks = before, after
+    networks = (before, after) if before else (after,)
     tables = [ids_by_name(network.classes, classes) for network in networks]
     matrices = [ConfusionMatrix.empty(len(classes.names)) for _ in networks]
     differences = []
@@ -106,16 +118,16 @@ def compare(
             for matrix, table, each in zip(matrices, tables, found, strict=True)
         ]
         levels = [each.fused.astype(np.int16) for each in found]
-        differences.append(float(np.abs(levels[0] - levels[1]).mean()))
+        differences.append(float(np.abs(levels[0] - levels[-1]).mean()))
     background = classes.names[classes.background]
     return Comparison(
         f"{what}: {len(frames.names)} pairs of {frames.name}",
         classes,
         tuple(classes.names if only is None else only),
-        frozenset((*before.classes.names, background)),
-        matrices[0],
-        matrices[1],
-        float(np.mean(differences)),
+        frozenset((*networks[0].classes.names, background)),
+        matrices[0] if before else None,
+        matrices[-1],
+        float(np.mean(differences)) if before else None,
     )
 
 

@@ -28,6 +28,9 @@ HEAD_RATE, WHOLE_RATE = 3e-3, 1e-3  # learning rates: of last layers alone, and 
 VIEWS = 12
 OWN_SHARE = 0.5  # of the crops, if old frames are replayed
 FINISH = 4  # of so many steps of the mask, the fusion decoder alone has one
+# Of a network from nothing: steps as in `make ablation`. Its fusion decoder starts at random. In
+# half as many steps it sees as many pixels as in the first run of the shipped weights.
+FEWEST_ANEW, FINISH_ANEW = 1000, 2
 # (pairs, stages): with fewer pairs so many stages of the pretrained encoder are frozen.
 FROZEN = ((50, 3), (300, 2))
 
@@ -40,13 +43,16 @@ def plan(
     learns: Learns,
     steps: int | None,
     replay: Sequence[Source] = (),
+    *,
+    anew: bool = False,
 ) -> TrainConfig:
     """
     A run on the pairs of `folder`, whose frames are of `size` (height, width) [px].
 
-    `replay`: old frames, which half of the crops are of, so that less is forgotten.
-    `steps` None: they grow with the root of the number of pairs, so each of 20 is seen 60 times, of
-    500 12 times. Raises ValueError for a variant that makes its mask from the fused picture.
+    `replay`: old frames, which half of the crops are of, so that less is forgotten. `steps` None:
+    by the number of pairs. `anew`: from ImageNet's encoder, all else at random; so all layers
+    learn, first those of the mask, then the fusion decoder alone.
+    Raises ValueError for a variant that makes its mask from the fused picture.
     """
     network = VARIANTS[variant]
     if not isinstance(network, PairConfig):
@@ -55,10 +61,9 @@ def plan(
             "the other: write a config for --config"
         )
     count = len(split.train)
-    own = OWN_SHARE if replay else 1  # of the crops: its pairs are seen as often with old frames
-    steps = steps or min(max(round(67 * math.sqrt(count) / own), 100), 3000)
+    steps = steps or _steps(count, OWN_SHARE if replay else 1, FEWEST_ANEW if anew else 100)
     every = max(steps // VALIDATIONS, 1)
-    frozen = next((stages for fewer, stages in FROZEN if count < fewer), 0)
+    frozen = next((stages for fewer, stages in FROZEN if count < fewer and not anew), 0)
     whole = learns == "all"
     views = Phase(steps=steps, batch=4, crop=_crop(*size))
     return TrainConfig(
@@ -69,15 +74,26 @@ def plan(
         patience=PATIENCE if split.held_out else None,
         save_every=every,
         phases=(views,),
-        finish=replace(views, steps=max(steps // FINISH, 1)) if whole else None,
+        finish=replace(views, steps=max(steps // (FINISH_ANEW if anew else FINISH), 1))
+        if whole
+        else None,
         focus=0.5,
         views=0 if whole else VIEWS * count + 1,  # odd: batches differ by round
         learning_rate=WHOLE_RATE if whole else HEAD_RATE,
         warmup=min(max(steps // 10, 1), 100),
         average=min(1 - 10 / max(steps, 20), 0.995),
         frozen_stages=frozen if whole else 0,
-        fuse_every=3 if whole else NEVER,
+        fuse_every=3 if whole and not anew else NEVER,
     )
+
+
+def _steps(pairs: int, own: float, least: int) -> int:
+    """
+    They grow with the root of the number of pairs: each of 20 is seen 60 times, of 500 12 times.
+
+    `own` is their share of the crops: with old frames they are seen as often.
+    """
+    return min(max(round(67 * math.sqrt(pairs) / own), least), 3000)
 
 
 def _crop(height: int, width: int) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""Weights to frames of one's own: classes, split, settings, training, and what it was worth."""
+"""
+Training on frames of one's own: classes, split, settings, training, and what it was worth.
+
+It begins with weights, or from nothing but ImageNet's encoder.
+"""
 
 import argparse
 import json
@@ -22,9 +26,11 @@ from ..data.datasets.pairs import PairSet
 from ..data.sources import Source, data_root, open_source
 from ..evaluation.evaluate import SetName, open_with_manifest
 from ..fit.attention_kernels import use_kernels
+from ..fit.imagenet import published_weights
 from ..fit.run_folder import CHECKPOINT
 from ..train import train
 from . import plan as planned
+from .beginning import DEFAULT_VARIANT, IMAGENET, weights_to_start_from
 from .comparison import Comparison, Contender, compare
 from .split import Split, in_order, split
 
@@ -40,10 +46,14 @@ def main(args: argparse.Namespace) -> int:
     if args.data is None:
         raise ValueError("--from goes with --data: the folder of your labelled pairs")
     data: Path = args.data.resolve()
-    learns: planned.Learns = args.learn or "mask"
+    start = weights_to_start_from(args)
+    if not start:
+        published_weights()  # missing ones are said before all frames are read
+    learns: planned.Learns = args.learn or ("mask" if start else "all")
     if args.kernels:
         args.precision = use_kernels(args.kernels, args.precision)
-    manifest = Manifest.read(args.start)
+    known = Manifest.read(start) if start else None
+    variant = known.variant if known else args.variant or DEFAULT_VARIANT
     frames = open_set("folder", data)
     classes = _classes(frames, args.classes)
     names, pixels = _labelled(frames, classes)
@@ -51,17 +61,18 @@ def main(args: argparse.Namespace) -> int:
     replay = _replayed(args.replay, classes, data.parent)
     height, width = frames.infrared_of(names[0])[0].shape
     config = planned.plan(
-        manifest.variant, data, parts, (height, width), learns, args.steps, replay
+        variant, data, parts, (height, width), learns, args.steps, replay, anew=not known
     )
-    folder = args.folder or Path("runs") / f"{data.name}-{manifest.variant}"
-    out = args.out or folder / f"{manifest.variant}.safetensors"
-    _announce(manifest.classes, classes, frames, parts, pixels.sum(0), config)
+    run = f"{data.name}-{variant}" if known else f"{data.name}-{variant}-from-{IMAGENET}"
+    folder = args.folder or Path("runs") / run
+    out = args.out or folder / f"{variant}.safetensors"
+    _announce(known.classes if known else None, classes, frames, parts, pixels.sum(0), config)
     train(
         config,
         data.parent,
         folder,
         out,
-        start=args.start,
+        start=start,
         resume=args.resume and (folder / CHECKPOINT).is_file(),  # killed before its first: anew
         precision=args.precision,
         accept_changes=args.accept_changed_inputs,
@@ -69,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         view=lambda each: with_classes(each, classes),
     )
     held_out = open_source(config.validation, data.parent) if parts.held_out else None
-    _report(args.start, out, held_out and with_classes(held_out, classes), folder)
+    _report(start, out, held_out and with_classes(held_out, classes), folder)
     _print_next(out, args.data)
     return 0
 
@@ -132,7 +143,7 @@ def _labelled(frames: PairSet, classes: Taxonomy) -> tuple[list[str], NDArray[np
 
 
 def _announce(
-    known: Taxonomy,
+    known: Taxonomy | None,
     classes: Taxonomy,
     frames: PairSet,
     parts: Split,
@@ -140,12 +151,15 @@ def _announce(
     config: TrainConfig,
 ) -> None:
     """Says what is trained on what, and what there is to mind."""
-    kept = [name for name in classes.names if name in known.names]
-    new = [name for name in classes.names if name not in known.names]
     absent = [name for name, count in zip(classes.names, pixels, strict=True) if not count]
     used = len(parts.train) + len(parts.held_out)
     print(f"{len(classes.names)} classes: {', '.join(classes.names)}")
-    print(f"known to the weights: {', '.join(kept) or 'none'}; new: {', '.join(new) or 'none'}")
+    if known:
+        kept = [name for name in classes.names if name in known.names]
+        new = [name for name in classes.names if name not in known.names]
+        print(f"known to the weights: {', '.join(kept) or 'none'}; new: {', '.join(new) or 'none'}")
+    else:
+        print(f"{config.variant} from nothing but ImageNet's encoder: all classes are new")
     if absent:
         print(f"note: no label shows {', '.join(absent)}: it cannot be learnt")
     if len(frames.names) > used:
@@ -167,25 +181,28 @@ def _announce(
     )
 
 
-def _report(start: Path, out: Path, held_out: FrameSet | None, folder: Path) -> None:
+def _report(start: Path | None, out: Path, held_out: FrameSet | None, folder: Path) -> None:
     """Compares weights before and after; prints it, and writes it into the folder of the run."""
-    before, after = map(_contender, (start, out))
+    before, after = _contender(start) if start else None, _contender(out)
     gained = compare(before, after, held_out, "held out of the training") if held_out else None
-    forgotten = _compare_on_old_frames(before, after)
+    forgotten = _compare_on_old_frames(before, after) if before else None
     comparisons = [each for each in (gained, forgotten) if each]
     for comparison in comparisons:
         print(f"\n{comparison.as_text()}")
     if gained:
         print(f"\n{_verdict(gained)}")
-    if comparisons:
-        difference = max(each.fused_difference for each in comparisons)
+    if before and comparisons:
+        difference = max(each.fused_difference or 0.0 for each in comparisons)
         print(f"the fused picture differs by {difference:.2f} of 255 levels in the mean")
     entries = [comparison.as_json() for comparison in comparisons]
     write_text(folder / REPORT, json.dumps(entries, indent=2) + "\n")
 
 
 def _verdict(found: Comparison) -> str:
-    before, after = found.mean(found.before), found.mean(found.after)
+    after = found.mean(found.after)
+    if not found.before:
+        return f"{after:.3f} on frames that it never saw"
+    before = found.mean(found.before)
     if abs(after - before) < CLEAR:
         return f"no clear change: {before:.3f} -> {after:.3f} on frames that it never saw"
     if after > before:

@@ -138,6 +138,36 @@ def test_some_classes_of_the_data_and_all_layers(
     )
 
 
+def test_from_nothing_needs_no_config_either(rig: Path, run: Run) -> None:
+    """A pretrained encoder is all that it begins with: there is nothing to compare with."""
+    code, said, err = run("--from", "imagenet", "--variant", "edge", "--steps", 4)
+    assert code == 0, err
+    assert "edge from nothing but ImageNet's encoder: all classes are new" in said
+    assert "on frames that it never saw" in said
+    folder = Path("runs/yard-edge-from-imagenet")  # not that of a fine-tuned network
+    manifest = Manifest.read(folder / "edge.safetensors")
+    assert manifest.variant == "edge" and manifest.classes == open_set("folder", rig).taxonomy
+    assert manifest.training["finish"]["steps"] == 2 and "start" not in manifest.training
+    assert manifest.training["frozen_stages"] == 0  # its encoder never saw infrared
+    assert manifest.training["descends_from"] == ["yard", "ImageNet (published EfficientNet-Lite0)"]
+    (report,) = json.loads((folder / "report.json").read_text())
+    assert "before" not in report and report["after"]["iou"]["background"] >= 0
+    code, _, err = run("--from", "imagenet", "--learn", "mask")
+    assert code == 1 and "has no fused picture and no classes to keep" in err
+    code, _, err = run("--variant", "nano")
+    assert code == 1 and "--variant goes with --from imagenet" in err
+
+
+def test_from_nothing_gets_more_steps_than_fine_tuning() -> None:
+    parts = split([str(number) for number in range(20)], np.ones((20, 1), bool))
+    tuned, anew = (
+        plan.plan("nano", Path("yard"), parts, (480, 640), "all", None, anew=anew)
+        for anew in (False, True)
+    )
+    assert (tuned.steps, anew.steps) == (259, 1000)
+    assert tuned.frozen_stages and not anew.frozen_stages
+
+
 def test_old_frames_are_half_of_what_is_seen_again(
     rig: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,26 @@
+"""What `--from` names: weights, or the word for a network from nothing but a pretrained encoder."""
+
+import argparse
+from pathlib import Path
+
+from segmif.model.config import VARIANTS, PairConfig
+
+IMAGENET = "imagenet"
+# Variants with an encoder that comes pretrained.
+FROM_NOTHING = tuple(name for name, each in VARIANTS.items() if isinstance(each, PairConfig))
+DEFAULT_VARIANT = "nano"
+
+
+def weights_to_start_from(args: argparse.Namespace) -> Path | None:
+    """The weights; None for a network from nothing. ValueError for what goes with the other."""
+    start: Path = args.start
+    if str(start) != IMAGENET:
+        if args.variant:
+            raise ValueError(f"--variant goes with --from {IMAGENET}: weights are of one already")
+        return start
+    if args.learn == "mask" or args.replay:
+        raise ValueError(
+            f"--from {IMAGENET} has no fused picture and no classes to keep: leave --learn mask "
+            "and --replay out"
+        )
+    return None
