@@ -38,7 +38,8 @@ class QueueSlot:
         """Free the slot; `worked_s`: seconds of work, without waits, if the pair was answered."""
         if self._admission:
             self._admission._left(self, worked_s)
-            self._admission = None
+            # Not in a cycle, which would keep the pair and its answer until Python looks for some.
+            self._admission = self.holder = None
 
 
 class SlotHolder(Protocol):

@@ -1,6 +1,7 @@
 """Memory that runs out at any stage is a 503 with its Retry-After, and the service goes on."""
 
 import asyncio
+import gc
 import os
 import re
 import threading
@@ -29,6 +30,7 @@ from service.memory.process_limit import (
     bound_memory_by_machine,
     return_after_peaks,
 )
+from service.scheduler.camera_streams import QueuedPair
 from service.settings import Settings
 from tests.service.server.test_entry_points import BINARY, FIN, frame, gauge, opened, until
 from tests.service.server.test_safety import connected, pair, problem, problem_of, rest, unharmed
@@ -160,6 +162,19 @@ def test_a_picture_too_long_for_its_format_is_refused_in_words(
     answer = client.post("/fuse-segment", files=files, headers={"Accept": kind})
     assert problem_of(answer) == (406, "not_acceptable")
     assert "66000x20; accept image/png" in answer.json()["detail"]
+
+
+def test_an_answered_pair_is_freed_without_a_search_for_cycles(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.collect()
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # which the service calls while it is idle
+    gc.disable()
+    try:
+        assert client.post("/fuse-segment", files=pair()).is_success
+        until(lambda: not any(isinstance(each, QueuedPair) for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 def test_memory_is_returned_until_nothing_is_held(
