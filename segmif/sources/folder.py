@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from segmif.files import read_frame, shown
@@ -17,6 +17,7 @@ from segmif.sources.stamps import LATE_NS, RisingStamps
 from segmif.sources.timestamps import stamp_in_name
 
 STILL_S = 1.0  # a file that stays damaged for so long is not being written
+LATER_NAMES = 3  # so many bear out one that leaps ahead, however far apart they lie
 SETTLED_NS = 2_000_000_000  # some file systems state times of change in whole seconds
 NameKey = tuple[tuple[str, int], ...]
 log = logging.getLogger(__name__)
@@ -33,9 +34,10 @@ class FolderSource(SourceBase):
     A frame's time is the number in its name if that is a time since 1970, else what the file
     states, else its number at the rate of the options. Damaged files are counted and passed over.
 
-    In a folder that fills, a name that leaps ahead waits until another file comes after it, or
-    for the end. Else one false stamp would make all that follow too late. So does the first name,
-    unless its file can have come then, or a count can have begun there.
+    In a folder that fills, a name that leaps ahead waits until the next name is near to it,
+    `LATER_NAMES` come after it, or the folder ends. Else a few false stamps would make all that
+    follow too late. So does the first name, unless its file can have come then, or a count can have
+    begun there.
     """
 
     def __init__(self, folder: Path, address: str, part: Part, options: SourceOptions) -> None:
@@ -47,7 +49,8 @@ class FolderSource(SourceBase):
         self._failed: dict[Path, float] = {}  # when a file was first found damaged
         self._listed_ns = 0  # the folder's time of change when it was listed
         self._newest: tuple[int, int] | None = None  # the last name's time, its file's change [ns]
-        self._waiting: str | None = None  # the name that leapt ahead
+        self._step_ns = 0  # from the name before to that one
+        self._waiting = 0  # names, from one that leapt ahead on
         self._told = False  # that frames come late, since the last one that did not
 
     def frames(self) -> Iterator[SourceFrame]:
@@ -76,14 +79,15 @@ class FolderSource(SourceBase):
         """
         The frames of files not seen before, up to the first that is still being written.
 
-        The last one waits if its name leaps ahead, unless the folder `ends`.
+        Those from a name on that leaps ahead wait, unless the folder `ends`.
         """
         files = self._files()
         fresh = sorted((name for name in files if name not in self._seen), key=by_number)
-        for name in fresh:
-            self._waiting = None
-            if name == fresh[-1] and not ends and self._leaps(files[name]):
-                self._waiting = name
+        for number, name in enumerate(fresh):
+            self._waiting = 0
+            later = [files[each] for each in fresh[number + 1 : number + 1 + LATER_NAMES]]
+            if not ends and self._leaps(files[name]) and not self._borne_out(files[name], later):
+                self._waiting = len(fresh) - number
                 return
             try:
                 frame = self._frame(files[name], name)
@@ -129,6 +133,7 @@ class FolderSource(SourceBase):
             return None
         self._last, self._told = key, False
         if (named_ns := self._time(path, None)) is not None:
+            self._step_ns = named_ns - self._newest[0] if self._newest else 0
             self._newest = named_ns, _changed_ns(path)
         return SourceFrame(pixels, stamp_ns, "source", path.name)
 
@@ -149,8 +154,19 @@ class FolderSource(SourceBase):
             return False
         if named_ns is None or named_ns < self._newest[0]:
             return True
-        passed_ns = max(0, _changed_ns(path) - self._newest[1])
-        return named_ns - self._newest[0] - passed_ns > LATE_NS
+        # Names may count microseconds, so that each is far from the one before.
+        near_ns = max(LATE_NS, 2 * self._step_ns)
+        return _ahead_ns(self._newest, (named_ns, _changed_ns(path))) > near_ns
+
+    def _borne_out(self, path: Path, later: Sequence[Path]) -> bool:
+        """Whether the name after one that leaps ahead is near to it, or enough come after it."""
+        if not later or len(later) == LATER_NAMES:
+            return bool(later)
+        named_ns, next_ns = self._time(path, None), self._time(later[0], None)
+        if named_ns is None or next_ns is None or next_ns < named_ns:
+            return False
+        both = (named_ns, _changed_ns(path)), (next_ns, _changed_ns(later[0]))
+        return _ahead_ns(*both) <= LATE_NS
 
     def _time(self, path: Path, taken_ns: int | None) -> int | None:
         named_ns = stamp_in_name(path)
@@ -160,6 +176,11 @@ class FolderSource(SourceBase):
             return taken_ns
         numbers = re.findall(r"\d+", path.stem)
         return int(numbers[-1]) * self._options.period_ns if numbers else None
+
+
+def _ahead_ns(first: tuple[int, int], second: tuple[int, int]) -> int:
+    """How much further apart two names' times are than their files' changes, each a pair [ns]."""
+    return second[0] - first[0] - max(0, second[1] - first[1])
 
 
 def _changed_ns(path: Path) -> int:

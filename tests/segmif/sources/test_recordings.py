@@ -136,6 +136,37 @@ def test_one_number_far_beyond_the_others_that_comes_first_loses_none(
     assert (found, source.dropped) == (["1", "2", "3", far], 0)
 
 
+@pytest.mark.parametrize("at", [0, 2], ids=["first", "among others"])
+@pytest.mark.parametrize(
+    ("far", "others"),
+    [
+        (["4000000000", "5000000000"], [str(BEGAN + at) for at in range(4)]),
+        (["5000000", "99999999"], ["1", "2", "3", "4"]),
+        (["99999999", "last"], ["1", "2", "3", "4"]),
+        (["first", "last"], ["1", "2", "3", "4"]),
+    ],
+    ids=["times", "numbers", "a number and a word", "words"],
+)
+def test_two_names_far_from_each_other_lose_no_frame(
+    tmp_path: Path, far: list[str], others: list[str], at: int
+) -> None:
+    """Neither bears the other out."""
+    source, found = filled(tmp_path, [*others[:at], *far, *others[at:]])
+    assert (found, source.dropped) == ([*others, *far], 0)
+
+
+def test_names_that_are_always_far_from_each_other_do_not_wait_for_the_end(tmp_path: Path) -> None:
+    """As those that count microseconds."""
+    names = [f"{1_000_000 + 33_333 * at}.png" for at in range(6)]
+    for at, name in enumerate(names):
+        (tmp_path / name).write_bytes(counts_png(1))
+        os.utime(tmp_path / name, (BEGAN + at, BEGAN + at))
+    given = open_source(str(tmp_path), "infrared", SourceOptions(patience_s=60)).frames()
+    began = time.monotonic()
+    assert [next(given).name for _ in names] == names
+    assert time.monotonic() - began < 30
+
+
 def test_a_count_that_begins_anywhere_loses_no_frame(tmp_path: Path) -> None:
     """A first name that waits is a file that came: the folder ends as long after it."""
     source, found = filled(tmp_path, ["4711", "4712"], patience_s=3, every_s=1.8)
