@@ -15,9 +15,9 @@ from segmif import files
 from segmif.folders import BY_NAME, FilePair, Paired, Pairing, pair_files
 from segmif.spared_inputs import check_spared
 
-from ..pipeline.result_files import FOLDERS, make_folders
+from ..pipeline.result_files import FOLDERS, are_whole, make_folders
 from .folder_pairs import Line, line_of
-from .infer_report import REPORT, ReportFile, Summary
+from .infer_report import REPORT, ReportFile, Summary, note_on_others
 from .recordings.image_output import remove_temporaries
 from .recordings.kept_lines import read_lines
 from .recordings.recording import locked
@@ -67,6 +67,9 @@ def infer_folders(
                 kept, end = _kept(out, paired, record, summary)
             record.write(out / RECORD)
         _process(out, paired, process, kept, end, summary)
+    lines = (line for _, line in read_lines(out / REPORT))
+    done = {line["name"] for line in lines if line["status"] == "done"}
+    summary.notes += note_on_others(out, done)
     summary.out = out
     summary.seconds = perf_counter() - start
     return summary
@@ -105,8 +108,7 @@ def _digest(paired: Paired) -> str:
 
 def _is_written(out: Path, line: Line) -> bool:
     """Whether the pictures of a line are there, if it is of a pair that is done."""
-    pictures = (out / folder / f"{line['name']}.png" for folder in FOLDERS)
-    return line.get("status") != "done" or all(path.is_file() for path in pictures)
+    return line.get("status") != "done" or are_whole(out, line["name"])
 
 
 def _process(

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +12,11 @@ from typing import Any, Literal
 from typing_extensions import Self
 
 from segmif.files import shown
+from segmif.folders import listed
 
 from ..errors import Degraded
 from ..pipeline.pair_checks import SENSORS
+from ..pipeline.result_files import pictures_of_others
 
 REPORT = "report.jsonl"
 
@@ -95,6 +97,16 @@ class Summary:
             return f"{self.done} pairs, all by an earlier run"
         said = f"{now} pairs in {self.seconds:.1f} s: {now / self.seconds:.1f} pairs/s"
         return f"{self.before} pairs by an earlier run, and {said}" if self.before else said
+
+
+def note_on_others(out: Path, names: Collection[str]) -> list[str]:
+    """A sentence, if a folder of results holds pictures of other pairs than those done."""
+    others = pictures_of_others(out, names)
+    return [
+        f"{len(others)} pictures in {shown(out)} are of another run, not of this one "
+        f"({listed(others)}): delete them, or name a new folder"
+        for _ in others[:1]
+    ]
 
 
 def status_of(error: BaseException) -> Status:

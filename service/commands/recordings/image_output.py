@@ -6,9 +6,9 @@ from pathlib import Path
 from segmif.files import sync_all
 
 from ...live.live_result import LiveResult
-from ...live.sinks.image_folder import ImageFolder
+from ...live.sinks.image_folder import ImageFolder, name_of
 from ...live.sinks.settings import ImagesSettings
-from ...pipeline.result_files import FOLDERS
+from ...pipeline.result_files import FOLDERS, are_whole
 
 TEMPORARY = f".{'?' * 16}-{'?' * 8}.part"  # names of `segmif.files`
 
@@ -26,8 +26,7 @@ class ImageOutput:
     def usable(self, stamps: Sequence[int]) -> int:
         """As Output says: up to the first whose files are not all there."""
         for at, stamp_ns in enumerate(stamps):
-            paths = (self.target / folder / f"{stamp_ns:019d}.png" for folder in self._folders)
-            if not all(path.is_file() for path in paths):
+            if not are_whole(self.target, name_of(stamp_ns), self._folders):
                 return at
         return len(stamps)
 

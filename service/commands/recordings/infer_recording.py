@@ -43,7 +43,7 @@ def infer_recording(
     """
     with locked(recording.report):
         earlier, summary = recording.earlier(), Summary(out=recording.output.target)
-        complete = earlier is not None and earlier.complete and recording.output.publish()
+        complete = earlier is not None and earlier.complete and recording.is_whole(earlier)
         kept = recording.usable_lines() if earlier and not complete else []
         for _, line in islice(read_lines(recording.report), None if complete else len(kept)):
             summary.take(line)
@@ -62,6 +62,7 @@ def infer_recording(
             raise
         recording.write_record(complete=True)
         recording.output.publish()
+        summary.notes += recording.note_on_others()
         summary.seconds = perf_counter() - start
         return summary
 

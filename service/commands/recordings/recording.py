@@ -8,9 +8,11 @@ from pathlib import Path
 
 from segmif.files import shown
 
+from ...live.sinks.image_folder import name_of
+from ..infer_report import note_on_others
 from .clock import OffsetMs, Openers
 from .kept_lines import KeptLine, kept_lines, read_lines
-from .output import Output
+from .output import Output, part_of
 from .run_record import RunRecord, read_record
 
 RIG = "rig"  # the name of the stream, as `segmif run` has it
@@ -65,9 +67,35 @@ class Recording:
         usable = self.output.usable([lines[at].stamps_ns[0] for at in done])
         return lines[: done[usable]] if usable < len(done) else lines
 
+    def is_whole(self, complete: RunRecord) -> bool:
+        """
+        Whether the output still holds all that a complete run wrote.
+
+        Raises ValueError if its file is another one by now.
+        """
+        target = self.output.target
+        if not self.output.publish():
+            return False
+        if not target.is_file():
+            return len(self.usable_lines()) == len(kept_lines(self.report))
+        if complete.size not in (None, size := target.stat().st_size):
+            raise ValueError(
+                f"{shown(target)} is not what its run wrote: it had {complete.size} bytes, it has "
+                f"{size}; put it back, or start anew with --overwrite"
+            )
+        return True
+
+    def note_on_others(self) -> list[str]:
+        """A sentence, if a folder of pictures holds some that are of none of these pairs."""
+        stamps = (line.stamps_ns[0] for line in kept_lines(self.report) if line.done)
+        target = self.output.target
+        return note_on_others(target, set(map(name_of, stamps))) if target.is_dir() else []
+
     def write_record(self, *, complete: bool = False) -> None:
         """Note what the run was begun with, and whether it has ended."""
-        replace(self.begun_with, complete=complete).write(self.record)
+        part = part_of(self.output.target)
+        size = part.stat().st_size if complete and part.is_file() else None
+        replace(self.begun_with, complete=complete, size=size).write(self.record)
 
     def forget_if_empty(self) -> None:
         """Remove what a run has left beside its output, if it did no pair."""

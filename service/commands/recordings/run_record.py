@@ -33,6 +33,7 @@ class RunRecord:
     infrared: Facts
     settings: Facts
     complete: bool = False
+    size: int | None = None  # of the file that a complete run wrote [bytes]
     made_by: str = field(default_factory=lambda: f"segmif {version()}")
 
     def write(self, path: Path) -> None:

@@ -45,4 +45,9 @@ class ImageFolder:
     def _name(self, result: LiveResult) -> str:
         """Digits of a stamp sort as time does, and `infer` reads them."""
         name = PurePath(result.frame.name).stem if self._settings.names == "source" else ""
-        return name or f"{result.stamp_ns:019d}"
+        return name or name_of(result.stamp_ns)
+
+
+def name_of(stamp_ns: int) -> str:
+    """The name of a pair's pictures by its stamp."""
+    return f"{stamp_ns:019d}"

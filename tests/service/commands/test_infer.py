@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from segmif.folders import FilePair
 from segmif.frames import DEFAULT_TINT
 from segmif.imaging import codecs
 from service.__main__ import main
+from service.commands.infer import infer_folders
 from service.commands.infer_report import ReportFile
 from tests.conftest import BRIGHTER
 
@@ -124,6 +127,43 @@ def test_what_fails_is_named_and_the_others_are_written(
         assert re.search(words, said.err), words
     assert "8 pairs in" in said.out
     assert "5 failed" in said.out
+
+
+def test_pictures_of_another_run_are_said(
+    recording: Path, stand_in_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pair that fails keeps those that it had, of whatever network."""
+    assert infer(recording, stand_in_weights) == 0
+    assert "of another run" not in capsys.readouterr().out
+    (recording / "infrared" / "005.png").write_bytes(b"no image")
+    assert infer(recording, stand_in_weights, "--tint=0") == 1
+    said = capsys.readouterr().out
+    assert "2 pictures in" in said and "(fused/005.png, mask/005.png): delete them" in said
+
+
+def test_a_run_goes_on_from_whole_pictures_alone(recording: Path) -> None:
+    """As with --ray: a picture that a loss of power has cut off is made again."""
+    begun: list[list[str]] = []
+    out = recording / "out"
+
+    def process(pairs: Sequence[FilePair], kept: int) -> Iterator[dict[str, Any]]:
+        begun.append([pair.name for pair in pairs[kept:]])
+        for pair in pairs[kept:]:
+            for folder in ("fused", "mask"):
+                codecs.write_png(out / folder / f"{pair.name}.png", np.zeros(SHAPE, np.uint8))
+            facts = {"times_ms": {}, "pair": {"flags": [], "sensors": ["visible", "infrared"]}}
+            report = facts | {"alignment": "none", "visible_grey": False}
+            yield {"name": pair.name, "status": "done", "detail": None, "report": report}
+
+    def run() -> None:
+        inputs = recording / "visible", recording / "infrared"
+        infer_folders(*inputs, out, process, go_on=True, settings={"tint": 0})
+
+    run()
+    run()
+    (out / "mask" / "009.png").write_bytes(b"")
+    run()
+    assert [len(names) for names in begun] == [12, 0, 3]
 
 
 def test_a_plugin_for_an_onnx_is_refused(

@@ -348,6 +348,32 @@ def test_a_run_that_changed_is_named_and_can_start_anew(
     assert "no record of its run: --overwrite starts anew" in capsys.readouterr().err
 
 
+def test_an_output_that_is_damaged_by_now_is_not_taken_for_done(
+    infer: Infer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run was complete; then pictures were cut off, as by a loss of power, or the video was."""
+    synthetic = {
+        "visible": "synthetic:64x48@10,frames=6",
+        "infrared": "synthetic:64x48@10,frames=6",
+    }
+    folder, video = tmp_path / "pictures", tmp_path / "out.mkv"
+    assert infer(folder, "--frames", **synthetic) == 0
+    whole = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    third, fourth = sorted(whole)[2:4]
+    third.write_bytes(b"")
+    fourth.write_bytes(whole[fourth][:-4])
+    sorted(whole)[-1].unlink()
+    (folder / "mask" / "of a former run.png").write_bytes(b"")
+    assert infer(folder, "--frames", **synthetic) == 0
+    assert {path: path.read_bytes() for path in whole} == whole
+    said = capsys.readouterr().out
+    assert "1 pictures in" in said and "(mask/of a former run.png): delete them" in said
+    assert infer(video, **synthetic) == infer(video, **synthetic) == 0
+    video.write_bytes(video.read_bytes()[:-1])
+    assert infer(video, **synthetic) == 2
+    assert "is not what its run wrote: it had" in capsys.readouterr().err
+
+
 def test_a_run_that_did_nothing_keeps_nothing(
     infer: Infer, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
