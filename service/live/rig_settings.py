@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,12 +29,14 @@ from .events.rules import (
     check_rules,
 )
 from .sinks.open_sinks import parse_sink
+from .sinks.ros_types import LATCHED, namespace_of, published, type_of
 from .sinks.rotation import SUFFIXES
 from .sinks.settings import (
     CollectSettings,
     ImagesSettings,
     JsonlSettings,
     McapSettings,
+    RosSettings,
     SinkSettings,
     StreamSettings,
     VideoSettings,
@@ -230,7 +233,7 @@ class LiveSettings(BaseModel):
     @model_validator(mode="after")
     def _outputs_differ(self) -> Self:
         """
-        No two sinks write to one folder of pictures, to one file or to one stream.
+        No two sinks write to one folder of pictures, to one file, one stream or one topic.
 
         Pictures are named by their stamps: those of two recordings may begin at 0. Of one file,
         the sink that comes second would write another, and nothing would say which is whose.
@@ -238,27 +241,31 @@ class LiveSettings(BaseModel):
         owners: dict[tuple[str, str], str] = {}
         for rig in self.rigs:
             for sink in (*rig.sinks, *rig.notify):
-                if not (claimed := _claimed(sink)):
-                    continue
-                target, name, shares = claimed
-                if owner := owners.get(target):
-                    who = f"{owner} and {rig.name}" if owner != rig.name else f"two of {owner}"
-                    raise ValueError(f"{who} {shares}, {name}: name another for one")
-                owners[target] = rig.name
+                for target, name, shares in _claimed(sink, rig.name):
+                    if owner := owners.get(target):
+                        who = f"{owner} and {rig.name}" if owner != rig.name else f"two of {owner}"
+                        raise ValueError(f"{who} {shares}, {name}: name another for one")
+                    owners[target] = rig.name
         return self
 
 
 def _claimed(
-    sink: SinkSettings | NotifierSettings,
-) -> tuple[tuple[str, str], str, str] | None:
+    sink: SinkSettings | NotifierSettings, rig: str
+) -> Iterator[tuple[tuple[str, str], str, str]]:
     """What is one sink's alone, how to show it, and what two of them would do."""
     match sink:
         case ImagesSettings() | CollectSettings():
             target = sink.kind, os.path.realpath(sink.path)
-            return target, shown(sink.path), "write pictures to one folder"
+            yield target, shown(sink.path), "write pictures to one folder"
         case VideoSettings() | McapSettings() | JsonlSettings() if sink.path.suffix in SUFFIXES:
-            return ("file", os.path.realpath(sink.path)), shown(sink.path), "record to one file"
+            yield ("file", os.path.realpath(sink.path)), shown(sink.path), "record to one file"
         case StreamSettings():
             url = sink.url.get_secret_value()
-            return ("stream", url), masked(url), "send to one address"
-    return None  # recordings in a folder have the rig's name
+            yield ("stream", url), masked(url), "send to one address"
+        case RosSettings():
+            # What is sent once is the same from both, or of a rig by its frames.
+            for topic in sink.topics:
+                if (type := type_of(topic, sink.images)) not in LATCHED:
+                    name = published(f"{sink.namespace or namespace_of(rig)}/{topic}", type)
+                    yield ("topic", name), name, "publish one topic of ROS 2"
+    # Recordings in a folder have the rig's name.

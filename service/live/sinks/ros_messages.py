@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,8 @@ from .ros_types import (
     LABEL_INFO,
     TRANSFORMS,
     message_types,
+    namespace_of,
+    topic_name,
 )
 from .settings import ImageForm, Topic
 from .sink import SinkError
@@ -48,12 +49,6 @@ class Message:
     type: str
     stamp_ns: int
     data: bytes | memoryview
-
-
-def topic_name(rig: str) -> str:
-    """A rig's name as ROS takes it in the name of a topic."""
-    name = re.sub(r"\W", "_", rig, flags=re.ASCII)
-    return f"rig_{name}" if not name or name[0].isdigit() else name
 
 
 class RosMessages:
@@ -79,7 +74,7 @@ class RosMessages:
         self._store = message_types()
         self._topics, self._images, self._cameras = topics, images, cameras
         self._rig = topic_name(rig)
-        self.namespace = f"/{self._rig}" if namespace is None else namespace
+        self.namespace = namespace or namespace_of(rig)
         self._said = False
         self._frames: dict[Part, str] = {}  # the cameras' names in the robot's tree, once known
 

@@ -7,7 +7,7 @@ from segmif.sources.ros_node import RosError, RosNode, check_ros
 
 from ..live_result import LiveResult
 from .ros_messages import Message, RosMessages
-from .ros_types import COMPRESSED, LATCHED, type_of
+from .ros_types import LATCHED, published, type_of
 from .settings import RosSettings
 from .sink import SinkError
 
@@ -58,9 +58,7 @@ class RosTopics:
         data, latched = bytes(message.data), message.type in LATCHED
         if latched and self._latched.get(message.topic) == data:
             return
-        topic = message.topic
-        if message.type == COMPRESSED:
-            topic += "/compressed"  # as image_transport finds it
+        topic = published(message.topic, message.type)
         if topic not in self._publishers:
             self._publishers[topic] = node.publisher(topic, message.type, latched=latched)
         self._publishers[topic](data)

@@ -1,5 +1,6 @@
 """The types of ROS 2 messages that sinks write, and what readers of a latched topic must know."""
 
+import re
 from typing import Any
 
 from segmif.install import install_command
@@ -58,6 +59,22 @@ LATCHED_QOS = f"""\
 def type_of(topic: Topic, images: ImageForm) -> str:
     """The type of a topic; pictures are raw or compressed."""
     return _TYPES.get(topic) or (IMAGE if images == "raw" else COMPRESSED)
+
+
+def topic_name(rig: str) -> str:
+    """A rig's name as ROS takes it in the name of a topic."""
+    name = re.sub(r"\W", "_", rig, flags=re.ASCII)
+    return f"rig_{name}" if not name or name[0].isdigit() else name
+
+
+def namespace_of(rig: str) -> str:
+    """The namespace of a rig's topics if none is stated."""
+    return f"/{topic_name(rig)}"
+
+
+def published(topic: str, type: str) -> str:
+    """A topic's name in the network of ROS: image_transport finds encoded pictures there."""
+    return f"{topic}/compressed" if type == COMPRESSED else topic
 
 
 def message_types() -> Any:

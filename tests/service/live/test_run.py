@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -373,6 +373,7 @@ path = "{}/day.jsonl"
         ('sinks = ["{}/day.jsonl"]', "record to one file"),
         (LINES, "record to one file"),
         ('sinks = ["udp://127.0.0.1:9"]', "send to one address, udp://127.0.0.1:9"),
+        ('sinks = ["ros2:/robot"]', "publish one topic of ROS 2, /robot/fused: name another"),
     ],
 )
 def test_two_rigs_do_not_write_to_one_folder_of_pictures_or_one_file(
@@ -390,6 +391,23 @@ def test_two_rigs_do_not_write_to_one_folder_of_pictures_or_one_file(
     (tmp_path / "segmif.toml").write_text("".join(rigs))
     assert main(["run", "--once", "--config", str(tmp_path / "segmif.toml")]) == 2
     assert f"north and south {said}" in capfd.readouterr().err
+
+
+def test_topics_of_ros_are_one_sinks_alone() -> None:
+    """By their names in the network of ROS, which names of rigs become."""
+
+    def rigs(sinks: Mapping[str, Sequence[object]]) -> dict[str, object]:
+        both = {"visible": "synthetic", "infrared": "synthetic"}
+        return {"rigs": [{"name": name, "sinks": each, **both} for name, each in sinks.items()]}
+
+    raw = {"kind": "ros2", "topics": ["fused", "transform"]}
+    with pytest.raises(
+        ValidationError, match=r"a\.b and a-b publish one topic of ROS 2, /a_b/fused"
+    ):
+        LiveSettings.model_validate(rigs({"a.b": [raw], "a-b": [raw]}))
+    with pytest.raises(ValidationError, match="two of a publish one topic of ROS 2, /a/fused"):
+        LiveSettings.model_validate(rigs({"a": [raw, {**raw, "namespace": "/a"}]}))
+    LiveSettings.model_validate(rigs({"a": [raw, {**raw, "images": "jpeg"}], "b": [raw]}))
 
 
 def test_events_and_pairs_of_a_rig_do_not_share_a_file(tmp_path: Path) -> None:
