@@ -7,7 +7,9 @@ differs from its surroundings too, but it is connected and smooth, so it is vali
 """
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import cv2
@@ -50,8 +52,13 @@ class Validity:
 
     invalid: Mask | None  # None: all are
     share: float  # of the pixels that are not
-    histogram: NDArray[np.int64]  # of the valid counts
+    count: Callable[[], NDArray[np.int64]]  # gives the histogram
     noise: float  # [counts] median difference of a pixel to the median of its neighbourhood
+
+    @cached_property
+    def histogram(self) -> NDArray[np.int64]:
+        """Of the valid counts; most frames of 8 bit are judged without it."""
+        return self.count()
 
 
 def find_invalid(counts: Counts, profile: CameraProfile = CameraProfile()) -> Validity:  # noqa: B008
@@ -68,8 +75,8 @@ def find_invalid(counts: Counts, profile: CameraProfile = CameraProfile()) -> Va
         invalid, doubtful = _union(invalid, dropped), _union(doubtful, dropped)
     share = 0.0 if invalid is None else cv2.countNonZero(invalid) / counts.size
     if doubtful is None or share > MAX_INVALID:
-        return Validity(None, 0.0, histogram, noise)
-    return Validity(doubtful, share, _without(histogram, counts, doubtful), noise)
+        return Validity(None, 0.0, lambda: histogram, noise)
+    return Validity(doubtful, share, lambda: _without(histogram, counts, doubtful), noise)
 
 
 def _outlier_mask(
@@ -112,15 +119,22 @@ def _filled(counts: Counts, invalid: Mask) -> Counts:
 
 def find_invalid_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
     """The same for an 8-bit frame: every level is valid unless the profile states otherwise."""
-    # OpenCV's is several times as fast.
-    counted = cv2.calcHist([levels.reshape(-1)], [0], None, [256], [0, 256])
-    histogram = np.asarray(counted, np.int64).ravel()
     invalid = stated_invalid(levels, profile)
     if invalid is None or cv2.countNonZero(invalid) == levels.size:
-        return Validity(None, 0.0, histogram, 0.0)
-    for value in profile.invalid or ():
+        return Validity(None, 0.0, lambda: _histogram_of_levels(levels), 0.0)
+    share, values = cv2.countNonZero(invalid) / levels.size, profile.invalid or ()
+    return Validity(invalid, share, lambda: _histogram_of_levels(levels, values), 0.0)
+
+
+def _histogram_of_levels(
+    levels: NDArray[np.uint8], without: Iterable[int] = ()
+) -> NDArray[np.int64]:
+    # OpenCV's is several times as fast as NumPy's.
+    counted = cv2.calcHist([levels.reshape(-1)], [0], None, [256], [0, 256])
+    histogram = np.asarray(counted, np.int64).ravel()
+    for value in without:
         histogram[value : value + 1] = 0
-    return Validity(invalid, cv2.countNonZero(invalid) / levels.size, histogram, 0.0)
+    return histogram
 
 
 def stated_invalid(pixels: NDArray[np.uint8] | Counts, profile: CameraProfile) -> Mask | None:

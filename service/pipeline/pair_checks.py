@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segmif.imaging.codecs import Pixels
 from segmif.thermal.gain_control import GainState
 from segmif.thermal.invalid_counts import Validity
-from segmif.thermal.shutter import shows_shutter
+from segmif.thermal.shutter import MAX_SPREAD, shows_shutter
 
 from .object_tracks import ObjectTracks
 from .register import StreamRegistrar
@@ -33,6 +33,8 @@ BLACK_SHARE = 0.99  # of a black frame's pixels lie at or below: an unlit street
 CEILING_LEVEL = 250  # of 255; what JPEG leaves of white
 CEILINGS = (2**12 - 1, 2**14 - 1, 2**16 - 1)  # [counts] of the sensors' usual depths
 SATURATED_SHARE = 0.9
+PERCENTILE = 0.01  # of the pixels lie beyond either end of the range that shows a shutter
+SURE = 2  # times as many pixels as decide
 GREY_LEVELS = 2  # between channels, which a codec leaves
 
 
@@ -139,6 +141,8 @@ def _fault(
         return "missing"
     frozen = memory is not None and _repeats(sensor, pixels, memory)
     heat = validity if sensor == "infrared" else None
+    if surely_shows(pixels, heat):
+        return "frozen" if frozen else None
     black, ceiling, looked_at = _extremes(pixels, heat, bounds)
     if black >= BLACK_SHARE * looked_at:
         return "black"
@@ -147,6 +151,25 @@ def _fault(
     if heat and shows_shutter(pixels, heat):
         return "shutter"
     return "frozen" if frozen else None
+
+
+def surely_shows(pixels: Pixels, validity: Validity | None) -> bool:
+    """
+    Whether a quarter of the pixels excludes a black, saturated or shut frame of 8 bit.
+
+    It decides nearly every frame, in half of the time of the checks that decide the others.
+    """
+    if pixels.dtype != np.uint8 or (validity and validity.invalid is not None):
+        return False
+    looked_at = pixels[::EVERY] if validity is None else pixels
+    few, size = looked_at[::EVERY], looked_at.size
+    middle = int(cv2.mean(few)[0])
+    needed = (
+        (few > max(middle, BLACK_LEVEL), max(PERCENTILE, 1 - BLACK_SHARE)),
+        (few < middle - MAX_SPREAD["uint8"], PERCENTILE),
+        (few < CEILING_LEVEL, 1 - SATURATED_SHARE),
+    )
+    return all(_how_many(chosen) > SURE * share * size for chosen, share in needed)
 
 
 def _extremes(
