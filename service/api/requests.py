@@ -65,14 +65,17 @@ def pair_request(
     visible: Frame | None,
     infrared: Frame | None,
     options: PairOptions,
+    *,
     same_stamps: bool = False,
+    plain: bool = False,
 ) -> PairRequest:
     """A pair of a request for the scheduler; raises BadParameter."""
     received_s = monotonic() - request.state.received
     client, request_id = client_of(request), request.state.request_id
     latest = due(request, options)
     return PairRequest(
-        visible, infrared, options, client, request_id, latest, received_s, same_stamps
+        *(visible, infrared, options, client, request_id, latest, received_s, same_stamps),
+        plain=plain,
     )
 
 

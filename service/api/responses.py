@@ -37,6 +37,11 @@ class ResponseFormat:
         """The pictures of the answer; if it holds a single one, the first."""
         return self.views or ("fused", "mask")
 
+    @property
+    def plain(self) -> bool:
+        """Whether the answer is the fused frame and the labels, as the network gives them."""
+        return self.media_type == RAW and set(self.pictures) <= {"fused", "mask"}
+
 
 @dataclass(frozen=True)
 class EncodedResponse:

@@ -94,8 +94,9 @@ async def fuse_segment(request: Request, id: Id) -> Response:
     with held(request, min(size, MAX_REGION_BYTES)):
         with wire_errors():
             raw = binary_pair.read_pair(header, memoryview(regions.read(id, size)))
-        pair = pair_request(request, raw.visible, raw.infrared, override(options, raw.ask))
         response_format = ResponseFormat(RAW, options.views)
+        asked = override(options, raw.ask)
+        pair = pair_request(request, raw.visible, raw.infrared, asked, plain=response_format.plain)
         working = dispatcher.process(
             pair, lambda result: (raw_answer(response_format, result), result)
         )

@@ -113,6 +113,11 @@ class PairRules:
             memory=settings.memory,
         )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether frames come aligned, and nothing is stated of the cameras."""
+        return self.rig_aligner is None and self.cameras == UNSTATED
+
     def over_recorded(self, recorded: Cameras) -> "PairRules":
         """These rules, with what a recording states of its cameras for what they do not state."""
         if recorded == UNSTATED:

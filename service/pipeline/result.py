@@ -1,6 +1,7 @@
 """The result of a pair: the prediction, and the report on how it was made."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from ..schemas.answers import (
 )
 from ..schemas.scene_objects import SceneObjects
 from .infer import PreparedPair
+from .pair_checks import Condition
 from .stage_times import StageTimes
 from .temporal import MemoryUse, StreamMemory
 
@@ -67,7 +69,7 @@ def describe(result: Result) -> Report:
         visible=_size(prepared.visible_shape),
         visible_grey=prepared.visible_grey,
         infrared=_size(prepared.infrared_shape),
-        pair=Fitness.model_validate(asdict(prepared.condition) | {"stream": result.stream}),
+        pair=_fitness(prepared.condition, result.stream),
         alignment=prepared.alignment,
         rig=RigUse(**asdict(prepared.rig_alignment)) if prepared.rig_alignment else None,
         refinement=_refinement(result),
@@ -96,6 +98,16 @@ def tint_used(stated: float | None, runtime: Runtime) -> float | None:
     """The tint of a fused frame; None if the network's hue is fixed."""
     default = runtime.default_tint
     return default if stated is None or default is None else stated
+
+
+def _fitness(condition: Condition, stream: str | None) -> Fitness:
+    return Fitness(
+        stream=stream,
+        sensors=[*condition.sensors],
+        skew_ms=condition.skew_ms,
+        skew=condition.skew,
+        flags=[*condition.flags],
+    )
 
 
 def _size(shape: tuple[int, int] | None) -> Size | None:
@@ -161,10 +173,16 @@ def shares(labels: NDArray[np.uint8], classes: int) -> list[float]:
     """Share of the pixels (H, W), 0 to 1, that each class id covers."""
     # Neighbours have bins of their own: else each waits for the other if both are of one class.
     ids = 1 << (classes - 1).bit_length()
-    columns = (np.arange(labels.shape[1]) % (256 // ids) * ids).astype(np.uint8)
-    counted = cv2.calcHist([labels | columns], [0], None, [256], [0, 256])
+    apart = labels | _first_bins(labels.shape[1], ids)
+    counted = cv2.calcHist([apart], [0], None, [256], [0, 256])
     covered = np.asarray(counted, np.float64).reshape(-1, ids).sum(axis=0)[:classes]
     return (covered / labels.size).tolist()  # type: ignore[no-any-return]
+
+
+@lru_cache(8)
+def _first_bins(width: int, ids: int) -> NDArray[np.uint8]:
+    """The first of the bins of each column."""
+    return (np.arange(width) % (256 // ids) * ids).astype(np.uint8)
 
 
 def mean_confidences(prediction: Prediction, classes: int) -> list[float | None]:

@@ -29,7 +29,7 @@ from .pair_request import PairRequest
 from .preparation import Preparation
 from .self_test import SelfTest
 from .shadow import SeenPair, Shadow
-from .worker_threads import NETWORK_NICE, Workers
+from .worker_threads import NETWORK_NICE, Workers, memory_errors
 
 MOST_SLOTS = 2  # of a runtime
 BOTH_CORRECT = "refine and registration both correct what pairs show: state one of them"
@@ -164,8 +164,12 @@ class Dispatcher:
             result = await self._result(queued, rules, stream)
         finally:
             queued.leave_memory()
-        at_once = finish is as_it_is  # a thread of the codecs may be busy
-        answer = finish(result) if at_once else await self.queues.codecs.run(finish, result)
+        # A thread of the codecs may be busy, and the way to it and back costs as much.
+        if finish is as_it_is or self.queues.may_do_at_once(queued.request, rules):
+            with memory_errors():
+                answer = finish(result)
+        else:
+            answer = await self.queues.codecs.run(finish, result)
         self.metrics.answered(result.times.ms, result.prepared.condition)
         if queued.seen:
             differs = queued.request.differs

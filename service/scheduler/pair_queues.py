@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TypeVar
 
+from ..pipeline.infer import PairRules
 from ..settings import Settings
 from .admission import Admission, QueueSlot
 from .camera_streams import QueuedPair
@@ -60,6 +61,15 @@ class PairQueues:
         finally:
             for each in slots:
                 each.leave()
+
+    def may_do_at_once(self, pair: PairRequest, rules: PairRules) -> bool:
+        """
+        Whether the event loop may decode, check and answer a pair itself.
+
+        The ways to a thread and back take as long as a brief pair's work. With others in work
+        the loop has more to do than to wait.
+        """
+        return self.all.pending == 1 and rules.is_plain and pair.is_brief
 
     async def run(self, slot: QueueSlot, function: Callable[[], T]) -> T:
         """Call a function in a thread of the slot's queue; the lowest rank comes first."""

@@ -12,6 +12,8 @@ from ..pipeline.infer import PairRules
 from ..pipeline.result import Result
 from ..schemas.pair_options import PairOptions
 
+BRIEF_PIXELS = 640 * 512  # of a frame, whose checks take half a millisecond
+
 
 @dataclass(frozen=True)
 class PairRequest:
@@ -32,3 +34,19 @@ class PairRequest:
     # Told, after the answer, if the shadow phase finds a large difference.
     differs: Callable[[Result, Difference], None] | None = None
     computed: Callable[[], None] = lambda: None  # called once the network is done with the pair
+    plain: bool = False  # its answer is what the network gives, as pixels
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether decoding, checks and answer each take less than a millisecond, if aligned."""
+        asked, frames = self.options, (self.visible, self.infrared)
+        more = asked.refine or asked.stream or asked.cameras() != UNSTATED
+        return self.plain and not more and all(frame and _is_small(frame) for frame in frames)
+
+
+def _is_small(frame: Frame) -> bool:
+    """Whether a frame is raw levels of a few pixels; counts have more checks."""
+    layout = frame.layout
+    if layout is None or layout.format == "y16":
+        return False
+    return layout.width * layout.height <= BRIEF_PIXELS

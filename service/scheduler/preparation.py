@@ -13,6 +13,7 @@ from .batching import Batcher
 from .camera_streams import QueuedPair, Stream
 from .latest_pairs import LatestPairs
 from .pair_queues import PairQueues
+from .worker_threads import memory_errors
 
 
 class Preparation:
@@ -37,7 +38,11 @@ class Preparation:
             # A lone pair has no order to keep: one job for the threads is enough.
             frames = pair.visible, pair.infrared
             work = partial(prepare, *frames, rules, queued.times, pair.options, decode_options)
-            prepared = await self._queues.run(queued.heavy or queued.slot, work)
+            if self._queues.may_do_at_once(pair, rules):
+                with memory_errors():
+                    prepared = work()
+            else:
+                prepared = await self._queues.run(queued.heavy or queued.slot, work)
             return self._submit(prepared, queued)
 
     async def _prepare_in_order(

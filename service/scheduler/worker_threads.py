@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from threading import Barrier, Thread, get_native_id
 from typing import ParamSpec, TypeVar
@@ -37,12 +38,8 @@ class Workers:
     async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call a function in one of the threads; raises OutOfMemory, or what it raises."""
         loop = asyncio.get_running_loop()
-        try:
+        with memory_errors():
             return await loop.run_in_executor(self._pool, partial(function, *arguments, **named))
-        except (MemoryError, cv2.error) as error:
-            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
-                raise
-            raise out_of_memory() from error
 
     def both(
         self, first: Callable[[], First], second: Callable[[], Second]
@@ -60,6 +57,17 @@ class Workers:
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
         self._pool.shutdown()
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise OutOfMemory for what NumPy and OpenCV raise if there is no memory."""
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        raise out_of_memory() from error
 
 
 def lowered(function: Callable[[], T], nice: int = NETWORK_NICE) -> T:

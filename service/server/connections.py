@@ -11,7 +11,7 @@ from ..settings.limits import Limits
 from .lingering_close import LingeringTransport, LingerLimits
 
 READ_BYTES = 256 * 2**10  # at a time
-BODY_BYTES = 2**20  # the same within a body of stated length, which has no heads to parse
+BODY_BYTES = 2 * 2**20  # the same within a body of stated length, which has no heads to parse
 RESERVE = 16  # connections beyond the limit, for probes alone
 
 
