@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from segmif.addresses import masked
 from segmif.argument_types import MaskingParser
+from segmif.files import words_of
 from segmif.install import install_command
 from segmif.interrupts import end_in_order
 from segmif.machine import usable_cores
@@ -62,7 +63,7 @@ def run(
         working = f"{parser.prog} {named}"
         return int(_with_packages(lambda: args.main(args), working, program, extra))
     except (OSError, ValueError, MemoryError, NotInstalled) as error:
-        said = masked(str(error)) or NO_MEMORY  # Python's own MemoryError says nothing
+        said = masked(words_of(error)) or NO_MEMORY  # Python's own MemoryError says nothing
         print(f"{parser.prog}: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -219,6 +219,13 @@ def sync_folder(folder: Path) -> None:
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def words_of(error: BaseException) -> str:
+    """What an error says; of one of the system the file first, and no number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{shown(error.filename)}: {error.strerror}"
+    return str(error)
+
+
 def shown(name: object) -> str:
     """A name of a file in characters that can be printed, logged and written as UTF-8."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

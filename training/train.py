@@ -159,7 +159,16 @@ def gather(
     """
     sets = training_sets(config, root)
     sets = [view(each) for each in sets] if view else sets
-    validation, judged_by = open_validation(config, root, common_taxonomy(sets), stop, view)
+    names = {(each.kind, each.folder, each.split) for each in config.data}
+    held = config.validation
+    validation, judged_by = open_validation(
+        config,
+        root,
+        common_taxonomy(sets),
+        stop,
+        view,
+        of_same_set=(held.kind, held.folder, held.split) in names,
+    )
     frames = Frames(sets)
     check_draws(frames, config)
     return frames, validation, judged_by

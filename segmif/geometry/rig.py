@@ -53,7 +53,8 @@ def _parsed(document: object) -> Rig | Homography:
         return _homography(document)
     if document.get("format") != "segmif-rig 1":
         raise ValueError(
-            f"the format is {brief(document.get('format'))!r}, expected `segmif-rig 1`"
+            f"the format is {brief(document.get('format'))!r}, expected `segmif-rig 1`: "
+            "`segmif calibrate convert` makes it of files of Kalibr, ROS and OpenCV"
         )
     return _rig(document)
 

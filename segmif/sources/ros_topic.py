@@ -15,7 +15,7 @@ from segmif.sources.options import SourceOptions
 from segmif.sources.ros_images import IMAGES
 from segmif.sources.ros_node import IN_DEPTH, RosError, RosNode, check_ros
 
-NAME = re.compile(r"(/[A-Za-z_]\w*)+", re.ASCII)  # of a topic or a namespace
+NAME = re.compile(r"^(/[A-Za-z_][A-Za-z0-9_]*)+$")  # of a topic or a namespace
 
 
 class RosTopicSource(MessageSource):

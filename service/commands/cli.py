@@ -14,9 +14,11 @@ from typing import get_args
 from segmif.addresses import masked
 from segmif.argument_types import FloatRange, IntegerRange, MaskingParser
 from segmif.cli import INTERRUPTED, print_any_name
+from segmif.files import shown, words_of
 from segmif.frames import TINTS
 from segmif.geometry.rig import read_rig
 from segmif.interrupts import end_in_order
+from segmif.parsing import parse_toml
 from segmif.runtime import Device
 from segmif.thermal.camera_profile import Cameras
 
@@ -32,6 +34,7 @@ from ..server.process_limits import fitted, limit_threads, log_limits
 from ..server.transport import Server, check_listening, server_config
 from ..settings import Settings, as_toml, load_settings
 from ..settings.environment import FILE_VARIABLE
+from ..settings.settings import RIGS
 from . import shadow
 from .infer_command import add_infer_arguments, check_infer, infer
 from .on_ray.arguments import add_ray_arguments
@@ -78,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
             print(as_toml(settings), end="")
             return 0
         check_flags(options, settings)
+        if options.command == "serve" and options.config:
+            say_rigs(options.config)
         if options.command == "serve" and options.ray:
             return serve_on_ray(settings, options.replicas, partial(settings_of, options))
         if options.command == "run":
@@ -90,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         if options.command == "run":
             check_rig_classes(live_settings(options), opened.runtime.manifest.classes)
     except (OSError, ValueError, SinkError) as error:  # ours are among them
-        print(masked(str(error)), file=sys.stderr)
+        print(masked(words_of(error)), file=sys.stderr)
         return 2
     limit_threads()
     opened = replace(opened, settings=fitted(opened.settings))
@@ -108,6 +113,16 @@ def check_flags(options: argparse.Namespace, settings: Settings) -> None:
         )
     if options.command != "run" and options.replicas and not options.ray:
         raise ValueError("--replicas is for --ray")
+
+
+def say_rigs(config: Path) -> None:
+    """Says so if a settings file lists rigs, which serving reads nothing of."""
+    if RIGS in parse_toml(config):
+        print(
+            f"note: {shown(config)} lists rigs, which `segmif serve` does not read: "
+            f"`segmif run --config {shown(config)}` serves and reads them",
+            file=sys.stderr,
+        )
 
 
 def reload_model(options: argparse.Namespace) -> LoadedModel:
@@ -168,7 +183,7 @@ def serve(
     try:
         config = server_config(app, settings, app.state.dispatcher.metrics.refused)
     except OSError as error:
-        print(f"the TLS certificate or key cannot be used: {error}", file=sys.stderr)
+        print(f"the TLS certificate or key cannot be used: {words_of(error)}", file=sys.stderr)
         return 2
     try:
         check_listening(settings)

@@ -11,7 +11,7 @@ from typing import get_args
 from segmif import folders
 from segmif.addresses import masked
 from segmif.cli import NotInstalled
-from segmif.files import shown
+from segmif.files import shown, words_of
 from segmif.interrupts import end_in_order
 
 from ..live.sinks.sink_error import SinkError
@@ -94,7 +94,7 @@ def infer(options: argparse.Namespace, settings: Settings) -> int:
             print(error, file=sys.stderr)
             return 1
         except (OSError, ValueError, NotInstalled) as error:  # ours are among them
-            print(masked(str(error)), file=sys.stderr)
+            print(masked(words_of(error)), file=sys.stderr)
             return 2
         end_in_order()
         return _infer(options, model, fleet)
@@ -126,7 +126,7 @@ def _infer(options: argparse.Namespace, model: LoadedModel, fleet: Fleet | None)
             return 0 if infer_each(rows, partial(_infer_row, options, model, fleet)) else 1
         summary = infer_pair(options, model, fleet)
     except (OSError, ValueError, SinkError) as error:
-        print(masked(str(error)), file=sys.stderr)
+        print(masked(words_of(error)), file=sys.stderr)
         return 2
     print(*summary.lines(), sep="\n")
     return 0 if summary.whole else 1

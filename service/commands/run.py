@@ -4,17 +4,21 @@ import argparse
 from typing import get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from segmif.argument_types import FloatRange
 from segmif.classes import Taxonomy
 from segmif.parsing import parse_toml
+from segmif.sources.ros_topic import NAME
 from segmif.thermal.camera_profile import Cameras
 
 from ..live.open_rig import check_classes, check_rig
-from ..live.rig_settings import LiveSettings
+from ..live.rig_settings import LiveSettings, RigSettings
 from ..live.sinks.open_sinks import parse_sink
 from ..live.sinks.picture import PictureName
 from ..live.sinks.settings import SinkSettings
+from ..schemas.pair_options import STREAM_NAME
+from ..settings.environment import closest
 from ..settings.settings import RIGS
 from .pairing_flags import add_pairing_arguments
 
@@ -22,6 +26,11 @@ FLAGS = (
     *("visible", "infrared", "name", "offset_ms", "tolerance_ms", "max_rate"),
     *("alone_after_s", "refine", "registration"),
 )
+# What the patterns of names let through.
+NAMES = {
+    STREAM_NAME: "1 to 64 letters, digits, _, . or -",
+    NAME.pattern: "a namespace such as /robot/front",
+}
 CAMERAS = "two sources: --visible and --infrared, or [[rigs]] in the file that --config names"
 
 
@@ -102,10 +111,25 @@ def live_settings(options: argparse.Namespace) -> LiveSettings:
     try:
         return LiveSettings.model_validate(stated)
     except ValidationError as error:
-        first = error.errors()[0]
-        words, loc = first["msg"].removeprefix("Value error, "), first["loc"]
+        # A misspelt setting comes before the one that is missing for it.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        words, loc = _words(first), first["loc"]
         place = ".".join(map(str, loc)) if listed else f"--{loc[-1]}" if loc else ""
         raise ValueError(f"{place}: {words}" if place else words) from None
+
+
+def _words(fault: ErrorDetails) -> str:
+    """What is wrong with a setting of a rig, in words of ours where pydantic's say too little."""
+    match fault:
+        case {"type": "extra_forbidden", "loc": (_, _, str(name))}:
+            close = closest(name, RigSettings.model_fields)
+            return f"no setting of a rig{f'; is {close} meant?' if close else ''}"
+        case {"type": "extra_forbidden"}:
+            return "no setting of this table"
+        case {"type": "string_pattern_mismatch", "ctx": {"pattern": pattern}}:
+            what = NAMES.get(pattern, f"what fits {pattern}")
+            return f"expected {what}, got {fault['input']!r:.80}"
+    return fault["msg"].removeprefix("Value error, ")
 
 
 def check_rigs(settings: LiveSettings, service: Cameras | None = None) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from segmif.argument_types import FloatRange, IntegerRange, MaskingParser
-from segmif.files import shown
+from segmif.files import shown, words_of
 from segmif.interrupts import end_in_order
 from segmif.manifest import Manifest
 from segmif.parsing import json_value, parse_toml
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     try:
         return int(args.run(args))
     except (OSError, ValueError, HTTPException) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {words_of(error)}", file=sys.stderr)
         return 1
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import Self
 
+from segmif.files import words_of
 from segmif.imaging.image_header import MAX_PIXELS
 from segmif.local_host import is_loopback
 from segmif.parsing import parse_toml
@@ -235,7 +236,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         found = parse_toml(file)
     except OSError as error:
-        raise ValueError(f"the settings cannot be read: {error}") from error
+        raise ValueError(f"the settings cannot be read: {words_of(error)}") from error
     found.pop(RIGS, None)  # of `segmif run`, see service.live.rig_settings
     for name in found.keys() - Settings.model_fields.keys():
         close = closest(name, Settings.model_fields)

@@ -30,6 +30,13 @@ def test_what_the_caller_can_mend_is_said(
     assert capsys.readouterr().err == "python -m it: this came: do that\n"
 
 
+def test_a_file_that_is_missing_is_named_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(FileNotFoundError(2, "No such file or directory", "rig.yaml"), monkeypatch) == 1
+    assert capsys.readouterr().err == "python -m it: rig.yaml: No such file or directory\n"
+
+
 def test_memory_that_python_lacks_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from segmif.files import shown
 from segmif.model.config import VARIANTS, PairConfig
 
 IMAGENET = "imagenet"
@@ -12,11 +13,20 @@ DEFAULT_VARIANT = "nano"
 
 
 def weights_to_start_from(args: argparse.Namespace) -> Path | None:
-    """The weights; None for a network from nothing. ValueError for what goes with the other."""
+    """
+    The weights; None for a network from nothing.
+
+    Raises FileNotFoundError without them, ValueError for what goes with the other.
+    """
     start: Path = args.start
     if str(start) != IMAGENET:
         if args.variant:
             raise ValueError(f"--variant goes with --from {IMAGENET}: weights are of one already")
+        if not start.exists():
+            raise FileNotFoundError(
+                f"--from: {shown(start)} does not exist: name weights such as "
+                f"weights/nano.safetensors, or {IMAGENET}"
+            )
         return start
     if args.learn == "mask" or args.replay:
         raise ValueError(

@@ -36,13 +36,15 @@ def open_validation(
     classes: Taxonomy,
     stop: int,
     view: Callable[[FrameSet], FrameSet] | None,
+    *,
+    of_same_set: bool = False,
 ) -> tuple[FrameSet | None, dict[str, str]]:
     """
     The frames on which a run to step `stop` is evaluated, seen through `view`, and their digests.
 
     None and none if it never is, or if there is no data at all. Every frame is read once, as
     those to train on are: ValueError now, not hours later, if one is broken, or if the labels
-    are not of `classes`.
+    are not of `classes`. `of_same_set`: they are of a set to train on, so another is no remedy.
     """
     if stop < config.validate_every or not root.is_dir():
         return None, {}
@@ -52,6 +54,8 @@ def open_validation(
         _refuse_other_classes(frames, classes)
         digests = Frames([frames], cache_gib=0).digests
     except (OSError, ValueError) as error:
+        if of_same_set:
+            raise ValueError(f"{_name_of(config.validation)}, held out: {error}") from error
         raise ValueError(
             f"[validation], {_name_of(config.validation)}: {error}\n"
             f"mend it, name another set, or set validate_every beyond {stop} to go without"

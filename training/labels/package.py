@@ -55,7 +55,11 @@ def opened(source: Path) -> Iterator[Path]:
             raise ValueError(f"{shown(source)} cannot be unpacked: {error}") from error
         except ValueError as error:
             raise ValueError(f"{shown(source)}: {error}") from None
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except ValueError as error:
+            # Nobody knows the temporary folder, which is gone by then.
+            raise ValueError(str(error).replace(folder, shown(source))) from error
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 from segmif.addresses import masked
 from segmif.cli import NotInstalled
+from segmif.files import words_of
 from segmif.interrupts import end_in_order
 
 from ...errors import EngineFailed, ServiceError
@@ -52,7 +53,7 @@ def serve_on_ray(settings: Settings, replicas: int | None, reread: Callable[[], 
                 raise ValueError(f"--replicas {replicas}: Ray has room for {room}")
             run_until_stopped(settings, partial(deployed, replicas, room), reread)
     except (OSError, ValueError, NotInstalled, RuntimeError) as error:
-        print(masked(str(error)), file=sys.stderr)
+        print(masked(words_of(error)), file=sys.stderr)
         return 2
     return 0
 
@@ -188,7 +189,9 @@ def renewed(
         if not os.environ.get(ADDRESS):
             check_network(settings)
     except (OSError, ValueError, ServiceError) as error:
-        print(f"nothing is renewed, all stays as it was: {masked(str(error))}", file=sys.stderr)
+        print(
+            f"nothing is renewed, all stays as it was: {masked(words_of(error))}", file=sys.stderr
+        )
         return last
     for name in AT_START_ONLY:
         if getattr(last, name) != getattr(settings, name):

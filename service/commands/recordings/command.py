@@ -9,7 +9,7 @@ from typing import get_args
 
 from segmif.addresses import masked
 from segmif.argument_types import IntegerRange
-from segmif.files import shown
+from segmif.files import shown, words_of
 from segmif.parsing import read_table
 from segmif.runtime import Runtime
 from segmif.sources.open_source import local_path
@@ -129,7 +129,7 @@ def infer_each(rows: list[dict[str, str]], infer: Callable[[argparse.Namespace],
         try:
             summary = infer(argparse.Namespace(**row))
         except (OSError, ValueError, SinkError) as error:
-            print(masked(str(error)), file=sys.stderr)
+            print(masked(words_of(error)), file=sys.stderr)
             print("not done")
             whole.append(False)
             continue

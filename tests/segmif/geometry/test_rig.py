@@ -92,7 +92,7 @@ def test_a_transposed_rotation_is_noticed(tmp_path: Path) -> None:
         ("width: 320", "width: wide", "whole number"),
         ("model: fisheye", "model: radtan", "5 or 8"),
         ("model: fisheye", "model: omni", "radtan or fisheye"),
-        ("segmif-rig 1", "segmif-rig 9", "segmif-rig 9"),
+        ("segmif-rig 1", "segmif-rig 9", "segmif-rig 9.*`segmif calibrate convert` makes it"),
         ("T_infrared_visible:", "T_visible_infrared:", "'T_infrared_visible' is missing"),
         ("visible:", "visible: [", "not YAML"),
     ],

@@ -330,7 +330,14 @@ def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> No
         ((), "segmif run needs two sources"),
         (("--visible", "synthetic"), "segmif run needs two sources"),
         (("--visible", "nothing.mp4", "--infrared", "synthetic"), "nothing.mp4"),
-        (("--visible", "synthetic", "--infrared", "synthetic", "--name", "a b"), "--name"),
+        (
+            ("--visible", "synthetic", "--infrared", "synthetic", "--name", "a b"),
+            "--name: expected 1 to 64 letters, digits, _, . or -, got 'a b'",
+        ),
+        (
+            ("--visible", "synthetic", "--infrared", "synthetic", "--rig", "no.yaml"),
+            "\nno.yaml: No such file or directory\n",
+        ),
         (("--visible", "sample:dusk", "--infrared", "sample:dusk"), "day, glare, night"),
         (("--visible", "synthetic", "--infrared", "synthetic", "--out", "x.exe"), "x.exe"),
         (
@@ -349,9 +356,36 @@ def test_what_cannot_be_a_rig_is_refused_in_a_sentence(
     (tmp_path / "own.mkv").touch()
     monkeypatch.chdir(tmp_path)
     assert main(["run", *flags]) == 2
-    said = capfd.readouterr().err
+    said = f"\n{capfd.readouterr().err}"
     assert sentence in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ('sink = ["a.mkv"]', "rigs.0.sink: no setting of a rig; is sinks meant?"),
+        ('sinks = [{kind = "jsonl", file = "a"}]', "rigs.0.sinks.0.jsonl.file: no setting of this"),
+        ('sinks = [{kind = "ros2", namespace = "my /arm"}]', "expected a namespace such as /rob"),
+    ],
+)
+def test_what_a_table_of_a_rig_cannot_hold_is_named(
+    stated: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "segmif.toml"
+    file.write_text(f'[[rigs]]\nvisible = "synthetic"\ninfrared = "synthetic"\n{stated}\n')
+    assert main(["run", "--config", str(file)]) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_serving_says_that_it_reads_no_rigs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "segmif.toml"
+    file.write_text('[[rigs]]\nvisible = "synthetic"\ninfrared = "synthetic"\n')
+    flags = ["--config", str(file), "--weights", str(tmp_path / "none.onnx")]  # so it ends
+    assert main(["serve", *flags]) == 2
+    assert "lists rigs, which `segmif serve` does not read" in capfd.readouterr().err
 
 
 LINES = """

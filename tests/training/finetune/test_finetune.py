@@ -222,6 +222,17 @@ def test_weights_and_a_config_do_not_mix(run: Run) -> None:
     assert code == 1 and "--from names the weights to start from" in err
     with pytest.raises(SystemExit):
         run("--config", "a.toml")
+    code, _, err = run("--from", "Imagenet")
+    assert code == 1
+    assert "Imagenet does not exist: name weights such as weights/nano.safetensors, or ima" in err
+
+
+def test_a_broken_frame_is_said_without_settings_that_nobody_stated(rig: Path, run: Run) -> None:
+    for path in (rig / "label").iterdir():
+        write_png(path, np.ones((64, 64), np.uint8))  # narrower than its frames
+    code, _, err = run("--steps", 2)
+    assert code == 1 and "folder in yard, held out: 2 of 2 frames cannot be used" in err
+    assert "validate_every" not in err and "[validation]" not in err
 
 
 def test_features_of_frozen_layers_are_computed_once_and_change_nothing(

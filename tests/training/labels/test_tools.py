@@ -267,6 +267,12 @@ HOSTILE: list[tuple[str, str, Callable[[Path], Path], str]] = [
     ("entities", "cvat", lambda at: write(at / "a.xml", ENTITIES), "a document type is not taken"),
     ("a video", "cvat", lambda at: write(at / "a.xml", TRACK), "no 'CVAT for images 1.1'"),
     ("nothing", "cvat", lambda at: write(at / "x/a.png", b"").parent, "0 files labelmap.txt"),
+    (
+        "pictures alone",  # under the archive's own name, not that of a temporary folder
+        "cvat",
+        lambda at: zipped(at / "a.zip", "a.png", b""),
+        "a.zip holds 0 files labelmap.txt",
+    ),
     ("sizes", "cvat", lambda at: sized(at, 'width="64"', 'width="640"'), "the frame a 1 is 64x48"),
     ("giant", "cvat", lambda at: sized(at, 'width="64"', 'width="9999999"'), "none of an image"),
     ("mask", "cvat", lambda at: sized(at, "1, 2, 2, 2, 5", "1, 2, 2, 2, 6"), "its 12 pixels"),

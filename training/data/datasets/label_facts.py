@@ -47,8 +47,8 @@ class LabelFacts:
             f"codes = [{IGNORE}]"
         )
         return (
-            f"No pixel of the labels {what}, so nothing of {others} can be learnt; {share}."
-            f"{hint if self.void else ''}"
+            f"No pixel of the labels {what}, so nothing of {others} can be learnt; {share}"
+            f"{f'.{hint}' if self.void else ''}"
         )
 
 
