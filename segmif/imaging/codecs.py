@@ -153,15 +153,17 @@ def infrared_levels(
 ) -> gain_control.Levels:
     """Bring a decoded thermal frame (H, W) to 8 bit; `validity` as `validity_of`, if known."""
     if pixels.dtype == np.uint8:
-        return gain_control.show_levels(cast(NDArray[np.uint8], pixels), profile, validity)
-    return gain_control.apply_gain(cast(NDArray[np.uint16], pixels), rule, last, profile, validity)
+        return gain_control.show_levels(cast("NDArray[np.uint8]", pixels), profile, validity)
+    return gain_control.apply_gain(
+        cast("NDArray[np.uint16]", pixels), rule, last, profile, validity
+    )
 
 
 def validity_of(pixels: Pixels, profile: CameraProfile) -> Validity:
     """Which pixels of a decoded thermal frame (H, W) are measurements."""
     if pixels.dtype == np.uint8:
-        return find_invalid_levels(cast(NDArray[np.uint8], pixels), profile)
-    return find_invalid(cast(NDArray[np.uint16], pixels), profile)
+        return find_invalid_levels(cast("NDArray[np.uint8]", pixels), profile)
+    return find_invalid(cast("NDArray[np.uint16]", pixels), profile)
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:

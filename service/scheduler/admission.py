@@ -106,9 +106,11 @@ class Admission:
                 f"{own} {self._what} of this client are in work already, which is all it may have",
                 retry_s=self.retry_s(),
             )
+        if not self.pending:
+            return
         before = self._before(client)
         finish_s = self.finish_s(before)
-        if self.pending and finish_s > deadline_s:
+        if finish_s > deadline_s:
             raise CannotFinish(
                 f"{before} {self._what} are before this one: it would take "
                 f"{finish_s * 1000:.0f} ms, and {deadline_s * 1000:.0f} are left",

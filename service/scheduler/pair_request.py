@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from segmif.thermal.camera_profile import UNSTATED, Cameras
 from segmif.wire.raw_frames import Frame
@@ -36,7 +37,7 @@ class PairRequest:
     computed: Callable[[], None] = lambda: None  # called once the network is done with the pair
     plain: bool = False  # its answer is what the network gives, as pixels
 
-    @property
+    @cached_property
     def is_brief(self) -> bool:
         """Whether decoding, checks and answer each take less than a millisecond, if aligned."""
         asked, frames = self.options, (self.visible, self.infrared)

@@ -68,10 +68,10 @@ class CameraFields(BaseModel):
 
     def cameras(self) -> Cameras:
         """What these fields state; raises ValueError for what no camera has."""
-        stated = [name for name in CAMERA_FIELDS if name in self.model_fields_set]
-        if not stated:  # as in most requests
+        stated = self.model_fields_set
+        if stated.isdisjoint(CAMERA_FIELDS):  # as in most requests
             return UNSTATED
-        return cameras_from_flat({name: getattr(self, name) for name in stated})
+        return cameras_from_flat({n: getattr(self, n) for n in CAMERA_FIELDS if n in stated})
 
 
 CAMERA_FIELDS = tuple(CameraFields.model_fields)
