@@ -210,7 +210,12 @@ class RawAnswer:
 
     def to_bytes(self) -> bytes:
         """Header and parts in one piece."""
-        return b"".join((self.head(), *self.parts, self.report))
+        return b"".join(self.pieces)
+
+    @property
+    def pieces(self) -> tuple[bytes | memoryview, ...]:
+        """Header, pictures and report."""
+        return self.head(), *self.parts, self.report
 
     @property
     def parts(self) -> tuple[bytes | memoryview, ...]:

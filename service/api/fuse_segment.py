@@ -19,7 +19,7 @@ from .openapi import documented, header, query_of, schema_of
 from .problems import OF_A_PAIR
 from .query_parameters import reject_repeated
 from .requests import DEADLINE_HEADER, FORM, pair_request, read_pair, refuse_early, validated
-from .responses import ResponseFormat, encode
+from .responses import PartsResponse, ResponseFormat, encode
 
 
 class DirectRoute(APIRoute):
@@ -99,4 +99,4 @@ async def fuse_segment(request: Request) -> Response:
     finish = partial(encode, response_format, dispatcher.queues.codecs.both)
     answer = await cancel_on_disconnect(request, dispatcher.process(pair, finish))
     request.state.times = answer.times
-    return Response(answer.body, media_type=answer.content_type, headers=answer.headers())
+    return PartsResponse(answer)

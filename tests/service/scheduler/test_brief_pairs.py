@@ -119,3 +119,16 @@ def test_a_brief_pair_without_memory_is_told_to_come_again(
             answer = client.post("/fuse-segment", content=raw(), headers=RAW)
         assert problem_of(answer) == (503, "out_of_memory")
         assert client.post("/fuse-segment", content=raw(), headers=RAW).is_success
+
+
+def test_a_raw_answer_is_not_copied_into_one_piece(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(answer: RawAnswer) -> bytes:
+        raise AssertionError("a copy of the answer")
+
+    monkeypatch.setattr(RawAnswer, "to_bytes", copy)
+    with start() as client:
+        answer = client.post("/fuse-segment", content=raw(), headers=RAW)
+    assert RawAnswer.from_bytes(answer.content).labels_format == Y8
+    assert int(answer.headers["content-length"]) == len(answer.content)
