@@ -23,6 +23,7 @@ from tqdm import tqdm
 from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
+from segmif.spared_inputs import check_spared
 
 from .config import TrainConfig, read_config
 from .data import groups_seen
@@ -91,6 +92,7 @@ def train(
     if not config.phases and not start:
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
     check_writable(folder, out)
+    check_spared([out], [*([start] if start else []), *teachers])
     started, taught = digest(start) if start else None, tuple(map(digest, teachers))
     fabric = open_devices(precision)
     run = Run(folder, asdict(config), fabric)

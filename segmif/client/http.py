@@ -231,7 +231,12 @@ def _frame(
         frame = Path(frame).read_bytes()
     if isinstance(frame, bytes):
         return ENCODED, (0, 0, 0), frame
-    kind = RAW_KINDS.get((part, frame.ndim, str(frame.dtype)))
+    if not isinstance(frame, np.ndarray):
+        raise ValueError(
+            f"{part} is a {type(frame).__name__}: expected an array, or bytes or path of a file; "
+            "numpy.asarray makes an array of pictures and tensors"
+        )
+    kind = RAW_KINDS.get((part, frame.ndim, frame.dtype.name))
     if kind is None or (kind == RGB8 and frame.shape[2] != 3):
         raise ValueError(
             f"{part} is {frame.dtype} {frame.shape}: expected visible (H, W, 3) uint8 RGB or "

@@ -225,6 +225,6 @@ def _refuse_other_settings(noted_json: str, asked_json: str, path: Path) -> None
     changed = sorted(key for key in asked if noted.get(key) != asked[key])
     if changed:
         raise ValueError(
-            f"{path} was written with another {', '.join(changed)}: resume with the same config, "
-            "or start a new run from its weights with --weights"
+            f"{path} was written with another {', '.join(changed)}: resume with the same settings, "
+            "or start a new run from its weights in another folder (--folder)"
         )

@@ -59,7 +59,7 @@ def resumed(noted: Inputs | None, found: Inputs, folder: Path, *, accept: bool) 
     if noted.start and not (found.start or noted.descent):
         raise ValueError(
             f"{folder} is of an earlier release, which did not note what its weights descend from: "
-            "name them by --weights"
+            "name them by --weights, or --from"
         )
     found = replace(
         found, start=found.start or noted.start, classes=noted.classes, descent=noted.descent
@@ -70,7 +70,8 @@ def resumed(noted: Inputs | None, found: Inputs, folder: Path, *, accept: bool) 
     if changed and not accept:
         raise ValueError(
             f"{folder} was begun with other inputs: {'; '.join(changed)}. Put them back, start a "
-            "new run from its weights by --weights, or go on by --accept-changed-inputs"
+            "new run from its weights in another folder (--folder), or go on by "
+            "--accept-changed-inputs"
         )
     return found
 
@@ -87,7 +88,8 @@ def changes(noted: Inputs, found: Inputs) -> list[str]:
     ]
     if noted.start != found.start:
         differences.append(
-            f"--weights were {_short(noted.start)}, now they are {_short(found.start)}"
+            f"the weights to start from were {_short(noted.start)}, now they are "
+            f"{_short(found.start)}"
         )
     if list(noted.teachers) != list(found.teachers):
         before, now = (", ".join(map(_short, each.teachers)) or "none" for each in (noted, found))

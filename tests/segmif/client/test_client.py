@@ -57,6 +57,14 @@ def test_refusals_are_raised_with_the_services_words(client: httpx.Client) -> No
             ours.fuse(visible, infrared, depth_m="far")
     with pytest.raises(ValueError, match=r"infrared is float64"):
         pack(visible, infrared.astype(float))
+    with pytest.raises(ValueError, match=r"infrared is a list: expected an array"):
+        pack(visible, infrared.tolist())
+
+
+def test_counts_of_either_byte_order_are_the_same() -> None:
+    visible, infrared = frames()
+    counts = infrared.astype(np.uint16) * 100
+    assert pack(visible, counts.astype(">u2")) == pack(visible, counts)
 
 
 def test_a_sensor_that_gives_no_frame_is_left_out(client: httpx.Client) -> None:

@@ -227,6 +227,22 @@ def test_weights_and_a_config_do_not_mix(run: Run) -> None:
     assert "Imagenet does not exist: name weights such as weights/nano.safetensors, or ima" in err
 
 
+def test_the_weights_that_it_starts_from_are_not_written_over(rig: Path, run: Run) -> None:
+    """Else the report would compare the network with itself."""
+    start = rig.parent / "own.safetensors"
+    for path in (NANO, NANO.with_name(f"{NANO.name}.json")):
+        shutil.copy(path, path.name.replace("nano", "own"))
+    code, _, err = run("--from", start, "--steps", 2, "--out", start.name)
+    assert code == 1 and "own.safetensors would replace the input" in err
+
+
+def test_another_setting_of_a_run_that_goes_on_is_named_with_what_to_do(run: Run) -> None:
+    assert run("--steps", 1)[0] == 0
+    code, _, err = run("--steps", 2, "--resume")
+    assert code == 1 and "resume with the same settings, or start a new run" in err
+    assert "--weights" not in err  # which --from takes none of
+
+
 def test_a_broken_frame_is_said_without_settings_that_nobody_stated(rig: Path, run: Run) -> None:
     for path in (rig / "label").iterdir():
         write_png(path, np.ones((64, 64), np.uint8))  # narrower than its frames

@@ -66,7 +66,10 @@ def test_a_run_goes_on_with_what_it_was_begun_with(
         train(CONFIG, root, folder, out, resume=True, **asked)  # type: ignore[arg-type]
 
     for asked, said in (
-        ({"start": second}, r"--weights were [0-9a-f]{12}\.\.\., now they are [0-9a-f]{12}"),
+        (
+            {"start": second},
+            r"the weights to start from were [0-9a-f]{12}\.\.\., now they are [0-9a-f]{12}",
+        ),
         ({"teachers": [second]}, r"--teacher was [0-9a-f]{12}\.\.\., now it is [0-9a-f]{12}"),
         ({"teachers": []}, r"--teacher was [0-9a-f]{12}\.\.\., now it is none"),
     ):
