@@ -29,6 +29,7 @@ class Rigs:
         self._pipelines: dict[str, RigPipeline] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._saving = asyncio.Lock()
+        self._started = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None  # the event loop would forget it
 
     def __iter__(self) -> Iterator[RigPipeline]:
@@ -43,8 +44,9 @@ class Rigs:
         return LiveState(rigs=[rig_state(rig) for rig in self])
 
     async def start(self) -> None:
-        """Start every rig."""
+        """Start every rig; call it once."""
         await self._open(self.settings.rigs)
+        self._started.set()
         if not self._pipelines and self.all_ended:
             self.all_ended()
 
@@ -52,8 +54,10 @@ class Rigs:
         """
         Close the rigs whose settings or rig file changed, and start those of the new settings.
 
-        Raises as `check_rig`, and changes nothing, if one of those cannot be.
+        It waits for `start`, which would open the same rigs a second time. Raises as `check_rig`,
+        and changes nothing, if one of those cannot be.
         """
+        await self._started.wait()
         wanted = {rig.name: rig for rig in settings.rigs}
         changed = [
             name

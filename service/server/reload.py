@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from segmif.interrupts import hung_up
+
 from ..scheduler.model_loading import LoadedModel
 from ..settings import Settings
 from .tls_handshakes import tls_context
@@ -23,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 def reload_on_sighup(app: FastAPI, reopen: Callable[[], LoadedModel]) -> None:
-    """Reload on SIGHUP; call it from the main thread, within its event loop."""
+    """
+    Reload on SIGHUP, also on one that came during the start.
+
+    Call it from the main thread, within its event loop.
+    """
     loop, lock = asyncio.get_running_loop(), asyncio.Lock()
     renewing: set[asyncio.Task[None]] = set()  # the loop itself would forget them
 
@@ -33,6 +39,9 @@ def reload_on_sighup(app: FastAPI, reopen: Callable[[], LoadedModel]) -> None:
         task.add_done_callback(renewing.discard)
 
     loop.add_signal_handler(signal.SIGHUP, hang_up)
+    if hung_up():
+        logger.info("SIGHUP came during the start: settings are read again")
+        hang_up()
 
 
 async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.Lock) -> None:

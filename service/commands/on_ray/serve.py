@@ -15,7 +15,7 @@ from urllib.request import urlopen
 from segmif.addresses import masked
 from segmif.cli import NotInstalled
 from segmif.files import words_of
-from segmif.interrupts import end_in_order
+from segmif.interrupts import end_in_order, hung_up
 
 from ...errors import EngineFailed, ServiceError
 from ...scheduler.model_loading import hangs, load_model, too_slow
@@ -165,6 +165,8 @@ def run_until_stopped(
     signals = SimpleQueue[int]()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda came, _: signals.put(came))
+    if hung_up():  # during the start
+        signals.put(signal.SIGHUP)
     try:
         serve.run(made(settings), name=NAME, route_prefix="/")
         scheme = "https" if files["ssl_certfile"] else "http"

@@ -309,6 +309,66 @@ def test_sighup_renews_network_and_settings_without_a_request_lost(
         assert client.get("/streams/rig/pair").json()["kind"] == "no_pair"
 
 
+HANG_UP_WHILE_STARTING = """
+import runpy, signal, sys, time
+
+def hang_up(event, arguments):
+    global moment
+    if moment in (event, *map(str, arguments)):
+        moment = None
+        signal.raise_signal(signal.SIGHUP)
+
+def open_rig(*arguments):
+    if moment == "open_rig":
+        hang_up(moment, ())
+        time.sleep(4)  # so that the reload comes to the rigs before this one is open
+    return opened(*arguments)
+
+moment = sys.argv.pop(1)
+if moment == "open_rig":
+    from service.live import rigs
+    opened, rigs.open_rig = rigs.open_rig, open_rig
+sys.addaudithook(hang_up)
+runpy.run_module("service", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "moment"),
+    [
+        ("serve", "fastapi"),  # which is imported
+        ("serve", "socket.bind"),  # the network is loaded
+        ("run", "fastapi"),
+        ("run", "open_rig"),
+    ],
+)
+def test_sighup_before_the_service_is_ready_reloads_it_then(
+    stand_in_weights: Path, tmp_path: Path, command: str, moment: str
+) -> None:
+    """systemd and operators may reload early."""
+    port, log = free_port(), tmp_path / "log"
+    words = [command, "--port", str(port), "--weights", str(stand_in_weights), "--threads", "1"]
+    if command == "run":
+        words += ["--visible", "synthetic:96x64@20", "--infrared", "synthetic:96x64@20"]
+        words += ["--out", str(tmp_path / "lines.jsonl")]
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", HANG_UP_WHILE_STARTING, moment, *words], cwd=ROOT, stderr=errors
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+    ):
+        try:
+            wait_for(lambda: process.poll() is not None or "renewed; weights" in log.read_text())
+            assert process.poll() is None, log.read_text()
+            wait_until_ready(client)
+            wait_for(lambda: command == "serve" or any(tmp_path.glob("*.jsonl")))
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert "cannot be read" not in log.read_text()  # as a rig that is opened twice
+
+
 def issue(key: Path, certificate: Path) -> ssl.SSLContext:
     """Write a new certificate; gives what trusts no other."""
     authority = trustme.CA()
