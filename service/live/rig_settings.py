@@ -29,7 +29,7 @@ from .events.rules import (
     check_rules,
 )
 from .sinks.open_sinks import parse_sink
-from .sinks.ros_types import LATCHED, namespace_of, published, type_of
+from .sinks.ros_types import LATCHED, namespace_of, published, topic_name, type_of
 from .sinks.rotation import SUFFIXES
 from .sinks.settings import (
     CollectSettings,
@@ -246,6 +246,20 @@ class LiveSettings(BaseModel):
                         who = f"{owner} and {rig.name}" if owner != rig.name else f"two of {owner}"
                         raise ValueError(f"{who} {shares}, {name}: name another for one")
                     owners[target] = rig.name
+        return self
+
+    @model_validator(mode="after")
+    def _frames_in_ros_differ(self) -> Self:
+        """Rigs name their cameras' frames differently, or one's transform would hold for both."""
+        owners: dict[str, str] = {}
+        for rig in self.rigs:
+            if any(isinstance(sink, RosSettings) for sink in rig.sinks):
+                name = topic_name(rig.name)
+                if (owner := owners.setdefault(name, rig.name)) != rig.name:
+                    raise ValueError(
+                        f"{owner} and {rig.name} give their frames one name in ROS 2, "
+                        f"{name}_visible: state another name for one"
+                    )
         return self
 
 

@@ -444,6 +444,22 @@ def test_topics_of_ros_are_one_sinks_alone() -> None:
     LiveSettings.model_validate(rigs({"a": [raw, {**raw, "images": "jpeg"}], "b": [raw]}))
 
 
+def test_frames_of_ros_are_one_rigs_alone() -> None:
+    """Topics may differ by their namespaces: /tf_static has both cameras of one name."""
+
+    def rigs(*names: str) -> dict[str, object]:
+        sources = {"visible": "synthetic", "infrared": "synthetic"}
+        sinks = [
+            {"kind": "ros2", "topics": ["transform"], "namespace": f"/{number}"}
+            for number in ("one", "two")
+        ]
+        return {"rigs": [{"name": name, "sinks": sinks, **sources} for name in names]}
+
+    with pytest.raises(ValidationError, match=r"a\.b and a-b give .* in ROS 2, a_b_visible: state"):
+        LiveSettings.model_validate(rigs("a.b", "a-b"))
+    LiveSettings.model_validate(rigs("a.b", "a.c"))
+
+
 def test_events_and_pairs_of_a_rig_do_not_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
     rig = {
