@@ -73,14 +73,17 @@ fuzz: .venv/.dev ## structured input into readers and service for MINUTES (1), a
 # (a step took 2.3 s so, 1.8 s with the blocks kept).
 KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=500000000
 
-train: .venv/.dev ## train by CONFIG (training/configs/nano.toml); the weights lie in runs/CONFIG, those in weights/ stay
-	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIG)
+train: .venv/.dev ## train by CONFIG (training/configs/nano.toml) with TRAIN_FLAGS; the weights lie in runs/CONFIG, those in weights/ stay
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIG) $(TRAIN_FLAGS)
 
-teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taught); for a GPU, or CONFIGS=training/configs/rehearsal
-	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/paper.toml --folder $(TAUGHT)/paper --out $(TAUGHT)/paper.safetensors
-	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/edge.toml --folder $(TAUGHT)/edge --out $(TAUGHT)/edge.safetensors \
+# The folder of a run, and how to go on with it if an interrupted run left its state there.
+RUN_IN = --folder $(1) $(if $(wildcard $(1)/checkpoint.pt $(1)/finish.pt),--resume)
+
+teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taught); goes on if it was stopped; for a GPU, or CONFIGS=training/configs/rehearsal
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/paper.toml $(call RUN_IN,$(TAUGHT)/paper) --out $(TAUGHT)/paper.safetensors
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/edge.toml $(call RUN_IN,$(TAUGHT)/edge) --out $(TAUGHT)/edge.safetensors \
 	  --teacher $(TAUGHT)/paper.safetensors
-	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/nano.toml --folder $(TAUGHT)/nano --out $(TAUGHT)/nano.safetensors \
+	$(KEEP_MEMORY) $(PY) -m training train --config $(CONFIGS)/nano.toml $(call RUN_IN,$(TAUGHT)/nano) --out $(TAUGHT)/nano.safetensors \
 	  --teacher $(TAUGHT)/edge.safetensors
 
 # The configs by which a variant is made, one after the other, each from the weights of the one before; where the last one's weights lie.

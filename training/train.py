@@ -38,7 +38,15 @@ from .fit.early_stopping import EarlyStopping
 from .fit.frozen_features import FrozenFeatures, MaskLearner, learns_mask_alone
 from .fit.fusion_phase import train_fusion_decoder
 from .fit.initial_network import descent, digest, initial_network, notes_on_classes, open_teachers
-from .fit.run_folder import BEST, CHECKPOINT, FINISH, RECORD_EVERY, Run, finite
+from .fit.run_folder import (
+    BEST,
+    CHECKPOINT,
+    FINISH,
+    RECORD_EVERY,
+    Run,
+    finite,
+    refuse_earlier_run,
+)
 from .fit.run_inputs import Inputs, resumed
 from .fit.step import Learner, Moved, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Throughput
@@ -51,6 +59,8 @@ def main(args: argparse.Namespace) -> int:
     if args.leave_out:
         config = replace(config, leave_out=args.leave_out)
     folder = args.folder or Path("runs") / run_name(args.config, config.leave_out)
+    if not (args.resume or args.restart):
+        refuse_earlier_run(folder)
     if args.kernels:
         args.precision = use_kernels(args.kernels, args.precision)
     train(

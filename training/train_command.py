@@ -72,7 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="weights to learn from: a larger variant's, or several for their mean mask",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    again.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew in the folder of an earlier run; its checkpoint is kept as earlier-NAME",
+    )
     parser.add_argument(
         "--accept-changed-inputs",
         action="store_true",

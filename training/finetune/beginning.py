@@ -4,11 +4,15 @@ import argparse
 from pathlib import Path
 
 from segmif.files import shown
-from segmif.model.config import VARIANTS, PairConfig
+from segmif.model.config import CANDIDATES, VARIANTS, PairConfig
 
 IMAGENET = "imagenet"
-# Variants with an encoder that comes pretrained.
-FROM_NOTHING = tuple(name for name, each in VARIANTS.items() if isinstance(each, PairConfig))
+# Shipped variants with an encoder that comes pretrained.
+FROM_NOTHING = tuple(
+    name
+    for name, config in VARIANTS.items()
+    if isinstance(config, PairConfig) and name not in CANDIDATES
+)
 DEFAULT_VARIANT = "nano"
 
 

@@ -27,7 +27,7 @@ from ..data.sources import Source, data_root, open_source
 from ..evaluation.evaluate import SetName, open_with_manifest
 from ..fit.attention_kernels import use_kernels
 from ..fit.imagenet import published_weights
-from ..fit.run_folder import CHECKPOINT
+from ..fit.run_folder import CHECKPOINT, refuse_earlier_run
 from ..train import train
 from . import plan as planned
 from .beginning import DEFAULT_VARIANT, IMAGENET, weights_to_start_from
@@ -54,8 +54,12 @@ def main(args: argparse.Namespace) -> int:
         args.precision = use_kernels(args.kernels, args.precision)
     known = Manifest.read(start) if start else None
     variant = known.variant if known else args.variant or DEFAULT_VARIANT
+    run = f"{data.name}-{variant}" if known else f"{data.name}-{variant}-from-{IMAGENET}"
+    folder = args.folder or Path("runs") / run
     frames = open_set("folder", data)
     classes = _classes(frames, args.classes)
+    if not (args.resume or args.restart):
+        refuse_earlier_run(folder)
     names, pixels = _labelled(frames, classes)
     parts = split(names, pixels > 0)
     replay = _replayed(args.replay, classes, data.parent)
@@ -63,8 +67,6 @@ def main(args: argparse.Namespace) -> int:
     config = planned.plan(
         variant, data, parts, (height, width), learns, args.steps, replay, anew=not known
     )
-    run = f"{data.name}-{variant}" if known else f"{data.name}-{variant}-from-{IMAGENET}"
-    folder = args.folder or Path("runs") / run
     out = args.out or folder / f"{variant}.safetensors"
     _announce(known.classes if known else None, classes, frames, parts, pixels.sum(0), config)
     train(

@@ -34,6 +34,16 @@ ENVIRONMENT = "environment.json"
 RECORD_EVERY = 20  # steps
 
 
+def refuse_earlier_run(folder: Path) -> None:
+    """Raises FileExistsError if a run left states here: a new one would replace its weights."""
+    for name in (CHECKPOINT, FINISH):
+        if (folder / name).exists():
+            raise FileExistsError(
+                f"{folder} holds the {name} of an earlier run: go on with it by --resume, name a "
+                "new --folder, or begin anew in this one by --restart"
+            )
+
+
 class Run:
     """One run's folder; with several devices, only the first writes."""
 

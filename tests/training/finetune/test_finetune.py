@@ -130,6 +130,10 @@ def test_some_classes_of_the_data_and_all_layers(
     out = Path("runs/yard-nano/nano.safetensors")
     assert Manifest.read(out).classes.names == ("background", "person", "cone")
     assert Manifest.read(out).training["finish"]["steps"] == 1
+    code, _, err = run("--steps", 4)
+    assert code == 1
+    assert "runs/yard-nano holds the checkpoint.pt of an earlier run: go on with it by --re" in err
+    assert Manifest.read(out).classes.names == ("background", "person", "cone")
     assert "kept or forgotten, classes that both know: 1 pairs of mfnet/val" in said
     reports = json.loads((out.parent / "report.json").read_text())
     assert list(reports[1]["after"]["iou"]) == ["person"]
@@ -156,6 +160,15 @@ def test_from_nothing_needs_no_config_either(rig: Path, run: Run) -> None:
     assert code == 1 and "has no fused picture and no classes to keep" in err
     code, _, err = run("--variant", "nano")
     assert code == 1 and "--variant goes with --from imagenet" in err
+
+
+def test_from_nothing_offers_shipped_variants_alone(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another would be trained on for hours, and no release promises to read it."""
+    with pytest.raises(SystemExit):
+        run("--from", "imagenet", "--variant", "edge-aligned")
+    assert "invalid choice: 'edge-aligned'" in capsys.readouterr().err
 
 
 def test_from_nothing_gets_more_steps_than_fine_tuning() -> None:
@@ -222,6 +235,8 @@ def test_weights_and_a_config_do_not_mix(run: Run) -> None:
     assert code == 1 and "--from names the weights to start from" in err
     with pytest.raises(SystemExit):
         run("--config", "a.toml")
+    with pytest.raises(SystemExit):
+        run("--resume", "--restart")
     code, _, err = run("--from", "Imagenet")
     assert code == 1
     assert "Imagenet does not exist: name weights such as weights/nano.safetensors, or ima" in err

@@ -178,6 +178,15 @@ def test_kernels_that_cannot_be_loaded_end_a_run_before_it_begins(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_does_not_begin_over_an_earlier_one_unless_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "finish.pt").write_bytes(b"hours of work")
+    with pytest.raises(FileExistsError, match=r"holds the finish\.pt of an earlier run.*--restart"):
+        trained(tmp_path)
+    with pytest.raises(ValueError, match=r"none\.so is not a build of the kernels"):
+        trained(tmp_path, "--restart", "--kernels", str(tmp_path / "none.so"))  # it came so far
+    assert [each.name for each in tmp_path.iterdir()] == ["finish.pt"]
+
+
 def test_kernels_for_a_gpu_end_a_run_without_one_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
