@@ -49,9 +49,8 @@ class Listing:
     """The frames of a folder by the part of their names that `*` matches."""
 
     files: Mapping[str, Path]
-    superseded: tuple[
-        str, ...
-    ] = ()  # a sentence for each file with a lossless one of the same name
+    # A sentence for each file with a lossless one of the same name.
+    superseded: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()  # a sentence for each name of two equally good files
     not_images: tuple[Path, ...] = ()  # files with other suffixes
 
@@ -119,24 +118,25 @@ def pair_files(visible: Path, infrared: Path, how: Pairing = BY_NAME) -> Paired:
     """
     if how.pairs:
         return Paired(read_pairs(how.pairs, visible, infrared))
-    lists = (list_frames(visible, how.patterns[0]), list_frames(infrared, how.patterns[1]))
-    if how.patterns[0] == how.patterns[1] and visible.resolve() == infrared.resolve():
-        raise ValueError(_same_folder_error(visible, list(lists[0].files)))
-    first, second = same_names(*(each.files for each in lists))
-    common = sorted(first.keys() & second.keys())
-    not_images = sorted({path for each in lists for path in each.not_images})
-    return Paired(
-        tuple(FilePair(name, first[name], second[name]) for name in common),
-        (
-            *(
-                f"{path}: not an image by its name, expected {sorted(SUFFIXES)}"
-                for path in not_images
-            ),
-            *(sentence for each in lists for sentence in each.ambiguous),
-            *_unpaired(visible, infrared, first, second),
-        ),
-        tuple(sentence for each in lists for sentence in each.superseded),
-    )
+    visible_pattern, infrared_pattern = how.patterns
+    of_visible = list_frames(visible, visible_pattern)
+    of_infrared = list_frames(infrared, infrared_pattern)
+    if visible_pattern == infrared_pattern and visible.resolve() == infrared.resolve():
+        raise ValueError(_same_folder_error(visible, list(of_visible.files)))
+    visible_files, infrared_files = same_names(of_visible.files, of_infrared.files)
+    pairs = [
+        FilePair(name, visible_files[name], infrared_files[name])
+        for name in sorted(visible_files.keys() & infrared_files.keys())
+    ]
+    # A file of one folder for both cameras is in both lists, if no pattern excludes it.
+    complaints = [
+        f"{path}: not an image by its name, expected {sorted(SUFFIXES)}"
+        for path in sorted({*of_visible.not_images, *of_infrared.not_images})
+    ]
+    complaints += [*of_visible.ambiguous, *of_infrared.ambiguous]
+    complaints += _unpaired(visible, infrared, visible_files, infrared_files)
+    notes = (*of_visible.superseded, *of_infrared.superseded)
+    return Paired(tuple(pairs), tuple(complaints), notes)
 
 
 def list_frames(folder: Path, pattern: str = EVERY, also: Iterable[str] = ()) -> Listing:
@@ -148,19 +148,19 @@ def list_frames(folder: Path, pattern: str = EVERY, also: Iterable[str] = ()) ->
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder: expected one of JPEG, PNG or TIFF frames")
     ranks = dict.fromkeys(also, max(LOSS.values()) + 1) | LOSS
-    fits = _regex(pattern)
-    held: dict[str, list[Path]] = {}
+    name_pattern = _regex(pattern)
+    candidates: dict[str, list[Path]] = {}  # files by the part of their names that `*` matches
     not_images = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():
             continue
         if path.suffix.lower() not in ranks:
             not_images.append(path)
-        elif match := fits.fullmatch(path.stem):
-            held.setdefault(match[1], []).append(path)
+        elif match := name_pattern.fullmatch(path.stem):
+            candidates.setdefault(match[1], []).append(path)
     files, superseded, ambiguous = {}, [], []
-    for name, paths in held.items():
-        best, *others = sorted(paths, key=lambda path: ranks[path.suffix.lower()])
+    for name, paths in candidates.items():
+        best, *others = sorted(paths, key=lambda path: _rank(path, ranks))
         equal = [path for path in others if _rank(path, ranks) == _rank(best, ranks)]
         if equal:
             ambiguous.append(f"{best}: {equal[0].name} has the same name; remove one of them")
@@ -176,22 +176,19 @@ def same_names(*folders: Mapping[str, Path]) -> list[dict[str, Path]]:
 
     The first folder decides the spelling. If a folder has two such names, they stay as they are.
     """
-    doubled = {
-        loose
-        for files in folders
-        for loose, count in Counter(map(_folded, files)).items()
-        if count > 1
-    }
-    written: dict[str, str] = {}
-    for name in (name for files in folders for name in files):
-        written.setdefault(_folded(name), name)
-    return [
-        {
-            name if _folded(name) in doubled else written[_folded(name)]: p
-            for name, p in files.items()
-        }
-        for files in folders
-    ]
+    spelling: dict[str, str] = {}  # by the folded name
+    ambiguous: set[str] = set()  # folded names that one folder holds twice
+    for files in folders:
+        counts = Counter(map(_folded, files))
+        ambiguous |= {folded for folded, count in counts.items() if count > 1}
+        for name in files:
+            spelling.setdefault(_folded(name), name)
+
+    def common(name: str) -> str:
+        folded = _folded(name)
+        return name if folded in ambiguous else spelling[folded]
+
+    return [{common(name): path for name, path in files.items()} for files in folders]
 
 
 def read_pairs(path: Path, visible: Path, infrared: Path) -> tuple[FilePair, ...]:
@@ -223,6 +220,7 @@ def listed(words: Iterable[object], between: str = ", ") -> str:
 def _row(
     path: Path, line: int, row: Mapping[str, str | None], visible: Path, infrared: Path
 ) -> FilePair:
+    """The pair that a line of the CSV file `path` names; ValueError without two such files."""
     names = row["visible"], row["infrared"]
     if not (names[0] and names[1]):
         raise ValueError(f"{path}, line {line}: a visible and an infrared file name are expected")
@@ -237,24 +235,28 @@ def _row(
 
 
 def _unpaired(
-    visible: Path, infrared: Path, first: Mapping[str, Path], second: Mapping[str, Path]
+    visible: Path,
+    infrared: Path,
+    visible_files: Mapping[str, Path],
+    infrared_files: Mapping[str, Path],
 ) -> list[str]:
     """A sentence for each file without a partner, or one for all if nothing pairs by name."""
-    alone = sorted(first.keys() ^ second.keys())
-    left = [[files[name].stem for name in alone if name in files] for files in (first, second)]
-    advice = _advice(left)
-    if advice or (alone and not first.keys() & second.keys()):
-        one, other = (listed(names) or "no frame" for names in left)
-        whole = (
-            f"{visible} ({one}) and {infrared} ({other}) have {len(alone)} frames that pair with"
-        )
-        return [f"{whole} no frame of the other; {advice or TIMES}"]
-    sentences = []
-    for name in alone:
-        path = first.get(name) or second[name]
-        other_folder = infrared if name in first else visible
-        sentences.append(f"{path}: no file of this name in {other_folder}")
-    return sentences
+    unpaired = sorted(visible_files.keys() ^ infrared_files.keys())
+    visible_stems = [visible_files[name].stem for name in unpaired if name in visible_files]
+    infrared_stems = [infrared_files[name].stem for name in unpaired if name in infrared_files]
+    advice = _advice(visible_stems, infrared_stems)
+    if advice or (unpaired and not visible_files.keys() & infrared_files.keys()):
+        return [
+            f"{visible} ({listed(visible_stems) or 'no frame'}) and "
+            f"{infrared} ({listed(infrared_stems) or 'no frame'}) have {len(unpaired)} frames that "
+            f"pair with no frame of the other; {advice or TIMES}"
+        ]
+    return [
+        f"{visible_files[name]}: no file of this name in {infrared}"
+        if name in visible_files
+        else f"{infrared_files[name]}: no file of this name in {visible}"
+        for name in unpaired
+    ]
 
 
 TIMES = (
@@ -272,8 +274,9 @@ def _same_folder_error(folder: Path, names: Sequence[str]) -> str:
     )
 
 
-def _advice(left: Sequence[Sequence[str]]) -> str:
-    found = suggested(left[0], left[1])
+def _advice(visible_stems: Sequence[str], infrared_stems: Sequence[str]) -> str:
+    """Which patterns would pair frames whose names do not; empty if none is found."""
+    found = suggested(visible_stems, infrared_stems)
     if found is None:
         return ""
     return (
@@ -291,4 +294,5 @@ def _rank(path: Path, ranks: Mapping[str, int]) -> int:
 
 
 def _folded(name: str) -> str:
+    """A name without the differences of case and of composed accents."""
     return unicodedata.normalize("NFC", name).casefold()
