@@ -30,16 +30,15 @@ def as_json(results: Sequence[SetResult], frames: bool = False) -> dict[str, Any
     there is to mind by set; `frames` adds each frame's numbers.
     """
     sets = [_set_as_json(result, frames) for result in results]
-    firsts = {
-        part: next((found[part] for found in sets if part in found), None)
-        for part in ("fusion", "masks")
-    }
-    notes = {result.name: list(result.notes) for result in results if result.notes}
-    return {
-        **{part: found for part, found in firsts.items() if found},
-        "sets": sets,
-        **({"notes": notes} if notes else {}),
-    }
+    tables: dict[str, Any] = {}
+    for part in ("fusion", "masks"):
+        of_sets = [entry[part] for entry in sets if part in entry]
+        if of_sets:
+            tables[part] = of_sets[0]
+    tables["sets"] = sets
+    if notes := {result.name: list(result.notes) for result in results if result.notes}:
+        tables["notes"] = notes
+    return tables
 
 
 def _row_names(result: SetResult) -> list[str]:
@@ -77,8 +76,9 @@ def _mask_table(result: SetResult, taxonomy: Taxonomy, width: int) -> list[str]:
     lines = [f"masks, intersection over union on {len(result.frames)} pairs of {result.name}"]
     lines.append(_row("", masks, width))
     for index, name in enumerate(taxonomy.names):
-        lines.append(_row(name, (_share(m.iou[index]) for m in masks.values()), width))
-    means = _row("mean", (_number(matrix.mean_iou) for matrix in masks.values()), width)
+        shares = [_share(matrix.iou[index]) for matrix in masks.values()]
+        lines.append(_row(name, shares, width))
+    means = _row("mean", [_number(matrix.mean_iou) for matrix in masks.values()], width)
     return [*lines, f"{means}   over all {len(taxonomy.names)} ids, absent counts 0"]
 
 
@@ -88,12 +88,13 @@ def _sensor_table(result: SetResult, width: int) -> list[str]:
         _row("", result.masks(), width),
     ]
     for sensors in result.sensors():
-        means = (_number(matrix.mean_iou) for matrix in result.masks(sensors).values())
+        means = [_number(matrix.mean_iou) for matrix in result.masks(sensors).values()]
         lines.append(_row(sensors, means, width))
     return lines
 
 
 def _row(name: str, cells: Iterable[str], width: int) -> str:
+    """One line of a table: the name in `width` characters, then the cells."""
     return f"{name:{width}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
 
 
@@ -113,28 +114,31 @@ def _set_as_json(result: SetResult, frames: bool) -> dict[str, Any]:
     if quality := result.quality():
         found["quality"] = _rows(quality)
     if result.taxonomy:
-        found["masks"] = {"pairs": pairs, "light": _masks(result, result.taxonomy, BOTH)}
+        found["masks"] = {"pairs": pairs, "light": _masks_by_light(result, result.taxonomy, BOTH)}
         found["drives"] = {
             drive: _mask(matrix, result.taxonomy)
             for drive, matrix in result.masks_by_drive().items()
         }
         found["sensors"] = {
-            sensors: {
-                "light": _masks(result, result.taxonomy, sensors),
-                "people": {light: asdict(p) for light, p in result.people(sensors).items()},
-            }
-            for sensors in result.sensors()
+            sensors: _with_sensors(result, result.taxonomy, sensors) for sensors in result.sensors()
         }
     if frames:
         found["frames"] = [_frame_as_json(frame, result.taxonomy) for frame in result.frames]
     return found
 
 
-def _masks(result: SetResult, taxonomy: Taxonomy, sensors: str) -> dict[str, Any]:
-    return {light: _mask(m, taxonomy) for light, m in result.masks(sensors).items()}
+def _with_sensors(result: SetResult, taxonomy: Taxonomy, sensors: str) -> dict[str, Any]:
+    """Masks and persons found if only `sensors` see something."""
+    people = {light: asdict(counts) for light, counts in result.people(sensors).items()}
+    return {"light": _masks_by_light(result, taxonomy, sensors), "people": people}
+
+
+def _masks_by_light(result: SetResult, taxonomy: Taxonomy, sensors: str) -> dict[str, Any]:
+    return {light: _mask(matrix, taxonomy) for light, matrix in result.masks(sensors).items()}
 
 
 def _mask(matrix: ConfusionMatrix, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Intersection over union (0..1) by class and their mean; an absent class is null."""
     shares = map(_known, matrix.iou.tolist())
     return {"iou": dict(zip(taxonomy.names, shares, strict=True)), "mean_iou": matrix.mean_iou}
 
@@ -146,7 +150,9 @@ def _frame_as_json(frame: FrameResult, taxonomy: Taxonomy | None) -> dict[str, A
     if frame.quality:
         found["quality"] = _rows(frame.quality)
     if taxonomy:
-        found["masks"] = {sensors: _mask(m, taxonomy) for sensors, m in frame.masks.items()}
+        found["masks"] = {
+            sensors: _mask(matrix, taxonomy) for sensors, matrix in frame.masks.items()
+        }
         found["people"] = {sensors: asdict(people) for sensors, people in frame.people.items()}
     return found
 

@@ -31,20 +31,34 @@ MOST_DRIVES = 12  # a longer list is no table to read
 
 def about_set(result: SetResult) -> dict[str, Any]:
     """All that was measured on a set, as `page.html` takes it; None for what was not."""
-    every, *lights = ((light, len(frames)) for light, frames in result.by_light().items())
-    fusion, quality = result.fusion(), result.quality()
-    return {
+    about: dict[str, Any] = {
         "name": result.name,
-        "pairs": ", ".join([f"{every[1]} pairs", *(f"{n} by {light}" for light, n in lights)]),
+        "pairs": _pair_counts(result),
         "notes": result.notes,
-        "fusion": _by_light(result, lambda light: _fusion(result, light)) if fusion else None,
+        "fusion": None,
         "spread": _spread(result),
-        "quality": _quality(result) if quality else None,
-        "with_noise_gain": sum(
-            not math.isnan(frame.quality[NETWORK].noise_gain) for frame in result.frames if quality
-        ),
-        "masks": _masks(result, result.taxonomy) if result.taxonomy else None,
+        "quality": None,
+        "with_noise_gain": 0,
+        "masks": None,
     }
+    if result.fusion():
+        about["fusion"] = _by_light(result, lambda light: _fusion(result, light))
+    if result.quality():
+        about["quality"] = _quality(result)
+        gains = [frame.quality[NETWORK].noise_gain for frame in result.frames]
+        about["with_noise_gain"] = sum(not math.isnan(gain) for gain in gains)
+    if result.taxonomy:
+        about["masks"] = _masks(result, result.taxonomy)
+    return about
+
+
+def _pair_counts(result: SetResult) -> str:
+    """How many pairs there are: of all first, then by light."""
+    counts = {light: len(frames) for light, frames in result.by_light().items()}
+    total = counts.pop("all")
+    return ", ".join(
+        [f"{total} pairs", *(f"{count} by {light}" for light, count in counts.items())]
+    )
 
 
 def _by_light(result: SetResult, table: Callable[[str], Table]) -> dict[str, Any]:
@@ -55,15 +69,12 @@ def _by_light(result: SetResult, table: Callable[[str], Table]) -> dict[str, Any
 def _fusion(result: SetResult, light: str) -> Table:
     rows = {method: asdict(metrics) for method, metrics in result.fusion(light).items()}
     best = {metric: max(row[metric] for row in rows.values()) for metric in METRICS}
-    cells = [
-        (method, [_graded(row[metric], row[metric] == best[metric]) for metric in METRICS])
-        for method, row in rows.items()
-    ]
+    cells = []
+    for method, row in rows.items():
+        marks = ["best" if row[metric] == best[metric] else None for metric in METRICS]
+        numbers = [f"{row[metric]:.3f}" for metric in METRICS]
+        cells.append((method, [Cell(n, css=mark) for n, mark in zip(numbers, marks, strict=True)]))
     return Table(METRICS, cells)
-
-
-def _graded(value: float, best: bool) -> Cell:
-    return Cell(f"{value:.3f}", css="best" if best else None)
 
 
 def _spread(result: SetResult) -> list[dict[str, Any]]:
