@@ -107,12 +107,15 @@ class PairQueue:
     @property
     def unpaired(self) -> dict[Part, int]:
         """Frames of each camera that found no partner; at the end also those that still wait."""
-        matched = self._matcher.visible_unpaired, self._matcher.infrared_unpaired
-        ended = self._ended == set(PARTS)
-        return {
-            part: n + self._passed_over[part] + ended * self._waiting(part)
-            for part, n in zip(PARTS, matched, strict=True)
+        counts: dict[Part, int] = {
+            "visible": self._matcher.visible_unpaired,
+            "infrared": self._matcher.infrared_unpaired,
         }
+        for part in PARTS:
+            counts[part] += self._passed_over[part]
+            if self._both_ended:
+                counts[part] += self._waiting(part)
+        return counts
 
     @property
     def lone(self) -> Part | None:
@@ -123,6 +126,10 @@ class PairQueue:
     def tolerance_ns(self) -> int:
         """The largest skew of a pair that is taken now."""
         return self._matcher.tolerance_ns
+
+    @property
+    def _both_ended(self) -> bool:
+        return self._ended == set(PARTS)
 
     @property
     def gap_ns(self) -> int | None:
@@ -172,7 +179,7 @@ class PairQueue:
     async def wait(self) -> bool:
         """Wait until there is a pair; False once both cameras have ended."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._pairs or self._ended == set(PARTS))
+            await self._changed.wait_for(lambda: self._pairs or self._both_ended)
             return bool(self._pairs)
 
     async def get(self) -> LivePair | None:
@@ -185,35 +192,42 @@ class PairQueue:
 
     def _has_room(self, part: Part) -> bool:
         """Whether neither this camera is too far ahead nor too many pairs wait."""
-        ahead = self._waiting(part) >= WAITING_FRAMES - 1
+        too_far_ahead = self._waiting(part) >= WAITING_FRAMES - 1
         other_ended = bool(self._ended - {part})
-        return len(self._pairs) < WAITING_PAIRS and (not ahead or other_ended)
+        return len(self._pairs) < WAITING_PAIRS and (not too_far_ahead or other_ended)
 
     def _waiting(self, part: Part) -> int:
         """Frames of a camera that wait for a partner."""
         return self._matcher.waiting(part) + sum(of == part for of, _ in self._held)
 
     def _hold(self, part: Part, arrived: Arrived) -> None:
-        """Keep the frames of the camera that began first until the other one begins."""
-        if self._held and self._held[0][0] != part:
-            first = {self._held[0][0]: self._began_ns, part: arrived[1].stamp_ns}
-            self.set_offset(first["visible"] - first["infrared"])
-            held, self._held = self._held, []
-            for each in (*held, (part, arrived)):
-                self._match(*each)
-            return
+        """
+        Keep the frames of the camera that began first until the other one begins.
+
+        The first frame of the other one gives the offset; then all that was held is matched.
+        """
+        _, frame = arrived
         if not self._held:
-            self._began_ns = arrived[1].stamp_ns
+            self._began_ns = frame.stamp_ns
+        began_first = self._held[0][0] if self._held else part
         self._held.append((part, arrived))
-        if len(self._held) > WAITING_FRAMES:
+        if part != began_first:
+            first_ns = {began_first: self._began_ns, part: frame.stamp_ns}
+            self.set_offset(first_ns["visible"] - first_ns["infrared"])
+            held, self._held = self._held, []
+            for held_part, held_frame in held:
+                self._match(held_part, held_frame)
+        elif len(self._held) > WAITING_FRAMES:
             self._held.pop(0)
             self._passed_over[part] += 1
 
     def _match(self, part: Part, arrived: Arrived) -> None:
+        """Look for a frame's partner among those that wait; if there is none, it waits too."""
+        _, frame = arrived
         take = self._matcher.visible if part == "visible" else self._matcher.infrared
-        if pair := take(arrived[1].stamp_ns, arrived):
-            (arrived_s, visible), (_, infrared) = pair
-            self._add(LivePair(visible, infrared, arrived_s))
+        if pair := take(frame.stamp_ns, arrived):
+            (visible_arrived_s, visible), (_, infrared) = pair
+            self._add(LivePair(visible, infrared, visible_arrived_s))
 
     def _pair_alone(self, lone: Part, part: Part, arrived: Arrived) -> None:
         """Make a pair of a frame alone; one that a frozen camera repeats is passed over."""
@@ -232,17 +246,17 @@ class PairQueue:
 
     def _add(self, pair: LivePair) -> None:
         """Count a pair, and queue it if it is taken; an older one that waits may be dropped."""
-        stamps = {
-            part: self._stamp_ns(part, frame)
-            for part, frame in zip(PARTS, (pair.visible, pair.infrared), strict=True)
-            if frame
-        }
-        stamp_ns = next(iter(stamps.values()))
+        stamps_ns: dict[Part, int] = {}
+        if pair.visible:
+            stamps_ns["visible"] = self._stamp_ns("visible", pair.visible)
+        if pair.infrared:
+            stamps_ns["infrared"] = self._stamp_ns("infrared", pair.infrared)
+        stamp_ns = stamps_ns["infrared" if pair.lone == "infrared" else "visible"]
         if stamp_ns <= self._newest_ns and not self._lossless:  # after infrared was alone
             self.counts.late += 1
             return
         self._newest_ns = stamp_ns
-        self.skew_ns = None if pair.lone else stamps["infrared"] - stamps["visible"]
+        self.skew_ns = None if pair.lone else stamps_ns["infrared"] - stamps_ns["visible"]
         self.counts.paired += 1
         if pair.lone:
             self.counts.alone[pair.lone] += 1
@@ -255,7 +269,8 @@ class PairQueue:
 
     def _adapt_tolerance(self, part: Part, frame: SourceFrame) -> None:
         """Take the tolerance from the last periods of both cameras, unless one is stated."""
-        last, self._last[part] = self._last.get(part), frame
+        last = self._last.get(part)
+        self._last[part] = frame
         if last and frame.stamp_ns > last.stamp_ns:
             self._periods[part].append(frame.stamp_ns - last.stamp_ns)
         if self._stated_tolerance_ns is None and all(self._periods.values()):
@@ -263,6 +278,6 @@ class PairQueue:
 
     def _default_tolerance_ns(self) -> int:
         """Half the faster camera's period, and the scatter of stamps that are times of arrival."""
-        period = min(median(each) for each in self._periods.values())
-        scatter = any(frame.stamp_from == "arrival" for frame in self._last.values())
-        return int(period * (0.5 + JITTER * scatter))
+        period_ns = min(median(periods_ns) for periods_ns in self._periods.values())
+        stamped_by_arrival = any(frame.stamp_from == "arrival" for frame in self._last.values())
+        return int(period_ns * (0.5 + JITTER if stamped_by_arrival else 0.5))

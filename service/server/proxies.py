@@ -63,6 +63,7 @@ def addressed(headers: Headers, peer: str, trusted: Sequence[Network], kind: str
 
 
 def _client(hops: Sequence[str], peer: str, trusted: Sequence[Network]) -> str:
+    """The last address that no trusted proxy has: from `peer` back through the hops it names."""
     client = peer
     for hop in list(reversed(hops))[:MOST_HOPS]:
         if not is_within(client, trusted):
@@ -88,6 +89,7 @@ def _address(text: str) -> str | None:
 
 
 def _first(text: str | None) -> str:
+    """The first of a list with commas; empty without any."""
     return (text or "").partition(",")[0].strip()
 
 
@@ -98,13 +100,16 @@ def _scheme(text: str) -> str | None:
 
 def _forwarded(text: str) -> list[dict[str, str]]:
     """The elements of a Forwarded header (RFC 7239), the nearest proxy's last."""
-    return [
-        {
-            name.strip().lower(): value.strip().strip('"')
-            for name, _, value in (pair.partition("=") for pair in element.split(";"))
-        }
-        for element in text.split(",")
-    ]
+    return [_forwarded_element(element) for element in text.split(",")]
+
+
+def _forwarded_element(text: str) -> dict[str, str]:
+    """Values by lower-case name: `for=192.0.2.1;proto=https`."""
+    values = {}
+    for parameter in text.split(";"):
+        name, _, value = parameter.partition("=")
+        values[name.strip().lower()] = value.strip().strip('"')
+    return values
 
 
 class BehindProxies:
@@ -123,17 +128,18 @@ class BehindProxies:
         if scope["type"] != "lifespan":
             settings = self.settings_of(scope)
             peer = scope["client"][0] if scope.get("client") else ""
-            said = addressed(
+            public = addressed(
                 Headers(scope=scope), peer, settings.trusted_proxies, settings.proxy_headers
             )
-            if said.client and said.client != peer:
-                scope["client"] = (said.client, 0)
-            if said.scheme:
-                secure, socket = said.scheme == "https", scope["type"] == "websocket"
-                scope["scheme"] = ("ws" if socket else "http") + "s" * secure
+            if public.client and public.client != peer:
+                scope["client"] = (public.client, 0)  # its port is unknown
+            if public.scheme:
+                scope["scheme"] = public.scheme
+                if scope["type"] == "websocket":
+                    scope["scheme"] = "wss" if public.scheme == "https" else "ws"
+            prefix = public.prefix or settings.root_path
             state = scope.setdefault("state", {})
-            state["public_host"] = said.host
-            state["public_prefix"] = prefix = said.prefix or settings.root_path
+            state["public_host"], state["public_prefix"] = public.host, prefix
             take_off(scope, prefix)
         await self.app(scope, receive, send)
 
