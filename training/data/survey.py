@@ -61,20 +61,20 @@ class Survey:
     @property
     def complete(self) -> int:
         """Pairs of which every part can be read."""
-        return sum(not (m.broken or m.name in self.missing) for m in self.pairs)
+        return sum(not (pair.broken or pair.name in self.missing) for pair in self.pairs)
 
     @property
     def sizes(self) -> dict[str, Counter[str]]:
         """How many frames have which size, by part."""
         return {
-            part: Counter(m.sizes[part] for m in self.pairs if part in m.sizes)
+            part: Counter(pair.sizes[part] for pair in self.pairs if part in pair.sizes)
             for part in self.counts
         }
 
     @property
     def uneven(self) -> list[PairFacts]:
         """Pairs whose parts differ in size."""
-        return [m for m in self.pairs if len(set(m.sizes.values())) > 1]
+        return [pair for pair in self.pairs if len(set(pair.sizes.values())) > 1]
 
     @property
     def depths(self) -> dict[str, Counter[int]]:
@@ -84,14 +84,14 @@ class Survey:
     @property
     def files(self) -> list[Files]:
         """The facts of the frame files of each pair."""
-        return [m.files for m in self.pairs]
+        return [pair.files for pair in self.pairs]
 
     @property
     def labels(self) -> LabelFacts | None:
         """The pixels of all labels; None if nothing is labelled."""
         if self.taxonomy is None:
             return None
-        counts = [m.pixels for m in self.pairs if m.pixels is not None]
+        counts = [pair.pixels for pair in self.pairs if pair.pixels is not None]
         pixels = np.array([np.zeros(256, np.int64), *counts], np.int64)
         return LabelFacts(
             self.taxonomy, pixels.sum(0), sum(count for count, _ in self.unknown.values())
@@ -105,14 +105,18 @@ class Survey:
     @property
     def lights(self) -> Counter[str]:
         """Pairs by day, by night, and of unknown light."""
-        return Counter(m.light or UNKNOWN for m in self.pairs)
+        return Counter(pair.light or UNKNOWN for pair in self.pairs)
 
     @property
     def classes(self) -> dict[str, tuple[float, int]]:
         """Share of the labelled pixels (0..1) and number of frames that show it, by class."""
         if self.taxonomy is None:
             return {}
-        counts = [m.pixels[: len(self.taxonomy.names)] for m in self.pairs if m.pixels is not None]
+        counts = [
+            pair.pixels[: len(self.taxonomy.names)]
+            for pair in self.pairs
+            if pair.pixels is not None
+        ]
         if not counts:
             return dict.fromkeys(self.taxonomy.names, (0.0, 0))
         table = np.array(counts, np.int64)
@@ -131,24 +135,22 @@ class Survey:
     @property
     def shifts(self) -> NDArray[np.float64]:
         """[px] between the sensors, of each pair that can be compared."""
-        return np.array([m.shift for m in self.pairs if m.shift is not None])
+        return np.array([pair.shift for pair in self.pairs if pair.shift is not None])
 
     @property
     def far(self) -> list[PairFacts]:
         """Pairs whose sensors seem to be more than FAR apart, the worst first."""
-        apart = [(m.shift, m) for m in self.pairs if m.shift is not None and m.shift > FAR]
-        return [facts for _, facts in sorted(apart, key=lambda each: -each[0])]
+        far = [pair for pair in self.pairs if pair.shift is not None and pair.shift > FAR]
+        return sorted(far, key=lambda pair: pair.shift or 0.0, reverse=True)
 
     @property
     def to_fix(self) -> list[str]:
         """A sentence on each thing that keeps the set from being used."""
         lacking = [f"{name} ({', '.join(parts)})" for name, parts in self.missing.items()]
-        uneven = [f"{m.name} ({_sizes(m)})" for m in self.uneven]
-        nothing = (
-            [] if self.pairs or self.obstacles else ["There are no frames; is it the right folder?"]
-        )
+        uneven = [f"{pair.name} ({_sizes(pair)})" for pair in self.uneven]
+        empty = not self.pairs and not self.obstacles
         return [
-            *nothing,
+            *(["There are no frames; is it the right folder?"] if empty else []),
             *self.obstacles,
             *_sentence("Pairs that lack a part", lacking, self.naming or "Get it, or remove them"),
             *self._unread(),
@@ -164,18 +166,19 @@ class Survey:
             *doubt_notes(self.files),
             *_sentence(
                 f"Pairs whose sensors may be more than {FAR:.0f} px apart, the worst first",
-                [f"{m.name} ({m.shift:.0f} px)" for m in self.far],
+                [f"{pair.name} ({pair.shift:.0f} px)" for pair in self.far],
                 "Look at them, and remove those that are",
             ),
         ]
 
     def _unread(self) -> list[str]:
         bitmaps, damaged = [], []
-        for path, why in (case for m in self.pairs for case in m.broken.items()):
-            if path.suffix.lower() == BITMAP:
-                bitmaps.append(f"{path.parent.name}/{path.name}")
-            else:
-                damaged.append(why)
+        for pair in self.pairs:
+            for path, error in pair.broken.items():
+                if path.suffix.lower() == BITMAP:
+                    bitmaps.append(f"{path.parent.name}/{path.name}")
+                else:
+                    damaged.append(error)
         return [
             *_sentence(
                 "Files that are BMP, which is not read",
@@ -186,16 +189,17 @@ class Survey:
         ]
 
     def _mislabelled(self) -> list[str]:
-        of = self.counts.get("label", 0)
+        label_count = self.counts.get("label", 0)
+        unknown = _codes(pair for pair in self.pairs if not pair.painted)
         strange = [
-            f"{code} ({pixels} pixels in {files} of {of} labels)"
-            for code, (pixels, files) in _codes(m for m in self.pairs if not m.painted).items()
+            f"{code} ({pixels} pixels in {files} of {label_count} labels)"
+            for code, (pixels, files) in unknown.items()
         ]
         return [
             *_sentence(
                 "Labels in the colours of the paper's figures, which are not those of its label "
                 "files",
-                [m.name for m in self.pairs if m.painted],
+                [pair.name for pair in self.pairs if pair.painted],
                 "Take the label files as published",
             ),
             *_sentence(
@@ -233,17 +237,19 @@ def survey(frames: PairSet) -> Survey:
 
 
 def _look(frames: PairSet, name: str) -> PairFacts:
+    """What the files of one pair are like; what cannot be read is noted instead of raised."""
     facts = PairFacts(name, light(name))
 
-    def read(part: str, of: Callable[[str], tuple[Image, FileFacts]]) -> Callable[[str], Image]:
-        def noting(name: str) -> Image:
-            image, facts.files[part] = of(name)
-            return image
+    def read_visible(name: str) -> Image:
+        image, facts.files["visible"] = frames.visible_of(name)
+        return image
 
-        return noting
+    def read_infrared(name: str) -> Image:
+        image, facts.files["infrared"] = frames.infrared_of(name)
+        return image
 
-    visible = _try(read("visible", frames.visible_of), facts, "visible", frames)
-    infrared = _try(read("infrared", frames.infrared_of), facts, "infrared", frames)
+    visible = _try(read_visible, facts, "visible", frames)
+    infrared = _try(read_infrared, facts, "infrared", frames)
     if visible is not None and infrared is not None and visible.shape[:2] == infrared.shape:
         facts.shift = shift(visible, infrared)
 
@@ -288,15 +294,15 @@ def _codes(pairs: Iterable[PairFacts]) -> dict[Code, tuple[int, int]]:
 
 def _size_note(published: Published | None, pairs: Sequence[PairFacts]) -> list[str]:
     """A sentence if images are not of the size that was published."""
-    sizes = Counter(found for m in pairs for found in m.sizes.values())
-    other = [
-        (found, n) for found, n in sizes.most_common() if published and found != published.size
-    ]
-    if not published or not other:
+    sizes = Counter(found for pair in pairs for found in pair.sizes.values())
+    if published is None:
         return []
-    what = listed(f"{found} ({count})" for found, count in other)
+    others = [(found, count) for found, count in sizes.most_common() if found != published.size]
+    if not others:
+        return []
+    what = listed(f"{found} ({count})" for found, count in others)
     return [
-        f"{sum(count for _, count in other)} of {sizes.total()} images are not "
+        f"{sum(count for _, count in others)} of {sizes.total()} images are not "
         f"{published.size} as published, but {what}: scaled or cut since, or another set"
     ]
 
