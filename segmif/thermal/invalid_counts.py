@@ -64,57 +64,63 @@ class Validity:
 def find_invalid(counts: Counts, profile: CameraProfile = CameraProfile()) -> Validity:  # noqa: B008
     """Find the counts (H, W) that are no measurements."""
     histogram = histogram_of(counts)
+    # `doubtful` is `invalid` and the edges that interpolation may have mixed with it.
     invalid, doubtful = _without_data(counts, histogram, profile)
     noise = 0.0
-    for known_bad in range(PASSES):
-        known = counts if invalid is None else _filled(counts, invalid)
-        least = 0.0 if known_bad else DEAD_SHARE
-        dropped, noise = _outlier_mask(counts, known, doubtful, histogram, least)
-        if dropped is None:
+    for number in range(PASSES):
+        filled = counts if invalid is None else _filled(counts, invalid)
+        # After the first pass the frame is known to have bad pixels: each further one counts.
+        min_share = DEAD_SHARE if number == 0 else 0.0
+        outliers, noise = _outlier_mask(counts, filled, doubtful, histogram, min_share)
+        if outliers is None:
             break
-        invalid, doubtful = _union(invalid, dropped), _union(doubtful, dropped)
+        invalid, doubtful = _union(invalid, outliers), _union(doubtful, outliers)
     share = 0.0 if invalid is None else cv2.countNonZero(invalid) / counts.size
     if doubtful is None or share > MAX_INVALID:
         return Validity(None, 0.0, lambda: histogram, noise)
-    return Validity(doubtful, share, lambda: _without(histogram, counts, doubtful), noise)
+    return Validity(doubtful, share, lambda: _histogram_without(histogram, counts, doubtful), noise)
 
 
 def _outlier_mask(
     counts: Counts,
-    known: Counts,
+    filled: Counts,
     doubtful: Mask | None,
     histogram: NDArray[np.int64],
-    least: float,
+    min_share: float,
 ) -> tuple[Mask | None, float]:
-    """Outliers of a frame (None: none), and its noise [counts]."""
-    smooth = np.asarray(cv2.medianBlur(known, 3), np.uint16)
-    difference = np.asarray(cv2.absdiff(known, smooth), np.uint16)
-    every = max(round((difference.size / NOISE_SAMPLES) ** 0.5), 1)
-    noise = float(np.median(difference[::every, ::every]))
+    """
+    Outliers of a frame (None: none), and its noise [counts].
+
+    `filled` are the counts with invalid ones replaced, `min_share` as in `_isolated_outliers`.
+    """
+    smooth = np.asarray(cv2.medianBlur(filled, 3), np.uint16)
+    difference = np.asarray(cv2.absdiff(filled, smooth), np.uint16)
+    stride = max(round((difference.size / NOISE_SAMPLES) ** 0.5), 1)
+    noise = float(np.median(difference[::stride, ::stride]))
     span = _span(smooth[::2, ::2], None if doubtful is None else doubtful[::2, ::2] == 0)
-    outliers = _outliers(known, difference, doubtful, noise, span)
-    if outliers is None:
+    candidates = _unlike_neighbours(filled, difference, doubtful, noise, span)
+    if candidates is None:
         return None, noise
-    doubted = _union(doubtful, outliers)
-    scene = scene_window(_without(histogram, counts, doubted), noise)
+    excluded = _union(doubtful, candidates)
+    scene = scene_window(_histogram_without(histogram, counts, excluded), noise)
     highest = min(scene.high, CONTAINER_TOP)  # of a plain frame at the top it lies one beyond
     inside = np.clip(smooth, np.uint16(scene.low), np.uint16(highest))
-    away = np.asarray(cv2.absdiff(smooth, inside), np.uint16)
+    distance = np.asarray(cv2.absdiff(smooth, inside), np.uint16)  # [counts] from the window
     # Far counts may vary more: an object has its own structure.
-    limit = np.maximum(ROUGH * away, max(NOISES * noise, ROUGH * span, 1))
-    dropped = _rough(outliers & _mask(difference > limit))
-    alone = outliers & _mask(away <= UNLIKE * (scene.high - scene.low)) & ~dropped
-    dropped |= _isolated(counts, alone, scene, least)
-    return dropped if dropped.any() else None, noise
+    limit = np.maximum(ROUGH * distance, max(NOISES * noise, ROUGH * span, 1))
+    outliers = _noise_regions(candidates & _mask(difference > limit))
+    near_window = _mask(distance <= UNLIKE * (scene.high - scene.low))
+    outliers |= _isolated_outliers(counts, candidates & near_window & ~outliers, scene, min_share)
+    return outliers if outliers.any() else None, noise
 
 
 def _filled(counts: Counts, invalid: Mask) -> Counts:
     """Counts (H, W) with the highest of the valid neighbours in place of invalid ones."""
     valid = np.asarray(cv2.copyTo(counts, cv2.bitwise_not(invalid)), np.uint16)
-    near = np.asarray(cv2.dilate(valid, np.ones((FILL_SIDE, FILL_SIDE), np.uint8)), np.uint16)
-    if not near.all():
-        np.putmask(near, near == 0, np.uint16(np.median(valid[::8, ::8])))
-    return np.asarray(cv2.copyTo(near, invalid, counts.copy()), np.uint16)
+    nearest = np.asarray(cv2.dilate(valid, np.ones((FILL_SIDE, FILL_SIDE), np.uint8)), np.uint16)
+    if not nearest.all():  # 0: no valid pixel is near
+        np.putmask(nearest, nearest == 0, np.uint16(np.median(valid[::8, ::8])))
+    return np.asarray(cv2.copyTo(nearest, invalid, counts.copy()), np.uint16)
 
 
 def find_invalid_levels(levels: NDArray[np.uint8], profile: CameraProfile) -> Validity:
@@ -156,22 +162,22 @@ def _without_data(
     suspects = _no_data_values(histogram, profile)
     if invalid is not None:
         suspects = [value for value in suspects if value not in (profile.invalid or ())]
-        histogram = _without(histogram, counts, invalid)
+        histogram = _histogram_without(histogram, counts, invalid)
     rest = histogram.copy()
     rest[suspects] = 0
     low, high = percentiles(rest)
     margin = DETACHED * max(high - low, 1)
-    edges = None if invalid is None else _edges(invalid)
+    edges = None if invalid is None else _mixed_edges(invalid)
     for value in suspects:
         if rest.any() and _is_detached(
             rest, value, low - margin, high + margin, int(histogram[value])
         ):
             beyond = _below(counts, low - margin) if value < low else _above(counts, high + margin)
             areas = _equal(counts, value) & ~_objects(beyond)
-            invalid, edges = _union(invalid, areas), _union(edges, _edges(areas))
+            invalid, edges = _union(invalid, areas), _union(edges, _mixed_edges(areas))
     if invalid is None or edges is None or not invalid.any():
         return None, None
-    return invalid, invalid | (edges & _beyond(counts, histogram, edges))
+    return invalid, invalid | (edges & _beyond_window(counts, histogram, edges))
 
 
 def _is_detached(
@@ -210,32 +216,40 @@ def _objects(beyond: Mask) -> Mask:
     if cv2.countNonZero(coarse) < SMALLEST_OBJECT * coarse.size:
         return np.zeros_like(beyond)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(coarse, connectivity=8)
-    alike = _object_shaped(np.asarray(stats, np.int32), coarse.shape)
-    alike[0] = False  # the background
-    if not alike.any():
+    is_object = _object_shaped(np.asarray(stats, np.int32), coarse.shape)
+    is_object[0] = False  # the background
+    if not is_object.any():
         return np.zeros_like(beyond)
-    found = _mask(alike[labels])
+    objects = _mask(is_object[labels])
     if coarse is beyond:
-        return found
-    whole = cv2.resize(found, beyond.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return cast(Mask, cv2.dilate(whole, np.ones((3, 3), np.uint8)))
+        return objects
+    enlarged = cv2.resize(objects, beyond.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return cast(Mask, cv2.dilate(enlarged, np.ones((3, 3), np.uint8)))
 
 
 def _object_shaped(stats: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """
+    Whether each area may be an object; (N,) for OpenCV's statistics (N, 5) of connected areas.
+
+    A border without data lies along one side, from side to side, or in several corners.
+    """
     height, width = shape[:2]
     x, y, w, h, area = (stats[:, column] for column in range(5))
-    sides = np.stack([x == 0, y == 0, x + w == width, y + h == height])
-    left, top, right, bottom = sides
-    corners = (left | right) & (top | bottom)
-    ratio = np.where(left | right, h / np.maximum(w, 1), w / np.maximum(h, 1))
-    ratio = np.where(corners, np.maximum(h / np.maximum(w, 1), w / np.maximum(h, 1)), ratio)
-    across = (left & right) | (top & bottom)
-    round_enough = (sides.sum(0) == 0) | (~across & (ratio <= ELONGATED))
-    several_corners = corners & (corners[1:].sum() > 1)
-    return np.asarray((area >= SMALLEST_OBJECT * height * width) & round_enough & ~several_corners)
+    touched = np.stack([x == 0, y == 0, x + w == width, y + h == height])  # (4, N)
+    left, top, right, bottom = touched
+    in_corner = (left | right) & (top | bottom)
+    tall, wide = h / np.maximum(w, 1), w / np.maximum(h, 1)
+    elongation = np.where(left | right, tall, wide)  # length along the side to depth
+    elongation = np.where(in_corner, np.maximum(tall, wide), elongation)
+    inside = touched.sum(axis=0) == 0
+    from_side_to_side = (left & right) | (top & bottom)
+    shaped = inside | (~from_side_to_side & (elongation <= ELONGATED))
+    in_several_corners = in_corner & (in_corner[1:].sum() > 1)  # the first is the background
+    large = area >= SMALLEST_OBJECT * height * width
+    return np.asarray(large & shaped & ~in_several_corners)
 
 
-def _outliers(
+def _unlike_neighbours(
     counts: Counts, difference: Counts, doubtful: Mask | None, noise: float, span: float
 ) -> Mask | None:
     """Pixels that differ from all neighbours; None if there are hardly any."""
@@ -246,41 +260,41 @@ def _outliers(
     if cv2.countNonZero(outliers) < NOTICEABLE * counts.size:
         return None
     rows, columns = np.nonzero(outliers > 0)
-    framed = cv2.copyMakeBorder(counts, 1, 1, 1, 1, cv2.BORDER_REFLECT_101).astype(np.int32)
-    own = framed[rows + 1, columns + 1]
-    alike = np.zeros(len(own), np.int32)
+    padded = cv2.copyMakeBorder(counts, 1, 1, 1, 1, cv2.BORDER_REFLECT_101).astype(np.int32)
+    own = padded[rows + 1, columns + 1]
+    similar = np.zeros(len(own), np.int32)  # pixels of the 3x3 neighbourhood
     for down in (0, 1, 2):
         for right in (0, 1, 2):
-            alike += np.abs(framed[rows + down, columns + right] - own) <= limit
-    supported = alike - 1 >= SUPPORT  # each is similar to itself
+            similar += np.abs(padded[rows + down, columns + right] - own) <= limit
+    supported = similar - 1 >= SUPPORT  # each is similar to itself
     outliers[rows[supported], columns[supported]] = 0
     return outliers
 
 
-def _rough(coarse: Mask) -> Mask:
+def _noise_regions(outliers: Mask) -> Mask:
     """Regions, rows and columns of noise: most of their pixels are outliers."""
     side = (ROUGH_SIDE, ROUGH_SIDE)
-    rough = _mask(np.asarray(cv2.blur(coarse, side)) > 255 * ROUGH_SHARE)
-    if rough.any():
-        rough = cast(Mask, cv2.dilate(rough, np.ones((5, 5), np.uint8)))
-    rough[(coarse > 0).mean(axis=1) > ROUGH_ROW] = 255
-    rough[:, (coarse > 0).mean(axis=0) > ROUGH_ROW] = 255
-    return rough
+    noisy = _mask(np.asarray(cv2.blur(outliers, side)) > 255 * ROUGH_SHARE)
+    if noisy.any():
+        noisy = cast(Mask, cv2.dilate(noisy, np.ones((5, 5), np.uint8)))
+    noisy[(outliers > 0).mean(axis=1) > ROUGH_ROW] = 255
+    noisy[:, (outliers > 0).mean(axis=0) > ROUGH_ROW] = 255
+    return noisy
 
 
-def _isolated(counts: Counts, outliers: Mask, scene: Window, least: float) -> Mask:
-    """Outliers to drop: all if there are many, else those beyond the window from `least` on."""
+def _isolated_outliers(counts: Counts, outliers: Mask, scene: Window, min_share: float) -> Mask:
+    """Invalid ones: all of many, else those beyond the window from `min_share` of the pixels on."""
     if cv2.countNonZero(outliers) >= IMPULSE_SHARE * counts.size:
         return outliers
     margin = UNLIKE * (scene.high - scene.low)
     beyond = outliers & _outside(counts, scene.low - margin, scene.high + margin)
-    enough = cv2.countNonZero(beyond) >= least * counts.size
+    enough = cv2.countNonZero(beyond) >= min_share * counts.size
     return beyond if enough else np.zeros_like(outliers)
 
 
-def _beyond(counts: Counts, histogram: NDArray[np.int64], doubtful: Mask | None) -> Mask:
+def _beyond_window(counts: Counts, histogram: NDArray[np.int64], doubtful: Mask | None) -> Mask:
     """Pixels clearly outside the window of the others, without the doubtful ones."""
-    low, high = percentiles(_without(histogram, counts, doubtful))
+    low, high = percentiles(_histogram_without(histogram, counts, doubtful))
     margin = UNLIKE * max(high - low, 1)
     return _outside(counts, low - margin, high + margin)
 
@@ -294,13 +308,13 @@ def _span(smooth: Counts, chosen: NDArray[np.bool_] | None) -> float:
     return window.high - window.low
 
 
-def _edges(chosen: Mask) -> Mask:
+def _mixed_edges(chosen: Mask) -> Mask:
     """The thick parts of an area and two pixels around: cubic interpolation mixes so far."""
     thick = cv2.erode(chosen, np.ones((3, 3), np.uint8))
     return cast(Mask, cv2.dilate(thick, np.ones((7, 7), np.uint8)))
 
 
-def _without(
+def _histogram_without(
     histogram: NDArray[np.int64], counts: Counts, chosen: Mask | None
 ) -> NDArray[np.int64]:
     if chosen is None:
