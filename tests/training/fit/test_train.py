@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, kept: int) -> None:
 def test_changed_settings_are_not_resumed(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "n.safetensors"
     train(TINY, tmp_path / "none", run, out, stop=1)
-    with pytest.raises(ValueError, match="another learning_rate: resume with the same config"):
+    with pytest.raises(ValueError, match="another learning_rate: resume with the same settings"):
         train(replace(TINY, learning_rate=1e-4), tmp_path / "none", run, out, resume=True)
 
 
