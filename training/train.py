@@ -52,6 +52,8 @@ from .fit.step import Learner, Moved, parameter_groups, set_learning_rate, take_
 from .fit.throughput import Throughput
 from .fit.validation import open_validation, validate
 
+RENDERED = "rendered scenes"  # the data of a run without real frames
+
 
 def main(args: argparse.Namespace) -> int:
     """Trains as the arguments say; returns the exit code."""
@@ -103,37 +105,41 @@ def train(
         raise ValueError("a run of [finish] alone goes on from weights: give --weights")
     check_writable(folder, out)
     check_spared([out], [*([start] if start else []), *teachers])
-    started, taught = digest(start) if start else None, tuple(map(digest, teachers))
+    start_digest = digest(start) if start else None
+    teacher_digests = tuple(map(digest, teachers))
     fabric = open_devices(precision)
     run = Run(folder, asdict(config), fabric)
     if resume:
         run.check_resumable(CHECKPOINT if config.phases else FINISH)
     fabric.seed_everything(config.seed, verbose=False)
     stop = min(stop or config.steps, config.steps)
-    frames, validation, judged_by = gather(config, root, stop, view)
-    inputs = Inputs(frames.digests, judged_by, started, taught)
+    frames, validation, validation_digests = gather(config, root, stop, view)
+    inputs = Inputs(frames.digests, validation_digests, start_digest, teacher_digests)
     if resume:
         inputs = resumed(Inputs.of_run(folder), inputs, folder, accept=accept_changes)
-    network, reuse = initial_network(
+    network, transfer = initial_network(
         config.variant, frames.taxonomy, start, trains_mask=bool(config.phases)
     )
-    learnt_from = open_teachers(teachers, fabric)
-    said, of_classes = notes_on_classes(start, reuse, learnt_from, frames.taxonomy)
-    source = root if root.is_dir() else "rendered scenes"
-    notes = (f"note: {remark}" for remark in (*frames.remarks, *said))
-    fabric.print("\n".join((f"{len(frames)} pairs of {source}", *notes)))
+    teacher_networks = open_teachers(teachers, fabric)
+    class_notes, class_facts = notes_on_classes(start, transfer, teacher_networks, frames.taxonomy)
+    source = root if root.is_dir() else RENDERED
+    notes = [f"note: {remark}" for remark in (*frames.remarks, *class_notes)]
+    fabric.print("\n".join([f"{len(frames)} pairs of {source}", *notes]))
     if not start and not resume:
         imagenet.start_pretrained(network)
     imagenet.freeze(network, config.frozen_stages)
-    published = change(network) if change else None
-    data = [each.folder for each in config.data] if root.is_dir() else ["rendered scenes"]
-    pretrained = {} if inputs.start else imagenet.origin(network)
+    changed = change(network) if change else None
+    data = [each.folder for each in config.data] if root.is_dir() else [RENDERED]
     parents = [Manifest.read(path).training for path in (start, *teachers) if path]
-    parents += [dict(each) for each in (pretrained, published, inputs.descent) if each]
-    descends = descent(data, parents, groups_seen.of_names(frames.names))
-    inputs = replace(inputs, classes=of_classes | dict(inputs.classes), descent=descends)
+    pretrained = {} if inputs.start else imagenet.origin(network)
+    parents += [dict(record) for record in (pretrained, changed, inputs.descent) if record]
+    inputs = replace(
+        inputs,
+        classes=class_facts | dict(inputs.classes),
+        descent=descent(data, parents, groups_seen.of_names(frames.names)),
+    )
     run.begin(inputs, anew=not resume)
-    session = Session.open(config, fabric, run, frames, network, learnt_from)
+    session = Session.open(config, fabric, run, frames, network, teacher_networks)
     session.validation = validation
     first = run.restore(session.state)["step"] if resume and config.phases else 0
     steps = learn(session, first, stop)
@@ -171,19 +177,19 @@ def gather(
     """
     sets = training_sets(config, root)
     sets = [view(each) for each in sets] if view else sets
-    names = {(each.kind, each.folder, each.split) for each in config.data}
-    held = config.validation
-    validation, judged_by = open_validation(
+    trained_on = {(source.kind, source.folder, source.split) for source in config.data}
+    held_out = config.validation
+    validation, validation_digests = open_validation(
         config,
         root,
         common_taxonomy(sets),
         stop,
         view,
-        of_same_set=(held.kind, held.folder, held.split) in names,
+        of_same_set=(held_out.kind, held_out.folder, held_out.split) in trained_on,
     )
     frames = Frames(sets)
     check_draws(frames, config)
-    return frames, validation, judged_by
+    return frames, validation, validation_digests
 
 
 @dataclass
@@ -262,9 +268,9 @@ def learn(session: Session, first: int, stop: int) -> int:
     if first >= stop or session.early_stopping.exhausted:
         return first
     config, fabric, run = session.config, session.fabric, session.run
-    throughput = Throughput(drawn(session, first, stop), fabric.world_size)
+    throughput = Throughput(drawn_batches(session, first, stop), fabric.world_size)
     run.open_curves(first)
-    judge_start(session, first)
+    validate_start(session, first)
     quiet = not fabric.is_global_zero
     bar = tqdm(throughput, config.variant, initial=first, total=stop, unit="step", disable=quiet)
     done = first
@@ -280,7 +286,7 @@ def learn(session: Session, first: int, stop: int) -> int:
             bar.set_postfix(record(session, step, parts))
         if done % config.validate_every == 0:
             # at `step`, the last one done: a run resumed from here hides what comes after it
-            bar.write(f"step {done}: {judged(session, step)}")
+            bar.write(f"step {done}: {validated(session, step)}")
         if done % config.save_every == 0 or done == stop or session.early_stopping.exhausted:
             finite(parts, step)
             run.save(session.state | {"step": done})
@@ -293,13 +299,13 @@ def learn(session: Session, first: int, stop: int) -> int:
     return done
 
 
-def judge_start(session: Session, first: int) -> None:
+def validate_start(session: Session, first: int) -> None:
     """With early stopping, the network before its first step counts: no run ends worse than it."""
     if not first and session.config.patience is not None:
-        session.fabric.print(f"before the first step: {judged(session, 0)}")
+        session.fabric.print(f"before the first step: {validated(session, 0)}")
 
 
-def judged(session: Session, step: int) -> str:
+def validated(session: Session, step: int) -> str:
     """Evaluates the network of a step on the validation frames, for early stopping; says how."""
     score = validate(session.averaged, session.validation, session.run, step)
     score = session.fabric.broadcast(score)  # or devices might disagree on when to stop
@@ -307,7 +313,7 @@ def judged(session: Session, step: int) -> str:
     return f"mIoU on the validation frames {score:.3f}"
 
 
-def drawn(session: Session, first: int, stop: int) -> Iterable[list[Tensor]]:
+def drawn_batches(session: Session, first: int, stop: int) -> Iterable[list[Tensor]]:
     """The batches of the steps first .. stop - 1, as the learner takes them."""
     if session.features:
         return session.features.batches(first, stop)
@@ -317,8 +323,8 @@ def drawn(session: Session, first: int, stop: int) -> Iterable[list[Tensor]]:
 
 def seed_step(seed: int, step: int, device: int) -> None:
     """What a step draws (dropout) follows from its number, so a resumed run draws the same."""
-    drawn = np.random.SeedSequence((seed, step, device)).generate_state(1, np.uint64)
-    torch.manual_seed(int(drawn[0]))
+    (state,) = np.random.SeedSequence((seed, step, device)).generate_state(1, np.uint64)
+    torch.manual_seed(int(state))
 
 
 def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, str]:
@@ -332,12 +338,12 @@ def record(session: Session, step: int, parts: dict[str, Tensor]) -> dict[str, s
 
 def check_writable(folder: Path, out: Path) -> None:
     """OSError, hours before they come, if the run's own files or its weights cannot lie."""
-    for path, asked in (
+    for path, advice in (
         (folder, "--folder names a folder that you may write, or a new one"),
         (out.parent, "--out names a file, in a folder that you may write"),
     ):
-        there = next(each for each in (path, *path.parents) if each.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):
-            raise OSError(f"{path} cannot be written: {asked}")
+        existing = next(each for each in (path, *path.parents) if each.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise OSError(f"{path} cannot be written: {advice}")
     if out.is_dir():
         raise OSError(f"{out} cannot be written: --out names a file, this is a folder")

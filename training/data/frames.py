@@ -44,35 +44,36 @@ class Frames(Sequence[LabelledPair]):
         """
         self.taxonomy = common_taxonomy(sets)
         self._sets = sets
-        self._places = [(each, index) for each in sets for index in range(len(each.names))]
-        if not self._places:
+        # A set and the index of a frame in it, for each frame.
+        self._items = [(frames, index) for frames in sets for index in range(len(frames.names))]
+        if not self._items:
             raise ValueError("there are no frames to train on; name data sets under [[data]]")
         self.sources = [number for number, each in enumerate(sets) for _ in each.names]
         self._kept: dict[int, LabelledPair] = {}
         self.facts = self._check(int(cache_gib * 2**30))
-        self.remarks = self._judge(sets)  # sentences on what there is to mind
+        self.remarks = self._remarks_on(sets)  # sentences on what there is to mind
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._items)
 
     def __getitem__(self, index: int) -> LabelledPair:  # type: ignore[override]  # slices: nobody asks
         if index in self._kept:
             return self._kept[index]
-        frames, place = self._places[index]
-        return frames.read(place)
+        frames, index_in_set = self._items[index]
+        return frames.read(index_in_set)
 
     @property
     def names(self) -> list[str]:
         """Of all frames, each as its set names it."""
-        return [frames.names[place] for frames, place in self._places]
+        return [frames.names[index] for frames, index in self._items]
 
     @property
     def digests(self) -> dict[str, str]:
         """What was read of each frame, by the place of its set, the set's name and its own."""
         numbers = {id(each): number for number, each in enumerate(self._sets)}
         return {
-            f"{numbers[id(frames)]}:{frames.name}/{frames.names[place]}": facts.digest
-            for (frames, place), facts in zip(self._places, self.facts, strict=True)
+            f"{numbers[id(frames)]}:{frames.name}/{frames.names[index]}": facts.digest
+            for (frames, index), facts in zip(self._items, self.facts, strict=True)
         }
 
     def _check(self, room: int) -> list[FrameFacts]:
@@ -84,44 +85,46 @@ class Frames(Sequence[LabelledPair]):
         facts: list[FrameFacts] = []
         broken: list[str] = []
         with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as readers:
-            looks = readers.map(self._look, range(len(self)))
-            for look in tqdm(looks, total=len(self), desc="checking frames", unit="pair"):
-                if isinstance(look, str):
-                    broken.append(look)
+            checked = readers.map(self._checked, range(len(self)))
+            for result in tqdm(checked, total=len(self), desc="checking frames", unit="pair"):
+                if isinstance(result, str):
+                    broken.append(result)
                     continue
-                frame, fact = look
-                facts.append(fact)
+                frame, frame_facts = result
+                facts.append(frame_facts)
                 room -= frame.visible.nbytes + frame.infrared.nbytes + frame.labels.nbytes
                 if room >= 0:
                     self._kept[len(facts) - 1] = frame
         if broken:
-            raise ValueError(_sentence(broken, len(self)))
+            raise ValueError(_broken_frames(broken, len(self)))
         return facts
 
-    def _judge(self, sets: Sequence[FrameSet]) -> tuple[str, ...]:
+    def _remarks_on(self, sets: Sequence[FrameSet]) -> tuple[str, ...]:
         """What to mind in the sets; ValueError if labels of a set, or of all, teach nothing."""
         remarks: list[str] = []
-        together = np.zeros(256, np.int64)
+        pixels_of_all = np.zeros(256, np.int64)  # by class id
         for frames in sets:
-            of_set = zip(self._places, self.facts, strict=True)
-            facts = [fact for (each, _), fact in of_set if each is frames]
-            files = [fact.files for fact in facts]
-            depths = depth_notes(depths_of(files))
-            said = [*notes_of(frames), *depths, *doubt_notes(files)]
+            facts_of_set = [
+                facts
+                for (owner, _), facts in zip(self._items, self.facts, strict=True)
+                if owner is frames
+            ]
+            files = [facts.files for facts in facts_of_set]
+            notes = [*notes_of(frames), *depth_notes(depths_of(files)), *doubt_notes(files)]
             if frames.taxonomy:
-                pixels = np.sum([fact.pixels for fact in facts], axis=0)
+                pixels = np.sum([facts.pixels for facts in facts_of_set], axis=0)
                 labels = LabelFacts(frames.taxonomy, pixels)
-                together = together + labels.pixels
+                pixels_of_all = pixels_of_all + labels.pixels
                 if labels.fault and not labels.known:
                     raise ValueError(f"{frames.name}: {labels.fault}")
                 if labels.void:
-                    said.append(f"{labels.void:.1%} of the pixels are not labelled (255)")
-            remarks += (f"{frames.name}: {each}" for each in said)
-        if fault := LabelFacts(self.taxonomy, together).fault:
+                    notes.append(f"{labels.void:.1%} of the pixels are not labelled (255)")
+            remarks += [f"{frames.name}: {note}" for note in notes]
+        if fault := LabelFacts(self.taxonomy, pixels_of_all).fault:
             raise ValueError(fault)
         return tuple(remarks)
 
-    def _look(self, index: int) -> tuple[LabelledPair, FrameFacts] | str:
+    def _checked(self, index: int) -> tuple[LabelledPair, FrameFacts] | str:
         """A frame and its facts, or what is wrong with it."""
         try:
             frame = self[index]
@@ -130,7 +133,8 @@ class Frames(Sequence[LabelledPair]):
         return frame, facts_of(frame)
 
 
-def _sentence(broken: list[str], all_frames: int) -> str:
+def _broken_frames(broken: list[str], all_frames: int) -> str:
+    """A message with the first of the broken frames and what is wrong with them."""
     more = [f"and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
     first = f"{len(broken)} of {all_frames} frames cannot be used:"
     advice = "`segmif training describe` says of each set what to fix"
