@@ -47,8 +47,8 @@ class Comparison:
     @property
     def shown(self) -> tuple[str, ...]:
         """The compared classes that the labels show; the same for both networks."""
-        labelled = self.after.counts.sum(1)
-        return tuple(n for n in self.compared if labelled[self.classes.names.index(n)])
+        labelled = self.after.counts.sum(axis=1)  # pixels by class of the labels
+        return tuple(name for name in self.compared if labelled[self.classes.names.index(name)])
 
     @property
     def matrices(self) -> dict[str, ConfusionMatrix]:
@@ -62,10 +62,11 @@ class Comparison:
         table = [("", list(self.matrices))]
         table += [(name, self._cells(name)) for name in self.compared]
         table += [(MEAN, [_number(self.mean(matrix)) for matrix in self.matrices.values()])]
-        rows = [
-            f"  {name:{width}}{''.join(f'{c:>{WIDTH}}' for c in cells)}" for name, cells in table
-        ]
-        return "\n".join((f"{self.frames}, intersection over union", *rows))
+        lines = [f"{self.frames}, intersection over union"]
+        for name, cells in table:
+            columns = "".join(f"{cell:>{WIDTH}}" for cell in cells)
+            lines.append(f"  {name:{width}}{columns}")
+        return "\n".join(lines)
 
     def _cells(self, name: str) -> list[str]:
         """What the table says of a class."""
@@ -107,17 +108,19 @@ def compare(
     classes = frames.taxonomy
     assert classes is not None
     networks = (before, after) if before else (after,)
-    tables = [ids_by_name(network.classes, classes) for network in networks]
+    # The id of the labels for each id of a network.
+    id_tables = [ids_by_name(network.classes, classes) for network in networks]
     matrices = [ConfusionMatrix.empty(len(classes.names)) for _ in networks]
     differences = []
     for index in tqdm(range(len(frames.names)), desc=f"comparing on {frames.name}", unit="pair"):
         frame = frames.read(index)
-        found = [each.predict(FramePair(frame.visible, frame.infrared)) for each in networks]
+        pair = FramePair(frame.visible, frame.infrared)
+        predictions = [network.predict(pair) for network in networks]
         matrices = [
-            matrix.add(table[each.labels], frame.labels)
-            for matrix, table, each in zip(matrices, tables, found, strict=True)
+            matrix.add(id_table[prediction.labels], frame.labels)
+            for matrix, id_table, prediction in zip(matrices, id_tables, predictions, strict=True)
         ]
-        levels = [each.fused.astype(np.int16) for each in found]
+        levels = [prediction.fused.astype(np.int16) for prediction in predictions]  # signed
         differences.append(float(np.abs(levels[0] - levels[-1]).mean()))
     background = classes.names[classes.background]
     return Comparison(

@@ -31,6 +31,7 @@ FINISH = 4  # of so many steps of the mask, the fusion decoder alone has one
 # Of a network from nothing: steps as in `make ablation`. Its fusion decoder starts at random. In
 # half as many steps it sees as many pixels as in the first run of the shipped weights.
 FEWEST_ANEW, FINISH_ANEW = 1000, 2
+FEWEST, MOST = 100, 3000  # steps of a run, if none are stated
 # (pairs, stages): with fewer pairs so many stages of the pretrained encoder are frozen.
 FROZEN = ((50, 3), (300, 2))
 
@@ -61,39 +62,46 @@ def plan(
             "the other: write a config for --config"
         )
     count = len(split.train)
-    steps = steps or _steps(count, OWN_SHARE if replay else 1, FEWEST_ANEW if anew else 100)
-    every = max(steps // VALIDATIONS, 1)
-    frozen = next((stages for fewer, stages in FROZEN if count < fewer and not anew), 0)
+    fewest, finish_divisor = (FEWEST_ANEW, FINISH_ANEW) if anew else (FEWEST, FINISH)
+    steps = steps or _steps(count, OWN_SHARE if replay else 1, fewest)
+    validate_every = max(steps // VALIDATIONS, 1)
     whole = learns == "all"
-    views = Phase(steps=steps, batch=4, crop=_crop(*size))
+    phase = Phase(steps=steps, batch=4, crop=_crop(*size))
+    finish = replace(phase, steps=max(steps // finish_divisor, 1))
     return TrainConfig(
         variant=variant,
         data=_mixed(_source(folder, split.train), replay),
         validation=_source(folder, split.held_out or split.train),
-        validate_every=every if split.held_out else NEVER,
+        validate_every=validate_every if split.held_out else NEVER,
         patience=PATIENCE if split.held_out else None,
-        save_every=every,
-        phases=(views,),
-        finish=replace(views, steps=max(steps // (FINISH_ANEW if anew else FINISH), 1))
-        if whole
-        else None,
+        save_every=validate_every,
+        phases=(phase,),
+        finish=finish if whole else None,
         focus=0.5,
         views=0 if whole else VIEWS * count + 1,  # odd: batches differ by round
         learning_rate=WHOLE_RATE if whole else HEAD_RATE,
         warmup=min(max(steps // 10, 1), 100),
         average=min(1 - 10 / max(steps, 20), 0.995),
-        frozen_stages=frozen if whole else 0,
+        frozen_stages=_frozen_stages(count) if whole and not anew else 0,
         fuse_every=3 if whole and not anew else NEVER,
     )
 
 
-def _steps(pairs: int, own: float, least: int) -> int:
+def _steps(pairs: int, own_share: float, fewest: int) -> int:
     """
     They grow with the root of the number of pairs: each of 20 is seen 60 times, of 500 12 times.
 
-    `own` is their share of the crops: with old frames they are seen as often.
+    `own_share` is their share of the crops: with old frames they are seen as often.
     """
-    return min(max(round(67 * math.sqrt(pairs) / own), least), 3000)
+    return min(max(round(67 * math.sqrt(pairs) / own_share), fewest), MOST)
+
+
+def _frozen_stages(pairs: int) -> int:
+    """How many stages of the pretrained encoder stay as they are."""
+    for bound, stages in FROZEN:
+        if pairs < bound:
+            return stages
+    return 0
 
 
 def _crop(height: int, width: int) -> tuple[int, int]:

@@ -1,5 +1,5 @@
 """
-What frozen layers make of each view, computed once: a mask alone then learns in a few cores' time.
+The features of frozen layers, computed once for each view, so that a mask alone learns fast.
 
 A run that repeats its views (`Samples`, `views`) and trains nothing but the mask would compute the
 same features in each round.
@@ -7,7 +7,7 @@ same features in each round.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import chain
+from itertools import islice
 from typing import Any
 
 import torch
@@ -27,18 +27,21 @@ MASK = "mask"  # the part of a network that learns
 Arguments = Sequence[Any]  # of the mask: tensors, or tuples of them
 
 
-class _Found(Exception):
-    """The mask was reached."""
+class _MaskReached(Exception):
+    """Ends a forward pass at the mask, whose inputs are known then."""
 
 
 def learns_mask_alone(network: Network) -> bool:
     """Whether all that learns is the mask, and nothing else of the network changes."""
     parts = dict(network.core.named_children())
-    if MASK not in parts:
+    mask = parts.pop(MASK, None)
+    if mask is None:
         return False
-    others = [part for name, part in parts.items() if name != MASK]
-    learning = any(each.requires_grad for part in others for each in part.parameters())
-    return not learning and not any(each.training for part in others for each in part.modules())
+    others = nn.ModuleList(parts.values())
+    learning = any(weight.requires_grad for weight in others.parameters())
+    # In training, norms would update their statistics even though no weight learns.
+    in_training = any(module.training for part in others for module in part.modules())
+    return not learning and not in_training
 
 
 class FrozenFeatures:
@@ -61,7 +64,7 @@ class FrozenFeatures:
 
     def batches(self, first: int, stop: int) -> Iterator[list[Tensor]]:
         """The mask's inputs and the labels of the steps first .. stop - 1, phase after phase."""
-        begin = 0
+        phase_start = 0  # the step with which a phase begins
         for number, phase in enumerate(self._config.phases):
             samples = Samples(
                 self._frames,
@@ -72,16 +75,18 @@ class FrozenFeatures:
                 (self._config.seed, number),
                 self._frames.sources,
             )
-            for step in range(max(first - begin, 0), min(stop - begin, phase.steps)):
+            from_step, to_step = max(first - phase_start, 0), min(stop - phase_start, phase.steps)
+            for step in range(from_step, to_step):
                 indices = range(step * phase.batch, (step + 1) * phase.batch)
                 views = [self._view(samples, number, index) for index in indices]
                 yield [torch.stack(arrays) for arrays in zip(*views, strict=True)]
-            begin += phase.steps
+            phase_start += phase.steps
 
     def _view(self, samples: Samples, phase: int, index: int) -> list[Tensor]:
+        """The mask's inputs and the labels (H, W) of a sample, kept while there is room."""
         key = phase, samples.view_of(index)
-        if (found := self._kept.get(key)) is not None:
-            return found
+        if key in self._kept:
+            return self._kept[key]
         visible, infrared, labels = samples[index]
         view = [*self._features(visible, infrared), labels]
         self._bytes += sum(each.nbytes for each in view)
@@ -126,7 +131,7 @@ def mask_inputs(network: Network, visible: Tensor, infrared: Tensor) -> Argument
 
     def stop(_: nn.Module, arguments: Arguments) -> None:
         caught.append(arguments)
-        raise _Found
+        raise _MaskReached
 
     mask = dict(network.core.named_children())[MASK]
     hook = mask.register_forward_pre_hook(stop)
@@ -137,7 +142,7 @@ def mask_inputs(network: Network, visible: Tensor, infrared: Tensor) -> Argument
             core.segment(*given)  # without the work on the picture
         else:
             network.predict(visible, infrared)
-    except _Found:
+    except _MaskReached:
         pass
     finally:
         hook.remove()
@@ -146,7 +151,10 @@ def mask_inputs(network: Network, visible: Tensor, infrared: Tensor) -> Argument
 
 def flat(arguments: Arguments) -> list[Tensor]:
     """The tensors of arguments, those within tuples too."""
-    return list(chain.from_iterable(a if isinstance(a, tuple) else (a,) for a in arguments))
+    tensors: list[Tensor] = []
+    for argument in arguments:
+        tensors += argument if isinstance(argument, tuple) else (argument,)
+    return tensors
 
 
 def shape_of(arguments: Arguments) -> tuple[int, ...]:
@@ -156,5 +164,8 @@ def shape_of(arguments: Arguments) -> tuple[int, ...]:
 
 def nested(tensors: Sequence[Tensor], shape: Sequence[int]) -> list[Any]:
     """The arguments that `flat` made tensors of; `shape` is their `shape_of`."""
-    left = iter(tensors)
-    return [tuple(next(left) for _ in range(count)) if count else next(left) for count in shape]
+    remaining = iter(tensors)
+    arguments: list[Any] = []
+    for count in shape:
+        arguments.append(tuple(islice(remaining, count)) if count else next(remaining))
+    return arguments
