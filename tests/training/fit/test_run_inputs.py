@@ -210,5 +210,6 @@ def test_a_group_is_left_out_by_a_flag_in_a_folder_of_its_own(
     noted = json.loads((tmp_path / "runs/run-without-3/inputs.json").read_text())
     assert set(noted["frames"]) == {"0:mfnet/00101D"}
     (tmp_path / "run.toml").write_text(settings + '"folder"\n')
+    monkeypatch.setattr(sys, "argv", ["training", *words, "--restart"])
     assert cli.run("training", "", {"train": program}) == 1
     assert "group 3 cannot be left out" in capsys.readouterr().err
