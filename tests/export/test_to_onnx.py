@@ -146,6 +146,27 @@ def test_a_wrong_file_does_not_pass(network: Network, model: onnx.ModelProto) ->
         check(broken, network)
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_few_values_of_a_small_frame_are_decided_by_a_whole_one(
+    everywhere: bool, network: Network, model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OffByOne(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+        """Says another confidence in one of 1,000 pixels of small frames, or of all."""
+
+        def run(self, names: list[str], arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+            fused, labels, confidence = super().run(names, arrays)
+            if everywhere or confidence.size < 100_000:
+                confidence.reshape(-1)[::1000] ^= 1
+            return [fused, labels, confidence]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OffByOne)
+    if everywhere:
+        with pytest.raises(ExportError, match=r"confidence: .* differ from float64"):
+            check(model, network)
+    else:
+        assert "confidence 0.0" in check(model, network)
+
+
 def test_a_label_may_be_off_by_as_much_as_rounding_accounts_for() -> None:
     scores = torch.tensor([1.0, 0.99, 0.9]).double().reshape(1, 3, 1, 1)
     rounded = scores + torch.tensor([0.0, 0.003, -0.001]).reshape(1, 3, 1, 1)
