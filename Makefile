@@ -91,7 +91,7 @@ teach: .venv/.dev ## paper, edge by it and nano by edge, into TAUGHT (runs/taugh
 # A part NAME+NAME is the mean of what two earlier ones made.
 PARTS_edge := edge edge-second edge-fusion edge-third edge-fusion-third edge-fourth edge-fusion-fourth edge-fifth \
   edge-fusion-fourth+edge-fifth edge-sixth edge-fusion-sixth
-PARTS_nano := nano nano-second nano-fusion nano-third nano-fusion-third
+PARTS_nano := nano nano-second nano-fusion nano-third nano-fusion-third nano-fourth nano-fusion-fourth
 PARTS = $(or $(PARTS_$(VARIANT)),$(VARIANT))
 MADE = runs/$(lastword $(PARTS))$(1)/$(VARIANT).safetensors
 define TRAINED
