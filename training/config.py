@@ -22,11 +22,16 @@ class TrainConfig(FusionPhaseConfig, StepConfig, ValidationConfig):
     frozen_stages: int = 0  # of a pretrained encoder that do not learn, its stem with them
     average: float = 0.995  # decay of the averaged weights, which are what is saved
     patience: int | None = None  # validations without gain that end the run; None: run to the end
+    # Share of the weights that it starts from in those that are saved, in [0, 1). The mean of both
+    # forgets less (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+    start_share: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}")
+        if not 0 <= self.start_share < 1:
+            raise ValueError(f"start_share is {self.start_share}: 0 to less than 1 expected")
         if not self.phases and not self.finish:
             raise ValueError("there is nothing to do: give [[phases]], [finish] or both")
         if self.finish and not isinstance(VARIANTS[self.variant], PairConfig):

@@ -48,6 +48,7 @@ from .fit.run_folder import (
     refuse_earlier_run,
 )
 from .fit.run_inputs import Inputs, resumed
+from .fit.start_blend import blend, tensors_at_start
 from .fit.step import Learner, Moved, parameter_groups, set_learning_rate, take_step
 from .fit.throughput import Throughput
 from .fit.validation import open_validation, validate
@@ -127,6 +128,7 @@ def train(
     fabric.print("\n".join([f"{len(frames)} pairs of {source}", *notes]))
     if not start and not resume:
         imagenet.start_pretrained(network)
+    at_start = tensors_at_start(network, config.start_share, start, transfer)
     imagenet.freeze(network, config.frozen_stages)
     changed = change(network) if change else None
     data = [each.folder for each in config.data] if root.is_dir() else [RENDERED]
@@ -145,6 +147,7 @@ def train(
     steps = learn(session, first, stop)
 
     session.early_stopping.restore_best(session.averaged)
+    blend(session.averaged, at_start, config.start_share)
     train_fusion_decoder(run, session.averaged, frames, config, steps, resume=resume)
     copy_from_first(session.averaged, fabric)
     if fabric.is_global_zero:

@@ -65,7 +65,9 @@ def main(args: argparse.Namespace) -> int:
     replay = _replayed(args.replay, classes, data.parent)
     height, width = frames.infrared_of(names[0])[0].shape
     config = planned.plan(
-        variant, data, parts, (height, width), learns, args.steps, replay, anew=not known
+        *(variant, data, parts, (height, width), learns, args.steps, replay),
+        anew=not known,
+        new_classes=known is not None and bool(set(classes.names) - set(known.classes.names)),
     )
     out = args.out or folder / f"{variant}.safetensors"
     _announce(known.classes if known else None, classes, frames, parts, pixels.sum(0), config)

@@ -18,6 +18,7 @@ from segmif.model.predict import predict_by
 from segmif.model.weights import load_network
 from training import train
 from training.__main__ import main
+from training.config import TrainConfig
 from training.data.datasets import open_set
 from training.data.datasets.rendered import RenderedSet
 from training.data.synthetic import scenes
@@ -28,7 +29,7 @@ from training.fit import step as step_module
 
 NANO = Path("weights/nano.safetensors").resolve()
 NAMES = ("background", "vehicle", "person", "two wheels", "kerb", "post", "rail", "cone", "hump")
-STEPS = 20
+STEPS = 60
 COUNT = 8
 
 Run = Callable[..., tuple[int, str, str]]
@@ -177,8 +178,20 @@ def test_from_nothing_gets_more_steps_than_fine_tuning() -> None:
         plan.plan("nano", Path("yard"), parts, (480, 640), "all", None, anew=anew)
         for anew in (False, True)
     )
-    assert (tuned.steps, anew.steps) == (259, 1000)
+    assert (tuned.steps, anew.steps) == (387, 1000)
     assert tuned.frozen_stages and not anew.frozen_stages
+
+
+def test_a_few_held_out_pairs_choose_no_step_and_known_classes_keep_part_of_the_start() -> None:
+    def planned(pairs: int, *, new_classes: bool = False) -> TrainConfig:
+        parts = split([str(number) for number in range(pairs)], np.ones((pairs, 1), bool))
+        size = (480, 640)
+        return plan.plan("nano", Path("yard"), parts, size, "all", None, new_classes=new_classes)
+
+    few, many, other = planned(20), planned(80), planned(20, new_classes=True)
+    assert (few.patience, many.patience) == (None, plan.PATIENCE)
+    assert few.validate_every < few.steps  # what they say is still shown
+    assert (few.start_share, other.start_share) == (plan.START_SHARE, 0)
 
 
 def test_old_frames_are_half_of_what_is_seen_again(
