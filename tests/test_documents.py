@@ -53,6 +53,7 @@ NOT_RUN = {
         "needs two cameras",
         "takes minutes; tests/training/adapt has it",
         "takes minutes; tests/training/finetune has it",
+        "takes a quarter of an hour; tests/training/finetune has it",
     ],
     "live.md": [
         "does not end",

@@ -168,7 +168,7 @@ def test_from_nothing_offers_shipped_variants_alone(
 ) -> None:
     """Another would be trained on for hours, and no release promises to read it."""
     with pytest.raises(SystemExit):
-        run("--from", "imagenet", "--variant", "edge-aligned")
+        run("--from", "imagenet", "--variant", "edge-aligned", "--steps", 1)
     assert "invalid choice: 'edge-aligned'" in capsys.readouterr().err
 
 
