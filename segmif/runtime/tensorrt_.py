@@ -87,7 +87,8 @@ class EngineNetwork:
         self.slots = SLOTS  # batches at a time
         # the slot used last has the graph for this size of frames; None: there are no more
         self._free: queue.LifoQueue[Slot | None] = queue.LifoQueue()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # no SimpleQueue: its `get` may wait for ever, if its timeout is over before it waits
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._lock = threading.Lock()  # between `run` and `close`
         self.outputs: tuple[str, ...] = ()
         self.default_tint: float | None = None

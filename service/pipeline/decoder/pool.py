@@ -5,7 +5,7 @@ import math
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from threading import Lock
 from time import monotonic
 from typing import Protocol, cast
@@ -96,7 +96,8 @@ class DecoderPool:
     ) -> None:
         self._limit_s, self._lost = limit_s, lost
         self._template = Template(command)
-        self._free: SimpleQueue[Process | None] = SimpleQueue()
+        # no SimpleQueue: its `get` may wait for ever, if its timeout is over before it waits
+        self._free: Queue[Process | None] = Queue()
         for _ in range(count):
             self._free.put(None)  # to be started
         self._end = finalize(self, end, self._free, self._template)  # at the latest
@@ -233,7 +234,7 @@ class DecoderPool:
         )
 
 
-def end(free: SimpleQueue[Process | None], template: Template) -> None:
+def end(free: Queue[Process | None], template: Template) -> None:
     """End processes that are free, and the program that forked them."""
     with suppress(Empty):
         while True:

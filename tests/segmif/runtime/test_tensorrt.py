@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from time import sleep
 from typing import Any
 
@@ -242,6 +242,25 @@ def test_a_call_that_failed_once_is_no_lost_gpu(
             runtime.run(*given)
     assert_right(runtime.run(*given), *given)
     runtime.close()
+
+
+def test_waiting_for_the_next_batch_ends_however_short_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SimpleQueue.get may wait for ever, if its timeout is over before it waits."""
+    monkeypatch.setattr("segmif.runtime.tensorrt_.POLL_S", 1e-6)
+    runtime, _ = opened(tmp_path)
+    given = pair(1, 32, 32)
+
+    def ask() -> None:
+        for _ in range(3000):
+            runtime.run(*given)
+        runtime.close()
+
+    asking = Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(timeout=120)
+    assert not asking.is_alive()
 
 
 def test_each_size_runs_in_the_profile_that_was_tuned_for_it(tmp_path: Path) -> None:
