@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --from: labelled pairs that the weights know, half of what is seen, so that less "
         f"is forgotten; FOLDER is under {data_root()}",
     )
+    parser.add_argument(
+        "--train-on-all",
+        action="store_true",
+        help="of --from: hold no pairs out, once a run with some was better: nothing is compared "
+        "on them, and confidence is not calibrated",
+    )
     parser.add_argument("--out", type=Path, help="weights to write [FOLDER/VARIANT.safetensors]")
     parser.add_argument("--folder", type=Path, help="settings, checkpoint, curves [runs/CONFIG]")
     parser.add_argument("--weights", type=Path, help="of this variant, to start from")
@@ -115,10 +121,11 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(
             "--from names the weights to start from: leave --weights, --teacher and --leave-out out"
         )
-    if args.config and (args.classes or args.learn or args.replay or args.variant):
+    of_own_frames = (args.classes, args.learn, args.replay, args.variant, args.train_on_all)
+    if args.config and any(of_own_frames):
         raise ValueError(
-            "--classes, --learn, --replay and --variant go with --from: a config has its own "
-            "settings"
+            "--classes, --learn, --replay, --variant and --train-on-all go with --from: a config "
+            "has its own settings"
         )
     end_at_once()  # the import of torch takes seconds
     if args.start:

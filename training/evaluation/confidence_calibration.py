@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from segmif.classes import IGNORE, MFNET
-from segmif.frames import Prediction
+from segmif.frames import FramePair, Prediction, fit
 from segmif.manifest import Manifest, sha256
 from segmif.model.network import Network
 from segmif.model.weights import load_network, open_network, save_network
@@ -94,15 +94,15 @@ def main(args: argparse.Namespace) -> int:
     names = network.config.taxonomy.names
     rare = [id_ for id_, name in enumerate(names) if name in RARE]
     given, truth = torch.cat(logits, dim=1), torch.cat(labels)
-    fit = fit_calibration(given, truth, rare)
-    apply(network, fit)
+    calibration = fit_calibration(given, truth, rare)
+    apply(network, calibration)
     errors = {
         "before": calibration_error(given, truth),
-        "after": calibration_error(fit.applied(given), truth),
+        "after": calibration_error(calibration.applied(given), truth),
     }
     facts = {
-        "temperature": fit.temperature,
-        "offsets": list(fit.offsets),
+        "temperature": calibration.temperature,
+        "offsets": list(calibration.offsets),
         "expected_calibration_error": errors,
         "fitted_on": sources,
     }
@@ -110,9 +110,9 @@ def main(args: argparse.Namespace) -> int:
     seen |= groups_seen.of_record(training)
     save_network(network, args.out, training | {"calibration": facts} | seen.entry())
     offsets = ", ".join(
-        f"{name} {value:+.2f}" for name, value in zip(names, fit.offsets, strict=True)
+        f"{name} {value:+.2f}" for name, value in zip(names, calibration.offsets, strict=True)
     )
-    print(f"temperature {fit.temperature:.3f}; offsets: {offsets}")
+    print(f"temperature {calibration.temperature:.3f}; offsets: {offsets}")
     print(
         f"expected calibration error of objects: {errors['before']:.4f} before, "
         f"{errors['after']:.4f} after"
@@ -122,13 +122,15 @@ def main(args: argparse.Namespace) -> int:
 
 def labelled_logits(network: Network, frame: LabelledPair) -> tuple[Tensor, Tensor]:
     """Logits (K, N) and labels (N,) of the labelled pixels of a frame, one in 16."""
-    visible, infrared = (torch.from_numpy(x)[None] / 255 for x in (frame.visible, frame.infrared))
+    fitted = fit(FramePair(frame.visible, frame.infrared))
+    visible, infrared = (torch.from_numpy(x)[None] / 255 for x in (fitted.visible, fitted.infrared))
     with torch.inference_mode():
         _, logits = network.predict(visible, infrared)
     middle = STRIDE // 2
-    truth = torch.from_numpy(frame.labels[middle::STRIDE, middle::STRIDE].copy()).flatten()
+    truth = torch.from_numpy(frame.labels[middle::STRIDE, middle::STRIDE].copy())
     known = truth != IGNORE
-    return logits[0].flatten(1)[:, known].clone(), truth[known].long()
+    rows, columns = truth.shape  # without those of the padding
+    return logits[0, :, :rows, :columns][:, known].clone(), truth[known].long()
 
 
 def calibration_error(logits: Tensor, labels: Tensor) -> float:
@@ -148,7 +150,7 @@ def fit_calibration(logits: Tensor, labels: Tensor, rare: Sequence[int] = ()) ->
 
     The classes `rare` get no offset, nor do they count.
     """
-    temperature = _temperature(logits, labels)
+    temperature = fit_temperature(logits, labels)
     scaled = logits / temperature
     # what is surely unlabelled stays so whatever the offsets: counted once
     sure = (labels == 0) & (scaled[0] - scaled[1:].amax(dim=0) > SURE)
@@ -156,10 +158,16 @@ def fit_calibration(logits: Tensor, labels: Tensor, rare: Sequence[int] = ()) ->
     return CalibrationFit(temperature, _offsets(scores, truth, int(sure.sum()), rare))
 
 
-def _temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature of the highest likelihood over pixels that may be objects by the logits."""
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """
+    The temperature of the highest likelihood of logits (K, N) and labels (N,).
+
+    Only pixels count that may be objects by the logits; 1 if there are none.
+    """
     # chosen without truth: else all that was missed would count, and little that was not
     objects = logits.softmax(dim=0)[0] < UNSURE
+    if not objects.any():
+        return 1.0
     chosen, truth = logits[:, objects].T, labels[objects]
     candidates = np.exp(np.linspace(np.log(0.5), np.log(4), 41)).tolist()
     losses = [float(nn.functional.cross_entropy(chosen / t, truth)) for t in candidates]
@@ -203,7 +211,7 @@ def _mean_iou(
     return float(np.delete(iou, list(rare)).mean())
 
 
-def apply(network: Network, fit: CalibrationFit) -> None:
+def apply(network: Network, calibration: CalibrationFit) -> None:
     """
     Puts a fit into the last layer of a network's mask.
 
@@ -214,5 +222,5 @@ def apply(network: Network, fit: CalibrationFit) -> None:
     classify = network.get_submodule("core.mask.classify")
     assert isinstance(classify, nn.Conv2d) and classify.bias is not None
     with torch.no_grad():
-        classify.weight.div_(fit.temperature)
-        classify.bias.div_(fit.temperature).add_(torch.tensor(fit.offsets))
+        classify.weight.div_(calibration.temperature)
+        classify.bias.div_(calibration.temperature).add_(torch.tensor(calibration.offsets))

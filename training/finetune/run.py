@@ -31,6 +31,7 @@ from ..fit.run_folder import CHECKPOINT, refuse_earlier_run
 from ..train import train
 from . import plan as planned
 from .beginning import DEFAULT_VARIANT, IMAGENET, weights_to_start_from
+from .calibration import calibrate
 from .comparison import Comparison, Contender, compare
 from .split import Split, in_order, split
 
@@ -61,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     if not (args.resume or args.restart):
         refuse_earlier_run(folder)
     names, pixels = _labelled(frames, classes)
-    parts = split(names, pixels > 0)
+    parts = Split(tuple(names), ()) if args.train_on_all else split(names, pixels > 0)
     replay = _replayed(args.replay, classes, data.parent)
     height, width = frames.infrared_of(names[0])[0].shape
     config = planned.plan(
@@ -83,8 +84,11 @@ def main(args: argparse.Namespace) -> int:
         change=freeze_all_but_mask if learns == "mask" else None,
         view=lambda each: with_classes(each, classes),
     )
-    held_out = open_source(config.validation, data.parent) if parts.held_out else None
-    _report(start, out, held_out and with_classes(held_out, classes), folder)
+    held_out = None
+    if parts.held_out:
+        held_out = with_classes(open_source(config.validation, data.parent), classes)
+        print(f"\n{calibrate(out, held_out)}")
+    _report(start, out, held_out, folder)
     _print_next(out, args.data)
     return 0
 
@@ -177,7 +181,7 @@ def _announce(
             f"{parts.held_out[0]} to {parts.held_out[-1]}"
         )
     else:
-        print(f"{len(parts.train)} pairs train; too few to hold any out: nothing will say how well")
+        print(f"{len(parts.train)} pairs train; none is held out: nothing will say how well")
     phase = config.phases[0]
     print(
         f"{config.steps} steps at most, batches of {phase.batch} views of "

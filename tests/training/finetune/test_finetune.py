@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from segmif.classes import MFNET, Taxonomy
 from segmif.frames import FramePair
@@ -15,13 +16,18 @@ from segmif.imaging.codecs import write_png
 from segmif.manifest import Manifest
 from segmif.metrics import ConfusionMatrix
 from segmif.model.predict import predict_by
-from segmif.model.weights import load_network
+from segmif.model.weights import load_network, open_network
 from training import train
 from training.__main__ import main
 from training.config import TrainConfig
 from training.data.datasets import open_set
 from training.data.datasets.rendered import RenderedSet
 from training.data.synthetic import scenes
+from training.evaluation.confidence_calibration import (
+    calibration_error,
+    fit_temperature,
+    labelled_logits,
+)
 from training.finetune import plan
 from training.finetune.comparison import Comparison
 from training.finetune.split import in_order, split
@@ -101,6 +107,7 @@ def test_classes_of_ones_own_are_learnt_and_the_picture_stays(
     assert manifest.training["start_classes"]["kept"] == ["person"]
     (report,) = json.loads((out.parent / "report.json").read_text())
     assert report["after"]["mean_iou"] > report["before"]["mean_iou"]
+    check_calibrated_on(rig, out, ["8", "9"], said)
     frame = open_set("folder", rig).read(0)
     before, after = (
         predict_by(load_network(path))(FramePair(frame.visible, frame.infrared))
@@ -110,6 +117,30 @@ def test_classes_of_ones_own_are_learnt_and_the_picture_stays(
     code, _, err = run("--steps", STEPS, "--folder", "whole", "--out", "whole.safetensors")
     assert code == 0, err
     assert Manifest.read(Path("whole.safetensors")).sha256 == manifest.sha256
+
+
+def check_calibrated_on(rig: Path, weights: Path, held_out: list[str], said: str) -> None:
+    """The likelihood of pairs held out is at its highest: no further temperature raises it."""
+    network, manifest = open_network(weights)
+    facts = manifest.training["calibration"]
+    assert facts["fitted_on"] == held_out and facts["temperature"] != 1
+    frames = open_set("folder", rig)
+    both = [labelled_logits(network, frames.read(frames.names.index(name))) for name in held_out]
+    logits, labels = torch.cat([x for x, _ in both], dim=1), torch.cat([y for _, y in both])
+    # a pixel more or less may be an object afterwards
+    assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.06)
+    error = facts["expected_calibration_error"]["after"]
+    assert calibration_error(logits, labels) == pytest.approx(error, abs=1e-4)
+    assert f"objects of 2 held-out pairs is {error:.3f}" in said
+
+
+def test_all_pairs_train_if_asked_for(rig: Path, run: Run) -> None:
+    """Then nothing is compared on them, and nothing calibrated."""
+    code, said, err = run("--steps", 4, "--train-on-all")
+    assert code == 0, err
+    assert "7 pairs train; none is held out: nothing will say how well" in said
+    assert "calibration" not in Manifest.read(Path("runs/yard-nano/nano.safetensors")).training
+    assert json.loads(Path("runs/yard-nano/report.json").read_text()) == []
 
 
 def test_some_classes_of_the_data_and_all_layers(
