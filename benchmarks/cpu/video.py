@@ -22,7 +22,7 @@ from segmif.sources.open_source import open_source
 from segmif.thermal.gain_control import GainRule
 from service.commands.recordings.infer_recording import infer_recording
 from service.commands.recordings.open_recording import RecordingOptions, open_recording
-from service.pipeline.infer import PairRules
+from service.pipeline.pair_rules import PairRules
 
 from ..live.videos import write_videos
 from ..results_file import save

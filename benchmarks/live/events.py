@@ -30,8 +30,10 @@ from service.live.events.rules import ObjectRule, Zone
 from service.live.events.watch import EventWatch
 from service.live.live_result import LiveResult
 from service.pipeline.decode import Decoded
-from service.pipeline.infer import PairRules, align_pair, infer
+from service.pipeline.infer import infer
 from service.pipeline.pair_checks import StreamHistory
+from service.pipeline.pair_rules import PairRules
+from service.pipeline.prepare import align_pair
 from service.pipeline.result import Result
 from service.pipeline.result_objects import with_objects
 from service.pipeline.stage_times import StageTimes

@@ -30,8 +30,9 @@ from segmif.metrics import ConfusionMatrix
 from segmif.runtime import Runtime, open_runtime, predict
 from segmif.temporal.memory import TemporalMemory
 from service.pipeline.decode import Decoded
-from service.pipeline.infer import PairRules, align_pair
 from service.pipeline.pair_checks import StreamHistory
+from service.pipeline.pair_rules import PairRules
+from service.pipeline.prepare import align_pair
 from service.pipeline.stage_times import StageTimes
 from service.schemas.pair_options import PairOptions
 from training.data.sources import data_root

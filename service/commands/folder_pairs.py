@@ -20,10 +20,11 @@ from segmif.wire.raw_frames import Frame
 from ..errors import ServiceError
 from ..pipeline.decode import Decoded, DecodeOptions, decode
 from ..pipeline.decoder.pool import Decoder
-from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
 from ..pipeline.objects import ObjectRules
 from ..pipeline.pair_checks import StreamHistory
 from ..pipeline.pair_jobs import Job, Network, NetworkHere, run_jobs
+from ..pipeline.pair_rules import PairRules
+from ..pipeline.prepare import PreparedPair, align_pair, prepare
 from ..pipeline.result import Result, describe
 from ..pipeline.result_files import encode_pictures, write_pictures
 from ..pipeline.result_objects import with_objects

@@ -16,8 +16,8 @@ from segmif.interrupts import end_in_order
 
 from ..live.sinks.sink_error import SinkError
 from ..pipeline.decoder.pool import open_decoder
-from ..pipeline.infer import PairRules
 from ..pipeline.pair_jobs import NetworkHere
+from ..pipeline.pair_rules import PairRules
 from ..scheduler.dispatcher import BOTH_CORRECT
 from ..scheduler.model_loading import LoadedModel, hangs, load_model, too_slow
 from ..schemas.pair_options import Policy

@@ -15,7 +15,7 @@ from segmif.spared_inputs import check_spared
 from segmif.thermal.camera_profile import Cameras
 
 from ..pipeline.align import RigAligner
-from ..pipeline.infer import PairRules
+from ..pipeline.pair_rules import PairRules
 from ..pipeline.result_files import FOLDERS
 from .events.delivery import Notifier
 from .events.notify_settings import LinesSettings

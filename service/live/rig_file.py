@@ -13,7 +13,7 @@ from segmif.parsing import MAX_YAML_BYTES
 
 from ..errors import BadParameter, RigChanged, RigKept, RigNotWritten
 from ..pipeline.align import RigAligner
-from ..pipeline.infer import PairRules
+from ..pipeline.pair_rules import PairRules
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.live_state import SavedRig
 from .camera_match import CameraMatch

@@ -5,7 +5,7 @@ from dataclasses import replace
 from segmif.frames import FramePair
 from segmif.imaging import codecs
 
-from .infer import PreparedPair
+from .prepare import PreparedPair
 
 
 def halved(prepared: PreparedPair) -> PreparedPair:

@@ -6,7 +6,7 @@ from segmif.geometry.object_range import object_range
 from segmif.imaging.luma import luma
 
 from ..schemas.scene_objects import SceneObject, SceneObjects
-from .infer import PreparedPair
+from .prepare import PreparedPair
 
 MOST_RANGED = 16  # of a pair; the largest
 

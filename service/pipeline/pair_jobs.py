@@ -10,7 +10,8 @@ from segmif.frames import Prediction
 from segmif.runtime import Runtime
 
 from ..errors import ServiceError
-from .infer import PreparedPair, infer
+from .infer import infer
+from .prepare import PreparedPair
 from .stage_times import StageTimes
 
 AHEAD = 4  # pairs decoded before, and written after, the one in the network

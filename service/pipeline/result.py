@@ -26,8 +26,8 @@ from ..schemas.answers import (
     Size,
 )
 from ..schemas.scene_objects import SceneObjects
-from .infer import PreparedPair
 from .pair_checks import Condition
+from .prepare import PreparedPair
 from .stage_times import StageTimes
 from .temporal import MemoryUse, StreamMemory
 

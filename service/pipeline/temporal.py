@@ -7,8 +7,8 @@ from typing import Literal
 from segmif.frames import Prediction
 from segmif.temporal.memory import TemporalMemory
 
-from .infer import PreparedPair
 from .pair_checks import Condition, Sensor
+from .prepare import PreparedPair
 
 Reset = Literal["start", "size", "cut", "jump", "shutter", "sensors", "network"]
 

@@ -14,7 +14,7 @@ from ..errors import BadParameter, EngineFailed
 from ..observability.metrics import Metrics
 from ..pipeline.align import RigAligner
 from ..pipeline.decoder.pool import open_decoder
-from ..pipeline.infer import PairRules
+from ..pipeline.pair_rules import PairRules
 from ..pipeline.result import Result
 from ..pipeline.result_history import with_history
 from ..schemas.pair_options import PairOptions

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TypeVar
 
-from ..pipeline.infer import PairRules
+from ..pipeline.pair_rules import PairRules
 from ..settings import Settings
 from .admission import Admission, QueueSlot
 from .camera_streams import QueuedPair

@@ -9,7 +9,7 @@ from segmif.thermal.camera_profile import UNSTATED, Cameras
 from segmif.wire.raw_frames import Frame
 
 from ..pipeline.comparison import Difference
-from ..pipeline.infer import PairRules
+from ..pipeline.pair_rules import PairRules
 from ..pipeline.result import Result
 from ..schemas.pair_options import PairOptions
 

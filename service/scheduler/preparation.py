@@ -8,7 +8,8 @@ from segmif.frames import CONFIDENCE
 from ..pipeline.decode import DecodeOptions, decode
 from ..pipeline.decoder.pool import Decoder
 from ..pipeline.half_size import halved
-from ..pipeline.infer import PairRules, PreparedPair, align_pair, prepare
+from ..pipeline.pair_rules import PairRules
+from ..pipeline.prepare import PreparedPair, align_pair, prepare
 from .batching import Batcher
 from .camera_streams import QueuedPair, Stream
 from .latest_pairs import LatestPairs

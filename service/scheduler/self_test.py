@@ -9,7 +9,9 @@ from segmif.frames import FramePair, Prediction
 from segmif.wire.raw_frames import Frame
 
 from ..errors import EngineFailed, NotReady
-from ..pipeline.infer import PairRules, check, compare, predict_all, prepare
+from ..pipeline.infer import check, compare, predict_all
+from ..pipeline.pair_rules import PairRules
+from ..pipeline.prepare import prepare
 from ..pipeline.stage_times import StageTimes
 from ..samples import SAMPLES
 from .batching import Batcher

@@ -12,7 +12,7 @@ from segmif.runtime import Runtime
 
 from ...errors import EngineFailed
 from ...pipeline.align import RigAligner
-from ...pipeline.infer import PreparedPair
+from ...pipeline.prepare import PreparedPair
 from ...pipeline.stage_times import StageTimes
 from ...scheduler.model_loading import LoadedModel
 from ...settings import Settings

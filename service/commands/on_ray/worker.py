@@ -9,7 +9,8 @@ from segmif.manifest import Manifest
 
 from ...errors import ServiceError
 from ...pipeline.decoder.pool import open_decoder
-from ...pipeline.infer import PairRules, infer
+from ...pipeline.infer import infer
+from ...pipeline.pair_rules import PairRules
 from ...pipeline.stage_times import StageTimes
 from ...scheduler.model_loading import hangs, load_model, too_slow
 from ...settings import Settings

@@ -16,8 +16,8 @@ from segmif.sources.open_source import local_path
 from segmif.spared_inputs import check_spared
 
 from ...live.sinks.sink_error import SinkError
-from ...pipeline.infer import PairRules
 from ...pipeline.pair_jobs import Network
+from ...pipeline.pair_rules import PairRules
 from ..infer_report import Summary
 from ..pairing_flags import add_pairing_arguments
 from .infer_recording import infer_recording

@@ -18,8 +18,9 @@ from segmif.runtime import Runtime
 from ...errors import ServiceError
 from ...live.pair_queue import DAY_NS, TWO_CLOCKS
 from ...live.sinks.jsonl import frame_facts
-from ...pipeline.infer import PairRules, PreparedPair
 from ...pipeline.pair_jobs import Network, NetworkHere, run_jobs
+from ...pipeline.pair_rules import PairRules
+from ...pipeline.prepare import PreparedPair
 from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from ..infer_report import Report, ReportFile, Status, Summary, status_of

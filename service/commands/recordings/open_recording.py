@@ -17,7 +17,7 @@ from segmif.sources.open_source import FILES, is_one_source, local_path, open_so
 from segmif.spared_inputs import check_spared
 
 from ...live.sinks.settings import ImagesSettings, McapSettings, VideoSettings
-from ...pipeline.infer import PairRules
+from ...pipeline.pair_rules import PairRules
 from ...pipeline.result import tint_used
 from ...pipeline.result_files import FOLDERS
 from ..infer_report import REPORT

@@ -9,8 +9,9 @@ from ...errors import ServiceError
 from ...live.camera_match import CameraMatch
 from ...live.raw_pair import raw_frame, stated_of
 from ...pipeline.decode import decode
-from ...pipeline.infer import PairRules, PreparedPair, align_pair
 from ...pipeline.pair_checks import StreamHistory
+from ...pipeline.pair_rules import PairRules
+from ...pipeline.prepare import PreparedPair, align_pair
 from ...pipeline.stage_times import StageTimes
 from ...schemas.pair_options import PairOptions
 from .kept_lines import KeptLine

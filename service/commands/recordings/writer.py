@@ -9,9 +9,10 @@ from segmif.runtime import Runtime
 from ...errors import ServiceError
 from ...live.live_result import LiveResult
 from ...live.sinks.sink_error import SinkError
-from ...pipeline.infer import PairRules, PreparedPair
 from ...pipeline.object_tracks import ObjectTracks
 from ...pipeline.pair_jobs import Job
+from ...pipeline.pair_rules import PairRules
+from ...pipeline.prepare import PreparedPair
 from ...pipeline.result import Result
 from ...pipeline.result_objects import with_objects, with_unknown
 from ...pipeline.unknown_objects import UnknownObjects

@@ -21,8 +21,10 @@ from service.live.lost_camera import LostCamera
 from service.live.pair_queue import LivePair, PairQueue
 from service.pipeline.decode import Decoded
 from service.pipeline.half_size import halved
-from service.pipeline.infer import PairRules, align_pair, infer
+from service.pipeline.infer import infer
 from service.pipeline.objects import ObjectRules
+from service.pipeline.pair_rules import PairRules
+from service.pipeline.prepare import align_pair
 from service.pipeline.result import Result
 from service.pipeline.result_objects import with_objects
 from service.pipeline.stage_times import StageTimes

@@ -22,7 +22,7 @@ from service.live.network_slots import AT_NETWORK, IN_WORK
 from service.live.open_rig import open_rig
 from service.live.rig_pipeline import RigPipeline
 from service.live.rig_settings import LiveSettings, RigSettings
-from service.pipeline.infer import PairRules
+from service.pipeline.pair_rules import PairRules
 from service.pipeline.result import Result
 from service.scheduler.dispatcher import Dispatcher
 from service.scheduler.pair_request import PairRequest

@@ -14,7 +14,7 @@ import pytest
 from segmif.runtime import predict_batch
 from segmif.wire.binary_pair import RGB8, Y8, Y16, RawAnswer, pack_pair
 from service.api.responses import encode
-from service.pipeline.infer import prepare
+from service.pipeline.prepare import prepare
 from service.scheduler.pair_queues import PairQueues
 from tests.service.server.test_entry_points import gauge, until
 from tests.service.server.test_memory import opencv_refuses

@@ -196,7 +196,7 @@ def test_pairs_that_order_much_work_keep_no_other_waiting(
 ) -> None:
     settings = Settings(weights=stand_in_weights, max_heavy_pending=3, shared_memory=True)
     with serve(settings, open_runtime(stand_in_weights, threads=1)) as client:
-        with blocked(monkeypatch, "service.pipeline.infer.refine") as begun:
+        with blocked(monkeypatch, "service.pipeline.prepare.refine") as begun:
             threads, told = ask_in_threads(client, 3, {"refine": True})
             assert begun.acquire(timeout=20)
             while "segmif_heavy_pending 3.0" not in client.get("/metrics").text:

@@ -60,7 +60,7 @@ def encoder_refuses(*_: object) -> tuple[bool, None]:
         (f"{UVICORN}.on_body", python_refuses),
         ("service.api.fuse_segment.read_pair", python_refuses),  # on the event loop
         ("service.pipeline.decoder.process.Process._memory_for", python_refuses),
-        ("service.pipeline.infer.codecs.infrared_levels", python_refuses),
+        ("service.pipeline.prepare.codecs.infrared_levels", python_refuses),
         ("service.scheduler.batching.predict_batch", python_refuses),
         ("cv2.imencode", encoder_refuses),
         ("segmif.imaging.codecs.zlib.compress", python_refuses),  # of the mask

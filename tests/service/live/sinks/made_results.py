@@ -15,7 +15,9 @@ from service.live.sinks.open_sinks import open_sinks
 from service.live.sinks.settings import SETTINGS
 from service.pipeline.decode import Decoded
 from service.pipeline.half_size import halved
-from service.pipeline.infer import PairRules, align_pair, infer
+from service.pipeline.infer import infer
+from service.pipeline.pair_rules import PairRules
+from service.pipeline.prepare import align_pair
 from service.pipeline.result import Result
 from service.pipeline.stage_times import StageTimes
 
