@@ -15,7 +15,7 @@ from segmif.model.network import Network
 from segmif.model.weights import open_network, save_network
 
 from ..data.datasets import FrameSet
-from ..evaluation.confidence_calibration import (
+from ..evaluation.calibration_fit import (
     CalibrationFit,
     apply,
     calibration_error,

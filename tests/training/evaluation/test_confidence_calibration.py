@@ -12,7 +12,7 @@ from segmif.manifest import Manifest
 from segmif.model.network import Network
 from segmif.model.weights import save_network
 from training.data.datasets import open_set
-from training.evaluation import confidence_calibration, holdout
+from training.evaluation import calibration_fit, confidence_calibration, holdout
 
 
 def sampled(temperature: float) -> tuple[Tensor, Tensor]:
@@ -25,16 +25,16 @@ def sampled(temperature: float) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_temperature_is_found_again(temperature: float) -> None:
-    assert confidence_calibration.fit_calibration(
-        *sampled(temperature)
-    ).temperature == pytest.approx(temperature, 0.06)
+    assert calibration_fit.fit_calibration(*sampled(temperature)).temperature == pytest.approx(
+        temperature, 0.06
+    )
 
 
 def test_confidence_becomes_true() -> None:
     logits, labels = sampled(2.0)
-    fit = confidence_calibration.fit_calibration(logits, labels)
-    before = confidence_calibration.calibration_error(logits, labels)
-    after = confidence_calibration.calibration_error(fit.applied(logits), labels)
+    fit = calibration_fit.fit_calibration(logits, labels)
+    before = calibration_fit.calibration_error(logits, labels)
+    after = calibration_fit.calibration_error(fit.applied(logits), labels)
     assert before > 0.1 and after < 0.02
 
 
@@ -42,11 +42,11 @@ def test_a_class_that_is_drawn_too_large_loses() -> None:
     logits, labels = sampled(1.0)
     worse = logits.clone()
     worse[2] += 2.0
-    fit = confidence_calibration.fit_calibration(worse, labels)
+    fit = calibration_fit.fit_calibration(worse, labels)
     assert fit.offsets[2] <= -1 / fit.temperature
 
     def iou(scores: Tensor) -> float:
-        return confidence_calibration._mean_iou(scores.T.numpy(), labels.numpy(), 0, ())
+        return calibration_fit._mean_iou(scores.T.numpy(), labels.numpy(), 0, ())
 
     assert iou(fit.applied(worse)) > iou(worse) + 0.02
 
@@ -56,10 +56,10 @@ def test_the_last_layer_takes_it_in(variant: str) -> None:
     torch.manual_seed(0)
     network = Network(variant).eval()
     frames = torch.rand(1, 32, 64, 3), torch.rand(1, 32, 64)
-    fit = confidence_calibration.CalibrationFit(1.7, tuple(0.1 * id_ for id_ in range(9)))
+    fit = calibration_fit.CalibrationFit(1.7, tuple(0.1 * id_ for id_ in range(9)))
     with torch.no_grad():
         _, before = network.predict(*frames)
-        confidence_calibration.apply(network, fit)
+        calibration_fit.apply(network, fit)
         _, after = network.predict(*frames)
     expected = before / 1.7 + torch.tensor(fit.offsets).view(1, -1, 1, 1)
     assert torch.allclose(after, expected, atol=1e-5)
@@ -129,6 +129,4 @@ def test_weights_have_seen_the_groups_that_they_are_calibrated_on(
 
 def test_a_mask_with_another_last_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="paper"):
-        confidence_calibration.apply(
-            Network("paper"), confidence_calibration.CalibrationFit(1.0, (0.0,) * 9)
-        )
+        calibration_fit.apply(Network("paper"), calibration_fit.CalibrationFit(1.0, (0.0,) * 9))

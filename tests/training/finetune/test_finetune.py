@@ -23,7 +23,7 @@ from training.config import TrainConfig
 from training.data.datasets import open_set
 from training.data.datasets.rendered import RenderedSet
 from training.data.synthetic import scenes
-from training.evaluation.confidence_calibration import (
+from training.evaluation.calibration_fit import (
     calibration_error,
     fit_temperature,
     labelled_logits,
