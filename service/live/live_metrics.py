@@ -65,9 +65,10 @@ class LiveMetrics(Collector):
             labels=["rig", "sink"],
         )
         for name, rig in list(self._rigs.items()):
-            for outcome, count in (rig.outcomes.copy() | {"late": rig.queue.counts.late}).items():
+            late = rig.cameras.queue.counts.late
+            for outcome, count in (rig.outcomes.copy() | {"late": late}).items():
                 pairs.add_metric([name, outcome], count)
-            for part, camera in rig.cameras.items():
+            for part, camera in rig.cameras.readers.items():
                 connected.add_metric([name, part], camera.connected)
             for flag, count in rig.flags.copy().items():
                 flagged.add_metric([name, flag], count)
@@ -82,24 +83,27 @@ class LiveMetrics(Collector):
 
 # Counters of each camera, by the end of their names.
 OF_CAMERAS: Mapping[str, tuple[str, Callable[["RigPipeline", Part], int]]] = {
-    "frames": ("Frames that came", lambda rig, part: rig.cameras[part].frames),
+    "frames": ("Frames that came", lambda rig, part: rig.cameras.readers[part].frames),
     "unpaired_frames": (
         "Frames that found no partner",
-        lambda rig, part: rig.queue.unpaired[part],
+        lambda rig, part: rig.cameras.queue.unpaired[part],
     ),
     "alone_pairs": (
         "Pairs without the other camera, which gave nothing new",
-        lambda rig, part: rig.queue.counts.alone[part],
+        lambda rig, part: rig.cameras.queue.counts.alone[part],
     ),
     "dropped_frames": (
         "Frames that a source passed over: a newer one was there, or they came late",
-        lambda rig, part: rig.cameras[part].source.dropped,
+        lambda rig, part: rig.cameras.readers[part].source.dropped,
     ),
     "damaged": (
         "Packets or files that could not be decoded",
-        lambda rig, part: rig.cameras[part].source.damaged,
+        lambda rig, part: rig.cameras.readers[part].source.damaged,
     ),
-    "reconnects": ("Times a source was lost", lambda rig, part: rig.cameras[part].reconnects),
+    "reconnects": (
+        "Times a source was lost",
+        lambda rig, part: rig.cameras.readers[part].reconnects,
+    ),
 }
 
 
@@ -107,7 +111,7 @@ def _of_cameras(rigs: Mapping[str, "RigPipeline"]) -> Iterator[Metric]:
     for name, (says, count) in OF_CAMERAS.items():
         family = CounterMetricFamily(f"segmif_live_{name}", says, labels=["rig", "camera"])
         for rig_name, rig in list(rigs.items()):
-            for part in rig.cameras:
+            for part in rig.cameras.readers:
                 family.add_metric([rig_name, part], count(rig, part))
         yield family
 

@@ -9,33 +9,28 @@ from functools import partial
 from time import monotonic
 
 from segmif.frames import CONFIDENCE
-from segmif.sources.frame import Part, SourceFrame
-from segmif.thermal.camera_profile import CameraProfile, Cameras
 from segmif.wire.media_types import View
 
 from ..errors import ServiceError
 from ..pipeline.comparison import Difference
 from ..pipeline.result import Result
 from ..scheduler.dispatcher import Dispatcher, as_it_is
-from ..scheduler.pair_request import PairRequest
-from .camera_reader import CameraReader, rate_of
-from .clock_offset import OffsetFinder, found_offset
+from .camera_reader import rate_of
 from .events.rig_events import RigEvents
 from .live_metrics import LiveMetrics
+from .live_request import RequestMaker
 from .live_result import LiveResult
 from .load_ladder import Level, LoadLadder, Occupied, levels
-from .lost_camera import OTHER, LostCamera
 from .network_slots import NetworkSlot, NetworkSlots
 from .open_rig import OpenRig
 from .page_feed import PageFeed
-from .pair_queue import DAY_NS, TWO_CLOCKS, LivePair, PairQueue
-from .raw_pair import raw_frame, stated_of
+from .pair_queue import LivePair
+from .rig_cameras import RigCameras
 from .rig_file import RigFile
 from .sinks.settings import CollectSettings, needs_confidence
 from .sinks.sink import SinkThread
 
 RATE_RESULTS = 30  # over which the rate is taken
-SILENCE_S = 10.0  # without a pair although both cameras give frames, before that is logged
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +49,7 @@ class RigPipeline:
         """A `lossless` pipeline processes every pair of two recordings, however long it takes."""
         settings = self.settings = opened.settings
         self._lossless = lossless
-        self._options, self.rig_file = settings.pair_options(), RigFile(opened, dispatcher)
+        self.rig_file = RigFile(opened, dispatcher)
         self._dispatcher, self._metrics = dispatcher, metrics
         self.feed = PageFeed(dispatcher.queues.viewers)
         self.outcomes: Counter[str] = Counter()  # pairs by ok, or the kind of the problem
@@ -63,21 +58,13 @@ class RigPipeline:
         self.last: LiveResult | None = None
         self.latency_s: float | None = None  # of the last result, from the visible frame's arrival
         self.ended = False  # both sources have
-        self._offset = OffsetFinder() if settings.offset_ms == "motion" else None
-        self.cameras: dict[Part, CameraReader] = {
-            part: CameraReader(part, open_it, self._put, settings.name, opened.clock, self._look)
-            for part, open_it in opened.sources.items()
-        }
-        self.queue: PairQueue = PairQueue(
-            settings.offset_ns,
-            None if settings.tolerance_ms is None else round(settings.tolerance_ms * 1e6),
+        self.cameras: RigCameras = RigCameras(
+            opened,
+            self._takes,
+            goes_on_alone=dispatcher.rules.degraded != "refuse",
             lossless=lossless,
-            from_start=settings.offset_ms == "start",
-            lost=self._lost_camera(dispatcher),
-            takes=self._takes,
         )
-        self.lone: Part | None = None  # the camera that made the last pair alone
-        self._view: tuple[int, int] | None = None  # (H, W) of the visible camera
+        self._requests = RequestMaker(settings, self.rig_file, self.cameras.queue)
         self.sinks = [
             SinkThread(sink, partial(self._sink_failed, sink.name), lossless=lossless)
             for sink in opened.sinks
@@ -108,22 +95,22 @@ class RigPipeline:
     def failed(self) -> bool:
         """Whether a pair, a source or a sink failed; of recordings, whether one is damaged."""
         pairs = self.outcomes.keys() - {"ok", "skipped"}
-        cameras = self.cameras.values()
+        cameras = self.cameras.readers.values()
         partly = not self.outcomes["ok"] or any(camera.source.damaged for camera in cameras)
         lost = (self._lossless and partly) or any(camera.error for camera in cameras)
         return bool(pairs or lost or self.sink_errors or self.events.failed)
 
     async def run(self) -> None:
         """Read and process until both cameras have ended."""
-        for camera in self.cameras.values():
-            camera.start()
-        watching = asyncio.create_task(self._watch())
-        events = asyncio.create_task(self.events.watch_cameras(self._lost_cameras))
+        queue = self.cameras.queue
+        self.cameras.start()
+        watching = asyncio.create_task(self.cameras.watch(self._note_error))
+        events = asyncio.create_task(self.events.watch_cameras(self.cameras.lost))
         previous: asyncio.Task[None] | None = None
         try:
-            while await self.queue.wait():
+            while await queue.wait():
                 slot = await self._slots.wait()
-                pair = await self.queue.get()  # not before: a newer one may have come meanwhile
+                pair = await queue.get()  # not before: a newer one may have come meanwhile
                 assert pair
                 working = self._process(pair, slot, self._sequence, previous)
                 previous = asyncio.create_task(working)
@@ -138,58 +125,24 @@ class RigPipeline:
     def end(self) -> None:
         """Note that both sources have ended."""
         self.ended = True
-        if not self.queue.counts.paired:
-            self._note_error(self._no_pairs())
+        if not self.cameras.queue.counts.paired:
+            self._note_error(self.cameras.why_no_pairs())
 
     async def close(self) -> bool:
         """Close the sources, finish what is in work, close the sinks; gives whether all ended."""
-        for camera in self.cameras.values():
-            camera.close()
+        self.cameras.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.feed.close()
         arrived = await asyncio.to_thread(self.events.close)
         ended = [await asyncio.to_thread(sink.close) for sink in self.sinks]
         return arrived and all(ended)
 
-    def _look(self, part: Part, frame: SourceFrame) -> None:
-        """See a frame of a camera in its thread."""
-        self.queue.look(part, frame)
-
-    async def _put(self, part: Part, frame: SourceFrame | None) -> None:
-        """Hand on a frame of a camera, or None: it has ended."""
-        if frame is None:
-            await self.queue.end(part)
-            return
-        if self._offset and (found := await asyncio.to_thread(self._offset.see, part, frame)):
-            self._offset = None
-            self.queue.set_offset(found.ns)
-            logger.info("%s: %s", self.settings.name, found_offset(found))
-        await self.queue.put(part, frame)
-
-    def _lost_camera(self, dispatcher: Dispatcher) -> LostCamera | None:
-        """What says that a camera goes on alone, unless the operator wants whole pairs only."""
-        after_s, live = self.settings.alone_after_s, [p for p, c in self.cameras.items() if c.live]
-        if not after_s or not live or self._lossless or dispatcher.rules.degraded == "refuse":
-            return None
-        return LostCamera(after_s, live)
-
-    def _note_lone(self, lone: Part | None) -> None:
-        before, self.lone = self.lone, lone
-        if lone == before:
-            return
-        if lone:
-            words = "%s: %s gives nothing new; %s goes on alone"
-            logger.warning(words, self.settings.name, OTHER[lone], lone)
-        else:
-            logger.info("%s: both cameras give pictures again", self.settings.name)
-
     def _takes(self, pair: LivePair) -> bool:
         """Whether a pair is to be processed, if it is still the newest then."""
-        self._note_lone(pair.lone)
         if self._lossless:
             return True
         occupied = Occupied(self._dispatcher.batcher.busy_s, self._network_s)
-        if self.ladder.decide(self.queue.counts.late, occupied):
+        if self.ladder.decide(self.cameras.queue.counts.late, occupied):
             logger.warning("%s: goes on at %s", self.settings.name, self.ladder.level.name)
         if not self.ladder.takes() or pair.arrived_s < self._next_s:
             self.outcomes["skipped"] += 1
@@ -199,15 +152,14 @@ class RigPipeline:
 
     def _levels(self) -> Sequence[Level]:
         """What the rig can go without."""
-        objects = self._options.objects and not self.events.need_objects
-        return levels(memory=self._dispatcher.rules.remembers(self._options), objects=objects)
+        options = self._requests.options
+        objects = options.objects and not self.events.need_objects
+        return levels(memory=self._dispatcher.rules.remembers(options), objects=objects)
 
     async def _process(
         self, pair: LivePair, slot: NetworkSlot, sequence: int, previous: asyncio.Task[None] | None
     ) -> None:
-        outcome, level, offset_ns = "ok", self.ladder.level, self.queue.offset_ns or 0
-        if pair.visible:
-            self._view = pair.visible.pixels.shape[0], pair.visible.pixels.shape[1]
+        outcome, level, offset_ns = "ok", self.ladder.level, self.cameras.queue.offset_ns or 0
         made = partial(
             LiveResult,
             self.settings.name,
@@ -218,7 +170,9 @@ class RigPipeline:
             offset_ns=offset_ns,
         )
         try:
-            request = replace(self._request(pair, sequence, level), computed=slot.computed)
+            views, need_objects = self._views(), self.events.need_objects
+            request = self._requests.request(pair, sequence, level, views, need_objects)
+            request = replace(request, computed=slot.computed)
             if any(isinstance(each, CollectSettings) for each in self.settings.sinks):
                 request = replace(request, differs=partial(self._collect, made))
             result = await self._dispatcher.process(request, as_it_is)
@@ -238,28 +192,6 @@ class RigPipeline:
             self.outcomes[outcome] += 1
             slot.leave()
 
-    def _request(self, pair: LivePair, sequence: int, level: Level) -> PairRequest:
-        frames = pair.visible, pair.infrared
-        stated = stated_of(*frames, self.queue.offset_ns or 0)
-        if not level.extras:
-            stated |= {"memory": False, "objects": self.events.need_objects}
-        if views := self._views():
-            stated["views"] = views
-        visible, infrared = map(raw_frame, frames)
-        rules = self.rig_file.rules(self.queue.tolerance_ns / 1e6)
-        profiles = [frame.profile if frame else CameraProfile() for frame in frames]
-        flags = self.rig_file.match.flags(*frames, rules.cameras)
-        return PairRequest(
-            visible,
-            infrared,
-            self._options.model_copy(update=stated),
-            f"live {self.settings.name}",
-            f"{self.settings.name}-{sequence}",
-            rules=replace(rules, view=self._view, find_grey=True, source_flags=flags),
-            recorded=Cameras(*profiles),
-            half_size=level.half_size,
-        )
-
     def _views(self) -> tuple[View, ...]:
         """The numbers that the page shows under the pointer, or that sinks and events need."""
         shown = self.feed.wanted
@@ -270,16 +202,6 @@ class RigPipeline:
         if needed and CONFIDENCE in self._dispatcher.runtime.outputs:
             return (*counts, "confidence")
         return counts
-
-    def _lost_cameras(self) -> dict[str, bool]:
-        """Which cameras are lost, have failed for good, or give nothing new for too long."""
-        lone = self.queue.lone
-        return {
-            part: camera.state == "lost"
-            or (camera.state == "ended" and bool(camera.error))
-            or lone not in (None, part)
-            for part, camera in self.cameras.items()
-        }
 
     async def _deliver(self, result: LiveResult, arrived_s: float) -> None:
         self.last, self.latency_s = result, monotonic() - arrived_s
@@ -314,27 +236,3 @@ class RigPipeline:
         if text != self.last_error:
             logger.warning("%s: %s", self.settings.name, text)
         self.last_error = text
-
-    async def _watch(self) -> None:
-        """Say it if frames come but none pair: their clocks differ."""
-        paired = 0
-        while True:
-            await asyncio.sleep(SILENCE_S)
-            counts = self.queue.counts
-            if self._offset:
-                self._note_error(self._offset.why_not)
-            elif self.queue.lone is None and counts.paired == paired and self._all_give():
-                self._note_error(self._no_pairs())
-            paired = counts.paired
-
-    def _all_give(self) -> bool:
-        return all(camera.rate for camera in self.cameras.values())
-
-    def _no_pairs(self) -> str:
-        gap_ms, within_ms = (self.queue.gap_ns or 0) / 1e6, self.queue.tolerance_ns / 1e6
-        if abs(self.queue.gap_ns or 0) > DAY_NS:
-            return TWO_CLOCKS
-        return (
-            f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "
-            f"visible one, and {within_ms:.1f} ms are taken; state offset_ms or tolerance_ms"
-        )

@@ -11,8 +11,9 @@ from .rig_pipeline import RigPipeline
 def rig_state(rig: RigPipeline) -> RigState:
     """How a rig fares."""
     condition = rig.last.result.prepared.condition if rig.last else None
-    pairs = {**rig.outcomes, "late": rig.queue.counts.late}
-    skew_ns, latency_s = rig.queue.skew_ns, rig.latency_s
+    queue, cameras = rig.cameras.queue, rig.cameras.readers
+    pairs = {**rig.outcomes, "late": queue.counts.late}
+    skew_ns, latency_s = queue.skew_ns, rig.latency_s
     return RigState(
         name=rig.settings.name,
         rate=round(rig.rate, 2),
@@ -23,10 +24,10 @@ def rig_state(rig: RigPipeline) -> RigState:
         pairs=pairs,
         dropped=sum(pairs.values()) - pairs.get("ok", 0),
         level=rig.ladder.level.name,
-        lone=rig.lone,
+        lone=rig.cameras.lone,
         error=rig.last_error,
         savable=rig.rig_file.savable,
-        sources={part: _source_state(camera, rig.queue) for part, camera in rig.cameras.items()},
+        sources={part: _source_state(camera, queue) for part, camera in cameras.items()},
         sinks=[
             SinkState(
                 name=thread.sink.name,

@@ -145,7 +145,7 @@ async def test_until_the_network_is_nearly_free_newer_pairs_replace_the_one_that
     async with held_rig(result) as (pipeline, dispatcher, _):
         dispatcher.batcher.free.clear()
         began_ns = time.time_ns()
-        counts = pipeline.queue.counts
+        counts = pipeline.cameras.queue.counts
         async with asyncio.timeout(60):
             while counts.late < 5:
                 await asyncio.sleep(0.01)
