@@ -27,8 +27,7 @@ from ..evaluation.calibration_fit import (
 def calibrate(weights: Path, held_out: FrameSet) -> str:
     """Divides the logits of a weights file by the temperature of labelled frames; says how."""
     network, manifest = open_network(weights)
-    network.eval()
-    logits, labels = _objects(network, held_out)
+    logits, labels = _labelled_pixels(network, held_out)
     found = CalibrationFit(fit_temperature(logits, labels), (0.0,) * len(logits))
     errors = {
         "before": calibration_error(logits, labels),
@@ -48,7 +47,7 @@ def calibrate(weights: Path, held_out: FrameSet) -> str:
     )
 
 
-def _objects(network: Network, frames: FrameSet) -> tuple[Tensor, Tensor]:
+def _labelled_pixels(network: Network, frames: FrameSet) -> tuple[Tensor, Tensor]:
     """Logits (K, N) and labels (N,) of labelled pixels; the background's id becomes 0."""
     found = [
         labelled_logits(network, frames.read(index))
