@@ -64,6 +64,16 @@ class Taxonomy:
         areas = {id_ for id_, name in named if name.lower() in AREAS} | {self.background}
         return tuple(id_ for id_ in range(len(self.names)) if id_ not in areas)
 
+    def shared_with(self, other: "Taxonomy") -> dict[int, int]:
+        """The ids of classes that both have, with the other's: by name, or as the background."""
+        names = enumerate(self.names)
+        shared = {id_: other.names.index(name) for id_, name in names if name in other.names}
+        ours, theirs = self.background, other.background
+        # without such a name the background is a guess, and may be any class
+        if {self.names[ours].lower(), other.names[theirs].lower()} <= BACKGROUNDS:
+            shared.setdefault(ours, theirs)
+        return shared
+
     def id_of(self, name: str) -> int:
         """The id of a class; ValueError names those that there are."""
         if name not in self.names:

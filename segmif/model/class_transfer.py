@@ -15,7 +15,9 @@ from segmif.model.weights import open_network
 class ClassTransfer:
     """The classes of weights in a network of other classes."""
 
-    kept: tuple[str, ...] = ()  # classes that weights and network have by the same name
+    kept: tuple[
+        str, ...
+    ] = ()  # classes that weights and network have by the same name, or as background
     anew: tuple[str, ...] = ()  # those of the network alone
     dropped: tuple[str, ...] = ()  # those of the weights alone
 
@@ -24,8 +26,8 @@ def network_with_classes(path: Path, classes: Taxonomy) -> tuple[Network, ClassT
     """
     The network of a safetensors file with these classes; None as second if it had them already.
 
-    Layers with a row per class start new, except for the rows of classes of the same name. Raises
-    ManifestError as `open_network` does.
+    Layers with a row per class start new, except for the rows of classes of the same name and of
+    the background. Raises ManifestError as `open_network` does.
     """
     source, manifest = open_network(path)
     if manifest.classes == classes:
@@ -33,20 +35,21 @@ def network_with_classes(path: Path, classes: Taxonomy) -> tuple[Network, ClassT
     network = Network(source.variant, classes)
     if source.state_dict().keys() != network.state_dict().keys():
         raise ManifestError(f"{path} holds no {source.variant} as this release makes one")
-    old, new = manifest.classes.names, classes.names
-    kept = tuple(name for name in new if name in old)
-    rows = torch.tensor([(new.index(name), old.index(name)) for name in kept], dtype=torch.long)
+    shared = classes.shared_with(manifest.classes)
+    rows = torch.tensor(list(shared.items()), dtype=torch.long)
     tensors, of_classes = network.state_dict(), class_dependent_tensors(source.variant)
     for name, tensor in source.state_dict().items():
         if name not in of_classes:
             tensors[name] = tensor
-        elif kept:
+        elif shared:
             tensors[name][rows[:, 0]] = tensor[rows[:, 1]]
     network.load_state_dict(tensors)
     return network.eval(), ClassTransfer(
-        kept,
-        tuple(name for name in new if name not in old),
-        tuple(name for name in old if name not in new),
+        tuple(name for id_, name in enumerate(classes.names) if id_ in shared),
+        tuple(name for id_, name in enumerate(classes.names) if id_ not in shared),
+        tuple(
+            name for id_, name in enumerate(manifest.classes.names) if id_ not in shared.values()
+        ),
     )
 
 

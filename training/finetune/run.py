@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     config = planned.plan(
         *(variant, data, parts, (height, width), learns, args.steps, replay),
         anew=not known,
-        new_classes=known is not None and bool(set(classes.names) - set(known.classes.names)),
+        new_classes=known is not None and bool(_new(classes, known.classes)),
     )
     out = args.out or folder / f"{variant}.safetensors"
     _announce(known.classes if known else None, classes, frames, parts, pixels.sum(0), config)
@@ -163,8 +163,8 @@ def _announce(
     used = len(parts.train) + len(parts.held_out)
     print(f"{len(classes.names)} classes: {', '.join(classes.names)}")
     if known:
-        kept = [name for name in classes.names if name in known.names]
-        new = [name for name in classes.names if name not in known.names]
+        new = _new(classes, known)
+        kept = [name for name in classes.names if name not in new]
         print(f"known to the weights: {', '.join(kept) or 'none'}; new: {', '.join(new) or 'none'}")
     else:
         print(f"{config.variant} from nothing but ImageNet's encoder: all classes are new")
@@ -187,6 +187,12 @@ def _announce(
         f"{config.steps} steps at most, batches of {phase.batch} views of "
         f"{phase.crop[1]}x{phase.crop[0]}, learning rate {config.learning_rate:g}"
     )
+
+
+def _new(classes: Taxonomy, known: Taxonomy) -> list[str]:
+    """The classes that weights do not know; their background may have another name."""
+    shared = classes.shared_with(known)
+    return [name for id_, name in enumerate(classes.names) if id_ not in shared]
 
 
 def _report(start: Path | None, out: Path, held_out: FrameSet | None, folder: Path) -> None:

@@ -93,7 +93,7 @@ def test_classes_of_ones_own_are_learnt_and_the_picture_stays(
         killed_at(13, patch)
         code, said, _ = run("--steps", STEPS, "--out", "killed.safetensors")
     assert code == 130 and not Path("killed.safetensors").exists()
-    assert "known to the weights: person; new: background, vehicle" in said
+    assert "known to the weights: background, person; new: vehicle" in said
     assert "note: 1 pairs are used for nothing: they have no labels" in said
     assert "5 pairs train; 2 successive ones are held out" in said
     code, said, err = run("--steps", STEPS, "--resume")
@@ -104,7 +104,7 @@ def test_classes_of_ones_own_are_learnt_and_the_picture_stays(
     assert f"segmif export onnx --weights {out} --out {out.with_suffix('.onnx')}" in said
     manifest = Manifest.read(out)
     assert manifest.classes == open_set("folder", rig).taxonomy
-    assert manifest.training["start_classes"]["kept"] == ["person"]
+    assert manifest.training["start_classes"]["kept"] == ["background", "person"]
     (report,) = json.loads((out.parent / "report.json").read_text())
     assert report["after"]["mean_iou"] > report["before"]["mean_iou"]
     check_calibrated_on(rig, out, ["8", "9"], said)
@@ -172,6 +172,16 @@ def test_some_classes_of_the_data_and_all_layers(
     assert run("--classes", "person,lamp")[2].endswith(
         "--classes: lamp is none of the data's " + ", ".join(NAMES) + "\n"
     )
+
+
+def test_the_background_is_known_by_whatever_name(run: Run) -> None:
+    """The data call it `background`, the weights `unlabelled`: no class is new."""
+    code, said, err = run("--steps", 2, "--classes", "person")
+    assert code == 0, err
+    assert "known to the weights: background, person; new: none" in said
+    training = Manifest.read(Path("runs/yard-nano/nano.safetensors")).training
+    assert training["start_share"] == plan.START_SHARE
+    assert training["start_classes"]["anew"] == []
 
 
 def test_from_nothing_needs_no_config_either(rig: Path, run: Run) -> None:

@@ -61,16 +61,19 @@ def root(tmp_path: Path) -> Path:
 def test_shipped_weights_are_tuned_to_classes_of_ones_own(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, told = root / "walkers.safetensors", "keeps person and starts anew for background"
+    out, told = (
+        root / "walkers.safetensors",
+        "keeps person, background and starts anew for no class",
+    )
     still = replace(CONFIG, learning_rate=0.0)
     train(still, root, root / "still", out, start=NANO, teachers=[NANO])
     said = capsys.readouterr().out
     assert f"all its layers are taken but the last of the mask, which {told}" in said
     assert "its mask teaches person and what is none of them, not background" in said
     noted = Manifest.read(out).training
-    assert noted["start_classes"]["kept"] == ["person"]
-    assert noted["start_classes"]["anew"] == ["background"]
-    assert set(noted["start_classes"]["dropped"]) == set(MFNET.names) - {"person"}
+    assert noted["start_classes"]["kept"] == ["person", "background"]
+    assert noted["start_classes"]["anew"] == []
+    assert set(noted["start_classes"]["dropped"]) == set(MFNET.names) - {"person", "unlabelled"}
     assert noted["lesson_classes"] == ["person"]
     assert noted["descends_from"][0] == "walk"
     assert any("ImageNet" in source for source in noted["descends_from"])
@@ -81,6 +84,7 @@ def test_shipped_weights_are_tuned_to_classes_of_ones_own(
         if name.startswith("core.mask.classify"):
             assert after[name].shape[0] == 2
             assert torch.equal(after[name][0], value[person])
+            assert torch.equal(after[name][1], value[MFNET.background])
         else:
             assert torch.equal(after[name], value), name
 
