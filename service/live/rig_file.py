@@ -30,12 +30,20 @@ class RigFile:
 
     def __init__(self, opened: OpenRig, dispatcher: Dispatcher) -> None:
         self._opened, self._dispatcher = opened, dispatcher
-        self.match = CameraMatch(opened.aligner.rig if opened.aligner else None)
+        self._matched: RigAligner | None = None  # whose cameras `_match` compares
+        self._match = CameraMatch(None)
 
     @property
     def aligner(self) -> RigAligner | None:
         """What brings infrared into the visible view; None: frames come aligned."""
         return self._opened.aligner or self._dispatcher.rules.rig_aligner
+
+    @property
+    def match(self) -> CameraMatch:
+        """Compares the cameras that sources state with those of the file in force."""
+        if (aligner := self.aligner) is not self._matched:  # a reload or a nudge has made another
+            self._matched, self._match = aligner, CameraMatch(aligner.rig if aligner else None)
+        return self._match
 
     @property
     def moved(self) -> bool:
@@ -73,7 +81,6 @@ class RigFile:
     def align_by(self, aligner: RigAligner) -> None:
         """Go on with its own file, which was written anew."""
         self._opened = replace(self._opened, aligner=aligner)
-        self.match = CameraMatch(aligner.rig)
 
 
 def digest_of(aligner: RigAligner) -> str | None:

@@ -1,14 +1,17 @@
 """How a rig keeps the network busy, and in what order and how much it hands on."""
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -22,12 +25,14 @@ from service.live.network_slots import AT_NETWORK, IN_WORK
 from service.live.open_rig import open_rig
 from service.live.rig_pipeline import RigPipeline
 from service.live.rig_settings import LiveSettings, RigSettings
+from service.pipeline.align import RigAligner
 from service.pipeline.pair_rules import PairRules
 from service.pipeline.result import Result
 from service.scheduler.dispatcher import Dispatcher
 from service.scheduler.pair_request import PairRequest
 from service.scheduler.worker_threads import Workers
 from tests.service.live.sinks.conftest import results, runtime  # noqa: F401  fixtures
+from tests.service.live.test_ros_topics import LENS, rig_file, write_bag
 
 pytestmark = pytest.mark.anyio
 SOURCE = "synthetic:96x64@50"
@@ -98,7 +103,7 @@ Held = tuple[RigPipeline, HeldDispatcher, Kept]
 
 @asynccontextmanager
 async def held_rig(result: Result, **changed: Any) -> AsyncIterator[Held]:
-    settings = RigSettings(visible=SOURCE, infrared=SOURCE, **changed)
+    settings = RigSettings.model_validate({"visible": SOURCE, "infrared": SOURCE} | changed)
     dispatcher, sink = HeldDispatcher(result), Kept()
     opened = replace(open_rig(settings, LiveSettings(rigs=(settings,))), sinks=[sink])
     metrics = LiveMetrics(CollectorRegistry())
@@ -156,6 +161,23 @@ async def test_until_the_network_is_nearly_free_newer_pairs_replace_the_one_that
         await begun(dispatcher, 1)
         first_ns = dispatcher.requests[0].options.visible_ns
         assert first_ns and first_ns - began_ns >= replaced * 15_000_000  # they are 20 ms apart
+
+
+async def test_lenses_are_compared_with_the_rig_file_in_force(
+    result: Result, tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / "in", infrared_fx=99)
+    topics = {"visible": f"{bag}:/rgb/image_raw", "infrared": f"{bag}:/thermal/image_raw"}
+    async with held_rig(result, **topics) as (_, dispatcher, _):
+        seen = []
+        for lens in (None, replace(LENS, K=LENS.K + np.diag([9, 9, 0])), LENS):
+            # As after a reload of the service.
+            aligner = RigAligner(rig_file(tmp_path, lens), math.inf) if lens else None
+            dispatcher.rules = replace(dispatcher.rules, rig_aligner=aligner)
+            dispatcher.end_all()
+            await begun(dispatcher, len(dispatcher.requests) + 1)
+            seen.append(dispatcher.requests[-1].rules)
+    assert [rules and rules.source_flags for rules in seen] == [(), (), ("infrared_calibration",)]
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,18 @@ from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.sink import SinkError
 from service.settings import Settings
 from tests.calibration.commands.test_unpack import STORE
+from tests.service.live.test_run import run_once
 
 START_NS, PERIOD_NS, COUNT = 1_767_225_600_123_456_789, 100_000_000, 60
 SHAPE, HOT = (64, 96), (slice(20, 40), slice(30, 42))  # of the hot object: rows, columns
 K = np.array([[90.0, 0, 48], [0, 90, 32], [0, 0, 1]])
 LENS = Camera(SHAPE[1], SHAPE[0], K, np.zeros(5))
+RIG = """
+[[rigs]]
+visible = "in:/rgb/image_raw"
+infrared = "in:/thermal/image_raw"
+sinks = ["pairs.jsonl"]
+"""
 
 
 def header(stamp_ns: int, frame_id: str) -> Any:
@@ -100,12 +107,12 @@ def stamp_of(message: Any) -> int:
     return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
 
 
-def rig_file(folder: Path) -> Path:
+def rig_file(folder: Path, infrared: Camera = LENS) -> Path:
     """A rig that is turned about its vertical axis by 2 degrees, with 1 mm between its cameras."""
     T = np.eye(4)
     T[:3, :3] = cv2.Rodrigues(np.array([0, math.radians(2), 0]))[0]
     T[0, 3] = 0.001
-    write_rig(folder / "rig.yaml", Rig(LENS, LENS, T))
+    write_rig(folder / "rig.yaml", Rig(LENS, infrared, T))
     return folder / "rig.yaml"
 
 
@@ -139,6 +146,16 @@ def check_results(found: dict[str, list[Any]], namespace: str) -> None:
         assert sizes == (np.ptp(columns) + 1, np.ptp(rows) + 1)
         left_top = centre.x - sizes[0] / 2, centre.y - sizes[1] / 2
         assert left_top == (columns.min(), rows.min())
+
+
+def flags_of(config: str, bag: Path, weights: Path) -> list[str]:
+    """What `segmif run --once` flags in the last pair of a bag."""
+    (bag.parent / "rigs.toml").write_text(config)
+    ended = run_once(weights, bag.parent, "--config", "rigs.toml")
+    assert ended.returncode == 0, ended.stderr
+    lines = (bag.parent / "pairs.jsonl").read_text().splitlines()
+    flags: list[str] = json.loads(lines[-1])["report"]["pair"]["flags"]
+    return flags
 
 
 def results_of(app: FastAPI, rig: str) -> int:
@@ -196,6 +213,17 @@ async def test_topics_in_and_topics_out(
     lines = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert lines[-1]["report"]["pair"]["flags"] == ["infrared_calibration"]
     assert "infrared: the rig file and the camera_info of the source" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "config", [f'rig = "rig.yaml"\n{RIG}', f'{RIG}rig = "rig.yaml"\n'], ids=["service", "own"]
+)
+@pytest.mark.parametrize(("fx", "flags"), [(90, []), (99, ["infrared_calibration"])])
+def test_a_lens_that_is_not_of_the_rig_file_is_flagged_whoever_states_the_file(
+    fx: float, flags: list[str], config: str, stand_in_weights: Path, tmp_path: Path
+) -> None:
+    rig_file(tmp_path)
+    assert flags_of(config, write_bag(tmp_path / "in", fx), stand_in_weights) == flags
 
 
 @pytest.mark.parametrize(("word", "words"), [("ros2:", "source /opt/ros"), ("ros2:x", "namespace")])
