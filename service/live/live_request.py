@@ -45,15 +45,17 @@ class RequestMaker:
             stated["views"] = views
         visible, infrared = map(raw_frame, frames)
         rules = self._rig_file.rules(self._queue.tolerance_ns / 1e6)
-        profiles = [frame.profile if frame else CameraProfile() for frame in frames]
-        flags = self._rig_file.match.flags(*frames, rules.cameras)
+        recorded = Cameras(*(frame.profile if frame else CameraProfile() for frame in frames))
+        options = self.options.model_copy(update=stated)
+        cameras = rules.over_recorded(recorded).cameras_for(options)
+        flags = self._rig_file.match.flags(*frames, cameras)
         return PairRequest(
             visible,
             infrared,
-            self.options.model_copy(update=stated),
+            options,
             f"live {self._name}",
             f"{self._name}-{sequence}",
             rules=replace(rules, view=self._view, find_grey=True, source_flags=flags),
-            recorded=Cameras(*profiles),
+            recorded=recorded,
             half_size=level.half_size,
         )

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,14 @@ def test_a_lens_that_is_not_of_the_rig_file_is_flagged_whoever_states_the_file(
 ) -> None:
     rig_file(tmp_path)
     assert flags_of(config, write_bag(tmp_path / "in", fx), stand_in_weights) == flags
+
+
+def test_a_rigs_crop_makes_no_other_camera_of_the_one_that_is_stated(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    rig_file(tmp_path, replace(LENS, height=SHAPE[0] - 2))
+    config = f'{RIG}rig = "rig.yaml"\ninfrared_crop = "0,0,0,2"\n'
+    assert not flags_of(config, write_bag(tmp_path / "in", 90), stand_in_weights)
 
 
 @pytest.mark.parametrize(("word", "words"), [("ros2:", "source /opt/ros"), ("ros2:x", "namespace")])
