@@ -10,7 +10,7 @@ from segmif.files import read_text
 from segmif.parsing import parse_toml
 
 from ..data.datasets.class_codes import ClassCodes, by_taxonomy, read_class_map
-from ..data.datasets.label_maps import CLASS_MAP
+from ..data.datasets.own import class_map_of
 from .shapes import IGNORED, ClassNames
 
 BACKGROUND = "background"
@@ -95,7 +95,13 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def codes_of(root: Path) -> ClassCodes | None:
+    """The classes that the `dataset.toml` of a folder of pairs names; None if it names none."""
+    path = class_map_of(root)
+    return read_class_map(path) if path else None
+
+
 def frames_table(root: Path) -> Mapping[str, Any] | None:
-    """What a `dataset.toml` states of the cameras; None if nothing."""
-    path = root / CLASS_MAP
-    return parse_toml(path).get("frames") if path.is_file() else None
+    """What the `dataset.toml` of a folder of pairs states of the cameras; None if nothing."""
+    path = class_map_of(root)
+    return parse_toml(path).get("frames") if path else None

@@ -24,12 +24,11 @@ from segmif.folders import listed
 from segmif.frames import FramePair, Prediction
 
 from ..data.class_views import ids_by_name
-from ..data.datasets.class_codes import read_class_map
 from ..data.datasets.kinds import locate
 from ..data.datasets.label_maps import CLASS_MAP
 from ..data.datasets.pairs import PairSet, size
 from ..evaluation.evaluate import WEIGHTS, open_with_manifest
-from .class_file import class_file
+from .class_file import class_file, codes_of
 from .formats import WRITERS
 from .formats.base import ExportedImage
 from .proposals import Proposals, over_network, proposals
@@ -103,8 +102,9 @@ def main(args: argparse.Namespace) -> int:
     network = _network(args.weights)
     if args.view == "fused" and network is None:
         raise ValueError("--view fused shows what a network fuses: name it by --weights")
-    stated = frames.taxonomy or _stated_classes(args.data / CLASS_MAP)
-    classes = stated or (network.classes if network else None)
+    stated = codes_of(args.data)  # also of frames that have no labels yet
+    named = frames.taxonomy or (stated.taxonomy if stated else None)
+    classes = named or (network.classes if network else None)
     if classes is None:
         raise ValueError(
             f"nothing names classes to label: give --weights, or write {args.data / CLASS_MAP}"
@@ -143,12 +143,6 @@ def _opened(root: Path, split: str | None) -> PairSet:
     if not frames.expected:
         raise ValueError(f"{shown(root)} holds no pairs")
     return frames
-
-
-def _stated_classes(path: Path) -> Taxonomy | None:
-    """The classes of a `dataset.toml` beside frames that have no labels yet."""
-    codes = read_class_map(path) if path.is_file() else None
-    return codes.taxonomy if codes else None
 
 
 def _network(weights: Path | None) -> Network | None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from segmif.files import shown
 
-from ..data.datasets.class_codes import ClassCodes, read_class_map
+from ..data.datasets.class_codes import ClassCodes
 from ..data.datasets.kinds import locate
 from ..data.datasets.label_files import mask_folders
 from ..data.datasets.label_maps import CLASS_MAP
-from .class_file import frames_table, stated_classes, with_colours
+from ..data.datasets.own import class_map_of
+from .class_file import codes_of, frames_table, stated_classes, with_colours
 from .formats import READERS
 from .label_folders import copy_labelled, label_in_place
 from .label_import import LabelImport
@@ -65,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     if not pairs.names:
         raise ValueError(f"{shown(data)} holds no pairs to label: name their folder by --data")
     name = args.out.resolve().name
-    codes = stated_classes(args.classes, name) if args.classes else _codes_of(data)
+    codes = stated_classes(args.classes, name) if args.classes else codes_of(data)
     if in_place:
         _check_ids(data, codes)
     renamed = _renamings(args.rename)
@@ -102,20 +103,16 @@ def _check_unlabelled(root: Path, split: str | None) -> None:
 
 def _check_ids(root: Path, codes: ClassCodes | None) -> None:
     """ValueError if the ids of `codes` would be other classes by the folder's `dataset.toml`."""
-    held = _codes_of(root)
+    held = codes_of(root)
     if held is None or codes is None:
         return
     ids = range(len(codes.taxonomy.names))
     if held.taxonomy != codes.taxonomy or any(held.codes.get(id_) != id_ for id_ in ids):
+        stated = shown(class_map_of(root) or root / CLASS_MAP)
         raise ValueError(
-            f"{shown(root / CLASS_MAP)} names other classes or codes than the labels would have: "
-            "name another folder by --out, and this one by --data"
+            f"{stated} names other classes or codes than the labels would have: name "
+            "another folder by --out, and this one by --data"
         )
-
-
-def _codes_of(root: Path) -> ClassCodes | None:
-    path = root / CLASS_MAP
-    return read_class_map(path) if path.is_file() else None
 
 
 def _renamings(texts: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from segmif.files import read_frame, write_bytes, write_text
 from segmif.imaging.codecs import encode_indexed_png
 
 from ..data.datasets.label_maps import CLASS_MAP
+from ..data.datasets.own import class_map_of
 from .class_file import class_file, with_classes
 from .formats.base import Labels
 from .label_import import LabelImport
@@ -27,8 +28,9 @@ def label_in_place(work: LabelImport, labels: Labels, root: Path) -> None:
             data = encode_indexed_png(nothing, work.taxonomy.palette, 6)
             write_bytes(folder / f"{pair}.png", data, wait_for_disk=False)
         # before the labels: classes without labels mislead nobody, labels without classes do
-        if (text := with_classes(root / CLASS_MAP, work.taxonomy)) is not None:
-            write_text(root / CLASS_MAP, text)
+        path = class_map_of(root) or root / CLASS_MAP
+        if (text := with_classes(path, work.taxonomy)) is not None:
+            write_text(path, text)
 
 
 def copy_labelled(

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from segmif.classes import IGNORE, RGB
 
+from ..data.datasets.label_maps import IGNORED as IGNORED
+
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]  # (H, W) class ids
 Outline = NDArray[np.float64]  # (N, 2) x, y in pixels; (0, 0) is the corner of the first pixel
 
 FARTHEST = 1e6  # [px] of a point of an outline
-IGNORED = "ignore"  # the class name under which tools see what counts nowhere (id 255)
 
 
 @dataclass(frozen=True)

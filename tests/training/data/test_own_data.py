@@ -325,6 +325,22 @@ def test_ids_of_a_palette_are_what_their_colours_say(
             train_on(root)
 
 
+def test_ignore_in_a_label_map_is_no_class(tmp_path: Path) -> None:
+    """CVAT's label map lists `ignore`, which is a label of each project made by our export."""
+    root = write_set(tmp_path / "walk", class_map=None)
+    for colour in ((1, 2, 3), (224, 224, 192)):  # the latter is VOC's own
+        text = LABEL_MAP + f"ignore:{','.join(map(str, colour))}::\n"
+        (root / "labelmap.txt").write_text(text)
+        labels = frames()[2].copy()
+        labels[0] = 2
+        for name in NAMES:
+            put(root, "label", name, encode_indexed_png(labels, [*VOC[:2], colour]))
+        read = train_on(root)
+        assert read.taxonomy.names == ("background", "person")
+        labels[0] = 255
+        np.testing.assert_array_equal(read[0].labels, labels)
+
+
 def test_a_palette_of_other_ids_than_dataset_toml_says_is_refused(tmp_path: Path) -> None:
     root = write_set(tmp_path / "walk")
     turned = [(220, 20, 60), (0, 0, 0)]  # 0 is a person there

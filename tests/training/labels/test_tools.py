@@ -239,6 +239,27 @@ def test_labels_never_get_ids_that_are_other_classes_there(
     assert not (rig / "label").exists()
 
 
+def test_the_classes_and_cameras_of_all_splits_count_for_one(
+    rig: Path, run: Run, tmp_path: Path
+) -> None:
+    """`rig/train` is read by `rig/dataset.toml`, here and in training."""
+    shutil.rmtree(rig / "label")
+    (rig / "train").mkdir()
+    for part in ("visible", "infrared"):
+        (rig / part).rename(rig / "train" / part)
+    run("export-labels", "--to", "coco", "--data", rig / "train", "--out", tmp_path / "package")
+    assert (tmp_path / "package/dataset.toml").read_text().count("[[classes]]") == 3
+    labels = brought_in(run, rig / "train", "cvat", cvat(tmp_path, POLYGON))
+    assert set(np.unique(labels)) == {BACKGROUND, LIFT}
+    back = open_set("folder", rig / "back")
+    assert back.taxonomy is not None
+    assert back.taxonomy.names == ("person", "background", "fork lift")
+    assert back.cameras.infrared.polarity == "black_hot"
+    run("import", "--from", "cvat", tmp_path / "annotations.xml", "--out", rig / "train")
+    assert not (rig / "train/dataset.toml").exists()  # it would hide that of all splits
+    assert open_set("folder", rig / "train").taxonomy == back.taxonomy
+
+
 def zipped(path: Path, name: str, data: bytes, mode: int = stat.S_IFREG | 0o644) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         member = zipfile.ZipInfo(name)

@@ -18,6 +18,7 @@ from .class_codes import ClassCodes, Code, read_codes
 
 CLASS_MAP, LABEL_MAP = "dataset.toml", "labelmap.txt"
 BACKGROUND = "background"
+IGNORED = "ignore"  # the class name under which tools see what counts nowhere (id 255)
 VOID: RGB = (224, 224, 192)  # VOC paints outlines so, which count nowhere
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -26,8 +27,8 @@ def read_label_map(path: Path, name: str) -> ClassCodes:
     """
     The classes of a CVAT `labelmap.txt`: lines NAME:RED,GREEN,BLUE:PARTS:ACTIONS.
 
-    The background comes first, as an id of 0 is not drawn. Raises ValueError with the line that is
-    none, and for a name or a colour that stands twice.
+    The background comes first, as an id of 0 is not drawn; `ignore` is no class. Raises
+    ValueError with the line that is none, and for a name or a colour that stands twice.
     """
     colours: dict[str, RGB] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -47,12 +48,13 @@ def read_label_map(path: Path, name: str) -> ClassCodes:
                     "each class its own"
                 )
         colours[label.strip()] = (red, green, blue)
+    void = colours.pop(IGNORED, VOID)
     if not colours:
         raise ValueError(f"{path} names no class: export the masks with their label map")
     names = tuple(sorted(colours, key=lambda each: each.lower() != BACKGROUND))
     taxonomy = Taxonomy(name, names, tuple(colours[each] for each in names))
     codes: dict[Code, int] = {VOID: IGNORE}
-    codes |= {colour: id_ for id_, colour in enumerate(taxonomy.palette)}
+    codes |= {void: IGNORE} | {colour: id_ for id_, colour in enumerate(taxonomy.palette)}
     return ClassCodes(taxonomy, codes, by_palette=True)
 
 

@@ -33,7 +33,7 @@ def own_set(layout: Layout, root: Path, split: str | None, labels: Path | None) 
     Raises ValueError for masks of which nothing says what they mean, and for several folders of
     masks; OSError for folders that are not there.
     """
-    class_map = _class_map(root)
+    class_map = class_map_of(root)
     folder = root / split if split and (root / split).is_dir() else root
     places = read_files(class_map, split) if class_map else None
     if places is None:
@@ -74,7 +74,7 @@ def _usual(layout: Layout, root: Path, split: str | None) -> dict[str, FilePatte
     }
 
 
-def _class_map(root: Path) -> Path | None:
+def class_map_of(root: Path) -> Path | None:
     """The `dataset.toml` of a set; that of all splits if `root` is one of them."""
     folders = (root, root.parent) if root.name in SPLITS else (root,)
     return next((each / CLASS_MAP for each in folders if (each / CLASS_MAP).is_file()), None)
