@@ -101,25 +101,38 @@ def check_rig(rig: RigSettings, live: LiveSettings, service: Cameras | None = No
     for notifier in opened.notifiers:
         notifier.close()
     if service is not None:
-        check_temperatures(opened, service)
+        check_temperatures(rig, service)
 
 
-def check_temperatures(rig: OpenRig, service: Cameras) -> None:
+def check_fit(rigs: Sequence[RigSettings], taxonomy: Taxonomy, service: Cameras) -> None:
+    """
+    Raise ValueError for a rig that needs what the network or the service's cameras do not have.
+
+    Raises OSError or SourceError, too, if its rig file or source is gone that might say it.
+    """
+    for rig in rigs:
+        check_classes(rig, taxonomy)
+        check_temperatures(rig, service)
+
+
+def check_temperatures(rig: RigSettings, service: Cameras) -> None:
     """Raise ValueError if an event needs temperatures and nothing states what the counts are."""
-    rules = [rule for rule in rig.settings.events if isinstance(rule, TemperatureRule)]
-    cameras = rig.settings.cameras().over(service)
-    if rig.aligner:
-        cameras = cameras.over(rig.aligner.rig.frames)
+    rules = [rule for rule in rig.events if isinstance(rule, TemperatureRule)]
+    cameras = rig.cameras().over(service)
     if not rules or cameras.infrared.kelvin_per_count is not None:
         return
-    source = rig.sources["infrared"]()
+    if aligner := open_aligner(rig):
+        cameras = cameras.over(aligner.rig.frames)
+        if cameras.infrared.kelvin_per_count is not None:
+            return
+    source = openers(rig)["infrared"]()
     if not source.live and (first := next(iter(source.frames()), None)):  # a recording may say it
         source.close()
         if first.profile.kelvin_per_count is not None:
             return
     raise ValueError(
-        f"event {rules[0].name} needs temperatures, and nothing states what the counts of "
-        f"{source.address} are: state infrared_kelvin_per_count and infrared_kelvin_at_zero"
+        f"{rig.name}, event {rules[0].name} needs temperatures, and nothing states what the counts "
+        f"of {source.address} are: state infrared_kelvin_per_count and infrared_kelvin_at_zero"
     )
 
 

@@ -8,7 +8,7 @@ from ..pipeline.align import RigAligner
 from ..scheduler.dispatcher import Dispatcher
 from ..schemas.live_state import LiveState, SavedRig
 from .live_metrics import LiveMetrics
-from .open_rig import OpenRig, check_classes, check_rig, open_rig
+from .open_rig import OpenRig, check_rig, open_rig
 from .rig_file import same_file, save_nudged
 from .rig_pipeline import RigPipeline
 from .rig_settings import LiveSettings, RigSettings
@@ -50,14 +50,26 @@ class Rigs:
         if not self._pipelines and self.all_ended:
             self.all_ended()
 
-    async def reload(self, settings: LiveSettings) -> None:
+    async def check(self, settings: LiveSettings) -> None:
         """
-        Close the rigs whose settings or rig file changed, and start those of the new settings.
+        Raise as `check_rig` if one that `reload` would start cannot be.
 
-        It waits for `start`, which would open the same rigs a second time. Raises as `check_rig`,
-        and changes nothing, if one of those cannot be.
+        It waits for `start`, which would open the same rigs a second time.
         """
         await self._started.wait()
+        for rig in (await self._changes(settings))[1]:
+            await asyncio.to_thread(check_rig, rig, settings)
+
+    async def reload(self, settings: LiveSettings) -> None:
+        """Close the rigs whose settings or rig file changed, and start new ones; `check` first."""
+        changed, fresh = await self._changes(settings)
+        self.settings = settings
+        for name in changed:
+            await self._close(name)
+        await self._open(fresh)
+
+    async def _changes(self, settings: LiveSettings) -> tuple[list[str], list[RigSettings]]:
+        """Names of the rigs that are to end, and those that are to start."""
         wanted = {rig.name: rig for rig in settings.rigs}
         changed = [
             name
@@ -66,14 +78,7 @@ class Rigs:
             or await asyncio.to_thread(running.rig_file.changed)
         ]
         kept = self._pipelines.keys() - set(changed)
-        fresh = [rig for rig in settings.rigs if rig.name not in kept]
-        for rig in fresh:
-            check_classes(rig, self._dispatcher.runtime.manifest.classes)
-            await asyncio.to_thread(check_rig, rig, settings, self._dispatcher.rules.cameras)
-        self.settings = settings
-        for name in changed:
-            await self._close(name)
-        await self._open(fresh)
+        return changed, [rig for rig in settings.rigs if rig.name not in kept]
 
     async def nudge(self, rig: RigPipeline, right_px: float, down_px: float) -> SavedRig:
         """

@@ -10,6 +10,9 @@ from fastapi import FastAPI
 
 from segmif.interrupts import hung_up
 
+from ..live.open_rig import check_fit
+from ..live.rig_settings import LiveSettings
+from ..pipeline.pair_rules import PairRules
 from ..scheduler.model_loading import LoadedModel
 from ..settings import Settings
 from .tls_handshakes import tls_context
@@ -49,6 +52,7 @@ async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.
     async with lock:
         try:
             opened = await asyncio.to_thread(reopen)
+            rigs = await rigs_beside(app, opened)
             await app.state.dispatcher.reload(opened)
         except Exception as error:
             logger.error("nothing is renewed, all stays as it was: %s", error)
@@ -57,21 +61,44 @@ async def reload(app: FastAPI, reopen: Callable[[], LoadedModel], lock: asyncio.
         if app.state.adopt:
             app.state.adopt(opened.settings)
         reload_certificate(app.state.tls, opened.settings)
-        await reload_rigs(app)
+        if rigs:
+            await app.state.rigs.reload(rigs)
     for name in AT_START_ONLY:
         if getattr(last, name) != getattr(opened.settings, name):
             logger.warning("%s has changed; it takes effect at the next start", name)
     logger.info("renewed; weights are %s", opened.runtime.manifest.sha256)
 
 
-async def reload_rigs(app: FastAPI) -> None:
-    """Read the rigs of the file again, or log why they stay as they are."""
-    if not (app.state.rigs and app.state.reopen_rigs):
-        return
+async def rigs_beside(app: FastAPI, opened: LoadedModel) -> LiveSettings | None:
+    """
+    The rigs of the file; None: there are none, or they stay as they were, and the log says why.
+
+    Raises ValueError and closes what was opened if rigs do not fit it.
+    """
+    if not app.state.rigs:
+        return None
+    wanted = await rigs_of_file(app)
+    rigs = (wanted or app.state.rigs.settings).rigs
+    cameras = PairRules.of(opened.settings, opened.rig_aligner).cameras
     try:
-        await app.state.rigs.reload(await asyncio.to_thread(app.state.reopen_rigs))
+        await asyncio.to_thread(check_fit, rigs, opened.runtime.manifest.classes, cameras)
+    except BaseException:
+        await asyncio.to_thread(opened.close)
+        raise
+    return wanted
+
+
+async def rigs_of_file(app: FastAPI) -> LiveSettings | None:
+    """The rigs as the file has them now; None: they stay as they were, and the log says why."""
+    if not app.state.reopen_rigs:
+        return None
+    try:
+        wanted: LiveSettings = await asyncio.to_thread(app.state.reopen_rigs)
+        await app.state.rigs.check(wanted)
     except Exception as error:
         logger.error("the rigs stay as they were: %s", error)
+        return None
+    return wanted
 
 
 def reload_certificate(tls: ssl.SSLContext | None, settings: Settings) -> None:

@@ -11,6 +11,7 @@ import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from websockets.typing import Subprotocol
 
 from segmif.imaging import codecs
 from segmif.imaging.codecs import write_png
+from segmif.manifest import Manifest
 from service.__main__ import main
 from service.live.rig_settings import LiveSettings
 from tests.service.conftest import free_port
@@ -322,6 +324,54 @@ def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> No
         process.send_signal(signal.SIGHUP)
         wait_until(lambda: "the rigs stay as they were" in (tmp_path / "log").read_text(), process)
         assert [r["name"] for r in client.get("/live").json()["rigs"]] == ["b", "c"]
+
+
+KELVIN = "infrared_kelvin_per_count = 0.01\n"
+NEEDS = f"""
+[[rigs]]
+visible = "{VISIBLE}"
+infrared = "{INFRARED}"
+[[rigs.events]]
+name = "intruder"
+kind = "object"
+classes = ["person"]
+[[rigs.events]]
+name = "hot"
+kind = "temperature"
+above_c = 100
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "cameras", "said"),
+    [
+        ("pst900", KELVIN, "rig, event intruder: there is no class 'person'"),
+        ("mfnet", "", "event hot needs temperatures, and nothing states what the counts of"),
+    ],
+)
+@pytest.mark.parametrize("rigs", [NEEDS, NEEDS.replace(INFRARED, "there is none.mp4")])
+def test_a_network_or_cameras_that_do_not_suffice_for_a_rig_are_not_taken_up(
+    network: str, cameras: str, said: str, rigs: str, stand_in_weights: Path, tmp_path: Path
+) -> None:
+    weights, config = tmp_path / "net.onnx", tmp_path / "rigs.toml"
+    weights.write_bytes(stand_in_weights.read_bytes())
+    manifest = Manifest.read(stand_in_weights)
+    manifest.write(weights)
+    config.write_text(KELVIN + NEEDS)
+    with running(weights, tmp_path / "log", "--config", str(config)) as (process, client):
+        wait_until(lambda: done(client, "rig"), process)
+        replace(manifest, taxonomy=network).write(weights)
+        config.write_text(cameras + rigs)
+        process.send_signal(signal.SIGHUP)
+        log = tmp_path / "log"
+        wait_until(lambda: "nothing is renewed, all stays as it was" in log.read_text(), process)
+        assert said in log.read_text()
+        before = done(client, "rig")
+        wait_until(lambda: done(client, "rig") > before, process)
+        manifest.write(weights)
+        config.write_text(KELVIN + NEEDS)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "renewed; weights are" in log.read_text(), process)
 
 
 @pytest.mark.parametrize(
