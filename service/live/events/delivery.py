@@ -11,6 +11,7 @@ from segmif.backoff import Backoff
 from ...schemas.events import Event
 
 FIRST_S, LONGEST_S = 0.5, 30.0  # pauses between two tries
+CLOSING_S = 0.5  # the longest of them once the rig is closed
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Delivery:
 
     The oldest event is tried until it arrives, is refused, or is older than `give_up_s`; then the
     next comes. After a failure the thread waits 0.5 s, then twice as long each time, 30 s at most.
+    A close ends the pause, and the next ones are short.
     Beyond `waiting` events the oldest is dropped and counted.
     """
 
@@ -122,8 +124,11 @@ class Delivery:
     def _wait(self, put_s: float, pause_s: float) -> None:
         """Wait for the next try, or give the event up."""
         with self._changed:
+            due = self._due
             until = time.monotonic() + pause_s
-            while (left := min(until, self._due or until) - time.monotonic()) > 0:
+            if due is not None:
+                until = min(time.monotonic() + min(pause_s, CLOSING_S), due)
+            while self._due == due and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
         if time.monotonic() - put_s > self._give_up_s:
             self._remove(f"it did not arrive within {self._give_up_s:g} s")

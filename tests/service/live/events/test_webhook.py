@@ -92,9 +92,12 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
-def delivery(receiver: Receiver, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Delivery:
+def delivery(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, first_s: float = 0.01, **settings: Any
+) -> Delivery:
     monkeypatch.setenv("HOOK_SECRET", SECRET)
-    monkeypatch.setattr("service.live.events.delivery.FIRST_S", 0.01)
+    monkeypatch.setattr("service.live.events.delivery.FIRST_S", first_s)
+    monkeypatch.setattr("service.live.events.delivery.LONGEST_S", max(30.0, first_s))
     stated = WebhookSettings.model_validate(
         {"kind": "webhook", "url": receiver.url, "secret": "${HOOK_SECRET}"} | settings
     )
@@ -139,6 +142,23 @@ def test_a_receiver_that_fails_for_a_while_gets_all_in_order(
     assert closed(sending)
     assert receiver.ids() == [0, 0, 0, 0, 1, 1, 2, 3]
     assert (sending.sent, sending.retried, sending.dropped, sending.error) == (4, 4, 0, None)
+
+
+def test_a_stop_ends_the_pause_and_tries_again_while_there_is_time(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.statuses = [503]
+    sending = delivery(receiver, monkeypatch, first_s=600.0)
+    for number in range(2):
+        sending.put(event(number))
+    until = time.monotonic() + 60
+    while not sending.retried:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    receiver.statuses = [503, 204, 503]
+    assert closed(sending)
+    assert receiver.ids() == [0, 0, 0, 1, 1]
+    assert (sending.sent, sending.dropped) == (2, 0)
 
 
 def test_what_a_receiver_refuses_or_redirects_is_dropped_and_never_sent_elsewhere(
