@@ -24,6 +24,7 @@ from segmif.folders import listed
 from segmif.frames import FramePair, Prediction
 
 from ..data.class_views import ids_by_name
+from ..data.datasets import notes_of
 from ..data.datasets.kinds import locate
 from ..data.datasets.label_maps import CLASS_MAP
 from ..data.datasets.pairs import PairSet, size
@@ -109,6 +110,8 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(
             f"nothing names classes to label: give --weights, or write {args.data / CLASS_MAP}"
         )
+    for note in notes_of(frames):
+        print(f"note: {note}")
     if IGNORED in classes.names:
         raise ValueError(f"a class is called {IGNORED!r}, which stands for what counts nowhere")
     with ExitStack() as opened:

@@ -50,13 +50,13 @@ class LabelImport:
         """The pair and the label file of each labelled image; raises as `PairNames.pair_of`."""
         seen: dict[str, str] = {}
         for image in tqdm(images, desc="import", unit="image"):
-            pair = self._pair_names.pair_of(image.name)
+            pair = self._pair_names.pair_of(image.name, image.uploaded)
             if pair in seen:
                 raise ValueError(
                     f"the images {seen[pair]} and {image.name} are of one pair, {pair}"
                 )
             seen[pair] = image.name
-            self._check_size(image, pair)
+            image = self._sized(image, pair)
             if not image.shapes and not self.empty:
                 self.unlabelled.append(pair)
                 continue
@@ -100,13 +100,17 @@ class LabelImport:
         lines += [f"left out: {count} times {kind}" for kind, count in left_out.items()]
         return lines
 
-    def _check_size(self, image: AnnotatedImage, pair: str) -> None:
+    def _sized(self, image: AnnotatedImage, pair: str) -> AnnotatedImage:
+        """The image, with the frame's size if its tool says none; ValueError for another size."""
         height, width = self.pairs.visible_of(pair)[0].shape[:2]
+        if not image.width:
+            return replace(image, width=width, height=height)
         if (image.width, image.height) != (width, height):
             raise ValueError(
                 f"{shown(image.name)} is labelled at {image.width}x{image.height}, the frame "
                 f"{pair} is {width}x{height}: label frames at their own size"
             )
+        return image
 
     def _painted(self, image: AnnotatedImage) -> bytes:
         shapes = tuple(

@@ -22,13 +22,20 @@ class PairNames:
                 "two pairs have names that differ in case or accents alone: rename one"
             )
 
-    def pair_of(self, name: str) -> str:
-        """The pair of an image of the tool; ValueError if there is none."""
-        base = PurePosixPath(name.replace("\\", "/")).name
-        stem = base[: base.rindex(".")] if PurePosixPath(base).suffix.lower() in SUFFIXES else base
-        for candidate in (base, stem):
-            if pair := self._names.get(_folded(candidate)):
-                return pair
+    def pair_of(self, name: str, otherwise: str | None = None) -> str:
+        """
+        The pair of an image of the tool, by the first of its names that a pair has.
+
+        Raises ValueError if there is none.
+        """
+        stem = ""
+        for each in (name, otherwise) if otherwise else (name,):
+            base = PurePosixPath(each.replace("\\", "/")).name
+            known = PurePosixPath(base).suffix.lower() in SUFFIXES
+            stem = base[: base.rindex(".")] if known else base
+            for candidate in (base, stem):
+                if pair := self._names.get(_folded(candidate)):
+                    return pair
         alike = get_close_matches(stem, self._pairs.names, 1)
         hint = f"; {alike[0]} is the most like it" if alike else ""
         raise ValueError(

@@ -34,9 +34,10 @@ class AnnotatedImage:
     """The shapes of one image, in the order in which they are drawn."""
 
     name: str  # as the tool has it: perhaps with folders and a suffix
-    width: int  # [px]
+    width: int  # [px]; 0 if the tool does not say it of an image without shapes
     height: int  # [px]
     shapes: tuple[Shape, ...]
+    uploaded: str | None = None  # the name before the tool changed it, if it did
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,13 @@ def test_what_has_no_labels_is_labelled_by_the_network(
         np.testing.assert_array_equal(frames.read(index).labels, 2 * hot)
 
 
+def test_labels_that_nothing_names_the_classes_of_are_noted(rig: Path, run: Run) -> None:
+    """They are read as MFNet's, which the user may never have heard of."""
+    (rig / "dataset.toml").unlink()
+    said = run("export-labels", "--to", "coco", "--data", rig, "--out", rig.parent / "package")
+    assert "note: no dataset.toml names the classes: ids are read as mfnet's, unlabelled" in said
+
+
 def test_a_folder_with_labels_is_left_as_it_is(rig: Path, run: Run) -> None:
     package = exported(run, rig, "coco")
     assert "holds labels already" in run(

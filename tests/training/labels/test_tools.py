@@ -117,6 +117,32 @@ def test_label_studio_uploads_are_matched_and_per_cents_are_pixels(
     np.testing.assert_array_equal(labels, wanted)
 
 
+def test_label_studio_leaves_a_date_in_a_name(rig: Path, run: Run, tmp_path: Path) -> None:
+    """A date has the form of what the tool puts before the name of an upload."""
+    for part in ("visible", "infrared", "label"):
+        (rig / part / "a2D.png").rename(rig / part / "20240105-101500.png")
+    square = [[25, 25], [50, 25], [50, 50], [25, 50]]
+    value = {"points": square, "polygonlabels": ["person"], "closed": True}
+    tasks = label_studio(value, "polygonlabels", "/data/local-files/?d=x/20240105-101500.png")
+    source = write(tmp_path / "export.json", tasks)
+    run("import", "--from", "labelstudio", source, "--data", rig, "--out", tmp_path / "back")
+    assert (tmp_path / "back/label/20240105-101500.png").is_file()
+
+
+def test_label_studio_tasks_with_nothing_on_them_are_background_if_said(
+    rig: Path, run: Run, tmp_path: Path
+) -> None:
+    value = {"x": 50, "y": 25, "width": 25, "height": 25, "rectanglelabels": ["person"]}
+    tasks = label_studio(value, "rectanglelabels", "a 1.png")
+    submitted = {"result": [], "was_cancelled": False}
+    tasks.append({"id": 2, "data": {"image": "a2D.png"}, "annotations": [submitted]})
+    words = ("import", "--from", "labelstudio", write(tmp_path / "export.json", tasks))
+    said = run(*words, "--data", rig, "--out", tmp_path / "some")
+    assert "1 images have no shape and are left out (a2D): --empty background" in said
+    run(*words, "--data", rig, "--out", tmp_path / "back", "--empty", "background")
+    assert (read_labels(tmp_path / "back/label/a2D.png") == BACKGROUND).all()
+
+
 def test_label_studio_turns_a_rectangle_around_its_upper_left_corner(
     rig: Path, run: Run, tmp_path: Path
 ) -> None:

@@ -53,8 +53,8 @@ def read_label_map(path: Path, name: str) -> ClassCodes:
         raise ValueError(f"{path} names no class: export the masks with their label map")
     names = tuple(sorted(colours, key=lambda each: each.lower() != BACKGROUND))
     taxonomy = Taxonomy(name, names, tuple(colours[each] for each in names))
-    codes: dict[Code, int] = {VOID: IGNORE}
-    codes |= {void: IGNORE} | {colour: id_ for id_, colour in enumerate(taxonomy.palette)}
+    codes: dict[Code, int] = {VOID: IGNORE, void: IGNORE}
+    codes |= {colour: id_ for id_, colour in enumerate(taxonomy.palette)}
     return ClassCodes(taxonomy, codes, by_palette=True)
 
 

@@ -52,6 +52,12 @@ class Value:
     radiusY: FiniteFloat = 0.0
     rotation: FiniteFloat = 0.0
 
+    @property
+    def labels(self) -> list[str]:
+        """The classes of what is drawn; none if nothing is."""
+        drawn = self.brushlabels or self.polygonlabels or self.ellipselabels
+        return drawn or self.rectanglelabels
+
 
 @checked(config=LOOSE)
 class Result:
@@ -191,21 +197,23 @@ class LabelStudio:
         drawn = [
             value_as(Result, each, where) for each in annotation.result if each.get("value") or {}
         ]
+        name, uploaded = _names_of(task, where)
+        if not any(each.value.labels for each in drawn):
+            return AnnotatedImage(name, 0, 0, (), uploaded)  # nothing but a result has a size
         sized = [each for each in drawn if each.original_width]
         if not sized:
-            self._left_out.add("task in which nothing is drawn")
+            self._left_out.add("task without the size of its image")
             return None
         width, height = sized[0].original_width, sized[0].original_height
         check_size(where, width, height)
         shapes = [self._shape(each, (width, height), where) for each in drawn]
-        return AnnotatedImage(_name_of(task, where), width, height, tuple(filter(None, shapes)))
+        return AnnotatedImage(name, width, height, tuple(filter(None, shapes)), uploaded)
 
     def _shape(self, each: Result, size: tuple[int, int], where: str) -> Shape | None:
         value, (width, height) = each.value, size
         if each.image_rotation % 360:
             raise ValueError(f"{where}: the image is turned: turn it back, then label it")
-        labels = value.brushlabels or value.polygonlabels or value.ellipselabels
-        labels = labels or value.rectanglelabels
+        labels = value.labels
         if len(labels) != 1:
             self._left_out.add(f"{each.type} without one class")
             return None
@@ -230,13 +238,18 @@ class LabelStudio:
         return None
 
 
-def _name_of(task: Task, where: str) -> str:
-    """The pair that we noted; else the file name that the task's first link ends with."""
+def _names_of(task: Task, where: str) -> tuple[str, str | None]:
+    """
+    The pair that we noted; else the file name that the task's first link ends with.
+
+    The second is that name without what the tool puts before it; a date looks the same.
+    """
     if isinstance(noted := task.data.get(MOMENT), str):
-        return noted
+        return noted, None
     links = [link for link in task.data.values() if isinstance(link, str) and "." in link]
     if not links:
         raise ValueError(f"{where}: its data names no file")
     parts = urlsplit(links[0])
     path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
-    return UPLOADED.sub("", path.rpartition("/")[2])
+    name = path.rpartition("/")[2]
+    return name, UPLOADED.sub("", name) if UPLOADED.match(name) else None
