@@ -43,7 +43,9 @@ def main(args: argparse.Namespace) -> int:
     print(
         f"{len(learnt)} pairs of {shown(args.data)} to adapt to, the last {len(checked)} to check"
     )
-    pairs = list(_read(frames, learnt))
+    # those to check, too: a broken one is known before minutes of learning
+    read = list(_read(frames, [*learnt, *checked]))
+    pairs, tail = read[: len(learnt)], read[len(learnt) :]
     _check_size(pairs[0])
     adapted = copy.deepcopy(old)
     facts: dict[str, Any] = {
@@ -56,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         seconds = 60 * args.minutes
         adapted, taught = teach(adapted, pairs, steps=args.steps, seconds=seconds, seed=args.seed)
         facts |= asdict(taught)
-    found = check(old, adapted, list(_read(frames, checked)))
+    found = check(old, adapted, tail)
     seen = groups_seen.of_names(learnt)
     origin = descent([data.name], [manifest.training], seen)
     return finish(args, adapted, manifest, facts, found, out, origin)

@@ -139,6 +139,19 @@ def test_what_could_not_be_kept_is_said_before_anything_is_learnt(
         assert code == 1 and said in err, err
 
 
+def test_frames_of_the_check_are_read_before_anything_is_learnt(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(adapt_run, "adapt_statistics")  # it would raise AttributeError
+    for part, shape in (("visible", (96, 96, 3)), ("infrared", (96, 96))):
+        write_png(Path("gate") / part / "9.png", np.zeros(shape, np.uint8))
+    code, _, err = run()
+    assert code == 1 and "9 is (96, 96), others (64, 96)" in err
+    (Path("gate/infrared/9.png")).write_bytes(b"")
+    code, _, err = run()
+    assert code == 1 and "9.png" in err and "0 bytes" in err
+
+
 def test_a_mask_made_from_the_fused_picture_is_refused_in_words(run: Run) -> None:
     save_network(Network("paper").eval(), Path("paper.safetensors"), {})
     code, _, err = run("--from", "paper.safetensors", "--method", "teach", "--steps", 1)
