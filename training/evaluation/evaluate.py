@@ -27,7 +27,8 @@ from segmif.frames import FIXED_HUE, TINTS
 from segmif.machine import command, processor
 from segmif.manifest import Manifest
 
-from ..data.datasets import KINDS, FrameSet, open_set
+from ..data.class_views import with_classes
+from ..data.datasets import KINDS, FrameSet, notes_of, open_set
 from ..data.datasets.pairs import PairSet
 from .frame_metrics import EvaluationError, Measures, check, evaluate_set
 from .fusion_quality import Predict
@@ -107,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
     ]
     read_once([frames for frames, _ in sets])
     results = [
-        replace(evaluate_set(predict, frames, measures), notes=frames.notes)
+        replace(evaluate_set(predict, frames, measures), notes=notes_of(frames))
         for frames, measures in sets
     ]
 
@@ -141,14 +142,24 @@ def open_sets(args: argparse.Namespace) -> list[tuple[PairSet, Measures]]:
 
 def without_foreign_masks(
     frames: PairSet, measures: Measures, weights: str, taxonomy: Taxonomy
-) -> tuple[PairSet, Measures]:
+) -> tuple[FrameSet, Measures]:
     """
-    A set whose labels have other classes than the weights: fusion alone, and a note that says so.
+    A set whose labels lack classes of the weights: fusion alone, and a note that says so.
 
-    Raises EvaluationError if only masks were asked for.
+    If they have more classes, these count as background, as in a training by `--classes`. Raises
+    EvaluationError if only masks were asked for.
     """
-    if not measures.masks or frames.taxonomy in (None, taxonomy):
+    # colours and the name of the whole say nothing of what an id means
+    if not measures.masks or not frames.taxonomy or frames.taxonomy.names == taxonomy.names:
         return frames, measures
+    shared = taxonomy.shared_with(frames.taxonomy)
+    if len(shared) == len(taxonomy.names):
+        others = [
+            name for id_, name in enumerate(frames.taxonomy.names) if id_ not in shared.values()
+        ]
+        note = f"{weights} does not know {', '.join(others)}: they count as background"
+        noted = replace(frames, notes=(*frames.notes, *([note] if others else ())))
+        return with_classes(noted, taxonomy), measures
     unlike = f"{weights} labels by {taxonomy.name}; {frames.name} needs {frames.taxonomy.name}"
     if not measures.fusion:
         raise EvaluationError(f"{unlike}; name the sets to evaluate with --set")

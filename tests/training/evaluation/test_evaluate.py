@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import training.evaluation.evaluate
+from segmif.classes import MFNET
 from segmif.frames import FramePair
 from segmif.imaging.codecs import read_infrared, read_visible, write_png
 from segmif.imaging.luma import luma
@@ -249,6 +250,35 @@ def test_fusion_is_judged_where_the_labels_have_other_classes(
     assert reason in read_numbers(written)["notes"]["FMB/val"]
     assert f"Note on FMB/val: {reason}." in capsys.readouterr().out
     assert reason in page.read_text(encoding="utf-8")
+
+
+def write_classes(root: Path, *names: str) -> None:
+    """A `dataset.toml`; the ids have colours of their own."""
+    entries = (f'[[classes]]\nname = "{n}"\ncolour = [{i}, 9, 9]\n' for i, n in enumerate(names))
+    (root / "dataset.toml").write_text('name = "yard"\n' + "".join(entries))
+
+
+def test_labels_of_the_same_classes_count_whatever_their_set_is_called(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights may know some of the classes alone; the others are background to them."""
+    yard, written = frames_root / "mfnet/val", frames_root / "numbers.json"
+    words = ("--set", "folder:mfnet/val", "--json", str(written))
+    known = ("background", *MFNET.names[1:])
+    for names, noted in ((MFNET.names, False), (known, False), ((*known, "dog"), True)):
+        write_classes(yard, *names)
+        evaluate(stand_in_weights, frames_root, *words)
+        (found,) = read_numbers(written)["sets"]
+        assert found["masks"]["light"]["all"]["iou"]["person"] == 0.75
+        said = "stand_in.onnx does not know dog: they count as background"
+        assert (said in capsys.readouterr().out) == noted
+
+
+def test_ids_that_nothing_names_are_told_with_the_numbers(
+    stand_in_weights: Path, frames_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(stand_in_weights, frames_root, "--set", "folder:mfnet/val")
+    assert "no dataset.toml names the classes: ids are read as mfnet's" in capsys.readouterr().out
 
 
 def test_a_part_of_a_benchmark_is_told_with_its_numbers(
