@@ -19,6 +19,7 @@ class RequestMaker:
     def __init__(self, settings: RigSettings, rig_file: RigFile, queue: PairQueue) -> None:
         """`queue` says what is known of the clocks."""
         self.options = settings.pair_options()  # what every pair states
+        self.client = f"live {settings.name}"
         self._name, self._rig_file, self._queue = settings.name, rig_file, queue
         self._view: tuple[int, int] | None = None  # (H, W) of the visible camera
 
@@ -53,7 +54,7 @@ class RequestMaker:
             visible,
             infrared,
             options,
-            f"live {self._name}",
+            self.client,
             f"{self._name}-{sequence}",
             rules=replace(rules, view=self._view, find_grey=True, source_flags=flags),
             recorded=recorded,

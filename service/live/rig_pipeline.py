@@ -132,6 +132,8 @@ class RigPipeline:
         """Close the sources, finish what is in work, close the sinks; gives whether all ended."""
         self.cameras.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A rig that a reload starts under this name may have other cameras.
+        self._dispatcher.end_stream(self._requests.client, self.settings.name)
         self.feed.close()
         arrived = await asyncio.to_thread(self.events.close)
         ended = [await asyncio.to_thread(sink.close) for sink in self.sinks]

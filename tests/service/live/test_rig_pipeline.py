@@ -77,6 +77,9 @@ class HeldDispatcher:
             raise self.error
         return replace(self.result, request_id=request.request_id)
 
+    def end_stream(self, client: str, name: str) -> None:
+        pass
+
     def end_all(self) -> None:
         for each in reversed(self.ends):
             each.set()

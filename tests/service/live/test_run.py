@@ -326,6 +326,22 @@ def test_a_reload_changes_the_rigs(stand_in_weights: Path, tmp_path: Path) -> No
         assert [r["name"] for r in client.get("/live").json()["rigs"]] == ["b", "c"]
 
 
+def test_other_cameras_under_a_name_begin_without_what_the_last_ones_left_behind(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    file, log, after = tmp_path / "rigs.toml", tmp_path / "log", tmp_path / "after.jsonl"
+    rig = '[[rigs]]\nvisible = "{0}"\ninfrared = "{0}"\nsinks = ["{1}"]\nmemory = true\n'
+    file.write_text(rig.format(VISIBLE, "before.jsonl"))
+    with running(stand_in_weights, log, "--config", str(file)) as (process, client):
+        wait_until(lambda: done(client, "rig") > 5, process)
+        file.write_text(rig.format("synthetic:96x64@9", after.name))
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "renewed; weights are" in log.read_text(), process)
+        wait_until(lambda: done(client, "rig") > 1, process)
+    used = [json.loads(line)["report"]["memory"] for line in after.read_text().splitlines()]
+    assert used[0]["reset"] == "start"
+
+
 KELVIN = "infrared_kelvin_per_count = 0.01\n"
 NEEDS = f"""
 [[rigs]]
