@@ -103,9 +103,11 @@ class Seen:
 
     _small: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
-    def add(self, seen: Small) -> bool:
-        """Whether a pair looks like none of the kept ones; it is then remembered."""
-        if self._small and (np.abs(np.stack(self._small) - seen).mean((1, 2, 3)) < ALIKE).any():
-            return False
+    def is_new(self, seen: Small) -> bool:
+        """Whether a pair looks like none of the kept ones."""
+        held = self._small
+        return not held or not (np.abs(np.stack(held) - seen).mean((1, 2, 3)) < ALIKE).any()
+
+    def add(self, seen: Small) -> None:
+        """Remember a kept pair."""
         self._small.append(seen.astype(np.float32))
-        return True

@@ -1,5 +1,6 @@
 """Pairs that are worth labelling are kept within bounds, once, in a folder that training reads."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -9,21 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segmif.files import write_bytes
 from segmif.imaging.codecs import read_infrared, read_visible
 from segmif.runtime import Runtime
 from service.live.live_result import LiveResult
-from service.live.sinks import collect_rules
+from service.live.open_rig import check_rig
+from service.live.rig_settings import LiveSettings, RigSettings
+from service.live.sinks import collect_rules, collector
 from service.live.sinks.open_sinks import open_sinks, parse_sink
 from service.live.sinks.settings import CollectSettings
-from service.live.sinks.sink import Sink
+from service.live.sinks.sink import Sink, SinkError
 from service.schemas.scene_objects import SceneObjects, UnknownObject
 from tests.service.live.sinks.made_results import PERIOD_NS, START_NS, make_results
 from training.data.datasets import open_set
 
 
-def opened(folder: Path, **settings: float) -> Sink:
+def opened(folder: Path, *, lossless: bool = False, **settings: float) -> Sink:
     stated = {"path": folder, "random_share": 0, **settings}
-    (sink,) = open_sinks([CollectSettings.model_validate(stated)], "a")
+    (sink,) = open_sinks([CollectSettings.model_validate(stated)], "a", lossless=lossless)
     return sink
 
 
@@ -167,6 +171,63 @@ def test_a_restart_forgets_no_pair_and_overwrites_none(runtime: Runtime, tmp_pat
     assert names == [f"{START_NS + n:019d}" for n in (0, 1)]
     report = json.loads((tmp_path / f"report/{names[1]}.json").read_text())
     assert report["visible"]["stamp_ns"] == START_NS
+
+
+def test_a_pair_that_met_a_full_disk_is_kept_once_there_is_room(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full: list[str] = []
+
+    def fills_up(path: Path, data: bytes, *, wait_for_disk: bool) -> None:
+        if path.parent.name == "visible" and not full:
+            full.append(path.name)
+            left.extend(each.parent.name for each in tmp_path.rglob(f"{path.stem}.*"))
+            raise OSError(errno.ENOSPC, "no room")
+        write_bytes(path, data, wait_for_disk=wait_for_disk)
+
+    left: list[str] = []
+    monkeypatch.setattr(collector, "write_bytes", fills_up)
+    (result,) = make_results(runtime, 1)
+    sink = opened(tmp_path, lossless=True)
+    sink.write(doubtful(result))
+    assert sorted(left) == ["infrared", "report"]  # it failed at the last of the three files
+    assert sink.dropped == 0
+    for part in ("visible", "infrared", "report"):
+        assert [path.stem for path in (tmp_path / part).iterdir()] == [f"{START_NS:019d}"]
+
+
+def test_nothing_of_a_pair_is_left_on_a_full_disk(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def fills_up(path: Path, data: bytes, *, wait_for_disk: bool) -> None:
+        if path.parent.name == "visible":
+            raise OSError(errno.ENOSPC, "no room")
+        write_bytes(path, data, wait_for_disk=wait_for_disk)
+
+    monkeypatch.setattr(collector, "write_bytes", fills_up)
+    (result,) = make_results(runtime, 1)
+    sink = opened(tmp_path)
+    with pytest.raises(SinkError, match="is full: make room"):
+        sink.write(doubtful(result))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sink.dropped == 1
+
+
+def test_a_check_touches_nothing_that_a_running_rig_writes(tmp_path: Path) -> None:
+    """SIGHUP checks the rigs while they run, and so does a second command."""
+    opened(tmp_path).close()
+    written = [tmp_path / f"report/{START_NS:019d}.json", tmp_path / "visible/.0123-4567.part"]
+    for path in written:
+        path.write_bytes(b"the rest comes soon")
+    rig = RigSettings(
+        name="a",
+        visible="synthetic:96x64@20",
+        infrared="synthetic:96x64@20",
+        sinks=(CollectSettings(path=tmp_path),),
+    )
+    check_rig(rig, LiveSettings(rigs=(rig,)))
+    assert all(path.exists() for path in written)
 
 
 def test_a_reason_counts_once_in_a_while(runtime: Runtime, tmp_path: Path) -> None:
