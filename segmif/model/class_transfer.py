@@ -15,9 +15,7 @@ from segmif.model.weights import open_network
 class ClassTransfer:
     """The classes of weights in a network of other classes."""
 
-    kept: tuple[
-        str, ...
-    ] = ()  # classes that weights and network have by the same name, or as background
+    kept: tuple[str, ...] = ()  # classes that both have, by the same name or as the background
     anew: tuple[str, ...] = ()  # those of the network alone
     dropped: tuple[str, ...] = ()  # those of the weights alone
 
