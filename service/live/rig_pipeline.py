@@ -80,6 +80,7 @@ class RigPipeline:
         self.ladder = LoadLadder(self._levels())
         self._slots = NetworkSlots(dispatcher.batcher, lossless=lossless)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None  # for lost cameras and missing results
         self._sequence = 0
         self._times: deque[float] = deque(maxlen=RATE_RESULTS)
         self._next_s = 0.0  # when `max_rate` admits the next pair
@@ -105,7 +106,7 @@ class RigPipeline:
         queue = self.cameras.queue
         self.cameras.start()
         watching = asyncio.create_task(self.cameras.watch(self._note_error))
-        events = asyncio.create_task(self.events.watch_cameras(self.cameras.lost))
+        self._watching = asyncio.create_task(self.events.watch_cameras(self.cameras.lost))
         previous: asyncio.Task[None] | None = None
         try:
             while await queue.wait():
@@ -120,7 +121,6 @@ class RigPipeline:
             await asyncio.gather(*self._tasks)
         finally:
             watching.cancel()
-            events.cancel()
 
     def end(self) -> None:
         """Note that both sources have ended."""
@@ -131,6 +131,8 @@ class RigPipeline:
     async def close(self) -> bool:
         """Close the sources, finish what is in work, close the sinks; gives whether all ended."""
         self.cameras.close()
+        if self._watching:  # not before: what goes on at the end of recordings ends with it
+            self._watching.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # A rig that a reload starts under this name may have other cameras.
         self._dispatcher.end_stream(self._requests.client, self.settings.name)

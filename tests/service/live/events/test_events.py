@@ -315,6 +315,26 @@ def test_a_zone_outside_the_view_is_said_once(stand_in_weights: Path, tmp_path: 
     assert ended.stderr.count("state its corners within 160x96") == 1
 
 
+def test_what_goes_on_at_the_end_of_recordings_ends_without_results(
+    stand_in_weights: Path, tmp_path: Path
+) -> None:
+    source = "synthetic:96x64@20,frames=20"
+    (tmp_path / "rigs.toml").write_text(
+        f'[[rigs]]\nname = "gate"\nvisible = "{source}"\ninfrared = "{source}"\n'
+        '[[rigs.events]]\nkind = "object"\nname = "a"\nstart_s = 0\n'
+    )
+    flags = ("--config", "rigs.toml")
+    with running(stand_in_weights, tmp_path / "log", *flags) as (process, client):
+        wait_until(lambda: client.get("/live").json()["rigs"], process)
+
+        def ended() -> list[str]:
+            told = client.get("/live/gate").json()["events"]
+            return [event["reason"] for event in told if event["phase"] == "end"]
+
+        wait_until(ended, process)
+        assert set(ended()) == {"no_results"}
+
+
 def test_a_camera_that_is_lost_is_an_event_and_all_is_counted(
     stand_in_weights: Path, tmp_path: Path
 ) -> None:
