@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from segmif.classes import MFNET
+from segmif.files import shown
 from segmif.manifest import Manifest, sha256
 from segmif.model.weights import load_network, open_network, save_network
 
@@ -26,6 +27,10 @@ from ..data.sources import data_root
 from . import holdout
 from .calibration_fit import apply, calibration_error, fit_calibration, labelled_logits
 
+# what to do with weights of other classes
+OTHERS = (
+    "the groups of --fold are MFNet's; `segmif train --from` calibrates weights of your classes"
+)
 RARE = ("guardrail",)  # too few places to fit an offset to
 
 
@@ -56,7 +61,8 @@ def main(args: argparse.Namespace) -> int:
         network, without = open_network(Path(path))
         holdout.check_left_out(without, int(number), Path(path))
         seen |= groups_seen.of_record(without.training) | GroupsSeen((int(number),))
-        holdout.check_classes("MFNet", MFNET, network.config.taxonomy)
+        holdout.check_classes("MFNet", MFNET, network.config.taxonomy, OTHERS)
+        check_alike(Path(path), args.weights)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for each in tqdm(frames, desc=f"group {number}", unit="pair"):
             found, truth = labelled_logits(network, each)
@@ -64,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
             labels.append(truth)
         sources.append({"fold": int(number), "sha256": sha256(Path(path))})
     network = load_network(args.weights)
-    holdout.check_classes("MFNet", MFNET, network.config.taxonomy)
+    holdout.check_classes("MFNet", MFNET, network.config.taxonomy, OTHERS)
     names = network.config.taxonomy.names
     rare = [id_ for id_, name in enumerate(names) if name in RARE]
     given, truth = torch.cat(logits, dim=1), torch.cat(labels)
@@ -92,3 +98,14 @@ def main(args: argparse.Namespace) -> int:
         f"{errors['after']:.4f} after"
     )
     return 0
+
+
+def check_alike(fold: Path, weights: Path) -> None:
+    """Raise ValueError if one is calibrated alone: the other's temperature would not fit it."""
+    calibrated = {path: "calibration" in Manifest.read(path).training for path in (fold, weights)}
+    if len(set(calibrated.values())) > 1:
+        done = next(path for path, is_calibrated in calibrated.items() if is_calibrated)
+        raise ValueError(
+            f"{shown(done)} is calibrated already, and not so the other of {shown(fold)} and "
+            f"{shown(weights)}: name both as they were before"
+        )

@@ -89,14 +89,19 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_classes(name: str, labels: Taxonomy | None, weights: Taxonomy) -> None:
-    """Raise ValueError unless the ids of a set's labels are the classes of the weights."""
+def check_classes(
+    name: str,
+    labels: Taxonomy | None,
+    weights: Taxonomy,
+    remedy: str = "name a set with their classes",
+) -> None:
+    """Raise ValueError, with a remedy, unless a set's ids are the classes of the weights."""
     if labels is None:
         raise ValueError(f"{name} has no labels to evaluate masks on")
     if labels.names != weights.names:
         raise ValueError(
             f"{name} is labelled by {labels.name}, the weights know the classes of {weights.name}: "
-            "name a set with their classes"
+            f"{remedy}"
         )
 
 
@@ -148,7 +153,7 @@ def _frames(args: argparse.Namespace, classes: Taxonomy) -> Iterator[tuple[str, 
         check_classes(frames.name, frames.taxonomy, classes)
         yield from ((frames.name, frames.read(index)) for index in range(len(frames.names)))
         return
-    check_classes("MFNet", MFNET, classes)
+    check_classes("MFNet", MFNET, classes, "the groups of --fold are MFNet's; take --set")
     yield from frames_of_fold(args.data, args.fold)
 
 

@@ -81,6 +81,9 @@ def test_a_group_that_is_none_is_refused(fold: str, tmp_path: Path) -> None:
     [
         ("seen", "apart", "was trained with group 3"),
         ("yard", "apart", "labelled by mfnet, the weights know the classes of yard"),
+        ("yard", "apart", "`segmif train --from` calibrates weights of your classes"),
+        ("apart", "done", "done.safetensors is calibrated already, and not so the other"),
+        ("done", "apart", "done.safetensors is calibrated already, and not so the other"),
         ("apart", "yard", "labelled by mfnet, the weights know the classes of yard"),
     ],
 )
@@ -94,6 +97,7 @@ def test_weights_that_a_group_cannot_judge_are_refused(
         "seen": (Network("nano"), noted(1, 3)),
         "apart": (Network("nano"), noted(1)),
         "yard": (Network("nano", yard), noted(1)),
+        "done": (Network("nano"), noted(1) | {"calibration": {"temperature": 1.5}}),
     }
     for name in {judged, changed}:
         network, facts = weights[name]
