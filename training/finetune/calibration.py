@@ -43,7 +43,7 @@ def calibrate(weights: Path, held_out: FrameSet) -> str:
     return (
         f"confidence: its expected error on objects of {len(held_out.names)} held-out pairs is "
         f"{errors['after']:.3f}, {errors['before']:.3f} before their temperature of "
-        f"{found.temperature:.2f}"
+        f"{found.temperature:.2f}, which was fitted on these pairs"
     )
 
 

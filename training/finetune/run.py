@@ -27,7 +27,7 @@ from ..data.sources import Source, data_root, open_source
 from ..evaluation.evaluate import SetName, open_with_manifest
 from ..fit.attention_kernels import use_kernels
 from ..fit.imagenet import published_weights
-from ..fit.run_folder import CHECKPOINT, refuse_earlier_run
+from ..fit.run_folder import has_checkpoint, refuse_earlier_run
 from ..train import train
 from . import plan as planned
 from .beginning import DEFAULT_VARIANT, IMAGENET, weights_to_start_from
@@ -37,6 +37,8 @@ from .split import Split, in_order, split
 
 REPORT = "report.json"
 CLEAR = 0.01  # of mean IoU: less is no difference on a few frames
+NEVER_SEEN = "on frames that it never saw"
+CHOSEN_BY = "on held-out frames, which also chose the step"
 MASK_PARTS = ("mask",)  # parts of a network that the fused picture does not depend on
 # Kind, folder and split of frames that the shipped weights do well on, if this machine has them.
 OLD_FRAMES = ("mfnet", Path("mfnet"), "val")
@@ -59,8 +61,7 @@ def main(args: argparse.Namespace) -> int:
     folder = args.folder or Path("runs") / run
     frames = open_set("folder", data)
     classes = _classes(frames, args.classes)
-    if not (args.resume or args.restart):
-        refuse_earlier_run(folder)
+    resume = _goes_on(args, folder)
     names, pixels = _labelled(frames, classes)
     parts = Split(tuple(names), ()) if args.train_on_all else split(names, pixels > 0)
     replay = _replayed(args.replay, classes, data.parent)
@@ -78,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
         folder,
         out,
         start=start,
-        resume=args.resume and (folder / CHECKPOINT).is_file(),  # killed before its first: anew
+        resume=resume,
         precision=args.precision,
         accept_changes=args.accept_changed_inputs,
         change=freeze_all_but_mask if learns == "mask" else None,
@@ -88,9 +89,26 @@ def main(args: argparse.Namespace) -> int:
     if parts.held_out:
         held_out = with_classes(open_source(config.validation, data.parent), classes)
         print(f"\n{calibrate(out, held_out)}")
-    _report(start, out, held_out, folder)
+    chosen = config.patience is not None  # early stopping
+    _report(start, out, held_out, folder, CHOSEN_BY if chosen else NEVER_SEEN)
     _print_next(out, args.data)
     return 0
+
+
+def _goes_on(args: argparse.Namespace, folder: Path) -> bool:
+    """
+    Whether a run goes on from a checkpoint; one that was killed before its first begins anew.
+
+    Raises FileExistsError or FileNotFoundError if the folder is not as the arguments say.
+    """
+    if not args.resume:
+        if not args.restart:
+            refuse_earlier_run(folder)
+        return False
+    if has_checkpoint(folder):
+        return True
+    print(f"note: the run in {shown(folder)} ended before its first checkpoint: it begins anew")
+    return False
 
 
 def _classes(frames: PairSet, chosen: str | None) -> Taxonomy:
@@ -195,8 +213,14 @@ def _new(classes: Taxonomy, known: Taxonomy) -> list[str]:
     return [name for id_, name in enumerate(classes.names) if id_ not in shared]
 
 
-def _report(start: Path | None, out: Path, held_out: FrameSet | None, folder: Path) -> None:
-    """Compares weights before and after; prints it, and writes it into the folder of the run."""
+def _report(
+    start: Path | None, out: Path, held_out: FrameSet | None, folder: Path, where: str
+) -> None:
+    """
+    Compares weights before and after; prints it, and writes it into the folder of the run.
+
+    `where`: on which frames, in words.
+    """
     before, after = _contender(start) if start else None, _contender(out)
     gained = compare(before, after, held_out, "held out of the training") if held_out else None
     forgotten = _compare_on_old_frames(before, after) if before else None
@@ -204,7 +228,7 @@ def _report(start: Path | None, out: Path, held_out: FrameSet | None, folder: Pa
     for comparison in comparisons:
         print(f"\n{comparison.as_text()}")
     if gained:
-        print(f"\n{_verdict(gained)}")
+        print(f"\n{_verdict(gained, where)}")
     if before and comparisons:
         difference = max(each.fused_difference or 0.0 for each in comparisons)
         print(f"the fused picture differs by {difference:.2f} of 255 levels in the mean")
@@ -212,18 +236,18 @@ def _report(start: Path | None, out: Path, held_out: FrameSet | None, folder: Pa
     write_text(folder / REPORT, json.dumps(entries, indent=2) + "\n")
 
 
-def _verdict(found: Comparison) -> str:
+def _verdict(found: Comparison, where: str) -> str:
     after = found.mean(found.after)
     if not found.before:
-        return f"{after:.3f} on frames that it never saw"
+        return f"{after:.3f} {where}"
     before = found.mean(found.before)
     if abs(after - before) < CLEAR:
-        return f"no clear change: {before:.3f} -> {after:.3f} on frames that it never saw"
+        return f"no clear change: {before:.3f} -> {after:.3f} {where}"
     if after > before:
-        return f"better: {before:.3f} -> {after:.3f} on frames that it never saw"
+        return f"better: {before:.3f} -> {after:.3f} {where}"
     return (
-        f"NOT better: {before:.3f} -> {after:.3f} on frames that it never saw: label more frames, "
-        "of other times, before you serve it"
+        f"NOT better: {before:.3f} -> {after:.3f} {where}: label more frames, of other times, "
+        "before you serve it"
     )
 
 

@@ -44,6 +44,22 @@ def refuse_earlier_run(folder: Path) -> None:
             )
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """
+    Whether the run of a folder has a checkpoint; False if it ended before its first one.
+
+    Raises FileNotFoundError if there was no run.
+    """
+    if (folder / CHECKPOINT).is_file():
+        return True
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no run to go on with: name its --folder, or train without --resume to "
+            "start"
+        )
+    return False
+
+
 class Run:
     """One run's folder; with several devices, only the first writes."""
 

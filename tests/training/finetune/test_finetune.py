@@ -132,6 +132,7 @@ def check_calibrated_on(rig: Path, weights: Path, held_out: list[str], said: str
     error = facts["expected_calibration_error"]["after"]
     assert calibration_error(logits, labels) == pytest.approx(error, abs=1e-4)
     assert f"objects of 2 held-out pairs is {error:.3f}" in said
+    assert "which was fitted on these pairs" in said
 
 
 def test_all_pairs_train_if_asked_for(rig: Path, run: Run) -> None:
@@ -141,6 +142,29 @@ def test_all_pairs_train_if_asked_for(rig: Path, run: Run) -> None:
     assert "7 pairs train; none is held out: nothing will say how well" in said
     assert "calibration" not in Manifest.read(Path("runs/yard-nano/nano.safetensors")).training
     assert json.loads(Path("runs/yard-nano/report.json").read_text()) == []
+
+
+def test_pairs_that_chose_the_step_are_said_to_have_done_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "JUDGES", 2)  # as many as are held out
+    code, said, err = run("--steps", 2)
+    assert code == 0, err
+    assert "on held-out frames, which also chose the step" in said
+    assert "on frames that it never saw" not in said
+
+
+def test_resuming_what_never_ran_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder may be misspelt; a run that was killed before its first checkpoint begins anew."""
+    code, _, err = run("--steps", 2, "--folder", "run2", "--resume")
+    assert code == 1 and "run2 holds no run to go on with: name its --folder" in err
+    assert not Path("run2").exists()
+    with monkeypatch.context() as patch:
+        killed_at(0, patch)
+        assert run("--steps", 2, "--folder", "run1")[0] == 130
+    code, said, err = run("--steps", 2, "--folder", "run1", "--resume")
+    assert code == 0, err
+    assert "the run in run1 ended before its first checkpoint: it begins anew" in said
 
 
 def test_some_classes_of_the_data_and_all_layers(
