@@ -21,8 +21,13 @@ from segmif.thermal.camera_profile import Cameras
 
 from ..boards.board import Board, add_board_arguments, board_from
 from ..boards.detection import Detection, Refusal, detect
-from ..io.live_sources import LivePair, add_pairing_arguments, live_pairs
-from ..io.recordings import add_camera_arguments, camera_flags, cameras_from_args
+from ..io.live_sources import LivePair, add_pairing_arguments, opened_both, pairs_of
+from ..io.recordings import (
+    add_camera_arguments,
+    camera_flags,
+    cameras_from_args,
+    check_no_frames,
+)
 from ..io.service_pairs import StreamEndpoint, pairs_from_service
 from ..report.live_page import Page
 from ..report.pictures import Colour, found_corners
@@ -31,7 +36,7 @@ from ..solver.next_view import coverage, next_pose
 from ..solver.stereo import MIN_VIEWS, calibrate
 from ..solver.uncertainty import WELL, Solution
 
-REST_NS = 500_000_000  # pairs so near in time must show the board at one place
+REST_NS = 500_000_000  # stills so near in time must show the board at one place
 REST_SHARE = 0.002  # of the frame's width that a resting board may move
 NEW_SHARE = 0.04  # of the frame's width that a new view differs from every old one, mean of corners
 WIDTH = 480  # [px] of a frame on the page
@@ -50,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_camera_arguments(parser, "as `segmif calibrate solve` takes them")
     add_board_arguments(parser)
-    parser.add_argument("--keep", type=Path, required=True, help="folder for the views taken")
+    parser.add_argument("--keep", type=Path, required=True, help="new folder for the views")
     parser.add_argument(
         "--views", type=IntegerRange(MIN_VIEWS), default=30, help="to take (%(default)s)"
     )
@@ -64,8 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    session = Session(board_from(args), args.keep, cameras_from_args(args))
-    stream = source(args)
+    stream, live = source(args)
+    check_no_frames(args.keep)
+    session = Session(board_from(args), args.keep, cameras_from_args(args), live=live)
     with Page(args.port) as page:
         if args.port:
             print(f"pictures on http://127.0.0.1:{args.port}")
@@ -91,8 +97,12 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def source(args: argparse.Namespace) -> Iterator[LivePair]:
-    """Pairs from the source that the flags name; raises ValueError if they name none or two."""
+def source(args: argparse.Namespace) -> tuple[Iterator[LivePair], bool]:
+    """
+    Pairs from the source that the flags name, and whether it is live.
+
+    Raises ValueError if they name none or two.
+    """
     tolerance_ns = round(args.tolerance_ms * 1e6)
     if args.service and (stated := camera_flags(args)):
         raise ValueError(
@@ -100,12 +110,13 @@ def source(args: argparse.Namespace) -> Iterator[LivePair]:
         )
     if args.service and args.stream and not (args.visible or args.infrared):
         endpoint = StreamEndpoint(args.service, args.stream, args.token)
-        return pairs_from_service(endpoint, tolerance_ns, args.patience_s)
+        return pairs_from_service(endpoint, tolerance_ns, args.patience_s), True
     if not (args.visible and args.infrared) or args.service or args.stream:
         raise ValueError("give --visible with --infrared, or --service with --stream")
     kept = [args.keep / name for name in ("visible", "infrared")]
     check_spared(kept, filter(None, map(local_path, (args.visible, args.infrared))))
-    return live_pairs(args.visible, args.infrared, tolerance_ns, args.patience_s)
+    sources = opened_both(args.visible, args.infrared, args.patience_s)
+    return pairs_of(*sources, tolerance_ns), sources[0].live
 
 
 @dataclass
@@ -115,6 +126,7 @@ class Session:
     board: Board
     keep: Path
     cameras: Cameras = field(default_factory=Cameras)  # what is stated of the frames
+    live: bool = False  # a view needs a pair before it that shows the board at its place
     views: list[PairView] = field(default_factory=list)
     solution: Solution | None = None
     lacking: str = f"at least {MIN_VIEWS} are needed"  # why there is no solution
@@ -152,15 +164,28 @@ class Session:
 
     def _not_new(self, stamp_ns: int, seen: Detection, width: int) -> str:
         before, self._before = self._before, (stamp_ns, seen.points)
-        if before and stamp_ns - before[0] < REST_NS:
-            moved = _mean_distance(before[1], seen.points)
-            if moved > REST_SHARE * width:
-                return f"the board moves ({moved:.1f} px since the last pair): hold it still"
+        if refusal := self._not_at_rest(before, stamp_ns, seen.points, width):
+            return refusal
         nearest = min(
             (_mean_distance(v.visible.points, seen.points) for v in self.views), default=np.inf
         )
         if nearest < NEW_SHARE * width:
             return "a view like an earlier one"
+        return ""
+
+    def _not_at_rest(
+        self, before: tuple[int, Floats] | None, stamp_ns: int, points: Floats, width: int
+    ) -> str:
+        """Why the board may move; of stills a pair without one just before is taken."""
+        if before is None:
+            return "the board was not seen before: hold it still" if self.live else ""
+        moved, since_ns = _mean_distance(before[1], points), stamp_ns - before[0]
+        if moved <= REST_SHARE * width:
+            return ""
+        if since_ns < REST_NS:
+            return f"the board moves ({moved:.1f} px since the last pair): hold it still"
+        if self.live:  # a slow camera, too, shows a board that rests at one place twice
+            return f"the board was elsewhere {since_ns / 1e9:.1f} s before: hold it still"
         return ""
 
     def _learn(self, sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:

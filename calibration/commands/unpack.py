@@ -13,7 +13,7 @@ from segmif.imaging.codecs import encode_png
 from segmif.sources.bag import connections_of, opened_bag
 from segmif.sources.ros_images import frame_of, stamp_of_message
 
-from ..io.recordings import print_notes
+from ..io.recordings import check_no_frames, print_notes
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -30,10 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name in ("visible", "infrared"):
         parser.add_argument(f"--{name}", required=True, help=f"topic of the {name} camera")
-    parser.add_argument("--out", type=Path, required=True, help="folder to fill")
+    parser.add_argument("--out", type=Path, required=True, help="new folder to fill")
 
 
 def main(args: argparse.Namespace) -> int:
+    check_no_frames(args.out)
     with synced_at_end(), naming_damage(args.bag), opened_bag(args.bag) as reader:
         counts = [
             unpack(reader, topic, args.out / name)

@@ -40,10 +40,15 @@ def add_pairing_arguments(parser: argparse.ArgumentParser, patience_s: float, wa
 def live_pairs(
     visible: str, infrared: str, tolerance_ns: int, patience_s: float
 ) -> Iterator[LivePair]:
-    """
-    Pairs from two sources, see `open_source`; numbered files count as one a second.
+    """Pairs from two sources, see `opened_both` and `pairs_of`."""
+    return pairs_of(*opened_both(visible, infrared, patience_s), tolerance_ns)
 
-    Of live sources the newest pairs are given, of recordings and folders all. Raises ValueError.
+
+def opened_both(visible: str, infrared: str, patience_s: float) -> tuple[Source, Source]:
+    """
+    Two sources, both live or neither, see `open_source`; numbered files count as one a second.
+
+    Raises ValueError.
     """
     options = SourceOptions(patience_s=patience_s, rate=1.0)
     first = open_source(visible, "visible", options)
@@ -51,8 +56,13 @@ def live_pairs(
     if first.live != second.live:
         live, other = (first, second) if first.live else (second, first)
         raise ValueError(f"{live.address} is live, {other.address} is not: both or none")
-    pairs = latest_pairs if first.live else all_pairs
-    return pairs(first, second, tolerance_ns)
+    return first, second
+
+
+def pairs_of(visible: Source, infrared: Source, tolerance_ns: int) -> Iterator[LivePair]:
+    """Of live sources the newest pairs, of recordings and folders all; raises ValueError."""
+    pairs = latest_pairs if visible.live else all_pairs
+    return pairs(visible, infrared, tolerance_ns)
 
 
 def all_pairs(visible: Source, infrared: Source, tolerance_ns: int) -> Iterator[LivePair]:

@@ -64,6 +64,13 @@ def list_pairs(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     return [(pair.visible, pair.infrared) for pair in found.pairs]
 
 
+def check_no_frames(out: Path) -> None:
+    """Raise ValueError if OUT/visible or OUT/infrared holds anything: it may be of another rig."""
+    for folder in (out / "visible", out / "infrared"):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is not empty: name a new folder")
+
+
 def print_notes(sentences: Iterable[str]) -> None:
     """Print sentences on stderr, one a line."""
     for sentence in sentences:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from calibration.commands import live
+from calibration.io import live_sources
 from calibration.io.live_sources import latest_pairs
 from calibration.report.live_page import Page
 from calibration.report.pictures import BEFORE, Colour
@@ -127,6 +128,59 @@ def test_views_are_taken_refused_and_asked_for(
     for which in ("visible", "infrared"):
         names = sorted(path.stem for path in (tmp_path / "kept" / which).iterdir())
         assert names == [f"{(EPOCH_S + 10 * at) * 10**9}" for at in range(6)]
+
+
+class Stepped(SourceBase):
+    """A live camera that gives the next frame once the last pair was shown on the page."""
+
+    live = True
+
+    def __init__(self, frames: list[SourceFrame], pages: list[Any]) -> None:
+        super().__init__("stepped")
+        self.given, self.pages = frames, pages
+
+    def frames(self) -> Iterator[SourceFrame]:
+        for number, frame in enumerate(self.given):
+            while len(self.pages) < number:
+                time.sleep(0.005)
+            yield frame
+
+
+def test_a_live_board_is_taken_only_where_it_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cameras of 1.4 frames a second: the board is elsewhere three times, then rests."""
+    by_words = [one.pose for one in candidates(half_size(), BOARD) if "middle dist" in one.words]
+    places = [shown(by_words[at]) for at in (0, 4, 8)]
+    pairs = [*places, places[2]]
+    stamps = [EPOCH_S * 10**9 + number * 700_000_000 for number in range(4)]
+    pages: list[Any] = []
+    monkeypatch.setattr(Page, "show", lambda self, *shown: pages.append(shown))
+
+    def camera(spec: str, part: str, options: object) -> Stepped:
+        frames = [
+            np.repeat(pair.visible[..., None], 3, axis=2) if part == "visible" else pair.infrared
+            for pair in pairs
+        ]
+        return Stepped([SourceFrame(f, at) for f, at in zip(frames, stamps, strict=True)], pages)
+
+    monkeypatch.setattr(live_sources, "open_source", camera)
+    assert run(monkeypatch, tmp_path) == 1  # one view makes no rig
+    said = capsys.readouterr().out.splitlines()[1:]
+    assert said[0] == "not taken: the board was not seen before: hold it still"
+    assert said[1:3] == ["not taken: the board was elsewhere 0.7 s before: hold it still"] * 2
+    assert said[3].startswith("view 1 taken")
+
+
+def test_views_of_two_rigs_do_not_come_into_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, str(EPOCH_S), np.zeros((48, 64), np.uint8), np.zeros((24, 32), np.uint16))
+    (tmp_path / "kept").mkdir()
+    save(tmp_path / "kept", "1", np.zeros((48, 64), np.uint8), np.zeros((24, 32), np.uint16))
+    assert run(monkeypatch, tmp_path) == 1
+    said = capsys.readouterr()
+    assert "visible is not empty: name a new folder" in said.err and not said.out
 
 
 def test_views_are_not_kept_among_the_frames_they_are_taken_from(

@@ -85,8 +85,8 @@ def test_frames_keep_their_pixels_and_stamps(
     np.testing.assert_array_equal(visible, COLOUR)
     infrared = (tmp_path / "out" / "infrared" / f"{STAMP_NS + 5}.png").read_bytes()
     np.testing.assert_array_equal(codecs.decode_infrared(infrared), COUNTS)
-    assert run(monkeypatch, tmp_path / "bag", "/rgb/jpeg", "/thermal") == 0
-    kept = (tmp_path / "out" / "visible" / f"{STAMP_NS + 1}.jpg").read_bytes()
+    assert run(monkeypatch, tmp_path / "bag", "/rgb/jpeg", "/thermal", tmp_path / "other") == 0
+    kept = (tmp_path / "other" / "visible" / f"{STAMP_NS + 1}.jpg").read_bytes()
     assert kept == codecs.encode_jpeg(COLOUR, 90)
 
 
@@ -163,8 +163,20 @@ def test_frames_of_one_stamp_do_not_replace_each_other(
     assert "2 frames of /rgb have the stamp of one before: left out" in said.err
     (kept,) = (tmp_path / "out" / "visible").iterdir()
     np.testing.assert_array_equal(codecs.read_visible(kept), COLOUR)
-    assert run(monkeypatch, tmp_path / "bag", "/rgb", "/odd") == 1
+    assert run(monkeypatch, tmp_path / "bag", "/rgb", "/odd", tmp_path / "other") == 1
     assert "stamped -1 ns, before 1970" in capsys.readouterr().err
+
+
+def test_frames_of_two_recordings_do_not_come_into_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("first", "second")):
+        messages = {"/rgb": image(COLOUR, "rgb8", STAMP_NS + number)}
+        record(tmp_path / name, StoragePlugin.MCAP, messages)
+    assert run(monkeypatch, tmp_path / "first", "/rgb", "/rgb") == 0
+    assert run(monkeypatch, tmp_path / "second", "/rgb", "/rgb") == 1
+    assert "visible is not empty: name a new folder" in capsys.readouterr().err
+    assert [path.stem for path in (tmp_path / "out/visible").iterdir()] == [str(STAMP_NS)]
 
 
 def test_what_is_kept_of_a_damaged_recording_is_on_the_disk(
