@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..distinct_names import tell_apart
 from .delivery import Notifier
 from .event_lines import EventLines
 from .mqtt import Mqtt
@@ -19,6 +20,7 @@ def open_notifiers(settings: Sequence[NotifierSettings], rig: str) -> list[Notif
         for notifier in notifiers:
             notifier.close()
         raise
+    tell_apart(notifiers)
     return notifiers
 
 

@@ -9,6 +9,7 @@ from segmif.addresses import masked
 from segmif.geometry.cameras import Homography, Rig
 from segmif.sources.ros_topic import NAME
 
+from ..distinct_names import tell_apart
 from .around_events import EventRecording
 from .collector import Collector
 from .image_folder import ImageFolder
@@ -51,8 +52,7 @@ def open_sinks(
     Make the sinks of a rig; each tries again by itself after a failure.
 
     `cameras` are those of its rig file: an MCAP recording holds them. `lossless` as `Retrying`.
-    Raises SinkError if a sink
-    can never work: a folder cannot be made, a package is missing.
+    Raises SinkError if a sink can never work: a folder cannot be made, a package is missing.
     """
     sinks: list[Sink] = []
     try:
@@ -64,6 +64,7 @@ def open_sinks(
         for sink in sinks:
             sink.close()
         raise
+    tell_apart(sinks)
     return sinks
 
 

@@ -13,8 +13,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from service.live.events.delivery import Delivery
+from service.live.events.event_metrics import event_metrics
 from service.live.events.notify_settings import WebhookSettings
 from service.live.events.open_notifiers import open_notifiers
+from service.live.events.rig_events import RigEvents
 from service.live.sinks.sink_error import SinkError
 from service.schemas.events import Event
 
@@ -210,3 +212,24 @@ def test_a_secret_is_stated_by_its_place_and_shown_nowhere(
     closed(sending, 5)
     assert sending.dropped == 1 and sending.error and "refused" in sending.error
     assert SECRET not in caplog.text
+
+
+def test_webhooks_of_one_host_have_series_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    settings = [
+        WebhookSettings(
+            kind="webhook", url=SecretStr(f"http://h/{path}"), secret=SecretStr("${HOOK_SECRET}")
+        )
+        for path in ("one", "two")
+    ]
+    notifiers = zip(open_notifiers(settings, "gate"), settings, strict=True)
+    rig = RigEvents("gate", (), (), notifiers)
+    samples = [
+        tuple(sorted(sample.labels.items()))
+        for metric in event_metrics({"gate": rig})
+        for sample in metric.samples
+    ]
+    assert len(samples) == len(set(samples)) == 8
+    names = {dict(labels)["notifier"] for labels in samples}
+    assert names == {"webhook http://h", "webhook http://h #2"}  # the path may hold a secret
+    rig.close()

@@ -84,6 +84,17 @@ def test_a_missing_package_is_named_with_its_extra(
         open_sinks([parse_sink(word)], "front")
 
 
+def test_sinks_of_one_place_have_names_of_their_own(tmp_path: Path) -> None:
+    """By its name a sink has its drops in the metrics and its error."""
+    settings = [VideoSettings(path=tmp_path), *[JsonlSettings(path=tmp_path)] * 3]
+    sinks = open_sinks(settings, "front")
+    names = [f"{name} {tmp_path}" for name in ("video", "jsonl", "jsonl", "jsonl")]
+    names[2:] = [f"{names[2]} #2", f"{names[3]} #3"]
+    assert [sink.name for sink in sinks] == names
+    for sink in sinks:
+        sink.close()
+
+
 def test_lines_of_json_survive_a_kill(
     tmp_path: Path, results: Results, killed_after: KilledAfter
 ) -> None:
