@@ -22,7 +22,8 @@ class CameraMatch:
     def __init__(self, rig: Rig | Homography | None) -> None:
         """A homography, or no rig, has nothing to compare with."""
         self._rig = rig if isinstance(rig, Rig) else None
-        self._last: dict[Part, tuple[Camera, bool]] = {}  # the camera stated last; it differs
+        # The camera stated last, its crop, and whether it differs.
+        self._last: dict[Part, tuple[Camera, Crop | None, bool]] = {}
 
     def flags(
         self, visible: SourceFrame | None, infrared: SourceFrame | None, cameras: Cameras
@@ -48,12 +49,12 @@ class CameraMatch:
     def _differs(self, part: Part, own: Camera, stated: Camera, crop: Crop | None) -> bool:
         """Whether a stated camera differs from our own; logged once for each that does."""
         last = self._last.get(part)
-        if last and last[0] is stated:
-            return last[1]
+        if last and last[0] is stated and last[1] == crop:
+            return last[2]
         cropped = _cropped(stated, crop)
         off_px = difference_px(own, cropped)
         differs = off_px > LARGEST_SHARE * own.width
-        self._last[part] = stated, differs
+        self._last[part] = stated, crop, differs
         if differs:
             logger.warning("%s", _message(part, own, cropped, off_px))
         return differs

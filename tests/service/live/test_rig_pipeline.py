@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from segmif.imaging.image_header import ImageError
 from segmif.runtime import Runtime
+from segmif.thermal.camera_profile import CameraProfile, Cameras, Crop
 from service.errors import BadFrame, EngineFailed
 from service.live.events.rules import ObjectRule
 from service.live.live_metrics import LiveMetrics
@@ -181,6 +182,22 @@ async def test_lenses_are_compared_with_the_rig_file_in_force(
             await begun(dispatcher, len(dispatcher.requests) + 1)
             seen.append(dispatcher.requests[-1].rules)
     assert [rules and rules.source_flags for rules in seen] == [(), (), ("infrared_calibration",)]
+
+
+async def test_a_crop_that_a_reload_mends_is_no_other_camera_any_more(
+    result: Result, tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / "in", infrared_fx=90)
+    topics = {"visible": f"{bag}:/rgb/image_raw", "infrared": f"{bag}:/thermal/image_raw"}
+    async with held_rig(result, rig=rig_file(tmp_path), **topics) as (_, dispatcher, _):
+        seen = []
+        for crop in (Crop(0, 0, 0, 2), None):
+            cameras = Cameras(infrared=CameraProfile(crop=crop))
+            dispatcher.rules = replace(dispatcher.rules, cameras=cameras)
+            dispatcher.end_all()
+            await begun(dispatcher, len(dispatcher.requests) + 1)
+            seen.append(dispatcher.requests[-1].rules)
+    assert [rules and rules.source_flags for rules in seen] == [("infrared_calibration",), ()]
 
 
 @pytest.mark.parametrize(
