@@ -106,6 +106,6 @@ def check_alike(fold: Path, weights: Path) -> None:
     if len(set(calibrated.values())) > 1:
         done = next(path for path, is_calibrated in calibrated.items() if is_calibrated)
         raise ValueError(
-            f"{shown(done)} is calibrated already, and not so the other of {shown(fold)} and "
-            f"{shown(weights)}: name both as they were before"
+            f"of {shown(fold)} and {shown(weights)} only {shown(done)} is calibrated: name both as "
+            "they were before"
         )

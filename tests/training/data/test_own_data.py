@@ -500,6 +500,14 @@ def test_folders_of_sensors_may_hold_the_splits(
     assert code == 1 and "name the split: test, train" in page
 
 
+def test_a_split_may_be_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = write_set(tmp_path / "rig" / "train", class_map=None)
+    (tmp_path / "rig" / "dataset.toml").write_text(PERSON)
+    monkeypatch.chdir(split)
+    taxonomy = open_set("folder", Path()).taxonomy
+    assert taxonomy and taxonomy.names == ("background", "person")
+
+
 def test_one_folder_may_hold_both_cameras(tmp_path: Path) -> None:
     root = tmp_path / "flir"
     for number in range(3):

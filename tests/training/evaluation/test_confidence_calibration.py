@@ -82,8 +82,8 @@ def test_a_group_that_is_none_is_refused(fold: str, tmp_path: Path) -> None:
         ("seen", "apart", "was trained with group 3"),
         ("yard", "apart", "labelled by mfnet, the weights know the classes of yard"),
         ("yard", "apart", "`segmif train --from` calibrates weights of your classes"),
-        ("apart", "done", "done.safetensors is calibrated already, and not so the other"),
-        ("done", "apart", "done.safetensors is calibrated already, and not so the other"),
+        ("apart", "done", "only .*done.safetensors is calibrated: name both"),
+        ("done", "apart", "only .*done.safetensors is calibrated: name both"),
         ("apart", "yard", "labelled by mfnet, the weights know the classes of yard"),
     ],
 )

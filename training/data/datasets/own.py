@@ -76,7 +76,8 @@ def _usual(layout: Layout, root: Path, split: str | None) -> dict[str, FilePatte
 
 def class_map_of(root: Path) -> Path | None:
     """The `dataset.toml` of a set; that of all splits if `root` is one of them."""
-    folders = (root, root.parent) if root.name in SPLITS else (root,)
+    whole = root.absolute()  # "." has no name
+    folders = (root, whole.parent) if whole.name in SPLITS else (root,)
     return next((each / CLASS_MAP for each in folders if (each / CLASS_MAP).is_file()), None)
 
 
