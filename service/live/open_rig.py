@@ -88,9 +88,7 @@ def check_rig(rig: RigSettings, live: LiveSettings, service: Cameras | None = No
             "is found; state it in milliseconds"
         )
     sources = {part: open_it() for part, open_it in openers(rig).items()}
-    for part, source in sources.items():
-        if live.once and source.live:
-            raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
+    _check_live(rig, live, sources)
     if is_one_source(rig.visible, rig.infrared):
         logger.warning("%s: both sources are %s", rig.name, sources["visible"].address)
     specs = (spec for each in live.rigs for spec in (each.visible, each.infrared))
@@ -113,6 +111,18 @@ def check_fit(rigs: Sequence[RigSettings], taxonomy: Taxonomy, service: Cameras)
     for rig in rigs:
         check_classes(rig, taxonomy)
         check_temperatures(rig, service)
+
+
+def _check_live(rig: RigSettings, live: LiveSettings, sources: Mapping[Part, Source]) -> None:
+    """Raise ValueError if a source is live and the settings are for recordings."""
+    for part, source in sources.items():
+        if live.once and source.live:
+            raise ValueError(f"--once is for recordings, and {part} {source.address} is live")
+        if rig.offset_ms == "start" and source.live:
+            raise ValueError(
+                f"--offset-ms start is for recordings, and {part} {source.address} is live: its "
+                "first frame may come at any time; state motion, or milliseconds"
+            )
 
 
 def check_temperatures(rig: RigSettings, service: Cameras) -> None:

@@ -88,7 +88,8 @@ class RigCameras:
     def why_no_pairs(self) -> str:
         """How far the newest frames are apart, and what to state."""
         gap_ms, within_ms = (self.queue.gap_ns or 0) / 1e6, self.queue.tolerance_ns / 1e6
-        if abs(self.queue.gap_ns or 0) > DAY_NS:
+        live = any(reader.live for reader in self.readers.values())
+        if abs(self.queue.gap_ns or 0) > DAY_NS and not live:
             return TWO_CLOCKS
         return (
             f"no pairs: the newest infrared frame is stamped {gap_ms:.1f} ms after the newest "

@@ -27,7 +27,8 @@ from segmif.imaging import codecs
 from segmif.imaging.codecs import write_png
 from segmif.manifest import Manifest
 from service.__main__ import main
-from service.live.rig_settings import LiveSettings
+from service.live.open_rig import check_rig
+from service.live.rig_settings import LiveSettings, RigSettings
 from tests.service.conftest import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -197,6 +198,16 @@ def test_what_once_does_not_heed_is_refused(
     assert main(command) == 2
     said = capsys.readouterr().err
     assert f"{what} has no effect with --once, which takes every pair" in said
+
+
+@pytest.mark.parametrize("live", ["visible", "infrared"])
+def test_cameras_do_not_begin_at_one_moment(live: str) -> None:
+    """One that comes a minute late would be paired with pictures a minute old."""
+    sources = {"visible": "synthetic:96x64@20,frames=5", "infrared": "synthetic:96x64@20,frames=5"}
+    sources[live] = "rtsp://127.0.0.1:9/x"
+    rig = RigSettings.model_validate({"name": "a", "offset_ms": "start", **sources})
+    with pytest.raises(ValueError, match=f"start is for recordings, and {live} rtsp:.* is live"):
+        check_rig(rig, LiveSettings(rigs=(rig,)))
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ def test_a_missing_package_is_named_with_its_extra(
 
 def test_sinks_of_one_place_have_names_of_their_own(tmp_path: Path) -> None:
     """By its name a sink has its drops in the metrics and its error."""
-    settings = [VideoSettings(path=tmp_path), *[JsonlSettings(path=tmp_path)] * 3]
+    settings: list[SinkSettings] = [VideoSettings(path=tmp_path)]
+    settings += [JsonlSettings(path=tmp_path)] * 3
     sinks = open_sinks(settings, "front")
     names = [f"{name} {tmp_path}" for name in ("video", "jsonl", "jsonl", "jsonl")]
     names[2:] = [f"{names[2]} #2", f"{names[3]} #3"]
